@@ -1,0 +1,47 @@
+"""Every operation, by name, and the operators and methods they give Tensor."""
+from minigrad.ops.attention import attention
+from minigrad.ops.dropout import dropout
+from minigrad.ops.elementwise import (
+    add, div, exp, gelu, log, maximum, mul, neg, pow, relu, relu_squared, sigmoid, silu, sqrt, sub,
+    swiglu, tanh, where)
+from minigrad.ops.embedding import embedding, rotary, rotary_angles
+from minigrad.ops.linear import linear, matmul
+from minigrad.ops.loss import cross_entropy, kl_divergence, linear_cross_entropy
+from minigrad.ops.norm import add_layer_norm, add_rms_norm, layer_norm, rms_norm
+from minigrad.ops.reduce import logsumexp, max, mean, sum, var
+from minigrad.ops.shape import (
+    broadcast_to, concatenate, getitem, index, reshape, scatter, split, stack, swapaxes, transpose)
+from minigrad.ops.softmax import log_softmax, softmax
+from minigrad.tensor import Tensor
+
+__all__ = [name for name in dir() if not name.startswith("_") and name != "Tensor"]
+
+
+def several(function):
+    """Let a method take a tuple or its elements: x.reshape((2, 3)) and x.reshape(2, 3)."""
+    def method(x, *sizes):
+        if len(sizes) == 1 and not isinstance(sizes[0], int):
+            sizes = sizes[0]
+        return function(x, sizes)
+    return method
+
+
+OPERATORS = {
+    "__add__": lambda x, y: add(x, y), "__radd__": lambda x, y: add(y, x),
+    "__sub__": lambda x, y: sub(x, y), "__rsub__": lambda x, y: sub(y, x),
+    "__mul__": lambda x, y: mul(x, y), "__rmul__": lambda x, y: mul(y, x),
+    "__truediv__": lambda x, y: div(x, y), "__rtruediv__": lambda x, y: div(y, x),
+    "__matmul__": lambda x, y: matmul(x, y), "__rmatmul__": lambda x, y: matmul(y, x),
+    "__pow__": lambda x, y: pow(x, y), "__rpow__": lambda x, y: pow(y, x),
+    "__neg__": lambda x: neg(x), "__getitem__": getitem,
+    "reshape": several(reshape), "transpose": several(lambda x, axes: transpose(x, axes or None)),
+    "T": property(lambda x: transpose(x)), "mT": property(lambda x: swapaxes(x, -1, -2)),
+}
+METHODS = (exp, log, sqrt, tanh, sigmoid, relu, gelu, silu, maximum, matmul, swapaxes, sum, mean,
+           max, var, logsumexp, softmax, log_softmax, broadcast_to, split)
+
+for name, function in OPERATORS.items():
+    setattr(Tensor, name, function)
+for function in METHODS:
+    name = getattr(function, "name", None) or function.__name__
+    setattr(Tensor, name, lambda x, *args, _of=function, **params: _of(x, *args, **params))

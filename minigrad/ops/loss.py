@@ -1,0 +1,156 @@
+"""Losses: how surprised the model is by what came, in nats."""
+import numpy as np
+
+from minigrad.ops.elementwise import exp, where
+from minigrad.ops.embedding import check_ids
+from minigrad.ops.linear import linear, rows
+from minigrad.ops.reduce import sum
+from minigrad.ops.softmax import log_softmax
+from minigrad.tensor import op
+
+IGNORE = -100      # a target that does not count; the same number as in torch
+
+
+def cross_entropy_inputs(draw):
+    shape = draw.shape(max_dims=2, min_side=1)
+    V = draw.integer(1, 9)
+    return (draw.array((*shape, V)), draw_targets(draw, shape, V)), {}
+
+def draw_targets(draw, shape, V):
+    """Draw targets of which the first counts and others may not."""
+    targets = draw.indices(shape, V)
+    ignored = draw.array(shape, "mask")
+    ignored.flat[:1] = False
+    return np.where(ignored, IGNORE, targets)
+
+@op(inputs=cross_entropy_inputs)
+def cross_entropy(logits, targets, ignore_index=IGNORE):
+    r"""Mean surprise, -log of the probability given to the target.
+
+    .. math:: \text{loss} = \frac1N \sum_i (\text{logsumexp}(z_i) - z_{i, t_i})
+
+    dz = (softmax(z) - one_hot(t)) g / N: probability is moved from where it was to the target.
+
+    Parameters
+    ----------
+    logits : (..., V) float
+    targets : (...) int
+        0 to V - 1, or `ignore_index` for a position that does not count.
+    ignore_index : int
+
+    Returns
+    -------
+    loss : () in nats per target; nan if none counts, as in torch.
+    """
+    z, t, valid, n = check_targets(logits, targets, ignore_index)
+    log_p = log_softmax.forward(z)[0]                                          # (N, V)
+    losses = np.where(valid, -log_p[np.arange(len(t)), t], 0)
+    return losses.sum(dtype=z.dtype) / n, (log_p, t, valid, n, logits.shape)
+
+@cross_entropy.vjp
+def cross_entropy_vjp(g, log_p, t, valid, n, shape):
+    dz = np.exp(log_p)
+    dz[np.arange(len(t)), t] -= 1
+    dz *= np.where(valid, g / n, 0)[:, None]
+    return dz.reshape(shape), None
+
+@cross_entropy.parts
+def cross_entropy_parts(logits, targets, ignore_index=IGNORE):
+    z, t, valid, n = check_targets(logits, targets, ignore_index)
+    chosen = log_softmax(z)[np.arange(len(t)), t]                              # (N,)
+    return -sum(where(valid, chosen, 0.0)) / n
+
+
+def check_targets(logits, targets, ignore_index):
+    """Return logits as (N, V), targets as (N,) with 0 where ignored, which count, how many."""
+    targets = np.asarray(getattr(targets, "data", targets)) if not isinstance(
+        targets, np.ndarray) else targets
+    if targets.shape != logits.shape[:-1]:
+        raise ValueError(f"logits have shape {logits.shape}, so targets must have shape "
+                         f"{logits.shape[:-1]}, but they have {targets.shape}")
+    t = targets.reshape(-1)
+    valid = t != ignore_index
+    t = np.where(valid, t, 0)
+    check_ids(t, logits.shape[-1], "targets")
+    n = valid.sum(dtype=logits.dtype)
+    return rows(logits), t, valid, n if n > 0 else np.asarray(np.nan, logits.dtype)[()]
+
+
+def linear_cross_entropy_inputs(draw):
+    shape = draw.shape(max_dims=2, min_side=1)
+    V, C = draw.integer(1, 9), draw.integer(1, 5)
+    return (draw.array((*shape, C)), draw.array((V, C)), draw_targets(draw, shape, V)), {}
+
+@op(inputs=linear_cross_entropy_inputs)
+def linear_cross_entropy(x, weight, targets, ignore_index=IGNORE):
+    """cross_entropy(linear(x, weight), targets), without ever storing all the logits.
+
+    They are made in blocks of rows, forward and once more backward, and forgotten.
+
+    Parameters
+    ----------
+    x : (..., C)
+    weight : (V, C)
+    targets : (...) int
+    ignore_index : int
+
+    Returns
+    -------
+    loss : () in nats per target
+    """
+    if x.shape[:-1] != targets.shape or x.shape[-1] != weight.shape[-1]:
+        raise ValueError("x must be (..., C), weight (V, C) and targets (...)")
+    total, n = x.dtype.type(0), (targets != ignore_index).sum()
+    for block in row_blocks(targets):
+        part = targets.reshape(-1)[block]
+        if np.any(part != ignore_index):
+            loss, saved = cross_entropy.forward(rows(x)[block] @ weight.T, part, ignore_index)
+            total += loss * saved[3]
+    n = x.dtype.type(n) if n else x.dtype.type(np.nan)
+    return total / n, (x, weight, targets, ignore_index, n)
+
+@linear_cross_entropy.vjp
+def linear_cross_entropy_vjp(g, x, weight, targets, ignore_index, n):
+    dx, dweight = np.zeros(rows(x).shape, x.dtype), np.zeros_like(weight)
+    for block in row_blocks(targets):
+        part = targets.reshape(-1)[block]
+        if np.any(part != ignore_index):
+            z = rows(x)[block] @ weight.T
+            _, (log_p, t, valid, _, shape) = cross_entropy.forward(z, part, ignore_index)
+            dz, _ = cross_entropy_vjp(g, log_p, t, valid, n, shape)
+            dx[block] = dz @ weight
+            dweight += dz.T @ rows(x)[block]
+    return dx.reshape(x.shape), dweight, None
+
+@linear_cross_entropy.parts
+def linear_cross_entropy_parts(x, weight, targets, ignore_index=IGNORE):
+    return cross_entropy(linear(x, weight), targets, ignore_index=ignore_index)
+
+
+def row_blocks(targets, size=256):
+    return [slice(i, i + size) for i in range(0, targets.size, size)]
+
+
+@op("(n),(n)->()")
+def kl_divergence(log_p, log_q):
+    """Sum of p (log p - log q) over the last axis: the nats lost by coding p as if it were q.
+
+    Parameters
+    ----------
+    log_p, log_q : (..., n)
+        Log-probabilities, as from `log_softmax` (torch's kl_div takes q first).
+
+    Returns
+    -------
+    (...) in nats
+    """
+    return (np.exp(log_p) * (log_p - log_q)).sum(axis=-1), (log_p, log_q)
+
+@kl_divergence.vjp
+def kl_divergence_vjp(g, log_p, log_q):
+    g_p = g[..., None] * exp(log_p)
+    return g_p * (log_p - log_q + 1), -g_p
+
+@kl_divergence.parts
+def kl_divergence_parts(log_p, log_q):
+    return sum(exp(log_p) * (log_p - log_q), axis=-1)

@@ -1,0 +1,143 @@
+"""Operations that move, copy or select elements. Their vjps move the gradient back."""
+import numpy as np
+
+from minigrad.tensor import detach, op, sum_to_shape
+
+
+def reshape_inputs(draw):
+    x = draw.array()
+    return (x,), {"shape": draw.choice([(-1,) if x.size else (0,), x.shape[::-1], (1, *x.shape)])}
+
+@op(inputs=reshape_inputs)
+def reshape(x, shape):
+    """The same elements in another shape, -1 standing for the size that is left over."""
+    return x.reshape(shape), (x.shape,)
+
+@reshape.vjp
+def reshape_vjp(g, shape):
+    return g.reshape(shape),
+
+
+def transpose_inputs(draw):
+    x = draw.array()
+    return (x,), {"axes": draw.permutation(x.ndim)}
+
+@op(inputs=transpose_inputs)
+def transpose(x, axes=None):
+    """Axes in another order, or reversed, as in NumPy; torch calls this permute."""
+    axes = tuple(range(x.ndim))[::-1] if axes is None else axes
+    return x.transpose(axes), (tuple(int(i) for i in np.argsort(axes)),)
+
+@transpose.vjp
+def transpose_vjp(g, inverse):
+    return transpose(g, inverse),
+
+
+def swapaxes(x, axis1, axis2):
+    """Exchange two axes: what torch calls transpose(axis1, axis2)."""
+    axes = list(range(x.ndim))
+    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+    return transpose(x, tuple(axes))
+
+
+def broadcast_to_inputs(draw):
+    x = draw.array()
+    stretched = tuple(draw.integer(0, 3) if n == 1 else n for n in x.shape)
+    return (x,), {"shape": (*draw.shape(max_dims=2), *stretched)}
+
+@op(inputs=broadcast_to_inputs)
+def broadcast_to(x, shape):
+    """x repeated to `shape` without a copy; the vjp sums over the repetitions."""
+    return np.broadcast_to(x, shape), (x.shape,)
+
+@broadcast_to.vjp
+def broadcast_to_vjp(g, shape):
+    return sum_to_shape(g, shape),
+
+
+def index_inputs(draw):
+    x = draw.array(draw.shape(min_dims=1, min_side=1))
+    n = x.shape[0]
+    rows = draw.indices(draw.shape(max_dims=2), n)
+    return (x,), {"key": draw.choice([0, slice(None, None, -2), (Ellipsis, None), rows,
+                                      rows % 2 == 0 if rows.shape == (n,) else slice(1, None)])}
+
+@op(inputs=index_inputs)
+def index(x, key):
+    """x[key] with NumPy's slices, integers, None, integer and boolean arrays."""
+    return x[key], (x.shape, key)
+
+@index.vjp
+def index_vjp(g, shape, key):
+    return scatter(g, key=key, shape=shape),
+
+
+def scatter_inputs(draw):
+    (x,), params = index_inputs(draw)
+    return (draw.array(np.shape(x[params["key"]])),), {**params, "shape": x.shape}
+
+@op(inputs=scatter_inputs)
+def scatter(g, key, shape):
+    """Zeros of `shape` with g added at [key], and added again where an index repeats."""
+    out = np.zeros(shape, g.dtype)
+    if any(isinstance(part, np.ndarray | list) for part in (key if type(key) is tuple else (key,))):
+        np.add.at(out, key, g)
+    else:
+        out[key] = g                                          # a slice never repeats
+    return out, (key,)
+
+@scatter.vjp
+def scatter_vjp(g, key):
+    return index(g, key=key),
+
+
+def concatenate_inputs(draw):
+    shape = draw.shape(min_dims=1)
+    axis = draw.integer(-len(shape), len(shape) - 1)
+    sizes = [draw.integer(0, 3) for _ in range(draw.integer(1, 3))]
+    resized = [tuple(n if i == axis % len(shape) else s for i, s in enumerate(shape)) for n in sizes]
+    return tuple(draw.array(s) for s in resized), {"axis": axis}
+
+@op(inputs=concatenate_inputs)
+def _concatenate(*arrays, axis):
+    """Arrays joined along an axis; each receives its slice of g."""
+    return np.concatenate(arrays, axis), (np.cumsum([x.shape[axis] for x in arrays[:-1]]), axis)
+
+@_concatenate.vjp
+def _concatenate_vjp(g, borders, axis):
+    return split(g, borders, axis)
+
+
+def concatenate(arrays, axis=0):
+    """Join a sequence of arrays along an existing axis (torch: cat)."""
+    return _concatenate(*arrays, axis=axis)
+
+
+def stack(arrays, axis=0):
+    """Join a sequence of arrays of one shape along a new axis."""
+    place = axis % (arrays[0].ndim + 1)
+    return concatenate([x[(slice(None),) * place + (None,)] for x in arrays], place)
+
+
+def split_inputs(draw):
+    shape = draw.shape(min_dims=1)
+    axis = draw.integer(-len(shape), len(shape) - 1)
+    borders = sorted(draw.integer(0, shape[axis]) for _ in range(draw.integer(0, 2)))
+    return (draw.array(shape),), {"sections": draw.choice([1, borders]), "axis": axis}
+
+@op(inputs=split_inputs)
+def split(x, sections, axis=0):
+    """A tuple of pieces along an axis: a number of equal ones, or cut before the given indices.
+
+    These are NumPy's conventions; torch.split takes the size of the pieces instead.
+    """
+    return tuple(np.split(x, sections, axis)), (axis,)
+
+@split.vjp
+def split_vjp(g, axis):
+    return concatenate(g, axis),
+
+
+def getitem(x, key):
+    """x[key], where the key may hold tensors."""
+    return index(x, key=detach(key))

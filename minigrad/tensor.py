@@ -1,0 +1,557 @@
+"""Reverse-mode automatic differentiation: the whole engine.
+
+A Tensor is an array plus a record of how it was made. An Op is a pair of plain functions on
+arrays: `forward`, which also says what to save, and `vjp`, which turns the gradient of the
+output into the gradients of the inputs. `backprop` walks the record from the loss to the leaves.
+Nothing here knows any calculus; that is in minigrad/ops.
+"""
+import inspect
+import os
+import re
+import weakref
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+
+OPS = {}                                              # name -> Op; tests and docs loop over it
+LEVELS = ("fast", "reference", "parts")
+
+_level = os.environ.get("MINIGRAD_LEVEL", "fast")     # which body of an op runs
+_recording = True                                     # False inside no_grad()
+_watchers = ()                                        # called with every node that is recorded
+_clock = 0                                            # in-place writes so far
+_writes = {}                                          # id(memory) -> (clock, weak reference to it)
+
+
+# ---- the tensor ------------------------------------------------------------------------------
+
+class Tensor:
+    """An array, its gradient, and how it was computed.
+
+    Parameters
+    ----------
+    data : array_like
+        Kept without a copy if it is an ndarray. The dtype is the data's (float64 for Python
+        floats, as in NumPy; torch would make it float32).
+    requires_grad : bool
+        Whether `backward` should leave a gradient in `grad`.
+
+    Attributes
+    ----------
+    grad : ndarray or None, same shape and dtype as `data`
+        The sum of all gradients that `backward` brought here; set it to None between steps.
+    op, inputs : Op or None, tuple
+        What made this tensor and from what; None and () for a leaf.
+    """
+
+    __slots__ = ("data", "grad", "requires_grad", "op", "inputs", "params", "saved", "vjp",
+                 "made_at", "checksum", "__weakref__")
+    __array_ufunc__ = None                            # so that ndarray * Tensor asks Tensor
+    __hash__ = object.__hash__                        # `==` compares values, sets go by identity
+
+    def __init__(self, data, requires_grad=False):
+        if type(data) is not np.ndarray:
+            data = np.asarray(detach(data))
+        self.data, self.requires_grad = data, requires_grad
+        self.grad = self.op = self.params = self.saved = self.vjp = self.checksum = None
+        self.inputs = ()
+        if requires_grad and self.data.dtype.kind != "f":
+            raise TypeError(f"only floats have a gradient, but the data is {self.data.dtype}; "
+                            "convert it with .astype(np.float32) or .astype(np.float64)")
+
+    def backward(self, grad=None, retain_graph=False):
+        """Add the gradient of this tensor to `leaf.grad` for every leaf that requires it.
+
+        Parameters
+        ----------
+        grad : array_like, shape of self, optional
+            What to multiply the Jacobian with from the left; 1 for a scalar.
+        retain_graph : bool
+            Keep what the vjps saved, so that backward can run once more.
+
+        Raises
+        ------
+        ValueError
+            Without `grad`, if this is not a scalar.
+        RuntimeError
+            If nothing here requires a gradient, the graph has been freed, or an array that a vjp
+            needs was changed in place.
+        """
+        for node, g, _ in backprop(self, grad, retain_graph=retain_graph):
+            if node.op is None:
+                if node.grad is None:
+                    node.grad = g
+                else:
+                    node.grad += g
+
+    @property
+    def shape(self):
+        return self.data.shape
+
+    @property
+    def dtype(self):
+        return self.data.dtype
+
+    @property
+    def ndim(self):
+        return self.data.ndim
+
+    @property
+    def size(self):
+        return self.data.size
+
+    def numpy(self):
+        """Return the array itself, not a copy (torch refuses if a gradient is required)."""
+        return self.data
+
+    def detach(self):
+        """Return a tensor of the same array that no gradient flows through."""
+        return Tensor(self.data)
+
+    def item(self):
+        """Return the only element as a Python number."""
+        return self.data.item()
+
+    def __float__(self):
+        return float(self.item())
+
+    def __int__(self):
+        return int(self.item())
+
+    def __bool__(self):
+        return bool(self.data)
+
+    def __len__(self):
+        return len(self.data)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __array__(self, dtype=None, copy=None):
+        if self.requires_grad:
+            raise TypeError("NumPy would drop the gradient of this tensor: use the method or the "
+                            "function of minigrad, or say x.detach() or x.data")
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __setitem__(self, index, value):
+        """Write in place; backward notices if it needed the old values."""
+        if self.requires_grad and _recording:
+            raise RuntimeError("writing in place into a tensor that requires a gradient cannot be "
+                               "recorded: use where() or concatenate(), or write in no_grad()")
+        self.data[detach(index)] = detach(value)
+        mark_written(self.data)
+
+    def __repr__(self):
+        value = np.array2string(self.data, separator=", ", prefix="Tensor(", threshold=100)
+        made = f", op={self.op.name}" if self.op else ", requires_grad=True"
+        return f"Tensor({value}, shape={self.shape}, dtype={self.dtype}" + (
+            made if self.requires_grad else "") + ")"
+
+
+def detach(x):
+    """Return the array of a Tensor; anything else as it is."""
+    if isinstance(x, tuple):
+        return tuple(detach(part) for part in x)
+    return x.data if isinstance(x, Tensor) else x
+
+
+def needs_grad(x):
+    return isinstance(x, Tensor) and x.requires_grad
+
+
+# ---- operations ------------------------------------------------------------------------------
+
+class Op:
+    """One differentiable operation: a formula, its vjp and, optionally, a fast path.
+
+    Calling an Op with Tensors runs one body and records the result; calling it with arrays just
+    computes. The bodies never see a Tensor, but for `vjp` when gradients are differentiated.
+    """
+
+    def __init__(self, forward, signature=None, inputs=None, domain=()):
+        self.name, self.__doc__ = forward.__name__.strip("_"), forward.__doc__
+        self.forward, self.signature = forward, signature
+        self.inputs, self.domain = inputs, dict(domain)
+        self.core_ndim = core_dimensions(signature)
+        self.bodies = {"reference": [forward, None]}
+        self.composition = None
+
+    def vjp(self, function):
+        """Register `function(g, *saved)`, which returns a tuple: one gradient for each input.
+
+        If its last parameter is `wants`, it gets a tuple of booleans: which are asked for.
+        """
+        return self._register("reference", 1, function)
+
+    def fast(self, function):
+        """Register a faster `forward`; it saves the same unless there is a `fast_vjp`."""
+        return self._register("fast", 0, function)
+
+    def fast_vjp(self, function):
+        """Register a faster `vjp`."""
+        return self._register("fast", 1, function)
+
+    def parts(self, function):
+        """Register the same operation written with smaller ones."""
+        self.composition = function
+        return function
+
+    def _register(self, level, place, function):
+        function.asks = "wants" in inspect.signature(function).parameters
+        self.bodies.setdefault(level, list(self.bodies["reference"]))[place] = function
+        return function
+
+    def __call__(self, *args, **params):
+        if _level == "parts" and self.composition:
+            return self.composition(*args, **params)
+        forward, vjp = self.bodies.get(_level) or self.bodies["reference"]
+        arrays, requires_grad, traced = [], False, False
+        for x in args:
+            if isinstance(x, Tensor):
+                traced, requires_grad = True, requires_grad or x.requires_grad
+                x = x.data
+            elif isinstance(x, np.floating):
+                x = float(x)                          # a NumPy scalar is as weak as Python's
+            arrays.append(x)
+        try:
+            out, saved = forward(*arrays, **params)
+        except (ValueError, TypeError, IndexError) as error:
+            raise explain(error, self, arrays) from error
+        if not traced:
+            return out
+        several = type(out) is tuple
+        node = Tensor(out[0] if several else out)
+        check_dtypes(self, arrays, node.data)
+        if several:
+            node.data = out                           # one node; `pick` makes its outputs
+        elif type(out) is not np.ndarray:             # NumPy turns 0-d arrays into scalars
+            saved = tuple(node.data if s is out else s for s in saved)
+        if _recording and requires_grad:
+            if vjp.asks:
+                saved = (*saved, tuple(needs_grad(x) for x in args))
+            node.requires_grad, node.made_at = True, _clock
+            node.op, node.inputs, node.params = self, args, params
+            node.saved, node.vjp = saved, vjp
+            for watch in _watchers:
+                watch(node)
+        return tuple(pick(node, i) for i in range(len(out))) if several else node
+
+    def __repr__(self):
+        return f"<op {self.name} {self.signature or ''}>"
+
+
+def op(signature=None, *, inputs=None, **domain):
+    """Declare an operation.
+
+    Parameters
+    ----------
+    signature : str
+        A gufunc signature (NEP 20) such as "(m,k),(k,n)->(m,n)". The axes before those named
+        broadcast, and the engine undoes it in the backward pass.
+    inputs : callable
+        For an operation that no signature fits: `inputs(draw)` makes example arguments for the
+        tests and returns them as (arrays, params); see minigrad.testing for what `draw` offers.
+    **domain
+        For an input by name, which values it takes: "positive", "away_from_zero", "index(v)", ...
+        `batched` names the inputs that take leading axes, if not all do.
+    """
+    def declare(forward):
+        new = Op(forward, signature, inputs, domain)
+        return OPS.setdefault(new.name, new)
+    return declare
+
+
+def core_dimensions(signature):
+    """Count the named axes of every input: "(m,k),(k)->(m)" gives [2, 1]."""
+    if signature is None:
+        return None
+    return [len(re.findall(r"\w+", core))
+            for core in re.findall(r"\(([^)]*)\)", signature.split("->")[0])]
+
+
+def explain(error, op, arrays):
+    """Make the same error say in which op and for which shapes it happened."""
+    shapes = ", ".join(str(np.shape(x)) for x in arrays if isinstance(x, np.ndarray))
+    text = f"{op.name} of shapes {shapes}: {error}"
+    if op.signature and isinstance(error, ValueError):
+        text += (f". Its signature is {op.signature}: axes of the same name need the same size, "
+                 "the axes before them must broadcast; reshape or transpose an input")
+    return type(error)(text)
+
+
+def check_dtypes(op, arrays, out):
+    """Refuse a result that is wider than its inputs: float32 stays float32."""
+    if all(x.dtype is out.dtype for x in arrays if type(x) is np.ndarray):
+        return
+    floats = {x.dtype.name for x in arrays if isinstance(x, np.ndarray) and x.dtype.kind == "f"}
+    if len(floats) > 1 or (floats and out.dtype.kind == "f" and out.dtype.name not in floats):
+        names = ", ".join(str(x.dtype) for x in arrays if isinstance(x, np.ndarray))
+        raise TypeError(f"{op.name} of dtypes {names} would give {out.dtype}: convert the inputs "
+                        "to one float dtype with .astype")
+
+
+# ---- the backward pass -----------------------------------------------------------------------
+
+class Step(NamedTuple):
+    """One step of backpropagation: a node, the gradient that arrived, what it passes on."""
+    node: Tensor
+    g: np.ndarray                                     # d(root)/d(node); a leaf may keep it
+    grads: tuple                                      # one contribution for each input, or None
+
+
+def topological_order(root, leaves=()):
+    """Yield every node after all of its users, and a leaf as soon as its last user is done."""
+    users, found = {root: 0}, [root]
+    while found:
+        for x in traced_inputs(found.pop(), leaves):
+            if x not in users:
+                users[x] = 0
+                found.append(x)
+            users[x] += 1
+    ready = [root]
+    while ready:
+        node = ready.pop()
+        inputs = traced_inputs(node, leaves)          # asked first: backprop frees the node
+        yield node
+        for x in inputs:
+            users[x] -= 1
+            if users[x] == 0:
+                del users[x]
+                if x.op is None or x in leaves:
+                    yield x
+                else:
+                    ready.append(x)
+
+
+def traced_inputs(node, leaves):
+    return () if node in leaves else [x for x in node.inputs if needs_grad(x)]
+
+
+def add_gradients(so_far, dx, ours=False):
+    """Sum contributions: the first is borrowed, the second makes a new array, later ones add.
+
+    `so_far` and the result are pairs: the sum, and whether its memory is ours to write into.
+    """
+    if so_far is None:
+        return dx, ours
+    g, owned = so_far
+    if type(dx) is tuple:                             # of an op with several outputs
+        return tuple(b if a is None else a if b is None else a + b for a, b in zip(g, dx)), False
+    if owned:
+        g += dx
+        return g, True
+    return g + dx, True
+
+
+def backprop(root, g=None, *, retain_graph=False, record=False, leaves=frozenset(),
+             order=topological_order, add=add_gradients):
+    """Walk the graph from `root` to the leaves and yield a Step for each node.
+
+    Parameters
+    ----------
+    root : Tensor
+    g : array_like or Tensor, shape of root, optional
+        The gradient that starts; 1 for a scalar.
+    retain_graph : bool
+        Keep what the vjps saved.
+    record : bool
+        Compute on Tensors, so that the gradients themselves can be differentiated.
+    leaves : set of Tensor
+        Nodes to stop at, as if nothing had made them.
+    order, add : callable
+        How to visit the nodes and how to sum contributions.
+    """
+    pending = {root: (first_gradient(root, g), False)}
+    for node in order(root, leaves):
+        g, ours = pending.pop(node)
+        if node.op is None or node in leaves:
+            if not record:
+                g = np.asarray(g) if ours else np.array(g)
+            yield Step(node, g, ())
+            continue
+        check_usable(node)
+        if type(node.data) is tuple:
+            g = tuple(np.zeros_like(x) if dx is None else dx for x, dx in zip(node.data, g))
+        if record:
+            grads = differentiable_vjp(node, g)
+        else:
+            grads = node.vjp(g, *node.saved)          # <- step into here
+        for i, (x, dx) in enumerate(zip(node.inputs, grads)):
+            if dx is not None and needs_grad(x):
+                dx = unbroadcast(dx, x, node.op, i)
+                ours = not record and x.op is None and is_fresh(dx, g, node.saved, grads)
+                pending[x] = add(pending.get(x), dx, ours)
+        yield Step(node, g, grads)
+        if not (retain_graph or record):
+            node.vjp = node.saved = None
+            node.inputs = ()
+
+
+def first_gradient(root, g):
+    """Check where backward starts, and with what."""
+    if not root.requires_grad:
+        raise RuntimeError("nothing that this tensor was computed from requires a gradient: set "
+                           "requires_grad=True on the inputs, and compute outside no_grad()")
+    if g is None and root.size != 1:
+        raise ValueError(f"backward needs a scalar, but the shape is {root.shape}: reduce with "
+                         ".sum() or .mean(), or pass the gradient of each element as grad=")
+    if isinstance(g, Tensor):
+        return g
+    g = np.ones_like(root.data) if g is None else np.asarray(g, root.dtype)
+    if g.shape != root.shape:
+        raise ValueError(f"grad has shape {g.shape}, but the tensor has shape {root.shape}")
+    return g
+
+
+def unbroadcast(dx, x, op, i):
+    """Sum `dx` over the axes that input i was stretched along: the vjp of broadcasting.
+
+    The axes that the op's signature names belong to the op and are never summed.
+    """
+    if type(dx) is tuple or dx.shape == x.shape:
+        return dx
+    if op.core_ndim:
+        dx = sum_to_shape(dx, x.shape, op.core_ndim[i])
+    if dx.shape != x.shape:
+        raise ValueError(f"the vjp of {op.name} gave a gradient of shape {dx.shape} for input "
+                         f"{i}, which has shape {x.shape}")
+    return dx
+
+
+def sum_to_shape(dx, shape, core=0):
+    """Sum away the leading axes that `shape` lacks, and those where it has size 1."""
+    extra = dx.ndim - len(shape)
+    if extra > 0:
+        dx = dx.sum(axis=tuple(range(extra)))
+    stretched = tuple(j for j in range(len(shape) - core) if shape[j] == 1 != dx.shape[j])
+    return dx.sum(axis=stretched, keepdims=True) if stretched else dx
+
+
+def is_fresh(dx, g, saved, grads):
+    """Whether a vjp, which sees only g and saved, made the memory of `dx` for us alone."""
+    given = (*g, *saved) if type(g) is tuple else (g, *saved)
+    return (not isinstance(dx.base, np.ndarray) and not any(dx is x for x in given)
+            and sum(dx is other for other in grads) <= 1)
+
+
+# ---- gradients of gradients ------------------------------------------------------------------
+
+def differentiable_vjp(node, g):
+    """Run the vjp on Tensors, so that it records the graph of the gradient."""
+    if node.op.composition:
+        return vjp_of_parts(node, g)
+    known = {id(detach(x)): x for x in (*node.inputs, node)}
+    saved = [known.get(id(s), s) for s in node.saved]
+    if any(isinstance(s, np.ndarray) and s.dtype.kind == "f" and id(s) not in known for s in saved):
+        raise NotImplementedError(f"{node.op.name} has no second derivative: it saves more than "
+                                  "its inputs and its output, and declares no parts")
+    return node.op.bodies["reference"][1](g, *saved)
+
+
+def vjp_of_parts(node, g):
+    """Compute a fused op again from its parts, and go backward through those."""
+    with use("parts"):
+        outputs = node.op.composition(*node.inputs, **node.params)
+    gradients = {}
+    outputs, g = (outputs, g) if isinstance(outputs, tuple) else ((outputs,), (g,))
+    leaves = frozenset(x for x in node.inputs if needs_grad(x))
+    for out, g_out in zip(outputs, g):
+        for step in backprop(out, g_out, record=True, leaves=leaves):
+            if step.node in leaves:
+                earlier = gradients.get(step.node)
+                gradients[step.node] = step.g if earlier is None else earlier + step.g
+    return tuple(gradients.pop(x, None) if needs_grad(x) else None for x in node.inputs)
+
+
+# ---- mistakes --------------------------------------------------------------------------------
+
+def mark_written(array):
+    """Note that the memory of `array` was written in place."""
+    global _clock
+    _clock += 1
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    forget = lambda _, key=id(array): _writes.pop(key, None)
+    _writes[id(array)] = _clock, weakref.ref(array, forget)
+
+
+def check_usable(node):
+    """Refuse a node that has been freed or whose saved arrays have changed since."""
+    if node.vjp is None:
+        raise RuntimeError(f"backward has already been through the result of {node.op.name} and "
+                           "freed what it saved: compute the loss again, or call the first "
+                           "backward with retain_graph=True")
+    changed = node.checksum is not None and node.checksum != checksum(node)
+    if _clock != node.made_at and not changed:
+        arrays = [s for s in node.saved if isinstance(s, np.ndarray)]
+        later = [memory() for clock, memory in _writes.values() if clock > node.made_at]
+        changed = any(np.may_share_memory(s, memory) for s in arrays for memory in later)
+    if changed:
+        shapes = ", ".join(str(x.shape) for x in node.inputs if isinstance(x, Tensor))
+        raise RuntimeError(f"an array that the vjp of {node.op.name} (inputs {shapes}) needs was "
+                           "changed in place after the forward pass: change a copy, or call "
+                           "backward first")
+
+
+def checksum(node):
+    return hash(tuple(s.tobytes() for s in node.saved if isinstance(s, np.ndarray)))
+
+
+@contextmanager
+def check_writes():
+    """Notice also writes that bypass Tensor (`x.data[0] = 1`), by checksums of what is saved."""
+    def keep_checksum(node):
+        node.checksum = checksum(node)
+    with watch(keep_checksum):
+        yield
+
+
+# ---- modes -----------------------------------------------------------------------------------
+
+@contextmanager
+def watch(function):
+    """Call `function(node)` whenever an operation is recorded."""
+    global _watchers
+    before, _watchers = _watchers, (*_watchers, function)
+    try:
+        yield
+    finally:
+        _watchers = before
+
+
+@contextmanager
+def no_grad():
+    """Compute without recording."""
+    global _recording
+    before, _recording = _recording, False
+    try:
+        yield
+    finally:
+        _recording = before
+
+
+@contextmanager
+def use(level):
+    """Choose the body that every op runs: "fast", "reference" or "parts"."""
+    global _level
+    if level not in LEVELS:
+        raise ValueError(f"level is {level!r}, but there are only {', '.join(LEVELS)}")
+    before, _level = _level, level
+    try:
+        yield
+    finally:
+        _level = before
+
+
+def pick(outputs, i):
+    """Take output i of an op that has several."""
+    return outputs[i], (i, len(outputs))
+
+
+def pick_vjp(g, i, n):
+    return tuple(g if j == i else None for j in range(n)),
+
+
+pick = Op(pick)
+pick.vjp(pick_vjp)
