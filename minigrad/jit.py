@@ -1,0 +1,333 @@
+"""Choose Numba's options, the threads and the cache directory; every kernel is made here.
+
+Numba's own cache notices neither a change in another file nor a changed option. So the compiled
+kernels of a source file live in a directory whose name is a hash of that file, of every file of
+this package that it imports, of the options and of the machine: nothing in it can be stale.
+"""
+import ast
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+
+import llvmlite
+import numba
+import numpy as np
+from numba import config, prange  # noqa: F401  (kernels import prange from here)
+from numba.core import event
+from numba.core.codegen import get_host_cpu_features
+from numba.extending import intrinsic as numba_intrinsic
+
+__all__ = ["kernel", "intrinsic", "prange", "set_threads", "threads", "threading_layer",
+           "vector_bytes", "cpu_features", "FAST_MATH", "EXACT_MATH", "COMPILED"]
+
+# Reassociation lets LLVM vectorise sums. nnan and ninf are left out: masks are -inf.
+FAST_MATH = {"reassoc", "contract", "arcp", "nsz"}
+# For polynomials, whose order of operations is their accuracy.
+EXACT_MATH = {"contract", "arcp", "nsz"}
+COMPILED = not config.DISABLE_JIT  # False under NUMBA_DISABLE_JIT=1: kernels are plain Python
+
+# omp starts a region in 2 us, workqueue in 23; the first that can be loaded is used.
+LAYERS = ["omp", "tbb", "workqueue"]
+if "NUMBA_THREADING_LAYER_PRIORITY" not in os.environ:
+    config.THREADING_LAYER_PRIORITY = LAYERS
+
+
+# ---- kernels ----
+
+def kernel(function=None, *, parallel=False, inline=False, fastmath=FAST_MATH):
+    """Compile a loop over arrays that writes only to its `out*` and `d*` arguments.
+
+    Parameters
+    ----------
+    parallel : bool
+        Whether `prange` runs on several threads. Such a kernel is called from Python only.
+    inline : bool
+        Whether LLVM copies the body into each caller (for helpers of one element).
+    fastmath : set of str
+        LLVM's fast-math flags: `FAST_MATH`, or `EXACT_MATH` without reassociation.
+    """
+    if function is None:
+        return functools.partial(kernel, parallel=parallel, inline=inline, fastmath=fastmath)
+    if not COMPILED:
+        return function
+    directory = cache_directory(function.__code__.co_filename)
+    before, config.CACHE_DIR = config.CACHE_DIR, str(directory or "")
+    try:
+        dispatcher = numba.njit(function, cache=directory is not None, nogil=True,
+                                error_model="numpy", fastmath=fastmath, parallel=parallel,
+                                forceinline=inline)
+    finally:
+        config.CACHE_DIR = before
+    return _launcher(dispatcher) if parallel else dispatcher
+
+
+def intrinsic(plain):
+    """Make a decorator like Numba's `intrinsic`; without compilation `plain` stands in for it."""
+    return numba_intrinsic if COMPILED else lambda codegen: plain
+
+
+def _launcher(dispatcher):
+    """Wrap a parallel kernel so that it runs on `threads()` threads."""
+    @functools.wraps(dispatcher.py_func)
+    def launch(*args):
+        if getattr(_local, "threads", 0) != _threads:
+            _enter_pool()
+        return dispatcher(*args)
+    launch.dispatcher = dispatcher
+    return launch
+
+
+# ---- threads ----
+
+_local = threading.local()  # Numba's thread count belongs to the calling thread
+_forked = False             # whether this process is a fork of one that had started the pool
+
+
+def available_cores(root="/", cpus=None):
+    """Count the physical cores that affinity and cgroups leave to this process.
+
+    Hyperthreads of one core count once on Linux; elsewhere the system's own count is taken.
+    """
+    if cpus is None and not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    cpus = os.sched_getaffinity(0) if cpus is None else cpus
+    topology = Path(root, "sys/devices/system/cpu")
+    cores = {_read(topology / f"cpu{cpu}/topology/thread_siblings_list") or cpu for cpu in cpus}
+    return int(min(len(cores), _cgroup_limit(Path(root))))
+
+
+def _cgroup_limit(root):
+    """Read the CPU quota of this process's control group, in cores (at least 1)."""
+    limit = float("inf")
+    for line in _read(root / "proc/self/cgroup").splitlines() or ["0::/"]:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        group = mount / path.lstrip("/")
+        for folder in [group, *group.parents]:
+            if mount in (folder, *folder.parents):
+                limit = min(limit, _quota(folder))
+    return max(limit, 1)
+
+
+def _quota(folder):
+    """Read one control group's quota, in cores, version 2 or 1."""
+    text = _read(folder / "cpu.max") or (_read(folder / "cpu.cfs_quota_us") + " "
+                                         + _read(folder / "cpu.cfs_period_us"))
+    quota, _, period = text.strip().partition(" ")
+    return int(quota) / int(period) if quota.isdigit() and period else float("inf")
+
+
+def _read(path):
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _default_threads():
+    """Read MINIGRAD_THREADS, else take the physical cores, within Numba's own limit."""
+    text = os.environ.get("MINIGRAD_THREADS")
+    if text is None:
+        return min(available_cores(), config.NUMBA_NUM_THREADS)
+    if not text.isdigit():
+        raise ValueError(f"MINIGRAD_THREADS is {text!r}, but must be a number of threads, like 2")
+    return _checked(int(text))
+
+
+def _checked(n):
+    if not 1 <= n <= config.NUMBA_NUM_THREADS:
+        raise ValueError(f"{n} threads asked for, but Numba's pool has 1 to "
+                         f"{config.NUMBA_NUM_THREADS}: set NUMBA_NUM_THREADS before the start")
+    return n
+
+
+def threads():
+    """Return the number of threads that kernels use."""
+    return _threads
+
+
+def set_threads(n):
+    """Set the number of threads that kernels use; results do not depend on it."""
+    global _threads
+    _threads = _checked(n)
+
+
+def _enter_pool():
+    """Bring the calling thread's count up to date, starting the pool if need be."""
+    if _forked and threading_layer() == "omp":
+        raise RuntimeError("this process was forked after kernels had run, and OpenMP threads do "
+                           "not survive a fork: start processes with the 'spawn' method, or set "
+                           "NUMBA_THREADING_LAYER=workqueue")
+    numba.set_num_threads(_threads)
+    _local.threads = _threads
+
+
+def _after_fork():
+    global _forked
+    _forked = _forked or _pool_started()
+    _local.__dict__.clear()
+
+
+def _pool_started():
+    try:
+        return bool(numba.threading_layer())
+    except ValueError:  # Numba's way of saying: not yet
+        return False
+
+
+def threading_layer():
+    """Return which of omp, tbb and workqueue carries the threads (starts the pool)."""
+    if not _pool_started():
+        numba.set_num_threads(_threads)
+    return numba.threading_layer()
+
+
+_threads = _default_threads()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+# ---- the machine ----
+
+@functools.cache
+def cpu_features():
+    """Return the set of instruction-set features that kernels are compiled for."""
+    text = config.CPU_FEATURES
+    text = get_host_cpu_features() if text is None else text
+    return frozenset(name[1:] for name in text.split(",") if name.startswith("+"))
+
+
+def vector_bytes():
+    """Return the width of a vector register: 64 (AVX-512), 32 (AVX2) or 16 (NEON, SSE)."""
+    return 64 if "avx512f" in cpu_features() else 32 if "avx2" in cpu_features() else 16
+
+
+# ---- the cache ----
+
+KEPT = 8              # directories kept for each source file, the last used ones
+GRACE_S = 24 * 3600   # none is removed within a day of its last use
+
+
+def cache_root():
+    """Return where compiled kernels are kept: MINIGRAD_CACHE_DIR, or the user's cache folder."""
+    home = Path.home() if "~" != os.path.expanduser("~") else Path(os.devnull)
+    default = {"darwin": home / "Library/Caches",
+               "win32": Path(os.environ.get("LOCALAPPDATA", home))}
+    base = default.get(sys.platform, Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache"))
+    return Path(os.environ.get("MINIGRAD_CACHE_DIR") or base / "minigrad")
+
+
+@functools.cache
+def cache_directory(source):
+    """Return the directory for the kernels of one source file; None where none can be written."""
+    try:
+        name = f"{Path(source).stem}-{fingerprint(source)}"
+        directory = cache_root() / name
+        if not directory.exists():
+            directory.mkdir(parents=True)
+            prune(directory)
+        os.utime(directory)
+    except (OSError, SyntaxError):
+        return None
+    return directory if os.access(directory, os.W_OK) else None
+
+
+def fingerprint(source):
+    """Hash a kernel's source file, what it imports from here, the options and the machine."""
+    digest = hashlib.sha256(repr(_settings()).encode())
+    for path in sorted({Path(__file__).resolve(), *imported_files(Path(source).resolve())}):
+        digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _settings():
+    cpu = config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
+    options = [(name, str(getattr(config, name, None))) for name in
+               ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "ENABLE_AVX")]
+    versions = numba.__version__, llvmlite.__version__, np.__version__, sys.version
+    return versions, options, platform.machine(), cpu, sorted(cpu_features())
+
+
+def imported_files(path):
+    """Return a file of this package with all that it imports from the package, directly or not."""
+    found, waiting = set(), [path]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting += _direct_imports(path)
+    return found
+
+
+@functools.cache
+def _direct_imports(path):
+    """Return the files of this package that one file names in its import statements."""
+    package = Path(__file__).resolve().parent
+    modules = []  # as parts: ("minigrad", "ops", "linear")
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            modules += [tuple(alias.name.split(".")) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = tuple((node.module or "").split(".")) if node.module else ()
+            if node.level:
+                folder = path.parents[node.level - 1]
+                if not folder.is_relative_to(package):
+                    continue
+                base = (package.name, *folder.relative_to(package).parts, *base)
+            modules += [base] + [(*base, alias.name) for alias in node.names]
+    inside = [package.parent.joinpath(*m) for m in modules if m and m[0] == package.name]
+    candidates = [f for m in inside for f in (m.with_suffix(".py"), m / "__init__.py")]
+    return [f for f in candidates if f.is_file() and f.parent.is_relative_to(package)]
+
+
+def prune(newest):
+    """Remove the directories that older versions of the same source file left."""
+    stem = newest.name.rpartition("-")[0]
+    older = [d for d in newest.parent.glob(f"{stem}-*")
+             if d != newest and d.name.rpartition("-")[0] == stem]
+    older.sort(key=lambda d: d.stat().st_mtime, reverse=True)
+    for directory in older[KEPT - 1:]:
+        if time.time() - directory.stat().st_mtime > GRACE_S:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+# ---- progress ----
+
+class _Progress(event.Listener):
+    """Say on stderr that kernels are being compiled, once per process (live on a terminal)."""
+
+    said = depth = 0
+
+    def on_start(self, e):
+        if not self._ours(e):
+            return
+        self.depth += 1
+        name = e.data["dispatcher"].py_func.__name__
+        text = "compiling kernels (once per installation)..."
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{text} {name}", end="", file=sys.stderr, flush=True)
+        elif not self.said:
+            print(text, file=sys.stderr, flush=True)
+        self.said += 1
+
+    def on_end(self, e):
+        if self._ours(e):
+            self.depth -= 1
+            if not self.depth and sys.stderr.isatty():
+                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    @staticmethod
+    def _ours(e):
+        function = getattr(e.data["dispatcher"], "py_func", None)
+        return getattr(function, "__module__", "").startswith("minigrad.")
+
+
+event.register("numba:compile", _Progress())
