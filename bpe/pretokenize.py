@@ -1,0 +1,383 @@
+"""Cut text into pre-tokens, the pieces that no merge crosses.
+
+The three named patterns are scanned by kernels: one pass writes a class byte for every byte of text,
+a second one finds where each pre-token ends. Any other pattern goes through `regex`, some 30 times
+slower. `bpe.reference.split` says the same in ten lines.
+
+Text is bytes. A byte that belongs to no valid UTF-8 sequence (surrogates and overlong forms are not
+valid) counts as one character of class OTHER, such as a symbol; so does an unassigned code point.
+"""
+from functools import lru_cache
+
+import numpy as np
+import regex
+
+from bpe.jit import kernel
+from bpe.unicode_ranges import LETTER, LOWER, MARK, NUMBER, OTHER, SPACE, UPPER, class_table
+
+PATTERNS = {  # as tiktoken 0.14 has them
+    "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s",
+    "cl100k": r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+"
+              r"| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
+    "o200k": r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+             r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+             r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+}
+GPT2_SPELLINGS = (  # the same splits, as GPT-2's release and its copies write them
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+)
+WHITE = tuple(chr(c).encode() for c in np.flatnonzero(class_table() == SPACE))
+PAD = 8  # readable bytes that kernels ask for behind the text
+
+
+# ---- what the rest of the package calls ----
+
+def to_bytes(text):
+    """Encode a string as UTF-8, its lone surrogates as U+FFFD; bytes stay as they are."""
+    if not isinstance(text, str):
+        return text
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def padded(data):
+    """Copy bytes into a writable uint8 array with `PAD` zeros behind, as kernels want them."""
+    array = np.zeros(len(data) + PAD, np.uint8)
+    array[:len(data)] = np.frombuffer(data, np.uint8)
+    return array
+
+
+def pattern_name(pattern):
+    """The name of a pattern given by name or in full, or None where `regex` must do it."""
+    if pattern in PATTERNS:
+        return pattern
+    if pattern in GPT2_SPELLINGS:
+        return "gpt2"
+    return next((name for name, text in PATTERNS.items() if text == pattern), None)
+
+
+def split_offsets(data, pattern):
+    """Find where each pre-token ends.
+
+    Parameters
+    ----------
+    data : bytes or (N,) uint8
+    pattern : str
+        A key of `PATTERNS`, or a regular expression. Text that the expression does not match
+        becomes a pre-token of its own, so that nothing is lost.
+
+    Returns
+    -------
+    ends : (W,) int64
+        Rising; the last is N (none for empty data).
+    """
+    data = bytes(data)
+    return split_segments(padded(data), np.array([len(data)], np.int64), pattern)
+
+
+def split_segments(data, limits, pattern):
+    """Do `split_offsets` on many documents in one array, none of which joins with the next.
+
+    Parameters
+    ----------
+    data : (>= limits[-1] + PAD,) uint8, writable
+    limits : (D,) int64
+        Rising: where each document ends.
+    pattern : str
+
+    Returns
+    -------
+    ends : (W,) int64
+    """
+    name = pattern_name(pattern)
+    n = int(limits[-1]) if len(limits) else 0
+    if name is None:
+        return _split_with_regex(data, limits, pattern)
+    ends = np.empty(n, np.int64)
+    found = SCANNERS[name](data, limits, class_table(), np.empty(n, np.uint8), ends)
+    return ends[:found].copy()
+
+
+def safe_cut(data, near):
+    """Find the last place at or before `near` where cutting text changes no named pattern's split.
+
+    That is before a U+0020 whose left neighbour is not white space.
+
+    Parameters
+    ----------
+    data : bytes-like
+    near : int
+        At most len(data).
+
+    Returns
+    -------
+    offset : int
+        0 where there is none. A cut at `near` = len(data) is only safe if the text ends there.
+    """
+    data = data if isinstance(data, (bytes, bytearray)) else bytes(data[:near + 1])
+    cut = data.rfind(b" ", 0, near + 1)
+    while cut > 0 and bytes(data[max(0, cut - 3):cut]).endswith(WHITE):
+        cut = data.rfind(b" ", 0, cut)
+    return max(cut, 0)
+
+
+@lru_cache(maxsize=64)
+def compile_pattern(pattern):
+    """Compile a user's regular expression, or say what is wrong with it."""
+    try:
+        return regex.compile(pattern)
+    except regex.error as error:
+        names = ", ".join(PATTERNS)
+        raise ValueError(f"pattern {pattern!r} is none of {names} and no regular expression: "
+                         f"{error}") from None
+
+
+def _split_with_regex(data, limits, pattern):
+    """Split through `regex`; bytes that are not UTF-8 become lone surrogates on the way."""
+    find = compile_pattern(pattern).finditer
+    ends, start = [np.empty(0, np.int64)], 0
+    for limit in np.asarray(limits).tolist():
+        text = data[start:limit].tobytes().decode("utf-8", "surrogateescape")
+        edges = np.unique([edge for match in find(text) for edge in match.span()] + [0, len(text)])
+        ends.append(start + _byte_offsets(text)[edges[1:]])
+        start = limit
+    return np.concatenate(ends)
+
+
+def _byte_offsets(text):
+    """The byte offset of each character of text decoded with "surrogateescape", and of its end."""
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    lengths = 1 + (points > 0x7F) + (points > 0x7FF) + (points > 0xFFFF)
+    lengths[points >> 11 == 0xD800 >> 11] = 1
+    return np.append(0, np.cumsum(lengths))
+
+
+# ---- pass one: a class byte for each byte ----
+
+NEWLINE, CONTINUES = 32, 128  # with SPACE: \r or \n; with any class: not a character's first byte
+KIND = LETTER | NUMBER | SPACE  # none of the three is what the patterns write [^\s\p{L}\p{N}]
+
+
+@kernel(inline="always")
+def _code_point(data, i, stop):
+    """Decode the character at i: (code point, length), or (-1, 1) where UTF-8 is not valid."""
+    a = np.int64(data[i])
+    length = 2 if a < 0xE0 else 3 if a < 0xF0 else 4
+    if a < 0xC2 or i + length > stop:
+        return np.int64(-1), 1
+    point = a & (0x7F >> length)
+    for k in range(1, length):
+        b = np.int64(data[i + k])
+        if b & 0xC0 != 0x80:
+            return np.int64(-1), 1
+        point = point << 6 | b & 63
+    if length > 2 and (point < 1 << 5 * length - 4 or point >> 11 == 27 or point > 0x10FFFF):
+        return np.int64(-1), 1  # written too long, a surrogate, or no code point
+    return point, length
+
+
+@kernel(inline="always")
+def _classify(data, start, stop, table, out_classes):
+    """Write the class of each byte's character; later bytes of a character have CONTINUES set."""
+    i = start
+    while i < stop:
+        byte = data[i]
+        if byte < 128:
+            kind = table[byte]
+            if byte == 10 or byte == 13:
+                kind |= NEWLINE
+            out_classes[i] = kind
+            i += 1
+        else:
+            point, length = _code_point(data, i, stop)
+            kind = OTHER if point < 0 else table[point]
+            out_classes[i] = kind
+            for k in range(1, length):
+                out_classes[i + k] = kind | CONTINUES
+            i += length
+
+
+# ---- pass two: where pre-tokens end ----
+
+@kernel(inline="always")
+def _run(classes, i, stop, mask, kind):
+    """The end of the run of characters from i whose class under `mask` is `kind`."""
+    while i < stop and classes[i] & mask == kind:
+        i += 1
+    return i
+
+
+@kernel(inline="always")
+def _next(classes, i, stop):
+    """The start of the next character."""
+    i += 1
+    while i < stop and classes[i] & CONTINUES:
+        i += 1
+    return i
+
+
+@kernel(inline="always")
+def _last(classes, i):
+    """The start of the character that ends at i."""
+    i -= 1
+    while classes[i] & CONTINUES:
+        i -= 1
+    return i
+
+
+@kernel(inline="always")
+def _white(classes, i, end, stop):
+    r"""`\s+(?!\S)|\s`: white space up to `end` leaves its last character to what follows."""
+    last = _last(classes, end)
+    return last if end < stop and last > i else end
+
+
+@kernel(inline="always")
+def _after_newlines(classes, i, end):
+    r"""`\s*[\r\n]`: the end of the last newline of the white space i:end, or i."""
+    while end > i and not classes[end - 1] & NEWLINE:
+        end -= 1
+    return end
+
+
+@kernel(inline="always")
+def _contraction(data, i, stop, any_case):
+    """The length of 's 'd 'm 't 'll 've 're at i, or 0. Any case folds U+017F into s."""
+    if data[i] != 39 or i + 1 >= stop:
+        return 0
+    fold = 32 if any_case else 0
+    a = data[i + 1] | fold
+    if a == 115 or a == 100 or a == 109 or a == 116:
+        return 2
+    if i + 2 >= stop:
+        return 0
+    b = data[i + 2] | fold
+    if a == 108 and b == 108 or b == 101 and (a == 118 or a == 114):
+        return 3
+    return 3 if any_case and data[i + 1] == 0xC5 and data[i + 2] == 0xBF else 0
+
+
+@kernel(inline="always")
+def _three_numbers(classes, i, stop):
+    r"""`\p{N}{1,3}` from i."""
+    for _ in range(3):
+        if i < stop and classes[i] & NUMBER:
+            i = _next(classes, i, stop)
+    return i
+
+
+@kernel
+def _scan_gpt2(data, limits, table, out_classes, out_ends):
+    """Write the ends of pre-tokens of all documents; return how many there are."""
+    found, i = 0, 0
+    for stop in limits:
+        _classify(data, i, stop, table, out_classes)
+        while i < stop:
+            n = _contraction(data, i, stop, False)
+            if n:
+                i += n
+            else:
+                j = i + 1 if data[i] == 32 and i + 1 < stop else i
+                kind = out_classes[j] & KIND
+                if kind == SPACE:
+                    end = _run(out_classes, i, stop, SPACE, SPACE)
+                    i = _white(out_classes, i, end, stop)
+                else:
+                    i = _run(out_classes, j + 1, stop, KIND, kind)
+            out_ends[found] = i
+            found += 1
+    return found
+
+
+@kernel
+def _scan_cl100k(data, limits, table, out_classes, out_ends):
+    """Write the ends of pre-tokens of all documents; return how many there are."""
+    found, i = 0, 0
+    for stop in limits:
+        _classify(data, i, stop, table, out_classes)
+        while i < stop:
+            i = _cl100k_end(data, i, stop, out_classes)
+            out_ends[found] = i
+            found += 1
+    return found
+
+
+@kernel(inline="always")
+def _cl100k_end(data, i, stop, classes):
+    """The end of the pre-token of cl100k that starts at i."""
+    n = _contraction(data, i, stop, True)
+    if n:
+        return i + n
+    here = classes[i]
+    if here & NUMBER:
+        return _three_numbers(classes, i, stop)
+    j = i if here & (LETTER | NEWLINE) else _next(classes, i, stop)
+    if j < stop and classes[j] & LETTER:
+        return _run(classes, j, stop, LETTER, LETTER)
+    j = i + 1 if data[i] == 32 else i
+    end = _run(classes, j, stop, KIND, 0)
+    if end > j:
+        return _run(classes, end, stop, NEWLINE, NEWLINE)
+    end = _run(classes, i, stop, SPACE, SPACE)
+    cut = _after_newlines(classes, i, end)
+    return cut if cut > i and end < stop else _white(classes, i, end, stop)
+
+
+@kernel
+def _scan_o200k(data, limits, table, out_classes, out_ends):
+    """Write the ends of pre-tokens of all documents; return how many there are."""
+    found, i = 0, 0
+    for stop in limits:
+        _classify(data, i, stop, table, out_classes)
+        while i < stop:
+            i = _o200k_end(data, i, stop, out_classes)
+            out_ends[found] = i
+            found += 1
+    return found
+
+
+@kernel(inline="always")
+def _cased_word(classes, i, stop):
+    """The end of UPPER* LOWER+ at i, else of UPPER+, else i."""
+    upper = _run(classes, i, stop, UPPER, UPPER)
+    if upper < stop and classes[upper] & LOWER:
+        return _run(classes, upper, stop, LOWER, LOWER)
+    end = upper
+    while end > i and not classes[end - 1] & LOWER:
+        end -= 1
+    return end if end > i else upper
+
+
+@kernel(inline="always")
+def _o200k_end(data, i, stop, classes):
+    """The end of the pre-token of o200k that starts at i."""
+    here = classes[i]
+    end = i
+    if here & NUMBER:
+        return _three_numbers(classes, i, stop)
+    if here & LETTER:
+        end = _cased_word(classes, i, stop)
+    elif not here & NEWLINE:
+        j = _next(classes, i, stop)
+        end = _cased_word(classes, j, stop)
+        if end == j or here & MARK and not classes[end - 1] & LOWER:
+            end = j if here & MARK else i  # a mark is a word, rather than the prefix of capitals
+    if end > i:
+        return end + _contraction(data, end, stop, True) if end < stop else end
+    j = i + 1 if data[i] == 32 else i
+    end = _run(classes, j, stop, KIND, 0)
+    if end > j:
+        while end < stop and (classes[end] & NEWLINE or data[end] == 47):
+            end += 1
+        return end
+    end = _run(classes, i, stop, SPACE, SPACE)
+    cut = _after_newlines(classes, i, end)
+    return cut if cut > i else _white(classes, i, end, stop)
+
+
+SCANNERS = {"gpt2": _scan_gpt2, "cl100k": _scan_cl100k, "o200k": _scan_o200k}
