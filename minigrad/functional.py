@@ -3,8 +3,10 @@
 Arrays in give arrays out. Tensors in give Tensors out, recorded, so that the result can be
 differentiated once more: `grad(grad(f))`.
 """
+import numpy as np
+
 from minigrad.ops import reshape, sum
-from minigrad.tensor import Tensor, backprop, detach
+from minigrad.tensor import Tensor, backprop, detach, needs_grad, use
 
 
 def grad(f, argnum=0):
@@ -48,17 +50,18 @@ def vjp(f, *args):
     """
     record = any(isinstance(x, Tensor) for x in args)
     inputs = [fresh(x) for x in args]
+    leaves = frozenset(inputs)
     out = f(*inputs)
 
     def pull_back(g=None):
         found = {}
         if isinstance(out, Tensor) and out.requires_grad:
-            for step in backprop(out, g, retain_graph=True, record=record, leaves=set(inputs)):
-                if step.node in inputs_set:
-                    found[step.node] = step.g
+            for node, dx, _ in backprop(out, g, retain_graph=True, leaves=leaves,
+                                        run_vjp=differentiable_vjp if record else None):
+                if node in leaves:
+                    found[node] = dx
         return tuple(finish(found.get(x, zeros(x)), record) for x in inputs)
 
-    inputs_set = set(inputs)
     return finish(out, record), pull_back
 
 
@@ -86,7 +89,7 @@ def jvp(f, args, tangents):
         total = total + part
     derivative = {g: zeros(g)}
     if total.requires_grad:
-        for step in backprop(total, record=True, leaves={g}):
+        for step in backprop(total, run_vjp=differentiable_vjp, leaves={g}):
             if step.node is g:
                 derivative[g] = step.g
     return finish(value, record), finish(derivative[g], record)
@@ -124,3 +127,31 @@ def finish(x, record):
     if record:
         return x if isinstance(x, Tensor) else Tensor(x)
     return detach(x)
+
+
+# ---- gradients that record how they were made ------------------------------------------------
+
+def differentiable_vjp(node, g):
+    """Run the vjp on Tensors, so that it records the graph of the gradient."""
+    if node.op.composition:
+        return vjp_of_parts(node, g)
+    known = {id(detach(x)): x for x in (*node.inputs, node)}
+    saved = [known.get(id(s), s) for s in node.saved]
+    if any(isinstance(s, np.ndarray) and s.dtype.kind == "f" and id(s) not in known for s in saved):
+        raise NotImplementedError(f"{node.op.name} has no second derivative: it saves more than "
+                                  "its inputs and its output, and declares no parts")
+    return node.op.bodies["reference"][1](g, *saved)
+
+
+def vjp_of_parts(node, g):
+    """Compute a fused op again from its parts, and go backward through those."""
+    with use("parts"):
+        outputs = node.op.composition(*node.inputs, **node.params)
+    gradients = {}
+    outputs, g = (outputs, g) if isinstance(outputs, tuple) else ((outputs,), (g,))
+    leaves = frozenset(x for x in node.inputs if needs_grad(x))
+    for out, g_out in zip(outputs, g):
+        for x, dx, _ in backprop(out, g_out, leaves=leaves, run_vjp=differentiable_vjp):
+            if x in leaves:
+                gradients[x] = gradients[x] + dx if x in gradients else dx
+    return tuple(gradients.pop(x, None) if needs_grad(x) else None for x in node.inputs)

@@ -8,20 +8,25 @@ Nothing here knows any calculus; that is in minigrad/ops.
 import inspect
 import os
 import re
-import weakref
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 
+from minigrad.mistakes import (
+    check_dtypes, check_start, check_usable, checksum, explain, mark_written, writes)
+
 OPS = {}                                              # name -> Op; tests and docs loop over it
 LEVELS = ("fast", "reference", "parts")
 
-_level = os.environ.get("MINIGRAD_LEVEL", "fast")     # which body of an op runs
-_recording = True                                     # False inside no_grad()
-_watchers = ()                                        # called with every node that is recorded
-_clock = 0                                            # in-place writes so far
-_writes = {}                                          # id(memory) -> (clock, weak reference to it)
+mode = SimpleNamespace(
+    level=os.environ.get("MINIGRAD_LEVEL", "fast"),   # which body of an op runs
+    recording=True,                                   # False inside no_grad()
+    watchers=())                                      # called with every node that is recorded
+
+if mode.level not in LEVELS:
+    raise ValueError(f"MINIGRAD_LEVEL is {mode.level!r}: set it to one of {', '.join(LEVELS)}")
 
 
 # ---- the tensor ------------------------------------------------------------------------------
@@ -85,21 +90,16 @@ class Tensor:
                 else:
                     node.grad += g
 
-    @property
-    def shape(self):
-        return self.data.shape
+    shape = property(lambda self: self.data.shape)
+    dtype = property(lambda self: self.data.dtype)
+    ndim = property(lambda self: self.data.ndim)
+    size = property(lambda self: self.data.size)
 
-    @property
-    def dtype(self):
-        return self.data.dtype
-
-    @property
-    def ndim(self):
-        return self.data.ndim
-
-    @property
-    def size(self):
-        return self.data.size
+    __len__ = lambda self: len(self.data)
+    __iter__ = lambda self: (self[i] for i in range(len(self)))
+    __bool__ = lambda self: bool(self.data)
+    __float__ = lambda self: float(self.item())
+    __int__ = lambda self: int(self.item())
 
     def numpy(self):
         """Return the array itself, not a copy (torch refuses if a gradient is required)."""
@@ -113,21 +113,6 @@ class Tensor:
         """Return the only element as a Python number."""
         return self.data.item()
 
-    def __float__(self):
-        return float(self.item())
-
-    def __int__(self):
-        return int(self.item())
-
-    def __bool__(self):
-        return bool(self.data)
-
-    def __len__(self):
-        return len(self.data)
-
-    def __iter__(self):
-        return (self[i] for i in range(len(self)))
-
     def __array__(self, dtype=None, copy=None):
         if self.requires_grad:
             raise TypeError("NumPy would drop the gradient of this tensor: use the method or the "
@@ -136,7 +121,7 @@ class Tensor:
 
     def __setitem__(self, index, value):
         """Write in place; backward notices if it needed the old values."""
-        if self.requires_grad and _recording:
+        if self.requires_grad and mode.recording:
             raise RuntimeError("writing in place into a tensor that requires a gradient cannot be "
                                "recorded: use where() or concatenate(), or write in no_grad()")
         self.data[detach(index)] = detach(value)
@@ -203,9 +188,9 @@ class Op:
         return function
 
     def __call__(self, *args, **params):
-        if _level == "parts" and self.composition:
+        if mode.level == "parts" and self.composition:
             return self.composition(*args, **params)
-        forward, vjp = self.bodies.get(_level) or self.bodies["reference"]
+        forward, vjp = self.bodies.get(mode.level) or self.bodies["reference"]
         arrays, requires_grad, traced = [], False, False
         for x in args:
             if isinstance(x, Tensor):
@@ -227,13 +212,13 @@ class Op:
             node.data = out                           # one node; `pick` makes its outputs
         elif type(out) is not np.ndarray:             # NumPy turns 0-d arrays into scalars
             saved = tuple(node.data if s is out else s for s in saved)
-        if _recording and requires_grad:
+        if mode.recording and requires_grad:
             if vjp.asks:
                 saved = (*saved, tuple(needs_grad(x) for x in args))
-            node.requires_grad, node.made_at = True, _clock
+            node.requires_grad, node.made_at = True, writes.clock
             node.op, node.inputs, node.params = self, args, params
             node.saved, node.vjp = saved, vjp
-            for watch in _watchers:
+            for watch in mode.watchers:
                 watch(node)
         return tuple(pick(node, i) for i in range(len(out))) if several else node
 
@@ -270,25 +255,14 @@ def core_dimensions(signature):
             for core in re.findall(r"\(([^)]*)\)", signature.split("->")[0])]
 
 
-def explain(error, op, arrays):
-    """Make the same error say in which op and for which shapes it happened."""
-    shapes = ", ".join(str(np.shape(x)) for x in arrays if isinstance(x, np.ndarray))
-    text = f"{op.name} of shapes {shapes}: {error}"
-    if op.signature and isinstance(error, ValueError):
-        text += (f". Its signature is {op.signature}: axes of the same name need the same size, "
-                 "the axes before them must broadcast; reshape or transpose an input")
-    return type(error)(text)
+@Op
+def pick(outputs, i):
+    """Take output i of an op that has several."""
+    return outputs[i], (i, len(outputs))
 
-
-def check_dtypes(op, arrays, out):
-    """Refuse a result that is wider than its inputs: float32 stays float32."""
-    if all(x.dtype is out.dtype for x in arrays if type(x) is np.ndarray):
-        return
-    floats = {x.dtype.name for x in arrays if isinstance(x, np.ndarray) and x.dtype.kind == "f"}
-    if len(floats) > 1 or (floats and out.dtype.kind == "f" and out.dtype.name not in floats):
-        names = ", ".join(str(x.dtype) for x in arrays if isinstance(x, np.ndarray))
-        raise TypeError(f"{op.name} of dtypes {names} would give {out.dtype}: convert the inputs "
-                        "to one float dtype with .astype")
+@pick.vjp
+def pick_vjp(g, i, n):
+    return tuple(g if j == i else None for j in range(n)),
 
 
 # ---- the backward pass -----------------------------------------------------------------------
@@ -344,7 +318,7 @@ def add_gradients(so_far, dx, ours=False):
     return g + dx, True
 
 
-def backprop(root, g=None, *, retain_graph=False, record=False, leaves=frozenset(),
+def backprop(root, g=None, *, retain_graph=False, leaves=frozenset(), run_vjp=None,
              order=topological_order, add=add_gradients):
     """Walk the graph from `root` to the leaves and yield a Step for each node.
 
@@ -355,53 +329,41 @@ def backprop(root, g=None, *, retain_graph=False, record=False, leaves=frozenset
         The gradient that starts; 1 for a scalar.
     retain_graph : bool
         Keep what the vjps saved.
-    record : bool
-        Compute on Tensors, so that the gradients themselves can be differentiated.
     leaves : set of Tensor
         Nodes to stop at, as if nothing had made them.
+    run_vjp : callable, optional
+        From (node, g) to gradients that are Tensors, to differentiate them once more; the graph
+        is kept then.
     order, add : callable
         How to visit the nodes and how to sum contributions.
     """
-    pending = {root: (first_gradient(root, g), False)}
+    check_start(root, g)
+    if not isinstance(g, Tensor):
+        g = np.ones_like(root.data) if g is None else np.asarray(g, root.dtype)
+    pending = {root: (g, False)}                      # node -> (sum so far, is it ours)
     for node in order(root, leaves):
         g, ours = pending.pop(node)
         if node.op is None or node in leaves:
-            if not record:
+            if not run_vjp:
                 g = np.asarray(g) if ours else np.array(g)
             yield Step(node, g, ())
             continue
         check_usable(node)
         if type(node.data) is tuple:
             g = tuple(np.zeros_like(x) if dx is None else dx for x, dx in zip(node.data, g))
-        if record:
-            grads = differentiable_vjp(node, g)
+        if run_vjp:
+            grads = run_vjp(node, g)
         else:
             grads = node.vjp(g, *node.saved)          # <- step into here
         for i, (x, dx) in enumerate(zip(node.inputs, grads)):
             if dx is not None and needs_grad(x):
                 dx = unbroadcast(dx, x, node.op, i)
-                ours = not record and x.op is None and is_fresh(dx, g, node.saved, grads)
+                ours = not run_vjp and x.op is None and is_fresh(dx, g, node.saved, grads)
                 pending[x] = add(pending.get(x), dx, ours)
         yield Step(node, g, grads)
-        if not (retain_graph or record):
+        if not (retain_graph or run_vjp):
             node.vjp = node.saved = None
             node.inputs = ()
-
-
-def first_gradient(root, g):
-    """Check where backward starts, and with what."""
-    if not root.requires_grad:
-        raise RuntimeError("nothing that this tensor was computed from requires a gradient: set "
-                           "requires_grad=True on the inputs, and compute outside no_grad()")
-    if g is None and root.size != 1:
-        raise ValueError(f"backward needs a scalar, but the shape is {root.shape}: reduce with "
-                         ".sum() or .mean(), or pass the gradient of each element as grad=")
-    if isinstance(g, Tensor):
-        return g
-    g = np.ones_like(root.data) if g is None else np.asarray(g, root.dtype)
-    if g.shape != root.shape:
-        raise ValueError(f"grad has shape {g.shape}, but the tensor has shape {root.shape}")
-    return g
 
 
 def unbroadcast(dx, x, op, i):
@@ -435,123 +397,36 @@ def is_fresh(dx, g, saved, grads):
             and sum(dx is other for other in grads) <= 1)
 
 
-# ---- gradients of gradients ------------------------------------------------------------------
-
-def differentiable_vjp(node, g):
-    """Run the vjp on Tensors, so that it records the graph of the gradient."""
-    if node.op.composition:
-        return vjp_of_parts(node, g)
-    known = {id(detach(x)): x for x in (*node.inputs, node)}
-    saved = [known.get(id(s), s) for s in node.saved]
-    if any(isinstance(s, np.ndarray) and s.dtype.kind == "f" and id(s) not in known for s in saved):
-        raise NotImplementedError(f"{node.op.name} has no second derivative: it saves more than "
-                                  "its inputs and its output, and declares no parts")
-    return node.op.bodies["reference"][1](g, *saved)
-
-
-def vjp_of_parts(node, g):
-    """Compute a fused op again from its parts, and go backward through those."""
-    with use("parts"):
-        outputs = node.op.composition(*node.inputs, **node.params)
-    gradients = {}
-    outputs, g = (outputs, g) if isinstance(outputs, tuple) else ((outputs,), (g,))
-    leaves = frozenset(x for x in node.inputs if needs_grad(x))
-    for out, g_out in zip(outputs, g):
-        for step in backprop(out, g_out, record=True, leaves=leaves):
-            if step.node in leaves:
-                earlier = gradients.get(step.node)
-                gradients[step.node] = step.g if earlier is None else earlier + step.g
-    return tuple(gradients.pop(x, None) if needs_grad(x) else None for x in node.inputs)
-
-
-# ---- mistakes --------------------------------------------------------------------------------
-
-def mark_written(array):
-    """Note that the memory of `array` was written in place."""
-    global _clock
-    _clock += 1
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    forget = lambda _, key=id(array): _writes.pop(key, None)
-    _writes[id(array)] = _clock, weakref.ref(array, forget)
-
-
-def check_usable(node):
-    """Refuse a node that has been freed or whose saved arrays have changed since."""
-    if node.vjp is None:
-        raise RuntimeError(f"backward has already been through the result of {node.op.name} and "
-                           "freed what it saved: compute the loss again, or call the first "
-                           "backward with retain_graph=True")
-    changed = node.checksum is not None and node.checksum != checksum(node)
-    if _clock != node.made_at and not changed:
-        arrays = [s for s in node.saved if isinstance(s, np.ndarray)]
-        later = [memory() for clock, memory in _writes.values() if clock > node.made_at]
-        changed = any(np.may_share_memory(s, memory) for s in arrays for memory in later)
-    if changed:
-        shapes = ", ".join(str(x.shape) for x in node.inputs if isinstance(x, Tensor))
-        raise RuntimeError(f"an array that the vjp of {node.op.name} (inputs {shapes}) needs was "
-                           "changed in place after the forward pass: change a copy, or call "
-                           "backward first")
-
-
-def checksum(node):
-    return hash(tuple(s.tobytes() for s in node.saved if isinstance(s, np.ndarray)))
-
-
-@contextmanager
-def check_writes():
-    """Notice also writes that bypass Tensor (`x.data[0] = 1`), by checksums of what is saved."""
-    def keep_checksum(node):
-        node.checksum = checksum(node)
-    with watch(keep_checksum):
-        yield
-
-
 # ---- modes -----------------------------------------------------------------------------------
 
 @contextmanager
-def watch(function):
-    """Call `function(node)` whenever an operation is recorded."""
-    global _watchers
-    before, _watchers = _watchers, (*_watchers, function)
+def changed(name, value):
+    """Set one mode for the length of a `with` block."""
+    before = getattr(mode, name)
+    setattr(mode, name, value)
     try:
         yield
     finally:
-        _watchers = before
+        setattr(mode, name, before)
 
 
-@contextmanager
 def no_grad():
-    """Compute without recording."""
-    global _recording
-    before, _recording = _recording, False
-    try:
-        yield
-    finally:
-        _recording = before
+    """Compute without recording: `with no_grad():`."""
+    return changed("recording", False)
 
 
-@contextmanager
 def use(level):
-    """Choose the body that every op runs: "fast", "reference" or "parts"."""
-    global _level
+    """Choose the body that every op runs: `with use("reference"):`, "parts" or "fast"."""
     if level not in LEVELS:
         raise ValueError(f"level is {level!r}, but there are only {', '.join(LEVELS)}")
-    before, _level = _level, level
-    try:
-        yield
-    finally:
-        _level = before
+    return changed("level", level)
 
 
-def pick(outputs, i):
-    """Take output i of an op that has several."""
-    return outputs[i], (i, len(outputs))
+def watch(function):
+    """Call `function(node)` whenever an operation is recorded: `with watch(nodes.append):`."""
+    return changed("watchers", (*mode.watchers, function))
 
 
-def pick_vjp(g, i, n):
-    return tuple(g if j == i else None for j in range(n)),
-
-
-pick = Op(pick)
-pick.vjp(pick_vjp)
+def check_writes():
+    """Notice also writes that bypass Tensor (`x.data[0] = 1`), by checksums of what is saved."""
+    return watch(lambda node: setattr(node, "checksum", checksum(node)))

@@ -95,8 +95,8 @@ def concatenate_inputs(draw):
     shape = draw.shape(min_dims=1)
     axis = draw.integer(-len(shape), len(shape) - 1)
     sizes = [draw.integer(0, 3) for _ in range(draw.integer(1, 3))]
-    resized = [tuple(n if i == axis % len(shape) else s for i, s in enumerate(shape)) for n in sizes]
-    return tuple(draw.array(s) for s in resized), {"axis": axis}
+    before, after = shape[:axis % len(shape)], shape[axis % len(shape) + 1:]
+    return tuple(draw.array((*before, n, *after)) for n in sizes), {"axis": axis}
 
 @op(inputs=concatenate_inputs)
 def _concatenate(*arrays, axis):

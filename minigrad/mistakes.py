@@ -1,0 +1,92 @@
+"""Errors that teach: what happened, where, and what to do.
+
+The engine calls these checks; none of them computes anything that a result depends on.
+"""
+import weakref
+
+import numpy as np
+
+
+def explain(error, op, arrays):
+    """Make the same error say in which op and for which shapes it happened."""
+    shapes = ", ".join(str(x.shape) for x in arrays if isinstance(x, np.ndarray))
+    text = f"{op.name} of shapes {shapes}: {error}"
+    if op.signature and isinstance(error, ValueError):
+        text += (f". Its signature is {op.signature}: axes of the same name need the same size, "
+                 "the axes before them must broadcast; reshape or transpose an input")
+    return type(error)(text)
+
+
+def check_dtypes(op, arrays, out):
+    """Refuse a result that is wider than its inputs: float32 stays float32."""
+    if all(x.dtype is out.dtype for x in arrays if type(x) is np.ndarray):
+        return
+    floats = {x.dtype for x in arrays if isinstance(x, np.ndarray) and x.dtype.kind == "f"}
+    if len(floats) > 1 or (floats and out.dtype.kind == "f" and out.dtype not in floats):
+        names = ", ".join(str(x.dtype) for x in arrays if isinstance(x, np.ndarray))
+        raise TypeError(f"{op.name} of dtypes {names} would give {out.dtype}: convert the inputs "
+                        "to one float dtype with .astype")
+
+
+def check_start(root, g):
+    """Refuse to start backward where it cannot, or with a gradient of another shape."""
+    if not root.requires_grad:
+        raise RuntimeError("nothing that this tensor was computed from requires a gradient: set "
+                           "requires_grad=True on the inputs, and compute outside no_grad()")
+    if g is None and root.size != 1:
+        raise ValueError(f"backward needs a scalar, but the shape is {root.shape}: reduce with "
+                         ".sum() or .mean(), or pass the gradient of each element as grad=")
+    if g is not None and np.shape(getattr(g, "data", g)) != root.shape:
+        raise ValueError(f"grad has shape {np.shape(g)}, but the tensor has shape {root.shape}")
+
+
+def check_usable(node):
+    """Refuse a node that has been freed or whose saved arrays have changed since."""
+    if node.vjp is None:
+        raise RuntimeError(f"backward has already been through the result of {node.op.name} and "
+                           "freed what it saved: compute the loss again, or call the first "
+                           "backward with retain_graph=True")
+    if written_since(node) or node.checksum not in (None, checksum(node)):
+        shapes = ", ".join(str(x.shape) for x in node.inputs if hasattr(x, "shape"))
+        raise RuntimeError(f"an array that the vjp of {node.op.name} (inputs {shapes}) needs was "
+                           "changed in place after the forward pass: change a copy, or call "
+                           "backward first")
+
+
+# ---- writes in place -------------------------------------------------------------------------
+
+class Writes:
+    """Which memory was written in place, and when, counted in writes."""
+
+    def __init__(self):
+        self.clock = 0
+        self.last = {}                                # id(memory) -> (clock, weak reference)
+
+    def add(self, array):
+        """Note that the memory of `array` was written."""
+        while isinstance(array.base, np.ndarray):
+            array = array.base
+        self.clock += 1
+        key = id(array)
+        self.last[key] = self.clock, weakref.ref(array, lambda _: self.last.pop(key, None))
+
+
+writes = Writes()
+
+
+def mark_written(array):
+    """Tell the engine that an array was changed in place, as an optimizer does."""
+    writes.add(array)
+
+
+def written_since(node):
+    """Whether the engine was told of a write into what the node saved."""
+    if node.made_at == writes.clock:
+        return False
+    later = [memory() for clock, memory in writes.last.values() if clock > node.made_at]
+    return any(np.may_share_memory(s, memory) for memory in later
+               for s in node.saved if isinstance(s, np.ndarray))
+
+
+def checksum(node):
+    return hash(tuple(s.tobytes() for s in node.saved if isinstance(s, np.ndarray)))

@@ -1,0 +1,342 @@
+"""What the engine promises, whatever the operations are."""
+import gc
+import inspect
+import io
+import os
+import pdb
+import subprocess
+import sys
+import weakref
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minigrad as mg
+from minigrad import Tensor, backprop, check_writes, no_grad, use, watch
+from minigrad import tensor as engine
+
+
+def leaf(*values, dtype=np.float64):
+    return Tensor(np.array(values, dtype), requires_grad=True)
+
+
+# ---- sums of contributions -------------------------------------------------------------------
+
+@st.composite
+def graphs(draw):
+    """For each node but the first, which earlier nodes it is the weighted sum of."""
+    n = draw(st.integers(2, 12))
+    return [[(draw(st.integers(0, i - 1)), draw(st.integers(-3, 3)))
+             for _ in range(draw(st.integers(1, 4)))] for i in range(1, n)]
+
+
+@given(graphs())
+def test_gradient_is_the_sum_over_all_paths(graph):
+    nodes, slopes = [Tensor(2.0, requires_grad=True)], [1]
+    for terms in graph:
+        node = nodes[0] * 0
+        for i, weight in terms:
+            node = node + nodes[i] * weight
+        nodes.append(node)
+        slopes.append(sum(slopes[i] * weight for i, weight in terms))
+    nodes[-1].backward()
+    assert nodes[0].grad == slopes[-1]
+
+
+def test_a_diamond_and_the_sum_that_naive_recursion_gets_wrong():
+    a = Tensor(1.0, requires_grad=True)
+    b = a + a
+    c = b + b
+    c.backward()
+    assert a.grad == 4
+    x = Tensor(3.0, requires_grad=True)
+    (x.exp() * x.log()).backward()
+    assert np.isclose(x.grad, np.exp(3) * (np.log(3) + 1 / 3))
+
+
+def test_a_tensor_used_a_thousand_times():
+    x = leaf(1, 2)
+    total = x
+    for _ in range(999):
+        total = total + x
+    total.sum().backward()
+    assert np.array_equal(x.grad, [1000, 1000])
+
+
+def test_gradients_accumulate_over_two_backward_calls():
+    x = leaf(1, 2)
+    (x * x).sum().backward()
+    (x * 3).sum().backward()
+    assert np.array_equal(x.grad, [2 + 3, 4 + 3])
+
+
+def test_a_chain_of_100_000_operations_goes_forward_backward_and_away():
+    x = Tensor(1.0, requires_grad=True)
+    y = x
+    for _ in range(100_000):
+        y = y + 1.0
+    y.backward()
+    assert x.grad == 1
+    for _ in range(100_000):
+        y = y * x
+    del y                                             # without backward: no deep recursion either
+
+
+def test_outputs_that_are_not_used_send_zeros():
+    x = leaf(1, 2, 3, 4, 5)
+    first, middle, last = x.split([2, 3])
+    (last * 3).sum().backward()
+    assert np.array_equal(x.grad, [0, 0, 0, 3, 3])
+
+
+# ---- memory ----------------------------------------------------------------------------------
+
+@given(st.sampled_from(["add", "sub", "reshape", "transpose", "broadcast", "split", "where"]))
+def test_every_leaf_gradient_is_an_array_of_its_own(name):
+    a, b, g = leaf(1, 2, 3, 4), leaf(1, 2, 3, 4), np.ones(4)
+    outputs = {"add": lambda: a + b, "sub": lambda: a - b, "reshape": lambda: a.reshape(4) + b,
+               "transpose": lambda: a.T + b, "broadcast": lambda: a.broadcast_to((4,)) + b,
+               "split": lambda: mg.concatenate((a + b).split(2)),
+               "where": lambda: mg.where(True, a + b, a)}
+    outputs[name]().backward(g)
+    arrays = [g, a.grad, b.grad]
+    assert not any(np.shares_memory(x, y) for i, x in enumerate(arrays) for y in arrays[:i])
+    assert all(x.flags.writeable for x in arrays)
+    assert np.array_equal(g, np.ones(4))
+
+
+def test_after_backward_nothing_but_leaves_and_gradients_is_alive():
+    gc.collect()
+    gc.disable()
+    try:
+        x, kept = leaf(*np.linspace(0, 0.1)), []
+        with watch(lambda node: kept.append(weakref.ref(node))):
+            y = x
+            for _ in range(5):
+                y = (y * x).exp().tanh() + x
+            loss = mg.layer_norm(y).sum()
+        del y
+        assert len(kept) == 22 and all(ref() is not None for ref in kept)
+        loss.backward()
+        assert [ref() for ref in kept if ref() is not None] == [loss]
+    finally:
+        gc.enable()
+
+
+def test_a_graph_dropped_without_backward_goes_away_without_the_collector():
+    gc.disable()
+    try:
+        x = leaf(1, 2, 3)
+        y = (x * x).exp()
+        alive = weakref.ref(y)
+        del y
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+def test_nodes_are_freed_while_backward_runs():
+    x, kept = leaf(1, 2, 3), []
+    with watch(lambda node: kept.append(weakref.ref(node))):
+        loss = ((x * x).exp() + 1.0).tanh().sum()
+    alive = [sum(ref() is not None for ref in kept) for step in backprop(loss)]
+    assert alive == sorted(alive, reverse=True) and alive[-1] <= 2
+
+
+# ---- the order of steps ----------------------------------------------------------------------
+
+def test_a_leaf_is_yielded_as_soon_as_its_last_user_has_run():
+    early, late = leaf(1.0), leaf(2.0)
+    y = late.exp()
+    z = y * early
+    steps = [step.node for step in backprop(z.sum())]
+    assert steps.index(early) == steps.index(z) + 1
+    assert steps.index(y) > steps.index(early) and steps[-1] is late
+
+
+def test_one_step_in_the_debugger_is_inside_the_vjp():
+    lines, start = inspect.getsourcelines(backprop)
+    line = start + next(i for i, text in enumerate(lines) if "node.vjp(g, *node.saved)" in text)
+    commands = "\n".join([f"b {engine.__file__}:{line}", "c", "s", "p sorted(locals())",
+                          "cl 1", "c", ""])
+    out = io.StringIO()
+    y = leaf(1, 2).exp()
+    pdb.Pdb(stdin=io.StringIO(commands), stdout=out, nosigint=True, readrc=False).runcall(
+        lambda: y.backward(np.ones(2)))
+    shown = out.getvalue()
+    assert "exp_vjp(" in shown and "['g', 'y']" in shown
+
+
+def test_layer_norm_is_one_node_or_its_parts_with_equal_gradients():
+    counts, gradients = {}, {}
+    for level in ("reference", "parts"):
+        x, gain, nodes = leaf(1, 2, 4), leaf(1, 2, 3), []
+        with use(level), watch(nodes.append):
+            y = mg.layer_norm(x, gain)
+        counts[level] = len(nodes)
+        y.backward(np.array([1.0, -2, 3]))
+        gradients[level] = np.concatenate([x.grad, gain.grad])
+    assert counts["reference"] == 1 and counts["parts"] == 8
+    np.testing.assert_allclose(gradients["parts"], gradients["reference"], rtol=1e-12)
+
+
+def test_a_node_keeps_the_vjp_it_was_made_with():
+    x = leaf(1, 2, 4)
+    with use("reference"):
+        y = mg.softmax(x)
+    with use("parts"):
+        steps = [step.node.op for step in backprop(y, np.ones(3))]
+    assert steps == [mg.softmax, None]
+
+
+# ---- mistakes get an answer that teaches -----------------------------------------------------
+
+def test_backward_needs_a_scalar_or_a_gradient_that_fits():
+    x = leaf(1, 2)
+    with pytest.raises(ValueError, match=r"needs a scalar, but the shape is \(2,\)"):
+        (x * 2).backward()
+    with pytest.raises(ValueError, match=r"grad has shape \(3,\).*shape \(2,\)"):
+        (x * 2).backward(np.ones(3))
+    with pytest.raises(RuntimeError, match="requires_grad=True"):
+        Tensor([1.0]).sum().backward()
+    with no_grad():
+        y = x.sum()
+    with pytest.raises(RuntimeError, match="outside no_grad"):
+        y.backward()
+
+
+def test_backward_twice_explains_itself():
+    x = leaf(1, 2)
+    y = x.exp()
+    y.sum().backward()
+    with pytest.raises(RuntimeError, match="result of exp.*retain_graph=True"):
+        y.sum().backward()
+    z = x.exp().sum()
+    z.backward(retain_graph=True)
+    z.backward()
+    np.testing.assert_allclose(x.grad, 3 * np.exp(x.data))
+
+
+def test_a_write_through_a_tensor_is_noticed_even_through_a_view():
+    w = Tensor(np.ones(4))
+    x = leaf(1, 2, 3, 4)
+    y = (x * w).sum()
+    w[0] = 5
+    with pytest.raises(RuntimeError, match="vjp of mul .*changed in place"):
+        y.backward()
+    y = (x * w.reshape(2, 2).reshape(4)).sum()
+    w[0] = 6
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+    y = (x + w).sum()                                 # add saves nothing: no harm done
+    w[0] = 7
+    y.backward()
+    with pytest.raises(RuntimeError, match="use where.. or concatenate"):
+        x[0] = 1
+    with no_grad():
+        x[0] = 9
+    assert x.data[0] == 9
+
+
+def test_a_raw_write_is_noticed_in_checking_mode():
+    x, w = leaf(1, 2), leaf(3, 4)
+    with check_writes():
+        y = (x * w).sum()
+        x.data[0] = 7
+        with pytest.raises(RuntimeError, match="vjp of mul .*changed in place"):
+            y.backward()
+        z = (x * w).sum()
+        z.backward()
+    assert np.array_equal(w.grad, [7, 2])
+
+
+def test_shapes_that_do_not_fit_are_named_with_the_op():
+    with pytest.raises(ValueError, match=r"add of shapes \(2,\), \(3,\).*reshape or transpose"):
+        leaf(1, 2) + leaf(1, 2, 3)
+    with pytest.raises(ValueError, match=r"matmul of shapes \(2, 3\), \(2, 3\)"):
+        Tensor(np.ones((2, 3))) @ Tensor(np.ones((2, 3)))
+    with pytest.raises(IndexError, match=r"index of shapes \(2,\)"):
+        leaf(1, 2)[5]
+
+
+def test_dtypes_are_not_mixed_silently():
+    single, double = leaf(1, 2, dtype=np.float32), leaf(1, 2)
+    with pytest.raises(TypeError, match="mul of dtypes float32, float64"):
+        single * double
+    with pytest.raises(TypeError, match="float32, int64 would give float64"):
+        single * np.array([1, 2])
+    assert (single * 2.0 + np.sqrt(2) * single - np.float64(1)).dtype == np.float32
+    assert (2 / double).dtype == np.float64
+
+
+def test_integers_have_no_gradient():
+    with pytest.raises(TypeError, match="int64; convert it with .astype"):
+        Tensor([1, 2], requires_grad=True)
+    with pytest.raises(TypeError, match="ids must be integers, but they are float64"):
+        mg.embedding(np.array([1.0]), leaf(1, 2).reshape(2, 1))
+    with pytest.raises(IndexError, match="ids holds 2, but there are 2 rows"):
+        mg.embedding(np.array([0, 2]), leaf(1, 2).reshape(2, 1))
+
+
+def test_numpy_does_not_swallow_a_gradient():
+    with pytest.raises(TypeError, match="x.detach.. or x.data"):
+        np.asarray(leaf(1, 2))
+    with pytest.raises(TypeError):
+        np.exp(leaf(1, 2))
+    assert np.asarray(Tensor([1.0, 2])).tolist() == [1, 2]
+    assert isinstance(np.ones(2) * leaf(1, 2), Tensor)
+
+
+def test_unknown_level_and_a_vjp_of_the_wrong_shape():
+    with pytest.raises(ValueError, match="level is 'turbo', but there are only fast, reference"):
+        with use("turbo"):
+            pass
+    wrong = engine.Op(lambda x: (x * 1.0, ()))
+    wrong.name = "wrong"
+    wrong.vjp(lambda g: (g[:1],))
+    with pytest.raises(ValueError, match=r"vjp of wrong gave a gradient of shape \(1,\).*\(2,\)"):
+        wrong(leaf(1, 2)).sum().backward()
+
+
+# ---- a tensor behaves as one expects ---------------------------------------------------------
+
+def test_tensor_shows_value_shape_dtype_and_op():
+    assert repr(leaf(1, 2)) == (
+        "Tensor([1., 2.], shape=(2,), dtype=float64, requires_grad=True)")
+    assert "op=exp" in repr(leaf(1, 2).exp()) and "op" not in repr(Tensor(1.0).exp())
+
+
+def test_tensor_is_a_sequence_and_a_number():
+    x = Tensor(np.arange(6.0).reshape(2, 3))
+    assert len(x) == 2 and [row.shape for row in x] == [(3,), (3,)]
+    assert float(x[1, 2]) == 5 and int(x[1, 2]) == 5 and x[0, 1].item() == 1 and bool(x[1, 1])
+    assert x.numpy() is x.data and x.detach().data is x.data
+    with pytest.raises(TypeError):
+        len(Tensor(1.0))
+
+
+def test_arrays_in_give_arrays_out():
+    x = np.array([1.0, 2, 3])
+    for level in ("reference", "parts"):
+        with use(level):
+            assert type(mg.softmax(x)) is np.ndarray and type(mg.gelu(x)) is np.ndarray
+
+
+def test_no_grad_and_detach_cut_the_graph():
+    x = leaf(1, 2)
+    with no_grad():
+        assert not (x * 2).requires_grad
+    y = (x.detach() * x).sum()
+    y.backward()
+    assert np.array_equal(x.grad, [1, 2])
+
+
+def test_the_level_comes_from_the_environment():
+    code = "from minigrad import tensor; print(tensor.mode.level)"
+    for level, status in (("parts", 0), ("turbo", 1)):
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                             env={**os.environ, "MINIGRAD_LEVEL": level})
+        assert run.returncode == status
+        assert ("parts" in run.stdout) if status == 0 else ("MINIGRAD_LEVEL" in run.stderr)

