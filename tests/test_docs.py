@@ -1,0 +1,42 @@
+"""Every snippet of the README and the docs runs, and every example in a docstring holds."""
+import doctest
+import importlib
+import pkgutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+import minigrad
+
+ROOT = Path(__file__).parent.parent
+PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix()
+                              for path in (ROOT / "docs").rglob("*.md"))]
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+PACKAGES = [importlib.import_module(name) for name in ("minigrad", "bpe", "gpt")
+            if (ROOT / name).exists()]
+MODULES = [name for package in PACKAGES
+           for _, name, _ in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+           if not name.endswith("__main__")]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_snippets_of_a_page_run_and_print_what_it_says(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sybil = Sybil([PythonCodeBlockParser(doctest_optionflags=FLAGS), SkipParser()])
+    for example in sybil.parse(ROOT / page).examples():
+        example.evaluate()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_hold(name):
+    module = importlib.import_module(name)
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner(optionflags=FLAGS)
+    ops = [op.forward for op in minigrad.OPS.values() if op.forward.__module__ == name]
+    names = {**vars(minigrad), **vars(module), "np": np}
+    for thing in (module, *ops):
+        for test in finder.find(thing, globs=dict(names)):
+            runner.run(test)
+    assert runner.failures == 0
