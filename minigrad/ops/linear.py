@@ -1,7 +1,6 @@
 """Matrix multiplication."""
 from math import prod
 
-from minigrad.ops.shape import swapaxes
 from minigrad.tensor import op
 
 
@@ -30,8 +29,8 @@ def matmul_vjp(g, a, b, wants):
         b, g = b[:, None], g[..., None]                       # (k, 1), (..., m, 1)
     if row:
         a, g = a[None, :], g[..., None, :]                    # (1, k), (..., 1, n)
-    da = g @ swapaxes(b, -1, -2) if wants[0] else None        # (..., m, k)
-    db = swapaxes(a, -1, -2) @ g if wants[1] else None        # (..., k, n)
+    da = g @ b.mT if wants[0] else None                       # (..., m, k)
+    db = a.mT @ g if wants[1] else None                       # (..., k, n)
     return (da[..., 0, :] if row and wants[0] else da,
             db[..., 0] if column and wants[1] else db)
 
@@ -60,7 +59,7 @@ def linear(x, weight, bias=None):
 def linear_vjp(g, x, weight, has_bias, wants):
     g_rows, x_rows = rows(g), rows(x)
     return (g @ weight if wants[0] else None,
-            swapaxes(g_rows, 0, 1) @ x_rows if wants[1] else None,
+            g_rows.T @ x_rows if wants[1] else None,
             g_rows.sum(axis=0) if has_bias and wants[2] else None)
 
 

@@ -25,12 +25,13 @@ def transpose_inputs(draw):
 @op(inputs=transpose_inputs)
 def transpose(x, axes=None):
     """Axes in another order, or reversed, as in NumPy; torch calls this permute."""
-    axes = tuple(range(x.ndim))[::-1] if axes is None else axes
-    return x.transpose(axes), (tuple(int(i) for i in np.argsort(axes)),)
+    return x.transpose(axes), (axes,)
 
 @transpose.vjp
-def transpose_vjp(g, inverse):
-    return transpose(g, inverse),
+def transpose_vjp(g, axes):
+    if axes is not None:
+        axes = tuple(int(i) for i in np.argsort(np.mod(axes, len(axes))))     # the inverse
+    return transpose(g, axes),
 
 
 def swapaxes(x, axis1, axis2):
