@@ -100,6 +100,7 @@ class Tensor:
     __bool__ = lambda self: bool(self.data)
     __float__ = lambda self: float(self.item())
     __int__ = lambda self: int(self.item())
+    __format__ = lambda self, spec: format(self.item() if spec else repr(self), spec)
 
     def numpy(self):
         """Return the array itself, not a copy (torch refuses if a gradient is required)."""
@@ -190,20 +191,17 @@ class Op:
     def __call__(self, *args, **params):
         if mode.level == "parts" and self.composition:
             return self.composition(*args, **params)
+        if any(isinstance(x, Tensor) for x in params.values()):
+            args, params = self._by_position(args, params)
         forward, vjp = self.bodies.get(mode.level) or self.bodies["reference"]
-        arrays, requires_grad, traced = [], False, False
-        for x in args:
-            if isinstance(x, Tensor):
-                traced, requires_grad = True, requires_grad or x.requires_grad
-                x = x.data
-            elif isinstance(x, np.floating):
-                x = float(x)                          # a NumPy scalar is as weak as Python's
-            arrays.append(x)
+        arrays = [x.data if isinstance(x, Tensor)
+                  else float(x) if isinstance(x, np.floating)     # a scalar, as weak as Python's
+                  else x for x in args]
         try:
             out, saved = forward(*arrays, **params)
         except (ValueError, TypeError, IndexError) as error:
             raise explain(error, self, arrays) from error
-        if not traced:
+        if not any(isinstance(x, Tensor) for x in args):
             return out
         several = type(out) is tuple
         node = Tensor(out[0] if several else out)
@@ -212,15 +210,27 @@ class Op:
             node.data = out                           # one node; `pick` makes its outputs
         elif type(out) is not np.ndarray:             # NumPy turns 0-d arrays into scalars
             saved = tuple(node.data if s is out else s for s in saved)
-        if mode.recording and requires_grad:
-            if vjp.asks:
-                saved = (*saved, tuple(needs_grad(x) for x in args))
-            node.requires_grad, node.made_at = True, writes.clock
-            node.op, node.inputs, node.params = self, args, params
-            node.saved, node.vjp = saved, vjp
-            for watch in mode.watchers:
-                watch(node)
+        if mode.recording and any(needs_grad(x) for x in args):
+            self._record(node, args, params, saved, vjp)
         return tuple(pick(node, i) for i in range(len(out))) if several else node
+
+    def _record(self, node, args, params, saved, vjp):
+        """Write down how `node` was made; without this it is a plain array."""
+        if vjp.asks:
+            saved = (*saved, tuple(needs_grad(x) for x in args))
+        node.requires_grad, node.made_at = True, writes.clock
+        node.op, node.inputs, node.params = self, args, params
+        node.saved, node.vjp = saved, vjp
+        for watch in mode.watchers:
+            watch(node)
+
+    def _by_position(self, args, params):
+        """Put tensors that were given by name among the inputs, in the order of `forward`."""
+        bound = inspect.signature(self.forward).bind(*args, **params)
+        bound.apply_defaults()
+        values = list(bound.arguments.items())
+        n = 1 + max(i for i, (_, x) in enumerate(values) if isinstance(x, Tensor))
+        return tuple(x for _, x in values[:n]), dict(values[n:])
 
     def __repr__(self):
         return f"<op {self.name} {self.signature or ''}>"

@@ -151,9 +151,8 @@ def test_a_leaf_is_yielded_as_soon_as_its_last_user_has_run():
     early, late = leaf(1.0), leaf(2.0)
     y = late.exp()
     z = y * early
-    steps = [step.node for step in backprop(z.sum())]
-    assert steps.index(early) == steps.index(z) + 1
-    assert steps.index(y) > steps.index(early) and steps[-1] is late
+    place = {step.node: i for i, step in enumerate(backprop(z.sum()))}
+    assert place[early] == place[z] + 1 < place[y] < place[late]
 
 
 def test_one_step_in_the_debugger_is_inside_the_vjp():
@@ -313,8 +312,20 @@ def test_tensor_is_a_sequence_and_a_number():
     assert len(x) == 2 and [row.shape for row in x] == [(3,), (3,)]
     assert float(x[1, 2]) == 5 and int(x[1, 2]) == 5 and x[0, 1].item() == 1 and bool(x[1, 1])
     assert x.numpy() is x.data and x.detach().data is x.data
+    assert f"{x[1, 2]:.2f}" == "5.00" and f"{x[1, 2]}" == repr(x[1, 2])
     with pytest.raises(TypeError):
         len(Tensor(1.0))
+
+
+def test_tensors_given_by_name_receive_gradients_too():
+    x, gain, bias = leaf(1, 2, 4), leaf(1, 2, 3), leaf(0, 0, 1)
+    mg.layer_norm(x, bias=bias, gain=gain, eps=1e-3).backward(np.ones(3))
+    by_name, gain.grad, bias.grad = (gain.grad, bias.grad), None, None
+    mg.layer_norm(x, gain, bias, 1e-3).backward(np.ones(3))
+    assert np.array_equal(by_name, (gain.grad, bias.grad))
+    y = mg.layer_norm(x, bias=bias)
+    y.backward(np.ones(3))
+    assert np.array_equal(bias.grad, [2, 2, 2])
 
 
 def test_arrays_in_give_arrays_out():
