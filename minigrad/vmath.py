@@ -29,11 +29,11 @@ from numba.core import cgutils
 from minigrad import jit
 
 
-def function(body):
+def scalar(function):
     """Compile a scalar function that LLVM, not Numba, inlines: it keeps its own flags."""
     if not jit.COMPILED:
-        return body
-    return numba.njit(fastmath={"contract", "nsz"}, error_model="numpy", forceinline=True)(body)
+        return function
+    return numba.njit(fastmath={"contract", "nsz"}, error_model="numpy", forceinline=True)(function)
 
 
 # ---- the few instructions that Numba does not offer ------------------------------------------
@@ -160,13 +160,13 @@ EXP_64 = (0.5000000000000012, 0.166666666666667, 0.04166666666651541, 0.00833333
           2.7557216319325095e-06, 2.763128080269892e-07, 2.5117856395534903e-08)
 
 
-@function
+@scalar
 def shifter(x):
     """The number that, added to a small float, rounds it to a whole one in its low bits."""
     return pick(x, 1.5 * 2.0**23 + 254, 1.5 * 2.0**52 + 2046)
 
 
-@function
+@scalar
 def _exp_reduced(x, n):
     """e**(x - n ln2) - 1."""
     r = x - n * pick(x, LN2_HIGH[0], LN2_HIGH[1])
@@ -174,7 +174,7 @@ def _exp_reduced(x, n):
     return r + r * r * polynomial(r, EXP_32, EXP_64)
 
 
-@function
+@scalar
 def exp(x):
     """e**x."""
     low = pick(x, -104.0, -746.0)
@@ -185,7 +185,7 @@ def exp(x):
     return times_power_of_two(_exp_reduced(x, t - shifter(x)) + like(x, 1), t)
 
 
-@function
+@scalar
 def tanh(x):
     """(e**2x - 1) / (e**2x + 1), from e**2x - 1 so that small x keep their digits."""
     one, a, top = like(x, 1), abs(x), pick(x, 10.0, 20.0)
@@ -197,7 +197,7 @@ def tanh(x):
     return math.copysign(e / (e + like(x, 2)), x)
 
 
-@function
+@scalar
 def sigmoid(x):
     """1 / (1 + e**-x)."""
     return like(x, 1) / (like(x, 1) + exp(-x))
@@ -211,7 +211,7 @@ LOG_64 = (0.6666666666666734, 0.3999999999941453, 0.28571428742434046, 0.2222219
           0.18183564685110354, 0.15314040179760105, 0.14796064403845555)
 
 
-@function
+@scalar
 def log(x):
     """Natural logarithm: -inf at 0, NaN below."""
     zero, one, half = like(x, 0), like(x, 1), like(x, 0.5)
@@ -254,7 +254,7 @@ ERFC_64 = (1.8496055099332482, 2.6389675142347757, 0.843107256359413, 0.04156109
            -1.1933371095249405e-10, 4.865394652967292e-12)
 
 
-@function
+@scalar
 def erf(x):
     """The error function: x times a polynomial up to 1, beyond it 1 - e**-(a polynomial)."""
     a, one, top = abs(x), like(x, 1), pick(x, 3.95, 5.95)

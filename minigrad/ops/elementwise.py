@@ -1,7 +1,11 @@
 """Elementwise operations. Broadcasting is undone by the engine, not here."""
 import numpy as np
 
+from minigrad import vmath
+from minigrad.buffers import empty_like
+from minigrad.parallel import BLOCK, element_kernel, fits, plain, row_kernel, widest_vectors
 from minigrad.tensor import op
+from minigrad.vmath import like
 
 
 @op("(),()->()")
@@ -221,3 +225,133 @@ def swiglu_vjp(g, gate, x):
 @swiglu.parts
 def swiglu_parts(gate, x):
     return silu(gate) * x
+
+
+# ---- fast path -------------------------------------------------------------------------------
+# One pass over memory each; times against torch stand in docs/benchmarks.md.
+
+@element_kernel
+def _exp(x):
+    return vmath.exp(x)
+
+@element_kernel
+def _log(x):
+    return vmath.log(x)
+
+@element_kernel
+def _tanh(x):
+    return vmath.tanh(x)
+
+@element_kernel
+def _sigmoid(x):
+    return vmath.sigmoid(x)
+
+@exp.fast
+def exp_fast(x):
+    return one_saved(_exp(x)) if fits(x) else exp.forward(x)
+
+@log.fast
+def log_fast(x):
+    return (_log(x), (x,)) if fits(x) else log.forward(x)
+
+@tanh.fast
+def tanh_fast(x):
+    return one_saved(_tanh(x)) if fits(x) else tanh.forward(x)
+
+@sigmoid.fast
+def sigmoid_fast(x):
+    return one_saved(_sigmoid(x)) if fits(x) else sigmoid.forward(x)
+
+def one_saved(y):
+    return y, (y,)
+
+
+@relu_squared.fast
+def relu_squared_fast(x):
+    return (_relu_squared(x), (x,)) if fits(x) else relu_squared.forward(x)
+
+@relu_squared.fast_vjp
+def relu_squared_fast_vjp(g, x):
+    return (_relu_squared_vjp(g, x),) if fits(x, g) else relu_squared_vjp(g, x)
+
+@element_kernel
+def _relu_squared(x):
+    y = x if x > like(x, 0) else like(x, 0)
+    return y * y
+
+@element_kernel
+def _relu_squared_vjp(g, x):
+    return g * (x + x if x > like(x, 0) else like(x, 0))
+
+
+@silu.fast
+def silu_fast(x):
+    return (_silu(x), (x,)) if fits(x) else silu.forward(x)
+
+@silu.fast_vjp
+def silu_fast_vjp(g, x):
+    return (_silu_vjp(g, x),) if fits(x, g) else silu_vjp(g, x)
+
+@element_kernel
+def _silu(x):
+    return x * vmath.sigmoid(x)
+
+@element_kernel
+def _silu_vjp(g, x):
+    return g * silu_slope(x)
+
+@vmath.scalar
+def silu_slope(x):
+    s = vmath.sigmoid(x)
+    return s + x * s * (like(x, 1) - s)
+
+
+@gelu.fast
+def gelu_fast(x):
+    return (_gelu(x), (x,)) if fits(x) else gelu.forward(x)
+
+@gelu.fast_vjp
+def gelu_fast_vjp(g, x):
+    return (_gelu_vjp(g, x),) if fits(x, g) else gelu_vjp(g, x)
+
+@element_kernel
+def _gelu(x):
+    return x * vmath.sigmoid(x * (like(x, GELU_1) + like(x, GELU_3) * (x * x)))
+
+@element_kernel
+def _gelu_vjp(g, x):
+    square = x * x
+    s = vmath.sigmoid(x * (like(x, GELU_1) + like(x, GELU_3) * square))
+    slope = like(x, GELU_1) + like(x, 3 * GELU_3) * square
+    return g * (s + x * s * (like(x, 1) - s) * slope)
+
+GELU_1 = 2 * SQRT_2_OVER_PI               # 2u = GELU_1 x + GELU_3 x**3
+GELU_3 = GELU_1 * 0.044715
+
+
+@swiglu.fast
+def swiglu_fast(gate, x):
+    return (_swiglu(gate, x), (gate, x)) if fits(gate, x) else swiglu.forward(gate, x)
+
+@swiglu.fast_vjp
+def swiglu_fast_vjp(g, gate, x):
+    if not fits(gate, x, g):
+        return swiglu_vjp(g, gate, x)
+    dgate, dx = empty_like(gate), empty_like(x)
+    flat = [plain(a).reshape(-1) for a in (g, gate, x, dgate, dx)]
+    _swiglu_vjp(-(-x.size // BLOCK), *flat)
+    return dgate, dx
+
+@element_kernel
+def _swiglu(gate, x):
+    return gate * vmath.sigmoid(gate) * x
+
+@row_kernel
+def _swiglu_vjp(start, stop, g, gate, x, dgate, dx):
+    widest_vectors()
+    g, gate, x = (g[start * BLOCK:stop * BLOCK], gate[start * BLOCK:stop * BLOCK],
+                  x[start * BLOCK:stop * BLOCK])
+    dgate, dx = dgate[start * BLOCK:stop * BLOCK], dx[start * BLOCK:stop * BLOCK]
+    for i in range(x.size):
+        dgate[i] = g[i] * x[i] * silu_slope(gate[i])
+        dx[i] = g[i] * gate[i] * vmath.sigmoid(gate[i])
