@@ -6,27 +6,16 @@ output into the gradients of the inputs. `backprop` walks the record from the lo
 Nothing here knows any calculus; that is in minigrad/ops.
 """
 import inspect
-import os
 import re
-from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 
 from minigrad.mistakes import (
-    check_dtypes, check_start, check_usable, checksum, explain, mark_written, writes)
+    check_dtypes, check_start, check_usable, explain, mark_written, writes)
+from minigrad.mode import mode
 
 OPS = {}                                              # name -> Op; tests and docs loop over it
-LEVELS = ("fast", "reference", "parts")
-
-mode = SimpleNamespace(
-    level=os.environ.get("MINIGRAD_LEVEL", "fast"),   # which body of an op runs
-    recording=True,                                   # False inside no_grad()
-    watchers=())                                      # called with every node that is recorded
-
-if mode.level not in LEVELS:
-    raise ValueError(f"MINIGRAD_LEVEL is {mode.level!r}: set it to one of {', '.join(LEVELS)}")
 
 
 # ---- the tensor ------------------------------------------------------------------------------
@@ -194,14 +183,15 @@ class Op:
         if any(isinstance(x, Tensor) for x in params.values()):
             args, params = self._by_position(args, params)
         forward, vjp = self.bodies.get(mode.level) or self.bodies["reference"]
+        traced = any(isinstance(x, Tensor) for x in args)
         arrays = [x.data if isinstance(x, Tensor)
-                  else float(x) if isinstance(x, np.floating)     # a scalar, as weak as Python's
+                  else float(x) if traced and isinstance(x, np.floating)    # as weak as Python's
                   else x for x in args]
         try:
             out, saved = forward(*arrays, **params)
         except (ValueError, TypeError, IndexError) as error:
             raise explain(error, self, arrays) from error
-        if not any(isinstance(x, Tensor) for x in args):
+        if not traced:
             return out
         several = type(out) is tuple
         node = Tensor(out[0] if several else out)
@@ -405,38 +395,3 @@ def is_fresh(dx, g, saved, grads):
     given = (*g, *saved) if type(g) is tuple else (g, *saved)
     return (not isinstance(dx.base, np.ndarray) and not any(dx is x for x in given)
             and sum(dx is other for other in grads) <= 1)
-
-
-# ---- modes -----------------------------------------------------------------------------------
-
-@contextmanager
-def changed(name, value):
-    """Set one mode for the length of a `with` block."""
-    before = getattr(mode, name)
-    setattr(mode, name, value)
-    try:
-        yield
-    finally:
-        setattr(mode, name, before)
-
-
-def no_grad():
-    """Compute without recording: `with no_grad():`."""
-    return changed("recording", False)
-
-
-def use(level):
-    """Choose the body that every op runs: `with use("reference"):`, "parts" or "fast"."""
-    if level not in LEVELS:
-        raise ValueError(f"level is {level!r}, but there are only {', '.join(LEVELS)}")
-    return changed("level", level)
-
-
-def watch(function):
-    """Call `function(node)` whenever an operation is recorded: `with watch(nodes.append):`."""
-    return changed("watchers", (*mode.watchers, function))
-
-
-def check_writes():
-    """Notice also writes that bypass Tensor (`x.data[0] = 1`), by checksums of what is saved."""
-    return watch(lambda node: setattr(node, "checksum", checksum(node)))
