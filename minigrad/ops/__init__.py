@@ -7,6 +7,11 @@ from minigrad.ops.elementwise import (
 from minigrad.ops.embedding import embedding, rotary, rotary_angles
 from minigrad.ops.linear import linear, matmul
 from minigrad.ops.loss import cross_entropy, kl_divergence, linear_cross_entropy
+from minigrad.ops.more import (
+    COMPARISONS, abs, all, any, argmax, argmin, astype, ceil, chunk, clip, cos, cumsum, dot, einsum,
+    elu, erf, exp2, expand, flatten, flip, floor, gather, leaky_relu, log2, masked_fill, min,
+    minimum, pad, prod, reciprocal, repeat, round, rsqrt, sign, sin, softplus, square, squeeze, std,
+    tile, tril, triu, unsqueeze)
 from minigrad.ops.norm import add_layer_norm, add_rms_norm, layer_norm, rms_norm
 from minigrad.ops.reduce import logsumexp, max, mean, sum, var
 from minigrad.ops.shape import (
@@ -14,7 +19,7 @@ from minigrad.ops.shape import (
 from minigrad.ops.softmax import log_softmax, softmax
 from minigrad.tensor import Tensor
 
-__all__ = [name for name in dir() if not name.startswith("_") and name != "Tensor"]
+__all__ = [name for name in dir() if not name.startswith("_") and name[0].islower()]
 
 
 def several(function):
@@ -35,10 +40,16 @@ OPERATORS = {
     "__pow__": lambda x, y: pow(x, y), "__rpow__": lambda x, y: pow(y, x),
     "__neg__": lambda x: neg(x), "__getitem__": getitem,
     "reshape": several(reshape), "transpose": several(lambda x, axes: transpose(x, axes or None)),
+    "permute": several(transpose), "view": several(reshape), "expand": several(expand),
     "T": property(lambda x: transpose(x)), "mT": property(lambda x: swapaxes(x, -1, -2)),
+    "__abs__": lambda x: abs(x), **COMPARISONS,
 }
 METHODS = (exp, log, sqrt, tanh, sigmoid, relu, gelu, silu, maximum, matmul, swapaxes, sum, mean,
-           max, var, logsumexp, softmax, log_softmax, broadcast_to, split)
+           max, var, logsumexp, softmax, log_softmax, broadcast_to, split,
+           abs, all, any, argmax, argmin, astype, ceil, chunk, clip, cos, cumsum, dot, elu, erf,
+           exp2, flatten, flip, floor, gather, leaky_relu, log2, masked_fill, min, minimum, pad,
+           prod, reciprocal, repeat, round, rsqrt, sign, sin, softplus, square, squeeze, std, tile,
+           tril, triu, unsqueeze)
 
 for name, function in OPERATORS.items():
     setattr(Tensor, name, function)
