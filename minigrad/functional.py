@@ -6,7 +6,8 @@ differentiated once more: `grad(grad(f))`.
 import numpy as np
 
 from minigrad.ops import reshape, sum
-from minigrad.tensor import Tensor, backprop, detach, needs_grad, use
+from minigrad.mode import use
+from minigrad.tensor import Tensor, backprop, detach, needs_grad
 
 
 def grad(f, argnum=0):

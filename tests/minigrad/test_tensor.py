@@ -345,7 +345,7 @@ def test_no_grad_and_detach_cut_the_graph():
 
 
 def test_the_level_comes_from_the_environment():
-    code = "from minigrad import tensor; print(tensor.mode.level)"
+    code = "from minigrad.mode import mode; print(mode.level)"
     for level, status in (("parts", 0), ("turbo", 1)):
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                              env={**os.environ, "MINIGRAD_LEVEL": level})

@@ -1,0 +1,41 @@
+"""The few things that are set for the length of a `with` block, not passed as arguments."""
+import os
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+LEVELS = ("fast", "reference", "parts")
+
+mode = SimpleNamespace(
+    level=os.environ.get("MINIGRAD_LEVEL", "fast"),   # which body of an op runs
+    recording=True,                                   # False inside no_grad()
+    watchers=())                                      # called with every node that is recorded
+
+if mode.level not in LEVELS:
+    raise ValueError(f"MINIGRAD_LEVEL is {mode.level!r}: set it to one of {', '.join(LEVELS)}")
+
+
+@contextmanager
+def changed(name, value):
+    before = getattr(mode, name)
+    setattr(mode, name, value)
+    try:
+        yield
+    finally:
+        setattr(mode, name, before)
+
+
+def no_grad():
+    """Compute without recording: `with no_grad():`."""
+    return changed("recording", False)
+
+
+def use(level):
+    """Choose the body that every op runs: `with use("reference"):`, "parts" or "fast"."""
+    if level not in LEVELS:
+        raise ValueError(f"level is {level!r}, but there are only {', '.join(LEVELS)}")
+    return changed("level", level)
+
+
+def watch(function):
+    """Call `function(node)` whenever an operation is recorded: `with watch(nodes.append):`."""
+    return changed("watchers", (*mode.watchers, function))
