@@ -97,3 +97,13 @@ def checksum(node):
 def check_writes():
     """Notice also writes that bypass Tensor (`x.data[0] = 1`), by checksums of what is saved."""
     return watch(lambda node: setattr(node, "checksum", checksum(node)))
+
+
+def check_state(values, into):
+    """Refuse to load a dict of arrays into another with other names or shapes; name them all."""
+    problems = [f"{name} is missing" for name in into if name not in values]
+    problems += [f"{name} is unexpected" for name in values if name not in into]
+    problems += [f"{name} has shape {np.shape(values[name])} and not {x.shape}"
+                 for name, x in into.items() if name in values and np.shape(values[name]) != x.shape]
+    if problems:
+        raise ValueError("the state does not fit, and nothing was loaded: " + "; ".join(problems))
