@@ -30,7 +30,7 @@ GPT2_SPELLINGS = (  # the same splits, as GPT-2's release and its copies write t
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
 )
 WHITE = tuple(chr(c).encode() for c in np.flatnonzero(class_table() == SPACE))
-PAD = 8  # readable bytes that kernels ask for behind the text
+PAD = 16  # readable bytes that kernels ask for behind the text
 
 
 # ---- what the rest of the package calls ----
@@ -103,26 +103,24 @@ def split_segments(data, limits, pattern):
     return ends[:found].copy()
 
 
-def safe_cut(data, near):
-    """Find the last place at or before `near` where cutting text changes no named pattern's split.
+def safe_cut(data, near, first=1):
+    """Find the last place from `first` to `near` where cutting text changes no named pattern's split.
 
     That is before a U+0020 whose left neighbour is not white space.
 
     Parameters
     ----------
-    data : bytes-like
-    near : int
-        At most len(data).
+    data : bytes or bytearray
+    near, first : int
 
     Returns
     -------
     offset : int
-        0 where there is none. A cut at `near` = len(data) is only safe if the text ends there.
+        0 where there is none.
     """
-    data = data if isinstance(data, (bytes, bytearray)) else bytes(data[:near + 1])
-    cut = data.rfind(b" ", 0, near + 1)
-    while cut > 0 and bytes(data[max(0, cut - 3):cut]).endswith(WHITE):
-        cut = data.rfind(b" ", 0, cut)
+    cut = data.rfind(b" ", first, near + 1)
+    while cut > 0 and data[max(0, cut - 3):cut].endswith(WHITE):
+        cut = data.rfind(b" ", first, cut)
     return max(cut, 0)
 
 

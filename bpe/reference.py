@@ -60,6 +60,13 @@ def compiled(pattern):
     return regex.compile(inside.sub(pin, pattern))
 
 
+def count_words(documents, pattern, byte_order=BYTES):
+    """Count the distinct pre-tokens, as tuples of ids."""
+    ids = {byte: i for i, byte in enumerate(byte_order)}
+    pieces = Counter(piece for document in documents for piece in split(document, pattern))
+    return {tuple(ids[b] for b in piece): count for piece, count in pieces.items()}
+
+
 def count_pairs(words):
     """Count neighbours over all words, each as often as the word occurs; first seen, first listed."""
     counts = {}  # (int, int) -> int
@@ -93,9 +100,7 @@ def most_frequent(counts, tokens, ties):
 
 def train(documents, n_merges, pattern, ties="smallest", byte_order=BYTES, min_count=1):
     """Learn merges, a list of (left id, right id); merge k makes token 256 + k."""
-    ids = {byte: i for i, byte in enumerate(byte_order)}
-    pieces = (piece for document in documents for piece in split(document, pattern))
-    words = Counter(tuple(ids[b] for b in piece) for piece in pieces)
+    words = count_words(documents, pattern, byte_order)
     merges, tokens = [], vocabulary([], byte_order)
     while len(merges) < n_merges:
         counts = count_pairs(words)
