@@ -99,24 +99,15 @@ def pick(typing, x, c32, c64):
     return x(x, c32, c64), codegen
 
 
-@jit.intrinsic(lambda x, t: np.ldexp(x, int(t - shifter(x))))
-def times_power_of_two(typing, x, t):
-    """x 2**n for a whole n, given t = n + shifter(x): right for subnormals and overflow, too.
-
-    The low bits of t hold n + 2 bias, so two halves of them are the exponents of two factors.
-    """
+@jit.intrinsic(lambda x: np.ldexp(type(x)(1), int(x - shifter(x))))
+def power_of_two(typing, x):
+    """2**n for a whole n, given n + shifter(x), whose low bits are the exponent of the result."""
     integer, mantissa, _ = _bits(x)
 
     def codegen(context, builder, signature, args):
-        c = ir.Constant(integer, mantissa)
-        bits = builder.bitcast(args[1], integer)
-        half = builder.lshr(bits, ir.Constant(integer, 1))
-        out = args[0]
-        for part in (half, builder.sub(bits, half)):
-            factor = builder.bitcast(builder.shl(part, c), args[0].type)
-            out = builder.fmul(out, factor)
-        return out
-    return x(x, x), codegen
+        bits = builder.bitcast(args[0], integer)
+        return builder.bitcast(builder.shl(bits, ir.Constant(integer, mantissa)), args[0].type)
+    return x(x), codegen
 
 
 @jit.intrinsic(lambda x: type(x)(np.frexp(x)[1]))
@@ -152,48 +143,54 @@ LOG2_E = 1.4426950408889634
 LN2_HIGH = (0.693359375, 0.6931471803691238)                      # float32, float64: n * it is
 LN2_LOW = (-2.1219444005469057e-4, 1.9082149292705877e-10)        # exact; the two add up to ln 2
 
-# (e**r - 1 - r) / r**2 on |r| <= ln(2) / 2
-EXP_32 = (0.5000000095157743, 0.16666518842198336, 0.04166620590285227, 0.008368889168165394,
-          0.001395048467638028)
-EXP_64 = (0.5000000000000012, 0.166666666666667, 0.04166666666651541, 0.008333333333307217,
-          0.0013888888947017426, 0.00019841269917358787, 2.4801489940789245e-05,
-          2.7557216319325095e-06, 2.763128080269892e-07, 2.5117856395534903e-08)
+# (e**r - 1 - r) / r**2 on |r| <= ln 2
+EXP_32 = (0.5000003457779991, 0.16666614240499983, 0.041661274715570434, 0.008336099895640417,
+          0.0014104343510446947, 0.00019611742130541787)
+EXP_64 = (0.4999999999999993, 0.16666666666666938, 0.04166666666670209, 0.008333333333269924,
+          0.001388888888357659, 0.00019841269892773751, 2.4801590830334075e-05,
+          2.7557300652288156e-06, 2.7556157935548556e-07, 2.5055033295703343e-08,
+          2.106234115131928e-09, 1.593558517560944e-10)
 
 
 @scalar
 def shifter(x):
     """The number that, added to a small float, rounds it to a whole one in its low bits."""
-    return pick(x, 1.5 * 2.0**23 + 254, 1.5 * 2.0**52 + 2046)
+    return pick(x, 1.5 * 2.0**23 + 127, 1.5 * 2.0**52 + 1023)
 
 
 @scalar
-def _exp_reduced(x, n):
-    """e**(x - n ln2) - 1."""
-    r = x - n * pick(x, LN2_HIGH[0], LN2_HIGH[1])
-    r = r - n * pick(x, LN2_LOW[0], LN2_LOW[1])
-    return r + r * r * polynomial(r, EXP_32, EXP_64)
+def _split(x, t):
+    """Return 2**n and (e**r - 1) / r and r, where x = 2 n ln2 + r and t = n + shifter(x).
+
+    Whole multiples of 2 ln2, not of ln2, so that 2**2n is the square of a normal number, even
+    where it is subnormal or overflows.
+    """
+    n = t - shifter(x)
+    r = x - n * pick(x, 2 * LN2_HIGH[0], 2 * LN2_HIGH[1])
+    r = r - n * pick(x, 2 * LN2_LOW[0], 2 * LN2_LOW[1])
+    return power_of_two(t), polynomial(r, EXP_32, EXP_64) * r + like(x, 1), r
 
 
 @scalar
 def exp(x):
     """e**x."""
-    low = pick(x, -104.0, -746.0)
+    low = pick(x, -105.0, -746.0)                                 # there e**x is 0
     x = low if x < low else x                                     # NaN stays
-    top = pick(x, 130.0, 1030.0) + shifter(x)                     # there 2**n overflows
-    t = x * like(x, LOG2_E) + shifter(x)
-    t = top if t > top else t
-    return times_power_of_two(_exp_reduced(x, t - shifter(x)) + like(x, 1), t)
+    top = pick(x, 65.0, 515.0) + shifter(x)                       # there 2**2n is inf
+    t = x * like(x, 0.5 * LOG2_E) + shifter(x)
+    root, slope, r = _split(x, top if t > top else t)
+    return (slope * r + like(x, 1)) * root * root
 
 
 @scalar
 def tanh(x):
     """(e**2x - 1) / (e**2x + 1), from e**2x - 1 so that small x keep their digits."""
     one, a, top = like(x, 1), abs(x), pick(x, 10.0, 20.0)
-    a = a + a if a < top else top + top
-    a = a if x == x else x                                        # NaN
-    t = a * like(x, LOG2_E) + shifter(x)
-    s = times_power_of_two(one, t)
-    e = s * _exp_reduced(a, t - shifter(x)) + (s - one)
+    a = top if a > top else a                                     # NaN stays
+    a = a + a
+    root, slope, r = _split(a, a * like(x, 0.5 * LOG2_E) + shifter(x))
+    power = root * root
+    e = power * (slope * r) + (power - one)
     return math.copysign(e / (e + like(x, 2)), x)
 
 
