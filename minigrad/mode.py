@@ -8,7 +8,8 @@ LEVELS = ("fast", "reference", "parts")
 mode = SimpleNamespace(
     level=os.environ.get("MINIGRAD_LEVEL", "fast"),   # which body of an op runs
     recording=True,                                   # False inside no_grad()
-    watchers=())                                      # called with every node that is recorded
+    watchers=(),                                      # called with every node that is recorded
+    reader=None)                                      # what stands between backprop and backward
 
 if mode.level not in LEVELS:
     raise ValueError(f"MINIGRAD_LEVEL is {mode.level!r}: set it to one of {', '.join(LEVELS)}")
@@ -39,3 +40,11 @@ def use(level):
 def watch(function):
     """Call `function(node)` whenever an operation is recorded: `with watch(nodes.append):`."""
     return changed("watchers", (*mode.watchers, function))
+
+
+def read(function):
+    """Let `Tensor.backward` take its steps from `function(root, g, retain_graph=...)`.
+
+    That runs `backprop`, with an order and an add of its own, and passes every step on.
+    """
+    return changed("reader", function)

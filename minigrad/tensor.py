@@ -72,7 +72,7 @@ class Tensor:
             If nothing here requires a gradient, the graph has been freed, or an array that a vjp
             needs was changed in place.
         """
-        for node, g, _ in backprop(self, grad, retain_graph=retain_graph):
+        for node, g, _ in (mode.reader or backprop)(self, grad, retain_graph=retain_graph):
             if node.op is None:
                 if node.grad is None:
                     node.grad = g
@@ -319,7 +319,7 @@ def add_gradients(so_far, dx, ours=False):
 
 
 def backprop(root, g=None, *, retain_graph=False, leaves=frozenset(), run_vjp=None,
-             order=topological_order, add=add_gradients):
+             order=topological_order, add=add_gradients, take=dict.pop):
     """Walk the graph from `root` to the leaves and yield a Step for each node.
 
     Parameters
@@ -334,15 +334,16 @@ def backprop(root, g=None, *, retain_graph=False, leaves=frozenset(), run_vjp=No
     run_vjp : callable, optional
         From (node, g) to gradients that are Tensors, to differentiate them once more; the graph
         is kept then.
-    order, add : callable
-        How to visit the nodes and how to sum contributions.
+    order, add, take : callable
+        How to visit the nodes, how to sum contributions, and how to take the sum of a node when
+        its turn has come, `take(pending, node)`.
     """
     check_start(root, g)
     if not isinstance(g, Tensor):
         g = np.ones_like(root.data) if g is None else np.asarray(g, root.dtype)
     pending = {root: (g, False)}                      # node -> (sum so far, is it ours)
     for node in order(root, leaves):
-        g, ours = pending.pop(node)
+        g, ours = take(pending, node)
         if node.op is None or node in leaves:
             if not run_vjp:
                 g = np.asarray(g) if ours else np.array(g)
