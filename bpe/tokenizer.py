@@ -1,0 +1,407 @@
+"""What a user holds: text to ids, ids to text.
+
+A sentence takes the plain path, Python and a dictionary of words, so that nobody waits for a
+compiler; text from `PLAIN_BYTES` on (or as much in small portions) takes the kernels of
+`bpe.encode`. Both give the same ids, on any number of threads.
+"""
+
+import codecs
+import hashlib
+import json
+import os
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from bpe import formats, reference
+from bpe.encoder import Encoder
+from bpe.pretokenize import compile_pattern, pattern_name, to_bytes
+from bpe.stream import Specials, blocks_of, blocks_of_file, jobs, map_in_order
+from bpe.tokenfile import save_tokens
+from bpe.vocabulary import Vocabulary
+
+PLAIN_BYTES = 1 << 16  # by then the plain path has taken as long as the kernels take to load
+KERNEL_BYTES = 1 << 10  # where kernels, once loaded, are the faster ones
+_WORDS = 1 << 16  # words that the plain path remembers
+
+
+class Tokenizer:
+    """A byte-level BPE tokenizer. `bpe.train` makes one, `Tokenizer.load` reads one.
+
+    Parameters
+    ----------
+    merges : sequence of (int, int), or None where there are `ranks`
+        Pairs of ids, the one merged first in front.
+    pattern : str
+        "gpt2", "cl100k", "o200k", or a regular expression that cuts text into pre-tokens.
+    special_tokens : dict of str -> int
+        Texts that are one token each, where they are allowed.
+    byte_ids : sequence of 256 int, optional
+        The id of each byte; by default the byte itself.
+    merge_ids : sequence of int, optional
+        The id of the token that each merge makes; by default 256, 257, ... Several merges may make
+        the same token.
+    more_tokens : dict of int -> bytes, optional
+        Tokens that no merge makes.
+    whole_words : bool
+        A pre-token that is a token as a whole is that token, whatever the merges say (as in
+        tiktoken; "ignore_merges" in Hugging Face's files).
+    ranks : dict of bytes -> int, in place of `merges` and all ids
+        Tokens as in tiktoken: a pair is merged where the two together are a token, the lowest id
+        first. Implies `whole_words`. The merges behind them are found when they are needed.
+
+    Attributes
+    ----------
+    tokens : list of bytes
+        By id, special tokens included; None for an id that stands for nothing.
+    token_bytes : (V,) int32
+        How many bytes of text each id stands for, 0 for special tokens: what turns nats per token
+        into bits per byte.
+
+    Examples
+    --------
+    >>> tokenizer = Tokenizer([(104, 105), (32, 256)], "gpt2", {"<|end|>": 258})
+    >>> tokenizer.encode("hi hi<|end|>", allowed_special="all")
+    [256, 257, 258]
+    >>> tokenizer.decode([256, 257])
+    'hi hi'
+    """
+
+    def __init__(self, merges, pattern="gpt2", special_tokens=None, *, byte_ids=None,
+                 merge_ids=None, more_tokens=None, whole_words=False, ranks=None):
+        self.pattern = pattern_name(pattern) or pattern
+        if pattern_name(pattern) is None:
+            compile_pattern(pattern)
+        self.vocabulary = Vocabulary(merges, byte_ids, merge_ids, more_tokens, whole_words, ranks)
+        self.special_tokens = dict(special_tokens or {})
+        self.tokens = self.vocabulary.with_special_tokens(self.special_tokens)
+        self.vocab_size = len(self.tokens)
+        self._words = {}  # bytes -> list of int: what the plain path remembers
+        self._plain_bytes_left = PLAIN_BYTES
+        self._specials = {}  # (allowed, disallowed) -> Specials
+
+    @classmethod
+    def load(cls, path, pattern=None, special_tokens=None):
+        """Read a tokenizer in any of the formats of `bpe.formats`.
+
+        Parameters
+        ----------
+        path : path
+            This package's JSON, a Hugging Face `tokenizer.json`, a `.tiktoken` file, or the folder
+            of (or either of) `vocab.json` and `merges.txt`.
+        pattern : str, optional
+            For a `.tiktoken` file of a name that is not known; for the others, a pattern of your
+            own.
+        special_tokens : dict of str -> int, optional
+            Likewise.
+        """
+        return cls(**formats.read(path, pattern, special_tokens))
+
+    def save(self, path, format=None):
+        """Write the tokenizer to a file.
+
+        Parameters
+        ----------
+        path : path
+        format : {"bpe", "tiktoken", "gpt2", "hf"}, optional
+            This package's JSON, which holds everything; `.tiktoken` ranks; `vocab.json` and
+            `merges.txt` in the folder `path`; Hugging Face's `tokenizer.json`. By default
+            "tiktoken" for a path that ends so, else "bpe".
+        """
+        formats.write(self, path, format)
+
+    def fingerprint(self):
+        """Name this tokenizer by 16 hexadecimal digits: equal names mean equal ids."""
+        text = json.dumps(formats.as_json(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __repr__(self):
+        return (f"Tokenizer({self.vocab_size} tokens, pattern={self.pattern!r}, "
+                f"special_tokens={self.special_tokens})")
+
+    # ---- text to ids ----
+
+    def encode(self, text, *, allowed_special=(), disallowed_special="all", threads=None):
+        """Turn text into a list of ids.
+
+        Parameters
+        ----------
+        text : str or bytes
+            Bytes need not be UTF-8. A lone surrogate in a str counts as U+FFFD, as in tiktoken.
+        allowed_special : "all" or collection of str
+            Special tokens to recognise.
+        disallowed_special : "all" or collection of str
+            Special tokens to refuse; "all" means all that are not allowed. Any other special token
+            is text like any other.
+        threads : int, optional
+            At most so many; by default as many as there are cores. The ids do not depend on it.
+
+        Returns
+        -------
+        ids : list of int
+
+        Raises
+        ------
+        ValueError
+            If a disallowed special token stands in the text.
+        """
+        return self.encode_array(text, allowed_special=allowed_special, threads=threads,
+                                 disallowed_special=disallowed_special).tolist()
+
+    def encode_array(self, text, *, allowed_special=(), disallowed_special="all", threads=None):
+        """Do `encode`, but return an (N,) int32 array: less memory, and a third faster."""
+        specials = self._special(allowed_special, disallowed_special)
+        arrays = list(self._encode_pieces(specials.pieces(_checked_bytes(text)), threads))
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+    def encode_batch(self, texts, *, allowed_special=(), disallowed_special="all", threads=None):
+        """Encode many texts, on all cores: a list of (N,) int32 arrays."""
+        specials = self._special(allowed_special, disallowed_special)
+        end = self.vocab_size  # a mark behind each text that is no id
+        pieces = ((data, end if mark is None else mark) for text in texts
+                  for data, mark in specials.pieces(_checked_bytes(text)))
+        arrays, pending = [], []
+        for ids in self._encode_pieces(pieces, threads):
+            parts = np.split(ids, np.flatnonzero(ids == end) + 1)
+            for part in parts[:-1]:
+                arrays.append(np.concatenate([*pending, part[:-1]]) if pending else part[:-1])
+                pending = []
+            pending += [parts[-1]] if len(parts[-1]) else []
+        return arrays
+
+    def encode_iterator(self, texts, *, allowed_special=(), disallowed_special="all", threads=1):
+        """Encode a stream: the ids are those of all the texts joined, whatever their borders.
+
+        Memory is bounded as long as a space comes now and then (with a pattern of your own nothing
+        is known to be a border, and only special tokens help).
+
+        Parameters
+        ----------
+        texts : iterable of str or bytes
+            For instance an open file.
+
+        Yields
+        ------
+        ids : (N,) int32
+        """
+        specials = self._special(allowed_special, disallowed_special)
+        pieces = specials.stream_pieces(blocks_of(texts), self._cuttable)
+        yield from self._encode_pieces(pieces, threads)
+
+    def encode_file(self, source, target, *, allowed_special=(), disallowed_special="all",
+                    end_token=None, threads=None):
+        """Encode files of any size to one token file (`bpe.load_tokens` opens it).
+
+        The files are read as bytes: a byte-order mark and CR LF are text like any other.
+
+        Parameters
+        ----------
+        source : path or list of paths
+        target : path
+            Written under a temporary name and renamed when it is complete.
+        end_token : str, optional
+            A special token to write behind each file.
+
+        Returns
+        -------
+        n_tokens : int
+        """
+        paths = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+        if end_token is not None and end_token not in self.special_tokens:
+            raise ValueError(f"end_token is {end_token!r}, which is none of the special tokens "
+                             f"{sorted(self.special_tokens)}")
+        specials = self._special(allowed_special, disallowed_special)
+
+        def pieces():
+            for path in paths:
+                with open(path, "rb") as file:
+                    yield from specials.stream_pieces(blocks_of_file(file), self._cuttable)
+                if end_token is not None:
+                    yield b"", self.special_tokens[end_token]
+
+        if any(Path(path).resolve() == Path(target).resolve() for path in paths):
+            raise ValueError(f"{target} is both source and target")
+        return save_tokens(target, self._encode_pieces(pieces(), threads), self)
+
+    def encode_with_offsets(self, text, *, allowed_special=(), disallowed_special="all"):
+        """Encode, and say where in the text each token comes from.
+
+        Returns
+        -------
+        ids : (N,) int32
+        offsets : (N, 2) int64
+            Start and stop: bytes for bytes, characters for a str. A token that holds a part of a
+            character has the whole character as its place.
+        """
+        ids = self.encode_array(text, allowed_special=allowed_special,
+                                disallowed_special=disallowed_special)
+        stops = np.cumsum([len(self.tokens[i]) for i in ids.tolist()], dtype=np.int64)
+        starts = np.append(0, stops)[:len(stops)]
+        if isinstance(text, str):
+            data = np.frombuffer(to_bytes(text), np.uint8)
+            begun = np.append(0, np.cumsum(data & 0xC0 != 0x80))  # characters, before each byte
+            stops = begun[stops]
+            starts = begun[np.minimum(starts + 1, len(data))] - 1
+        return ids, np.stack([starts, stops], axis=1)
+
+    def count(self, text, limit=None, *, allowed_special=(), disallowed_special="all"):
+        """Count the tokens of a text; above `limit`, return limit + 1 without reading further."""
+        specials = self._special(allowed_special, disallowed_special)
+        n_tokens = 0
+        for ids in self._encode_pieces(specials.pieces(_checked_bytes(text)), threads=1):
+            n_tokens += len(ids)
+            if limit is not None and n_tokens > limit:
+                return limit + 1
+        return n_tokens
+
+    # ---- ids to text ----
+
+    def decode(self, ids, errors="replace"):
+        """Turn ids into a str; `errors` is for what is not UTF-8, as in `bytes.decode`."""
+        return self.decode_bytes(ids).decode("utf-8", _checked_errors(errors))
+
+    def decode_bytes(self, ids):
+        """Turn ids into bytes.
+
+        Raises
+        ------
+        ValueError
+            If an id is out of range or stands for nothing.
+        """
+        if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
+            raise TypeError(f"ids must be a sequence of ints, not {ids!r:.50}")
+        ids = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+        try:
+            if min(ids, default=0) >= 0:
+                return b"".join(map(self.tokens.__getitem__, ids))
+        except (IndexError, TypeError):
+            pass  # an id is wrong: which?
+        known = range(self.vocab_size)
+        at = next(k for k, i in enumerate(ids) if i not in known or self.tokens[i] is None)
+        raise ValueError(f"id {ids[at]!r} at position {at} is no token: the ids of this tokenizer "
+                         f"are 0 to {self.vocab_size - 1}")
+
+    def decoder(self, errors="replace"):
+        """Make a `StreamDecoder`."""
+        return StreamDecoder(self, errors)
+
+    # ---- what it is made of ----
+
+    @property
+    def merges(self):
+        """(M, 2) int64: pairs of ids, in the order of ranks."""
+        return self.vocabulary.merges
+
+    @cached_property
+    def token_bytes(self):
+        """(V,) int32: how many bytes of text each id stands for, 0 for special tokens."""
+        lengths = np.array([len(token or b"") for token in self.tokens], np.int32)
+        lengths[list(self.special_tokens.values())] = 0
+        return lengths
+
+    def merge_steps(self, word):
+        """Merge one pre-token (bytes) step by step: yield its ids at first and after each merge."""
+        return self.vocabulary.merge_steps(word)
+
+    # ---- how ----
+
+    @cached_property
+    def _encoder(self):
+        return Encoder(*self.vocabulary.tables, self.pattern)
+
+    @property
+    def _cuttable(self):
+        return pattern_name(self.pattern) is not None
+
+    def _special(self, allowed, disallowed):
+        """Make the `Specials` of these choices, once."""
+        key = tuple(names if isinstance(names, str) else frozenset(names)
+                    for names in (allowed, disallowed))
+        if key not in self._specials:
+            self._specials[key] = Specials(self.special_tokens, *key)
+        return self._specials[key]
+
+    def _encode_pieces(self, pieces, threads=None):
+        """Yield the ids of pieces (bytes, mark), in arrays of any length."""
+        threads = _checked_threads(threads)
+        work = jobs(pieces, self._cuttable)
+        first, second = next(work, []), next(work, None)
+        if second is None:
+            yield self._encode_job(first)
+        else:
+            yield from map_in_order(self._encoder.encode, chain([first, second], work), threads)
+
+    def _encode_job(self, pieces):
+        n_bytes = sum(len(data) for data, _ in pieces)
+        ready = "_encoder" in self.__dict__
+        if n_bytes > (KERNEL_BYTES if ready else self._plain_bytes_left):
+            return self._encoder.encode(pieces)
+        self._plain_bytes_left -= n_bytes
+        ids = []
+        for data, mark in pieces:
+            for word in reference.split(data, self.pattern):
+                ids += self._encode_word(word)
+            if mark is not None:
+                ids.append(mark)
+        return np.array(ids, np.int32)
+
+    def _encode_word(self, word):
+        ids = self._words.get(word)
+        if ids is None:
+            if len(self._words) == _WORDS:
+                self._words.clear()
+            ids = self._words[word] = self.vocabulary.encode_word(word)
+        return ids
+
+
+class StreamDecoder:
+    """Decode ids as they come, holding back only the bytes of a character that is not complete.
+
+    Examples
+    --------
+    >>> decoder = Tokenizer([]).decoder()
+    >>> [decoder.feed([i]) for i in "\u00fc!".encode()], decoder.close()
+    (['', '\u00fc', '!'], '')
+    """
+
+    def __init__(self, tokenizer, errors="replace"):
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")(_checked_errors(errors))
+
+    def feed(self, ids):
+        """Return the text that is complete after these ids, an int or several."""
+        ids = [ids] if isinstance(ids, (int, np.integer)) else ids
+        return self._decoder.decode(self._tokenizer.decode_bytes(ids))
+
+    def close(self):
+        """Return what was held back, treated as `errors` says; the decoder is then as new."""
+        rest = self._decoder.decode(b"", final=True)
+        self._decoder.reset()
+        return rest
+
+
+def _checked_bytes(text):
+    if not isinstance(text, (str, bytes, bytearray, memoryview)):
+        raise TypeError(f"text must be str or bytes, not {type(text).__name__}")
+    return to_bytes(text) if isinstance(text, str) else bytes(text)
+
+
+def _checked_errors(errors):
+    try:
+        codecs.lookup_error(errors)
+    except LookupError:
+        raise ValueError(f"errors is {errors!r}, but must be 'strict', 'replace', 'ignore', "
+                         f"'backslashreplace' or 'surrogateescape'") from None
+    return errors
+
+
+def _checked_threads(threads):
+    """The number of threads to use: by default one for each core this process may run on."""
+    if threads is None:
+        affinity = getattr(os, "sched_getaffinity", None)
+        return len(affinity(0)) if affinity else os.cpu_count() or 1
+    if not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads is {threads!r}, but must be an int of at least 1")
+    return threads

@@ -1,0 +1,176 @@
+"""The tokens and merges of a tokenizer: checked, named by id, and as tables for the kernels."""
+
+from functools import cached_property
+from math import inf
+
+import numpy as np
+
+from bpe.encoder import tables_from_merges, tables_from_tokens
+
+MAX_ID = 1 << 24
+
+
+class Vocabulary:
+    """Tokens and how to merge them; the parameters are those of `Tokenizer`."""
+
+    def __init__(self, merges, byte_ids=None, merge_ids=None, more_tokens=None, whole_words=False,
+                 ranks=None):
+        if (merges is None) == (ranks is None):
+            raise ValueError("give either merges or ranks")
+        self._ranks = ranks
+        self.whole_words = bool(whole_words or ranks)
+        if ranks is not None:
+            self.byte_ids = _byte_ids_of_ranks(ranks)
+            self.tokens = {i: token for token, i in ranks.items()}  # int -> bytes
+        else:
+            self.byte_ids = list(range(256) if byte_ids is None else map(int, byte_ids))
+            self.merges = np.array(merges, np.int64).reshape(-1, 2)
+            n = len(self.merges)
+            self.merge_ids = list(range(256, 256 + n) if merge_ids is None else map(int, merge_ids))
+            self.more_tokens = dict(more_tokens or {})
+            self.tokens = self._merged_tokens()
+        self._check_ids()
+
+    def with_special_tokens(self, special_tokens):
+        """List the bytes of every id, special tokens included; None where there is none."""
+        tokens = dict(self.tokens)
+        for name, i in special_tokens.items():
+            if not isinstance(name, str) or not name:
+                raise ValueError(f"a special token must be a str of one character or more, "
+                                 f"not {name!r}")
+            if not isinstance(i, (int, np.integer)) or not 0 <= i < MAX_ID:
+                raise ValueError(f"the special token {name!r} has the id {i!r}, which is not in "
+                                 f"0 to {MAX_ID - 1}")
+            if i in tokens:
+                raise ValueError(f"the special token {name!r} has the id {i}, which is "
+                                 f"also {tokens[i]!r}")
+            tokens[int(i)] = name.encode()
+        return [tokens.get(i) for i in range(max(tokens) + 1)]
+
+    # ---- the plain path ----
+
+    def encode_word(self, word):
+        """Turn one pre-token (bytes) into a list of ids."""
+        if self.whole_words and word in self._ids:
+            return [self._ids[word]]
+        *_, ids = self.merge_steps(word)
+        return ids
+
+    def merge_steps(self, word):
+        """Yield the ids of a pre-token (bytes) before the first and after every merge."""
+        rank_of, id_of = self._plain_ranks
+        ids = [self.byte_ids[byte] for byte in word]
+        yield ids
+        while True:
+            ranks = [rank_of(left, right) for left, right in zip(ids, ids[1:])]
+            rank = min(ranks, default=inf)
+            if rank == inf:
+                return
+            at = ranks.index(rank)
+            ids = [*ids[:at], id_of(rank), *ids[at + 2:]]
+            yield ids
+
+    @cached_property
+    def _plain_ranks(self):
+        """Two functions: (left id, right id) -> rank or inf; rank -> id of what is made."""
+        if self._ranks is not None:
+            tokens, ranks = self.tokens, self._ranks
+            return lambda left, right: ranks.get(tokens[left] + tokens[right], inf), int
+        pairs = map(tuple, self.merges[::-1].tolist())  # reversed: of equal pairs the first stays
+        table = dict(zip(pairs, range(len(self.merges) - 1, -1, -1)))
+        return lambda left, right: table.get((left, right), inf), self.merge_ids.__getitem__
+
+    @cached_property
+    def _ids(self):
+        """bytes -> int, the lowest id where two tokens are the same bytes."""
+        return {token: i for i, token in sorted(self.tokens.items(), reverse=True)}
+
+    # ---- the kernels ----
+
+    @cached_property
+    def tables(self):
+        """What `Encoder` takes: the tables, the tokens, and their ids if whole words count."""
+        tables = self._tables_from_merges() if self._ranks is None else self._recovered[0]
+        words = list(self._ids)
+        return tables, words, np.array(list(self._ids.values())) if self.whole_words else None
+
+    def _tables_from_merges(self):
+        n = len(self.merges)
+        ids = np.array([*self.byte_ids, *self.merge_ids, *self.more_tokens], np.int64)
+        symbols = np.full(max(self.tokens) + 1, -1)
+        symbols[ids[::-1]] = np.arange(len(ids))[::-1]  # backwards: the first to make a token stays
+        return tables_from_merges(symbols[self.merges], symbols[ids[256:256 + n]], ids)
+
+    # ---- from ranks ----
+
+    @cached_property
+    def _recovered(self):
+        """Tables; the merge of each token of two bytes and more, or (-1, -1); ids of symbols."""
+        tokens = [token for token in sorted(self._ranks, key=self._ranks.get) if len(token) > 1]
+        ids = np.array(self.byte_ids + [self._ranks[token] for token in tokens], np.int64)
+        tables, merges = tables_from_tokens(tokens, ids)
+        return tables, merges, ids
+
+    @cached_property
+    def merges(self):
+        """(M, 2) int64: pairs of ids, in the order of ranks."""
+        _, merges, ids = self._recovered
+        return ids[merges[merges[:, 0] >= 0]]
+
+    @cached_property
+    def merge_ids(self):
+        """The id that each merge makes."""
+        _, merges, ids = self._recovered
+        return ids[256:][merges[:, 0] >= 0].tolist()
+
+    @cached_property
+    def more_tokens(self):
+        """The tokens that no merge makes, int -> bytes."""
+        _, merges, ids = self._recovered
+        return {i: self.tokens[i] for i in ids[256:][merges[:, 0] < 0].tolist()}
+
+    # ---- checks ----
+
+    def _merged_tokens(self):
+        """Spell every token out: int -> bytes."""
+        if len(self.byte_ids) != 256 or len(set(self.byte_ids)) != 256:
+            raise ValueError("byte_ids must be 256 different ids")
+        if len(self.merge_ids) != len(self.merges):
+            raise ValueError(f"there are {len(self.merges)} merges, but {len(self.merge_ids)} "
+                             f"merge_ids")
+        tokens = {i: bytes([byte]) for byte, i in enumerate(self.byte_ids)} | self.more_tokens
+        waiting = list(zip(self.merge_ids, self.merges.tolist()))
+        while waiting:  # a part may be made by a later merge
+            later = []
+            for i, (left, right) in waiting:
+                if left in tokens and right in tokens:
+                    token = tokens[left] + tokens[right]
+                    if tokens.setdefault(i, token) != token:
+                        raise ValueError(f"id {i} stands for {tokens[i]!r} and for {token!r}")
+                else:
+                    later.append((i, (left, right)))
+            if len(later) == len(waiting):
+                i, (left, right) = later[0]
+                raise ValueError(f"the merge of {left} and {right} (to {i}) uses the id "
+                                 f"{right if left in tokens else left}, which is no token")
+            waiting = later
+        return tokens
+
+    def _check_ids(self):
+        for i, token in self.tokens.items():
+            if not isinstance(i, (int, np.integer)) or not 0 <= i < MAX_ID:
+                raise ValueError(f"the token {token!r} has the id {i!r}, which is not in "
+                                 f"0 to {MAX_ID - 1}")
+            if not isinstance(token, bytes) or not token:
+                raise ValueError(f"id {i} is {token!r}, but a token is one byte or more")
+
+
+def _byte_ids_of_ranks(ranks):
+    missing = [byte for byte in range(256) if bytes([byte]) not in ranks]
+    if missing:
+        raise ValueError(f"the ranks have no token for the byte {missing[0]}")
+    if len(set(ranks.values())) != len(ranks):
+        ids = sorted(ranks.values())
+        twice = next(i for i, j in zip(ids, ids[1:]) if i == j)
+        raise ValueError(f"the rank {twice} is given to two tokens")
+    return [ranks[bytes([byte])] for byte in range(256)]
