@@ -122,7 +122,8 @@ def train(source, vocab_size, *, pattern=DEFAULT_PATTERN, special_tokens=(), tie
         steps = show_progress(steps, n_merges)
     merges = [(step.left, step.right) for step in steps]
     specials = {name: 256 + len(merges) + k for k, name in enumerate(special_tokens)}
-    return Tokenizer(merges, pattern, specials, byte_order=ORDERS[order])
+    byte_ids = [ORDERS[order].index(byte) for byte in range(256)]
+    return Tokenizer(merges, pattern, specials, byte_ids=byte_ids)
 
 
 def train_steps(source, n_merges, *, pattern=DEFAULT_PATTERN, special_tokens=(), ties="smallest",
