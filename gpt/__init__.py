@@ -1,0 +1,1 @@
+"""A GPT, and everything around its training. The loop itself is train.py, one folder up."""

@@ -1,0 +1,300 @@
+"""The model, read top to bottom: embeddings, blocks of attention and MLP, scores for what comes next.
+
+Shapes: B batch, T time (position), S keys seen, C model width, H query heads, G key heads,
+D head width, F MLP width, V vocabulary, L layers.
+"""
+import numpy as np
+
+from gpt.config import ModelConfig
+from minigrad import (
+    Tensor, add_layer_norm, add_rms_norm, attention, dropout, embedding, erf, gelu, layer_norm,
+    linear, linear_cross_entropy, relu_squared, rms_norm, rotary, rotary_angles, silu, split,
+    swiglu)
+from minigrad.nn import Embedding, Linear, Module, full, normal
+
+
+class GPT(Module):
+    """A decoder-only transformer (Radford et al. 2019), with the variants of `ModelConfig`.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    rng : numpy.random.Generator
+        Of the initial weights.
+    dtype : float dtype
+    """
+
+    def __init__(self, config: ModelConfig, rng, dtype=np.float32):
+        V, C, T = config.vocab_size, config.d_model, config.context_length
+        self.config, std = config, embedding_std(config)
+        self.token_embedding = Embedding(V, C, rng=rng, std=std, dtype=dtype)
+        if config.position == "learned":
+            self.position_embedding = Embedding(T, C, rng=rng, std=std, dtype=dtype)
+        if config.position == "sinusoidal":
+            self.position_table = sinusoids(T, C, dtype)                        # (T, C)
+        if config.ngram_rows:
+            self.ngram_embedding = NgramEmbedding(config, rng, dtype)
+        self.blocks = [Block(config, rng, dtype) for _ in range(config.n_layer)]
+        self.final_norm = Norm(config, dtype)
+        if not config.tie_weights:
+            head_std = 0.0 if config.init == "zero" else 0.02
+            self.unembedding = Linear(C, V, bias=False, rng=rng, std=head_std, dtype=dtype)
+
+    def __call__(self, ids, kv_cache=None):
+        """Score every token as the next one.
+
+        Parameters
+        ----------
+        ids : (B, T) int
+        kv_cache : KVCache, optional
+            Of what came before `ids`; it is extended.
+
+        Returns
+        -------
+        logits : (B, T, V)
+        """
+        x = self.stream(ids, kv_cache)
+        return linear(x, self.head)
+
+    def loss(self, ids, targets, rng=None):
+        """Return the mean surprise at `targets`, in nats per token.
+
+        Parameters
+        ----------
+        ids, targets : (B, T) int
+            A target of -100 does not count.
+        rng : numpy.random.Generator, optional
+            Of the dropout; without one nothing is dropped.
+        """
+        return linear_cross_entropy(self.stream(ids, rng=rng), self.head, targets)
+
+    def stream(self, ids, kv_cache=None, rng=None):
+        """Run all but the unembedding: (B, T) ids to (B, T, C)."""
+        config, T = self.config, ids.shape[1]
+        start = kv_cache.length if kv_cache else 0
+        if start + T > config.context_length:
+            raise ValueError(f"context_length is {config.context_length}, but there are "
+                             f"{start + T} tokens: pass the last ones only")
+        x = self.token_embedding(ids)                                           # (B, T, C)
+        if config.position == "learned":
+            x = x + self.position_embedding.weight[start:start + T]
+        if config.position == "sinusoidal":
+            x = x + self.position_table[start:start + T]
+        if config.ngram_rows:
+            x = x + self.ngram_embedding(ids, kv_cache.recent if kv_cache else None)
+        if config.embedding_norm:
+            x = rms_norm(x)
+        x = x0 = dropout(x, config.dropout, rng)
+        for i, block in enumerate(self.blocks):
+            x = block(x, x0, start, kv_cache.layers[i] if kv_cache else None, rng)
+        if kv_cache:
+            kv_cache.advance(ids)
+        return x if config.norm_position == "post" else self.final_norm(x)
+
+    @property
+    def head(self):
+        """The (V, C) matrix of the unembedding."""
+        return (self.token_embedding if self.config.tie_weights else self.unembedding).weight
+
+
+class Block(Module):
+    """Attention, which moves information between positions, and an MLP, which works on each."""
+
+    def __init__(self, config, rng, dtype):
+        self.norm_position, self.dropout = config.norm_position, config.dropout
+        self.attention = Attention(config, rng, dtype)
+        self.mlp = MLP(config, rng, dtype)
+        if config.norm_position != "none":
+            self.norm1, self.norm2 = Norm(config, dtype), Norm(config, dtype)
+        if config.stream_scalars:
+            self.keep, self.again = full((), 1, dtype), full((), 0, dtype)
+
+    def __call__(self, x, x0, start=0, layer_cache=None, rng=None):
+        if "keep" in vars(self):
+            x = x * self.keep + x0 * self.again                                 # (B, T, C)
+        attend = lambda y: dropout(self.attention(y, start, layer_cache), self.dropout, rng)
+        think = lambda y: dropout(self.mlp(y), self.dropout, rng)
+        if self.norm_position == "pre":
+            x, y = self.norm2.of_sum(attend(self.norm1(x)), x)
+            return x + think(y)
+        if self.norm_position == "post":
+            _, x = self.norm1.of_sum(attend(x), x)
+            return self.norm2.of_sum(think(x), x)[1]
+        x = x + attend(x)
+        return x + think(x)
+
+
+class Attention(Module):
+    """Causal self-attention with H heads, or fewer for the keys and values."""
+
+    def __init__(self, config, rng, dtype):
+        C, D, H, G = config.d_model, config.d_head, config.n_head, config.kv_heads
+        self.config = config
+        self.query_key_value = Linear(C, (H + 2 * G) * D, bias=config.bias, rng=rng,
+                                      std=matrix_std(config, C), dtype=dtype)
+        self.projection = Linear(C, C, bias=config.bias, rng=rng, std=output_std(config),
+                                 dtype=dtype)
+        if config.position.startswith("rotary"):
+            self.cos, self.sin = rotary_angles(config.context_length, D, dtype=dtype)
+
+    def __call__(self, x, start=0, layer_cache=None):
+        config, (B, T, C) = self.config, x.shape
+        D, H, G = config.d_head, config.n_head, config.kv_heads
+        heads = self.query_key_value(x).reshape(B, T, H + 2 * G, D).transpose(0, 2, 1, 3)
+        q_k, v = split(heads, [H + G], axis=1)                                  # (B, H + G, T, D)
+        if config.qk_norm:
+            q_k = rms_norm(q_k)
+        if config.position.startswith("rotary"):
+            q_k = rotary(q_k, self.cos[start:start + T], self.sin[start:start + T],
+                         interleaved=config.position == "rotary_interleaved")
+        q, k = split(q_k, [H], axis=1)
+        if layer_cache:
+            k, v = layer_cache.extend(k, v)                                     # (B, G, S, D)
+        y = attention(q, k, v, causal=config.causal)                            # (B, H, T, D)
+        return self.projection(y.transpose(0, 2, 1, 3).reshape(B, T, C))
+
+
+class MLP(Module):
+    """Two linear layers with a nonlinearity between, at each position by itself."""
+
+    def __init__(self, config, rng, dtype):
+        C, F, self.kind = config.d_model, config.mlp_width, config.mlp
+        wide = 2 * F if self.kind == "swiglu" else F
+        self.expand = Linear(C, wide, bias=config.bias, rng=rng, std=matrix_std(config, C),
+                             dtype=dtype)
+        self.projection = Linear(F, C, bias=config.bias, rng=rng, std=output_std(config),
+                                 dtype=dtype)
+
+    def __call__(self, x):
+        x = self.expand(x)                                                      # (B, T, F)
+        if self.kind == "swiglu":
+            gate, x = split(x, 2, axis=-1)                                      # of 2 F
+            return self.projection(swiglu(gate, x))
+        return self.projection(ACTIVATIONS[self.kind](x))
+
+
+def exact_gelu(x):
+    """x times the normal distribution function."""
+    return x * 0.5 * (1 + erf(x * 2 ** -0.5))
+
+
+ACTIVATIONS = {"gelu": exact_gelu, "gelu_tanh": gelu, "relu_squared": relu_squared, "silu": silu}
+
+
+class Norm(Module):
+    """Layer norm, or RMS norm with or without a gain."""
+
+    def __init__(self, config, dtype):
+        self.kind, self.gain, self.bias = config.norm, None, None
+        if config.norm != "rms_gainless":
+            self.gain = full(config.d_model, 1, dtype)
+        if config.norm == "layer" and config.bias:
+            self.bias = full(config.d_model, 0, dtype)
+
+    def __call__(self, x):
+        if self.kind == "layer":
+            return layer_norm(x, self.gain, self.bias)
+        return rms_norm(x, self.gain)
+
+    def of_sum(self, x, residual):
+        """Return x + residual and its norm."""
+        if self.kind == "layer":
+            return add_layer_norm(x, residual, self.gain, self.bias)
+        return add_rms_norm(x, residual, self.gain)
+
+
+class NgramEmbedding(Module):
+    """What the last two and the last three tokens say together: a row each of two hashed tables."""
+
+    def __init__(self, config, rng, dtype):
+        self.vocab_size, self.rows = config.vocab_size, config.ngram_rows
+        self.tables = [normal(rng, (self.rows, config.d_model), 0.0, dtype) for _ in range(2)]
+
+    def __call__(self, ids, recent=None):
+        before = np.zeros((len(ids), 2), np.int64) if recent is None else recent
+        ids = np.concatenate([before, ids], axis=1)                             # (B, 2 + T)
+        pairs = ids[:, 1:-1] * self.vocab_size + ids[:, 2:]                     # (B, T)
+        triples = ids[:, :-2] * self.vocab_size ** 2 + pairs
+        return sum(embedding(hashed(key, self.rows), table)
+                   for key, table in zip((pairs, triples), self.tables))
+
+
+def hashed(keys, rows):
+    """Spread keys over rows (Knuth 6.4: multiply by 2**64 over the golden ratio)."""
+    mixed = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return ((mixed >> np.uint64(33)) % np.uint64(rows)).astype(np.int64)
+
+
+# ---- memory for generation ----
+
+class KVCache:
+    """The keys and values of all positions so far, so that a new token costs one position.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    batch : int
+    """
+
+    def __init__(self, config, batch=1, dtype=np.float32):
+        shape = (batch, config.kv_heads, config.context_length, config.d_head)
+        self.layers = [LayerCache(shape, dtype) for _ in range(config.n_layer)]
+        self.length = 0
+        self.recent = np.zeros((batch, 2), np.int64)           # the last two ids
+
+    def advance(self, ids):
+        """Count the positions that all layers have stored."""
+        self.length += ids.shape[1]
+        self.recent = np.concatenate([self.recent, ids], axis=1)[:, -2:]
+
+
+class LayerCache:
+    """The keys and values of one layer, each (B, G, context, D), of which `length` are filled."""
+
+    def __init__(self, shape, dtype):
+        self.k, self.v, self.length = np.empty(shape, dtype), np.empty(shape, dtype), 0
+
+    def extend(self, k, v):
+        """Store new keys and values, (B, G, T, D), and return all so far, (B, G, S, D)."""
+        stop = self.length + k.shape[2]
+        self.k[:, :, self.length:stop] = k.data if isinstance(k, Tensor) else k
+        self.v[:, :, self.length:stop] = v.data if isinstance(v, Tensor) else v
+        self.length = stop
+        return self.k[:, :, :stop], self.v[:, :, :stop]
+
+
+# ---- initial sizes ----
+
+def embedding_std(config):
+    """Return 0.02 as in GPT-2, or 1 where the embedding is normalized (its scale is free then)."""
+    return 1.0 if config.embedding_norm else 0.02
+
+
+def matrix_std(config, d_in):
+    """Return 0.02 as in GPT-2, or half of what keeps the variance."""
+    return 0.5 * d_in ** -0.5 if config.init == "zero" else 0.02
+
+
+def output_std(config):
+    """Return the standard deviation of what writes into the residual stream."""
+    return 0.0 if config.init == "zero" else 0.02 / (2 * config.n_layer) ** 0.5
+
+
+def sinusoids(T, C, dtype):
+    """Return sines and cosines of position / 10000**(2i/C), (T, C): Vaswani et al. 2017, 3.5."""
+    cos, sin = rotary_angles(T, C + C % 2, dtype=dtype)
+    return np.stack([sin, cos], axis=-1).reshape(T, -1)[:, :C]
+
+
+# ---- arithmetic ----
+
+def flops_per_token(config: ModelConfig):
+    """Count the floating-point operations of training on one token: forward, and twice backward.
+
+    Two per weight of a matrix, and the causal half of the attention scores and sums.
+    """
+    C, D, L = config.d_model, config.d_head, config.n_layer
+    attention_weights = C * (config.n_head + 2 * config.kv_heads) * D + C * C
+    mlp_weights = C * config.mlp_width * (3 if config.mlp == "swiglu" else 2)
+    weights = L * (attention_weights + mlp_weights) + C * config.vocab_size
+    return 6 * weights + 6 * L * C * config.context_length
