@@ -1,0 +1,279 @@
+"""The laws about more than one pass: whole graphs, other bodies, other sizes, threads."""
+import functools
+
+import numpy as np
+
+from minigrad import jit
+from minigrad.functional import differentiable_vjp
+from minigrad.mode import use
+from minigrad.ops import sum as total
+from minigrad.tensor import Tensor, backprop
+from minigrad.testing import domains
+from minigrad.testing.adapters import Broken, Subject
+from minigrad.testing.laws import (
+    Point, check_slope, compare, gradient_of, law, output, same_bits)
+from minigrad.testing.slopes import EPS, measure
+from minigrad.testing.strategies import LONGEST, SizedDraw, axis_names, make_case, make_g
+
+
+@law("agreement")
+def check_agreement(point):
+    """Every level gives the outputs and gradients of the reference."""
+    subject = point.subject
+    if subject.reference is not None:
+        expected = subject.reference(*point.arrays, **point.params)
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        compare(point.outputs, expected, output, point.floor())
+    elif subject.level != "reference" and subject.op.bodies["reference"][1]:
+        expected = Subject(subject.op, "reference").run(point.arrays, point.params)
+        compare(point.outputs, expected.outputs, output, point.floor())
+        compare(point.grads, expected.pull(point.g), gradient_of(point), 10 * point.floor())
+
+
+@law("reuse")
+def check_reuse(point):
+    """An input that is used twice receives the sum of both gradients."""
+    subject = point.subject
+    expected = [np.zeros_like(x) for x in point.arrays if isinstance(x, np.ndarray)]
+    twins = [(i, j) for i in point.moving() for j in point.moving() if i < j
+             and point.arrays[i].shape == point.arrays[j].shape
+             and subject.domain_of(i) == subject.domain_of(j)]
+    arrays = list(point.arrays)
+    for i, j in twins[:1]:
+        arrays[j] = arrays[i].copy()                   # equal values in different memory
+    expected = [0 if dx is None else 2 * dx
+                for dx in subject.run(arrays, point.params).pull(point.g)]
+    inputs = subject.traced(arrays)
+    for i, j in twins[:1]:
+        inputs[j] = inputs[i]
+        expected[i] = expected[j] = expected[i] + expected[j]
+    for _ in range(2):                                 # gradients of two backward calls add
+        for y, g in zip(subject.call(inputs, point.params), point.g):
+            if isinstance(y, Tensor) and y.requires_grad and g is not None:
+                y.backward(g, retain_graph=True)
+    found = [x.grad if isinstance(x, Tensor) else None for x in inputs]
+    moving = point.moving()
+    compare([found[i] for i in moving], [expected[i] for i in moving],
+            lambda k: f"used twice, the gradient of {subject.name_of(moving[k])}",
+            10 * point.floor())
+
+
+# ---- derivatives of derivatives --------------------------------------------------------------
+
+def recorded_gradient(point, g):
+    """Run backward on Tensors: the gradients as Tensors, for Tensors g; None if it cannot."""
+    inputs = point.subject.traced(point.arrays)
+    outputs = point.subject.call(inputs, point.params)
+    moving, found = set(point.moving()), {}
+    try:
+        with use(point.subject.level):
+            for y, g_y in zip(outputs, g):
+                if g_y is None or not (isinstance(y, Tensor) and y.requires_grad):
+                    continue
+                for step in backprop(y, g_y, run_vjp=differentiable_vjp):
+                    if step.node.op is None and isinstance(step.g, Tensor):
+                        found[step.node] = (found[step.node] + step.g if step.node in found
+                                            else step.g)
+    except NotImplementedError:
+        return None
+    return inputs, {i: found[inputs[i]] for i in moving if inputs[i] in found}
+
+
+def has_second_order(point):
+    """Say whether the engine differentiates this twice: plain NumPy vjps it cannot."""
+    return not point.subject.is_plain
+
+
+@law("adjoint")
+def check_adjoint(point):
+    """<g, J v> = <J^T g, v>: the Jacobian of the forward mode is that of the backward pass."""
+    subject, rng = point.subject, point.rng
+    tangents = [domains.direction(rng, x, subject.domain_of(i)) if subject.moves(i, x)
+                else None for i, x in enumerate(point.arrays)]
+    right = [dx * v for dx, v in zip(point.grads, tangents) if v is not None]
+    if subject.jvp is not None:
+        forward = subject.jvp(tangents, *point.arrays)
+        forward = forward if isinstance(forward, tuple) else (forward,)
+    elif has_second_order(point):
+        forward = forward_mode(point, tangents)
+    else:
+        return
+    if forward is None:
+        return
+    left = [g * np.asarray(dy) for g, dy in zip(point.g, forward) if g is not None]
+    a, b = (float(sum(part.sum() for part in side)) for side in (left, right))
+    size = float(sum(np.abs(part).sum() for part in (*left, *right)))
+    if not abs(a - b) <= 1e-9 * size + 1e-11 * point.floor():
+        raise Broken(f"<g, J v> by the forward mode is {a:.12g}, <J^T g, v> is {b:.12g}")
+
+
+def forward_mode(point, tangents):
+    """Compute J v as the gradient, in g, of <J^T g, v>."""
+    g = tuple(None if part is None else Tensor(part, requires_grad=True) for part in point.g)
+    recorded = recorded_gradient(point, g)
+    if recorded is None:
+        return None
+    found = gradients_of_product(recorded[1], tangents, g)
+    return [None if part is None else np.zeros_like(part.data) if dy is None else dy
+            for part, dy in zip(g, found)]
+
+
+def gradients_of_product(gradients, vectors, inputs):
+    """Return the gradient of the sum of <gradient, vector> in each of the inputs."""
+    parts = [total(dx * vectors[i]) for i, dx in gradients.items()]
+    if not parts:
+        return [None] * len(inputs)
+    product = functools.reduce(lambda a, b: a + b, parts)
+    steps = backprop(product) if product.requires_grad else ()
+    found = {step.node: step.g for step in steps if step.node.op is None}
+    return [found.get(x) if isinstance(x, Tensor) else None for x in inputs]
+
+
+@law("second order")
+def check_second_order(point):
+    """The gradient of the gradient is the slope of the gradient."""
+    subject, rng = point.subject, point.rng
+    if not has_second_order(point) or point.case.seed % 2:
+        return
+    v = [domains.direction(rng, x, subject.domain_of(i)) if subject.moves(i, x) else None
+         for i, x in enumerate(point.arrays)]
+    recorded = recorded_gradient(point, tuple(None if g is None else Tensor(g) for g in point.g))
+    if recorded is None:
+        point.tally["no second order"] += 1
+        return
+    inputs, gradients = recorded
+    second = gradients_of_product(gradients, v, inputs)
+    for i in point.moving():
+        u = domains.direction(rng, point.arrays[i], subject.domain_of(i))
+        terms = 0 * u if second[i] is None else second[i] * u
+        slope = gradient_slope(point, i, u, v)
+        yours, size = float(terms.sum()), max(float(np.abs(terms).sum()), abs(slope.value))
+        if slope.kink or slope.bar > 1e-5 * size and slope.bar > 1e6 * EPS * point.floor():
+            continue
+        if not abs(yours - slope.value) <= 10 * point.rtol * size + 3 * slope.bar:
+            raise Broken(f"{subject.name_of(i)}: the derivative of the gradient along a direction "
+                         f"is {yours:.10g}, but its slope is {slope.value:.10g}, give or take "
+                         f"{slope.bar:.0e}", ["the vjp must be made of operators and ops, so that "
+                                              "the engine sees all that depends on the inputs"])
+
+
+def gradient_slope(point, i, u, v):
+    """Measure how <gradient, v> changes when input i moves along u."""
+    def phi(t):
+        arrays = list(point.arrays)
+        arrays[i] = arrays[i] + t * u
+        grads = point.subject.run(arrays, point.params).pull(point.g)
+        return float(sum((dx * w).sum() for dx, w in zip(grads, v) if w is not None))
+    size = sum(np.abs(dx * w).sum() for dx, w in zip(point.grads, v) if w is not None)
+    return measure(phi, float(size) + 10 * point.floor(), point.rtol)
+
+
+# ---- symmetries ------------------------------------------------------------------------------
+
+@law("symmetry")
+def check_symmetry(point):
+    """What the op declares to be equal is equal, and so are the gradients of both sides."""
+    subject = point.subject
+    if not subject.is_plain:
+        check_rows(point)
+    f = functools.partial(first_if_alone, subject, point.params)
+    for name, symmetry in subject.symmetries.items():
+        sides, gradients = [], []
+        for side in (0, 1):
+            inputs = subject.traced(point.arrays)
+            with use(subject.level):
+                sides.append(symmetry(f, *inputs)[side])
+            gradients.append((inputs, sides[-1]))
+        left, right = (np.asarray(getattr(y, "data", y)) for y in sides)
+        compare([left], [right], lambda _: f'the two sides of the symmetry "{name}"', point.floor())
+        g = point.rng.normal(size=left.shape)
+        found = [gradients_through(point, inputs, y, g) for inputs, y in gradients]
+        compare(*found, lambda i: f'the gradients of {subject.name_of(i)} of the two sides of the '
+                f'symmetry "{name}"', 100 * point.floor())
+
+
+def first_if_alone(subject, params, *inputs, **others):
+    outputs = subject.call(inputs, {**params, **others})
+    return outputs if len(outputs) > 1 else outputs[0]
+
+
+def gradients_through(point, inputs, y, g):
+    with use(point.subject.level):
+        if isinstance(y, Tensor) and y.requires_grad:
+            y.backward(g)
+    return [x.grad if isinstance(x, Tensor) else None for x in inputs]
+
+
+def check_rows(point):
+    """Compare the first leading index computed alone with the same in the whole batch."""
+    cores, first = point.subject.op.core_ndim, point.outputs[0]
+    if not cores or point.params or not first.size or "?" in point.subject.op.signature:
+        return
+    batch = max((x.ndim - n for x, n in zip(point.arrays, cores) if isinstance(x, np.ndarray)),
+                default=0)
+    if batch == 0 or any(y.ndim < batch for y in point.outputs):
+        return
+    alone = [x[0] if isinstance(x, np.ndarray) and x.ndim - n == batch else x
+             for x, n in zip(point.arrays, cores)]
+    if all(x is y for x, y in zip(alone, point.arrays)):
+        return
+    outputs = point.subject.forward(alone, point.params)
+    compare(outputs, [y[0] for y in point.outputs], lambda i: f"the first of the leading axis, "
+            f"computed alone, output {i}", point.floor())
+
+
+# ---- once for each subject -------------------------------------------------------------------
+
+@law("sizes", once=True)
+def check_sizes(subject, rtol, tally, seed=0):
+    """The slope is right for every size of every axis from 0 to 33 (twice a vector, and one)."""
+    names = axis_names(subject.op.signature) if subject.op.signature else range(3)
+    for axis in names:
+        for n in range(LONGEST + 1):
+            rng = np.random.default_rng([seed, n])
+            which = axis + 1 if subject.op.inputs else 99
+            sizes = {} if subject.op.inputs else {axis: n}
+            needs_rows = any(domains.index_axis(subject.domain_of(i)) == axis
+                             for i in range(len(subject.names)))
+            if n == 0 and (subject.op.inputs or needs_rows):
+                continue
+            case = make_case(subject, SizedDraw(rng, n, which), seed + n, sizes)
+            point = complete(subject, case, rtol, tally)
+            try:
+                check_slope(point)
+            except Broken as broken:
+                broken.case = point.case
+                broken.hints.append(f"all sizes of this axis below {n} are right")
+                raise
+
+
+def complete(subject, case, rtol=1e-7, tally=None):
+    """Run a case forward and give it a g for its outputs."""
+    point = Point(subject, case, rtol, tally)
+    if case.g is None:
+        g = make_g(np.random.default_rng([case.seed, 1]), point.outputs)
+        point.case = case._replace(g=g)
+        point.g = g
+    return point
+
+
+@law("threads", once=True)
+def check_threads(subject, rtol, tally, seed=0):
+    """One thread and all threads give the same bits."""
+    if subject.level != "fast":
+        return
+    before, most = jit.threads(), jit.config.NUMBA_NUM_THREADS
+    try:
+        for side in (8, 40):
+            rng = np.random.default_rng(seed)
+            point = complete(subject, make_case(subject, SizedDraw(rng, side), seed))
+            results = []
+            for n in (1, most):
+                jit.set_threads(n)
+                passed = subject.run(point.arrays, point.params)
+                results.append((passed.outputs, passed.pull(point.g)))
+            (y, dx), (more_y, more_dx) = results
+            same_bits(more_y, y, f"on {most} threads another output {{}}", str)
+            same_bits(more_dx, dx, f"on {most} threads another gradient of {{}}", subject.name_of)
+    finally:
+        jit.set_threads(before)

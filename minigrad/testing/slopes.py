@@ -1,0 +1,92 @@
+"""Directional derivatives with an error bar, and whether there is a derivative at all.
+
+Two central differences, with steps h and h/2, give a better one (Richardson extrapolation); their
+disagreement says how good. One-sided differences show a kink: the jump between them does not
+shrink with h. Where the forward pass takes complex numbers, Im f(x + ihv) / h needs no difference
+and is exact to rounding (Squire & Trapp 1998, SIAM Review 40(1)); it counts only where it agrees
+with the differences, since abs(), conj() and comparisons spoil it.
+"""
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+
+EPS = np.finfo(np.float64).eps
+STEPS = (1e-4, 1e-5, 1e-6, 1e-3)                       # the first usually does
+TINY = 1e-30                                           # a complex step is never subtracted
+
+
+class Slope(NamedTuple):
+    """A directional derivative: value, error bar, and whether a kink was met."""
+    value: float
+    bar: float
+    kink: bool = False
+
+
+def measure(phi, size, enough, exact=None):
+    """Measure the slope of phi at 0.
+
+    Parameters
+    ----------
+    phi : callable
+        From a float to a float.
+    size : float
+        The magnitude of the terms that phi adds up, for its rounding error.
+    enough : float
+        The error bar that ends the search for a step.
+    exact : float, optional
+        The slope by the complex step, if that worked.
+
+    Returns
+    -------
+    Slope
+    """
+    at_zero, best = phi(0.0), Slope(np.nan, np.inf, False)
+    for h in STEPS:
+        slope = richardson(phi, at_zero, size, h)
+        if not slope.kink and slope.bar < best.bar or best.bar == np.inf:
+            best = slope
+        if not best.kink and best.bar <= enough:
+            break
+    if exact is not None and not best.kink and abs(exact - best.value) <= 10 * best.bar + enough:
+        return Slope(exact, 64 * EPS * size)
+    return best
+
+
+def richardson(phi, at_zero, size, h):
+    """Extrapolate from the steps h and h/2."""
+    after, before = phi(h), phi(-h)
+    half_after, half_before = phi(h / 2), phi(-h / 2)
+    whole, half = (after - before) / (2 * h), (half_after - half_before) / h
+    jump = (after - 2 * at_zero + before) / h                    # right slope minus left slope
+    half_jump = 2 * (half_after - 2 * at_zero + half_before) / h
+    noise = 16 * EPS * size / h
+    lasting_jump = abs(2 * half_jump - jump)                     # what is left of it at h = 0
+    bar = abs(half - whole) / 3 + lasting_jump / 2 + noise
+    kink = lasting_jump > 10 * noise + 1e-4 * max(abs(half), abs(whole))
+    if not np.isfinite(bar):
+        return Slope(np.nan, np.inf, True)
+    return Slope((4 * half - whole) / 3, bar, bool(kink))
+
+
+def complex_slope(forward, arrays, params, i, v, g):
+    """Differentiate along v in input i with a complex step; None if forward refuses.
+
+    Returns
+    -------
+    float or None
+        nan if the numbers were too large.
+    """
+    moved = list(arrays)
+    moved[i] = arrays[i] + 1j * TINY * v
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            outputs, _ = forward(*moved, **params)
+    except Exception:
+        return None
+    outputs = outputs if type(outputs) is tuple else (outputs,)
+    if not any(np.iscomplexobj(y) for y in outputs):
+        return None
+    total = sum(float(np.sum(part * np.imag(y))) for y, part in zip(outputs, g) if part is not None)
+    return total / TINY
