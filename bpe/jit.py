@@ -13,7 +13,8 @@ from pathlib import Path
 import llvmlite.binding
 import numba
 import numpy as np
-from numba.core import cgutils, types
+from llvmlite import ir
+from numba.core import types
 from numba.extending import intrinsic
 
 OPTIONS = dict(nogil=True, boundscheck=False, error_model="numpy", _nrt=False)
@@ -75,48 +76,70 @@ def _fingerprint():
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
-# ---- words as 64-bit values ----
+# ---- 64 bits at a time ----
+
+_I1, _I8, _I32, _I64 = (ir.IntType(width) for width in (1, 8, 32, 64))
+
+
+def _pointer(context, builder, array_type, array, index, target):
+    """The address of array[index] as a pointer to `target`."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), target.as_pointer())
+
 
 @intrinsic
 def load64(typing_context, array, index):
     """Load the 8 bytes at `array[index:]` as one uint64; the array must reach that far."""
     def generate(context, builder, signature, args):
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        pointer = builder.bitcast(builder.gep(data, [args[1]]), cgutils.ir.IntType(64).as_pointer())
+        pointer = _pointer(context, builder, signature.args[0], *args, _I64)
         return builder.load(pointer, align=1)
     return types.uint64(array, types.int64), generate
 
 
-@kernel(inline="always")
-def low_bytes(length):
-    """A mask of the lowest `length` <= 8 bytes."""
-    if length >= 8:
+@intrinsic
+def _bits64(typing_context, array, index, mask):
+    """Do `bits64` where the array has 64 bytes from `index` on."""
+    def generate(context, builder, signature, args):
+        lanes = ir.VectorType(_I8, 64)
+        pointer = _pointer(context, builder, signature.args[0], *args[:2], lanes)
+        mask = builder.insert_element(ir.Constant(lanes, ir.Undefined),
+                                      builder.trunc(args[2], _I8), _I32(0))
+        mask = builder.shuffle_vector(mask, mask, ir.Constant(ir.VectorType(_I32, 64), [0] * 64))
+        chosen = builder.and_(builder.load(pointer, align=1), mask)
+        chosen = builder.icmp_unsigned("!=", chosen, ir.Constant(lanes, [0] * 64))
+        return builder.bitcast(chosen, _I64)
+    return types.uint64(array, types.int64, types.int64), generate
+
+
+@intrinsic
+def trailing_zeros(typing_context, bits):
+    """The position of the lowest bit that is set in a uint64 other than 0."""
+    def generate(context, builder, signature, args):
+        return builder.cttz(args[0], _I1(1))
+    return types.int64(types.uint64), generate
+
+
+@kernel
+def bits64(array, index, mask):
+    """For each of 64 bytes from `index` on, a bit that is set where array & mask is not 0.
+
+    Behind the end of the array all bits are 0.
+    """
+    if index + 64 <= len(array):
+        return _bits64(array, index, mask)
+    bits = np.uint64(0)
+    for k in range(index, len(array)):
+        if array[k] & mask:
+            bits |= np.uint64(1) << np.uint64(k - index)
+    return bits
+
+
+@kernel
+def first_bits(n):
+    """The lowest n bits, for any n."""
+    if n >= 64:
         return np.uint64(0xFFFFFFFFFFFFFFFF)
-    return (np.uint64(1) << np.uint64(8 * length)) - np.uint64(1)
-
-
-@kernel(inline="always")
-def word_key(data, start, length):
-    """Its bytes if a word has at most 8 (then equal keys mean equal words), else a hash."""
-    if length <= 8:
-        return load64(data, start) & low_bytes(length)
-    h = np.uint64(length)
-    stop = start + length - 8
-    while start < stop:
-        h = (h ^ load64(data, start)) * np.uint64(0x9E3779B97F4A7C15)
-        h ^= h >> np.uint64(29)
-        start += 8
-    h = (h ^ load64(data, stop)) * np.uint64(0x9E3779B97F4A7C15)
-    return h ^ (h >> np.uint64(32))
-
-
-@kernel(inline="always")
-def first_slot(key, length, mask):
-    """Where to look first for a word in a table of mask + 1 slots, a power of two."""
-    h = (key ^ np.uint64(length)) * np.uint64(0x9E3779B97F4A7C15)
-    h ^= h >> np.uint64(32)
-    h *= np.uint64(0xD6E8FEB86659FD93)
-    return np.int64(h >> np.uint64(20)) & mask
+    return (np.uint64(1) << np.uint64(max(n, 0))) - np.uint64(1)
 
 
 @kernel(inline="always")

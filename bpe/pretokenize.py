@@ -11,9 +11,21 @@ from functools import lru_cache
 
 import numpy as np
 import regex
+from numba import uint64
 
-from bpe.jit import kernel
-from bpe.unicode_ranges import LETTER, LOWER, MARK, NUMBER, OTHER, SPACE, UPPER, class_table
+from bpe.jit import bits64, first_bits, kernel, load64, trailing_zeros
+from bpe.unicode_ranges import (
+    LETTER,
+    LOWER,
+    MARK,
+    NAMED,
+    NEWLINE,
+    NUMBER,
+    OTHER,
+    SPACE,
+    UPPER,
+    class_table,
+)
 
 PATTERNS = {  # as tiktoken 0.14 has them
     "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s",
@@ -29,7 +41,7 @@ GPT2_SPELLINGS = (  # the same splits, as GPT-2's release and its copies write t
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
 )
-WHITE = tuple(chr(c).encode() for c in np.flatnonzero(class_table() == SPACE))
+WHITE = tuple(chr(c).encode() for c in np.flatnonzero(class_table() & SPACE))
 PAD = 16  # readable bytes that kernels ask for behind the text
 
 
@@ -157,7 +169,8 @@ def _byte_offsets(text):
 
 # ---- pass one: a class byte for each byte ----
 
-NEWLINE, CONTINUES = 32, 128  # with SPACE: \r or \n; with any class: not a character's first byte
+CONTINUES = 128  # with any class: not a character's first byte
+ONE = uint64(1)
 KIND = LETTER | NUMBER | SPACE  # none of the three is what the patterns write [^\s\p{L}\p{N}]
 
 
@@ -165,6 +178,8 @@ KIND = LETTER | NUMBER | SPACE  # none of the three is what the patterns write [
 def _code_point(data, i, stop):
     """Decode the character at i: (code point, length), or (-1, 1) where UTF-8 is not valid."""
     a = np.int64(data[i])
+    if a < 0x80:
+        return a, 1
     length = 2 if a < 0xE0 else 3 if a < 0xF0 else 4
     if a < 0xC2 or i + length > stop:
         return np.int64(-1), 1
@@ -184,14 +199,11 @@ def _classify(data, start, stop, table, out_classes):
     """Write the class of each byte's character; later bytes of a character have CONTINUES set."""
     i = start
     while i < stop:
-        byte = data[i]
-        if byte < 128:
-            kind = table[byte]
-            if byte == 10 or byte == 13:
-                kind |= NEWLINE
-            out_classes[i] = kind
-            i += 1
-        else:
+        while i + 8 <= stop and load64(data, i) & uint64(0x8080808080808080) == 0:
+            for k in range(8):
+                out_classes[i + k] = table[data[i + k]]
+            i += 8
+        if i < stop:
             point, length = _code_point(data, i, stop)
             kind = OTHER if point < 0 else table[point]
             out_classes[i] = kind
@@ -246,7 +258,7 @@ def _after_newlines(classes, i, end):
 @kernel(inline="always")
 def _contraction(data, i, stop, any_case):
     """The length of 's 'd 'm 't 'll 've 're at i, or 0. Any case folds U+017F into s."""
-    if data[i] != 39 or i + 1 >= stop:
+    if i + 1 >= stop or data[i] != 39:
         return 0
     fold = 32 if any_case else 0
     a = data[i + 1] | fold
@@ -271,25 +283,70 @@ def _three_numbers(classes, i, stop):
 
 @kernel
 def _scan_gpt2(data, limits, table, out_classes, out_ends):
-    """Write the ends of pre-tokens of all documents; return how many there are."""
-    found, i = 0, 0
+    """Write the ends of pre-tokens of all documents; return how many there are.
+
+    Each class of 64 bytes is one number of 64 bits, and a few shifts tell where pre-tokens start: at
+    a change of class, but not behind U+0020; and at the last white space before something else.
+    """
+    found, begin = 0, 0
     for stop in limits:
-        _classify(data, i, stop, table, out_classes)
-        while i < stop:
-            n = _contraction(data, i, stop, False)
-            if n:
-                i += n
-            else:
-                j = i + 1 if data[i] == 32 and i + 1 < stop else i
-                kind = out_classes[j] & KIND
-                if kind == SPACE:
-                    end = _run(out_classes, i, stop, SPACE, SPACE)
-                    i = _white(out_classes, i, end, stop)
-                else:
-                    i = _run(out_classes, j + 1, stop, KIND, kind)
-            out_ends[found] = i
+        _classify(data, begin, stop, table, out_classes)
+        letter_before = number_before = space_before = other_before = blank_before = uint64(0)
+        forced = merged = uint64(0)  # starts that a contraction of the last 64 bytes makes, undoes
+        for i in range(begin, stop, 64):
+            letter, number = bits64(out_classes, i, LETTER), bits64(out_classes, i, NUMBER)
+            space, named = bits64(out_classes, i, SPACE), bits64(out_classes, i, NAMED)
+            other, blank = ~(letter | number | space), named & space
+            starts = (letter & ~(letter << ONE | letter_before)
+                      | number & ~(number << ONE | number_before)
+                      | other & ~(other << ONE | other_before))
+            starts &= ~(blank << ONE | blank_before)
+            starts |= space & ~(space << ONE | space_before)
+            starts |= _last_white(out_classes, i, stop, space)
+            starts = (starts | forced) & ~merged
+            forced = merged = uint64(0)
+            quotes = starts & named & ~space & first_bits(stop - i)
+            while quotes:
+                at = trailing_zeros(quotes)
+                n = _contraction(data, i + at, stop, False)
+                for k in range(1, n + 1):
+                    bit = ONE << uint64((at + k) & 63)
+                    if at + k < 64:
+                        starts = starts | bit if k == n else starts & ~bit
+                    else:
+                        forced |= bit if k == n else uint64(0)
+                        merged |= bit if k < n else uint64(0)
+                quotes &= quotes - ONE
+            letter_before, number_before = letter >> uint64(63), number >> uint64(63)
+            space_before, other_before = space >> uint64(63), other >> uint64(63)
+            blank_before = blank >> uint64(63)
+            starts &= first_bits(stop - i)
+            if i == begin:
+                starts &= ~ONE
+            while starts:
+                out_ends[found] = i + trailing_zeros(starts)
+                found += 1
+                starts &= starts - ONE
+        if stop > begin:
+            out_ends[found] = stop
             found += 1
+        begin = stop
     return found
+
+
+@kernel(inline="always")
+def _last_white(classes, i, stop, space):
+    """Of 64 bytes from i, the first byte of each white character that something else follows."""
+    next_space = bits64(classes, i + 1, SPACE)
+    last = space & ~next_space & first_bits(stop - i - 1)
+    continues = bits64(classes, i + 1, CONTINUES)
+    if space & continues:  # white space of two or three bytes
+        first = space & ~bits64(classes, i, CONTINUES)
+        last2 = continues & ~bits64(classes, i + 2, SPACE) & first_bits(stop - i - 2)
+        last3 = (continues & bits64(classes, i + 2, CONTINUES) & ~bits64(classes, i + 3, SPACE)
+                 & first_bits(stop - i - 3))
+        last = first & (last | last2 | last3)
+    return last
 
 
 @kernel

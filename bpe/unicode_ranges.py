@@ -12,6 +12,9 @@ A class is a few bits, so that each question of a pattern is one mask:
     MARK    UPPER | LOWER
     letters LETTER | UPPER (Lu, Lt)   LETTER | LOWER (Ll)   LETTER | UPPER | LOWER (Lm, Lo)
     NUMBER  8        SPACE 16
+
+Four ASCII characters that patterns name have a bit more: SPACE | NEWLINE is \\r and \\n, SPACE | NAMED
+is U+0020, and NAMED alone is the apostrophe.
 """
 import base64
 import zlib
@@ -22,6 +25,8 @@ import numpy as np
 UNICODE_VERSION = "16.0"
 UPPER, LOWER, LETTER, NUMBER, SPACE = 1, 2, 4, 8, 16
 OTHER, MARK = 0, UPPER | LOWER
+NEWLINE, NAMED = 32, 64
+UNICODE = UPPER | LOWER | LETTER | NUMBER | SPACE  # the bits that are a class
 
 PACKED = """
 c-
@@ -70,6 +75,7 @@ Si$$WPGd)stw>N#PCp3)xab4<N{NAz0AJ$g$Y3ZKvN=5IajgI6}e^^Z#8*)wpmpL`fz_imu?&&x}J{?w
 
 def pack(table):
     """Write a class table as text: runs (class, length in base 128), deflated, in base 85."""
+    table = table & UNICODE
     starts = np.flatnonzero(np.diff(table, prepend=255))
     runs = bytearray()
     for start, length in zip(starts, np.diff(starts, append=len(table)).tolist()):
@@ -95,6 +101,8 @@ def class_table():
         classes.append(kind)
         lengths.append(length)
     table = np.repeat(np.array(classes, np.uint8), lengths)
+    table[[10, 13]] |= NEWLINE
+    table[[32, 39]] |= NAMED
     table.flags.writeable = False
     return table
 
@@ -108,7 +116,7 @@ def expand(properties):
     properties : str
         One of the sets of `SETS`.
     """
-    wanted = np.isin(class_table(), SETS[properties])
+    wanted = np.isin(class_table() & UNICODE, SETS[properties])
     edges = np.flatnonzero(np.diff(wanted, prepend=False, append=False)).reshape(-1, 2)
     return "".join(rf"\U{first:08x}-\U{stop - 1:08x}" for first, stop in edges.tolist())
 
