@@ -60,7 +60,7 @@ def neg_vjp(g):
     return -g,
 
 
-@op("()->()")
+@op("()->()", x="moderate")
 def exp(x):
     """e**x, its own derivative: dx = g * y."""
     y = np.exp(x)
@@ -81,7 +81,7 @@ def log_vjp(g, x):
     return g / x,
 
 
-@op("(),()->()", x="positive")
+@op("(),()->()", x="positive moderate", y="moderate")
 def pow(x, y):
     """x**y, for x > 0 or a y that is whole: dx = g y x**(y-1), dy = g x**y log(x)."""
     out = x**y

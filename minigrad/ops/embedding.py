@@ -39,7 +39,7 @@ def check_ids(ids, n, name="ids"):
         raise IndexError(f"{name} holds {wrong}, but there are {n} rows: use 0 to {n - 1}")
 
 
-@op("(d),(h),(h)->(d)", x="even", cos="constant", sin="constant")
+@op("(2h),(h),(h)->(2h)", cos="constant", sin="constant", interleaved=[False, True])
 def rotary(x, cos, sin, interleaved=False):
     """Rotate each pair of features by an angle that grows with the position.
 

@@ -131,7 +131,7 @@ def row_blocks(targets, size=256):
     return [slice(i, i + size) for i in range(0, targets.size, size)]
 
 
-@op("(n),(n)->()")
+@op("(n),(n)->()", log_p="moderate")
 def kl_divergence(log_p, log_q):
     """Sum of p (log p - log q) over the last axis: the nats lost by coding p as if it were q.
 
