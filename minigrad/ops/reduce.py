@@ -73,9 +73,7 @@ def logsumexp(x, axis=None, keepdims=False):
 @logsumexp.vjp
 def logsumexp_vjp(g, x, y, axis):
     kept = kept_shape(x.shape, axis)
-    y = y.reshape(kept)
-    finite_y = where(detach(y) == -np.inf, 0.0, y)            # a row of -inf has no slope
-    return g.reshape(kept) * exp(x - finite_y),
+    return g.reshape(kept) * exp(x - y.reshape(kept)),        # nan for a row of -inf, as in torch
 
 @logsumexp.parts
 def logsumexp_parts(x, axis=None, keepdims=False):
