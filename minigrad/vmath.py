@@ -30,10 +30,19 @@ from minigrad import jit
 
 
 def scalar(function):
-    """Compile a scalar function that LLVM, not Numba, inlines: it keeps its own flags."""
+    """Compile a function of numbers that LLVM, not Numba, inlines: so it keeps its own flags."""
+    return _inlined(function, {"contract", "nsz"})
+
+
+def over_row(function):
+    """Compile a function with a loop over a row, for use inside kernels; sums may be reordered."""
+    return _inlined(function, jit.FAST_MATH)
+
+
+def _inlined(function, fastmath):
     if not jit.COMPILED:
         return function
-    return numba.njit(fastmath={"contract", "nsz"}, error_model="numpy", forceinline=True)(function)
+    return numba.njit(fastmath=fastmath, error_model="numpy", forceinline=True)(function)
 
 
 # ---- the few instructions that Numba does not offer ------------------------------------------
@@ -41,6 +50,18 @@ def scalar(function):
 def _bits(x):
     """Return (integer type, number of mantissa bits, exponent bias) of a Numba float type."""
     return (ir.IntType(32), 23, 127) if x == types.float32 else (ir.IntType(64), 52, 1023)
+
+
+@jit.intrinsic(lambda: None)
+def widest_vectors(typing):
+    """Let the calling kernel use 512-bit registers, which LLVM avoids on its own on Intel.
+
+    Worth it for arithmetic (exp: 0.30 ns an element, not 0.64); no difference elsewhere.
+    """
+    def codegen(context, builder, signature, args):
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+    return types.void(), codegen
 
 
 @jit.intrinsic(lambda x, c: type(x)(c))
@@ -259,3 +280,25 @@ def erf(x):
     inner = a + a * polynomial(a * a, ERF_32, ERF_64)
     outer = one - exp(-polynomial(a - one, ERFC_32, ERFC_64))
     return math.copysign(inner if a < one else outer, x)
+
+
+# ---- over a row ------------------------------------------------------------------------------
+
+@over_row
+def peak_of(row):
+    """The largest element."""
+    widest_vectors()
+    m = row[0]
+    for j in range(row.size):
+        m = maximum(m, row[j])
+    return m
+
+
+@over_row
+def log_total(row, m):
+    """log(sum(e**(row - m))): with m the largest element, logsumexp is m + this."""
+    widest_vectors()
+    total = row.dtype.type(0)
+    for j in range(row.size):
+        total += exp(row[j] - m)
+    return log(total)

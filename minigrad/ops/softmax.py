@@ -1,12 +1,17 @@
 """Softmax and its logarithm."""
 import numpy as np
 
+from minigrad import vmath
+from minigrad.buffers import empty, empty_like
 from minigrad.ops.elementwise import exp
+from minigrad.ops.linear import rows
 from minigrad.ops.reduce import logsumexp, sum
+from minigrad.parallel import fits, plain, row_kernel, widest_vectors
 from minigrad.tensor import detach, op
 
 
-@op("(n)->(n)")
+@op("(n)->(n)", x="masked", axis=[-1, 0], shift=lambda f, x: (f(x + 1.5), f(x)),
+    order=lambda f, x: (f(x[..., ::-1]), f(x)[..., ::-1]))
 def softmax(x, axis=-1):
     """Turn logits into probabilities along an axis.
 
@@ -36,7 +41,8 @@ def softmax_parts(x, axis=-1):
     return e / sum(e, axis=axis, keepdims=True)
 
 
-@op("(n)->(n)")
+@op("(n)->(n)", axis=[-1, 0], shift=lambda f, x: (f(x + 1.5), f(x)),
+    order=lambda f, x: (f(x[..., ::-1]), f(x)[..., ::-1]))
 def log_softmax(x, axis=-1):
     """Logarithm of softmax, y = x - logsumexp(x), without the loss of digits of log(softmax(x)).
 
@@ -62,3 +68,89 @@ def log_softmax_vjp(g, y, axis):
 @log_softmax.parts
 def log_softmax_parts(x, axis=-1):
     return x - logsumexp(x, axis=axis, keepdims=True)
+
+
+# ---- fast path -------------------------------------------------------------------------------
+
+# Every row is read from cache but for the first time.
+
+def by_rows(kernel, *arrays):
+    """Run a kernel on arrays of shape (..., n), viewed as rows, into a new one."""
+    out = empty_like(arrays[0])
+    matrices = [rows(plain(x)) for x in arrays]
+    kernel(len(matrices[0]), *matrices, rows(out))
+    return out
+
+def last(x, axis):
+    return axis in (-1, x.ndim - 1)
+
+
+@softmax.fast
+def softmax_fast(x, axis=-1):
+    if not (fits(x) and last(x, axis)):
+        return softmax.forward(x, axis)
+    y = by_rows(_softmax, x)
+    return y, (y, axis)
+
+@softmax.fast_vjp
+def softmax_fast_vjp(g, y, axis):
+    if not (fits(y, g) and last(y, axis)):
+        return softmax_vjp(g, y, axis)
+    return by_rows(_softmax_vjp, g, y),
+
+@log_softmax.fast
+def log_softmax_fast(x, axis=-1):
+    if not (fits(x) and last(x, axis)):
+        return log_softmax.forward(x, axis)
+    y = by_rows(_log_softmax, x)
+    return y, (y, axis)
+
+@log_softmax.fast_vjp
+def log_softmax_fast_vjp(g, y, axis):
+    if not (fits(y, g) and last(y, axis)):
+        return log_softmax_vjp(g, y, axis)
+    return by_rows(_log_softmax_vjp, g, y),
+
+@row_kernel
+def _softmax(start, stop, x, out):
+    widest_vectors()
+    one = x.dtype.type(1)
+    for i in range(start, stop):
+        row, y = x[i], out[i]
+        m, total = vmath.peak_of(row), x.dtype.type(0)
+        for j in range(row.size):
+            e = vmath.exp(row[j] - m)
+            y[j] = e
+            total += e
+        scale = one / total
+        for j in range(row.size):
+            y[j] *= scale
+
+@row_kernel
+def _softmax_vjp(start, stop, g, y, dx):
+    widest_vectors()
+    for i in range(start, stop):
+        dot = y.dtype.type(0)
+        for j in range(y.shape[1]):
+            dot += g[i, j] * y[i, j]
+        for j in range(y.shape[1]):
+            dx[i, j] = y[i, j] * (g[i, j] - dot)
+
+@row_kernel
+def _log_softmax(start, stop, x, out):
+    widest_vectors()
+    for i in range(start, stop):
+        m = vmath.peak_of(x[i])
+        s = vmath.log_total(x[i], m)
+        for j in range(x.shape[1]):
+            out[i, j] = x[i, j] - m - s
+
+@row_kernel
+def _log_softmax_vjp(start, stop, g, y, dx):
+    widest_vectors()
+    for i in range(start, stop):
+        total = y.dtype.type(0)
+        for j in range(y.shape[1]):
+            total += g[i, j]
+        for j in range(y.shape[1]):
+            dx[i, j] = g[i, j] - vmath.exp(y[i, j]) * total
