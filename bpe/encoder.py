@@ -71,7 +71,7 @@ def _empty_tables(n_merges, made, ids):
 
 def _joined(words):
     """Lay words (bytes) out as kernels read them: padded data, ends."""
-    data = np.frombuffer(b"".join(words) + bytes(PADDING), np.uint8)
+    data = np.frombuffer(bytearray(b"".join(words) + bytes(PADDING)), np.uint8)
     return data, np.cumsum([len(word) for word in words], dtype=np.int64)
 
 

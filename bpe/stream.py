@@ -77,7 +77,7 @@ class Specials:
         """Yield the pieces that no later text can change; return the rest. The first `checked`
         bytes were looked at before."""
         self.refuse(data, max(0, checked - self.longest))
-        certain, start = len(data) - self.longest, 0
+        certain, start = max(0, len(data) - self.longest), 0
         while self.allowed:
             match = self.allowed.search(data, start)
             if not match or match.start() > certain:
@@ -115,7 +115,7 @@ def _last_cut(data, start, stop):
     while cut > start:
         before = data[max(start, cut - 4096):cut]
         cut -= len(before) - len(before.rstrip(b" "))
-        if cut > start and not data[max(start, cut - 3):cut].endswith(WHITE):
+        if cut > start and not data[max(0, cut - 3):cut].endswith(WHITE):
             return cut
         cut = data.rfind(b" ", start + 1, cut)
     return 0
@@ -133,6 +133,8 @@ def _first_cut(data, near):
 
 def blocks_of(texts):
     """Turn strs and bytes into bytes; two strs may share a pair of surrogates."""
+    if isinstance(texts, (str, bytes)):
+        raise TypeError("texts must be an iterable of str or bytes, not one str: use [text]")
     torn = ""
     for text in texts:
         if isinstance(text, str):

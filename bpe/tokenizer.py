@@ -24,6 +24,7 @@ from bpe.vocabulary import Vocabulary
 
 PLAIN_BYTES = 1 << 16  # by then the plain path has taken as long as the kernels take to load
 KERNEL_BYTES = 1 << 10  # where kernels, once loaded, are the faster ones
+PLAIN_WORD_BYTES = 1 << 10  # longer ones take the plain path too long
 _WORDS = 1 << 16  # words that the plain path remembers
 
 
@@ -158,6 +159,8 @@ class Tokenizer:
 
     def encode_batch(self, texts, *, allowed_special=(), disallowed_special="all", threads=None):
         """Encode many texts, on all cores: a list of (N,) int32 arrays."""
+        if isinstance(texts, (str, bytes)):
+            raise TypeError("texts must be several, not one str or bytes: use [text]")
         specials = self._special(allowed_special, disallowed_special)
         end = self.vocab_size  # a mark behind each text that is no id
         pieces = ((data, end if mark is None else mark) for text in texts
@@ -188,7 +191,7 @@ class Tokenizer:
         """
         specials = self._special(allowed_special, disallowed_special)
         pieces = specials.stream_pieces(blocks_of(texts), self._cuttable)
-        yield from self._encode_pieces(pieces, threads)
+        yield from filter(len, self._encode_pieces(pieces, threads))
 
     def encode_file(self, source, target, *, allowed_special=(), disallowed_special="all",
                     end_token=None, threads=None):
@@ -338,13 +341,16 @@ class Tokenizer:
         ready = "_encoder" in self.__dict__
         if n_bytes > (KERNEL_BYTES if ready else self._plain_bytes_left):
             return self._encoder.encode(pieces)
-        self._plain_bytes_left -= n_bytes
         ids = []
         for data, mark in pieces:
-            for word in reference.split(data, self.pattern):
+            words = reference.split(data, self.pattern)
+            if len(max(words, key=len, default=b"")) > PLAIN_WORD_BYTES:
+                return self._encoder.encode(pieces)
+            for word in words:
                 ids += self._encode_word(word)
             if mark is not None:
                 ids.append(mark)
+        self._plain_bytes_left -= n_bytes
         return np.array(ids, np.int32)
 
     def _encode_word(self, word):

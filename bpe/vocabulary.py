@@ -24,7 +24,7 @@ class Vocabulary:
             self.tokens = {i: token for token, i in ranks.items()}  # int -> bytes
         else:
             self.byte_ids = list(range(256) if byte_ids is None else map(int, byte_ids))
-            self.merges = np.array(merges, np.int64).reshape(-1, 2)
+            self.merges = _pairs_of_ids(merges)
             n = len(self.merges)
             self.merge_ids = list(range(256, 256 + n) if merge_ids is None else map(int, merge_ids))
             self.more_tokens = dict(more_tokens or {})
@@ -163,6 +163,18 @@ class Vocabulary:
                                  f"0 to {MAX_ID - 1}")
             if not isinstance(token, bytes) or not token:
                 raise ValueError(f"id {i} is {token!r}, but a token is one byte or more")
+
+
+def _pairs_of_ids(merges):
+    try:
+        pairs = np.array(merges)
+    except ValueError:  # rows of different lengths
+        pairs = np.empty(0, object)
+    if len(merges) == 0:
+        pairs = np.empty((0, 2), np.int64)
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
+        raise ValueError(f"merges must be pairs of ids, not {merges!r:.60}")
+    return pairs.astype(np.int64)
 
 
 def _byte_ids_of_ranks(ranks):

@@ -1,0 +1,79 @@
+"""Tokenizers, strategies and peers that several tests share."""
+import os
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import strategies as st
+
+from bpe import PATTERNS, Tokenizer, reference
+
+TEXT = """It's the first day's work: she'll say they've all seen "low", lower and the lowest 12345 of
+2024's prices -- don't you? Über naïve cafés; 世界世界 の の 😀😀 aaaaaaaaaaaaaaaa bbbbabababab\r\n\r\n
+    def f(x):\n\t\treturn x  # the the the\n\n\n   end """
+END, FIM = "<|endoftext|>", "<|end|>of text"
+MERGES = reference.train([TEXT, "a few more words that make merges: tokenizer, vocabulary, encoding"], 150, "cl100k")
+
+
+def tokenizer(pattern="gpt2"):
+    """A small trained tokenizer with two special tokens, one of which begins like the other."""
+    return Tokenizer(MERGES, pattern, {END: 406, FIM: 407})
+
+
+def by_kernels(tokenizer, text):
+    """Encode ordinary text without the plain path."""
+    data = text.encode() if isinstance(text, str) else text
+    return tokenizer._encoder.encode([(data, None)]).tolist()
+
+
+def data_folder():
+    """The folder of real data, or skip."""
+    if "MINIGRAD_DATA" not in os.environ:
+        pytest.skip("MINIGRAD_DATA, the folder of real data, is not set")
+    return Path(os.environ["MINIGRAD_DATA"])
+
+
+def published(name):
+    """A published tokenizer and tiktoken's of the same ranks, or skip."""
+    tiktoken = pytest.importorskip("tiktoken")
+    ours = Tokenizer.load(data_folder() / "tiktoken" / f"{name}.tiktoken")
+    ranks = {token: i for i, token in enumerate(ours.tokens)
+             if token is not None and token.decode("utf-8", "replace") not in ours.special_tokens}
+    return ours, tiktoken.Encoding(name, pat_str=PATTERNS[ours.pattern], mergeable_ranks=ranks,
+                                   special_tokens=ours.special_tokens)
+
+
+ALPHABET = [*map(chr, range(0x250)), *"\u2028\u0085\u00a0\u1680\u180e\u3000\u200b\u017f\ufeff"
+            "中世界のéßжλ😀🇪🇸\u0301\u0663\u2160\U0001d7d8\u01c5\ud7a3"]
+COMMON = [*" " * 60, *"'" * 25, *"sdmtlverLVES" * 3, *"\n\r\t" * 8, *"019" * 4, *"ab" * 8, *".,!/-" * 4]
+
+
+def fuzz_strings(n, seed=0):
+    """Random strings that like what patterns treat specially."""
+    pick = random.Random(seed)
+    for _ in range(n):
+        yield "".join(pick.choices(ALPHABET + COMMON * 2, k=pick.randint(1, 30)))
+
+
+texts = st.text(st.sampled_from(sorted(set(TEXT)) + ["\u00a0", "\u3000", "\u017f", "İ"]), max_size=80)
+raw_bytes = st.lists(st.one_of(texts.map(str.encode), st.binary(max_size=6)), max_size=5).map(b"".join)
+
+
+@st.composite
+def merge_lists(draw):
+    """Merges of a few bytes that need not come from training: in any order, several of one token."""
+    tokens, merges, ids = {i: bytes([i]) for i in range(256)}, [], {}
+    letters = list(b"abc ")
+    pool = list(letters)
+    for _ in range(draw(st.integers(0, 12))):
+        left, right = draw(st.sampled_from(pool)), draw(st.sampled_from(pool))
+        token = tokens[left] + tokens[right]
+        if (left, right) in merges or len(token) > 12:
+            continue
+        i = ids.setdefault(token, 256 + len(ids))
+        merges.append((left, right))
+        tokens[i] = token
+        pool.append(i)
+    order = draw(st.permutations(range(len(merges))))
+    made = [ids[tokens[left] + tokens[right]] for left, right in merges]
+    return [merges[k] for k in order], [made[k] for k in order]
