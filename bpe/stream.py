@@ -15,6 +15,16 @@ BLOCK_BYTES = 1 << 22  # what is read from a file at a time
 BUFFER_BYTES = 1 << 16  # what is collected from an iterator before it is looked at
 
 
+class SpecialTokenFound(ValueError):
+    """A special token, its `name`, stands in a text where it is neither allowed nor ordinary text."""
+
+    def __init__(self, name):
+        super().__init__(f"the text contains the special token {name!r}: encode it as one with "
+                         f"allowed_special={{{name!r}}} (or 'all'), or as ordinary text with "
+                         f"disallowed_special=()")
+        self.name = name
+
+
 class Specials:
     """Which special tokens to recognise in a text, and which to complain about.
 
@@ -41,11 +51,7 @@ class Specials:
         """Raise ValueError if a disallowed special token stands in `data` behind `start`."""
         match = self.disallowed and self.disallowed.search(data, start)
         if match:
-            name = match.group().decode()
-            raise ValueError(
-                f"the text contains the special token {name!r}: encode it as one with "
-                f"allowed_special={{{name!r}}} (or 'all'), or as ordinary text with "
-                f"disallowed_special=()")
+            raise SpecialTokenFound(match.group().decode())
 
     def pieces(self, data):
         """Cut bytes at the allowed special tokens; the last piece has no mark."""
