@@ -339,9 +339,9 @@ def _last_white(classes, i, stop, space):
     """Of 64 bytes from i, the first byte of each white character that something else follows."""
     next_space = bits64(classes, i + 1, SPACE)
     last = space & ~next_space & first_bits(stop - i - 1)
-    continues = bits64(classes, i + 1, CONTINUES)
-    if space & continues:  # white space of two or three bytes
-        first = space & ~bits64(classes, i, CONTINUES)
+    continued, continues = bits64(classes, i, CONTINUES), bits64(classes, i + 1, CONTINUES)
+    if space & (continued | continues):  # white space of two or three bytes
+        first = space & ~continued
         last2 = continues & ~bits64(classes, i + 2, SPACE) & first_bits(stop - i - 2)
         last3 = (continues & bits64(classes, i + 2, CONTINUES) & ~bits64(classes, i + 3, SPACE)
                  & first_bits(stop - i - 3))
