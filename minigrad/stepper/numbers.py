@@ -1,0 +1,76 @@
+"""What a record keeps of an array: its size, a few sums and a sample that can be drawn."""
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+SIDE = 32                                             # rows and columns kept at most
+
+
+class Numbers(NamedTuple):
+    """An array as it was at one moment."""
+    shape: tuple
+    dtype: str
+    norm: float                                       # Euclidean, in float64
+    low: float                                        # smallest element, nan if there is none
+    high: float
+    bad: int                                          # how many are nan or infinite
+    rows: np.ndarray                                  # which rows of the last two axes are kept
+    columns: np.ndarray
+    cells: np.ndarray                                 # (rows, columns) float64
+
+    @property
+    def size(self):
+        return prod(self.shape)
+
+    @property
+    def nbytes(self):
+        return self.size * np.dtype(self.dtype).itemsize
+
+    @property
+    def peak(self):
+        """The largest absolute value; nan and inf count as infinite."""
+        return np.inf if self.bad else max(abs(self.low), abs(self.high)) if self.size else 0.0
+
+
+def numbers(x):
+    """Take down an array, or a tuple of arrays (the outputs of one op) as one flat array.
+
+    Larger matrices are sampled: at most 32 rows and columns, evenly spaced, first and last among
+    them. All axes but the last make the rows.
+    """
+    if type(x) is tuple:
+        x = np.concatenate([np.ravel(part) for part in x if part is not None] or [np.zeros(0)])
+    x = np.asarray(x)
+    table = x.reshape(-1, x.shape[-1]) if x.ndim and x.shape[-1] else x.reshape(-1, 1)
+    rows, columns = (np.unique(np.linspace(0, n - 1, min(n, SIDE)).round().astype(int))
+                     for n in table.shape)
+    exact = table.astype(np.float64)
+    with np.errstate(all="ignore"):
+        low, high = (exact.min(), exact.max()) if x.size else (np.nan, np.nan)
+        return Numbers(x.shape, x.dtype.name, float(np.sqrt(np.square(exact).sum())), float(low), float(high),
+                       int(x.size - np.isfinite(exact).sum()), rows, columns,
+                       exact[np.ix_(rows, columns)])
+
+
+def short(x):
+    """Say an array in a few characters: a number, a few of them, or the norm and the shape."""
+    if x.shape == ():
+        return f"{x.cells[0, 0]:.6g}"
+    if x.size <= 4 and len(x.shape) == 1:
+        return "[" + ", ".join(f"{value:.6g}" for value in x.cells.ravel()) + "]"
+    return f"{shape_text(x.shape)} of norm {x.norm:.4g}"
+
+
+def shape_text(shape):
+    return "x".join(map(str, shape)) if shape else "scalar"
+
+
+def same(x, y):
+    """Whether two arrays are equal but for rounding."""
+    if x.shape != y.shape:
+        return False
+    digits = 1e-4 if x.dtype == "float32" else 1e-9
+    scale = max(x.norm, y.norm)
+    return bool(np.allclose(x.cells, y.cells, rtol=digits, atol=digits * scale, equal_nan=True)
+                and np.isclose(x.norm, y.norm, rtol=digits, equal_nan=True))

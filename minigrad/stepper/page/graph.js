@@ -1,0 +1,197 @@
+"use strict";
+// The picture: one box for each node or collapsed module, one line for each use.
+
+const SVG = "http://www.w3.org/2000/svg";
+const PICTURE_STYLE = `
+  text { font: 12px ui-monospace, "DejaVu Sans Mono", monospace; fill: var(--ink); }
+  .name { font-weight: 700; } .small { fill: var(--soft); font-size: 11px; }
+  .box rect { fill: var(--box); stroke: var(--line); stroke-width: 1.5; }
+  .box.module rect { stroke-width: 3; } .box.unmade { opacity: .38; }
+  .box.waiting rect { fill: var(--wait-fill); stroke: var(--wait); stroke-dasharray: 5 3; }
+  .box.done rect { fill: var(--done-fill); stroke: var(--done); }
+  .box.to rect { fill: var(--to-fill); stroke: var(--to); stroke-width: 3; }
+  .box.now rect { fill: var(--now-fill); stroke: var(--now); stroke-width: 3; }
+  .box.wrong rect { fill: var(--bad-fill); stroke: var(--bad); stroke-width: 3; }
+  .box.found .name { text-decoration: underline; } .box { cursor: pointer; }
+  .box.selected rect { stroke-width: 4; }
+  .edge { fill: none; stroke: var(--line); stroke-width: 1.5; }
+  .edge.active { stroke: var(--to); stroke-width: 3.5; }
+  .flow { font-weight: 700; fill: var(--to); paint-order: stroke; stroke: var(--page); stroke-width: 4px; }`;
+
+let graph = null, picture = null;
+
+function element(name, attributes = {}, text) {
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+const fit = (text, n) => (text.length > n ? text.slice(0, n - 1) + "…" : text);
+
+function layoutChanged() {
+  graph = layOut(record(), state.collapsed);
+  picture = element("svg", {xmlns: SVG, role: "img"});
+  picture.append(element("style", {}, PICTURE_STYLE));
+  const lines = element("g"), boxes = element("g");
+  for (const edge of graph.edges.values()) {
+    edge.drawn = element("path", {class: "edge", d: edgePath(graph, edge)});
+    lines.append(edge.drawn);
+  }
+  for (const box of graph.boxes.values()) boxes.append(drawBox(box));
+  picture.flow = element("text", {class: "flow", "text-anchor": "middle"});
+  picture.caption = element("text", {x: 16, y: graph.height + 14});
+  picture.append(lines, boxes, picture.flow);
+  $("canvas").replaceChildren(picture);
+  zoom(state.zoom);
+}
+
+function drawBox(box) {
+  const node = record().nodes[box.nodes[0]];
+  const x = box.x - BOX.width / 2, y = box.y - BOX.height / 2;
+  const group = element("g", {class: "box", tabindex: 0, role: "button"});
+  box.rect = element("rect", {x, y, width: BOX.width, height: BOX.height, rx: node.op || box.module !== undefined ? 6 : 20});
+  const name = box.module === undefined ? node.label : box.module.split(" / ").pop();
+  const kind = box.module === undefined ? node.op : `${box.nodes.length} nodes`;
+  box.name = element("text", {x: box.x, y: y + 16, "text-anchor": "middle", class: "name"},
+                     fit(kind && kind !== name && !name.startsWith(`${kind}_`) ? `${name} · ${kind}` : name, 19));
+  box.value = element("text", {x: box.x, y: y + 32, "text-anchor": "middle", class: "small"});
+  box.grad = element("text", {x: box.x, y: y + 48, "text-anchor": "middle", class: "small"});
+  group.append(element("title", {}, boxTitle(box)), box.rect, box.name, box.value, box.grad);
+  if (box.module !== undefined) group.setAttribute("class", "box module");
+  group.addEventListener("click", () => pressBox(box));
+  group.addEventListener("keydown", event => {
+    if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      event.stopPropagation();
+      pressBox(box);
+    }
+  });
+  box.drawn = group;
+  return group;
+}
+
+function boxTitle(box) {
+  const node = record().nodes[box.nodes[0]];
+  if (box.module !== undefined) return `${box.module}: ${box.nodes.length} nodes; press to open`;
+  return [`${[...node.group, node.label].join(" / ")}`, node.line, node.text].filter(s => s).join("\n");
+}
+
+function pressBox(box) {
+  if (box.module !== undefined) return toggleModule(box.module);
+  state.selected = box.nodes[0];
+  openTab("Step");
+}
+
+function toggleModule(path) {
+  if (state.collapsed.has(path)) state.collapsed.delete(path);
+  else state.collapsed.add(path);
+  layoutChanged();
+  render();
+}
+
+function updatePicture(now) {
+  const e = current(), wants = expected();
+  const open = new Map(waiting(now)), search = state.search.toLowerCase();
+  for (const box of graph.boxes.values()) {
+    const nodes = box.nodes, one = box.module === undefined;
+    const drawn = box.drawn.classList;
+    const op = nodes.filter(i => record().nodes[i].op);
+    const reached = nodes.filter(i => now.done.has(i) || now.acted.has(i));
+    const wanted = nodes.filter(i => wants.has(i) || i === record().root);
+    drawn.toggle("unmade", op.length > 0 && !op.some(i => now.made.has(i)));
+    drawn.toggle("waiting", nodes.some(i => open.has(i)));
+    drawn.toggle("done", wanted.length > 0 && reached.length === wanted.length);
+    drawn.toggle("now", e.node !== undefined && nodes.includes(e.node));
+    drawn.toggle("to", e.kind === "send" && nodes.includes(e.to) && !nodes.includes(e.node));
+    drawn.toggle("wrong", run().wrong === state.at && nodes.includes(e.kind === "send" ? e.to : e.node));
+    drawn.toggle("selected", nodes.includes(state.selected));
+    drawn.toggle("found", search !== "" && nodes.some(i => nodeMentions(i, search)));
+    box.value.textContent = one ? valueLine(nodes[0], now) : `${op.filter(i => now.made.has(i)).length}/${op.length} made`;
+    box.grad.textContent = one ? gradLine(nodes[0], now, open) : `${reached.length}/${wanted.length} gradients`;
+  }
+  const from = graph.boxOf[e.node], to = e.kind === "send" ? graph.boxOf[e.to] : null;
+  for (const edge of graph.edges.values()) {
+    const active = edge.from === to && edge.to === from;
+    edge.drawn.classList.toggle("active", active);
+    if (active) flowText(edge, arrayAt(e.sent));
+  }
+  if (!graph.edges.has(`${to}>${from}`)) picture.flow.textContent = "";
+  picture.setAttribute("aria-label", e.says);
+  keepInSight(graph.boxes.get(to || from));
+}
+
+function nodeMentions(i, text) {
+  const node = record().nodes[i];
+  return [node.label, node.op, node.group.join(" / ")].some(s => s.toLowerCase().includes(text));
+}
+
+function valueLine(i, now) {
+  const node = record().nodes[i], value = arrayAt(node.value);
+  if (!value) return node.shape;
+  if (node.op && !now.made.has(i)) return shapeText(value);
+  return fit(value.shape.length ? `${shapeText(value)} ${label(value)}` : label(value), 21);
+}
+
+function gradLine(i, now, open) {
+  const total = arrayAt(now.total.get(i));
+  if (!record().nodes[i].needs) return "no gradient";
+  if (!total) return now.started ? "–" : "";
+  const part = open.has(i) ? ` (${open.get(i)}/${expected().get(i) || "?"})` : "";
+  return fit(`g ${label(total)}${part}`, 21);
+}
+
+function flowText(edge, sent) {
+  const length = edge.drawn.getTotalLength ? edge.drawn.getTotalLength() : 0;
+  const point = edge.drawn.getPointAtLength(length / 2);
+  picture.flow.setAttribute("x", point.x);
+  picture.flow.setAttribute("y", point.y + 4);
+  picture.flow.textContent = `↑ ${label(sent)}`;
+}
+
+function keepInSight(box) {
+  if (!box) return;
+  const view = $("canvas"), x = box.x * state.zoom, y = box.y * state.zoom;
+  const marginX = Math.min(120, view.clientWidth / 3), marginY = Math.min(110, view.clientHeight / 3);
+  if (x < view.scrollLeft + marginX || x > view.scrollLeft + view.clientWidth - marginX) {
+    view.scrollLeft = x - view.clientWidth / 2;
+  }
+  if (y < view.scrollTop + marginY || y > view.scrollTop + view.clientHeight - marginY) {
+    view.scrollTop = y - view.clientHeight / 2;
+  }
+}
+
+function zoom(scale) {
+  state.zoom = Math.max(0.2, Math.min(3, scale));
+  picture.setAttribute("viewBox", `0 0 ${graph.width} ${graph.height}`);
+  picture.setAttribute("width", graph.width * state.zoom);
+  picture.setAttribute("height", graph.height * state.zoom);
+}
+
+function zoomToFit() {
+  const view = $("canvas");
+  zoom(Math.min(1.5, view.clientWidth / graph.width, view.clientHeight / graph.height));
+}
+
+// The frame as a file: the colours are written out, the sentence stands below.
+function frameText() {
+  const copy = picture.cloneNode(true), colours = getComputedStyle(document.documentElement);
+  const caption = element("text", {x: 16, y: graph.height + 18}, `${state.at + 1}. ${current().says}`);
+  const width = Math.max(graph.width, 32 + 7.3 * caption.textContent.length);
+  copy.insertBefore(element("rect", {width, height: graph.height + 30, fill: "var(--page)"}),
+                    copy.firstChild.nextSibling);
+  copy.append(caption);
+  copy.setAttribute("viewBox", `0 0 ${width} ${graph.height + 30}`);
+  copy.setAttribute("width", width);
+  copy.setAttribute("height", graph.height + 30);
+  const text = new XMLSerializer().serializeToString(copy);
+  return text.replace(/var\((--[a-z-]+)\)/g, (_, name) => colours.getPropertyValue(name).trim());
+}
+
+function saveFrame() {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([frameText()], {type: "image/svg+xml"}));
+  link.download = `step-${String(state.at + 1).padStart(4, "0")}.svg`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
