@@ -151,7 +151,7 @@ class _State:
         lengths = [len(text) for text, _ in pieces]
         limits = np.cumsum(lengths, dtype=np.int64)
         n = sum(lengths)
-        if n > len(self.classes):
+        if n > len(self.ends):
             self._make_buffers(n)
         for (text, _), length, limit in zip(pieces, lengths, limits.tolist()):
             self.data[limit - length:limit] = np.frombuffer(text, np.uint8)
@@ -187,7 +187,8 @@ class _State:
         return self.ends[:n]
 
     def _make_buffers(self, n_bytes=1 << 16):
-        self.data, self.classes = np.empty(n_bytes + PADDING, np.uint8), np.empty(n_bytes, np.uint8)
+        self.data = np.empty(n_bytes + PADDING, np.uint8)
+        self.classes = np.empty(n_bytes + 64, np.uint8)
         self.ends, self.out = np.empty(n_bytes, np.int64), np.empty(2 * n_bytes + 3, np.int32)
         self._make_work(_POSITIONS)
 
