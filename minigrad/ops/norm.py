@@ -1,13 +1,17 @@
 """Normalization over the last axis, alone and together with the residual add before it."""
 import numpy as np
 
+from minigrad.buffers import empty, empty_like
 from minigrad.ops.elementwise import sqrt
 from minigrad.ops.linear import rows
 from minigrad.ops.reduce import mean
+from minigrad.parallel import fits, plain, row_kernel, widest_vectors
 from minigrad.tensor import op
 
 
-@op("(n),(n),(n)->(n)", x="spread", batched=("x",))
+@op("(n),(n),(n)->(n)", x="spread", batched=("x",), eps=[1e-5, 0.1],
+    shift=lambda f, x, *rest: (f(x + 1.5, *rest), f(x, *rest)),
+    scale=lambda f, x, *rest: (f(2 * x, *rest, eps=4e-5), f(x, *rest, eps=1e-5)))
 def layer_norm(x, gain=None, bias=None, eps=1e-5):
     r"""Normalize the last axis to zero mean and unit variance, then scale and shift.
 
@@ -53,7 +57,8 @@ def layer_norm_parts(x, gain=None, bias=None, eps=1e-5):
     return scale_and_shift(x_hat, gain, bias)
 
 
-@op("(n),(n)->(n)", x="away_from_zero", batched=("x",))
+@op("(n),(n)->(n)", x="away_from_zero", batched=("x",), eps=[1e-5, 0.1],
+    scale=lambda f, x, *rest: (f(2 * x, *rest, eps=4e-5), f(x, *rest, eps=1e-5)))
 def rms_norm(x, gain=None, eps=1e-5):
     r"""Divide the last axis by its root mean square, then scale.
 
@@ -94,7 +99,8 @@ def rms_norm_parts(x, gain=None, eps=1e-5):
     return scale_and_shift(x_hat, gain, None)
 
 
-@op("(n),(n),(n),(n)->(n),(n)", x="spread", residual="spread", batched=("x", "residual"))
+@op("(n),(n),(n),(n)->(n),(n)", x="spread", residual="spread", batched=("x", "residual"),
+    order=lambda f, x, y, *rest: (f(x, y, *rest)[1], f(y, x, *rest)[1]))
 def add_layer_norm(x, residual, gain=None, bias=None, eps=1e-5):
     """Add to the residual stream and normalize the sum: (x + residual, layer_norm(x + residual)).
 
@@ -128,7 +134,8 @@ def add_layer_norm_parts(x, residual, gain=None, bias=None, eps=1e-5):
     return total, layer_norm(total, gain, bias, eps=eps)
 
 
-@op("(n),(n),(n)->(n),(n)", x="away_from_zero", residual="spread", batched=("x", "residual"))
+@op("(n),(n),(n)->(n),(n)", x="away_from_zero", residual="spread", batched=("x", "residual"),
+    order=lambda f, x, y, *rest: (f(x, y, *rest)[1], f(y, x, *rest)[1]))
 def add_rms_norm(x, residual, gain=None, eps=1e-5):
     """Add to the residual stream and normalize the sum: (x + residual, rms_norm(x + residual)).
 
@@ -168,3 +175,143 @@ def same_shape(x, residual):
     if x.shape != residual.shape:
         raise ValueError(f"the residual stream has shape {residual.shape}, but what is added to "
                          f"it has shape {x.shape}")
+
+
+# ---- fast path -------------------------------------------------------------------------------
+
+# Saved are the input and, for each row, what it was shifted and scaled by: not x_hat. The four
+# ops share two kernels: without a residual the row is read where it is, and rms_norm has no mean.
+
+ROWS = 64         # rows of one task in the backward pass, whose gradients of gain are summed
+
+
+@layer_norm.fast
+def layer_norm_fast(x, gain=None, bias=None, eps=1e-5):
+    if not fits(x):
+        return layer_norm.forward(x, gain, bias, eps)
+    (_, y), saved = normalize(x, None, gain, bias, eps, means=True)
+    return y, saved
+
+@layer_norm.fast_vjp
+def layer_norm_fast_vjp(g, *saved):
+    if len(saved) == 4:
+        return layer_norm_vjp(g, *saved)
+    return denormalize(None, g, *saved)
+
+@rms_norm.fast
+def rms_norm_fast(x, gain=None, eps=1e-5):
+    if not fits(x):
+        return rms_norm.forward(x, gain, eps)
+    (_, y), saved = normalize(x, None, gain, None, eps, means=False)
+    return y, saved
+
+@rms_norm.fast_vjp
+def rms_norm_fast_vjp(g, *saved):
+    if len(saved) == 3:
+        return rms_norm_vjp(g, *saved)
+    return denormalize(None, g, *saved)[:2]
+
+@add_layer_norm.fast
+def add_layer_norm_fast(x, residual, gain=None, bias=None, eps=1e-5):
+    if not fits(x, residual):
+        return add_layer_norm.forward(x, residual, gain, bias, eps)
+    return normalize(x, residual, gain, bias, eps, means=True)
+
+@add_layer_norm.fast_vjp
+def add_layer_norm_fast_vjp(g, *saved):
+    if len(saved) == 4:
+        return add_layer_norm_vjp(g, *saved)
+    dx, dgain, dbias = denormalize(*g, *saved)
+    return dx, dx, dgain, dbias
+
+@add_rms_norm.fast
+def add_rms_norm_fast(x, residual, gain=None, eps=1e-5):
+    if not fits(x, residual):
+        return add_rms_norm.forward(x, residual, gain, eps)
+    return normalize(x, residual, gain, None, eps, means=False)
+
+@add_rms_norm.fast_vjp
+def add_rms_norm_fast_vjp(g, *saved):
+    if len(saved) == 3:
+        return add_rms_norm_vjp(g, *saved)
+    dx, dgain, _ = denormalize(*g, *saved)
+    return dx, dx, dgain
+
+
+def normalize(x, residual, gain, bias, eps, means):
+    """Run the forward kernel; return (total, y) and what `denormalize` takes."""
+    n = x.shape[-1]
+    x = plain(x)
+    total = x if residual is None else empty_like(x)
+    y, stats = empty_like(x), empty((1 + means, x.size // n), x.dtype)
+    other = np.empty((0, n), x.dtype) if residual is None else rows(plain(residual))
+    _normalize(len(rows(x)), rows(x), other, vector(gain, n, 1, x), vector(bias, n, 0, x),
+               x.dtype.type(eps), rows(total), rows(y), stats)
+    return (total, y), (total, stats, gain, bias is not None, means)
+
+def denormalize(g_total, g, total, stats, gain, has_bias, means):
+    """Run the backward kernel; return dx, dgain and dbias."""
+    n = total.shape[-1]
+    n_rows = total.size // n
+    tasks = -(-n_rows // ROWS)
+    dx, sums = empty_like(total), empty((tasks, 2, n), total.dtype)
+    other = np.empty((0, n), total.dtype) if g_total is None else rows(plain(g_total))
+    _denormalize(tasks, rows(plain(g)), other, rows(total), stats, vector(gain, n, 1, total),
+                 rows(dx), sums)
+    dgain, dbias = sums.sum(axis=0)
+    return dx, None if gain is None else dgain.copy(), dbias.copy() if has_bias else None
+
+def vector(x, n, value, like):
+    """Return a gain or bias, or one that changes nothing."""
+    return np.full(n, value, like.dtype) if x is None else plain(x)
+
+
+@row_kernel
+def _normalize(start, stop, x, residual, gain, bias, eps, total, out, stats):
+    widest_vectors()
+    n, zero, one = x.shape[1], x.dtype.type(0), x.dtype.type(1)
+    share = one / x.dtype.type(n)
+    for i in range(start, stop):
+        if residual.shape[0]:                             # else total is x
+            for j in range(n):
+                total[i, j] = x[i, j] + residual[i, j]
+        mean, square = zero, zero
+        if stats.shape[0] == 2:
+            for j in range(n):
+                mean += total[i, j]
+            mean *= share
+            stats[0, i] = mean
+        for j in range(n):
+            square += (total[i, j] - mean) * (total[i, j] - mean)
+        rstd = one / np.sqrt(square * share + eps)
+        stats[-1, i] = rstd
+        for j in range(n):
+            out[i, j] = (total[i, j] - mean) * rstd * gain[j] + bias[j]
+
+@row_kernel
+def _denormalize(start, stop, g, g_total, total, stats, gain, dx, dsums):
+    widest_vectors()
+    n_rows, n = total.shape
+    zero, share = total.dtype.type(0), total.dtype.type(1) / total.dtype.type(n)
+    for task in range(start, stop):
+        dgain, dbias = dsums[task, 0], dsums[task, 1]
+        dgain[:] = zero
+        dbias[:] = zero
+        for i in range(task * ROWS, min(n_rows, (task + 1) * ROWS)):
+            rstd, mean, a, b = stats[-1, i], zero, zero, zero
+            if stats.shape[0] == 2:
+                mean = stats[0, i]
+            for j in range(n):
+                x_hat, gj = (total[i, j] - mean) * rstd, g[i, j]
+                dgain[j] += gj * x_hat
+                dbias[j] += gj
+                a += gj * gain[j]
+                b += gj * gain[j] * x_hat
+            a = a * share if stats.shape[0] == 2 else zero
+            b *= share
+            for j in range(n):
+                x_hat = (total[i, j] - mean) * rstd
+                dx[i, j] = (g[i, j] * gain[j] - a - x_hat * b) * rstd
+            if g_total.shape[0]:
+                for j in range(n):
+                    dx[i, j] += g_total[i, j]
