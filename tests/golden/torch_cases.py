@@ -135,7 +135,8 @@ for ours, theirs in {
         "x[0]": None, "x[-1, 2]": None, "x[1, 2, 3]": None, "x[...]": None, "x[..., 0]": None,
         "x[:, None, 1:]": None, "x[1:1]": None, "x[:, :, ::2]": None, "x[[0, 2, 0, 0]]": None,
         "x[..., ::-1]": "x.flip(-1)",
-        "x[[[0, 1], [1, 1]], [2]]": None, "x[:, [1, 1], [0, 0]]": None, "x[[0, 0], :, [1, 1]]": None,
+        "x[[[0, 1], [1, 1]], [2]]": None, "x[:, [1, 1], [0, 0]]": None,
+        "x[[0, 0], :, [1, 1]]": None,
         "x[x > 0]": None, "x[[True, False, True]]": None, "x[0, [-1, -1, 0]]": None,
         "concatenate([x, x, x[:0]], 1 - 1)": "torch.cat([x, x, x[:0]], 0)",
         "concatenate([x[:, :1], x, x], -2)": "torch.cat([x[:, :1], x, x], -2)",
@@ -201,7 +202,8 @@ for ours in ("x.argmax()", "x.argmax(1)", "x.argmin(0)", "x.argmax(1, keepdims=T
              "x.argmin()", "x.any()", "x.any(1)", "x.all()", "x.all(0)", "(x == x.max()).sum()",
              "x.sign()", "x.floor()", "x.ceil()", "x.round()", "x > 1", "1 >= x", "x != 2"):
     case(ours, f"({ours.replace('keepdims', 'keepdim')}).detach()", "no gradient", x=TIES - 1.5)
-case("x.round(decimals=1)", "x.round(decimals=1).detach()", "no gradient", x=[0.25, 0.35, -1.75, 12.3456])
+case("x.round(decimals=1)", "x.round(decimals=1).detach()", "no gradient",
+     x=[0.25, 0.35, -1.75, 12.3456])
 
 
 # ---- products --------------------------------------------------------------------------------
@@ -230,7 +232,8 @@ for subscripts, *shapes in [
         (4, 3, 2)), ("...i,i->...", (2, 3), (3,)), ("bhtd,bhsd->bhts", (2, 3, 4, 5),
         (2, 3, 1, 5)), ("ij,kj,kl->il", (2, 3), (4, 3), (4, 2)), ("i,i->i", (3,), (1,)),
         ("ij,jk->ik", (2, 0), (0, 3)), ("ij,k->i", (2, 3), (4,)), ("->", ()),
-        ("b...,b...->b", (2, 3, 4), (2, 3, 1)), ("i...,...i", (2, 3), (3, 2)), ("i j -> j", (2, 3))]:
+        ("b...,b...->b", (2, 3, 4), (2, 3, 1)), ("i...,...i", (2, 3), (3, 2)),
+        ("i j -> j", (2, 3))]:
     arrays = {name: real(*shape, seed=i) for i, (name, shape) in enumerate(zip("xyz", shapes))}
     case(f"einsum('{subscripts}', {', '.join(arrays)})",
          f"torch.einsum('{subscripts}', {', '.join(arrays)})", str(shapes), **arrays)
@@ -243,10 +246,12 @@ for name in ("softmax", "log_softmax"):
         case(f"x.{name}()", f"x.{name}(-1)", label, x=x)
     for axis in (0, 1):
         case(f"x.{name}(axis={axis})", f"x.{name}({axis})", x=X)
-    for label, x in {"masked": MASKED[:2], "all masked": MASKED, "large": LARGE, "one": [[3.0]]}.items():
+    for label, x in {"masked": MASKED[:2], "all masked": MASKED, "large": LARGE,
+                     "one": [[3.0]]}.items():
         case(f"x.{name}()", f"x.{name}(-1)", label, x=x)
 
-for label, x in {**dict(layouts(real)), "3-d": X, "equal": np.ones((2, 3)), "large": 1e4 * X}.items():
+for label, x in {**dict(layouts(real)), "3-d": X, "equal": np.ones((2, 3)),
+                 "large": 1e4 * X}.items():
     if x.ndim and x.size:
         n = x.shape[-1]
         weights = {"gain": real(n, seed=3), "bias": real(n, seed=4)}
