@@ -40,3 +40,12 @@ def test_examples_in_docstrings_hold(name):
         for test in finder.find(thing, globs=dict(names)):
             runner.run(test)
     assert runner.failures == 0
+
+
+def test_the_pages_of_the_operations_are_up_to_date():
+    path = ROOT / "docs" / "make_op_pages.py"
+    names = {"__file__": str(path), "__name__": "make_op_pages"}
+    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), names)
+    folder = ROOT / "docs" / "ops"
+    written = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.md")}
+    assert written == names["pages"](), "run `python docs/make_op_pages.py`"
