@@ -5,16 +5,15 @@ in the top byte; a longer one leaves a hash there and the place of its bytes in 
 top byte 255. The third is how often the word occurred; 0 is an empty slot.
 """
 import queue
-from collections import deque, namedtuple
-from concurrent.futures import ThreadPoolExecutor
+from collections import namedtuple
 
 import numpy as np
 from numba import int64, uint64
 
 from bpe.jit import kernel, load64, same_bytes
 from bpe.pretokenize import PAD, SCANNERS, class_table, pattern_name, split_segments
+from bpe.stream import map_in_order
 
-BATCH = 1 << 19  # bytes of text split and counted in one go
 _LONG = 255 << 56
 _ONE = np.ones(1, np.int64)
 
@@ -35,7 +34,7 @@ class WordCounter:
 
     def add(self, pieces):
         """Count the pre-tokens of texts (bytes) that do not join with each other."""
-        data = np.frombuffer(b"".join((*pieces, bytes(PAD))), np.uint8).copy()
+        data = np.frombuffer(bytearray().join((*pieces, bytes(PAD))), np.uint8)
         limits = np.cumsum([len(piece) for piece in pieces])
         self.add_words(data, self._split(data, limits), _ONE)
 
@@ -44,7 +43,8 @@ class WordCounter:
         if self.name is None:
             return split_segments(data, limits, self.pattern)
         if len(data) > len(self.ends):
-            self.classes, self.ends = np.empty(len(data), np.uint8), np.empty(len(data), np.int64)
+            self.classes = np.empty(len(data) + 64, np.uint8)
+            self.ends = np.empty(len(data), np.int64)
         found = SCANNERS[self.name](data, limits, class_table(), self.classes, self.ends)
         return self.ends[:found]
 
@@ -81,34 +81,20 @@ class WordCounter:
 def count(batches, pattern, threads):
     """Count the words of batches (lists of bytes), `threads` at a time, as they come."""
     counters = [WordCounter(pattern) for _ in range(threads)]
-    if threads == 1:
-        for pieces in batches:
-            counters[0].add(pieces)
-    else:
-        _count_in_threads(batches, counters)
-    while len(counters) > 1:
-        counters[0].add_words(*counters.pop().words())
-    return counters[0].words()
-
-
-def _count_in_threads(batches, counters):
-    """Give each batch to a counter that is free; hold no more than two batches a thread."""
-    free, running = queue.SimpleQueue(), deque()
+    free = queue.SimpleQueue()
     for counter in counters:
         free.put(counter)
 
-    def work(pieces):
+    def add(pieces):
         counter = free.get()
         counter.add(pieces)
         free.put(counter)
 
-    with ThreadPoolExecutor(len(counters)) as pool:
-        for pieces in batches:
-            running.append(pool.submit(work, pieces))
-            if len(running) > 2 * len(counters):
-                running.popleft().result()
-        for future in running:
-            future.result()
+    for _ in map_in_order(add, batches, threads):
+        pass
+    while len(counters) > 1:
+        counters[0].add_words(*counters.pop().words())
+    return counters[0].words()
 
 
 # ---- kernels ----

@@ -111,29 +111,8 @@ def split_segments(data, limits, pattern):
     if name is None:
         return _split_with_regex(data, limits, pattern)
     ends = np.empty(n, np.int64)
-    found = SCANNERS[name](data, limits, class_table(), np.empty(n, np.uint8), ends)
+    found = SCANNERS[name](data, limits, class_table(), np.empty(n + 64, np.uint8), ends)
     return ends[:found].copy()
-
-
-def safe_cut(data, near, first=1):
-    """Find the last place from `first` to `near` where cutting text changes no named pattern's split.
-
-    That is before a U+0020 whose left neighbour is not white space.
-
-    Parameters
-    ----------
-    data : bytes or bytearray
-    near, first : int
-
-    Returns
-    -------
-    offset : int
-        0 where there is none.
-    """
-    cut = data.rfind(b" ", first, near + 1)
-    while cut > 0 and data[max(0, cut - 3):cut].endswith(WHITE):
-        cut = data.rfind(b" ", first, cut)
-    return max(cut, 0)
 
 
 @lru_cache(maxsize=64)
