@@ -118,9 +118,7 @@ class Subject:
             raise Broken(f"the backward pass returned {type(grads).__name__}: return a tuple with "
                          "one gradient for each input")
         cores = self.op.core_ndim or [None] * len(arrays)
-        return tuple(dx if dx is None or core is None or np.shape(dx) == np.shape(x)
-                     else sum_to_shape(dx, x.shape, core)
-                     for dx, x, core in zip(grads, arrays, cores)) + grads[len(arrays):]
+        return tuple(map(undo_broadcast, grads, arrays, cores)) + grads[len(arrays):]
 
     def run_parts(self, arrays, params):
         """Run the composition on Tensors and let the engine find the way back."""
@@ -155,6 +153,13 @@ class Subject:
         except Exception as error:
             raise Broken(f"the operation raised {type(error).__name__}: {error}") from error
         return out if isinstance(out, tuple) else (out,)
+
+
+def undo_broadcast(dx, x, core):
+    """Sum a gradient over the copies of x, as the engine does; other shapes stay as they are."""
+    if dx is None or x is None or core is None or np.shape(x) == np.shape(dx):
+        return dx
+    return sum_to_shape(dx, x.shape, core) if np.ndim(dx) >= x.ndim else dx
 
 
 @contextmanager

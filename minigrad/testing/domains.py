@@ -2,7 +2,7 @@
 
 A domain is one or several words: "real" (the default), "positive", "away_from_zero", "spread" (no
 two elements close to each other), "moderate" (at most 10 in magnitude), "masked" (some elements
--inf, none at the start of a row), "mask" (booleans), "index(v)" (integers below the size of axis
+-inf, but no whole row), "mask" (booleans), "index(v)" (integers below the size of axis
 v) and "constant" (any of these, but no gradient is expected).
 """
 import re
@@ -63,7 +63,8 @@ def make_values(rng, shape, domain="real", style="normal", below=None):
         x = x + np.where(x < 0, -0.1, 0.1)
     if "masked" in found and shape:
         hidden = rng.random(shape) < rng.choice([0.0, 0.5])
-        hidden[..., :1] = False
+        for axis in range(x.ndim):                     # never all of a row, along any axis
+            hidden.swapaxes(0, axis)[:1] = False
         x = np.where(hidden, -np.inf, x)
     return np.asarray(x)
 

@@ -17,10 +17,11 @@ TINY = 1e-30                                           # a complex step is never
 
 
 class Slope(NamedTuple):
-    """A directional derivative: value, error bar, and whether a kink was met."""
+    """A directional derivative: value, error bar, whether a kink was met, how sharp to judge."""
     value: float
     bar: float
     kink: bool = False
+    sharpness: float = 1.0
 
 
 def measure(phi, size, enough, exact=None):
@@ -49,7 +50,7 @@ def measure(phi, size, enough, exact=None):
         if not best.kink and best.bar <= enough:
             break
     if exact is not None and not best.kink and abs(exact - best.value) <= 10 * best.bar + enough:
-        return Slope(exact, 64 * EPS * size)
+        return Slope(exact, 64 * EPS * size, False, 0.01)
     return best
 
 

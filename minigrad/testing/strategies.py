@@ -1,7 +1,9 @@
 """Example inputs for an operation, made from its signature and domain.
 
-Hypothesis decides the structure (sizes, which axes broadcast, which optional input is left out,
-a seed) and so can shrink it; the values come from a generator with that seed.
+Hypothesis draws a tape of bytes and a seed. The bytes decide the structure (sizes, which axes
+broadcast, which optional input is left out), smaller ones for simpler choices, and so it can be
+shrunk; the values come from a generator with that seed. One tape, not one draw for each choice,
+keeps the choices independent: hypothesis likes to repeat values that it drew before.
 """
 import re
 from typing import NamedTuple
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from minigrad.testing import domains
 
+TAPE = 64                                              # bytes; choices beyond it are the simplest
 LONGEST = 33                                           # 2 w + 1 for vectors of w = 16 floats
 
 
@@ -39,6 +42,7 @@ class Draw:
         self.integer, self.rng = integer, rng
         self.styles = domains.STYLES
         self.may_be_long = True                        # one long side is enough for an example
+        self.sides = []
 
     def choice(self, options):
         """Choose one; the first is the simplest."""
@@ -48,12 +52,15 @@ class Draw:
         return self.integer(0, 1) == 1
 
     def side(self, low=0, high=4):
-        """Choose the size of an axis: mostly `low` to `high`, now and then up to 33."""
-        ordinary = (high - low + 1) * 8
-        longer = LONGEST - high if self.may_be_long else 0
-        i = self.integer(0, ordinary + longer - 1)
-        self.may_be_long &= i < ordinary
-        return low + i // 8 if i < ordinary else high + 1 + i - ordinary
+        """Choose the size of an axis: mostly `low` to `high`, now and then the same as another
+        (matrices should be square at times), now and then up to 33."""
+        again = [n for n in self.sides if max(low, 1) <= n <= high] * 8
+        ordinary = [n for n in range(low, high + 1) for _ in range(8 if n else 3)] + again
+        longer = range(high + 1, LONGEST + 1) if self.may_be_long else []
+        n = self.choice([*ordinary, *longer])
+        self.may_be_long &= n <= high
+        self.sides.append(n)
+        return n
 
     def shape(self, min_dims=0, max_dims=3, min_side=0, max_side=4):
         n = self.integer(min_dims, max_dims)
@@ -95,9 +102,11 @@ class SizedDraw(Draw):
 @st.composite
 def cases(draw, subject):
     """Make a strategy of Case for one subject."""
-    def integer(low, high):
-        return low if high <= low else draw(st.integers(low, high))
+    tape = iter(draw(st.binary(min_size=TAPE, max_size=TAPE)))
     seed = draw(st.integers(0, 2**32 - 1))
+
+    def integer(low, high):
+        return low + next(tape, 0) % (high - low + 1) if high > low else low
     return make_case(subject, Draw(integer, np.random.default_rng(seed)), seed)
 
 
