@@ -1,0 +1,272 @@
+"""Optimizers follow their formulas, keep their state, and say what does not fit."""
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from golden.optimizer_cases import CASES, N_STEPS, START, gradient, scale
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file
+
+from minigrad import Tensor
+from minigrad import optim as optim_module
+from minigrad.muon import COEFFICIENTS, Muon, orthogonalize
+from minigrad.optim import (
+    SGD, AdamW, clip_grad_norm, cosine_schedule, decay_groups, linear_schedule, trapezoid_schedule)
+
+GOLDEN = load_file(Path(__file__).parent.parent / "golden" / "optimizer_values.safetensors")
+MAKERS = {"sgd": lambda p: SGD(p, 0.1, momentum=0.9, nesterov=True),
+          "adamw": lambda p: AdamW(p, 0.1), "muon": lambda p: Muon(p, 0.1)}
+
+
+def matrices(seed, *shapes, dtype=np.float64):
+    """Make parameters that already have a gradient."""
+    rng = np.random.default_rng(seed)
+    parameters = [Tensor(rng.standard_normal(s).astype(dtype), requires_grad=True) for s in shapes]
+    for p in parameters:
+        p.grad = rng.standard_normal(p.shape).astype(dtype)
+    return parameters
+
+
+# ---- trajectories ----------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name", CASES)
+def test_thirty_steps_equal_those_of_torch(name):
+    kind, settings, of_b = CASES[name]
+    parameters = {key: Tensor(x.copy(), requires_grad=True) for key, x in START.items()}
+    groups = [{"parameters": [parameters["w"]]}, {"parameters": [parameters["b"]], **of_b}]
+    optimizer = getattr(optim_module, kind)(groups, **{"learning_rate": 1e-3, **settings})
+    for step in range(N_STEPS):
+        for key, p in parameters.items():
+            p.grad = gradient(p.data, key, step)
+        optimizer.step(scale(step))
+        for key, p in parameters.items():
+            np.testing.assert_allclose(p.data, GOLDEN[f"{name}|{key}"][step], rtol=1e-12,
+                                       atol=1e-12, err_msg=f"{key} after step {step}")
+
+
+def orthogonalize_by_svd(x):
+    """Apply the quintic to the singular values themselves."""
+    u, s, v = np.linalg.svd(x, full_matrices=False)
+    s = s / np.linalg.norm(s)
+    a, b, c = COEFFICIENTS
+    for _ in range(5):
+        s = a * s + b * s ** 3 + c * s ** 5
+    return (u * s) @ v
+
+
+@pytest.mark.parametrize("dtype, error", [(np.float64, 1e-11), (np.float32, 1e-5)])
+@pytest.mark.parametrize("shape", [(6, 6), (9, 4), (4, 9), (1, 5)])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_thirty_steps_of_muon_equal_its_formula(shape, nesterov, dtype, error):
+    (p,) = matrices(0, shape, dtype=dtype)
+    expected, velocity = p.data.astype(np.float64), np.zeros(shape)
+    optimizer = Muon([p], learning_rate=0.05, nesterov=nesterov, weight_decay=0.1)
+    rng = np.random.default_rng(1)
+    for _ in range(N_STEPS):
+        p.grad = rng.standard_normal(shape).astype(dtype)
+        optimizer.step()
+        g = p.grad.astype(np.float64)
+        velocity = 0.95 * velocity + 0.05 * g
+        u = orthogonalize_by_svd(0.95 * velocity + 0.05 * g if nesterov else velocity)
+        expected = expected - 0.05 * 0.1 * expected - 0.05 * max(1, shape[0] / shape[1]) ** 0.5 * u
+    assert p.dtype == dtype
+    assert np.linalg.norm(p.data - expected) <= error * np.linalg.norm(expected)
+
+
+# ---- Newton-Schulz ---------------------------------------------------------------------------
+
+@given(st.integers(1, 12), st.integers(1, 12), st.floats(-6, 6), st.integers(0, 99))
+def test_orthogonalize_depends_on_neither_scale_nor_basis(rows, columns, exponent, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((rows, columns))
+    y = orthogonalize(x)
+    rotation = np.linalg.qr(rng.standard_normal((rows, rows)))[0]
+    np.testing.assert_allclose(orthogonalize(10 ** exponent * x), y, atol=1e-9)
+    np.testing.assert_allclose(orthogonalize(rotation @ x), rotation @ y, atol=1e-9)
+    np.testing.assert_allclose(orthogonalize(x.T), y.T, atol=1e-12)
+
+
+def test_singular_values_come_to_lie_near_one():
+    u, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((40, 40)))
+    s = np.linalg.svd(orthogonalize(u * np.geomspace(0.02, 1, 40)), compute_uv=False)
+    assert 0.68 < s.min() and s.max() < 1.14
+
+
+def test_no_gradient_gives_no_direction():
+    assert not orthogonalize(np.zeros((3, 2))).any()
+
+
+def test_muon_takes_matrices_only():
+    with pytest.raises(ValueError, match=r"shape \(3,\): give it to AdamW"):
+        Muon(matrices(0, (3,)))
+
+
+# ---- what all optimizers share ---------------------------------------------------------------
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_resumed_run_equals_an_uninterrupted_one(make):
+    def run(p, optimizer, steps):
+        for step in steps:
+            p.grad = np.random.default_rng(step).standard_normal(p.shape)
+            optimizer.step()
+        return p
+
+    (whole,), (first,) = matrices(0, (3, 2)), matrices(0, (3, 2))
+    run(whole, make([whole]), range(6))
+    optimizer = make([first])
+    run(first, optimizer, range(3))
+    saved = {name: x.copy() for name, x in optimizer.state_dict().items()}
+    second = Tensor(first.data.copy(), requires_grad=True)
+    resumed = make([second])
+    resumed.load_state_dict(saved)
+    run(second, resumed, range(3, 6))
+    assert np.array_equal(second.data, whole.data)
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_step_writes_in_place_and_keeps_the_dtype(make, dtype):
+    (p,) = matrices(0, (3, 2), dtype=dtype)
+    memory, before, g = p.data, p.data.copy(), p.grad.copy()
+    optimizer = make([p])
+    optimizer.step()
+    assert p.data is memory and not np.array_equal(memory, before) and memory.dtype == dtype
+    assert np.array_equal(p.grad, g)
+    assert {x.dtype for name, x in optimizer.state_dict().items() if not name.endswith(".t")} == {
+        np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_backward_notices_a_step_since_the_forward_pass(make):
+    (p,) = matrices(0, (2, 2))
+    loss = (p * p).sum()
+    make([p]).step()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_the_loss_falls(make):
+    (p,) = matrices(3, (4, 3))
+    target, optimizer, losses = np.ones((4, 3)), make([p]), []
+    for step in range(150):
+        optimizer.zero_grad()
+        loss = ((p - target) ** 2).sum()
+        loss.backward()
+        optimizer.step(linear_schedule(step, 150))
+        losses.append(loss.item())
+    assert losses[-1] < 0.01 * losses[0]
+
+
+def test_a_scale_of_zero_changes_nothing():
+    (p,) = matrices(0, (2, 3))
+    before = p.data.copy()
+    AdamW([p]).step(0.0)
+    assert np.array_equal(p.data, before)
+
+
+def test_parameters_without_gradient_are_left_alone():
+    a, b = matrices(0, (2,), (2,))
+    a.grad, before = None, a.data.copy()
+    optimizer = AdamW([a, b])
+    optimizer.step()
+    assert np.array_equal(a.data, before) and not optimizer.state_dict()["0.t"]
+    optimizer.zero_grad()
+    assert b.grad is None
+
+
+@given(st.floats(-8, 8))
+def test_adamw_does_not_depend_on_the_scale_of_the_gradient(exponent):
+    (p,), (q,) = matrices(0, (5,)), matrices(0, (5,))
+    q.grad *= 10 ** exponent
+    for x in (p, q):
+        AdamW([x], eps=0.0).step()
+    np.testing.assert_allclose(q.data, p.data, rtol=1e-12)
+
+
+def test_decay_shrinks_matrices_and_spares_gains():
+    w, gain = matrices(0, (2, 2), (2,))
+    w.grad[:], gain.grad[:] = 0, 0
+    w_before, gain_before = w.data.copy(), gain.data.copy()
+    optimizer = AdamW(decay_groups([w, gain], weight_decay=0.5), learning_rate=0.1)
+    optimizer.step()
+    optimizer.step()
+    np.testing.assert_allclose(w.data, w_before * 0.95 ** 2, rtol=1e-15)
+    assert np.array_equal(gain.data, gain_before)
+
+
+def test_what_cannot_be_optimized_is_refused():
+    (p,) = matrices(0, (2,))
+    with pytest.raises(ValueError, match="given twice"):
+        SGD([p, p], 0.1)
+    with pytest.raises(ValueError, match="sets lr, but there are only learning_rate"):
+        AdamW([{"parameters": [p], "lr": 0.1}])
+    for wrong in (p * 2, Tensor([1.0]), np.ones(2)):
+        with pytest.raises(ValueError, match="leaf tensors that require a gradient"):
+            SGD([wrong], 0.1)
+    with pytest.raises(ValueError, match="set momentum"):
+        SGD([p], 0.1, nesterov=True)
+
+
+def test_a_state_that_does_not_fit_is_refused_with_all_names():
+    optimizer = SGD(matrices(0, (2,), (3,)), 0.1)
+    with pytest.raises(ValueError) as error:
+        optimizer.load_state_dict({"0.velocity": np.zeros(5), "7.velocity": np.zeros(2)})
+    for part in ("1.velocity is missing", "7.velocity is unexpected", "has shape (5,) and not (2,)"):
+        assert part in str(error.value)
+
+
+# ---- clipping --------------------------------------------------------------------------------
+
+@given(st.floats(1e-3, 1e3), st.integers(0, 99))
+def test_clipping_bounds_the_joint_norm_and_keeps_the_direction(max_norm, seed):
+    parameters = matrices(seed, (3, 2), (4,), ())
+    before = np.concatenate([p.grad.ravel() for p in parameters])
+    norm = clip_grad_norm(parameters, max_norm)
+    after = np.concatenate([p.grad.ravel() for p in parameters])
+    assert math.isclose(norm, np.linalg.norm(before))
+    np.testing.assert_allclose(after, before * min(1, max_norm / norm), rtol=1e-12)
+
+
+def test_clipping_skips_missing_gradients_and_leaves_infinite_ones():
+    a, b = matrices(0, (2,), (2,))
+    a.grad = None
+    assert clip_grad_norm([a, b], 1e9) == np.linalg.norm(b.grad)
+    a.grad, before = np.array([np.inf, 1.0]), b.grad.copy()
+    with pytest.raises(FloatingPointError, match="inf"):
+        clip_grad_norm([a, b], 1.0)
+    assert np.array_equal(b.grad, before)
+
+
+def test_the_norm_of_float32_gradients_does_not_overflow():
+    (p,) = matrices(0, (2,), dtype=np.float32)
+    p.grad[:] = 3e30, 4e30
+    assert math.isclose(clip_grad_norm([p], 1.0), 5e30, rel_tol=1e-6)
+    np.testing.assert_allclose(p.grad, [0.6, 0.8], rtol=1e-6)
+
+
+# ---- schedules -------------------------------------------------------------------------------
+
+SCHEDULES = {
+    "cosine": cosine_schedule, "linear": linear_schedule,
+    "trapezoid": lambda *args: trapezoid_schedule(*args[:3], args[1] // 4, args[3])}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@given(total=st.integers(4, 200), warmup=st.integers(0, 50), final=st.floats(0, 1))
+def test_a_schedule_rises_to_one_and_never_rises_again(schedule, total, warmup, final):
+    warmup = min(warmup, total // 4)
+    values = [schedule(step, total, warmup, final) for step in range(total + 3)]
+    rising, falling = values[:warmup + 1], values[warmup:]
+    assert all(0 < a < b for a, b in zip(rising, rising[1:])) and values[warmup] == 1
+    assert all(a >= b for a, b in zip(falling, falling[1:]))
+    np.testing.assert_allclose(values[total:], final, atol=1e-12)
+
+
+def test_schedules_at_a_few_steps():
+    assert [linear_schedule(step, 4) for step in range(5)] == [1, 0.75, 0.5, 0.25, 0]
+    assert [linear_schedule(step, 6, 2) for step in range(3)] == [1 / 3, 2 / 3, 1]
+    assert [trapezoid_schedule(step, 6, 1, 2) for step in range(7)] == [0.5, 1, 1, 1, 1, 0.5, 0]
+    assert math.isclose(cosine_schedule(5, 10, 0, 0.1), 0.55)
