@@ -36,6 +36,7 @@ from bpe.tokenizer import Tokenizer
 DEFAULT_PATTERN = "cl100k"
 TIES = ("smallest", "greatest", "first")
 _MAX_CELLS = 2**31 - 2**20
+_ROOM = 64  # of each list that grows, at first
 
 
 class Merge(NamedTuple):
@@ -240,7 +241,7 @@ class PairIndex:
         rows = (2, 257 + n_merges)
         self.changes = Changes(*(np.zeros(rows, np.int64) for _ in range(3)),
                                *(np.zeros(rows, np.int32) for _ in range(2)),
-                               *(np.zeros((2, 1 << 10), np.int32) for _ in range(2)))
+                               *(np.zeros((2, _ROOM), np.int32) for _ in range(2)))
 
     def steps(self, n_merges, min_count, max_bytes, initial_merges, forbid):
         """Yield a `Merge` for each merge."""
@@ -294,7 +295,7 @@ class PairIndex:
         pair_index.lay_out(words.data, starts, ends, counts, np.argsort(byte_of), cells, per_block)
         self.numbers[N_TOKENS] = self.numbers[N_DATA] = 256
         text = Text(cells, per_block, np.ones(n_tokens, np.int32), np.zeros(n_tokens, np.uint64),
-                    np.arange(n_tokens), np.empty(1 << 12, np.uint8))
+                    np.arange(n_tokens), np.empty(256 + _ROOM, np.uint8))
         text.data[:256] = byte_of
         text.head[:256] = byte_of.astype(np.uint64) << np.uint64(56)
         return text
@@ -310,7 +311,7 @@ class PairIndex:
         left, right = live >> 8, live & 255
         ties = (-byte_of[right], -byte_of[left]) if self.greatest else (right, left)
         in_order = np.lexsort((*ties, -count[live]))  # sorted, so a heap
-        pairs = _empty_pairs(n + (1 << 10), total + total // 4 + (1 << 10))
+        pairs = _empty_pairs(n + _ROOM, total + total // 4 + _ROOM)
         pair_index.place_bytes(self.text.cells, start.copy(), pairs.arena)
         pairs.key[:n], pairs.count[:n] = left << 32 | right, count[live]
         pairs.heap_key[:n], pairs.heap_count[:n] = pairs.key[in_order], pairs.count[in_order]

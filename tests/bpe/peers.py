@@ -1,0 +1,139 @@
+"""What tiktoken, tokenizers and rustbpe say; used where they are installed, and to make golden.json.
+
+`python tests/bpe/peers.py` (with the repository on PYTHONPATH) writes golden.json anew, after it has
+compared every split with tiktoken's.
+"""
+import hashlib
+import json
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from bpe.pretokenize import PATTERNS, padded, split_segments
+
+GOLDEN = Path(__file__).parent / "golden.json"
+BYTE_RANKS = {bytes([i]): i for i in range(256)}
+CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+
+
+def tiktoken_members(pattern):
+    """The code points that a pattern of one character matches: an encoding drops all other text."""
+    import tiktoken
+    only = tiktoken.Encoding("x", pat_str=pattern, mergeable_ranks=BYTE_RANKS, special_tokens={})
+    every = "".join(map(chr, CODE_POINTS))
+    return list(map(ord, only.decode(only.encode_ordinary(every))))
+
+
+def tiktoken_splits(texts, pattern):
+    """List the byte lengths of each text's pre-tokens, one list a text, as tiktoken cuts them.
+
+    A pre-token that is in the vocabulary is one token, so all parts of all texts are put there.
+    """
+    import tiktoken
+    ranks = dict(BYTE_RANKS)
+    for text in texts:
+        for i in range(len(text)):
+            for j in range(i + 1, len(text) + 1):
+                ranks.setdefault(text[i:j].encode(), len(ranks))
+    encoding = tiktoken.Encoding("x", pat_str=PATTERNS[pattern], mergeable_ranks=ranks,
+                                 special_tokens={})
+    lengths = {rank: len(token) for token, rank in ranks.items()}
+    return [[lengths[i] for i in encoding.encode_ordinary(text)] for text in texts]
+
+
+def our_splits(texts, pattern):
+    """Do the same with the scanners."""
+    encoded = [text.encode() for text in texts]
+    limits = np.cumsum([len(text) for text in encoded])
+    ends = split_segments(padded(b"".join(encoded)), limits, pattern)
+    lengths = np.diff(ends, prepend=0)
+    stops = np.searchsorted(ends, limits) + 1
+    return [part.tolist() for part in np.split(lengths, stops[:-1])]
+
+
+def around(c):
+    """A text that shows how a code point splits from what stands beside it."""
+    return f"a{c}A{c} {c}1{c}"
+
+
+def digest_of_every_code_point(pattern):
+    """Hash where the scanner cuts `around` each code point."""
+    encoded = [around(chr(c)).encode() for c in CODE_POINTS]
+    limits = np.cumsum([len(text) for text in encoded])
+    ends = split_segments(padded(b"".join(encoded)), limits, pattern)
+    return hashlib.sha256(ends.astype("<i8").tobytes()).hexdigest()
+
+
+def mixed_text(n_words):
+    """Pseudo-random text, the same everywhere: syllables, numbers, scripts, white space, symbols."""
+    syllables = ("ka to mi ra shu le don ber ing tion é ß на род 中 文 한 글 123 7 ' 's 'll -- ( ) . , "
+                 "aa aaa zz THE Th \n \n\n \t 🙂 \u00a0 \u3000 __ == x").split(" ")
+    state, words = 1, []
+    for _ in range(n_words):
+        word = []
+        for _ in range(1 + state % 4):
+            state = (1103515245 * state + 12345) % 2**31
+            word.append(syllables[(state >> 8) % 1009 * (state >> 18) % 97 % len(syllables)])
+        words.append("".join(word))
+    return " ".join(words)
+
+
+def hf_merges(texts, vocab_size, pattern):
+    """Merges as pairs of bytes, by Hugging Face's trainer on byte-level text."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(PATTERNS[pattern]), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, show_progress=False,
+                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    tokenizer.train_from_iterator(texts, trainer)
+    merges = json.loads(tokenizer.to_str())["model"]["merges"]
+    return [tuple(map(from_hf, pair)) for pair in merges]
+
+
+def from_hf(token):
+    """Undo GPT-2's table of bytes as characters."""
+    from bpe.merges import hf_byte_order
+    order = hf_byte_order()
+    return bytes(ord(c) if ord(c) < 256 else order[188 + ord(c) - 256] for c in token)
+
+
+def rustbpe_tokens(texts, vocab_size, pattern):
+    """The tokens that rustbpe makes, in order."""
+    import rustbpe
+    tokenizer = rustbpe.Tokenizer()
+    tokenizer.train_from_iterator(iter(texts), vocab_size, pattern=PATTERNS[pattern])
+    ranks = sorted(tokenizer.get_mergeable_ranks(), key=lambda item: item[1])
+    return [bytes(token) for token, _ in ranks][256:]
+
+
+def digest(items):
+    """Hash a list of bytes or of tuples of bytes."""
+    return hashlib.sha256(repr(items).encode()).hexdigest()
+
+
+def compare_every_code_point(pattern):
+    """Raise AssertionError at the first code point that tiktoken splits otherwise."""
+    for start in range(0, len(CODE_POINTS), 20_000):
+        texts = [around(chr(c)) for c in CODE_POINTS[start:start + 20_000]]
+        for text, ours, theirs in zip(texts, our_splits(texts, pattern),
+                                      tiktoken_splits(texts, pattern)):
+            assert ours == theirs, (pattern, text, ours, theirs)
+
+
+def main():
+    golden = {"made with": {name: metadata.version(name)
+                            for name in ("tiktoken", "tokenizers", "rustbpe")}}
+    texts = [mixed_text(20_000)]
+    for pattern in PATTERNS:
+        compare_every_code_point(pattern)
+        golden[f"every code point, {pattern}"] = digest_of_every_code_point(pattern)
+    golden["hf gpt2 1000"] = digest(hf_merges(texts, 1000, "gpt2"))
+    golden["rustbpe gpt2 1000"] = digest(rustbpe_tokens(texts, 1000, "gpt2"))
+    GOLDEN.write_text(json.dumps(golden, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

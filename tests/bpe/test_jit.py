@@ -1,0 +1,68 @@
+"""Compiled code is kept where nothing can be stale, and its absence breaks nothing."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import pytest
+
+from bpe import jit
+
+USE = "import bpe; print(bpe.split_offsets(b'a b', 'gpt2').tolist())"
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """A cache folder of our own, and cache_directory as in a new process."""
+    monkeypatch.setenv("BPE_CACHE_DIR", str(tmp_path))
+    jit.cache_directory.cache_clear()
+    yield tmp_path
+    jit.cache_directory.cache_clear()
+
+
+def test_the_directory_changes_with_sources_options_and_versions(monkeypatch):
+    before = jit._fingerprint()
+    assert before == jit._fingerprint()
+    monkeypatch.setitem(jit.OPTIONS, "nogil", False)
+    changed = jit._fingerprint()
+    monkeypatch.setattr(numba, "__version__", "0.1")
+    assert len({before, changed, jit._fingerprint()}) == 3
+
+
+def test_old_directories_are_pruned_and_the_newest_kept(fresh):
+    base = fresh / "bpe-kernels"
+    for age in range(8):
+        (base / f"old{age}").mkdir(parents=True)
+        os.utime(base / f"old{age}", (1000 - age, 1000 - age))
+    mine = Path(jit.cache_directory())
+    left = {path.name for path in base.iterdir()}
+    assert left == {mine.name, "old0", "old1", "old2"}
+
+
+def test_numbas_own_setting_is_left_alone(fresh):
+    before = numba.config.CACHE_DIR
+
+    @jit.kernel
+    def twice(x):
+        return 2 * x
+
+    assert numba.config.CACHE_DIR == before and twice(3) == 6
+
+
+def test_kernels_work_where_nothing_can_be_written(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    environment = {**os.environ, "BPE_CACHE_DIR": str(blocked)}
+    done = subprocess.run([sys.executable, "-c", USE], env=environment, capture_output=True,
+                          text=True, check=True, cwd=Path(__file__).parents[2])
+    assert done.stdout == "[1, 3]\n"
+
+
+def test_bits_of_64_bytes_and_their_tail():
+    import numpy as np
+    array = np.arange(100, dtype=np.uint8)
+    for start in (0, 3, 36, 60, 99, 120):
+        expected = sum(1 << (k - start) for k in range(start, min(start + 64, 100)) if k & 4)
+        assert int(jit.bits64(array, start, 4)) == expected
+    assert [int(jit.first_bits(n)) for n in (-1, 0, 3, 64, 70)] == [0, 0, 7, 2**64 - 1, 2**64 - 1]
