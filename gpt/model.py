@@ -1,4 +1,4 @@
-"""The model, read top to bottom: embeddings, blocks of attention and MLP, scores for what comes next.
+"""The model, read top to bottom: embeddings, blocks of attention and MLP, scores of what is next.
 
 Shapes: B batch, T time (position), S keys seen, C model width, H query heads, G key heads,
 D head width, F MLP width, V vocabulary, L layers.

@@ -1,0 +1,124 @@
+"""A tokenizer with a token for each character of the text: the simplest one that works."""
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+import bpe
+from gpt.corpora import END_OF_TEXT
+
+
+class CharTokenizer:
+    """Characters to ids in the order of their code points; used like `bpe.Tokenizer`.
+
+    Parameters
+    ----------
+    characters : str
+        All that can be encoded.
+    special_tokens : dict of str -> int
+        At most the end of text, behind the characters.
+
+    Examples
+    --------
+    >>> tokenizer = CharTokenizer("hello")
+    >>> tokenizer.encode("hole"), tokenizer.decode([1, 0, 2, 3])
+    ([1, 3, 2, 0], 'helo')
+    """
+
+    def __init__(self, characters, special_tokens=()):
+        self.characters = sorted(set(characters))
+        self.special_tokens = {name: len(self.characters) + i
+                               for i, name in enumerate(special_tokens)}
+        texts = [*self.characters, *self.special_tokens]
+        self.tokens = [text.encode("utf-8", "surrogatepass") for text in texts]
+        self.vocab_size = len(self.tokens)
+        codes = np.array([ord(c) for c in self.characters], np.int64)
+        self._ids = np.full(codes.max(initial=0) + 1, -1, np.int32)             # by code point
+        self._ids[codes] = np.arange(len(codes))
+
+    def encode(self, text, **_):
+        """Turn text into a list of ids."""
+        return self.encode_array(text).tolist()
+
+    def encode_array(self, text, **_):
+        """Turn a str or UTF-8 bytes into an (N,) int32 array.
+
+        Raises
+        ------
+        ValueError
+            Naming a character that the training text did not have.
+        """
+        text = text.decode("utf-8") if isinstance(text, bytes) else text
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+        known = codes < len(self._ids)
+        ids = np.where(known, self._ids[np.where(known, codes, 0)], -1)
+        if (ids < 0).any():
+            raise ValueError(f"the character {text[int(np.argmax(ids < 0))]!r} is not among the "
+                             f"{len(self.characters)} that the model knows: leave it out")
+        return ids
+
+    def decode_bytes(self, ids):
+        """Turn ids into bytes."""
+        return b"".join([self.tokens[i] for i in np.asarray(ids, np.int64).tolist()])
+
+    def decode(self, ids, errors="replace"):
+        """Turn ids into a str."""
+        return self.decode_bytes(ids).decode("utf-8", errors)
+
+    def decoder(self, errors="replace"):
+        """Make a decoder for ids that come one by one."""
+        return bpe.StreamDecoder(self, errors)
+
+    @cached_property
+    def token_bytes(self):
+        """(V,) int32: how many bytes of text each id stands for, 0 for special tokens."""
+        lengths = np.array([len(token) for token in self.tokens], np.int32)
+        lengths[list(self.special_tokens.values())] = 0
+        return lengths
+
+    def fingerprint(self):
+        """Name this tokenizer by 16 hexadecimal digits: equal names mean equal ids."""
+        return hashlib.sha256(self._json().encode()).hexdigest()[:16]
+
+    def save(self, path):
+        """Write the tokenizer to a JSON file."""
+        Path(path).write_text(self._json(), encoding="utf-8")
+
+    def _json(self):
+        return json.dumps({"kind": "characters", "characters": "".join(self.characters),
+                           "special_tokens": list(self.special_tokens)})
+
+
+def train_tokenizer(kind, vocabulary, documents, train_documents):
+    """Make the tokenizer that the settings ask for.
+
+    Parameters
+    ----------
+    kind : str
+        "char", "byte", "bpe", or the path of a tokenizer file.
+    vocabulary : int
+        Of bpe.
+    documents, train_documents : list of bytes
+        All (their characters must be known), and those to learn merges from.
+    """
+    specials = [END_OF_TEXT] if len(documents) > 1 else []
+    if kind == "char":
+        characters = set().union(*(document.decode("utf-8") for document in documents))
+        return CharTokenizer(characters, specials)
+    if kind == "byte":
+        return bpe.Tokenizer([], special_tokens={name: 256 for name in specials})
+    if kind == "bpe":
+        return bpe.train(train_documents, vocabulary, special_tokens=specials)
+    return load_tokenizer(kind)
+
+
+def load_tokenizer(path):
+    """Read a tokenizer of either kind from its file."""
+    path = Path(path)
+    if path.suffix == ".json" and path.is_file():
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(facts, dict) and facts.get("kind") == "characters":
+            return CharTokenizer(facts["characters"], facts["special_tokens"])
+    return bpe.Tokenizer.load(path)

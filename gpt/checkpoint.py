@@ -1,0 +1,139 @@
+"""Checkpoints: tensors in a safetensors file, facts in a JSON file beside it, whole or not there.
+
+The JSON file is written last and holds the SHA256 of both, so a checkpoint without it does not
+exist and one that was cut off or altered is noticed. Nothing in it depends on the clock.
+"""
+import errno
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+FORMAT = 1
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be written or read; the message says what to do."""
+
+
+def save(folder, step, tensors, facts, keep=()):
+    """Write a checkpoint, then remove all older ones but the one before it and those to keep.
+
+    Parameters
+    ----------
+    folder : path
+    step : int
+    tensors : dict of str to array
+    facts : dict
+        Anything that JSON can hold.
+    keep : collection of int
+        Steps whose checkpoints stay.
+
+    Raises
+    ------
+    CheckpointError
+        If the disk is full, say; the earlier checkpoints are still there.
+    """
+    folder, name = Path(folder), f"step-{step:08d}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / f"{name}.safetensors", lambda path: save_file(tensors, path))
+        facts = {"format": FORMAT, "step": step, **facts,
+                 "tensors_sha256": file_sha256(folder / f"{name}.safetensors")}
+        text = json.dumps({**facts, "sha256": facts_sha256(facts)}, indent=1, sort_keys=True)
+        write_whole(folder / f"{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(refusal(folder, step, tensors, error)) from error
+    older = [s for s in steps(folder) if s < step]
+    for s in older[:-1]:
+        if s not in keep:
+            for suffix in ("json", "safetensors"):
+                (folder / f"step-{s:08d}.{suffix}").unlink(missing_ok=True)
+
+
+def write_whole(path, write):
+    """Write a file under a temporary name, sync it to disk, and only then give it its name."""
+    temporary = path.with_name(f"{path.name}.partial")
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":                            # the name itself is on disk, too
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def refusal(folder, step, tensors, error):
+    known = steps(folder)
+    last = f"the one of step {known[-1]} is whole" if known else "there is none before it"
+    full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
+    size_mb = sum(x.nbytes for x in tensors.values()) / 1e6
+    reason = (f"the disk is full: free {size_mb:.0f} MB" if full else
+              f"{error}: make {folder} writable")
+    return f"the checkpoint of step {step} could not be written ({last}); {reason}, then resume"
+
+
+def steps(folder):
+    """Return the steps of all checkpoints in a folder, in order."""
+    return sorted(int(path.stem[5:]) for path in Path(folder).glob("step-*.json")
+                  if path.stem[5:].isdigit())
+
+
+def load(folder, step=None):
+    """Read a checkpoint, the last one unless told, after checking that it is as it was written.
+
+    Returns
+    -------
+    tensors : dict of str to array
+    facts : dict
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or it is damaged: then it names the one before.
+    """
+    folder, known = Path(folder), steps(folder)
+    step = (known[-1] if known else None) if step is None else step
+    if step not in known:
+        some = f"there are those of steps {', '.join(map(str, known))}" if known else "start anew"
+        what = "a checkpoint" if step is None else f"a checkpoint of step {step}"
+        raise CheckpointError(f"{folder} does not hold {what}: {some}")
+    path = folder / f"step-{step:08d}.safetensors"
+    try:
+        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        if facts.get("format", FORMAT) != FORMAT:
+            raise CheckpointError(f"the checkpoint of step {step} has format {facts['format']}, "
+                                  f"but this version reads format {FORMAT}: use the version that "
+                                  "wrote it")
+        seal = facts.pop("sha256", None)
+        whole = seal == facts_sha256(facts) and facts["tensors_sha256"] == file_sha256(path)
+        tensors = load_file(path) if whole else {}
+    except (OSError, SafetensorError, AttributeError, KeyError, json.JSONDecodeError,
+            UnicodeDecodeError):
+        whole = False
+    if not whole:
+        before = [s for s in known if s < step]
+        remedy = f"take the one before it with --from_step {before[-1]}" if before else "start anew"
+        raise CheckpointError(f"the checkpoint of step {step} in {folder} is damaged: {remedy}")
+    return tensors, facts
+
+
+def facts_sha256(facts):
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def file_sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,149 @@
+"""From documents to batches: what is held out, the token files, random windows."""
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import bpe
+from bpe.tokenfile import save_tokens
+from gpt.characters import load_tokenizer, train_tokenizer
+from gpt.corpora import END_OF_TEXT, Corpus, CorpusError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Tokens to learn and to validate on, memory-mapped, with their tokenizer."""
+
+    tokenizer: object
+    train: np.ndarray              # (N,) uint16 or uint32
+    val: np.ndarray
+
+    def size_bytes(self, ids):
+        """Return how many bytes of text the ids stand for."""
+        counts = np.bincount(ids, minlength=self.tokenizer.vocab_size)
+        return int(counts @ self.tokenizer.token_bytes)
+
+    def bytes_per_token(self, ids):
+        return self.size_bytes(ids) / max(1, len(ids))
+
+    def text(self, ids):
+        """Return the bytes of ids, documents joined."""
+        return self.tokenizer.decode_bytes(ids)
+
+
+def split_documents(documents, val_fraction):
+    """Cut documents, in order, into those to learn from and the last ones to validate on.
+
+    The cut falls at a character, so the document it meets is in both parts, once each.
+
+    Returns
+    -------
+    train, val : lists of bytes
+    """
+    left = sum(map(len, documents)) - int(sum(map(len, documents)) * val_fraction)
+    train, val = [], []
+    for document in documents:
+        cut = min(left, len(document))
+        while 0 < cut < len(document) and document[cut] & 0xC0 == 0x80:        # inside a character
+            cut -= 1
+        train += [document[:cut]] if cut else []
+        val += [document[cut:]] if cut < len(document) else []
+        left -= min(left, len(document))
+    return train, val
+
+
+def prepare(corpus: Corpus, settings, folder):
+    """Tokenize a corpus into a run's folder.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    settings : DataConfig
+        With tokenizer and vocabulary chosen, not "auto" and 0.
+    folder : path
+        Gets `tokenizer.json`, `train.npy` and `val.npy`.
+
+    Returns
+    -------
+    data : Dataset
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    train, val = split_documents(corpus.documents, settings.val_fraction)
+    tokenizer = train_tokenizer(settings.tokenizer, settings.vocabulary, corpus.documents, train)
+    tokenizer.save(folder / "tokenizer.json")
+    for name, documents in (("train", train), ("val", val)):
+        save_tokens(folder / f"{name}.npy", encoded(documents, tokenizer), tokenizer)
+    return load_dataset(folder)
+
+
+def encoded(documents, tokenizer):
+    """Yield the ids of each document, with the end-of-text token between two."""
+    end = tokenizer.special_tokens.get(END_OF_TEXT)
+    for i, document in enumerate(documents):
+        if i and end is not None:
+            yield np.array([end])
+        yield tokenizer.encode_array(document, disallowed_special=())
+
+
+def load_dataset(folder):
+    """Open what `prepare` wrote.
+
+    Raises
+    ------
+    CorpusError
+        If a file is missing, cut off, or of another tokenizer.
+    """
+    folder = Path(folder)
+    try:
+        tokenizer = load_tokenizer(folder / "tokenizer.json")
+        train, val = (bpe.load_tokens(folder / f"{name}.npy", tokenizer)
+                      for name in ("train", "val"))
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"the tokens of this run cannot be read: {error}") from error
+    return Dataset(tokenizer, train, val)
+
+
+def check_length(data, T):
+    """Refuse a context that the text cannot fill."""
+    for name, ids in (("training", data.train), ("validation", data.val)):
+        if len(ids) < T + 2:
+            raise CorpusError(f"context_length is {T}, but the {name} part has only {len(ids)} "
+                              f"tokens: use --context_length {max(1, min(len(data.val) - 2, T))} "
+                              "or more text")
+
+
+def random_batch(ids, B, T, rng):
+    """Take B windows at random places.
+
+    Returns
+    -------
+    inputs, targets : (B, T) int64
+        The targets are the inputs, one place later.
+    """
+    starts = rng.integers(0, len(ids) - T, B)
+    windows = np.asarray(ids)[starts[:, None] + np.arange(T + 1)].astype(np.int64)
+    return windows[:, :-1], windows[:, 1:]
+
+
+def even_windows(ids, T, n_tokens=None):
+    """Cut ids into windows, one behind the other: every token but the first is a target once.
+
+    Parameters
+    ----------
+    n_tokens : int, optional
+        Take only about so many, in windows spread evenly.
+
+    Returns
+    -------
+    inputs, targets : (N, T) int64
+        Targets past the end are -100, which does not count.
+    """
+    n = -(-(len(ids) - 1) // T)
+    chosen = np.arange(n)
+    if n_tokens is not None and n_tokens < n * T:
+        chosen = np.unique(np.linspace(0, n - 1, max(1, n_tokens // T)).astype(np.int64))
+    places = chosen[:, None] * T + np.arange(T + 1)
+    beyond = places >= len(ids)
+    windows = np.asarray(ids)[np.where(beyond, len(ids) - 1, places)].astype(np.int64)
+    return windows[:, :-1], np.where(beyond[:, 1:], -100, windows[:, 1:])

@@ -1,0 +1,296 @@
+"""What a run will cost, before it starts; and how many steps fit into the minutes there are."""
+import time
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from gpt.config import Config, ConfigError
+from gpt.memory import available_bytes, peak_bytes, used_bytes
+from gpt.model import GPT, flops_per_token
+from gpt.training import EVALUATIONS, Plan, Run, batch_shape, train_steps
+from minigrad import matmul, watch
+
+
+class Size(NamedTuple):
+    """A row of the table: up to so many minutes of the reference machine, take this."""
+
+    minutes: float
+    n_layer: int
+    d_model: int
+    n_head: int
+    context_length: int
+    batch_tokens: int
+
+
+# Measured by benchmarks/planning_table.py on 2 cores whose matmul reaches REFERENCE_GFLOPS.
+REFERENCE_GFLOPS = 240
+SIZES = (Size(2, 4, 128, 2, 64, 1024),
+         Size(8, 6, 192, 3, 128, 2048),
+         Size(45, 6, 256, 4, 256, 4096),
+         Size(1e9, 8, 384, 6, 256, 8192))
+# Tokens of bpe by the bytes of the text; shorter texts are learnt by characters.
+VOCABULARIES = ((200_000, 0), (1_000_000, 512), (20_000_000, 1024), (1e18, 4096))
+MANY_CHARACTERS = 400              # more of them in a text, and bytes are better
+
+
+def choose_size(minutes, peak_gflops):
+    """Return the settings of the model for a budget, as the table has them."""
+    scaled = minutes * peak_gflops / REFERENCE_GFLOPS
+    row = next(row for row in SIZES if scaled <= row.minutes)
+    return {name: value for name, value in row._asdict().items() if name != "minutes"}
+
+
+def choose_tokenizer(corpus):
+    """Return (kind, vocabulary) for a corpus."""
+    size = next(v for limit, v in VOCABULARIES if corpus.size_bytes < limit)
+    if size:
+        return "bpe", size
+    try:
+        characters = set().union(*(document.decode() for document in corpus.documents))
+    except UnicodeDecodeError:
+        return "byte", 0
+    return ("char", 0) if len(characters) <= MANY_CHARACTERS else ("byte", 0)
+
+
+def choose_settings(corpus, preset, given, peak_gflops):
+    """Complete what the user gave: size by the time there is, tokenizer by the text.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    preset : str
+    given : dict
+        Settings by name.
+    peak_gflops : float
+
+    Returns
+    -------
+    config : Config
+        Without the size of the vocabulary, which the tokenizer will tell.
+    """
+    settings = dict(given)
+    if settings.get("plan"):
+        settings["steps"] = Plan.parse(settings["plan"]).steps
+    if not settings.get("steps") and not settings.get("minutes"):
+        settings["minutes"] = DEFAULT_MINUTES
+    size = choose_size(settings.get("minutes") or DEFAULT_MINUTES, peak_gflops)
+    if "d_model" in settings and "n_head" not in settings:
+        size["n_head"] = max(1, settings["d_model"] // 64)
+    settings = {**size, **settings}
+    kind, vocabulary = choose_tokenizer(corpus)
+    if settings.get("tokenizer", "auto") == "auto":
+        settings.update(tokenizer=kind, vocabulary=settings.get("vocabulary") or vocabulary)
+    elif settings["tokenizer"] == "bpe" and not settings.get("vocabulary"):
+        settings["vocabulary"] = vocabulary or VOCABULARIES[1][1]
+    return Config.make(preset, **settings)
+
+
+def continue_plan(run, given):
+    """Set a new end to a run that is resumed; what else is given would make it another run.
+
+    Raises
+    ------
+    ConfigError
+        For other settings, for steps that are past, or at the end of a run without a new one.
+    """
+    other = [name for name in given if name not in ("steps", "minutes")]
+    if other:
+        raise ConfigError(f"--{other[0]} belongs to the run from its start: begin a new run, or "
+                          "leave it out; --steps and --minutes can change")
+    over = run.step >= run.plan.steps
+    steps = given.get("steps", 2 * run.step if over and given.get("minutes") else 0)
+    if steps and steps <= run.step:
+        raise ConfigError(f"--steps is {steps}, but {run.step} are done: name the number of all "
+                          "steps together")
+    if over and not steps:
+        raise ConfigError(f"this run is at its end, step {run.step}: train longer with --steps or "
+                          "--minutes, or let it write with python -m gpt.generate")
+    if steps:
+        run.plan = run.plan.extended(steps) if over else run.plan.replanned(run.step, steps)
+    run.config = run.config.changed(minutes=given.get("minutes", 0.0))
+
+
+DEFAULT_MINUTES = 5
+
+
+# ---- what this machine can do ----
+
+def matmul_gflops(n=768, seconds=0.2):
+    """Measure the best rate of a float32 matrix product, in 10**9 operations a second."""
+    a = np.random.default_rng(0).standard_normal((n, n), np.float32)
+    best, stop = np.inf, time.perf_counter() + seconds
+    matmul(a, a)
+    while time.perf_counter() < stop:
+        began = time.perf_counter()
+        matmul(a, a)
+        best = min(best, time.perf_counter() - began)
+    return 2 * n ** 3 / best / 1e9
+
+
+def measure_step(run, seconds=1.5):
+    """Take a few steps with a copy of a run, and return the seconds of one.
+
+    The first step, which loads or compiles the kernels, does not count.
+    """
+    copy = Run.start(run.config, run.data, Plan.fixed(1_000_000))
+    steps = train_steps(copy)
+    next(steps)
+    times, stop = [], time.perf_counter() + seconds
+    while not times or time.perf_counter() < stop:
+        times.append(next(steps).elapsed_s)
+    return float(np.median(times))
+
+
+# ---- memory ----
+
+def sequence_bytes(config):
+    """Measure what the forward pass of one sequence keeps for the backward pass, in bytes."""
+    model = GPT(config.model, np.random.default_rng(0))
+    ids = np.zeros((1, config.model.context_length), np.int64)
+    known = {id(x.data) for x in model.parameters()}
+    blocks = {}                                       # id of memory -> (array, bytes)
+
+    def count(node):
+        outputs = node.data if isinstance(node.data, tuple) else (node.data,)
+        for x in (*outputs, *node.saved):
+            if isinstance(x, np.ndarray):
+                base = x
+                while isinstance(base.base, np.ndarray):
+                    base = base.base
+                if id(base) not in known:
+                    blocks[id(base)] = base, base.nbytes
+    with watch(count):
+        model.loss(ids, ids)
+    return sum(size for _, size in blocks.values())
+
+
+def run_bytes(config, n_parameters, per_sequence, sequences):
+    """Predict what a run adds to the process: parameters, gradients, moments, one micro-batch.
+
+    On the way back the gradients of a block's activations come on top of what is kept.
+    """
+    moments = 2 if config.train.optimizer == "adamw" else 1.5
+    backward = 1 + 2 / max(2, config.model.n_layer)
+    return int(4 * n_parameters * (2 + moments) + per_sequence * sequences * backward)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is said before the start."""
+
+    n_parameters: int
+    flops_per_token: int
+    peak_gflops: float
+    memory_bytes: int              # of the whole process, at its highest
+    free_bytes: int                # None if unknown
+    micro_batch: int
+
+
+def forecast(run, peak_gflops):
+    """Predict the memory, and choose the micro-batch where none is given.
+
+    Raises
+    ------
+    ConfigError
+        If not even one sequence fits into the memory there is.
+    """
+    config, n_parameters = run.config, sum(x.size for x in run.model.parameters())
+    B, _ = batch_shape(config, 1.0)
+    free, before = available_bytes(), used_bytes()
+    per_sequence = sequence_bytes(config)
+    need = lambda n: run_bytes(config, n_parameters, per_sequence, n)
+    n = config.train.micro_batch or B
+    room = None if free is None else 0.9 * free
+    if room is not None and not config.train.micro_batch:
+        while n > 1 and need(n) > room:
+            n = -(-n // 2)
+    if room is not None and need(n) > room:
+        smaller = f"--micro_batch {max(1, n // 2)}" if n > 1 else (
+            f"--d_model {config.model.n_head * max(8, config.model.d_head // 2)} or "
+            f"--context_length {max(8, config.model.context_length // 2)}")
+        raise ConfigError(f"this run needs {need(n) / 1e9:.1f} GB for {n} sequences at a time, but "
+                          f"{free / 1e9:.1f} GB are free: use {smaller}")
+    return Forecast(n_parameters, flops_per_token(config.model), peak_gflops,
+                    max(peak_bytes(), before + need(n)), free, n)
+
+
+# ---- time ----
+
+LONG_S = 2 * 24 * 3600             # a run that needs --yes
+
+
+def check_duration(seconds, agreed):
+    """Refuse a run of days that nobody has agreed to."""
+    if seconds > LONG_S and not agreed:
+        raise ConfigError(f"this would take {duration(seconds)}: use fewer steps or a smaller "
+                          "model, name the time you have with --minutes, or say --yes")
+
+
+def duration(seconds):
+    """Write seconds as people say them.
+
+    >>> duration(75), duration(4000), duration(200000)
+    ('1 min 15 s', '1 h 6 min', '2 days 7 h')
+    """
+    seconds = max(0, int(round(seconds)))
+    if seconds < 60:
+        return f"{seconds} s"
+    for unit, size, below, part in (("min", 60, 3600, "s"), ("h", 3600, 86400, "min"),
+                                    ("days", 86400, 1e18, "h")):
+        if seconds < below:
+            rest = seconds % size // {"s": 1, "min": 60, "h": 3600}[part]
+            return f"{seconds // size} {unit}" + (f" {rest} {part}" if rest else "")
+
+
+FINAL_TOKENS = 500_000             # of the validation part, at the end
+
+
+def time_to_finish(run, step_s):
+    """Predict the seconds from the last step to the end: evaluation, samples, report."""
+    tokens = min(len(run.data.val), FINAL_TOKENS)
+    seconds = 4 + 0.4 * tokens / run.config.train.batch_tokens * step_s
+    return min(seconds, 0.3 * 60 * run.config.train.minutes)
+
+
+class Pacer:
+    """Plan the steps so that a run ends when its time is over.
+
+    Parameters
+    ----------
+    end : float
+        When the last step should be done, by `time.monotonic`.
+    step_s : float
+        The time of a step as measured before the start.
+    """
+
+    MEMORY_S = 10                  # what the mean time of a step looks back on
+
+    def __init__(self, end, step_s):
+        self.end, self.step_s, self.budget_s = end, step_s, end - time.monotonic()
+        self.pause_s, self.n_pauses = 0.0, 0          # evaluations and checkpoints
+
+    def first_plan(self, plan, step):
+        """Plan with what was measured, leaving a little for evaluations."""
+        steps = max(1, int(0.97 * (self.end - time.monotonic()) / self.step_s))
+        return plan.replanned(step, step + steps) if step else Plan.fixed(steps)
+
+    def step(self, elapsed_s):
+        """Take note of a step."""
+        weight = min(0.2, elapsed_s / self.MEMORY_S)
+        self.step_s += weight * (elapsed_s - self.step_s)
+
+    def pause(self, elapsed_s):
+        """Take note of time that went into no step."""
+        self.pause_s += elapsed_s
+        self.n_pauses += 1
+
+    def replan(self, plan, step):
+        """Return the plan if it still ends in time, to 1 %, and a new one if not."""
+        now, left = time.monotonic(), 1 - plan.progress(step)
+        pauses_s = left * EVALUATIONS * self.pause_s / max(1, self.n_pauses)
+        free_s = self.end - now - pauses_s
+        late_s = (plan.steps - step) * self.step_s - free_s
+        if abs(late_s) <= max(0.01 * self.budget_s, 2 * self.step_s):
+            return plan
+        return plan.replanned(step, step + max(1, int(free_s / self.step_s)))

@@ -1,0 +1,201 @@
+"""The folder of a run: manifest, tokens, metrics, checkpoints; and how its errors are told.
+
+    runs/NAME/
+      manifest.json       settings, plan, corpus, machine, results, how to repeat it
+      data/               tokenizer.json, train.npy, val.npy
+      checkpoints/        the last two and the best
+      metrics.jsonl       a line for each step, evaluation and sample
+      report.html
+"""
+import json
+import os
+import platform
+import signal
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from gpt import checkpoint
+from gpt.checkpoint import CheckpointError, write_whole
+from gpt.config import Config, ConfigError
+from gpt.corpora import CorpusError
+from gpt.data import load_dataset
+from gpt.model import GPT
+from gpt.training import Diverged, Run, part
+
+
+@contextmanager
+def report_errors(prog):
+    """Tell the user's errors in one sentence and leave with status 2."""
+    try:
+        yield
+    except (ConfigError, CorpusError, CheckpointError, Diverged) as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except BrokenPipeError:                           # the reader, such as head, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def new_folder(name, root="runs"):
+    """Make an empty folder for a run: NAME, or NAME-2 and so on where that is taken."""
+    i = 1
+    while True:
+        folder = Path(root) / (name if i == 1 else f"{name}-{i}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            i += 1
+        except OSError as error:
+            raise ConfigError(f"{folder} cannot be made: {error}; say where with --runs") from error
+
+
+def open_run(folder, step=None):
+    """Load a run to go on with it.
+
+    Returns
+    -------
+    run : Run
+    """
+    check_folder(folder)
+    tensors, facts = checkpoint.load(Path(folder) / "checkpoints", step)
+    return Run.resume(tensors, facts, load_dataset(Path(folder) / "data"))
+
+
+def open_model(folder, step=None):
+    """Load a run to use it: the checkpoint of the best validation loss unless told.
+
+    Returns
+    -------
+    model : GPT
+    data : Dataset
+    facts : dict
+        Of the checkpoint.
+    """
+    check_folder(folder)
+    kept = Path(folder) / "checkpoints"
+    tensors, facts = checkpoint.load(kept, step)
+    best = facts["best_step"]
+    if step is None and best != facts["step"] and best in checkpoint.steps(kept):
+        tensors, facts = checkpoint.load(kept, best)
+    config = Config.from_dict(facts["config"]).model
+    model = GPT(config, np.random.default_rng(0))
+    model.load_state_dict(part(tensors, "model."))
+    return model, load_dataset(Path(folder) / "data"), facts
+
+
+def save(run, folder):
+    """Write a checkpoint of a run, keeping the best one."""
+    checkpoint.save(Path(folder) / "checkpoints", run.step, run.tensors(), run.facts(),
+                    keep={run.best_step})
+
+
+@contextmanager
+def interruptible():
+    """Let Ctrl-C ask for a stop, which the loop finds in the list; a second one stops at once."""
+    asked = []
+
+    def ask(number, frame):
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        print("\nstopping after this step; Ctrl-C again to stop at once", file=sys.stderr)
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def check_folder(folder):
+    if not Path(folder).is_dir():
+        known = ", ".join(sorted(str(p.parent) for p in Path("runs").glob("*/manifest.json")))
+        raise ConfigError(f"there is no run {folder}: {known or 'train one with train.py'}")
+
+
+# ---- what is written down ----
+
+def write_manifest(folder, **facts):
+    """Add facts to the manifest."""
+    path = Path(folder) / "manifest.json"
+    known = read_manifest(folder)
+    text = json.dumps({**known, **facts}, indent=1, default=str)
+    try:
+        write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error}") from error
+
+
+def read_manifest(folder):
+    try:
+        return json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return {}
+
+
+def machine():
+    """Describe the machine and the versions, for the manifest."""
+    return {"python": platform.python_version(), "numpy": np.__version__,
+            "system": platform.platform(), "processor": processor(), "cores": os.cpu_count()}
+
+
+def processor():
+    """Return the processor's name, as far as the system tells."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+class Metrics:
+    """`metrics.jsonl`: one JSON object a line, each with its step.
+
+    Parameters
+    ----------
+    folder : path
+    step : int
+        Where the run goes on: lines of later steps, which a lost process wrote, are dropped.
+    """
+
+    def __init__(self, folder, step=0):
+        self.path = Path(folder) / "metrics.jsonl"
+        kept = [row for row in read_metrics(folder) if row["step"] <= step] if step else []
+        write_whole(self.path, lambda path: path.write_text(
+            "".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8"))
+        self.file = open(self.path, "a", encoding="utf-8")
+
+    def write(self, **row):
+        try:
+            self.file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise CheckpointError(f"{self.path} cannot be written: {error}; make room, then "
+                                  "resume") from error
+
+    def flush(self):
+        self.file.flush()
+
+    def close(self):
+        self.file.close()
+
+
+def read_metrics(folder):
+    """Return the rows of `metrics.jsonl`; a last line that was cut off is left out."""
+    rows = []
+    try:
+        text = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return rows
+    for line in text.splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows

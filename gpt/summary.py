@@ -1,0 +1,115 @@
+"""What is told before and after a run, and written into its manifest."""
+import math
+import shlex
+import sys
+
+from gpt import checkpoint
+from gpt.baselines import longest_copied_span
+from gpt.corpora import story_floor
+from gpt.evaluate import evaluate
+from gpt.generate import Sampling, write
+from gpt.memory import peak_bytes
+from gpt.planning import FINAL_TOKENS, duration
+from gpt.runs import machine, read_manifest, write_manifest
+from gpt.training import part
+
+SAMPLE_TOKENS = 120
+COPY_FROM = 16 << 20               # bytes of the training text that samples are compared with
+
+
+def beginning(names, corpus, config):
+    """Return what the manifest holds from the start."""
+    return {"command": shlex.join(["python", "train.py", *sys.argv[1:]]), "text": list(names),
+            "corpus": corpus.source, "corpus_name": corpus.name,
+            "corpus_sha256": corpus.fingerprint(), "same_everywhere": corpus.same_everywhere,
+            "corpus_bytes": corpus.size_bytes, "machine": machine(), "config": config.to_dict()}
+
+
+def announce(say, run, cost, step_s, folder):
+    """Say what will be done, before it is."""
+    config, data, m = run.config, run.data, run.config.model
+    tokenizer = config.data.tokenizer
+    left_s = (run.plan.steps - run.step) * step_s
+    batch = config.train.batch_tokens
+    tokens_s = batch / step_s
+    free = "" if cost.free_bytes is None else f" of {cost.free_bytes / 1e9:.1f} GB free"
+    say(f"tokens: {len(data.train):,} to learn, {len(data.val):,} to validate on; {tokenizer}, "
+        f"{m.vocab_size:,} kinds, {data.bytes_per_token(data.val):.2f} bytes each")
+    say(f"model: {config.preset}, {m.n_layer} layers, {m.n_head} heads, {m.d_model} wide, context "
+        f"{m.context_length}; {cost.n_parameters:,} parameters, "
+        f"{cost.flops_per_token / 1e6:.1f} MFLOP a token")
+    say(f"speed: {tokens_s:,.0f} tokens/s measured, "
+        f"{cost.flops_per_token * tokens_s / cost.peak_gflops / 1e9:.0%} of the matmul peak of "
+        f"{cost.peak_gflops:.0f} GFLOP/s")
+    say(f"memory: {cost.memory_bytes / 1e6:,.0f} MB at most{free}")
+    say(f"plan: steps {run.step:,} to {run.plan.steps:,} of {batch:,} tokens, "
+        f"{(run.plan.steps - run.step) * batch / len(data.train):.1f} times the text, about "
+        f"{duration(left_s)}; into {folder}")
+
+
+def sample(run, max_tokens=SAMPLE_TOKENS, seed=None):
+    """Let the model write, from a line break; the same step writes the same."""
+    seed = run.step if seed is None else seed
+    return "".join(write(run.model, run.data.tokenizer, "", Sampling(), seed, max_tokens))
+
+
+def summarize(run, folder, say):
+    """Evaluate on the whole validation part, sample, and put the result beside simpler means."""
+    best = use_best(run, folder)
+    found = evaluate(run.model, run.data.val, run.data.tokenizer.token_bytes, FINAL_TOKENS)
+    samples = [sample(run, 3 * SAMPLE_TOKENS, seed) for seed in range(2)]
+    known = run.data.text(run.data.train[:COPY_FROM])
+    span = max((longest_copied_span(text.encode(), known) for text in samples), key=len)
+    manifest = read_manifest(folder)
+    simpler = manifest.get("baselines", {})
+    tokens_only = math.log2(run.config.model.vocab_size) / run.data.bytes_per_token(run.data.val)
+    say("")
+    say(samples[0].strip("\n"))
+    say("")
+    say(f"validation{best}: {found.bits_per_byte:.3f} bits/byte, {found.nats_per_token:.3f} "
+        f"nats/token, perplexity {found.perplexity:.1f}, over {found.n_tokens:,} tokens held out")
+    say("beside it, in bits/byte: " + ", ".join(f"{name} {bits:.2f}"
+                                                for name, bits in simpler.items())
+        + f", equally likely tokens {tokens_only:.2f}")
+    floor = None
+    if manifest.get("corpus_name") == "stories":
+        floor = story_floor(run.data.text(run.data.val))
+        say(f"no model can stay below {floor:.4f} bits/byte on this text")
+    say(f"copied: the longest piece of the samples that stands in the training text has "
+        f"{len(span)} bytes: {span.decode('utf-8', 'replace')!r}")
+    say(f"memory: {peak_bytes() / 1e6:,.0f} MB at most, {manifest['forecast_bytes'] / 1e6:,.0f} MB "
+        "said before")
+    if not manifest.get("same_everywhere", True):
+        say("this text differs between machines: compare the loss with nobody else's")
+    repeat = repeat_command(run, manifest)
+    say(f"write with: python -m gpt.generate {folder}      look at: {folder}/report.html")
+    write_manifest(folder, result={
+        "steps": run.step, "best_step": run.best_step, "bits_per_byte": found.bits_per_byte,
+        "nats_per_token": found.nats_per_token, "perplexity": found.perplexity,
+        "n_tokens": found.n_tokens, "floor_bits_per_byte": floor, "copied": span.decode(
+            "utf-8", "replace"), "peak_bytes": peak_bytes(), "samples": samples,
+        "equally_likely_tokens": tokens_only}, plan=str(run.plan), repeat=repeat,
+        config=run.config.to_dict())
+
+
+def use_best(run, folder):
+    """Take the weights of the best validation loss, if they are not the last ones."""
+    if run.best_step in (0, run.step):
+        return ""
+    tensors, _ = checkpoint.load(folder / "checkpoints", run.best_step)
+    run.model.load_state_dict(part(tensors, "model."))
+    return f" (of step {run.best_step}, the best)"
+
+
+def repeat_command(run, manifest):
+    """Return the command that makes the same weights again."""
+    config, flags = run.config, []
+    for name, value in {**vars(config.model), **vars(config.data), **vars(config.train)}.items():
+        if name in ("vocab_size", "minutes", "plan", "steps"):
+            continue
+        if isinstance(value, bool):
+            flags.append(f"--{name}" if value else f"--no_{name}")
+        else:
+            flags += [f"--{name}", str(value)]
+    return shlex.join(["python", "train.py", *manifest.get("text", []), *flags, "--steps",
+                       str(run.plan.steps), "--plan", str(run.plan)])

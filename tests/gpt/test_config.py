@@ -1,0 +1,65 @@
+"""Settings: fields become flags, limits are told, a config survives JSON."""
+import json
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt.config import (
+    PARTS, PRESETS, SETTINGS, Config, ConfigError, ModelConfig, Parser, add_settings,
+    given_settings)
+
+
+def parse(*args):
+    parser = Parser(prog="train.py")
+    add_settings(parser)
+    return given_settings(parser.parse_args(list(args)))
+
+
+@given(st.sampled_from(list(PRESETS)), st.integers(1, 4), st.integers(1, 4), st.booleans())
+def test_a_config_survives_json(preset, heads, width, bias):
+    config = Config.make(preset, n_head=heads, d_model=2 * heads * width, bias=bias)
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("kind", PARTS.values())
+def test_every_field_is_a_flag_with_help_and_its_default_is_allowed(kind):
+    for f in fields(kind):
+        assert f.metadata["help"]
+        if f.name == "vocab_size":
+            continue
+        if f.type is bool:
+            assert parse(f"--no_{f.name}") == {f.name: False}
+            assert parse("--" + f.name.replace("_", "-")) == {f.name: True}
+        else:
+            assert parse(f"--{f.name}", str(f.default)) == {f.name: f.default}
+    kind()
+
+
+def test_only_what_was_said_counts_as_given():
+    assert parse("--n_layer", "3", "--minutes=2") == {"n_layer": 3, "minutes": 2.0}
+
+
+@pytest.mark.parametrize("args, words", [
+    (["--n_layr", "3"], "did you mean --n_layer?"), (["--norm", "batch"], "batch"),
+    (["--n_layer", "many"], "many"), (["book"], "'book'")])
+def test_a_wrong_flag_is_one_sentence_and_status_2(args, words, capsys):
+    with pytest.raises(SystemExit) as left:
+        parse(*args)
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and words in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"d_model": 100, "n_head": 3}, "99 or 102"), ({"dropout": 1.0}, "below 1"),
+    ({"n_head": 4, "n_kv_head": 3, "d_model": 64}, "not a multiple"),
+    ({"d_model": 9, "n_head": 3}, "rotary"), ({"learning_rat": 1.0}, "learning_rate"),
+    ({"norm": "batch"}, "layer, rms"), ({"steps": -1}, "at least 0")])
+def test_what_cannot_work_is_refused_with_a_remedy(changes, words):
+    with pytest.raises(ConfigError, match=words):
+        Config.make(**changes)
+
+
+def test_settings_have_one_name_each():
+    assert len(SETTINGS) == len(set(SETTINGS)) and ModelConfig().mlp_width == 4 * 192
