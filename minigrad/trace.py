@@ -10,8 +10,6 @@ forward, a node is made; backward, one gradient flows along one edge and is adde
 what `watch` reports and what `backprop` yields; nothing is computed a second way.
 """
 import argparse
-import importlib.util
-import inspect
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,6 +22,7 @@ import numpy as np
 from minigrad import draw
 from minigrad.mode import LEVELS, mode, read, use, watch
 from minigrad.stepper import example, terminal, words
+from minigrad.stepper.command import arguments, load
 from minigrad.stepper.formula import forward_formula, input_names, saved_values, vjp_formula
 from minigrad.stepper.numbers import Numbers, numbers
 from minigrad.stepper.places import Place, Places
@@ -126,6 +125,7 @@ class Trace:
         inputs = [x for x in tensor.inputs if isinstance(x, Tensor)]
         for x in inputs:
             if x not in self.ids:
+                check_leaf(x)
                 self.add(x, place)
         self.name(x for x in inputs if self.nodes[self.ids[x]].label.startswith("%"))
         arrays = [x.data if isinstance(x, Tensor) else x for x in tensor.inputs]
@@ -182,6 +182,9 @@ class Trace:
             away += between - start + perf_counter() - after
             return total
 
+        if root not in self.ids:
+            check_leaf(root)
+            self.add(root, self.places.of(sys._getframe(2)))
         self.root, self.root_g = self.ids[root], None if g is None else np.asarray(g)
         self.name([root])
         for count, step in enumerate(clocked(backprop(
@@ -251,7 +254,7 @@ class Trace:
     def at_level(self, level):
         """Return the record of the same expression, both passes, run at another level."""
         again, root = self.replay(level)
-        for node, g, _ in again.read(root, self.root_g):
+        for _ in again.read(root, self.root_g):
             pass
         return again
 
@@ -271,10 +274,11 @@ class Trace:
             What the gradient at that element should be.
         """
         ends = []
-        for nudge in (h, -h):
-            x = self.exact[node].copy()
-            x[index] += nudge
-            ends.append(self.rerun(node, x))
+        with use("reference"):
+            for nudge in (h, -h):
+                x = self.exact[node].copy()
+                x[index] += nudge
+                ends.append(self.rerun(node, x))
         return float((ends[0] - ends[1]) / (2 * h))
 
     @property
@@ -332,6 +336,12 @@ class Trace:
         Path(path).write_text(draw.page(self, levels, doubled()), encoding="utf-8", newline="\n")
 
 
+def check_leaf(x):
+    if x.op is not None:
+        raise ValueError(f"the result of {x.op.name}, shape {x.shape}, was computed before the "
+                         "trace began: compute it inside the with block, or use its .detach()")
+
+
 def doubled():
     """Trace the example that every page offers at one click."""
     return record(example.doubled, a=Tensor(1.0, requires_grad=True))
@@ -358,42 +368,6 @@ def in_float64(x):
 
 
 # ---- the command -----------------------------------------------------------------------------
-
-def load(spec):
-    """Import `f` from "expr.py:f"."""
-    path, _, name = spec.rpartition(":")
-    if not path or not Path(path).is_file():
-        raise ValueError(f"there is no file {path or spec!r}: say which function of which file, "
-                         "as in expr.py:f")
-    module_spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    module = importlib.util.module_from_spec(module_spec)
-    sys.path.insert(0, str(Path(path).resolve().parent))
-    module_spec.loader.exec_module(module)
-    if not callable(getattr(module, name, None)):
-        raise ValueError(f"{path} has no function {name!r}: say one of its functions, "
-                         "as in expr.py:f")
-    return getattr(module, name)
-
-
-def arguments(f, given):
-    """Make a tensor of every parameter of f, from its default or from NAME=VALUE."""
-    values = dict(text.partition("=")[::2] for text in given)
-    made = {}
-    for name, parameter in inspect.signature(f).parameters.items():
-        value = values.pop(name, parameter.default)
-        if value is parameter.empty:
-            raise ValueError(f"{f.__name__} needs {name}: give it a default, or say "
-                             f"--set {name}=2.0")
-        if isinstance(value, str):
-            value = float(value)
-        x = value if isinstance(value, Tensor) else np.asarray(value)
-        floats = isinstance(x, np.ndarray) and x.dtype.kind == "f"
-        made[name] = Tensor(x, requires_grad=True) if floats else value
-    if values:
-        raise ValueError(f"{f.__name__} has no parameter {next(iter(values))!r}: it has "
-                         f"{', '.join(made) or 'none'}")
-    return made
-
 
 def record(f, **arguments):
     """Trace f(**arguments) and its backward pass."""

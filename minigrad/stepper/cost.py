@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minigrad.mode import use
+
 
 class Block(NamedTuple):
     """A piece of memory that is kept for the backward pass."""
@@ -96,7 +98,7 @@ def count(function, *args, **params):
         return x.view(Counted) if type(x) is np.ndarray and x.dtype.kind == "f" else x
     Counted.flops = 0
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), use("reference"):
             out = function(*map(counting, args), **params)
     except (TypeError, ValueError, AttributeError, NotImplementedError):
         return None, None

@@ -2,7 +2,7 @@
 import ast
 import inspect
 import textwrap
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def input_names(op, n):
 
 # ---- reading the source ----------------------------------------------------------------------
 
-@lru_cache(maxsize=None)
+@cache
 def body(function):
     """Return the statements of a function; none where its source is not to be had."""
     try:

@@ -48,7 +48,8 @@ def numbers(x):
     exact = table.astype(np.float64)
     with np.errstate(all="ignore"):
         low, high = (exact.min(), exact.max()) if x.size else (np.nan, np.nan)
-        return Numbers(x.shape, x.dtype.name, float(np.sqrt(np.square(exact).sum())), float(low), float(high),
+        norm = np.sqrt(np.square(exact).sum())        # np.linalg.norm wakes all threads of BLAS
+        return Numbers(x.shape, x.dtype.name, float(norm), float(low), float(high),
                        int(x.size - np.isfinite(exact).sum()), rows, columns,
                        exact[np.ix_(rows, columns)])
 

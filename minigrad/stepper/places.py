@@ -14,7 +14,7 @@ ENGINE = {MINIGRAD + name for name in ("tensor.py", "functional.py", "mode.py", 
 
 class Place(NamedTuple):
     """Where a node was made."""
-    group: tuple                                      # names of modules and functions, outermost first
+    group: tuple                                      # modules and functions, outermost first
     line: str                                         # "expr.py:3"
     text: str                                         # what stands there
     inner: str                                        # at level parts, the line in the fused op

@@ -71,19 +71,19 @@ def run(t, variant):
     """Run one variant over the expression of a record."""
     again, root = t.replay()
     note = ""
+    limit = LIMIT if variant.how.get("order") is depth_first else None
     for i in range(variant.passes):
         if variant.passes - i == variant.shown:
             again.events.clear()
+        count, steps = 0, again.read(root, t.root_g, retain_graph=True, **variant.how)
         try:
-            for node, g, _ in islice(again.read(root, t.root_g, retain_graph=True, **variant.how),
-                                     LIMIT):
+            for count, (node, g, _) in enumerate(islice(steps, limit), 1):
                 if node.op is None and variant.passes > 1:
                     node.grad = g if node.grad is None else node.grad + g
         except RecursionError:
             note = " Python's recursion limit ended it."
-    steps = {e.node for e in again.events if e.kind == "leaf"}
-    if steps < {e.node for e in t.events if e.kind == "leaf"} and not note:
-        note = f" It was stopped after {LIMIT} nodes: each shared node doubles the work."
+        if count == limit:
+            note = f" It was stopped after {LIMIT} nodes: each shared node doubles the work."
     first = first_wrong(again.events, t.events)
     verdict = "Every number is right here." if first < 0 else (
         f"The first wrong number: {sentence(again, again.events[first])}. "

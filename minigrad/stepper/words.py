@@ -1,4 +1,4 @@
-"""Every step in one sentence: the transcript, the list on the page and the terminal say the same."""
+"""Every step in one sentence: transcript, page and terminal say the same."""
 from minigrad.stepper.numbers import numbers, same, shape_text, short
 
 
