@@ -103,7 +103,8 @@ def check_state(values, into):
     """Refuse to load a dict of arrays into another with other names or shapes; name them all."""
     problems = [f"{name} is missing" for name in into if name not in values]
     problems += [f"{name} is unexpected" for name in values if name not in into]
-    problems += [f"{name} has shape {np.shape(values[name])} and not {x.shape}"
-                 for name, x in into.items() if name in values and np.shape(values[name]) != x.shape]
+    wrong = [name for name in into if np.shape(values.get(name, into[name])) != into[name].shape]
+    problems += [f"{name} has shape {np.shape(values[name])} and not {into[name].shape}"
+                 for name in wrong]
     if problems:
         raise ValueError("the state does not fit, and nothing was loaded: " + "; ".join(problems))

@@ -1,6 +1,7 @@
 """Every operation, by name, and the operators and methods they give Tensor."""
 from minigrad.ops.attention import attention
 from minigrad.ops.dropout import dropout
+from minigrad.ops.einsum import dot, einsum
 from minigrad.ops.elementwise import (
     add, div, exp, gelu, log, maximum, mul, neg, pow, relu, relu_squared, sigmoid, silu, sqrt, sub,
     swiglu, tanh, where)
@@ -8,10 +9,10 @@ from minigrad.ops.embedding import embedding, rotary, rotary_angles
 from minigrad.ops.linear import linear, matmul
 from minigrad.ops.loss import cross_entropy, kl_divergence, linear_cross_entropy
 from minigrad.ops.more import (
-    COMPARISONS, abs, all, any, argmax, argmin, astype, ceil, chunk, clip, cos, cumsum, dot, einsum,
-    elu, erf, exp2, expand, flatten, flip, floor, gather, leaky_relu, log2, masked_fill, min,
-    minimum, pad, prod, reciprocal, repeat, round, rsqrt, sign, sin, softplus, square, squeeze, std,
-    tile, tril, triu, unsqueeze)
+    COMPARISONS, abs, all, any, argmax, argmin, astype, ceil, chunk, clip, cos, cumsum, elu, erf,
+    exp2, expand, flatten, flip, floor, gather, leaky_relu, log2, masked_fill, min, minimum, pad,
+    prod, reciprocal, repeat, round, rsqrt, sign, sin, softplus, square, squeeze, std, tile, tril,
+    triu, unsqueeze)
 from minigrad.ops.norm import add_layer_norm, add_rms_norm, layer_norm, rms_norm
 from minigrad.ops.reduce import logsumexp, max, mean, sum, var
 from minigrad.ops.shape import (
