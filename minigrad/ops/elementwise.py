@@ -90,7 +90,7 @@ def pow(x, y):
 @pow.vjp
 def pow_vjp(g, x, y, out, wants):
     dx = g * y * (x + (x == 0) * (y == 0)) ** (y - 1) if wants[0] else None    # 0**0 is flat in x
-    safe_x = where(x > 0, x, 1.0) if wants[1] else None      # 0**y has no slope in y: log(1)
+    safe_x = where(x > 0, x, out ** 0) if wants[1] else None    # 0**y has no slope in y: log(1)
     return dx, g * out * log(safe_x) if wants[1] else None
 
 
