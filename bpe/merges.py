@@ -202,8 +202,8 @@ def _check_special(special_tokens):
 def _first_steps(texts, n_merges, pattern, order, min_count, max_bytes, initial_merges, forbid):
     """Do what `reference.train` does, with the options of `train`."""
     tokens = reference.vocabulary([], ORDERS[order])
-    words = reference.count_words((piece for batch in texts for piece in batch), pattern,
-                                  ORDERS[order])
+    pieces = (bytes(piece) for batch in texts for piece in batch)
+    words = reference.count_words(pieces, pattern, ORDERS[order])
     refused = set()
     while len(tokens) < 256 + n_merges:
         counts = reference.count_pairs(words)
