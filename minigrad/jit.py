@@ -23,8 +23,8 @@ from numba.core import event
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic as numba_intrinsic
 
-__all__ = ["kernel", "intrinsic", "prange", "set_threads", "threads", "threading_layer",
-           "vector_bytes", "cpu_features", "FAST_MATH", "EXACT_MATH", "COMPILED"]
+__all__ = ["kernel", "intrinsic", "prange", "enter_pool", "set_threads", "threads",
+           "threading_layer", "vector_bytes", "cpu_features", "FAST_MATH", "EXACT_MATH", "COMPILED"]
 
 # Reassociation lets LLVM vectorise sums. nnan and ninf are left out: masks are -inf.
 FAST_MATH = {"reassoc", "contract", "arcp", "nsz"}
@@ -76,8 +76,7 @@ def _launcher(dispatcher):
     """Wrap a parallel kernel so that it runs on `threads()` threads."""
     @functools.wraps(dispatcher.py_func)
     def launch(*args):
-        if getattr(_local, "threads", 0) != _threads:
-            _enter_pool()
+        enter_pool()
         return dispatcher(*args)
     launch.dispatcher = dispatcher
     return launch
@@ -160,8 +159,13 @@ def set_threads(n):
     _threads = _checked(n)
 
 
-def _enter_pool():
-    """Bring the calling thread's count up to date, starting the pool if need be."""
+def enter_pool():
+    """Bring the calling thread's count up to date, starting the pool if need be.
+
+    Called before every parallel kernel.
+    """
+    if getattr(_local, "threads", 0) == _threads:
+        return
     if _forked and threading_layer() == "omp":
         raise RuntimeError("this process was forked after kernels had run, and OpenMP threads do "
                            "not survive a fork: start processes with the 'spawn' method, or set "

@@ -45,9 +45,8 @@ def row_kernel(function=None, *, fastmath=jit.FAST_MATH, small=SMALL):
 
     @functools.wraps(function)
     def launch(n, *arrays):
-        if getattr(jit._local, "threads", 0) != jit._threads:
-            jit._enter_pool()
-        if n > 1 and jit._threads > 1 and arrays[0].size >= small:
+        jit.enter_pool()
+        if n > 1 and jit.threads() > 1 and arrays[0].size >= small:
             threaded(n, *arrays)
         else:
             serial(0, n, *arrays)

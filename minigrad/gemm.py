@@ -1,0 +1,392 @@
+"""Matrix multiplication in Numba: blocked for the caches, packed, with a tile of C in registers.
+
+C = A B is cut three times. Threads own rectangles of C, so that the result does not depend on
+their number. In a rectangle, K is cut into blocks of at most `DEPTH` steps, always at the same
+places. In such a block one operand stays in the second-level cache while the other one passes
+by, and `microkernel` multiplies `ROWS` rows of A by a panel of columns of B.
+
+B is packed into panels. A is read where it lies if its rows are contiguous, and packed if its
+columns are (X^T dY). Strides do the rest: a transpose, a slice or a stack of matrices is never
+copied as a whole. docs/kernels.md builds all this step by step.
+"""
+import functools
+import threading
+
+import numpy as np
+from numba import types
+
+from minigrad import jit
+from minigrad.jit import kernel
+from minigrad.microkernel import (
+    ROWS, RUN, VECTORS, at, copy_panel, copy_rows, lanes, tile1, tile2, tile3, tile4, transpose)
+from minigrad.parallel import spread
+
+VECTOR = jit.vector_bytes()
+DEPTH = 384                                          # steps of k in a block, at most
+# Bytes of the resident block: of a second-level cache of 1 MiB and more (AVX-512) or 256 KiB.
+BLOCK = (768 if VECTOR == 64 else 192) * 1024
+SERIAL = 500_000                                     # multiplications that one thread does alone
+
+
+# ---- packing ----
+
+@kernel
+def _pack_panel(b, k0, kc, j0, n, width, out, o):
+    """out[o + k width + j] = b[k0 + k, j0 + j] for j < n; the rest of the width is 0."""
+    step = VECTOR // out.itemsize
+    rsb, csb = b.strides[0] // b.itemsize, b.strides[1] // b.itemsize
+    first = k0 * rsb + j0 * csb
+    if csb == 1 and n == VECTORS * step:
+        for k in range(kc):
+            copy_panel(at(out, o + k * width), at(b, first + k * rsb))
+        return
+    ks = js = 0                                      # what whole square blocks cover
+    if rsb == 1:
+        ks, js = kc // step * step, n // step * step
+        for k in range(0, ks, step):
+            for j in range(0, js, step):
+                transpose(at(out, o + k * width + j), width, at(b, first + k + j * csb), csb)
+    for k in range(kc):
+        for j in range(js if k < ks else 0, n):
+            out[o + k * width + j] = b[k0 + k, j0 + j]
+        for j in range(n, width):
+            out[o + k * width + j] = 0
+
+
+@kernel
+def _pack_rows(a, i0, m, k0, kc, out, o):
+    """out[o + i kc + k ROWS + r] = a[i0 + i + r, k0 + k], i a multiple of ROWS; 0 beyond m."""
+    rsa, csa = a.strides[0] // a.itemsize, a.strides[1] // a.itemsize
+    for i in range(0, m, ROWS):
+        if rsa == 1 and i + ROWS <= m:
+            for k in range(kc):
+                copy_rows(at(out, o + i * kc + k * ROWS), at(a, i0 + i + (k0 + k) * csa))
+        else:
+            for k in range(kc):
+                for r in range(ROWS):
+                    inside = i + r < m
+                    out[o + i * kc + k * ROWS + r] = a[i0 + i + r, k0 + k] if inside else 0
+
+
+# ---- tiles ----
+
+@kernel
+def _tile(vectors, kc, a, rsa, csa, b, ldb, c, ldc, add, ahead, step):
+    if vectors == 4:
+        tile4(kc, a, rsa, csa, b, ldb, c, ldc, add, ahead, step)
+    elif vectors == 3:
+        tile3(kc, a, rsa, csa, b, ldb, c, ldc, add, ahead, step)
+    elif vectors == 2:
+        tile2(kc, a, rsa, csa, b, ldb, c, ldc, add, ahead, step)
+    else:
+        tile1(kc, a, rsa, csa, b, ldb, c, ldc, add, ahead, step)
+
+
+@kernel
+def _finish(c, i, m, j, n, add, bias, tile, width):
+    """Put the valid corner of a tile at its place in C, unless width is 0; add the bias."""
+    if width:
+        for r in range(m):
+            for s in range(n):
+                x = tile[r * width + s]
+                c[i + r, j + s] = c[i + r, j + s] + x if add else x
+    if bias.size:
+        for r in range(m):
+            for s in range(n):
+                c[i + r, j + s] += bias[j + s]
+
+
+# ---- one rectangle of C ----
+
+@kernel
+def _rectangle(a, b, c, bias, m0, m1, n0, n1, add, work):
+    """C[m0:m1, n0:n1] (+)= A B + bias, on one thread.
+
+    One operand stays in the cache, a block at a time: B, while the row tiles of A pass by; or,
+    where A must be packed and is the smaller one, A, while the panels of B pass by.
+    """
+    size = c.itemsize
+    wide = VECTORS * VECTOR // size
+    depth = a.shape[1]
+    packed = a.strides[1] != size
+    a_stays = m1 - m0 <= n1 - n0 if packed else m1 - m0 <= 8 * ROWS
+    most = BLOCK // (DEPTH * size)                   # rows or columns of the block that stays
+    mc = _even(m1 - m0, most // ROWS * ROWS, ROWS) if a_stays else m1 - m0
+    nc = n1 - n0 if a_stays else _even(n1 - n0, most // wide * wide, wide)
+    kb = _even(depth, DEPTH, RUN)
+    for j0 in range(n0, n1, nc):
+        for i0 in range(m0, m1, mc):
+            for k0 in range(0, max(depth, 1), kb):
+                box = (i0, min(i0 + mc, m1), j0, min(j0 + nc, n1), k0, min(k0 + kb, depth))
+                _block(a, b, c, bias, box, a_stays, add or k0 > 0, work)
+
+
+@kernel(inline=True)
+def _even(n, most, multiple):
+    """Return the size of blocks, a multiple of `multiple`, that cut n into equal parts."""
+    parts = max(1, (n + most - 1) // most)
+    return max(1, (n + parts * multiple - 1) // (parts * multiple)) * multiple
+
+
+@kernel
+def _block(a, b, c, bias, box, a_stays, add, work):
+    """Add one block of k to a rectangle of C: pack what stays, then pass the other one by."""
+    i0, i1, j0, j1, k0, k1 = box
+    size = c.itemsize
+    step = VECTOR // size
+    wide = VECTORS * step
+    rsa, csa = a.strides[0] // size, a.strides[1] // size
+    rsb, csb = b.strides[0] // size, b.strides[1] // size
+    ldc = c.strides[0] // size
+    kc = k1 - k0
+    runs = (kc + RUN - 1) // RUN
+    tiles, panels = (i1 - i0 + ROWS - 1) // ROWS, (j1 - j0 + wide - 1) // wide
+    space = BLOCK // size                            # where in `work` what passes by is packed
+    scratch = work[work.size - ROWS * wide:]
+    last = k1 == a.shape[1]
+    if a_stays:
+        for t in range(tiles):
+            i = i0 + t * ROWS
+            if csa != 1 or i + ROWS > i1:
+                _pack_rows(a, i, i1 - i, k0, kc, work, t * ROWS * kc)
+    else:
+        for p in range(panels):
+            j = j0 + p * wide
+            n = min(wide, j1 - j)
+            _pack_panel(b, k0, kc, j, n, (n + step - 1) // step * step, work, p * wide * kc)
+    for outer in range(panels if a_stays else tiles):
+        for inner in range(tiles if a_stays else panels):
+            p, t = (outer, inner) if a_stays else (inner, outer)
+            i, j = i0 + t * ROWS, j0 + p * wide
+            m, n = min(ROWS, i1 - i), min(wide, j1 - j)
+            vectors = (n + step - 1) // step
+            width = vectors * step
+            whole = m == ROWS and n == width
+            in_place = csa == 1 and m == ROWS
+            if inner == 0 and a_stays:
+                _pack_panel(b, k0, kc, j, n, width, work, space)
+            if inner == 0 and not a_stays and not in_place:
+                _pack_rows(a, i, m, k0, kc, work, space)
+            row_a = t * ROWS * kc if a_stays else space
+            row_b = space if a_stays else p * wide * kc
+            # What to ask the memory for: the next panel of B, or the next rows of A.
+            if a_stays:
+                ahead = (at(b, (k0 + t * runs % kc) * rsb + j + wide) if csb == 1 else
+                         at(b, k0 + (j + wide + t % wide) * csb))
+                stride = rsb if csb == 1 else RUN
+            else:
+                strip = t * ROWS // wide + 1
+                ahead = (at(a, (i + ROWS + p % ROWS) * rsa + k0) if csa == 1 else
+                         at(a, i0 + strip * wide + (k0 + (t * panels + p) * runs % kc) * csa))
+                stride = RUN if csa == 1 else csa
+            _tile(vectors, kc,
+                  at(a, i * rsa + k0) if in_place else at(work, row_a),
+                  rsa if in_place else 1, 1 if in_place else ROWS,
+                  at(work, row_b), width,
+                  at(c, i * ldc + j) if whole else at(scratch, 0), ldc if whole else width,
+                  add and whole, ahead, stride)
+            if not whole or last and bias.size:
+                _finish(c, i, m, j, n, add, bias if last else bias[:0], scratch,
+                        0 if whole else width)
+
+
+# ---- all rectangles ----
+
+@kernel
+def _shares(start, stop, a, b, c, bias, cuts, work):
+    """Compute the shares [start, stop) of a stack of products (x, y, m, k) @ (x, y, k, n).
+
+    `cuts` holds into how many parts the stack, the rows and the columns are cut, how many rows
+    and columns a part has, and whether to add to C.
+    """
+    parts, row_parts, column_parts, rows, columns, add = cuts
+    stack, inner = c.shape[0] * c.shape[1], c.shape[1]
+    for share in range(start, stop):
+        rest, column = share // column_parts, share % column_parts
+        part, row = rest // row_parts, rest % row_parts
+        m0, n0 = row * rows, column * columns
+        m1, n1 = min(m0 + rows, c.shape[2]), min(n0 + columns, c.shape[3])
+        for s in range(part * stack // parts, (part + 1) * stack // parts):
+            x, y = s // inner, s % inner
+            if m0 < m1 and n0 < n1:
+                _rectangle(a[x, y], b[x, y], c[x, y], bias, m0, m1, n0, n1, add != 0, work[share])
+
+
+@kernel
+def _threaded(n, a, b, c, bias, cuts, work):
+    spread(_shares, n, (a, b, c, bias, cuts, work))
+
+
+# ---- from NumPy ----
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_local = threading.local()                           # each thread of Python has its own buffers
+
+
+def matmul(a, b, out=None, *, accumulate=False, bias=None):
+    """Multiply matrices, or stacks of matrices, as `np.matmul` does, without a BLAS.
+
+    Parameters
+    ----------
+    a : (..., m, k) or (k,), float32 or float64
+    b : (..., k, n) or (k,), same dtype
+        Leading axes broadcast. Transposes and slices cost nothing extra.
+    out : (..., m, n), optional
+        Where to put the result; it may not overlap a or b.
+    accumulate : bool
+        Add to `out` in place of writing it.
+    bias : (n,), optional
+        Added to every row.
+
+    Returns
+    -------
+    (..., m, n), without m or n where the input had none
+        The same bits for any number of threads.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    TypeError
+        If a dtype is neither float32 nor float64, or they differ.
+    """
+    if a.ndim < 2 or b.ndim < 2:
+        return _with_vectors(a, b, out, accumulate, bias)
+    _check(a, b, bias)
+    shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
+    c = np.empty(shape, a.dtype) if out is None else out
+    if c.shape != shape or c.dtype != a.dtype:
+        raise ValueError(f"out is {c.dtype}{c.shape}, but the product is {a.dtype}{shape}")
+    if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous and c.flags.c_contiguous:
+        a, c = a.reshape(-1, a.shape[-1]), c.reshape(-1, c.shape[-1])
+    _multiply(a, b, c, accumulate, bias)
+    return c.reshape(shape) if out is None else out
+
+
+def _with_vectors(a, b, out, accumulate, bias):
+    """Multiply where a is a row or b is a column of one axis."""
+    row, column = a.ndim == 1, b.ndim == 1
+    if out is not None:
+        out = out[..., None] if column else out
+        out = out[..., None, :] if row else out
+    c = matmul(a[None] if row else a, b[:, None] if column else b, out,
+               accumulate=accumulate, bias=bias)
+    c = c[..., 0, :] if row else c
+    return c[..., 0] if column else c
+
+
+def _check(a, b, bias):
+    if a.dtype not in FLOATS or b.dtype != a.dtype:
+        raise TypeError(f"matmul takes two arrays of float32 or two of float64, not {a.dtype} "
+                        f"and {b.dtype}")
+    if a.shape[-1] != b.shape[-2]:
+        raise ValueError(f"a has {a.shape[-1]} columns but b has {b.shape[-2]} rows: "
+                         f"{a.shape} @ {b.shape}")
+    if bias is not None and (bias.shape != b.shape[-1:] or bias.dtype != a.dtype):
+        raise ValueError(f"bias is {bias.dtype}{bias.shape}, but b has {b.shape[-1]} columns of "
+                         f"{b.dtype}")
+
+
+def _multiply(a, b, c, accumulate, bias):
+    """Compute c (+)= a @ b + bias for shapes that fit."""
+    stack = c.shape[:-2]
+    (m, k), n = a.shape[-2:], b.shape[-1]
+    contiguous = c.strides[-1] == c.itemsize or n == 1
+    if not contiguous or not c.flags.aligned or len(stack) > 2 and not c.flags.c_contiguous:
+        product = np.empty(c.shape, c.dtype)
+        _multiply(a, b, product, False, bias)
+        c[...] = c + product if accumulate else product
+        return
+    if k == 0 or c.size == 0:
+        base = 0 if bias is None else bias
+        c[...] = c + base if accumulate else base
+        return
+    packed = a.strides[-1] != a.itemsize
+    shares, *cuts = _cuts(stack[0] * (stack[1] if len(stack) > 1 else 1) if stack else 1,
+                          m, k, n, packed, jit.threads(), lanes(c.dtype))
+    work = _workspace(c.dtype, shares)
+    bias = work[0, :0] if bias is None else np.ascontiguousarray(bias)
+    arguments = (_four(a, stack), _four(b, stack), _four(c, stack), bias,
+                 (*cuts, int(accumulate)), work)
+    if shares == 1:
+        _serial_for(c.dtype)(0, 1, *arguments)
+    else:
+        jit.enter_pool()
+        _threaded_for(c.dtype)(shares, *arguments)
+
+
+def _four(x, stack):
+    """View a stack of matrices with exactly two leading axes."""
+    if not stack:
+        return x[None, None]
+    if not x.flags.aligned:
+        x = x.copy()
+    if x.shape[:-2] != stack:
+        x = np.broadcast_to(x, (*stack, *x.shape[-2:]))
+    if len(stack) == 1:
+        return x[None]
+    return x if len(stack) == 2 else x.reshape(-1, stack[-1], *x.shape[-2:])
+
+
+@functools.lru_cache(maxsize=4096)
+def _cuts(stack, m, k, n, packed, threads, step):
+    """Choose how many shares to make, and the cuts of `_shares`, by the time of the largest one.
+
+    Per step of k, a share multiplies rows x columns in tiles and packs its columns of B, which
+    costs as much as multiplying them by about 48 rows; the same for rows of A if `packed`.
+    """
+    if stack * m * k * n < SERIAL:
+        threads = 1
+    best = None
+    for parts in range(1, threads + 1):
+        for row_parts in range(1, threads // parts + 1):
+            column_parts = threads // (parts * row_parts)
+            rows = -(-m // (row_parts * ROWS)) * ROWS
+            columns = -(-n // (column_parts * step)) * step
+            cost = -(-stack // parts) * (rows * columns + 48 * columns + 48 * packed * rows)
+            if best is None or cost < best[0]:
+                shares = parts * row_parts * column_parts
+                best = cost, shares, parts, row_parts, column_parts, rows, columns
+    return best[1:]
+
+
+def _workspace(dtype, shares):
+    """Return this thread's buffers, one row for each share, on cache lines."""
+    work = getattr(_local, dtype.char, None)
+    if work is None or len(work) < shares:
+        wide = VECTORS * lanes(dtype)
+        size = BLOCK // dtype.itemsize + DEPTH * wide + ROWS * wide
+        size = -(-size // 64) * 64 + 64                # rows do not share a line
+        memory = np.empty(shares * size + 64, dtype)
+        start = -memory.ctypes.data % 64 // dtype.itemsize
+        work = memory[start:start + shares * size].reshape(shares, size)
+        setattr(_local, dtype.char, work)
+    return work
+
+
+def _signature(dtype):
+    """List the types of `_shares`: any strides, so that one compilation serves every form."""
+    number = types.float32 if dtype == np.float32 else types.float64
+    operand, result = (types.Array(number, 4, "A", readonly=r) for r in (True, False))
+    return (operand, operand, result, types.Array(number, 1, "C", readonly=True),
+            types.UniTuple(types.intp, 6), types.Array(number, 2, "C"))
+
+
+@functools.cache
+def _serial_for(dtype):
+    return _compiled(_shares, (types.intp, types.intp, *_signature(dtype)))
+
+
+@functools.cache
+def _threaded_for(dtype):
+    _serial_for(dtype)
+    return _compiled(_threaded, (types.intp, *_signature(dtype)))
+
+
+def _compiled(function, signature):
+    """Compile one signature and no other: arrays of any layout are then converted to it."""
+    if jit.COMPILED:
+        function.disable_compile(False)
+        function.compile(signature)
+        function.disable_compile()
+    return function
