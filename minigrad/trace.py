@@ -205,8 +205,7 @@ class Trace:
 
     def sends(self, node, g, arrived, grads, received, totals):
         """Describe the contributions of one step, in the order in which they were added."""
-        reference = node.op and node.vjp is node.op.bodies["reference"][1]
-        values = saved_values(node.op, node.saved) if reference else {}
+        values = saved_values(node) if node.op else {}
         targets = [(i, x, dx) for i, (x, dx) in enumerate(zip(node.inputs, grads))
                    if dx is not None and needs_grad(x)]
         for (i, x, dx), (had, sent, total) in zip(targets, received):

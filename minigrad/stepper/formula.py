@@ -27,14 +27,25 @@ def vjp_formula(op, i, g, values):
     values : dict
         What the vjp was given by name, as `saved_values` returns it.
     """
-    values = {**values, "g": g}
-    return write(result(op.bodies["reference"][1], values, i), values)
+    vjp, values = op.bodies["reference"][1], {**values, "g": g}
+    formula = write(result(vjp, values, i), values)
+    return formula if formula[0] else (statements(vjp), "")
 
 
-def saved_values(op, saved):
-    """Name what was saved, if the vjp of the reference has as many parameters."""
-    names = list(inspect.signature(op.bodies["reference"][1]).parameters)[1:]
-    return dict(zip(names, saved)) if len(names) == len(saved) else {}
+def saved_values(node):
+    """Name what a vjp was given.
+
+    A fast vjp may save other things than the reference; then the inputs are named, which both
+    call the same.
+    """
+    vjp = node.op.bodies["reference"][1]
+    names = list(inspect.signature(vjp).parameters)[1:]
+    if node.vjp is vjp and len(names) == len(node.saved):
+        return dict(zip(names, node.saved))
+    given = [x.data if hasattr(x, "inputs") else x for x in node.inputs]
+    bound = inspect.signature(node.op.forward).bind(*given, **node.params)
+    bound.apply_defaults()
+    return {k: x for k, x in bound.arguments.items() if x is None or isinstance(x, np.ndarray)}
 
 
 def input_names(op, n):
@@ -63,21 +74,54 @@ def body(function):
 def result(function, values, i):
     """Return element i of what a function returns, as an expression of its arguments.
 
-    Local names are replaced by what they stand for while the expression stays short. None where
-    the source is not a plain sequence of assignments and a return.
+    Local names are replaced by what they stand for while the expression stays short, and
+    conditions are decided where the values say how. What is not replaced is said in words behind
+    it. None where there is no plain return.
     """
-    known, last = {}, None
-    for statement in body(function):
-        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-            bind(statement.targets[0], Choose(values).visit(copied(statement.value)), known)
-        elif isinstance(statement, ast.Return):
-            last = Choose(values).visit(copied(statement.value))
+    known, choose = {}, Choose(function, values)
+    last = follow(body(function), known, choose)
     if isinstance(last, ast.Tuple) and i < len(last.elts):
         last = last.elts[i]
     if last is None:
-        return None
+        return None, ""
     expanded = Replace(known).visit(copied(last))
-    return expanded if len(ast.unparse(expanded)) <= LONGEST else last
+    longest = 3 * LONGEST if isinstance(last, ast.Name) else LONGEST
+    if len(ast.unparse(expanded)) <= longest:
+        return expanded, ""
+    names = dict.fromkeys(x.id for x in ast.walk(last) if isinstance(x, ast.Name))
+    return last, "".join(f", {x} = {ast.unparse(known[x])}" for x in names if x in known)
+
+
+def follow(statements, known, choose):
+    """Walk through statements, note what local names stand for, and return what is returned."""
+    for statement in statements:
+        if isinstance(statement, ast.If):
+            branch = statement.body if choose.decide(statement.test, known) else statement.orelse
+            last = follow(branch, known, choose)
+            if last is not None:
+                return last
+        elif isinstance(statement, ast.Assign) and plain(statement):
+            choose.known = known
+            bind(statement.targets[0], choose.visit(copied(statement.value)), known)
+        elif isinstance(statement, ast.Return):
+            choose.known = known
+            return choose.visit(copied(statement.value))
+        elif not isinstance(statement, ast.Expr):
+            return None                               # it writes in place: no one expression
+    return None
+
+
+def statements(function):
+    """Write a function that is not one expression as it stands, if it is short."""
+    lines = [ast.unparse(s) for s in body(function) if not isinstance(s, ast.Expr)]
+    text = "; ".join(lines)
+    return text if len(text) <= 3 * LONGEST and "\n" not in text else ""
+
+
+def plain(statement):
+    """Whether an assignment gives names to values, and writes into nothing."""
+    names = [x for target in statement.targets for x in getattr(target, "elts", [target])]
+    return len(statement.targets) == 1 and all(isinstance(x, ast.Name) for x in names)
 
 
 def copied(tree):
@@ -107,22 +151,22 @@ class Replace(ast.NodeTransformer):
 class Choose(ast.NodeTransformer):
     """Decide `a if gain is None else b` and `a if wants[0] else b` where the values say it."""
 
-    def __init__(self, values):
-        self.values = values
+    def __init__(self, function, values):
+        self.function, self.known = function, {}
+        self.values = {"wants": (True,) * 9, **values}    # only what is wanted is ever shown
+
+    def decide(self, test, known):
+        """Return whether a condition holds, None if that cannot be told."""
+        test = ast.unparse(Replace(known).visit(copied(test)))
+        try:
+            return bool(eval(test, self.function.__globals__, self.values))
+        except (NameError, AttributeError, TypeError, ValueError, IndexError):
+            return None
 
     def visit_IfExp(self, node):
         self.generic_visit(node)
-        test = node.test
-        if "wants" in ast.unparse(test):
-            return node.body
-        if isinstance(test, ast.Name) and isinstance(self.values.get(test.id), bool):
-            return node.body if self.values[test.id] else node.orelse
-        if (isinstance(test, ast.Compare) and isinstance(test.left, ast.Name)
-                and test.left.id in self.values and ast.unparse(test.comparators[0]) == "None"
-                and isinstance(test.ops[0], ast.Is | ast.IsNot)):
-            is_none = self.values[test.left.id] is None
-            return node.body if is_none == isinstance(test.ops[0], ast.Is) else node.orelse
-        return node
+        holds = self.decide(node.test, self.known)
+        return node if holds is None else node.body if holds else node.orelse
 
 
 class Insert(ast.NodeTransformer):
@@ -156,7 +200,10 @@ def brief(name, x):
     return name
 
 
-def write(expression, values):
+def write(found, values):
+    """Return the text of an expression and the same with numbers."""
+    expression, where = found
     if expression is None:
         return "", ""
-    return ast.unparse(expression), ast.unparse(Insert(values).visit(copied(expression)))
+    text = ast.unparse(expression)
+    return text + where, ast.unparse(Insert(values).visit(copied(expression)))

@@ -75,14 +75,15 @@ def run(t, variant):
     for i in range(variant.passes):
         if variant.passes - i == variant.shown:
             again.events.clear()
-        count, steps = 0, again.read(root, t.root_g, retain_graph=True, **variant.how)
+        n_steps, steps = 0, again.read(root, t.root_g, retain_graph=True, **variant.how)
         try:
-            for count, (node, g, _) in enumerate(islice(steps, limit), 1):
+            for node, g, _ in islice(steps, limit):
+                n_steps += 1
                 if node.op is None and variant.passes > 1:
                     node.grad = g if node.grad is None else node.grad + g
         except RecursionError:
             note = " Python's recursion limit ended it."
-        if count == limit:
+        if n_steps == limit:
             note = f" It was stopped after {LIMIT} nodes: each shared node doubles the work."
     first = first_wrong(again.events, t.events)
     verdict = "Every number is right here." if first < 0 else (

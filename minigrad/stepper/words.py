@@ -31,7 +31,7 @@ def label(node):
     """Name a node: its variable, or its op and number."""
     if not node.label.startswith("%"):
         return node.label
-    return f"{node.op.name if node.op else 'constant'}_{node.id}"
+    return f"{node.op.name if node.op else 'leaf' if node.requires_grad else 'constant'}_{node.id}"
 
 
 def call(t, node):
@@ -60,6 +60,8 @@ def backward_of(t, event):
     """Write the gradient of one input: formula, numbers, result."""
     node = t.nodes[event.node]
     name = f"d{node.names[event.place]}" if event.place < len(node.names) else "dx"
+    if "; " in event.formula:
+        return f"{name} = {short(event.sent)} from: {event.formula}"
     steps = [event.formula, event.with_numbers, short(event.sent)]
     return " = ".join([name] + [s for i, s in enumerate(steps) if s and s not in steps[:i]])
 

@@ -52,7 +52,7 @@ function drawBox(box) {
   const group = element("g", {class: "box", tabindex: 0, role: "button"});
   box.rect = element("rect", {x, y, width: BOX.width, height: BOX.height, rx: node.op || box.module !== undefined ? 6 : 20});
   const name = box.module === undefined ? node.label : box.module.split(" / ").pop();
-  const kind = box.module === undefined ? node.op : `${box.nodes.length} nodes`;
+  const kind = box.module === undefined ? node.op : "";
   box.name = element("text", {x: box.x, y: y + 16, "text-anchor": "middle", class: "name"},
                      fit(kind && kind !== name && !name.startsWith(`${kind}_`) ? `${name} · ${kind}` : name, 19));
   box.value = element("text", {x: box.x, y: y + 32, "text-anchor": "middle", class: "small"});
@@ -107,7 +107,7 @@ function updatePicture(now) {
     drawn.toggle("wrong", run().wrong === state.at && nodes.includes(e.kind === "send" ? e.to : e.node));
     drawn.toggle("selected", nodes.includes(state.selected));
     drawn.toggle("found", search !== "" && nodes.some(i => nodeMentions(i, search)));
-    box.value.textContent = one ? valueLine(nodes[0], now) : `${op.filter(i => now.made.has(i)).length}/${op.length} made`;
+    box.value.textContent = one ? valueLine(nodes[0], now) : `${nodes.length} nodes · ${op.filter(i => now.made.has(i)).length}/${op.length} made`;
     box.grad.textContent = one ? gradLine(nodes[0], now, open) : `${reached.length}/${wanted.length} gradients`;
   }
   const from = graph.boxOf[e.node], to = e.kind === "send" ? graph.boxOf[e.to] : null;
@@ -162,7 +162,7 @@ function keepInSight(box) {
 }
 
 function zoom(scale) {
-  state.zoom = Math.max(0.2, Math.min(3, scale));
+  state.zoom = Math.max(0.08, Math.min(3, scale));
   picture.setAttribute("viewBox", `0 0 ${graph.width} ${graph.height}`);
   picture.setAttribute("width", graph.width * state.zoom);
   picture.setAttribute("height", graph.height * state.zoom);

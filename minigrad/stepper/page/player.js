@@ -159,6 +159,7 @@ function openRecord(place, runPlace = 0) {
   const same = e => e.kind === before.kind
     && (place === 0 ? e.node === origin : record().nodes[e.node].origin === origin);
   const at = from && origin >= 0 ? events().findIndex(same) : 0;
+  state.zoom = 1;
   setUpRun();
   layoutChanged();
   go(Math.max(0, at));

@@ -10,7 +10,8 @@ function startQuiz() {
   state.run = 0;
   setUpRun();
   openTab("Quiz");
-  ask(state.at);
+  const more = events().some((e, i) => i > state.at && e.kind === "send");
+  ask(more ? state.at : -1);
 }
 
 function stopQuiz() {
