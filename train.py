@@ -86,6 +86,8 @@ def train(run, folder, args, display):
 
     status = Status(cost.flops_per_token, cost.peak_gflops)
     metrics, logger = Metrics(folder, run.step), make_logger(args.log, folder)
+    if run.step == 0:
+        save(run, folder)                             # from here on it can be resumed
     with interruptible() as stop:
         for record in train_steps(run):
             status.step(record, run.plan, pacer and pacer.step_s)

@@ -35,7 +35,8 @@ class GPT(Module):
         if config.ngram_rows:
             self.ngram_embedding = NgramEmbedding(config, rng, dtype)
         self.blocks = [Block(config, rng, dtype) for _ in range(config.n_layer)]
-        self.final_norm = Norm(config, dtype)
+        if config.norm_position != "post":            # there, every block ends in one
+            self.final_norm = Norm(config, dtype)
         if not config.tie_weights:
             head_std = 0.0 if config.init == "zero" else 0.02
             self.unembedding = Linear(C, V, bias=False, rng=rng, std=head_std, dtype=dtype)

@@ -108,7 +108,7 @@ def continue_plan(run, given):
                           "--minutes, or let it write with python -m gpt.generate")
     if steps:
         run.plan = run.plan.extended(steps) if over else run.plan.replanned(run.step, steps)
-    run.config = run.config.changed(minutes=given.get("minutes", 0.0))
+    run.config = run.config.changed(minutes=given.get("minutes", run.config.train.minutes))
 
 
 DEFAULT_MINUTES = 5
