@@ -29,11 +29,11 @@ for key, array in load(gzip.decompress(PATH.read_bytes())).items():
 NAMES = {**vars(mg), "np": np, "inf": np.inf}
 
 
-def evaluate(name):
-    """Return (inputs, outputs) of a case, both as tuples of (name, tensor)."""
+def evaluate(name, dtype=np.float64):
+    """Return ({name: input}, (output, ...)) of a case."""
     ours, _, arrays = CASES[name]
-    inputs = {key: Tensor(x, requires_grad=x.dtype.kind == "f" and key != "angles")
-              for key, x in arrays.items()}
+    inputs = {key: Tensor(x.astype(dtype, copy=False), requires_grad=key != "angles")
+              if x.dtype.kind == "f" else Tensor(x) for key, x in arrays.items()}
     out = eval(ours, NAMES, inputs)
     return inputs, out if isinstance(out, tuple) else (out,)
 
@@ -59,6 +59,17 @@ def test_values_and_gradients_are_those_of_torch(name, monkeypatch):
             expected = GOLDEN[name][key]
             assert (x.shape, x.dtype) == (expected.shape, expected.dtype), (key, level)
             np.testing.assert_allclose(x, expected, rtol, rtol, err_msg=f"{key} at level {level}")
+
+
+@pytest.mark.parametrize("level", ["reference", "fast", "parts"])
+def test_float32_in_gives_float32_out_and_back(level, monkeypatch):
+    monkeypatch.setattr(parallel, "FEW", 2)
+    for name in CASES:
+        if "astype" not in name:
+            with np.errstate(all="ignore"), use(level):
+                inputs, outputs = evaluate(name, np.float32)
+                arrays = [y.data for y in outputs] + list(gradients(inputs, outputs).values())
+            assert {x.dtype.name for x in arrays} <= {"float32", "bool", "int64"}, name
 
 
 def test_the_golden_file_holds_these_cases_and_no_others():
