@@ -228,7 +228,7 @@ def _first_steps(texts, n_merges, pattern, order, min_count, max_bytes, initial_
 class PairIndex:
     """The words of a text as tokens, and the index that knows the next pair to merge.
 
-    7 to 20 times as fast as Hugging Face's and rustbpe's trainers (`benchmarks/bpe.py`).
+    7 to 20 times as fast as Hugging Face's and rustbpe's trainers (`benchmarks/bpe_train.py`).
     """
 
     def __init__(self, words, n_merges, byte_order, greatest):

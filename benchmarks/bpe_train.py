@@ -1,6 +1,6 @@
-"""Tokenizer benchmarks: the same work here and in the Rust libraries, interleaved in one process.
+"""Training a tokenizer: the same work here and in the Rust libraries, interleaved in one process.
 
-    python benchmarks/bpe.py [section ...] [--mb 50] [--rounds 3]
+    python benchmarks/bpe_train.py [section ...] [--mb 50] [--rounds 3]
 
 Sections are the functions below whose name begins with `section_`. Needs the `bench` extra. The text is
 this machine's: the folder named by MINIGRAD_DATA where set, then the sources of the standard library and
