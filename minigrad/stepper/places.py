@@ -79,7 +79,7 @@ class Places:
         if owner is None or isinstance(owner, Tensor) or not hasattr(owner, "__dict__"):
             return code.co_name, holder
         if owner is holder:
-            return None, holder
+            return None if code.co_name in ("__call__", "forward") else code.co_name, holder
         return find(vars(holder), owner) if holder and find(vars(holder), owner) else type(
             owner).__name__, owner
 

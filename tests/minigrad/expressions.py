@@ -13,7 +13,7 @@ UNARY = {"tanh": tanh, "sigmoid": sigmoid, "neg": lambda x: -x, "log": lambda x:
 
 @st.composite
 def programs(draw, max_size=8):
-    """Draw instructions: each names an op and which earlier values it uses, often twice the same."""
+    """Draw instructions: each names an op and which earlier values it uses, often one twice."""
     program, n = [], 2
     for _ in range(draw(st.integers(1, max_size))):
         name = draw(st.sampled_from([*BINARY, *UNARY]))

@@ -129,7 +129,8 @@ def test_a_record_without_backward_is_an_error_that_says_so():
 @pytest.fixture(scope="module")
 def browser():
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = os.environ.get("MINIGRAD_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    path = next(filter(None, [os.environ.get("MINIGRAD_BROWSER"), *map(shutil.which, BROWSERS)]),
+                None)
     if not path:
         pytest.skip("no Chromium on this machine; MINIGRAD_BROWSER may name one")
     with api.sync_playwright() as play:
@@ -231,7 +232,8 @@ def test_the_mistakes_are_one_click_away(visit):
     for i, final in enumerate((8, 1, 8, 8), 1):
         tab.select_option("#run", str(i))
         assert tab.inner_text("#verdict").startswith("The first wrong number")
-        assert tab.locator("#panel table").last.locator("td").all_inner_texts() == ["a", "4", str(final)]
+        last_row = tab.locator("#panel table").last.locator("td").all_inner_texts()
+        assert last_row == ["a", "4", str(final)]
     tab.select_option("#record", "0")
     assert tab.inner_text("#run option:checked", timeout=1000) == "as it should be"
 
@@ -239,7 +241,7 @@ def test_the_mistakes_are_one_click_away(visit):
 def test_every_view_opens_by_mouse_and_key(visit):
     tab = visit("gpt")
     names = tab.locator("#tabs button").all_inner_texts()
-    assert names == ["Step", "List", "Modules", "Mistakes", "Memory", "Cost", "Levels", "Quiz", "Keys"]
+    assert names == "Step List Modules Mistakes Memory Cost Levels Quiz Keys".split()
     for i, name in enumerate(names):
         tab.locator("#tabs button", has_text=name).first.click()
         assert len(tab.inner_text("#panel")) > 20
@@ -267,16 +269,20 @@ def test_memory_and_levels_show_the_records_numbers(visit, pages):
 
 OVERLAPS = """() => {
   const found = [], boxes = [...graph.boxes.values()];
-  const inside = (x, y, b) => Math.abs(x - b.x) < BOX.width / 2 - 1 && Math.abs(y - b.y) < BOX.height / 2 - 1;
+  const inside = (x, y, b) => Math.abs(x - b.x) < BOX.width / 2 - 1
+    && Math.abs(y - b.y) < BOX.height / 2 - 1;
   boxes.forEach((a, i) => boxes.slice(i + 1).forEach(b => {
-    if (Math.abs(a.x - b.x) < BOX.width && Math.abs(a.y - b.y) < BOX.height) found.push([a.key, b.key]);
+    if (Math.abs(a.x - b.x) < BOX.width && Math.abs(a.y - b.y) < BOX.height) {
+      found.push([a.key, b.key]);
+    }
   }));
   for (const edge of graph.edges.values()) {
     const n = edge.drawn.getTotalLength();
     for (let s = 0; s < n; s += 8) {
       const {x, y} = edge.drawn.getPointAtLength(s);
       for (const b of boxes) {
-        if (b.key !== edge.from && b.key !== edge.to && inside(x, y, b)) found.push([edge.key, b.key]);
+        if (b.key === edge.from || b.key === edge.to) continue;
+        if (inside(x, y, b)) found.push([edge.key, b.key]);
       }
     }
   }
@@ -375,7 +381,7 @@ def test_theme_zoom_and_narrow_windows(visit):
         tab.click(control)
         assert (tab.evaluate("state.zoom") - before) * sign > 0
     tab.click("#fit")
-    for key in ("+", "-", "0", "?", "b", "Escape", "j", "Escape", "/", "Escape", "c", " ", " ", "e"):
+    for key in "+ - 0 ? b Escape j Escape / Escape c Space Space e".split():
         tab.keyboard.press(key)
 
 

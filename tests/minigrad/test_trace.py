@@ -264,15 +264,15 @@ def test_undone_broadcasting_is_said():
 
 def test_grouped_attention_and_key_lengths_are_traced():
     rng = np.random.default_rng(0)
-    q, k = (Tensor(rng.standard_normal(s), requires_grad=True) for s in ((1, 4, 3, 2), (1, 2, 3, 2)))
+    q, k = (Tensor(rng.standard_normal((1, H, 3, 2)), requires_grad=True) for H in (4, 2))
     t = record(lambda: attention(q, k, k, key_lengths=np.array([2])).sum())
     assert t.at_level("parts").text()
 
 
 def test_nothing_is_left_behind_after_an_error():
     before = mode.watchers, mode.reader
-    with pytest.raises(ZeroDivisionError), trace():
-        1 / 0
+    with pytest.raises(IndexError), trace():
+        scalars()[0].backward()
     assert (mode.watchers, mode.reader) == before
 
 
@@ -340,7 +340,8 @@ def test_the_command_runs_a_function_of_a_file(tmp_path):
     ("def f(x): return x", ["expr.py:f"], "f needs x"),
     ("def f(x=1.0): return 3", ["expr.py:f"], "returned int"),
     ("def f(x=1.0): return x * x", ["expr.py:f", "--set", "y=1"], "no parameter 'y'"),
-    ("def f(x=1.0): return x * x", ["expr.py:f", "--set", "x=two"], "x is 'two', which is no number")])
+    ("def f(x=1.0): return x * x", ["expr.py:f", "--set", "x=two"],
+     "x is 'two', which is no number")])
 def test_wrong_input_ends_with_one_sentence(tmp_path, monkeypatch, capsys, text, args, answer):
     monkeypatch.chdir(tmp_path)
     if text:
