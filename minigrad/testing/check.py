@@ -11,9 +11,10 @@ from minigrad.testing.adapters import Broken, judging, subjects
 from minigrad.testing.diagnosis import diagnose, simplify
 from minigrad.testing.engine_laws import complete
 from minigrad.testing.laws import LAWS, Point
-from minigrad.testing.strategies import Case, cases
+from minigrad.testing.strategies import Case, SizedDraw, cases, make_case
 
 MANY_KINKS = 0.2
+EXAMPLES = 50
 
 
 class GradientError(AssertionError):
@@ -41,7 +42,7 @@ class GradientError(AssertionError):
 class Report:
     """What was checked: `str(report)` is the verdict."""
     name: str
-    laws: tuple
+    laws: tuple = ()
     examples: dict = field(default_factory=dict)       # level -> number
     tally: Counter = field(default_factory=Counter)
     elapsed_s: float = 0.0
@@ -97,7 +98,7 @@ def check_op(forward, vjp=None, signature=None, *, domain=None, inputs=None, lev
         For each level; that of the hypothesis profile unless told.
     seed : int
     shrink : bool
-        Whether to look for the smallest counterexample.
+        Whether to look for the smallest counterexample and the reason.
     verbose : bool
         Whether to print the verdict.
 
@@ -125,14 +126,14 @@ def check_op(forward, vjp=None, signature=None, *, domain=None, inputs=None, lev
             raise ValueError(f"there is no law {name!r}: choose from {', '.join(LAWS)}")
     found = subjects(forward, vjp, signature, inputs if callable(inputs) else None, domain, level,
                      reference, jvp, explicit=inputs is not None and not callable(inputs))
-    start, report = time.perf_counter(), Report(found[0].name, names)
+    start, report = time.perf_counter(), Report(found[0].name)
     for subject in found:
         subject.batched = subject.batched if batched is None else batched
         subject.symmetries.update(symmetries or {})
         with judging():
             broken = search(subject, names, rtol, report, seed, shrink,
                             max_examples or default_examples(), explicit_cases(inputs))
-            verdict = broken and write_verdict(subject, broken)
+            verdict = broken and write_verdict(subject, broken, explain=shrink)
         if broken is not None:
             raise GradientError(subject, broken, verdict) from broken.__cause__
     report.elapsed_s = time.perf_counter() - start
@@ -145,13 +146,14 @@ def op_test(forward, vjp=None, signature=None, **options):
     """Make a pytest test of `check_op` with the same arguments."""
     def test():
         check_op(forward, vjp, signature, **{"verbose": False, **options})
-    test.__name__ = test.__qualname__ = f"test_{getattr(forward, 'name', forward.__name__)}"
+    test.__name__ = test.__qualname__ = f"test_{getattr(forward, 'name', None) or forward.__name__}"
     return test
 
 
 def default_examples():
-    """Return what the loaded profile of hypothesis says (100 unless one is loaded)."""
-    return settings().max_examples
+    """Return what the loaded profile of hypothesis says; 50 where its own default stands."""
+    number = settings().max_examples
+    return EXAMPLES if number == settings.get_profile("default").max_examples else number
 
 
 def explicit_cases(inputs):
@@ -166,6 +168,8 @@ def explicit_cases(inputs):
 
 def search(subject, names, rtol, report, seed, shrink, max_examples, explicit):
     """Return the smallest Broken, or None; count into the report."""
+    names = [name for name in names if LAWS[name].applies(subject)]
+    report.laws = tuple(dict.fromkeys((*report.laws, *names)))
     each = [LAWS[name] for name in names if not LAWS[name].once]
     count = 0
 
@@ -264,12 +268,14 @@ def first_of_once(subject, names, rtol, report, seed):
 
 # ---- the verdict -----------------------------------------------------------------------------
 
-def write_verdict(subject, broken):
+def write_verdict(subject, broken, explain):
     """Say which law is broken, where, what might be the reason, and for which inputs."""
     lines = [f"{subject.name}{f' at level {subject.level}' if not subject.is_plain else ''} breaks "
-             f'the law "{broken.law}": {LAWS[broken.law].text}', "", broken.message]
-    if broken.case is not None and broken.case.g and broken.law in ("slope", "sizes"):
+             f'the law "{broken.law}": {LAWS[broken.law].text}', ""]
+    if explain and broken.case is not None and broken.case.g and broken.law in ("slope", "sizes"):
         lines += details(subject, broken)
+    else:
+        lines.append(broken.message)
     lines += [f"Hint: {hint}." for hint in dict.fromkeys(broken.hints)]
     if broken.case is not None:
         lines += ["", "The smallest counterexample found:", *write_case(subject, broken.case)]
@@ -278,14 +284,21 @@ def write_verdict(subject, broken):
 
 def details(subject, broken):
     """Say which element of which input is wrong, beside the measured slopes."""
-    point = Point(subject, broken.case)
-    for i in point.moving():
-        found = diagnose(point, i)
-        if found is not None:
-            message, rows, hints = found
-            broken.hints[:0] = hints
-            return [message, rows]
-    return []
+    found = diagnose(Point(subject, broken.case), larger_points(subject))
+    if found is None:
+        return [broken.message]
+    message, rows, hints = found
+    broken.hints[:0] = hints
+    return [message, rows]
+
+
+def larger_points(subject):
+    """Make a few more points with sides from 3 to 19, in which less coincides by chance."""
+    points = []
+    for seed, size in enumerate((3, 5, 11, 19) * (not subject.explicit)):
+        draw = SizedDraw(np.random.default_rng(seed), size, 1)
+        points.append(complete(subject, make_case(subject, draw, seed)))
+    return points
 
 
 def write_case(subject, case):

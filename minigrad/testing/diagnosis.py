@@ -8,7 +8,8 @@ from minigrad.testing.adapters import Broken
 from minigrad.testing.laws import slope_along
 
 LARGEST = 200                                          # elements worth measuring one by one
-VECTORS = (4, 8, 16, 32)                               # widths of unrolled or vectorised loops
+NO_SAY = "too small a case to tell"
+VECTORS = (32, 16, 8, 4)                               # widths of unrolled or vectorised loops
 
 
 class Evidence(NamedTuple):
@@ -26,30 +27,56 @@ class Evidence(NamedTuple):
     def wrong(self):
         return ~same(self.dx, self.slopes)
 
+    @property
+    def gap(self):
+        gap = np.abs(self.dx - self.slopes)
+        return np.where(np.isfinite(gap), gap, np.inf)
 
-def diagnose(point, i):
-    """Describe what is wrong with the gradient of input i.
+
+def diagnose(point, others=()):
+    """Describe what is wrong with a gradient that is not the slope.
+
+    Parameters
+    ----------
+    point : Point
+        The smallest counterexample, to be shown.
+    others : list of Point
+        More counterexamples: a hint has to fit them all, for in the smallest many things coincide.
 
     Returns
     -------
     message, table : str
     hints : list of str
-        Empty if nothing known fits.
     """
-    x = point.arrays[i]
-    if x.size > LARGEST:
-        return None
-    dx, slopes = np.array(point.grads[i]), elementwise_slopes(point, i)
-    seen = Evidence(dx, slopes, x, point)
-    if not seen.wrong.any():
-        return None
-    gap = np.where(np.isfinite(dx - slopes), np.abs(dx - slopes), np.inf)
-    worst = tuple(int(k) for k in np.unravel_index(gap.argmax(), gap.shape))
-    element = f", element {worst}" if worst else ""
-    message = (f"{point.subject.name_of(i)}{element}: your backward says {dx[worst]:.6g}, "
-               f"the slope is {slopes[worst]:.6g}")
-    hints = [text for hint in HINTS if (text := hint(seen))]
-    return message, table(dx, slopes), hints[:2]
+    for i in point.moving():
+        if point.arrays[i].size > LARGEST:
+            continue
+        shown = evidence(point, i)
+        if shown.gap.max(initial=0) == 0 or not (shown.wrong.any() or has_float32_digits(shown)):
+            continue
+        worst = tuple(int(k) for k in np.unravel_index(shown.gap.argmax(), shown.gap.shape))
+        place = f", element {worst}" if worst else ""
+        message = (f"{point.subject.name_of(i)}{place}: your backward says "
+                   f"{shown.dx[worst]:.9g}, the slope is {shown.slopes[worst]:.9g}")
+        more = [evidence(p, i) for p in others if i in p.moving()
+                and 1 < p.arrays[i].size <= LARGEST / 2]
+        more = [e for e in more if e.wrong.any()] or [shown]
+        return message, table(shown.dx, shown.slopes), agreed_hints(more)
+    return None
+
+
+def evidence(point, i):
+    return Evidence(np.array(point.grads[i]), elementwise_slopes(point, i), point.arrays[i], point)
+
+
+def agreed_hints(cases, most=2):
+    """Return the hints that fit every case, the surest first, in the words for the first."""
+    found = []
+    for hint in HINTS:
+        texts = [text for e in cases if (text := hint(e)) != NO_SAY]
+        if texts and all(texts) and (hint is not has_other_ratio or one_ratio(texts)):
+            found.append(texts[0] if hint is not has_other_ratio else one_ratio(texts))
+    return found[:most] or [differs_by_term(cases[0])]
 
 
 def elementwise_slopes(point, i):
@@ -108,14 +135,22 @@ def is_transposed(e):
 
 
 def has_other_ratio(e):
-    used = ~(same(e.slopes, 0) & same(e.dx, 0))
-    if not used.any() or same(e.slopes[used], 0).any():
+    used = np.abs(e.slopes) > 1e-4 * np.abs(e.slopes).max()
+    if not used.any() or has_other_sign(e):
         return None
-    ratios = e.dx[used] / e.slopes[used]
-    if used.sum() < 2 or not all_same(ratios, np.full(ratios.shape, ratios[0])) or ratios[0] == 0:
+    r = float(e.dx[used][0] / e.slopes[used][0])
+    if r == 0 or same(r, 1) or not all_same(e.dx, r * e.slopes):
         return None
-    r = float(ratios[0])
-    return f"the ratio of yours to the slope is constant, {r:.6g}: a scale is missing or too much{named(e, r)}"
+    return (f"the ratio of yours to the slope is constant, {r:.6g}: a scale is missing or too much"
+            + named(e, r))
+
+
+def one_ratio(texts):
+    """Return what all texts about a ratio say: the same number, or the size of an axis."""
+    if len({*texts}) == 1 or all("size of an axis" in text for text in texts):
+        return texts[0]
+    numbers = {text.split(" (")[0] for text in texts}
+    return numbers.pop() if len(numbers) == 1 else None
 
 
 def named(e, r):
@@ -131,11 +166,11 @@ def named(e, r):
 
 
 def ignores_g(e):
-    """Try g = 1: right there, wrong for another g."""
+    """Try another g: nothing changes."""
     ones = tuple(None if g is None else np.ones_like(g) for g in e.point.g)
     i = next(i for i, x in enumerate(e.point.arrays) if x is e.x)
-    if all_same(e.point.grads[i], e.point.passed.pull(ones)[i]) and not all(
-            all_same(g, 1) for g in e.point.g if g is not None):
+    if e.dx.any() and all_same(e.point.grads[i], e.point.passed.pull(ones)[i]) and not all(
+            np.all(same(g, 1)) for g in e.point.g if g is not None):
         return ("the result does not depend on g: multiply by the gradient that arrives (a loss "
                 "like out.sum() hides this, because its g is all ones)")
 
@@ -154,6 +189,8 @@ def forgets_repeats(e):
 
 def ends_early(e):
     n = e.dx.shape[-1] if e.dx.ndim else 0
+    if n <= max(VECTORS[2:]):
+        return NO_SAY
     columns = {int(at[-1]) for at in np.argwhere(e.wrong)} if n else set()
     for width in VECTORS:
         tail = set(range(n - n % width, n))
@@ -188,8 +225,7 @@ def misses_row_term(e):
         return None
     error = e.dx - e.slopes
     balanced = same_sum(e.slopes) and not same_sum(e.dx)
-    tail = (" (the slopes of a row sum to zero, yours do not: what moves a whole row is to be "
-            "taken out)" if balanced else "")
+    tail = (" (the slopes of a row sum to zero, yours do not)" if balanced else "")
     if all_same(error, np.broadcast_to(error[..., :1], error.shape)):
         return ("the error is the same for all elements of a row: a term such as a mean or a sum "
                 "over the row is forgotten or has the wrong size" + tail)
@@ -197,7 +233,9 @@ def misses_row_term(e):
         if known.shape == error.shape and is_row_multiple(error, known):
             return (f"the error is, row by row, a multiple of {name}: a term such as {name} * "
                     f"sum(...) over the row is forgotten or has the wrong size" + tail)
-    return tail.strip(" ()") or None
+    if balanced:
+        return ("the slopes of a row sum to zero, yours do not: a term that takes out what moves "
+                "the whole row is forgotten")
 
 
 def same_sum(a):
@@ -263,7 +301,7 @@ def differs_by_term(e):
 
 HINTS = (says_nan, says_zero, ignores_g, has_other_sign, is_transposed, is_another_input,
          forgets_repeats, ends_early, has_float32_digits, has_other_ratio, is_clipped,
-         misses_row_term, lacks_some, is_misplaced, misses_copies, differs_by_term)
+         misses_row_term, lacks_some, is_misplaced, misses_copies)
 
 
 # ---- smaller counterexamples -----------------------------------------------------------------
@@ -289,7 +327,7 @@ def simplify(case, fails, domain_of, most=200):
             domain = domain_of(i) if where == "arrays" else "real"
             for candidate in rounder(x):
                 now = getattr(case, where)
-                simpler = candidate(now[i])
+                simpler = np.asarray(candidate(now[i]))
                 tries += 1
                 if tries > most:
                     return case
@@ -303,10 +341,8 @@ def simplify(case, fails, domain_of, most=200):
 
 def rounder(x):
     """Yield functions that make an array simpler: first all of it, then element by element."""
-    yield np.zeros_like
-    yield np.ones_like
     for digits in (0, 1, 2):
-        yield lambda x, digits=digits: np.round(x, digits)
+        yield lambda x, digits=digits: np.round(x, digits) + 0.0       # no -0
     for at in list(np.ndindex(x.shape))[:30]:
         for value in (0.0, 1.0):
             yield lambda x, at=at, value=value: put(x, at, value)

@@ -95,7 +95,7 @@ def holds(x, domain):
     """Say whether a float array lies in a domain (ties and spreads are judged roughly)."""
     found = words(domain)
     finite = x[np.isfinite(x)]
-    gaps = np.diff(np.sort(x, axis=None))
+    gaps = np.diff(np.sort(finite))
     return bool((finite.size == x.size or "masked" in found)
                 and ("positive" not in found or np.all(x > 0))
                 and ("away_from_zero" not in found or np.all(np.abs(x) >= 0.1))
@@ -140,7 +140,8 @@ def lay(x, layout):
     if layout == "with its last two axes swapped in memory" and x.ndim > 1:
         return np.ascontiguousarray(x.swapaxes(-1, -2)).swapaxes(-1, -2)
     if layout == "with zero strides" and x.size:
-        return np.broadcast_to(x[..., :1].copy(), x.shape)
+        first = x[..., :1].copy()
+        return np.lib.stride_tricks.as_strided(first, x.shape, (*first.strides[:-1], 0))
     filler = np.nan if x.dtype.kind == "f" else 1      # whoever reads beside the slice shows it
     larger = np.full((*x.shape[:-1], 2 * x.shape[-1] + 1), filler, x.dtype)
     larger[..., 1::2] = x

@@ -55,7 +55,8 @@ class Draw:
         """Choose the size of an axis: mostly `low` to `high`, now and then the same as another
         (matrices should be square at times), now and then up to 33."""
         again = [n for n in self.sides if max(low, 1) <= n <= high] * 8
-        ordinary = [n for n in range(low, high + 1) for _ in range(8 if n else 3)] + again
+        sizes = sorted(range(low, high + 1), key=lambda n: n or LONGEST)       # 0 is not simple
+        ordinary = [n for n in sizes for _ in range(8 if n else 3)] + again
         longer = range(high + 1, LONGEST + 1) if self.may_be_long else []
         n = self.choice([*ordinary, *longer])
         self.may_be_long &= n <= high
