@@ -120,7 +120,7 @@ def pick(typing, x, c32, c64):
     return x(x, c32, c64), codegen
 
 
-@jit.intrinsic(lambda x: np.ldexp(type(x)(1), int(x - shifter(x))))
+@jit.intrinsic(lambda x: np.ldexp(type(x)(1), int(x - shifter(x))) if x == x else x)
 def power_of_two(typing, x):
     """2**n for a whole n, given n + shifter(x), whose low bits are the exponent of the result."""
     integer, mantissa, _ = _bits(x)
