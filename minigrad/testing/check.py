@@ -296,7 +296,7 @@ def larger_points(subject):
     """Make a few more points with sides from 3 to 19, in which less coincides by chance."""
     points = []
     for seed, size in enumerate((3, 5, 11, 19) * (not subject.explicit)):
-        draw = SizedDraw(np.random.default_rng(seed), size, 1)
+        draw = SizedDraw(np.random.default_rng(seed), size, 0)
         points.append(complete(subject, make_case(subject, draw, seed)))
     return points
 

@@ -226,7 +226,7 @@ def check_sizes(subject, rtol, tally, seed=0):
     for axis in names:
         for n in range(LONGEST + 1):
             rng = np.random.default_rng([seed, n])
-            which = axis + 1 if subject.op.inputs else 99
+            which = axis if subject.op.inputs else LONGEST
             sizes = {} if subject.op.inputs else {axis: n}
             needs_rows = any(domains.index_axis(subject.domain_of(i)) == axis
                              for i in range(len(subject.names)))
@@ -234,7 +234,7 @@ def check_sizes(subject, rtol, tally, seed=0):
                 continue
             draw = SizedDraw(rng, n, which)
             case = make_case(subject, draw, seed + n, sizes)
-            if subject.op.inputs and draw.which > 0:
+            if subject.op.inputs and draw.drawn <= which:
                 continue                               # its inputs have fewer sides than that
             point = complete(subject, case, rtol, tally)
             try:

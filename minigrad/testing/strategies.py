@@ -83,11 +83,11 @@ class Draw:
 
 
 class SizedDraw(Draw):
-    """A draw without hypothesis in which one side, or every side, has a given size."""
+    """A draw without hypothesis in which side number `which`, or every side, has a given size."""
 
     def __init__(self, rng, size, which=None):
         super().__init__(lambda low, high: int(rng.integers(low, high, endpoint=True)), rng)
-        self.size, self.which, self.styles = size, which, ("normal",)
+        self.size, self.which, self.drawn, self.styles = size, which, 0, ("normal",)
 
     def shape(self, min_dims=0, max_dims=3, min_side=0, max_side=4):
         n = max_dims if self.which is None else self.integer(max(min_dims, min(1, max_dims)), max_dims)
@@ -96,8 +96,8 @@ class SizedDraw(Draw):
     def side(self, low=0, high=4):
         if self.which is None:
             return max(self.size, low)
-        self.which -= 1
-        return self.size if self.which == -1 else self.integer(max(low, 1), 3)
+        self.drawn += 1
+        return self.size if self.drawn == self.which + 1 else self.integer(max(low, 1), 3)
 
 
 @st.composite
