@@ -8,7 +8,7 @@ from minigrad.tensor import op
 from minigrad.vmath import like
 
 
-@op("(),()->()")
+@op("(),()->()", order=lambda f, x, y: (f(x, y), f(y, x)))
 def add(x, y):
     """x + y. Both inputs move the output one for one, so both receive g."""
     return x + y, ()
@@ -28,7 +28,7 @@ def sub_vjp(g, wants):
     return g, -g if wants[1] else None
 
 
-@op("(),()->()")
+@op("(),()->()", order=lambda f, x, y: (f(x, y), f(y, x)))
 def mul(x, y):
     """x * y. Each input moves the output as fast as the other one is large."""
     return x * y, (x, y)
@@ -60,7 +60,7 @@ def neg_vjp(g):
     return -g,
 
 
-@op("()->()", x="moderate")
+@op("()->()", x="moderate", addition=lambda f, x: (f(x) * f(x), f(x + x)))
 def exp(x):
     """e**x, its own derivative: dx = g * y."""
     y = np.exp(x)
@@ -94,7 +94,7 @@ def pow_vjp(g, x, y, out, wants):
     return dx, g * out * log(safe_x) if wants[1] else None
 
 
-@op("()->()")
+@op("()->()", odd=lambda f, x: (f(-x), -f(x)))
 def tanh(x):
     """Hyperbolic tangent: dx = g (1 - y**2)."""
     y = np.tanh(x)
@@ -105,7 +105,7 @@ def tanh_vjp(g, y):
     return g * (1 - y * y),
 
 
-@op("()->()")
+@op("()->()", mirror=lambda f, x: (f(-x), 1 - f(x)))
 def sigmoid(x):
     """1 / (1 + e**-x): dx = g y (1 - y). Computed from tanh, which cannot overflow."""
     y = 0.5 * np.tanh(0.5 * x) + 0.5
@@ -150,7 +150,7 @@ def where_vjp(g, condition):
 
 # ---- activations: each is one pass at level "fast", and small steps at level "parts" ---------
 
-@op("()->()", x="away_from_zero")
+@op("()->()", x="away_from_zero", mirror=lambda f, x: (f(x) - f(-x), x))
 def relu(x):
     """max(x, 0). g passes where x > 0; at the kink x = 0 it does not, as in torch."""
     y = np.maximum(x, 0)
@@ -171,7 +171,7 @@ def relu_squared_vjp(g, x):
     return 2 * g * maximum(x, 0.0),
 
 
-@op("()->()")
+@op("()->()", mirror=lambda f, x: (f(x) - f(-x), x))
 def silu(x):
     """x sigmoid(x): dx = g (s + x s (1 - s)), s = sigmoid(x). Elfwing et al., arXiv:1702.03118."""
     return x * sigmoid(x), (x,)
@@ -186,7 +186,7 @@ def silu_parts(x):
     return x * sigmoid(x)
 
 
-@op("()->()")
+@op("()->()", mirror=lambda f, x: (f(x) - f(-x), x))
 def gelu(x):
     """x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x**3): GELU in its tanh form, as in GPT-2.
 

@@ -5,7 +5,8 @@ from minigrad.ops.shape import concatenate, scatter, stack
 from minigrad.tensor import op
 
 
-@op("(),(v,c)->(c)", ids="index(v)", batched=("ids",))
+@op("(),(v,c)->(c)", ids="index(v)", batched=("ids",),
+    order=lambda f, ids, weight: (f(ids, weight), f(len(weight) - 1 - ids, weight[::-1])))
 def embedding(ids, weight):
     """Look up one row of the weight for each id (torch's order of arguments).
 

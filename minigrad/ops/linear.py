@@ -4,7 +4,7 @@ from math import prod
 from minigrad.tensor import op
 
 
-@op("(m?,k),(k,n?)->(m?,n?)")
+@op("(m?,k),(k,n?)->(m?,n?)", scale=lambda f, a, b: (f(2 * a, b), f(a, 2 * b)))
 def matmul(a, b):
     """A B, for stacks of matrices; a 1-d input is a row on the left, a column on the right.
 

@@ -13,7 +13,7 @@ IGNORE = -100      # a target that does not count; the same number as in torch
 
 def cross_entropy_inputs(draw):
     shape = draw.shape(max_dims=2, min_side=1)
-    V = draw.integer(1, 9)
+    V = draw.side(1, 9)
     return (draw.array((*shape, V)), draw_targets(draw, shape, V)), {}
 
 def draw_targets(draw, shape, V):
@@ -23,7 +23,7 @@ def draw_targets(draw, shape, V):
     ignored.flat[:1] = False
     return np.where(ignored, IGNORE, targets)
 
-@op(inputs=cross_entropy_inputs)
+@op(inputs=cross_entropy_inputs, shift=lambda f, z, t: (f(z + 1.5, t), f(z, t)))
 def cross_entropy(logits, targets, ignore_index=IGNORE):
     r"""Mean surprise, -log of the probability given to the target.
 
@@ -78,10 +78,10 @@ def check_targets(logits, targets, ignore_index):
 
 def linear_cross_entropy_inputs(draw):
     shape = draw.shape(max_dims=2, min_side=1)
-    V, C = draw.integer(1, 9), draw.integer(1, 5)
+    V, C = draw.side(1, 9), draw.side(1, 5)
     return (draw.array((*shape, C)), draw.array((V, C)), draw_targets(draw, shape, V)), {}
 
-@op(inputs=linear_cross_entropy_inputs)
+@op(inputs=linear_cross_entropy_inputs, scale=lambda f, x, w, t: (f(2 * x, w, t), f(x, 2 * w, t)))
 def linear_cross_entropy(x, weight, targets, ignore_index=IGNORE):
     """cross_entropy(linear(x, weight), targets), without ever storing all the logits.
 
@@ -131,7 +131,7 @@ def row_blocks(targets, size=256):
     return [slice(i, i + size) for i in range(0, targets.size, size)]
 
 
-@op("(n),(n)->()", log_p="moderate")
+@op("(n),(n)->()", log_p="moderate", itself=lambda f, p, q: (f(p, p), 0 * f(p, p)))
 def kl_divergence(log_p, log_q):
     """Sum of p (log p - log q) over the last axis: the nats lost by coding p as if it were q.
 
