@@ -3,8 +3,9 @@
     python benchmarks/false_alarms.py [--examples 10000] [--log FILE] [--seconds 600]
 
 Each part is 250 examples of one op at one level, with a seed of its own. Finished parts are
-written to the log and skipped by the next run, so the work can be stopped and resumed at will; a
-change to an op's own file starts that op anew. The examples of an op are shared by its levels.
+written to the log and skipped by the next run, so the work can be stopped and resumed at will. A
+change to the tester starts all anew, a change to the file of an op that op. The examples of an op
+are shared by its levels.
 """
 import argparse
 import hashlib
@@ -12,6 +13,7 @@ import json
 import time
 from pathlib import Path
 
+import minigrad.testing
 from minigrad import OPS
 from minigrad.testing import GradientError, check_op
 from minigrad.testing.adapters import levels
@@ -23,9 +25,12 @@ PART = 250
 
 
 def source_hash(op):
-    """Identify the code of an op: the file that it stands in."""
-    source = Path(op.forward.__code__.co_filename).read_bytes()
-    return hashlib.sha256(source).hexdigest()[:12]
+    """Identify the code of an op (the file that it stands in) and of the tester."""
+    tester = sorted(Path(minigrad.testing.__file__).parent.glob("*.py"))
+    digest = hashlib.sha256()
+    for path in (Path(op.forward.__code__.co_filename), *tester):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def parts_of(names, examples):

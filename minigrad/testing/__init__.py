@@ -1,4 +1,4 @@
-"""Is my backward pass right? `check_op` says it in one line, for ops, pairs and Tensor functions."""
+"""Is my backward pass right? `check_op` says so in one line, and if not, what is wrong."""
 try:
     import hypothesis  # noqa: F401
 except ImportError as error:

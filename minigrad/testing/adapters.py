@@ -1,4 +1,4 @@
-"""One view of everything that can be checked: ops, plain pairs, Tensor functions, torch Functions."""
+"""One view of all that can be checked: ops, plain pairs, functions of Tensors, torch Functions."""
 import inspect
 import sys
 import warnings
@@ -103,10 +103,9 @@ class Subject:
 
         def pull(g, wants=None):
             g = tuple(np.asarray(part) if isinstance(part, np.generic) else part for part in g)
-            if vjp.asks:
-                wants = tuple(self.moves(i, x) for i, x in enumerate(arrays)) if not wants else wants
-                return self.finish(arrays, lambda: vjp(g if several else g[0], *saved, wants))
-            return self.finish(arrays, lambda: vjp(g if several else g[0], *saved))
+            wants = wants or tuple(self.moves(i, x) for i, x in enumerate(arrays))
+            asked = (wants,) if vjp.asks else ()
+            return self.finish(arrays, lambda: vjp(g if several else g[0], *saved, *asked))
         return Pass(outputs, saved, pull, vjp.asks)
 
     def finish(self, arrays, compute):

@@ -254,9 +254,8 @@ def known_factors(e):
 
 def is_row_multiple(error, known):
     """Say whether error[row] = c(row) known[row], for rows of at least 2 elements."""
-    with np.errstate(all="ignore"):
-        c = (error * known).sum(axis=-1, keepdims=True) / (known * known).sum(axis=-1, keepdims=True)
-    c = np.where(np.isfinite(c), c, 0)
+    sizes = np.maximum((known * known).sum(axis=-1, keepdims=True), 1e-300)
+    c = (error * known).sum(axis=-1, keepdims=True) / sizes
     return bool(np.all(np.abs(error - c * known) <= 1e-5 * np.abs(error).max()))
 
 

@@ -108,7 +108,14 @@ def enlarge(x, domain):
     found = words(domain)
     if x.dtype.kind != "f" or found & {"moderate", "constant"}:
         return x
-    return x * (1e4 / max(1.0, np.abs(x[np.isfinite(x)]).max(initial=0)))
+    return np.asarray(x * (1e4 / max(1.0, np.abs(x[np.isfinite(x)]).max(initial=0))))
+
+
+def calm(x, domain):
+    """Scale an array down to at most 4, so that products of several inputs keep their digits."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or words(domain) - {"real", "masked"}:
+        return x
+    return np.asarray(x * min(1.0, 4 / max(1.0, np.abs(x[np.isfinite(x)]).max(initial=0))))
 
 
 def direction(rng, x, domain):

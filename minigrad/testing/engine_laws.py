@@ -173,18 +173,15 @@ def check_symmetry(point):
         check_rows(point)
     f = functools.partial(first_if_alone, subject, point.params)
     for name, symmetry in subject.symmetries.items():
-        sides, gradients = [], []
-        for side in (0, 1):
-            inputs = subject.traced(point.arrays)
-            with use(subject.level):
-                sides.append(symmetry(f, *inputs)[side])
-            gradients.append((inputs, sides[-1]))
+        inputs = [subject.traced(point.arrays) for _ in range(2)]
+        with use(subject.level):
+            sides = [symmetry(f, *some)[side] for side, some in enumerate(inputs)]
         left, right = (np.asarray(getattr(y, "data", y)) for y in sides)
-        compare([left], [right], lambda _: f'the two sides of the symmetry "{name}"', point.floor())
+        both = f'of the two sides of the symmetry "{name}", '
+        compare([left], [right], lambda _, both=both: both + "the first", point.floor())
         g = point.rng.normal(size=left.shape)
-        found = [gradients_through(point, inputs, y, g) for inputs, y in gradients]
-        compare(*found, lambda i: f'the gradients of {subject.name_of(i)} of the two sides of the '
-                f'symmetry "{name}"', 100 * point.floor())
+        compare(*(gradients_through(point, some, y, g) for some, y in zip(inputs, sides)),
+                gradient_of(point, both), 100 * point.floor())
 
 
 def first_if_alone(subject, params, *inputs, **others):

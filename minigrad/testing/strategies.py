@@ -90,7 +90,8 @@ class SizedDraw(Draw):
         self.size, self.which, self.drawn, self.styles = size, which, 0, ("normal",)
 
     def shape(self, min_dims=0, max_dims=3, min_side=0, max_side=4):
-        n = max_dims if self.which is None else self.integer(max(min_dims, min(1, max_dims)), max_dims)
+        fewest = max_dims if self.which is None else max(min_dims, min(1, max_dims))
+        n = self.integer(fewest, max_dims)
         return tuple(self.side(min_side, max_side) for _ in range(n))
 
     def side(self, low=0, high=4):
