@@ -29,7 +29,7 @@ def neuron():
 
 
 def gpt_step():
-    model, ids, targets = training_step(V=65, C=64, H=4, T=32)
+    model, ids, targets = training_step(B=1, V=65, C=64, H=4)
     return record(lambda: model(ids, targets))
 
 
@@ -139,15 +139,20 @@ def browser():
         chromium.close()
 
 
+@pytest.fixture(scope="module")
+def window(browser):
+    with browser.new_context(accept_downloads=True) as context:
+        yield context
+
+
 @pytest.fixture
-def visit(browser, pages):
+def visit(browser, window, pages):
     """Open a page, and fail if it reports an error or asks for anything but itself."""
     troubles, opened = [], []
 
     def go(name, **options):
-        context = browser.new_context(accept_downloads=True, **options)
-        tab = context.new_page()
-        opened.append(context)
+        tab = browser.new_page(**options) if options else window.new_page()
+        opened.append(tab)
         tab.on("pageerror", lambda error: troubles.append(str(error)))
         tab.on("console", lambda m: troubles.append(m.text) if m.type == "error" else None)
         tab.on("request", lambda r: None if r.url.startswith(("file:", "blob:"))
@@ -156,8 +161,8 @@ def visit(browser, pages):
         tab.wait_for_selector("#panel h2")
         return tab
     yield go
-    for context in opened:
-        context.close()
+    for tab in opened:
+        tab.close()
     assert troubles == []
 
 
