@@ -30,54 +30,57 @@ class Plan:
     """Progress, 0 to 1, as a piecewise linear function of the step; all schedules follow it.
 
     A fixed number of steps is one line. Where steps are planned by time, a new line begins
-    whenever the machine turns out to be faster or slower.
+    whenever the machine turns out to be faster or slower. Earlier lines stay as they are, to the
+    last bit, so the plan that was followed repeats the run.
     """
 
-    knots: tuple                   # of (step, progress); the last one is (steps, 1.0)
+    lines: tuple                   # of (first step, progress there, progress per step)
+    steps: int
 
     @classmethod
     def fixed(cls, steps):
-        return cls(((0, 0.0), (steps, 1.0)))
-
-    @property
-    def steps(self):
-        return self.knots[-1][0]
+        return cls(((0, 0.0, 1 / steps),), steps)
 
     def progress(self, step):
         """Return how much of the run is done before `step`.
 
-        >>> Plan(((0, 0.0), (10, 0.5), (30, 1.0))).progress(20)
+        >>> Plan.fixed(20).replanned(10, 30).progress(20)
         0.75
         """
-        i = min(bisect_right(self.knots, (step, math.inf)), len(self.knots) - 1)
-        (step0, done0), (step1, done1) = self.knots[i - 1], self.knots[i]
-        return min(1.0, done0 + (done1 - done0) * (step - step0) / max(1, step1 - step0))
+        if step >= self.steps:
+            return 1.0
+        first, done, per_step = self.lines[bisect_right(self.lines, (step, math.inf)) - 1]
+        return min(1.0, done + (step - first) * per_step)
 
     def replanned(self, step, steps):
         """Return a plan that is the same up to `step` and ends at `steps`."""
-        past = tuple(knot for knot in self.knots if knot[0] < step)
-        return Plan((*past, (step, self.progress(step)), (max(steps, step + 1), 1.0)))
+        steps, done = max(steps, step + 1), self.progress(step)
+        past = tuple(line for line in self.lines if line[0] < step)
+        return Plan((*past, (step, done, (1 - done) / (steps - step))), steps)
 
     def extended(self, steps):
-        """Return a plan that goes on, to train a finished run longer."""
-        done = self.steps
-        return Plan((*self.knots, (done, done / steps), (steps, 1.0)))
+        """Return a plan that goes on behind its end, to train a finished run longer."""
+        line = self.steps, self.steps / steps, 1 / steps
+        return Plan((*self.lines, line), steps)
 
     def __str__(self):
-        return ",".join(f"{step}:{progress!r}" for step, progress in self.knots)
+        return ",".join(f"{step}:{done!r}:{per_step!r}" for step, done, per_step in self.lines
+                        ) + f",{self.steps}"
 
     @classmethod
     def parse(cls, text):
         """Read what str() wrote."""
         try:
-            pairs = [pair.split(":") for pair in text.split(",")]
-            plan = cls(tuple((int(step), float(progress)) for step, progress in pairs))
+            *lines, steps = text.split(",")
+            lines = [line.split(":") for line in lines]
+            plan = cls(tuple((int(step), float(done), float(per_step))
+                             for step, done, per_step in lines), int(steps))
         except ValueError:
-            raise ConfigError(f"plan is {text!r:.60}, but must be step:progress pairs such as "
-                              "0:0,100:0.5,300:1") from None
-        steps = [step for step, _ in plan.knots]
-        if len(steps) < 2 or steps != sorted(steps) or plan.knots[-1][1] != 1:
-            raise ConfigError(f"plan is {text!r:.60}, but its steps must rise, to a progress of 1")
+            raise ConfigError(f"plan is {text!r:.60}, but must be what a manifest holds, such as "
+                              "0:0.0:0.01,100") from None
+        first = [step for step, _, _ in plan.lines]
+        if not first or first[0] != 0 or sorted({*first, plan.steps}) != [*first, plan.steps]:
+            raise ConfigError(f"plan is {text!r:.60}, but its steps must rise from 0")
         return plan
 
 

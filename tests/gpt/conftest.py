@@ -13,7 +13,7 @@ def data(tmp_path_factory):
     return prepare(stories(200), settings, tmp_path_factory.mktemp("data"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny(data):
     """Make settings of a model that takes a step in milliseconds."""
     def make(preset="fast", **changes):

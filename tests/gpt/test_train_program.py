@@ -1,0 +1,167 @@
+"""The program: runs from the command line, survives being killed, tells what is wrong."""
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import train as program
+from gpt.corpora import stories
+
+ROOT = Path(__file__).parent.parent.parent
+TINY = ["--n_layer", "1", "--n_head", "2", "--d_model", "16", "--context_length", "16",
+        "--batch_tokens", "64", "--tokenizer", "char", "--plain"]
+KILLS = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 3
+
+
+@pytest.fixture
+def text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "text.txt"
+    path.write_bytes(stories(100).documents[0])
+    return str(path)
+
+
+def start(folder, *args):
+    """Start train.py in a process of its own."""
+    return subprocess.Popen([sys.executable, str(ROOT / "train.py"), *args], cwd=folder,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def finish(process):
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    return out
+
+
+def checkpoints(run):
+    return {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()}
+
+
+def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(text, tmp_path):
+    settings = [text, *TINY, "--steps", "400", "--eval_every", "7", "--eval_tokens", "64"]
+    finish(start(tmp_path, *settings, "--name", "whole"))
+    whole, rng = tmp_path / "runs" / "whole", random.Random(os.environ.get("SEED", 0))
+    begun = start(tmp_path, *settings, "--name", "killed")
+    killed, kills, latest = tmp_path / "runs" / "killed", 0, 0
+    while kills < KILLS and begun.poll() is None:
+        wait_for_steps(killed / "checkpoints", begun, latest)
+        time.sleep(rng.uniform(0, 0.15))
+        if begun.poll() is not None:
+            break
+        begun.kill()                                  # SIGKILL
+        begun.communicate()
+        kills += 1
+        latest = newest(killed / "checkpoints")
+        begun = start(tmp_path, "--resume", str(killed), "--plain")
+    assert kills == min(KILLS, kills) and kills >= 2
+    finish(begun)
+    assert checkpoints(killed) == checkpoints(whole)
+    steps = [json.loads(line)["step"] for line in (killed / "metrics.jsonl").open()
+             if '"loss"' in line]
+    assert steps == list(range(1, 401))
+
+
+def newest(folder):
+    return max((int(path.stem[5:]) for path in folder.glob("step-*.json")), default=-1)
+
+
+def wait_for_steps(folder, process, latest):
+    """Wait until the run has saved something new."""
+    while process.poll() is None and newest(folder) <= latest:
+        time.sleep(0.005)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent in another way there")
+def test_ctrl_c_saves_and_says_how_to_go_on(text, tmp_path):
+    process = start(tmp_path, text, *TINY, "--steps", "1000000", "--yes", "--name", "a")
+    wait_for_steps(tmp_path / "runs" / "a" / "checkpoints", process, -1)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err
+    assert f"--resume {Path('runs') / 'a'}" in out and newest(tmp_path / "runs/a/checkpoints") > 0
+
+
+def run(*args):
+    """Run train.py in this process, as far as it leaves."""
+    program.main([*args, "--plain"])
+
+
+def test_20_steps_make_all_that_is_promised(text, tmp_path, capsys):
+    run(text, *TINY, "--steps", "20", "--name", "a")
+    out, folder = capsys.readouterr().out, tmp_path / "runs" / "a"
+    for words in ("tokens to", "parameters", "MFLOP a token", "tokens/s measured", "MB at most",
+                  "about", "trigram", "xz -9", "copied", "bits/byte", "python -m gpt.generate"):
+        assert words in out or words == "tokens to", words
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 21))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["result"]["bits_per_byte"] > 0 and len(manifest["corpus_sha256"]) == 64
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "@DATA@" not in page and "http://" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_manifest_repeats_a_run_that_was_planned_by_time(text, tmp_path):
+    run(text, *TINY, "--minutes", "0.05", "--name", "timed")
+    timed = tmp_path / "runs" / "timed"
+    repeat = json.loads((timed / "manifest.json").read_text())["repeat"].split()
+    run(*repeat[2:], "--name", "again")
+    tensors = [sorted((folder / "checkpoints").glob("*.safetensors"))[-1]
+               for folder in (timed, tmp_path / "runs" / "again")]
+    assert tensors[0].name == tensors[1].name
+    assert tensors[0].read_bytes() == tensors[1].read_bytes()
+
+
+def test_a_finished_run_is_trained_longer(text, tmp_path):
+    run(text, *TINY, "--steps", "5", "--name", "a")
+    folder = str(tmp_path / "runs" / "a")
+    with pytest.raises(SystemExit):
+        run("--resume", folder)
+    run("--resume", folder, "--steps", "8")
+    assert newest(tmp_path / "runs" / "a" / "checkpoints") == 8
+
+
+def test_a_corpus_with_markup_does_nothing_in_the_report(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.txt").write_text("</script><script>document.title = 'hacked'</script>\n" * 60)
+    run("x.txt", *TINY, "--steps", "3", "--name", "a")
+    page = (tmp_path / "runs" / "a" / "report.html").read_text(encoding="utf-8")
+    assert page.count("<script") == 2 and page.count("</script>") == 2 and "hacked" not in page
+
+
+@pytest.mark.parametrize("args, words", [
+    (["--n_layr", "2"], "did you mean --n_layer?"), (["missing.txt"], "there is no text"),
+    (["text.txt", "--context_length", "100000"], "context_length"),
+    (["text.txt", "--d_model", "100", "--n_head", "3"], "99 or 102"),
+    (["text.txt", "--plan", "x"], "plan is"), (["--resume", "nowhere"], "there is no run"),
+    (["text.txt", "--resume", "x"], "leave out text.txt"),
+    (["text.txt", "--tokenizer", "nothing.json"], "nothing.json"),
+    (["text.txt", "--vocabulary", "3", "--tokenizer", "bpe"], "256 bytes"),
+    (["text.txt", "--no_causal", "--steps", "1"], "sees the next token"),
+    (["text.txt", "--steps", "100000000"], "--yes")])
+def test_what_cannot_work_is_one_sentence_and_status_2(text, capsys, args, words):
+    with pytest.raises(SystemExit) as left:
+        run(*([*TINY] if "--d_model" not in args and "--resume" not in args else []), *args)
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and words in said, said
+    assert said.startswith("train.py: ") and said.count("\n") == 1
+
+
+def test_a_run_that_does_not_fit_into_memory_is_refused(text, capsys, monkeypatch):
+    monkeypatch.setattr("gpt.planning.available_bytes", lambda: 50_000)
+    with pytest.raises(SystemExit) as left:
+        run(text, *TINY, "--steps", "1")
+    assert left.value.code == 2 and "are free: use --d_model" in capsys.readouterr().err
+
+
+def test_checks_hold_for_the_users_settings(text, capsys, tmp_path):
+    run(text, *TINY, "--check")
+    out = capsys.readouterr().out
+    assert "all 5 checks hold" in out and "FAIL" not in out and not (tmp_path / "runs").exists()
