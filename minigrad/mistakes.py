@@ -48,7 +48,8 @@ def check_usable(node):
         raise RuntimeError(f"backward has already been through the result of {node.op.name} and "
                            "freed what it saved: compute the loss again, or call the first "
                            "backward with retain_graph=True")
-    if written_since(node) or node.checksum not in (None, checksum(node)):
+    changed = node.checksum is not None and node.checksum != checksum(node)
+    if changed or written_since(node):
         shapes = ", ".join(str(x.shape) for x in node.inputs if hasattr(x, "shape"))
         raise RuntimeError(f"an array that the vjp of {node.op.name} (inputs {shapes}) needs was "
                            "changed in place after the forward pass: change a copy, or call "
