@@ -18,7 +18,7 @@ from minigrad.stepper.words import backward_of, label, sentence
 SCRIPTS = ("layout.js", "player.js", "graph.js", "arrays.js", "views.js", "quiz.js", "main.js")
 CELLS = 330_000                                       # numbers in one page, about 10 bytes each
 STEPS = (0.1, 1e-2, 1e-3, 6e-6, 1e-9, 1e-12)          # of finite differences, for few small nodes
-NUDGE_WORK = 150_000_000                             # elements to recompute for slopes at most
+NUDGE_WORK = 60_000_000                              # elements to recompute for slopes at most
 
 
 def page(t, levels=LEVELS, example=None):

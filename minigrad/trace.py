@@ -13,6 +13,7 @@ import argparse
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -101,7 +102,8 @@ class Trace:
     def __init__(self, home=None):
         self.nodes, self.events, self.root, self.root_g = [], [], None, None
         self.level, self.places, self.ids = mode.level, Places(home), {}
-        self.origin, self._labels, self._held, self._exact = None, {}, [], None
+        self.origin, self._labels, self._held = None, {}, []
+        self._exact, self._levels = None, {}
 
     def __enter__(self):
         self._block = ExitStack()
@@ -252,10 +254,12 @@ class Trace:
 
     def at_level(self, level):
         """Return the record of the same expression, both passes, run at another level."""
-        again, root = self.replay(level)
-        for _ in again.read(root, self.root_g):
-            pass
-        return again
+        if level not in self._levels:
+            again, root = self.replay(level)
+            for _ in again.read(root, self.root_g):
+                pass
+            self._levels[level] = again               # its times too: pages come out alike
+        return self._levels[level]
 
     def slope(self, node, index=(), h=6e-6):
         """Nudge one element of a node by +-h, run the rest again, and return (L+ - L-) / 2h.
@@ -341,6 +345,7 @@ def check_leaf(x):
                          "trace began: compute it inside the with block, or use its .detach()")
 
 
+@cache
 def doubled():
     """Trace the example that every page offers at one click."""
     return record(example.doubled, a=Tensor(1.0, requires_grad=True))

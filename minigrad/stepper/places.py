@@ -105,7 +105,7 @@ class Places:
             owner = vars(local.pop("self")) if hasattr(local.get("self"), "__dict__") else {}
             arguments = frame.f_code.co_varnames[:frame.f_code.co_argcount]
             for x, made in made_in.items():
-                name = find(local, x) or find(owner, x) or find(frame.f_globals, x)
+                name = find(local, x) or held(owner, x, group) or find(frame.f_globals, x)
                 outside = made is not None and made[:len(group)] != group
                 if name and x not in found and not (name in arguments and outside):
                     found[x] = name
@@ -126,6 +126,12 @@ def line_of(frame):
         return "", ""
     path, number = frame.f_code.co_filename, frame.f_lineno
     return f"{os.path.basename(path)}:{number}", linecache.getline(path, number).strip()
+
+
+def held(owner, x, group):
+    """Name what a module holds: "weight" of the module in blocks[0] is "blocks[0].weight"."""
+    name = find(owner, x)
+    return f"{group[-1]}.{name}" if name and len(group) > 1 else name
 
 
 def find(values, thing):

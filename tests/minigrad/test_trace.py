@@ -9,13 +9,16 @@ from expressions import programs, run_program, scalars, training_step
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigrad import Tensor, attention, layer_norm, linear, nn, softmax, tanh, use
+from minigrad import OPS, Tensor, attention, layer_norm, linear, nn, softmax, tanh, use
 from minigrad import sum as sum_
+from minigrad.draw import page
 from minigrad.mode import mode
 from minigrad.stepper import cost
 from minigrad.stepper.example import doubled
 from minigrad.stepper.variants import VARIANTS, run
 from minigrad.stepper.words import label, sentence
+from minigrad.testing.adapters import Subject
+from minigrad.testing.strategies import SizedDraw, make_case
 from minigrad.trace import main, record, trace
 
 NUMBERS = st.floats(-2, 2, allow_nan=False).map(lambda x: round(x, 3))
@@ -94,7 +97,7 @@ def test_a_nudge_at_any_node_finds_its_gradient(program, a, b):
 
 
 def test_a_nudge_finds_the_gradient_of_matrix_elements():
-    model, ids, targets = training_step()
+    model, ids, targets = training_step(B=1, C=16)
     t = record(lambda: model(ids, targets))
     for e in [e for e in t.events if e.kind == "leaf"][:4]:
         i, j = np.unravel_index(abs(e.g.cells).argmax(), e.g.cells.shape)
@@ -107,7 +110,7 @@ def test_a_nudge_finds_the_gradient_of_matrix_elements():
 def test_a_fused_op_is_one_box_or_nine_with_equal_gradients():
     x = Tensor(np.random.default_rng(0).standard_normal((3, 5)), requires_grad=True)
     w = Tensor(np.arange(5.0), requires_grad=True)
-    with trace() as t:
+    with use("fast"), trace() as t:
         sum_(layer_norm(x, w) * x.data).backward()
     parts = t.at_level("parts")
     fused = next(n for n in t.nodes if n.op and n.op.name == "layer_norm")
@@ -221,7 +224,7 @@ def test_nodes_know_their_module_line_and_name():
     assert made[0].place.line.startswith("nn.py:") and "linear(" in made[0].place.text
     tanhs = [n for n in t.nodes if n.op and n.op.name == "tanh"]
     assert all(n.place.line.startswith("test_trace.py:") for n in tanhs)
-    assert {"weight", "bias", "weight #2", "bias #2"} <= {n.label for n in t.nodes}
+    assert {"layers[0].weight", "layers[1].bias"} <= {n.label for n in t.nodes}
 
 
 def test_labels_are_unique_and_every_event_has_a_sentence():
@@ -242,6 +245,26 @@ def test_ops_with_several_outputs_are_traced():
     assert t.at_level("parts").nodes
     e = next(e for e in t.events if e.kind == "leaf")
     np.testing.assert_array_equal(e.total.cells[0], x.grad)
+
+
+@pytest.mark.parametrize("name", [op.name for op in OPS.values() if op.name != "pick"])
+def test_every_op_can_be_recorded_taken_apart_and_drawn(name):
+    """Also where formulas cannot be read, several outputs come, or an input is optional."""
+    subject, rng = Subject(OPS[name], "reference"), np.random.default_rng(0)
+    arrays, params, *_ = make_case(subject, SizedDraw(rng, 3), 0)
+    inputs = [Tensor(x, requires_grad=subject.domain_of(i) != "constant")
+              if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+              for i, x in enumerate(arrays)]
+    with np.errstate(all="ignore"), trace() as t:
+        out = OPS[name](*inputs, **params)
+        loss = sum([sum_(x) for x in out][1:], sum_(out[0])) if type(out) is tuple else sum_(out)
+        loss.backward()
+    plain, parts = t.text(), t.at_level("parts").text()
+    for x in inputs:
+        if isinstance(x, Tensor) and x.grad is not None:
+            assert any(e.kind == "leaf" and np.array_equal(e.total.norm, np.sqrt((x.grad**2).sum()))
+                       for e in t.events)
+    assert name in plain and "backward starts" in parts and page(t, levels=("parts",))
 
 
 def test_a_second_backward_shows_the_gradient_that_was_there():

@@ -27,6 +27,7 @@ function element(name, attributes = {}, text) {
   return node;
 }
 
+const short = name => (name.length > 19 ? name.split(".").pop() : name);
 const fit = (text, n) => (text.length > n ? text.slice(0, n - 1) + "…" : text);
 
 function layoutChanged() {
@@ -51,7 +52,7 @@ function drawBox(box) {
   const x = box.x - BOX.width / 2, y = box.y - BOX.height / 2;
   const group = element("g", {class: "box", tabindex: 0, role: "button"});
   box.rect = element("rect", {x, y, width: BOX.width, height: BOX.height, rx: node.op || box.module !== undefined ? 6 : 20});
-  const name = box.module === undefined ? node.label : box.module.split(" / ").pop();
+  const name = box.module === undefined ? short(node.label) : box.module.split(" / ").pop();
   const kind = box.module === undefined ? node.op : "";
   box.name = element("text", {x: box.x, y: y + 16, "text-anchor": "middle", class: "name"},
                      fit(kind && kind !== name && !name.startsWith(`${kind}_`) ? `${name} · ${kind}` : name, 19));
