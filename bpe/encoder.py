@@ -99,8 +99,8 @@ class Encoder:
         self.tables = tables
         self.pattern = pattern
         self.classes = class_table()
-        n_slots = _power_of_two(2 * (len(words) + 2 * BLOCK))
-        self.max_slots = max(1 << 18, 4 * n_slots)
+        n_slots = _power_of_two(4 * (len(words) + BLOCK))  # fuller, and words lie far from home
+        self.max_slots = max(1 << 18, 2 * n_slots)
         self.seed = new_cache(n_slots)
         data, ends = _joined(words)
         if word_ids is not None:
@@ -161,7 +161,8 @@ class _State:
         if marked.any():
             ends = np.sort(np.append(ends, limits[marked]), kind="stable")
         ids = self.words(self.data, ends).copy()
-        ids[ids == -1] = [marker for _, marker in pieces if marker is not None]
+        if marked.any():
+            ids[ids == -1] = [marker for _, marker in pieces if marker is not None]
         if n > _KEPT_BYTES:
             self._make_buffers()
         return ids

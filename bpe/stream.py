@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from bpe.pretokenize import WHITE, to_bytes
 
 JOB_BYTES = 1 << 19  # what one thread encodes at a time
-BLOCK_BYTES = 1 << 22  # what is read from a file at a time
+BLOCK_BYTES = 1 << 18  # what is read at a time
 BUFFER_BYTES = 1 << 16  # what is collected from an iterator before it is looked at
 
 
@@ -164,14 +164,14 @@ def jobs(pieces, cuttable):
     """Group small pieces, and cut large ones before a space, to about JOB_BYTES each."""
     job, size = [], 0
     for data, mark in pieces:
-        start = 0
+        view, start = memoryview(data), 0
         while cuttable and len(data) - start > 2 * JOB_BYTES:
             cut = _first_cut(data, start + JOB_BYTES)
             if not cut:
                 break
-            yield [*job, (data[start:cut], None)]
+            yield [*job, (view[start:cut], None)]
             job, size, start = [], 0, cut
-        job.append((data[start:], mark))
+        job.append((view[start:], mark))
         size += len(data) - start + 8
         if size >= JOB_BYTES:
             yield job

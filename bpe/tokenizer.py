@@ -18,7 +18,14 @@ import numpy as np
 from bpe import formats, reference
 from bpe.encoder import Encoder
 from bpe.pretokenize import compile_pattern, pattern_name, to_bytes
-from bpe.stream import Specials, blocks_of, blocks_of_file, jobs, map_in_order
+from bpe.stream import (
+    BLOCK_BYTES,
+    Specials,
+    blocks_of,
+    blocks_of_file,
+    jobs,
+    map_in_order,
+)
 from bpe.tokenfile import save_tokens
 from bpe.vocabulary import Vocabulary
 
@@ -154,7 +161,7 @@ class Tokenizer:
     def encode_array(self, text, *, allowed_special=(), disallowed_special="all", threads=None):
         """Do `encode`, but return an (N,) int32 array: less memory, and a third faster."""
         specials = self._special(allowed_special, disallowed_special)
-        arrays = list(self._encode_pieces(specials.pieces(_checked_bytes(text)), threads))
+        arrays = list(self._encode_pieces(self._pieces(specials, text), threads))
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
     def encode_batch(self, texts, *, allowed_special=(), disallowed_special="all", threads=None):
@@ -253,7 +260,7 @@ class Tokenizer:
         """Count the tokens of a text; above `limit`, return limit + 1 without reading further."""
         specials = self._special(allowed_special, disallowed_special)
         n_tokens = 0
-        for ids in self._encode_pieces(specials.pieces(_checked_bytes(text)), threads=1):
+        for ids in self._encode_pieces(self._pieces(specials, text), threads=1):
             n_tokens += len(ids)
             if limit is not None and n_tokens > limit:
                 return limit + 1
@@ -326,6 +333,14 @@ class Tokenizer:
             self._specials[key] = Specials(self.special_tokens, *key)
         return self._specials[key]
 
+    def _pieces(self, specials, text):
+        """Cut a text into pieces; a long str in steps, which stay in the processor's caches."""
+        if isinstance(text, str) and len(text) > BLOCK_BYTES and self._cuttable:
+            steps = range(0, len(text), BLOCK_BYTES)
+            blocks = blocks_of(text[start:start + BLOCK_BYTES] for start in steps)
+            return specials.stream_pieces(blocks, cuttable=True)
+        return specials.pieces(_checked_bytes(text))
+
     def _encode_pieces(self, pieces, threads=None):
         """Yield the ids of pieces (bytes, mark), in arrays of any length."""
         threads = _checked_threads(threads)
@@ -343,7 +358,7 @@ class Tokenizer:
             return self._encoder.encode(pieces)
         ids = []
         for data, mark in pieces:
-            words = reference.split(data, self.pattern)
+            words = reference.split(bytes(data), self.pattern)
             if len(max(words, key=len, default=b"")) > PLAIN_WORD_BYTES:
                 return self._encoder.encode(pieces)
             for word in words:

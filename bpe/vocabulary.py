@@ -91,8 +91,9 @@ class Vocabulary:
     def tables(self):
         """What `Encoder` takes: the tables, the tokens, and their ids if whole words count."""
         tables = self._tables_from_merges() if self._ranks is None else self._recovered[0]
-        words = list(self._ids)
-        return tables, words, np.array(list(self._ids.values())) if self.whole_words else None
+        words = sorted(self._ids, key=self._ids.get)  # frequent ones first find the best places
+        ids = np.array([self._ids[word] for word in words])
+        return tables, words, ids if self.whole_words else None
 
     def _tables_from_merges(self):
         n = len(self.merges)
