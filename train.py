@@ -29,14 +29,15 @@ from gpt.planning import (
     time_to_finish)
 from gpt.report import write_report
 from gpt.runs import (
-    Metrics, interruptible, new_folder, open_run, read_manifest, report_errors, save,
-    write_manifest)
+    Metrics, interruptible, new_folder, open_run, read_manifest, removed_if_refused,
+    report_errors, save, write_manifest)
 from gpt.summary import announce, beginning, sample, summarize
 from gpt.training import Plan, Run, due, train_steps
 
 
-def main(args=None):
+def main(args=None, began=None):
     args = parse(args)
+    args.began = began or time.monotonic()
     display = make_display(args.plain)
     with report_errors("train.py"):
         if args.check:
@@ -52,13 +53,14 @@ def begin(args, display):
     display.say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
     config = choose_settings(corpus, args.preset, given_settings(args), matmul_gflops())
     folder = new_folder(args.name or corpus.name, args.runs)
-    data = prepare(corpus, config.data, folder / "data")
-    config = config.changed(vocab_size=data.tokenizer.vocab_size)
-    check_length(data, config.model.context_length)
-    write_manifest(folder, **beginning(args.corpus, corpus, config))
-    plan = Plan.parse(config.train.plan) if config.train.plan else Plan.fixed(
-        config.train.steps or 1)
-    return Run.start(config, data, plan), folder
+    with removed_if_refused(folder):
+        data = prepare(corpus, config.data, folder / "data")
+        config = config.changed(vocab_size=data.tokenizer.vocab_size)
+        check_length(data, config.model.context_length)
+        write_manifest(folder, **beginning(args.corpus, corpus, config))
+        plan = Plan.parse(config.train.plan) if config.train.plan else Plan.fixed(
+            config.train.steps or 1)
+        return Run.start(config, data, plan), folder
 
 
 def resume(args):
@@ -77,7 +79,7 @@ def train(run, folder, args, display):
     step_s = measure_step(run)
     pacer = None
     if run.config.train.minutes and (args.minutes_given or not args.resume):
-        end = BEGAN + 60 * run.config.train.minutes - time_to_finish(run, step_s)
+        end = args.began + 60 * run.config.train.minutes - time_to_finish(run, step_s)
         pacer = Pacer(end, step_s)
         run.plan = pacer.first_plan(run.plan, run.step)
     check_duration((run.plan.steps - run.step) * step_s, args.yes)
@@ -155,4 +157,4 @@ def parse(args):
 
 
 if __name__ == "__main__":
-    main()
+    main(began=BEGAN)

@@ -66,14 +66,23 @@ def prepare(corpus: Corpus, settings, folder):
     Returns
     -------
     data : Dataset
+
+    Raises
+    ------
+    CorpusError
+        If there is no such tokenizer, it does not know a character, or the disk is full.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     train, val = split_documents(corpus.documents, settings.val_fraction)
-    tokenizer = train_tokenizer(settings.tokenizer, settings.vocabulary, corpus.documents, train)
-    tokenizer.save(folder / "tokenizer.json")
-    for name, documents in (("train", train), ("val", val)):
-        save_tokens(folder / f"{name}.npy", encoded(documents, tokenizer), tokenizer)
+    try:
+        tokenizer = train_tokenizer(settings.tokenizer, settings.vocabulary, corpus.documents,
+                                    train)
+        tokenizer.save(folder / "tokenizer.json")
+        for name, documents in (("train", train), ("val", val)):
+            save_tokens(folder / f"{name}.npy", encoded(documents, tokenizer), tokenizer)
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"the text cannot be tokenized: {error}") from error
     return load_dataset(folder)
 
 

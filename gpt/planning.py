@@ -287,6 +287,8 @@ class Pacer:
 
     def replan(self, plan, step):
         """Return the plan if it still ends in time, to 1 %, and a new one if not."""
+        if step >= plan.steps:
+            return plan
         now, left = time.monotonic(), 1 - plan.progress(step)
         pauses_s = left * EVALUATIONS * self.pause_s / max(1, self.n_pauses)
         free_s = self.end - now - pauses_s

@@ -10,6 +10,7 @@
 import json
 import os
 import platform
+import shutil
 import signal
 import sys
 from contextlib import contextmanager
@@ -53,6 +54,16 @@ def new_folder(name, root="runs"):
             i += 1
         except OSError as error:
             raise ConfigError(f"{folder} cannot be made: {error}; say where with --runs") from error
+
+
+@contextmanager
+def removed_if_refused(folder):
+    """Leave no folder of a run that did not come to be."""
+    try:
+        yield
+    except (ConfigError, CorpusError):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def open_run(folder, step=None):

