@@ -11,11 +11,12 @@ copied as a whole. docs/kernels.md builds all this step by step.
 """
 import functools
 import threading
+from math import prod
 
 import numpy as np
 from numba import types
 
-from minigrad import jit
+from minigrad import buffers, jit
 from minigrad.jit import kernel
 from minigrad.microkernel import (
     ROWS, RUN, VECTORS, at, copy_panel, copy_rows, lanes, tile1, tile2, tile3, tile4, transpose)
@@ -55,17 +56,15 @@ def _pack_panel(b, k0, kc, j0, n, width, out, o):
 
 @kernel
 def _pack_rows(a, i0, m, k0, kc, out, o):
-    """out[o + i kc + k ROWS + r] = a[i0 + i + r, k0 + k], i a multiple of ROWS; 0 beyond m."""
+    """out[o + k ROWS + r] = a[i0 + r, k0 + k] for r < m, and 0 for the other rows of the tile."""
     rsa, csa = a.strides[0] // a.itemsize, a.strides[1] // a.itemsize
-    for i in range(0, m, ROWS):
-        if rsa == 1 and i + ROWS <= m:
-            for k in range(kc):
-                copy_rows(at(out, o + i * kc + k * ROWS), at(a, i0 + i + (k0 + k) * csa))
-        else:
-            for k in range(kc):
-                for r in range(ROWS):
-                    inside = i + r < m
-                    out[o + i * kc + k * ROWS + r] = a[i0 + i + r, k0 + k] if inside else 0
+    if rsa == 1 and m == ROWS:
+        for k in range(kc):
+            copy_rows(at(out, o + k * ROWS), at(a, i0 + (k0 + k) * csa))
+        return
+    for k in range(kc):
+        for r in range(ROWS):
+            out[o + k * ROWS + r] = a[i0 + r, k0 + k] if r < m else 0
 
 
 # ---- tiles ----
@@ -148,7 +147,7 @@ def _block(a, b, c, bias, box, a_stays, add, work):
         for t in range(tiles):
             i = i0 + t * ROWS
             if csa != 1 or i + ROWS > i1:
-                _pack_rows(a, i, i1 - i, k0, kc, work, t * ROWS * kc)
+                _pack_rows(a, i, min(ROWS, i1 - i), k0, kc, work, t * ROWS * kc)
     else:
         for p in range(panels):
             j = j0 + p * wide
@@ -254,13 +253,15 @@ def matmul(a, b, out=None, *, accumulate=False, bias=None):
         return _with_vectors(a, b, out, accumulate, bias)
     _check(a, b, bias)
     shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
-    c = np.empty(shape, a.dtype) if out is None else out
+    c = buffers.empty(shape, a.dtype) if out is None else out
     if c.shape != shape or c.dtype != a.dtype:
         raise ValueError(f"out is {c.dtype}{c.shape}, but the product is {a.dtype}{shape}")
-    if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous and c.flags.c_contiguous:
-        a, c = a.reshape(-1, a.shape[-1]), c.reshape(-1, c.shape[-1])
-    _multiply(a, b, c, accumulate, bias)
-    return c.reshape(shape) if out is None else out
+    if b.ndim == 2 and a.ndim > 2 and c.flags.c_contiguous:  # one tall matrix, not a stack
+        rows = prod(a.shape[:-1])
+        _multiply(a.reshape(rows, a.shape[-1]), b, c.reshape(rows, c.shape[-1]), accumulate, bias)
+    else:
+        _multiply(a, b, c, accumulate, bias)
+    return c
 
 
 def _with_vectors(a, b, out, accumulate, bias):
@@ -291,19 +292,18 @@ def _multiply(a, b, c, accumulate, bias):
     """Compute c (+)= a @ b + bias for shapes that fit."""
     stack = c.shape[:-2]
     (m, k), n = a.shape[-2:], b.shape[-1]
-    contiguous = c.strides[-1] == c.itemsize or n == 1
-    if not contiguous or not c.flags.aligned or len(stack) > 2 and not c.flags.c_contiguous:
-        product = np.empty(c.shape, c.dtype)
-        _multiply(a, b, product, False, bias)
-        c[...] = c + product if accumulate else product
-        return
     if k == 0 or c.size == 0:
         base = 0 if bias is None else bias
         c[...] = c + base if accumulate else base
         return
+    contiguous = c.strides[-1] == c.itemsize or n == 1
+    if not contiguous or not c.flags.aligned or len(stack) > 2 and not c.flags.c_contiguous:
+        product = buffers.empty(c.shape, c.dtype)
+        _multiply(a, b, product, False, bias)
+        c[...] = c + product if accumulate else product
+        return
     packed = a.strides[-1] != a.itemsize
-    shares, *cuts = _cuts(stack[0] * (stack[1] if len(stack) > 1 else 1) if stack else 1,
-                          m, k, n, packed, jit.threads(), lanes(c.dtype))
+    shares, *cuts = _cuts(prod(stack), m, k, n, packed, jit.threads(), lanes(c.dtype))
     work = _workspace(c.dtype, shares)
     bias = work[0, :0] if bias is None else np.ascontiguousarray(bias)
     arguments = (_four(a, stack), _four(b, stack), _four(c, stack), bias,
@@ -317,10 +317,10 @@ def _multiply(a, b, c, accumulate, bias):
 
 def _four(x, stack):
     """View a stack of matrices with exactly two leading axes."""
-    if not stack:
-        return x[None, None]
     if not x.flags.aligned:
         x = x.copy()
+    if not stack:
+        return x[None, None]
     if x.shape[:-2] != stack:
         x = np.broadcast_to(x, (*stack, *x.shape[-2:]))
     if len(stack) == 1:

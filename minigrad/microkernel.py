@@ -106,7 +106,7 @@ def _plain_tile(vectors):
 
 
 def _tile_of(vectors):
-    """Make tile(kc, a, rsa, csa, b, ldb, c, ldc, add, ahead, step) for a number of vectors of columns.
+    """Make tile(kc, a, rsa, csa, b, ldb, c, ldc, add, ahead, step), some vectors wide.
 
     C[i, j] (+)= sum_k a[i rsa + k csa] b[k ldb + j] for i < ROWS and j < n, the tile's width. On
     the way it asks the memory for `VECTORS` cache lines at each of ahead, ahead + step, ...:
@@ -121,7 +121,8 @@ def _tile_of(vectors):
             vector = ir.VectorType(scalar, n)
             rows_a = [_opaque(builder, builder.gep(a, [builder.mul(rsa, _int(i))]))
                       for i in range(ROWS)]
-            sums = _loop(builder, kc, rows_a, csa, (b, ldb), (c, ldc), (ahead, step), vector, vectors)
+            sums = _loop(builder, kc, rows_a, csa, (b, ldb), (c, ldc), (ahead, step),
+                         vector, vectors)
             with builder.if_else(builder.icmp_signed("!=", add, _int(0))) as (then, otherwise):
                 for block, adding in ((then, True), (otherwise, False)):
                     with block:
