@@ -14,7 +14,7 @@ from minigrad.testing.laws import LAWS, Point
 from minigrad.testing.strategies import Case, SizedDraw, cases, make_case
 
 MANY_KINKS = 0.2
-EXAMPLES = 50
+EXAMPLES = 30
 
 
 class GradientError(AssertionError):
@@ -151,7 +151,7 @@ def op_test(forward, vjp=None, signature=None, **options):
 
 
 def default_examples():
-    """Return what the loaded profile of hypothesis says; 50 where its own default stands."""
+    """Return what the loaded profile of hypothesis says; 30 where its own default stands."""
     number = settings().max_examples
     return EXAMPLES if number == settings.get_profile("default").max_examples else number
 

@@ -12,7 +12,7 @@ import numpy as np
 from minigrad.mode import use
 from minigrad.testing import domains
 from minigrad.testing.adapters import Broken
-from minigrad.testing.slopes import EPS, complex_slope, measure
+from minigrad.testing.slopes import EPS, TINY, complex_slope, measure
 
 EPS32 = float(np.finfo(np.float32).eps)
 ROUNDING = 1e-9                                        # what float64 may lose, relative
@@ -205,49 +205,60 @@ def same_bits(now, before, message, name):
 @law("slope")
 def check_slope(point):
     """The gradient times a random direction is the slope of <g, f> along that direction."""
+    for i, v in directions(point).items():
+        compare_slope(point, {i: v}, point.subject.name_of(i))
+
+
+def directions(point):
+    """Choose a random direction for each input that moves."""
     rng = point.rng
-    for i in point.moving():
-        v = domains.direction(rng, point.arrays[i], point.subject.domain_of(i))
-        dx = point.grads[i]
-        terms = dx * v
-        slope = slope_along(point, i, v, abs(float(terms.sum())))
-        yours, size = float(terms.sum()), max(float(np.abs(terms).sum()), abs(slope.value))
-        point.tally["slopes"] += 1
-        if slope.kink or slope.bar > 1e-5 * size and slope.bar > 1e6 * EPS * point.floor():
-            point.tally["kinks" if slope.kink else "unclear"] += 1
-        elif not abs(yours - slope.value) <= slope.sharpness * point.rtol * size + 3 * slope.bar:
-            raise Broken(f"{point.subject.name_of(i)}: along a random direction your backward says "
-                         f"{yours:.10g}, but the slope is {slope.value:.10g}, give or take "
-                         f"{slope.bar:.0e}")
+    return {i: domains.direction(rng, point.arrays[i], point.subject.domain_of(i))
+            for i in point.moving()}
 
 
-def slope_along(point, i, v, size):
-    """Measure how <g, f> changes when input i moves along v."""
-    g = [(part, y) for part, y in zip(point.g, point.outputs) if part is not None]
-    seen = [(part[np.isfinite(y)], np.isfinite(y)) for part, y in g]
+def compare_slope(point, moves, name):
+    """Compare the slope along the directions of some inputs with what the backward pass says."""
+    terms = [point.grads[i] * v for i, v in moves.items()]
+    yours = float(sum(part.sum() for part in terms))
+    slope = slope_along(point, moves, abs(yours))
+    size = max(float(sum(np.abs(part).sum() for part in terms)), abs(slope.value))
+    point.tally["slopes"] += 1
+    if slope.kink or slope.bar > 1e-5 * size and slope.bar > 1e6 * EPS * point.floor():
+        point.tally["kinks" if slope.kink else "unclear"] += 1
+    elif not abs(yours - slope.value) <= slope.sharpness * point.rtol * size + 3 * slope.bar:
+        raise Broken(f"{name}: along a random direction your backward says {yours:.10g}, but the "
+                     f"slope is {slope.value:.10g}, give or take {slope.bar:.0e}")
+
+
+def moved(arrays, moves, t):
+    """Move some of the arrays along their directions."""
+    return [x + t * moves[i] if i in moves else x for i, x in enumerate(arrays)]
+
+
+def slope_along(point, moves, size):
+    """Measure how <g, f> changes when inputs move; `moves` are directions by input."""
+    g = [(part, np.isfinite(y)) for part, y in zip(point.g, point.outputs) if part is not None]
     largest = max(1.0, *(np.abs(x[np.isfinite(x)]).max(initial=0) for x in point.arrays
                          if isinstance(x, np.ndarray) and x.dtype.kind == "f"))
-    rounding = float(sum((np.abs(part) * (np.abs(y[mask]) + largest)).sum()
-                         for (part, mask), (_, y) in zip(seen, g)))
+    outputs = [y for y, part in zip(point.outputs, point.g) if part is not None]
+    rounding = float(sum((np.abs(part[mask]) * (np.abs(y[mask]) + largest)).sum()
+                         for (part, mask), y in zip(g, outputs)))
 
     def phi(t):
-        moved = list(point.arrays)
-        moved[i] = moved[i] + t * v
-        outputs = point.subject.forward(moved, point.params)
+        outputs = point.subject.forward(moved(point.arrays, moves, t), point.params)
         found = [y for y, part in zip(outputs, point.g) if part is not None]
-        return float(sum((part * y[mask]).sum() for (part, mask), y in zip(seen, found)))
-    return measure(phi, rounding, point.rtol * size, exact_slope(point, i, v))
+        return float(sum((part[mask] * y[mask]).sum() for (part, mask), y in zip(g, found)))
+    return measure(phi, rounding, point.rtol * size, exact_slope(point, moves))
 
 
-def exact_slope(point, i, v):
+def exact_slope(point, moves):
     """Try the complex step; remember if this forward pass does not take complex numbers."""
     subject = point.subject
     if not subject.complex_works or not all(np.isfinite(y).all() for y in point.outputs):
         return None
-
     with use("reference"):
-        forward = subject.op.bodies["reference"][0]
-        found = complex_slope(forward, point.arrays, point.params, i, v, point.g)
+        found = complex_slope(subject.op.bodies["reference"][0],
+                              moved(point.arrays, moves, 1j * TINY), point.params, point.g)
     subject.complex_works = found is not None
     point.tally["complex steps"] += found is not None
     return found

@@ -70,16 +70,14 @@ def richardson(phi, at_zero, size, h):
     return Slope((4 * half - whole) / 3, bar, bool(kink))
 
 
-def complex_slope(forward, arrays, params, i, v, g):
-    """Differentiate along v in input i with a complex step; None if forward refuses.
+def complex_slope(forward, moved, params, g):
+    """Differentiate <g, f> from inputs that were moved by i TINY v; None if forward refuses.
 
     Returns
     -------
     float or None
         nan if the numbers were too large.
     """
-    moved = list(arrays)
-    moved[i] = arrays[i] + 1j * TINY * v
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", np.exceptions.ComplexWarning)
