@@ -129,9 +129,15 @@ def line_of(frame):
 
 
 def held(owner, x, group):
-    """Name what a module holds: "weight" of the module in blocks[0] is "blocks[0].weight"."""
+    """Name what a module, or a module in it, holds: "weight" in blocks[0] is "blocks[0].weight"."""
     name = find(owner, x)
-    return f"{group[-1]}.{name}" if name and len(group) > 1 else name
+    if name:
+        return f"{group[-1]}.{name}" if len(group) > 1 else name
+    for key, part in owner.items():
+        name = not isinstance(part, Tensor) and find(getattr(part, "__dict__", {}), x)
+        if name:
+            return f"{key}.{name}"
+    return None
 
 
 def find(values, thing):

@@ -27,7 +27,7 @@ function element(name, attributes = {}, text) {
   return node;
 }
 
-const short = name => (name.length > 19 ? name.split(".").pop() : name);
+const short = name => (name.length > 19 ? `…${name.slice(-17)}` : name);
 const fit = (text, n) => (text.length > n ? text.slice(0, n - 1) + "…" : text);
 
 function layoutChanged() {
