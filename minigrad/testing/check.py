@@ -317,4 +317,5 @@ def written(x):
         return f"<array of shape {x.shape}, from {x.min():.3g} to {x.max():.3g}>"
     text = np.array2string(x, separator=", ", precision=17, floatmode="unique", threshold=100)
     shape = f".reshape{x.shape}" if x.size == 0 else ""
-    return "np.array(" + " ".join(text.split()) + ")" + shape
+    text = " ".join(text.split()).replace("inf", "np.inf").replace("nan", "np.nan")
+    return f"np.array({text}){shape}"

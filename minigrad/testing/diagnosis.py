@@ -58,15 +58,25 @@ def diagnose(point, others=()):
         place = f", element {worst}" if worst else ""
         message = (f"{point.subject.name_of(i)}{place}: your backward says "
                    f"{shown.dx[worst]:.9g}, the slope is {shown.slopes[worst]:.9g}")
-        more = [evidence(p, i) for p in others if i in p.moving()
-                and 1 < p.arrays[i].size <= LARGEST / 2]
-        more = [e for e in more if e.wrong.any()] or [shown]
+        more = [wrong_evidence(p, i) for p in others]
+        more = [e for e in more if e is not None] or [shown]
         return message, table(shown.dx, shown.slopes), agreed_hints(more)
     return None
 
 
 def evidence(point, i):
     return Evidence(np.array(point.grads[i]), elementwise_slopes(point, i), point.arrays[i], point)
+
+
+def wrong_evidence(point, i):
+    """Return the evidence of a larger point, or None if it shows nothing."""
+    if i not in point.moving() or not 1 < point.arrays[i].size <= LARGEST / 2:
+        return None
+    try:
+        found = evidence(point, i)
+    except Broken:
+        return None
+    return found if found.wrong.any() else None
 
 
 def agreed_hints(cases, most=2):
@@ -281,6 +291,13 @@ def is_another_input(e):
             return f"the slopes are what you return for input {j}: two gradients are exchanged"
 
 
+def repeats_another(e):
+    for j, other in enumerate(e.point.grads):
+        if other is not None and e.point.arrays[j] is not e.x and e.dx.any() and all_same(
+                np.asarray(other), e.dx):
+            return f"it equals what you return for input {j}: one of the two is the other's"
+
+
 def lacks_some(e):
     zeros = same(e.dx, 0) & e.wrong
     if zeros.any() and np.array_equal(zeros, e.wrong):
@@ -298,7 +315,7 @@ def differs_by_term(e):
             "compute it with the parts of the operation")
 
 
-HINTS = (says_nan, says_zero, ignores_g, has_other_sign, is_transposed, is_another_input,
+HINTS = (says_nan, says_zero, ignores_g, has_other_sign, is_transposed, is_another_input, repeats_another,
          forgets_repeats, ends_early, has_float32_digits, has_other_ratio, is_clipped,
          misses_row_term, lacks_some, is_misplaced, misses_copies)
 

@@ -48,8 +48,8 @@ class Mutant:
 
     def vjp(self, g, *arrays):
         """Run the wrong backward pass as a plain function of g and the inputs."""
-        grads = Subject(self.op).run(arrays, {}).pull(g if isinstance(g, tuple) else (g,))
-        return tuple(grads)
+        with judging():
+            return Subject(self.op).run(arrays, {}).pull(g if isinstance(g, tuple) else (g,))
 
     def __enter__(self):
         self.kept.append((self.original.bodies, self.original.composition))
