@@ -1,4 +1,5 @@
 """The record of the stepper says what the engine did, and its experiments what they claim."""
+import json
 import subprocess
 import sys
 import tracemalloc
@@ -9,9 +10,8 @@ from expressions import programs, run_program, scalars, training_step
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigrad import OPS, Tensor, attention, layer_norm, linear, nn, softmax, tanh, use
+from minigrad import OPS, Tensor, attention, draw, layer_norm, linear, nn, softmax, tanh, use
 from minigrad import sum as sum_
-from minigrad.draw import page
 from minigrad.mode import mode
 from minigrad.stepper import cost
 from minigrad.stepper.example import doubled
@@ -259,12 +259,13 @@ def test_every_op_can_be_recorded_taken_apart_and_drawn(name):
         out = OPS[name](*inputs, **params)
         loss = sum([sum_(x) for x in out][1:], sum_(out[0])) if type(out) is tuple else sum_(out)
         loss.backward()
-    plain, parts = t.text(), t.at_level("parts").text()
+    parts = t.at_level("parts")
     for x in inputs:
         if isinstance(x, Tensor) and x.grad is not None:
             assert any(e.kind == "leaf" and np.array_equal(e.total.norm, np.sqrt((x.grad**2).sum()))
                        for e in t.events)
-    assert name in plain and "backward starts" in parts and page(t, levels=("parts",))
+    assert name in t.text() and "backward starts" in parts.text()
+    assert draw.compare(t, parts)["leaves"] and json.dumps(draw.record(t, draw.Arrays(), name))
 
 
 def test_a_second_backward_shows_the_gradient_that_was_there():
