@@ -315,9 +315,9 @@ def differs_by_term(e):
             "compute it with the parts of the operation")
 
 
-HINTS = (says_nan, says_zero, ignores_g, has_other_sign, is_transposed, is_another_input, repeats_another,
-         forgets_repeats, ends_early, has_float32_digits, has_other_ratio, is_clipped,
-         misses_row_term, lacks_some, is_misplaced, misses_copies)
+HINTS = (says_nan, says_zero, ignores_g, has_other_sign, is_transposed, is_another_input,
+         repeats_another, forgets_repeats, ends_early, has_float32_digits, has_other_ratio,
+         is_clipped, misses_row_term, lacks_some, is_misplaced, misses_copies)
 
 
 # ---- smaller counterexamples -----------------------------------------------------------------
