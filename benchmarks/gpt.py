@@ -1,0 +1,278 @@
+"""The whole of training and generation, against PyTorch on the same machine in the same run.
+
+    python benchmarks/gpt.py speed            tokens/s of the loop, eager and compiled (3 minutes)
+    python benchmarks/gpt.py reach            seconds from the command to a loss of 1.90 (4 minutes)
+    python benchmarks/gpt.py minutes 10 30    the loss that so many minutes reach
+    python benchmarks/gpt.py plays            train.py with nothing: bits per byte, memory, time
+    python benchmarks/gpt.py generate         tokens/s of one stream with a cache (1 minute)
+
+Text is tinyshakespeare, from the folder that MINIGRAD_DATA names. Needs the `bench` extra. PyTorch
+runs nanoGPT's model, written here: biases absent, exact GELU, dropout 0, tied weights, AdamW
+(fused), batch 12, its learning rates. Sides alternate, since a machine's speed drifts; a ratio is
+the median of the rounds'.
+"""
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+
+# ruff: noqa: E402
+import json
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from gpt.config import Config
+from gpt.corpora import load_corpus
+from gpt.data import prepare
+from gpt.generate import Sampling, generate
+from gpt.model import GPT
+from gpt.runs import open_model
+from gpt.training import Plan, Run, train_steps
+from minigrad import no_grad
+
+ROOT = Path(__file__).parent.parent
+CPU = dict(n_layer=4, n_head=4, d_model=128, context_length=64)       # nanoGPT's CPU configuration
+B, T, LOSS = 12, 64, 1.90
+REACH_STEPS = 330                  # of the preset `fast`, found by trying
+
+
+def verdict(name, value, target, more_is_better=True, form=".2f"):
+    ok = value >= target if more_is_better else value <= target
+    print(f"{name} {value:{form}} target {target:{form}} {'ok' if ok else 'short'}", flush=True)
+
+
+def tinyshakespeare():
+    if "MINIGRAD_DATA" not in os.environ:
+        raise SystemExit("MINIGRAD_DATA names no folder with tinyshakespeare.txt")
+    return os.path.join(os.environ["MINIGRAD_DATA"], "tinyshakespeare.txt")
+
+
+def characters():
+    corpus = load_corpus([tinyshakespeare()])
+    return prepare(corpus, Config.make(tokenizer="char").data, tempfile.mkdtemp())
+
+
+# ---- nanoGPT's model in PyTorch ----
+
+class Block(nn.Module):
+    def __init__(self, C, H):
+        super().__init__()
+        self.H, self.norm1, self.norm2 = H, nn.LayerNorm(C, bias=False), nn.LayerNorm(C, bias=False)
+        self.qkv, self.out = nn.Linear(C, 3 * C, bias=False), nn.Linear(C, C, bias=False)
+        self.up, self.down = nn.Linear(C, 4 * C, bias=False), nn.Linear(4 * C, C, bias=False)
+
+    def forward(self, x, cache=None):
+        B, T, C = x.shape
+        q, k, v = (part.view(B, T, self.H, C // self.H).transpose(1, 2)
+                   for part in self.qkv(self.norm1(x)).split(C, dim=2))
+        if cache is not None:
+            n = cache["n"]
+            cache["k"][:, :, n:n + T], cache["v"][:, :, n:n + T] = k, v
+            cache["n"] = n + T
+            k, v = cache["k"][:, :, :n + T], cache["v"][:, :, :n + T]
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1)
+        x = x + self.out(y.transpose(1, 2).reshape(B, T, C))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
+
+
+class NanoGPT(nn.Module):
+    def __init__(self, V, n_layer, n_head, d_model, context_length):
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(V, d_model), nn.Embedding(context_length, d_model)
+        self.blocks = nn.ModuleList([Block(d_model, n_head) for _ in range(n_layer)])
+        self.norm = nn.LayerNorm(d_model, bias=False)
+        for name, p in self.named_parameters():
+            if p.ndim == 2:
+                small = name.endswith(("out.weight", "down.weight"))
+                nn.init.normal_(p, std=0.02 / math.sqrt(2 * n_layer) if small else 0.02)
+
+    def forward(self, ids, targets=None, caches=None, start=0):
+        x = self.tokens(ids) + self.places(torch.arange(start, start + ids.shape[1]))
+        for i, block in enumerate(self.blocks):
+            x = block(x, caches and caches[i])
+        x = self.norm(x)
+        if targets is None:
+            return x[:, -1] @ self.tokens.weight.T
+        return F.cross_entropy((x @ self.tokens.weight.T).flatten(0, 1), targets.flatten())
+
+
+class TorchTrainer:
+    """nanoGPT's loop: batch, loss, clipping, fused AdamW, warm-up and cosine."""
+
+    def __init__(self, data, V, compiled=False, steps=2000):
+        torch.manual_seed(1337)
+        self.train, self.rng = np.asarray(data.train), np.random.default_rng(1)
+        self.model, self.steps, self.step = NanoGPT(V, **CPU), steps, 0
+        self.call = torch.compile(self.model) if compiled else self.model
+        groups = [{"params": [p for p in self.model.parameters() if p.ndim >= 2]},
+                  {"params": [p for p in self.model.parameters() if p.ndim < 2],
+                   "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1,
+                                           fused=True)
+
+    def batch(self, ids, B):
+        starts = self.rng.integers(0, len(ids) - T, B)
+        windows = ids[starts[:, None] + np.arange(T + 1)].astype(np.int64)
+        return torch.from_numpy(windows[:, :-1].copy()), torch.from_numpy(windows[:, 1:].copy())
+
+    def take(self, n):
+        for _ in range(n):
+            done = max(0, self.step - 100) / (self.steps - 100)
+            rate = 1e-4 + 0.5 * (1 + math.cos(math.pi * done)) * 9e-4
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate * min(1, (self.step + 1) / 101)
+            loss = self.call(*self.batch(self.train, B))
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.optimizer.step()
+            loss.item()
+            self.step += 1
+
+    def val(self, ids, batches=200):
+        with torch.no_grad():
+            return statistics.fmean(self.model(*self.batch(ids, B)).item() for _ in range(batches))
+
+
+# ---- what is measured ----
+
+def speed(rounds=8, n=25):
+    """Compare the whole loop, the architecture being GPT-2's on both sides."""
+    data = characters()
+    V = data.tokenizer.vocab_size
+    config = Config.make("gpt2", vocab_size=V, batch_tokens=B * T, bias=False, **CPU)
+    ours = train_steps(Run.start(config, data, Plan.fixed(10 ** 6)))
+    sides = {"ours": lambda n: [next(ours) for _ in range(n)],
+             "eager": TorchTrainer(data, V).take,
+             "compiled": TorchTrainer(data, V, compiled=True).take}
+    times = {name: [] for name in sides}
+    for take in sides.values():
+        take(10)
+    for _ in range(rounds):
+        for name, take in sides.items():
+            began = time.perf_counter()
+            take(n)
+            times[name].append((time.perf_counter() - began) / n)
+    for name, found in times.items():
+        print(f"{name}: {min(found) * 1e3:.1f} ms a step at best, "
+              f"{B * T / statistics.median(found):,.0f} tokens/s in the middle")
+    for name, target in (("eager", 1.45), ("compiled", 1.3)):
+        ratio = statistics.median(t / o for t, o in zip(times[name], times["ours"]))
+        verdict(f"train-tokens-{name}", ratio, target)
+
+
+def train(folder, *args):
+    """Run train.py in a process of its own; return the seconds and the run's folder."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, str(ROOT / "train.py"), *map(str, args), "--plain", "--name",
+                    "run", "--runs", folder], check=True, env={**os.environ,
+                                                               "PYTHONPATH": str(ROOT)})
+    return time.perf_counter() - began, Path(folder) / "run"
+
+
+def val_loss(run, batches=200):
+    """Measure as nanoGPT does: the mean over random windows of the validation part."""
+    model, data, _ = open_model(run)
+    rng, T, losses = np.random.default_rng(5), model.config.context_length, []
+    with no_grad():
+        for _ in range(batches):
+            starts = rng.integers(0, len(data.val) - T, B)
+            windows = np.asarray(data.val)[starts[:, None] + np.arange(T + 1)].astype(np.int64)
+            losses.append(model.loss(windows[:, :-1], windows[:, 1:]).item())
+    return statistics.fmean(losses)
+
+
+def reach(steps=REACH_STEPS):
+    """Compare the wall time to the same validation loss."""
+    with tempfile.TemporaryDirectory() as folder:
+        train(folder, tinyshakespeare(), "--steps", 2, "--tokenizer", "char")      # compile
+    with tempfile.TemporaryDirectory() as folder:
+        seconds, run = train(folder, tinyshakespeare(), "--tokenizer", "char", "--n_layer", 4,
+                             "--n_head", 2, "--d_model", 128, "--context_length", T,
+                             "--batch_tokens", B * T, "--steps", steps)
+        loss = val_loss(run)
+    print(f"here: val {loss:.4f} nats per character over 200 batches, {seconds:.1f} s from the "
+          "command")
+    data = characters()
+    began = time.perf_counter()
+    trainer = TorchTrainer(data, data.tokenizer.vocab_size)
+    while trainer.step < trainer.steps:
+        trainer.take(50)
+        if trainer.step >= 1800 and trainer.val(np.asarray(data.val), 40) <= LOSS:
+            break
+    theirs = time.perf_counter() - began
+    print(f"PyTorch eager: val {trainer.val(np.asarray(data.val)):.4f} after {trainer.step} steps "
+          f"and {theirs:.1f} s, not counting its start")
+    verdict("reached-loss", loss, LOSS, more_is_better=False, form=".4f")
+    verdict("time-to-loss", seconds / theirs, 1 / 6, more_is_better=False, form=".3f")
+
+
+def minutes(*budgets):
+    """Report the loss after given minutes; 1.50 and 1.46 are the targets for 10 and 30."""
+    for budget in budgets or ("10", "30"):
+        with tempfile.TemporaryDirectory() as folder:
+            seconds, run = train(folder, tinyshakespeare(), "--tokenizer", "char", "--minutes",
+                                 budget)
+            target = {"10": 1.50, "30": 1.46}.get(budget, 1.4697)
+            verdict(f"val-after-{budget}-minutes", val_loss(run), target, False, ".4f")
+            verdict(f"time-of-{budget}-minutes", abs(seconds / 60 / float(budget) - 1), 0.05, False)
+
+
+def plays():
+    """Run train.py with nothing but a name."""
+    with tempfile.TemporaryDirectory() as folder:
+        seconds, run = train(folder)
+        manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+        result = manifest["result"]
+        verdict("plays-bits-per-byte", result["bits_per_byte"], 2.25, False, ".3f")
+        verdict("plays-memory-off", abs(result["peak_bytes"] / manifest["forecast_bytes"] - 1), 0.1,
+                False)
+        verdict("plays-time-off", abs(seconds / 300 - 1), 0.05, False, ".3f")
+
+
+def generation(rounds=6, n=60):
+    """Compare one stream of greedy tokens from a model of 10 million parameters."""
+    size = dict(n_layer=6, n_head=6, d_model=384, context_length=256)
+    config = Config.make("gpt2", vocab_size=65, bias=False, **size).model
+    model, theirs = GPT(config, np.random.default_rng(0)), NanoGPT(65, **size).eval()
+
+    def ours_take(n):
+        began, stream = time.perf_counter(), generate(model, [[1]], Sampling(temperature=0))
+        for _ in range(n):
+            next(stream)
+        return n / (time.perf_counter() - began)
+
+    def torch_take(n):
+        H, D = size["n_head"], size["d_model"] // size["n_head"]
+        with torch.no_grad():
+            began = time.perf_counter()
+            caches = [{"n": 0, "k": torch.zeros(1, H, 256, D), "v": torch.zeros(1, H, 256, D)}
+                      for _ in theirs.blocks]
+            ids = torch.tensor([[1]])
+            for i in range(n):
+                ids = theirs(ids, caches=caches, start=i).argmax(-1, keepdim=True)
+                ids.item()
+            return n / (time.perf_counter() - began)
+    ours_take(20), torch_take(20)
+    pairs = [(ours_take(n), torch_take(n)) for _ in range(rounds)]
+    print(f"here {max(p[0] for p in pairs):.0f} tokens/s at best, PyTorch "
+          f"{max(p[1] for p in pairs):.0f}")
+    verdict("generation", statistics.median(a / b for a, b in pairs), 2.0)
+
+
+WHAT = {"speed": speed, "reach": reach, "minutes": minutes, "plays": plays, "generate": generation}
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1] not in WHAT:
+        raise SystemExit(__doc__)
+    WHAT[sys.argv[1]](*sys.argv[2:])
