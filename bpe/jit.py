@@ -79,9 +79,10 @@ def _fingerprint():
 # ---- 64 bits at a time ----
 
 _I1, _I8, _I32, _I64 = (ir.IntType(width) for width in (1, 8, 32, 64))
+LANES = ir.VectorType(_I8, 64)
 
 
-def _pointer(context, builder, array_type, array, index, target):
+def pointer_to(context, builder, array_type, array, index, target):
     """The address of array[index] as a pointer to `target`."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), target.as_pointer())
@@ -91,7 +92,7 @@ def _pointer(context, builder, array_type, array, index, target):
 def load64(typing_context, array, index):
     """Load the 8 bytes at `array[index:]` as one uint64; the array must reach that far."""
     def generate(context, builder, signature, args):
-        pointer = _pointer(context, builder, signature.args[0], *args, _I64)
+        pointer = pointer_to(context, builder, signature.args[0], *args, _I64)
         return builder.load(pointer, align=1)
     return types.uint64(array, types.int64), generate
 
@@ -100,13 +101,12 @@ def load64(typing_context, array, index):
 def _bits64(typing_context, array, index, mask):
     """Do `bits64` where the array has 64 bytes from `index` on."""
     def generate(context, builder, signature, args):
-        lanes = ir.VectorType(_I8, 64)
-        pointer = _pointer(context, builder, signature.args[0], *args[:2], lanes)
-        mask = builder.insert_element(ir.Constant(lanes, ir.Undefined),
+        pointer = pointer_to(context, builder, signature.args[0], *args[:2], LANES)
+        mask = builder.insert_element(ir.Constant(LANES, ir.Undefined),
                                       builder.trunc(args[2], _I8), _I32(0))
         mask = builder.shuffle_vector(mask, mask, ir.Constant(ir.VectorType(_I32, 64), [0] * 64))
         chosen = builder.and_(builder.load(pointer, align=1), mask)
-        chosen = builder.icmp_unsigned("!=", chosen, ir.Constant(lanes, [0] * 64))
+        chosen = builder.icmp_unsigned("!=", chosen, ir.Constant(LANES, [0] * 64))
         return builder.bitcast(chosen, _I64)
     return types.uint64(array, types.int64, types.int64), generate
 

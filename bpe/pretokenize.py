@@ -11,9 +11,11 @@ from functools import lru_cache
 
 import numpy as np
 import regex
-from numba import uint64
+from llvmlite import ir
+from numba import types, uint64
+from numba.extending import intrinsic
 
-from bpe.jit import bits64, first_bits, kernel, load64, trailing_zeros
+from bpe.jit import LANES, bits64, first_bits, kernel, pointer_to, trailing_zeros
 from bpe.unicode_ranges import (
     LETTER,
     LOWER,
@@ -178,17 +180,43 @@ def _classify(data, start, stop, table, out_classes):
     """Write the class of each byte's character; later bytes of a character have CONTINUES set."""
     i = start
     while i < stop:
-        while i + 8 <= stop and load64(data, i) & uint64(0x8080808080808080) == 0:
-            for k in range(8):
-                out_classes[i + k] = table[data[i + k]]
-            i += 8
-        if i < stop:
+        if i + 64 <= stop and bits64(data, i, 0x80) == 0:
+            _classify_ascii(data, i, out_classes)
+            i += 64
+            continue
+        for _ in range(64):  # characters; then it may be ASCII again
+            if i >= stop:
+                break
             point, length = _code_point(data, i, stop)
             kind = OTHER if point < 0 else table[point]
             out_classes[i] = kind
             for k in range(1, length):
                 out_classes[i + k] = kind | CONTINUES
             i += length
+
+
+def _ascii_ranges():
+    """The runs of equal classes in ASCII: (first, last, class)."""
+    table = class_table()[:128]
+    edges = [0, *(np.flatnonzero(np.diff(table)) + 1).tolist(), 128]
+    return [(first, stop - 1, int(table[first])) for first, stop in zip(edges, edges[1:])]
+
+
+@intrinsic
+def _classify_ascii(typing_context, data, index, out_classes):
+    """Do `_classify` for 64 ASCII bytes, by comparing them all with each range of characters."""
+    def generate(context, builder, signature, args):
+        every = lambda value: ir.Constant(LANES, [value] * 64)
+        text, out = (pointer_to(context, builder, signature.args[k], args[k], args[1], LANES)
+                     for k in (0, 2))
+        text, classes = builder.load(text, align=1), every(0)
+        for first, last, kind in _ascii_ranges():
+            inside = builder.icmp_unsigned("<=", builder.sub(text, every(first)),
+                                           every(last - first))
+            classes = builder.select(inside, every(kind), classes) if kind else classes
+        builder.store(classes, out, align=1)
+        return context.get_dummy_value()
+    return types.void(data, types.int64, out_classes), generate
 
 
 # ---- pass two: where pre-tokens end ----
@@ -199,6 +227,17 @@ def _run(classes, i, stop, mask, kind):
     while i < stop and classes[i] & mask == kind:
         i += 1
     return i
+
+
+@kernel(inline="always")
+def _long_run(classes, i, stop, bit):
+    """The end of the run of characters from i whose class has the bit: quicker where it is long."""
+    while i < stop:
+        others = ~bits64(classes, i, bit)
+        if others:
+            return min(i + trailing_zeros(others), stop)
+        i += 64
+    return stop
 
 
 @kernel(inline="always")
@@ -352,7 +391,7 @@ def _cl100k_end(data, i, stop, classes):
         return _three_numbers(classes, i, stop)
     j = i if here & (LETTER | NEWLINE) else _next(classes, i, stop)
     if j < stop and classes[j] & LETTER:
-        return _run(classes, j, stop, LETTER, LETTER)
+        return _long_run(classes, j, stop, LETTER)
     j = i + 1 if data[i] == 32 else i
     end = _run(classes, j, stop, KIND, 0)
     if end > j:
@@ -380,7 +419,7 @@ def _cased_word(classes, i, stop):
     """The end of UPPER* LOWER+ at i, else of UPPER+, else i."""
     upper = _run(classes, i, stop, UPPER, UPPER)
     if upper < stop and classes[upper] & LOWER:
-        return _run(classes, upper, stop, LOWER, LOWER)
+        return _long_run(classes, upper, stop, LOWER)
     end = upper
     while end > i and not classes[end - 1] & LOWER:
         end -= 1
