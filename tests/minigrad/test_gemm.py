@@ -50,8 +50,11 @@ def assert_sums_within_rounding(c, a, b, start=0):
     assert (error <= (a.shape[-1] + 3) * np.finfo(c.dtype).eps * size).all()
 
 
+NO_STACK = st.just(())
+
+
 @st.composite
-def products(draw, stack=st.just(())):
+def products(draw, stack=NO_STACK):
     """Draw two matrices that fit, in any layout."""
     dtype, rng = draw(FLOATS), np.random.default_rng(draw(st.integers(0, 2**32)))
     m, k, n = draw(SIZES), draw(DEPTHS), draw(SIZES)
