@@ -7,10 +7,12 @@ import numpy as np
 
 from gpt.config import ModelConfig
 from minigrad import (
-    Tensor, add_layer_norm, add_rms_norm, attention, dropout, embedding, erf, gelu, layer_norm,
-    linear, linear_cross_entropy, relu_squared, rms_norm, rotary, rotary_angles, silu, split,
-    swiglu)
+    Tensor, add_layer_norm, add_rms_norm, attention, cross_entropy, dropout, embedding, erf, gelu,
+    layer_norm, linear, linear_cross_entropy, relu_squared, rms_norm, rotary, rotary_angles, silu,
+    split, swiglu)
 from minigrad.nn import Embedding, Linear, Module, full, normal
+
+SMALL_VOCABULARY = 4096            # whose scores are stored, not made a second time on the way back
 
 
 class GPT(Module):
@@ -67,7 +69,10 @@ class GPT(Module):
         rng : numpy.random.Generator, optional
             Of the dropout; without one nothing is dropped.
         """
-        return linear_cross_entropy(self.stream(ids, rng=rng), self.head, targets)
+        x = self.stream(ids, rng=rng)
+        if len(self.head) <= SMALL_VOCABULARY:
+            return cross_entropy(linear(x, self.head), targets)
+        return linear_cross_entropy(x, self.head, targets)
 
     def stream(self, ids, kv_cache=None, rng=None):
         """Run all but the unembedding: (B, T) ids to (B, T, C)."""
@@ -136,19 +141,21 @@ class Attention(Module):
         self.projection = Linear(C, C, bias=config.bias, rng=rng, std=output_std(config),
                                  dtype=dtype)
         if config.position.startswith("rotary"):
-            self.cos, self.sin = rotary_angles(config.context_length, D, dtype=dtype)
+            angles = rotary_angles(config.context_length, D, dtype=dtype)
+            self.cos, self.sin = (x[:, None] for x in angles)                   # (T, 1, D / 2)
 
     def __call__(self, x, start=0, layer_cache=None):
         config, (B, T, C) = self.config, x.shape
         D, H, G = config.d_head, config.n_head, config.kv_heads
-        heads = self.query_key_value(x).reshape(B, T, H + 2 * G, D).transpose(0, 2, 1, 3)
-        q_k, v = split(heads, [H + G], axis=1)                                  # (B, H + G, T, D)
+        heads = self.query_key_value(x).reshape(B, T, H + 2 * G, D)
+        q_k, v = split(heads, [H + G], axis=2)                                  # (B, T, H + G, D)
         if config.qk_norm:
             q_k = rms_norm(q_k)
         if config.position.startswith("rotary"):
             q_k = rotary(q_k, self.cos[start:start + T], self.sin[start:start + T],
                          interleaved=config.position == "rotary_interleaved")
-        q, k = split(q_k, [H], axis=1)
+        q, k = split(q_k, [H], axis=2)
+        q, k, v = (x.transpose(0, 2, 1, 3) for x in (q, k, v))                  # (B, H or G, T, D)
         if layer_cache:
             k, v = layer_cache.extend(k, v)                                     # (B, G, S, D)
         y = attention(q, k, v, causal=config.causal)                            # (B, H, T, D)
