@@ -8,7 +8,6 @@ restated here for plain pairs: on one example with normal values, and on generat
 without mutants show false alarms, also at the kink of relu. Prints a table in Markdown.
 """
 import argparse
-import random
 import warnings
 from collections import Counter
 
@@ -17,7 +16,7 @@ import torch
 
 from minigrad import OPS
 from minigrad.testing import GradientError, check_op, mutate_op
-from minigrad.testing.adapters import Broken, Subject, judging
+from minigrad.testing.adapters import Broken, Subject, judging, op_of_pair
 from minigrad.testing.engine_laws import complete
 from minigrad.testing.strategies import SizedDraw, make_case
 
@@ -67,9 +66,9 @@ def hips_autograd(point, subject):
 
 def minitorch_grad_check(point, subject):
     """The sum of the outputs, one random element, step 1e-6, tolerance 1e-2."""
-    ones = tuple(np.ones_like(y) for y in point.outputs)
+    rng, ones = point.rng, tuple(np.ones_like(y) for y in point.outputs)
     for i in point.moving():
-        at = tuple(random.randrange(n) for n in point.arrays[i].shape)
+        at = tuple(rng.integers(n) for n in point.arrays[i].shape)
         step = np.zeros_like(point.arrays[i])
         step[at] = 1e-6
         up, down = (outputs_at(point, subject, i, sign * step) for sign in (1, -1))
@@ -167,7 +166,6 @@ def relu_alarms(examples):
 
     def vjp(g, x):
         return g * (x > 0),
-    from minigrad.testing.adapters import op_of_pair
     op = op_of_pair(forward, vjp, "()->()", None, {})
     subject = Subject(op, is_plain=True)
     with judging():
