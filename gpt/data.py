@@ -40,7 +40,7 @@ def split_documents(documents, val_fraction):
     -------
     train, val : lists of bytes
     """
-    left = sum(map(len, documents)) - int(sum(map(len, documents)) * val_fraction)
+    left = int(sum(map(len, documents)) * (1 - val_fraction))
     train, val = [], []
     for document in documents:
         cut = min(left, len(document))
