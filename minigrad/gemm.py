@@ -192,13 +192,13 @@ def _block(a, b, c, bias, box, a_stays, add, work):
 # ---- all rectangles ----
 
 @kernel
-def _shares(start, stop, a, b, c, bias, cuts, work):
+def _shares(start, stop, a, b, c, bias, cuts, add, work):
     """Compute the shares [start, stop) of a stack of products (x, y, m, k) @ (x, y, k, n).
 
-    `cuts` holds into how many parts the stack, the rows and the columns are cut, how many rows
-    and columns a part has, and whether to add to C.
+    `cuts` holds into how many parts the stack, the rows and the columns are cut, and how many
+    rows and columns a part has.
     """
-    parts, row_parts, column_parts, rows, columns, add = cuts
+    parts, row_parts, column_parts, rows, columns = cuts[0], cuts[1], cuts[2], cuts[3], cuts[4]
     stack, inner = c.shape[0] * c.shape[1], c.shape[1]
     for share in range(start, stop):
         rest, column = share // column_parts, share % column_parts
@@ -208,12 +208,12 @@ def _shares(start, stop, a, b, c, bias, cuts, work):
         for s in range(part * stack // parts, (part + 1) * stack // parts):
             x, y = s // inner, s % inner
             if m0 < m1 and n0 < n1:
-                _rectangle(a[x, y], b[x, y], c[x, y], bias, m0, m1, n0, n1, add != 0, work[share])
+                _rectangle(a[x, y], b[x, y], c[x, y], bias, m0, m1, n0, n1, add, work[share])
 
 
 @kernel
-def _threaded(n, a, b, c, bias, cuts, work):
-    spread(_shares, n, (a, b, c, bias, cuts, work))
+def _threaded(n, a, b, c, bias, cuts, add, work):
+    spread(_shares, n, (a, b, c, bias, cuts, add, work))
 
 
 # ---- from NumPy ----
@@ -252,9 +252,12 @@ def matmul(a, b, out=None, *, accumulate=False, bias=None):
     if a.ndim < 2 or b.ndim < 2:
         return _with_vectors(a, b, out, accumulate, bias)
     _check(a, b, bias)
-    shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
+    stack = a.shape[:-2]
+    if b.ndim > 2 and b.shape[:-2] != stack:
+        stack = np.broadcast_shapes(stack, b.shape[:-2])
+    shape = (*stack, a.shape[-2], b.shape[-1])
     c = buffers.empty(shape, a.dtype) if out is None else out
-    if c.shape != shape or c.dtype != a.dtype:
+    if out is not None and (c.shape != shape or c.dtype != a.dtype):
         raise ValueError(f"out is {c.dtype}{c.shape}, but the product is {a.dtype}{shape}")
     if b.ndim == 2 and a.ndim > 2 and c.flags.c_contiguous:  # one tall matrix, not a stack
         rows = prod(a.shape[:-1])
@@ -277,7 +280,7 @@ def _with_vectors(a, b, out, accumulate, bias):
 
 
 def _check(a, b, bias):
-    if a.dtype not in FLOATS or b.dtype != a.dtype:
+    if a.dtype.char not in "fd" or b.dtype != a.dtype:
         raise TypeError(f"matmul takes two arrays of float32 or two of float64, not {a.dtype} "
                         f"and {b.dtype}")
     if a.shape[-1] != b.shape[-2]:
@@ -303,11 +306,10 @@ def _multiply(a, b, c, accumulate, bias):
         c[...] = c + product if accumulate else product
         return
     packed = a.strides[-1] != a.itemsize
-    shares, *cuts = _cuts(prod(stack), m, k, n, packed, jit.threads(), lanes(c.dtype))
-    work = _workspace(c.dtype, shares)
-    bias = work[0, :0] if bias is None else np.ascontiguousarray(bias)
-    arguments = (_four(a, stack), _four(b, stack), _four(c, stack), bias,
-                 (*cuts, int(accumulate)), work)
+    shares, cuts = _cuts(prod(stack), m, k, n, packed, jit.threads(), VECTOR // c.itemsize)
+    work, none = _workspace(c.dtype, shares)
+    arguments = (_four(a, stack), _four(b, stack), _four(c, stack),
+                 none if bias is None else np.ascontiguousarray(bias), cuts, accumulate, work)
     if shares == 1:
         _serial_for(c.dtype)(0, 1, *arguments)
     else:
@@ -346,22 +348,23 @@ def _cuts(stack, m, k, n, packed, threads, step):
             cost = -(-stack // parts) * (rows * columns + 48 * columns + 48 * packed * rows)
             if best is None or cost < best[0]:
                 shares = parts * row_parts * column_parts
-                best = cost, shares, parts, row_parts, column_parts, rows, columns
-    return best[1:]
+                best = cost, shares, (parts, row_parts, column_parts, rows, columns)
+    return best[1], np.array(best[2], np.intp)
 
 
 def _workspace(dtype, shares):
-    """Return this thread's buffers, one row for each share, on cache lines."""
-    work = getattr(_local, dtype.char, None)
-    if work is None or len(work) < shares:
-        wide = VECTORS * lanes(dtype)
-        size = BLOCK // dtype.itemsize + DEPTH * wide + ROWS * wide
-        size = -(-size // 64) * 64 + 64                # rows do not share a line
-        memory = np.empty(shares * size + 64, dtype)
-        start = -memory.ctypes.data % 64 // dtype.itemsize
-        work = memory[start:start + shares * size].reshape(shares, size)
-        setattr(_local, dtype.char, work)
-    return work
+    """Return this thread's buffers, a row on cache lines for each share, and an empty array."""
+    found = getattr(_local, dtype.char, None)
+    if found and len(found[0]) >= shares:
+        return found
+    wide = VECTORS * lanes(dtype)
+    size = BLOCK // dtype.itemsize + DEPTH * wide + ROWS * wide
+    size = -(-size // 64) * 64 + 64                    # rows do not share a line
+    memory = np.empty(shares * size + 64, dtype)
+    start = -memory.ctypes.data % 64 // dtype.itemsize
+    work = memory[start:start + shares * size].reshape(shares, size)
+    setattr(_local, dtype.char, (work, np.empty(0, dtype)))
+    return getattr(_local, dtype.char)
 
 
 def _signature(dtype):
@@ -369,7 +372,7 @@ def _signature(dtype):
     number = types.float32 if dtype == np.float32 else types.float64
     operand, result = (types.Array(number, 4, "A", readonly=r) for r in (True, False))
     return (operand, operand, result, types.Array(number, 1, "C", readonly=True),
-            types.UniTuple(types.intp, 6), types.Array(number, 2, "C"))
+            types.Array(types.intp, 1, "C"), types.boolean, types.Array(number, 2, "C"))
 
 
 @functools.cache
