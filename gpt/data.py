@@ -9,6 +9,8 @@ from bpe.tokenfile import save_tokens
 from gpt.characters import load_tokenizer, train_tokenizer
 from gpt.corpora import END_OF_TEXT, Corpus, CorpusError
 
+PART_TOKENS = 1 << 16              # decoded at a time
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -27,8 +29,9 @@ class Dataset:
         return self.size_bytes(ids) / max(1, len(ids))
 
     def text(self, ids):
-        """Return the bytes of ids, documents joined."""
-        return self.tokenizer.decode_bytes(ids)
+        """Return the bytes of ids, documents joined; in parts, which take less memory."""
+        return b"".join(self.tokenizer.decode_bytes(ids[i:i + PART_TOKENS])
+                        for i in range(0, len(ids), PART_TOKENS))
 
 
 def split_documents(documents, val_fraction):

@@ -14,7 +14,7 @@ from gpt.data import even_windows
 from gpt.runs import open_model, report_errors
 from minigrad import log_softmax, no_grad
 
-WINDOWS_TOKENS = 4096              # of one forward pass
+WINDOWS_TOKENS = 2048              # of one forward pass
 
 
 @dataclass(frozen=True)

@@ -161,8 +161,10 @@ def sequence_bytes(config):
                 if id(base) not in known:
                     blocks[id(base)] = base, base.nbytes
     with watch(count):
-        model.loss(ids, ids)
-    return sum(size for _, size in blocks.values())
+        loss = model.loss(ids, ids)
+    kept = sum(size for _, size in blocks.values())
+    loss.backward()                                   # loads the kernels of the way back
+    return kept
 
 
 def run_bytes(config, n_parameters, per_sequence, sequences):
@@ -197,8 +199,8 @@ def forecast(run, peak_gflops):
     """
     config, n_parameters = run.config, sum(x.size for x in run.model.parameters())
     B, _ = batch_shape(config, 1.0)
-    free, before = available_bytes(), used_bytes()
     per_sequence = sequence_bytes(config)
+    free, before = available_bytes(), used_bytes()    # now that the kernels are in memory
     need = lambda n: run_bytes(config, n_parameters, per_sequence, n)
     n = config.train.micro_batch or B
     room = None if free is None else 0.9 * free

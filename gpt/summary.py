@@ -13,7 +13,7 @@ from gpt.planning import FINAL_TOKENS, duration
 from gpt.runs import machine, read_manifest, write_manifest
 from gpt.training import part
 
-SAMPLE_TOKENS = 120
+SAMPLE_TOKENS = 80
 COPY_FROM = 16 << 20               # bytes of the training text that samples are compared with
 
 
@@ -57,7 +57,7 @@ def summarize(run, folder, say):
     """Evaluate on the whole validation part, sample, and put the result beside simpler means."""
     best = use_best(run, folder)
     found = evaluate(run.model, run.data.val, run.data.tokenizer.token_bytes, FINAL_TOKENS)
-    samples = [sample(run, 3 * SAMPLE_TOKENS, seed) for seed in range(2)]
+    samples = [sample(run, 4 * SAMPLE_TOKENS, seed) for seed in range(2)]
     known = run.data.text(run.data.train[:COPY_FROM])
     span = max((longest_copied_span(text.encode(), known) for text in samples), key=len)
     manifest = read_manifest(folder)
