@@ -1,10 +1,10 @@
 """Every operation, by name, and the operators and methods they give Tensor."""
+from minigrad.ops.activations import gelu, relu_squared, silu, swiglu
 from minigrad.ops.attention import attention
 from minigrad.ops.dropout import dropout
 from minigrad.ops.einsum import dot, einsum
 from minigrad.ops.elementwise import (
-    add, div, exp, gelu, log, maximum, mul, neg, pow, relu, relu_squared, sigmoid, silu, sqrt, sub,
-    swiglu, tanh, where)
+    add, div, exp, log, maximum, mul, neg, pow, relu, sigmoid, sqrt, sub, tanh, where)
 from minigrad.ops.embedding import embedding, rotary, rotary_angles
 from minigrad.ops.linear import linear, matmul
 from minigrad.ops.loss import cross_entropy, kl_divergence, linear_cross_entropy

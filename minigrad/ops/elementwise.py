@@ -2,10 +2,8 @@
 import numpy as np
 
 from minigrad import vmath
-from minigrad.buffers import empty_like
-from minigrad.parallel import BLOCK, element_kernel, fits, plain, row_kernel, widest_vectors
+from minigrad.parallel import element_kernel, fits
 from minigrad.tensor import op
-from minigrad.vmath import like
 
 
 @op("(),()->()", order=lambda f, x, y: (f(x, y), f(y, x)))
@@ -148,8 +146,6 @@ def where_vjp(g, condition):
     return None, where(condition, g, 0.0), where(condition, 0.0, g)
 
 
-# ---- activations: each is one pass at level "fast", and small steps at level "parts" ---------
-
 @op("()->()", x="away_from_zero", mirror=lambda f, x: (f(x) - f(-x), x))
 def relu(x):
     """max(x, 0). g passes where x > 0; at the kink x = 0 it does not, as in torch."""
@@ -159,72 +155,6 @@ def relu(x):
 @relu.vjp
 def relu_vjp(g, y):
     return where(y > 0, g, 0.0),
-
-
-@op("()->()")
-def relu_squared(x):
-    """max(x, 0)**2: dx = 2 g max(x, 0). Source: So et al. 2021, arXiv:2109.08668."""
-    return np.square(np.maximum(x, 0)), (x,)
-
-@relu_squared.vjp
-def relu_squared_vjp(g, x):
-    return 2 * g * maximum(x, 0.0),
-
-
-@op("()->()", mirror=lambda f, x: (f(x) - f(-x), x))
-def silu(x):
-    """x sigmoid(x): dx = g (s + x s (1 - s)), s = sigmoid(x). Elfwing et al., arXiv:1702.03118."""
-    return x * sigmoid(x), (x,)
-
-@silu.vjp
-def silu_vjp(g, x):
-    s = sigmoid(x)
-    return g * (s + x * s * (1 - s)),
-
-@silu.parts
-def silu_parts(x):
-    return x * sigmoid(x)
-
-
-@op("()->()", mirror=lambda f, x: (f(x) - f(-x), x))
-def gelu(x):
-    """x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x**3): GELU in its tanh form, as in GPT-2.
-
-    It is x/2 (1 + tanh u) written with one sigmoid less work. By the product rule
-    dx = g (s + 2 x s (1 - s) du/dx), s = sigmoid(2u).
-    torch calls this gelu(approximate="tanh"). Source: Hendrycks & Gimpel, arXiv:1606.08415.
-    """
-    return x * sigmoid(2 * gelu_argument(x)), (x,)
-
-@gelu.vjp
-def gelu_vjp(g, x):
-    s = sigmoid(2 * gelu_argument(x))
-    slope = SQRT_2_OVER_PI * (1 + 3 * 0.044715 * x * x)
-    return g * (s + 2 * x * s * (1 - s) * slope),
-
-@gelu.parts
-def gelu_parts(x):
-    return 0.5 * x * (1 + tanh(gelu_argument(x)))
-
-
-SQRT_2_OVER_PI = (2 / np.pi) ** 0.5
-
-def gelu_argument(x):
-    return SQRT_2_OVER_PI * (x + 0.044715 * (x * x * x))
-
-
-@op("(),()->()")
-def swiglu(gate, x):
-    """silu(gate) * x: a gate that each hidden unit opens. Shazeer 2020, arXiv:2002.05202."""
-    return silu(gate) * x, (gate, x)
-
-@swiglu.vjp
-def swiglu_vjp(g, gate, x):
-    return silu_vjp(g * x, gate)[0], g * silu(gate)
-
-@swiglu.parts
-def swiglu_parts(gate, x):
-    return silu(gate) * x
 
 
 # ---- fast path -------------------------------------------------------------------------------
@@ -264,94 +194,3 @@ def sigmoid_fast(x):
 
 def one_saved(y):
     return y, (y,)
-
-
-@relu_squared.fast
-def relu_squared_fast(x):
-    return (_relu_squared(x), (x,)) if fits(x) else relu_squared.forward(x)
-
-@relu_squared.fast_vjp
-def relu_squared_fast_vjp(g, x):
-    return (_relu_squared_vjp(g, x),) if fits(x, g) else relu_squared_vjp(g, x)
-
-@element_kernel
-def _relu_squared(x):
-    y = x if x > like(x, 0) else like(x, 0)
-    return y * y
-
-@element_kernel
-def _relu_squared_vjp(g, x):
-    return g * (x + x if x > like(x, 0) else like(x, 0))
-
-
-@silu.fast
-def silu_fast(x):
-    return (_silu(x), (x,)) if fits(x) else silu.forward(x)
-
-@silu.fast_vjp
-def silu_fast_vjp(g, x):
-    return (_silu_vjp(g, x),) if fits(x, g) else silu_vjp(g, x)
-
-@element_kernel
-def _silu(x):
-    return x * vmath.sigmoid(x)
-
-@element_kernel
-def _silu_vjp(g, x):
-    return g * silu_slope(x)
-
-@vmath.scalar
-def silu_slope(x):
-    s = vmath.sigmoid(x)
-    return s + x * s * (like(x, 1) - s)
-
-
-@gelu.fast
-def gelu_fast(x):
-    return (_gelu(x), (x,)) if fits(x) else gelu.forward(x)
-
-@gelu.fast_vjp
-def gelu_fast_vjp(g, x):
-    return (_gelu_vjp(g, x),) if fits(x, g) else gelu_vjp(g, x)
-
-@element_kernel
-def _gelu(x):
-    return x * vmath.sigmoid(x * (like(x, GELU_1) + like(x, GELU_3) * (x * x)))
-
-@element_kernel
-def _gelu_vjp(g, x):
-    square = x * x
-    s = vmath.sigmoid(x * (like(x, GELU_1) + like(x, GELU_3) * square))
-    slope = like(x, GELU_1) + like(x, 3 * GELU_3) * square
-    return g * (s + x * s * (like(x, 1) - s) * slope)
-
-GELU_1 = 2 * SQRT_2_OVER_PI               # 2u = GELU_1 x + GELU_3 x**3
-GELU_3 = GELU_1 * 0.044715
-
-
-@swiglu.fast
-def swiglu_fast(gate, x):
-    return (_swiglu(gate, x), (gate, x)) if fits(gate, x) else swiglu.forward(gate, x)
-
-@swiglu.fast_vjp
-def swiglu_fast_vjp(g, gate, x):
-    if not fits(gate, x, g):
-        return swiglu_vjp(g, gate, x)
-    dgate, dx = empty_like(gate), empty_like(x)
-    flat = [plain(a).reshape(-1) for a in (g, gate, x, dgate, dx)]
-    _swiglu_vjp(-(-x.size // BLOCK), *flat)
-    return dgate, dx
-
-@element_kernel
-def _swiglu(gate, x):
-    return gate * vmath.sigmoid(gate) * x
-
-@row_kernel
-def _swiglu_vjp(start, stop, g, gate, x, dgate, dx):
-    widest_vectors()
-    g, gate, x = (g[start * BLOCK:stop * BLOCK], gate[start * BLOCK:stop * BLOCK],
-                  x[start * BLOCK:stop * BLOCK])
-    dgate, dx = dgate[start * BLOCK:stop * BLOCK], dx[start * BLOCK:stop * BLOCK]
-    for i in range(x.size):
-        dgate[i] = g[i] * x[i] * silu_slope(gate[i])
-        dx[i] = g[i] * gate[i] * vmath.sigmoid(gate[i])
