@@ -343,6 +343,8 @@ def backprop(root, g=None, *, retain_graph=False, leaves=frozenset(), run_vjp=No
         g = np.ones_like(root.data) if g is None else np.asarray(g, root.dtype)
     pending = {root: (g, False)}                      # node -> (sum so far, is it ours)
     for node in order(root, leaves):
+        if node not in pending:                       # nothing that varies with it was sent
+            continue
         g, ours = take(pending, node)
         if node.op is None or node in leaves:
             if not run_vjp:

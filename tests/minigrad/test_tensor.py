@@ -91,6 +91,13 @@ def test_outputs_that_are_not_used_send_zeros():
     assert np.array_equal(x.grad, [0, 0, 0, 3, 3])
 
 
+def test_an_input_that_is_a_constant_to_the_op_gets_no_gradient():
+    x, angles = leaf(1, 2), leaf(0.5)
+    cos, sin = angles.cos(), angles.sin()
+    mg.rotary(x, cos, sin).sum().backward()
+    assert x.grad is not None and angles.grad is None
+
+
 # ---- memory ----------------------------------------------------------------------------------
 
 @given(st.sampled_from(["add", "sub", "reshape", "transpose", "broadcast", "split", "where"]))
