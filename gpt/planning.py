@@ -170,11 +170,10 @@ def sequence_bytes(config):
 def run_bytes(config, n_parameters, per_sequence, sequences):
     """Predict what a run adds to the process: parameters, gradients, moments, one micro-batch.
 
-    On the way back the gradients of a block's activations come on top of what is kept.
+    On the way back the gradients of a block take the memory that the blocks behind it gave free.
     """
     moments = 2 if config.train.optimizer == "adamw" else 1.5
-    backward = 1 + 2 / max(2, config.model.n_layer)
-    return int(4 * n_parameters * (2 + moments) + per_sequence * sequences * backward)
+    return int(4 * n_parameters * (2 + moments) + per_sequence * sequences)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,123 @@
+"""Planning: sizes, tokenizers, memory, and runs that end in time."""
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt import planning
+from gpt.config import ConfigError
+from gpt.corpora import Corpus
+from gpt.planning import (
+    REFERENCE_GFLOPS, Pacer, check_duration, choose_settings, choose_size, choose_tokenizer,
+    continue_plan, duration, forecast, sequence_bytes)
+from gpt.training import Plan, Run
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr(planning.time, "monotonic", lambda: self.now)
+
+
+@pytest.mark.parametrize("speeds", [[1.0], [1.0, 2.0], [1.0, 0.5], [1.0, 2.0, 1.0, 0.6, 1.7]])
+@pytest.mark.parametrize("first_guess", [0.7, 1.0, 1.6])
+def test_a_run_ends_in_time_though_the_machine_changes_its_speed(monkeypatch, speeds, first_guess):
+    clock, budget, step = Clock(monkeypatch), 300.0, 0
+    pacer = Pacer(clock.now + budget, 0.1 * first_guess)
+    plan = pacer.first_plan(Plan.fixed(1), 0)
+    while step < plan.steps:
+        share = min(0.999, (clock.now - 1000) / budget)
+        elapsed = 0.1 * speeds[int(share * len(speeds))]
+        clock.now += elapsed
+        step += 1
+        pacer.step(elapsed)
+        plan = pacer.replan(plan, step)
+        if int(20 * plan.progress(step)) > int(20 * plan.progress(step - 1)):
+            clock.now += 0.7
+            pacer.pause(0.7)
+    assert abs(clock.now - 1000 - budget) < 0.05 * budget
+    assert len(plan.lines) < 200
+
+
+def test_a_run_that_is_late_from_the_start_ends_at_once(monkeypatch):
+    clock = Clock(monkeypatch)
+    pacer = Pacer(clock.now - 5, 0.1)
+    plan = pacer.first_plan(Plan.fixed(1), 0)
+    assert plan.steps == 1 and pacer.replan(plan, 1) == plan
+
+
+def test_more_time_never_chooses_a_smaller_model():
+    sizes = [choose_size(minutes, REFERENCE_GFLOPS) for minutes in (1, 5, 30, 300)]
+    products = [size["n_layer"] * size["d_model"] ** 2 for size in sizes]
+    assert products == sorted(products)
+    assert choose_size(5, REFERENCE_GFLOPS) == choose_size(10, REFERENCE_GFLOPS / 2)
+
+
+@given(st.text(min_size=1, max_size=50))
+def test_a_tokenizer_is_chosen_that_can_read_the_text(text):
+    kind, vocabulary = choose_tokenizer(Corpus("x", [text.encode("utf-8", "replace")], "x"))
+    assert kind == "char" and vocabulary == 0
+
+
+@pytest.mark.parametrize("document, expected", [
+    (b"\xff\xfe" * 50, ("byte", 0)), ("".join(map(chr, range(256, 900))).encode(), ("byte", 0)),
+    (b"a" * 300_000, ("bpe", 512)), (b"a" * 2_000_000, ("bpe", 1024))])
+def test_tokenizers_by_what_the_text_is(document, expected):
+    assert choose_tokenizer(Corpus("x", [document], "x")) == expected
+
+
+def test_what_the_user_says_wins_over_the_table_and_the_preset():
+    corpus = Corpus("x", [b"some text"], "x")
+    config = choose_settings(corpus, "gpt2", {"n_layer": 9, "norm": "rms", "d_model": 128}, 240)
+    assert (config.model.n_layer, config.model.norm, config.model.d_model) == (9, "rms", 128)
+    assert config.model.n_head == 2 and config.model.position == "learned"
+    assert config.train.minutes == 5 and config.data.tokenizer == "char"
+    assert choose_settings(corpus, "fast", {"steps": 7}, 240).train.minutes == 0
+
+
+def test_the_memory_of_a_step_is_what_was_said(data, tiny):
+    """The bytes that sequences keep grow in proportion: twice as many, twice as much."""
+    one = sequence_bytes(tiny(context_length=16))
+    long = sequence_bytes(tiny(context_length=32))
+    assert 1.8 * one < long < 4.2 * one
+
+
+def test_memory_that_is_short_gives_smaller_micro_batches_then_a_refusal(data, tiny, monkeypatch):
+    run = Run.start(tiny(batch_tokens=16 * 64), data, Plan.fixed(1))
+    assert forecast(run, 100).micro_batch == 64
+    one, n = sequence_bytes(run.config), sum(x.size for x in run.model.parameters())
+    fixed = 4 * n * 3.5
+    monkeypatch.setattr(planning, "available_bytes", lambda: int((fixed + 20 * one) / 0.9))
+    assert 10 <= forecast(run, 100).micro_batch <= 20
+    monkeypatch.setattr(planning, "available_bytes", lambda: int(fixed))
+    with pytest.raises(ConfigError, match="are free: use --d_model"):
+        forecast(run, 100)
+
+
+def test_a_run_of_days_needs_a_yes():
+    check_duration(1000, False)
+    check_duration(1e6, True)
+    with pytest.raises(ConfigError, match="11 days.*--yes"):
+        check_duration(1e6, False)
+
+
+@given(st.floats(0, 1e7))
+def test_durations_are_never_empty(seconds):
+    assert duration(seconds)[0].isdigit()
+
+
+def test_a_resumed_run_takes_a_new_end_and_nothing_else(data, tiny):
+    run = Run.start(tiny(), data, Plan.fixed(10))
+    run.step = 4
+    continue_plan(run, {"steps": 20})
+    assert run.plan.steps == 20 and np.isclose(run.plan.progress(4), 0.4)
+    for given_settings, words in (({"steps": 3}, "4 are done"), ({"n_layer": 3}, "--n_layer")):
+        with pytest.raises(ConfigError, match=words):
+            continue_plan(run, given_settings)
+    run.step = 20
+    with pytest.raises(ConfigError, match="at its end"):
+        continue_plan(run, {})
+    continue_plan(run, {"minutes": 1.0})
+    assert run.plan.steps > 20 and run.config.train.minutes == 1
