@@ -1,20 +1,40 @@
 """Scaled dot-product attention."""
+import numba
 import numpy as np
 
+from minigrad import jit, tiles, vmath
+from minigrad.buffers import empty
 from minigrad.ops.elementwise import where
 from minigrad.ops.shape import broadcast_to, swapaxes
 from minigrad.ops.softmax import softmax
+from minigrad.parallel import FEW, row_kernel, widest_vectors
 from minigrad.tensor import op
+from minigrad.tiles import at, step
 
 
 def attention_inputs(draw):
-    B, G, T, D = (draw.integer(1, n) for n in (2, 2, 5, 4))
+    B, G, T = (draw.side(1, n) for n in (2, 2, 5))
+    D = draw.choice([1, 2, 3, 8, 16, 32])
     H, S = G * draw.integer(1, 2), T + draw.integer(0, 2)
     lengths = np.array([draw.integer(1, S) for _ in range(B)]) if draw.boolean() else None
     arrays = draw.array((B, H, T, D)), draw.array((B, G, S, D)), draw.array((B, G, S, D))
     return arrays, {"causal": draw.boolean(), "key_lengths": lengths}
 
-@op(inputs=attention_inputs)
+def without_last(f, q, k, v):
+    """Causality: the last position changes nothing before it."""
+    q, k, v = q[:, :, -k.shape[2]:], k[:, :, -q.shape[2]:], v[:, :, -q.shape[2]:]
+    earlier = f(q[:, :, :-1], k[:, :, :-1], v[:, :, :-1], causal=True, key_lengths=None)
+    return f(q, k, v, causal=True, key_lengths=None)[:, :, :-1], earlier
+
+
+def other_order(f, q, k, v):
+    """Without a mask, attention sees a set of keys: their order changes nothing."""
+    backward = k[:, :, ::-1], v[:, :, ::-1]
+    options = {"causal": False, "key_lengths": None}
+    return f(q, k, v, **options), f(q, *backward, **options)
+
+
+@op(inputs=attention_inputs, causality=without_last, order=other_order)
 def attention(q, k, v, causal=True, scale=None, key_lengths=None):
     r"""Let each query take the mean of the values, weighted by how well their keys match it.
 
@@ -104,3 +124,199 @@ def sum_heads(dx, G):
     """Add what the query heads of each group send to their one key head: the vjp of repeating."""
     B, H, S, D = dx.shape
     return dx if G == H else dx.reshape(B, G, H // G, S, D).sum(axis=2)
+
+
+# ---- fast path -------------------------------------------------------------------------------
+# A task is one head of one sequence (backward: a key head with all query heads that share it).
+# Scores exist for a few queries at a time and stay in cache, never T x T of them; keys that no
+# query of a tile sees are skipped. Saved is log(sum(e**scores)) of each query: the probabilities
+# are made once more on the way back. Heads are read and written through strides, where they are.
+
+QUERIES = 32                              # rows of scores at a time, backward
+
+
+@attention.fast
+def attention_fast(q, k, v, causal=True, scale=None, key_lengths=None):
+    check_heads(q, k, v, key_lengths)
+    (B, H, T, D), S = q.shape, k.shape[2]
+    if B * H * T * S < FEW or q.dtype.char not in "fd" or D % tiles.lanes(q.dtype):
+        return attention.forward(q, k, v, causal, scale, key_lengths)
+    scale = q.dtype.type(D ** -0.5 if scale is None else scale)
+    q, k, v = in_rows(q), in_rows(k), in_rows(v)
+    y, lse = empty((B, T, H, D), q.dtype).swapaxes(1, 2), empty((B, H, T), q.dtype)
+    layout = layout_of((q, k, v, y), k, causal, key_lengths)
+    work = scratch(k, D + tiles.ROWS)
+    _attention(B * H, lse, q[0, 0, 0], k[0, 0, 0], v[0, 0, 0], layout, scale, work, y[0, 0, 0])
+    return y, (q, k, v, lse, scale, causal, key_lengths)
+
+@attention.fast_vjp
+def attention_fast_vjp(g, q, k, v, *saved):
+    if len(saved) == 3:                                       # of the reference
+        return attention_vjp(g, q, k, v, *saved)
+    lse, scale, causal, key_lengths = saved
+    g = in_rows(g)
+    dq, dk, dv = (empty((x.shape[0], x.shape[2], x.shape[1], x.shape[3]), x.dtype).swapaxes(1, 2)
+                  for x in (q, k, v))                         # (B, H, T, D) in memory (B, T, H, D)
+    attention_backward(g, q, k, v, lse, scale, causal, key_lengths, dq, dk, dv)
+    return dq, dk, dv
+
+def attention_backward(g, q, k, v, lse, scale, causal, key_lengths, dq, dk, dv):
+    if key_lengths is not None:
+        dk[...] = dv[...] = 0                                 # keys that nobody sees
+    layout = layout_of((q, k, v, g, dq, dk, dv), k, causal, key_lengths)
+    work = scratch(k, 2 * (k.shape[3] + QUERIES))
+    _attention_vjp(k.shape[0] * k.shape[1], lse, *(x[0, 0, 0] for x in (q, k, v, g)), layout,
+                   scale, work, *(x[0, 0, 0] for x in (dq, dk, dv)))
+
+
+def in_rows(x):
+    """Return x, or a copy if its last axis is not contiguous."""
+    whole = all(s % x.itemsize == 0 for s in x.strides)
+    return x if whole and x[0, 0, 0].flags.carray else np.array(x, order="C")
+
+def layout_of(arrays, k, causal, key_lengths):
+    """Pack for a kernel: sizes, how many keys are real, and the strides of all arrays."""
+    B, G, S, D = k.shape
+    H, T = arrays[0].shape[1:3]
+    lengths = [S] * B if key_lengths is None else np.clip(key_lengths, 0, S)
+    strides = [s // x.itemsize for x in arrays for s in x.strides[:3]]
+    return np.array([H, G, T, S, D, causal, *strides, *lengths], np.int64)
+
+def scratch(k, n):
+    """Make room on each thread for n rows of scores."""
+    return empty((jit.threads(), n * row_length(k.shape[2], tiles.lanes(k.dtype))), k.dtype)
+
+
+@jit.kernel
+def row_length(S, width):
+    """The length of a row of scores: whole tiles, and not a power of two.
+
+    (Rows a power of two apart would compete for the same lines of the cache.)
+    """
+    unit = 2 * max(width, tiles.ROWS)
+    return (S + unit - 1) // unit * unit + width
+
+@jit.kernel
+def seen_by(i, layout, length):
+    """How many keys query i sees."""
+    return max(0, min(length, layout[3] - layout[2] + i + 1)) if layout[5] else length
+
+@jit.kernel
+def place(layout, array, b, h):
+    """Where head h of sequence b begins in an array."""
+    return b * layout[6 + 3 * array] + h * layout[7 + 3 * array]
+
+@jit.kernel
+def transposed(x, stride, S, D, out, ldo, width):
+    """Copy a head (S, D) as (D, S)."""
+    for j in range(0, S, width):
+        for d in range(0, D, width):
+            tiles.transpose(min(width, S - j), step(x, j * stride + d), stride,
+                            step(out, d * ldo + j), ldo)
+
+
+@row_kernel
+def _attention(start, stop, lse, q, k, v, layout, scale, work, out):
+    widest_vectors()
+    H, G, T, S, D = layout[0], layout[1], layout[2], layout[3], layout[4]
+    width = tiles.VECTOR_BYTES // out.itemsize
+    unit, ldo, w = max(width, tiles.ROWS), row_length(S, width), work[numba.get_thread_id()]
+    zero, one, none = lse.dtype.type(0), lse.dtype.type(1), lse.dtype.type(-np.inf)
+    for task in range(start, stop):
+        b, h = task // H, task % H
+        group, length = h * G // H, layout[6 + 12 + b]
+        qp, kp = at(q, place(layout, 0, b, h)), at(k, place(layout, 1, b, group))
+        vp, yp = at(v, place(layout, 2, b, group)), at(out, place(layout, 3, b, h))
+        transposed(kp, layout[11], length, D, at(w, 0), ldo, width)
+        p = D * ldo
+        for i in range(0, T, tiles.ROWS):
+            m = min(tiles.ROWS, T - i)
+            seen = seen_by(i + m - 1, layout, length)
+            n = max(1, (seen + unit - 1) // unit) * unit
+            if seen:
+                tiles.strip(m, n, D, step(qp, i * layout[8]), layout[8], 1, at(w, 0), ldo,
+                            at(w, p), ldo, 0, width)
+            for r in range(m):
+                row, visible = w[p + r * ldo:p + r * ldo + n], seen_by(i + r, layout, length)
+                peak, total = none, zero
+                for j in range(n):
+                    x = row[j] * scale if j < visible else none
+                    row[j] = x
+                    peak = vmath.maximum(peak, x)
+                peak = peak if visible else zero
+                for j in range(n):
+                    x = vmath.exp(row[j] - peak)
+                    row[j] = x
+                    total += x
+                lse[b, h, i + r] = peak + vmath.log(total) if visible else -none
+                share = one / total if visible else zero
+                for j in range(n):
+                    row[j] *= share
+            tiles.strip(m, D, max(1, seen), at(w, p), ldo, 1, vp, layout[14],
+                        step(yp, i * layout[17]), layout[17], 0, width)
+
+@row_kernel
+def _attention_vjp(start, stop, lse, q, k, v, g, layout, scale, work, dq, dk, dv):
+    widest_vectors()
+    H, G, T, S, D = layout[0], layout[1], layout[2], layout[3], layout[4]
+    width = tiles.VECTOR_BYTES // lse.itemsize
+    ldo, w = row_length(S, width), work[numba.get_thread_id()]
+    vt, p = D * ldo, 2 * D * ldo
+    dp = p + QUERIES * ldo
+    for task in range(start, stop):
+        b, group = task // G, task % G
+        length = layout[6 + 21 + b]
+        kp, vp = at(k, place(layout, 1, b, group)), at(v, place(layout, 2, b, group))
+        dkp, dvp = at(dk, place(layout, 5, b, group)), at(dv, place(layout, 6, b, group))
+        transposed(kp, layout[11], length, D, at(w, 0), ldo, width)
+        transposed(vp, layout[14], length, D, at(w, vt), ldo, width)
+        add = 0
+        for h in range(group * (H // G), (group + 1) * (H // G)):
+            qp, gp = at(q, place(layout, 0, b, h)), at(g, place(layout, 3, b, h))
+            dqp = at(dq, place(layout, 4, b, h))
+            for i0 in range((T - 1) // QUERIES * QUERIES, -1, -QUERIES):
+                rows = min(QUERIES, T - i0)
+                for i in range(0, rows, tiles.ROWS):
+                    m = min(tiles.ROWS, rows - i)
+                    score_vjp(i0, i, m, qp, gp, lse[b, h], layout, length, scale, w, p, dp, vt,
+                              ldo, width)
+                    seen = seen_by(i0 + i + m - 1, layout, length)
+                    tiles.strip(m, D, max(1, seen), at(w, dp + i * ldo),
+                                ldo, 1, kp, layout[11], step(dqp, (i0 + i) * layout[20]),
+                                layout[20], 0, width)
+                n = seen_by(i0 + rows - 1, layout, length)
+                for j in range(0, n, tiles.ROWS):
+                    i = max(0, j - (S - T) - i0) if layout[5] else 0      # the first to see key j
+                    m, place_of = min(tiles.ROWS, n - j), i * ldo + j
+                    tiles.strip(m, D, rows - i, at(w, dp + place_of), 1, ldo,
+                                step(qp, (i0 + i) * layout[8]), layout[8],
+                                step(dkp, j * layout[23]), layout[23], add, width)
+                    tiles.strip(m, D, rows - i, at(w, p + place_of), 1, ldo,
+                                step(gp, (i0 + i) * layout[17]), layout[17],
+                                step(dvp, j * layout[26]), layout[26], add, width)
+                add = 1 if n else add
+
+
+@jit.kernel
+def score_vjp(i0, i, m, qp, gp, lse, layout, length, scale, w, p, dp, vt, ldo, width):
+    """For m queries, leave their probabilities at p in w, and the gradient of scores at dp."""
+    widest_vectors()
+    D, unit, zero = layout[4], max(width, tiles.ROWS), lse.dtype.type(0)
+    seen = seen_by(i0 + i + m - 1, layout, length)
+    n = max(1, (seen + unit - 1) // unit) * unit
+    if seen:
+        tiles.strip(m, n, D, step(qp, (i0 + i) * layout[8]), layout[8], 1, at(w, 0), ldo,
+                    at(w, p + i * ldo), ldo, 0, width)
+        tiles.strip(m, n, D, step(gp, (i0 + i) * layout[17]), layout[17], 1, at(w, vt), ldo,
+                    at(w, dp + i * ldo), ldo, 0, width)
+    for r in range(i, i + m):
+        visible, shift, dot = seen_by(i0 + r, layout, length), lse[i0 + r], zero
+        row, drow = w[p + r * ldo:p + r * ldo + n], w[dp + r * ldo:dp + r * ldo + n]
+        for j in range(n):
+            x = vmath.exp(row[j] * scale - shift) if j < visible else zero
+            dx = drow[j] if j < visible else zero
+            row[j] = x
+            drow[j] = dx
+            dot += x * dx
+        for j in range(n):
+            drow[j] = row[j] * (drow[j] - dot) * scale
