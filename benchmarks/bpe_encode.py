@@ -1,9 +1,9 @@
 """How fast text becomes ids, against tiktoken and gigatoken, with equal ids.
 
-Every round runs each competitor once, one after the other, since a machine's speed drifts; a ratio is
-the median of the rounds'. All encode the same string with the same ranks: GPT-2's from the folder
-MINIGRAD_DATA where it is set, else ranks trained on the spot. "cold" starts with an empty cache of
-words, "warm" has seen the text once. Needs the `bench` extra.
+Every round runs each competitor once, one after the other, since a machine's speed drifts; a ratio
+is the median of the rounds'. All encode the same string with the same ranks: GPT-2's from the
+folder MINIGRAD_DATA where it is set, else ranks trained on the spot. "cold" starts with an empty
+cache of words, "warm" has seen the text once. Needs the `bench` extra.
 
     python benchmarks/bpe_encode.py [MEGABYTES] [ROUNDS]
 """

@@ -82,7 +82,7 @@ def _parser():
     add("files", nargs="*", metavar="FILE", help="text; standard input without one")
     add("--text", help="the text itself")
     add("--html", metavar="FILE", help="write a page there")
-    add("--report", action="store_true", help="numbers only: compression, unused and longest tokens")
+    add("--report", action="store_true", help="only numbers: compression, unused tokens")
     add("--limit", type=int, default=4000, help="bytes to show of each file (default 4000)")
 
     add = _command(commands, "explain", _explain, "see the merges of words, one after the other")

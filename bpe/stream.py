@@ -16,7 +16,7 @@ BUFFER_BYTES = 1 << 16  # what is collected from an iterator before it is looked
 
 
 class SpecialTokenFound(ValueError):
-    """A special token, its `name`, stands in a text where it is neither allowed nor ordinary text."""
+    """A special token, its `name`, stands in a text where it is not allowed."""
 
     def __init__(self, name):
         super().__init__(f"the text contains the special token {name!r}: encode it as one with "

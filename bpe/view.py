@@ -11,7 +11,7 @@ _SPECIAL, _RESET = "\x1b[1;97;41m", "\x1b[0m"
 
 
 def spelling(token):
-    r"""Write a token so that everything in it is seen: ␣ for a space, \xNN for a part of a character.
+    r"""Write a token so that all of it is seen: ␣ for a space, \xNN for a part of a character.
 
     >>> spelling(b" na\xc3\xafve\n\xc3")
     '␣naïve\\n\\xc3'
@@ -83,7 +83,7 @@ pre i {{ font-style: normal; opacity: .45 }}
 
 
 def as_html(tokenizer, documents):
-    """Write one self-contained page with every token on a ground of its own, its id under the mouse.
+    """Write one self-contained page: every token on a ground of its own, its id under the mouse.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vocabularies import TEXT, data_folder, fuzz_strings, merge_lists, tokenizer
+from vocabularies import END, TEXT, data_folder, fuzz_strings, merge_lists, tokenizer
 
 import bpe
 from bpe import Tokenizer, formats
@@ -123,6 +123,7 @@ def test_what_a_format_cannot_say_is_refused(tmp_path):
 # ---- malformed files ----
 
 GOOD = formats.as_json(tokenizer())
+EMPTY = {"merges": [], "vocab": {}}
 
 
 @pytest.mark.parametrize("name, content, match", [
@@ -140,11 +141,10 @@ GOOD = formats.as_json(tokenizer())
     ("x.json", json.dumps(GOOD | {"pattern": 3}).encode(), "pattern is 3"),
     ("x.json", json.dumps(GOOD | {"pattern": "("}).encode(), "no regular expression"),
     ("x.json", json.dumps(GOOD | {"more_tokens": {"900": "?"}}).encode(), "more_tokens"),
-    ("x.json", json.dumps({k: v for k, v in GOOD.items() if k != "merges"}).encode(), "no 'merges'"),
+    ("x.json", json.dumps({k: GOOD[k] for k in GOOD if k != "merges"}).encode(), "no 'merges'"),
     ("x.json", json.dumps({"model": {"type": "WordPiece"}}).encode(), "model.type is 'WordPiece'"),
-    ("x.json", json.dumps({"model": {"merges": [], "vocab": {}}}).encode(), "no token '.*byte-level"),
-    ("x.json", json.dumps({"model": {"merges": [], "vocab": {}}, "normalizer": {"type": "NFC"}}).encode(),
-     "normalizer"),
+    ("x.json", json.dumps({"model": EMPTY}).encode(), "no token '.*byte-level"),
+    ("x.json", json.dumps({"model": EMPTY, "normalizer": {"type": "NFC"}}).encode(), "normalizer"),
     ("gpt2.tiktoken", b"YQ== 0\nYg== x\n", "gpt2.tiktoken:2: 'Yg== x'"),
     ("gpt2.tiktoken", b"YQ== 0\n\nYQ= 1\n", "gpt2.tiktoken:3"),
     ("gpt2.tiktoken", b"YQ== 0\nYQ== 1\n", "gpt2.tiktoken:2: the token b'a' comes a second time"),
@@ -215,7 +215,7 @@ def test_several_files_are_joined_with_an_end_token_and_empty_ones_are_fine(tmp_
     ours = tokenizer()
     for name, text in (("a", "low"), ("b", ""), ("c", "lower")):
         (tmp_path / name).write_text(text)
-    ours.encode_file([tmp_path / name for name in "abc"], tmp_path / "ids", end_token="<|endoftext|>")
+    ours.encode_file([tmp_path / name for name in "abc"], tmp_path / "ids", end_token=END)
     expected = [*ours.encode("low"), 406, 406, *ours.encode("lower"), 406]
     assert bpe.load_tokens(tmp_path / "ids").tolist() == expected
     assert ours.encode_file(tmp_path / "b", tmp_path / "none") == 0
