@@ -1,7 +1,7 @@
-"""What tiktoken, tokenizers and rustbpe say; used where they are installed, and to make golden.json.
+"""What tiktoken, tokenizers and rustbpe say: asked where they are installed, else golden.json.
 
-`python tests/bpe/peers.py` (with the repository on PYTHONPATH) writes golden.json anew, after it has
-compared every split with tiktoken's.
+`python tests/bpe/peers.py` (with the repository on PYTHONPATH) writes golden.json anew, after it
+has compared every split with tiktoken's.
 """
 import hashlib
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bpe.formats import CHARACTERS
 from bpe.pretokenize import PATTERNS, padded, split_segments
 
 GOLDEN = Path(__file__).parent / "golden.json"
@@ -66,9 +67,9 @@ def digest_of_every_code_point(pattern):
 
 
 def mixed_text(n_words):
-    """Pseudo-random text, the same everywhere: syllables, numbers, scripts, white space, symbols."""
-    syllables = ("ka to mi ra shu le don ber ing tion é ß на род 中 文 한 글 123 7 ' 's 'll -- ( ) . , "
-                 "aa aaa zz THE Th \n \n\n \t 🙂 \u00a0 \u3000 __ == x").split(" ")
+    """Make pseudo-random text, the same everywhere: syllables, numbers, scripts, white space."""
+    syllables = ("ka to mi ra shu le don ber ing tion é ß на род 中 文 한 글 123 7 ' 's 'll -- "
+                 "( ) . , aa aaa zz THE Th \n \n\n \t 🙂 \u00a0 \u3000 __ == x").split(" ")
     state, words = 1, []
     for _ in range(n_words):
         word = []
@@ -95,9 +96,7 @@ def hf_merges(texts, vocab_size, pattern):
 
 def from_hf(token):
     """Undo GPT-2's table of bytes as characters."""
-    from bpe.merges import hf_byte_order
-    order = hf_byte_order()
-    return bytes(ord(c) if ord(c) < 256 else order[188 + ord(c) - 256] for c in token)
+    return bytes(map(CHARACTERS.index, token))
 
 
 def rustbpe_tokens(texts, vocab_size, pattern):
