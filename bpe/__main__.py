@@ -25,6 +25,8 @@ _EXAMPLES = """examples:
 def main(arguments=None):
     """Run one command; a mistake is one sentence on standard error and exit status 2."""
     options = _parser().parse_args(arguments)
+    if hasattr(sys.stdout, "reconfigure"):  # a terminal may not have every character
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options.run(options)
         sys.stdout.flush()

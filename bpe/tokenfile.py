@@ -5,6 +5,7 @@ mmap_mode="r")` opens, followed by one line of JSON that `np.load` does not see:
 the tokenizer, its vocabulary size and the number of tokens.
 """
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -29,6 +30,8 @@ def save_tokens(path, arrays, tokenizer):
     n_tokens : int
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
     temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
     try:
