@@ -59,7 +59,7 @@ class ModelConfig:
                                 "(arXiv:1608.05859)")
     init: str = setting("zero", "of the output projections: zero (arXiv:1901.09321), or scaled "
                         "by 1/sqrt(2 n_layer) as in GPT-2", ("zero", "scaled"))
-    stream_scalars: bool = setting(True, "learn, per block, how much of the residual stream and "
+    stream_scalars: bool = setting(False, "learn, per block, how much of the residual stream and "
                                    "of the embedding enters it (modded-nanogpt, 2024)")
     ngram_rows: int = setting(0, "rows of a hashed table of bigram embeddings, and as many for "
                               "trigrams (arXiv:2106.12672); 0 for none", at_least=0)
@@ -150,10 +150,10 @@ class TrainConfig:
 PRESETS = {
     "fast": {},
     "gpt2": dict(position="learned", norm="layer", qk_norm=False, mlp="gelu_tanh", bias=True,
-                 tie_weights=True, init="scaled", stream_scalars=False, embedding_norm=False,
+                 tie_weights=True, init="scaled", embedding_norm=False,
                  optimizer="adamw", learning_rate=1e-3, schedule="cosine", warmup_steps=100,
                  final_rate=0.1, weight_decay=0.1, beta1=0.9, beta2=0.99),
-    "llama": dict(norm="rms", qk_norm=False, mlp="swiglu", init="scaled", stream_scalars=False,
+    "llama": dict(norm="rms", qk_norm=False, mlp="swiglu", init="scaled",
                   embedding_norm=False, optimizer="adamw", learning_rate=2e-3, schedule="cosine",
                   warmup_steps=100, final_rate=0.1, weight_decay=0.1, beta1=0.9, beta2=0.95),
 }

@@ -40,7 +40,7 @@ def wandb(folder):
 def trackio(folder):
     import trackio
     trackio.init(project="minigrad", name=folder.name)
-    return lambda step, **numbers: trackio.log(numbers)
+    return lambda step, **numbers: trackio.log(numbers, step=step)
 
 
 MAKERS = {"tensorboard": tensorboard, "wandb": wandb, "trackio": trackio}

@@ -128,7 +128,7 @@ def matmul_gflops(n=768, seconds=0.2):
     return 2 * n ** 3 / best / 1e9
 
 
-def measure_step(run, seconds=1.5):
+def measure_step(run, seconds=0.7):
     """Take a few steps with a copy of a run, and return the seconds of one.
 
     The first step, which loads or compiles the kernels, does not count.
