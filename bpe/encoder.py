@@ -15,6 +15,7 @@ from bpe.pairs import (
 from bpe.pretokenize import SCANNERS, class_table, pattern_name, split_segments
 
 _POSITIONS = 1 << 12  # bytes; room for words that is always there
+_MOST_POSITIONS = 2**31 - 1  # they are int32
 _KEPT_BYTES = 1 << 23  # buffers for more than this are given back
 
 # ---- tables ----
@@ -194,6 +195,9 @@ class _State:
         self._make_work(_POSITIONS)
 
     def _make_work(self, n_positions):
+        if n_positions > _MOST_POSITIONS:
+            raise ValueError(f"a pre-token is {n_positions} bytes long, more than the "
+                             f"{_MOST_POSITIONS} that can be merged")
         self.work = new_work(n_positions, len(self.encoder.tables.made))
 
     def _make_room(self, n_bytes):

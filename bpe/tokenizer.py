@@ -5,7 +5,6 @@ compiler; text from `PLAIN_BYTES` on (or as much in small portions) takes the ke
 `bpe.encode`. Both give the same ids, on any number of threads.
 """
 
-import codecs
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bpe import formats, reference
+from bpe.decode import StreamDecoder, checked_errors
 from bpe.encoder import Encoder
 from bpe.pretokenize import compile_pattern, pattern_name, to_bytes
 from bpe.stream import (
@@ -79,6 +79,8 @@ class Tokenizer:
 
     def __init__(self, merges, pattern="gpt2", special_tokens=None, *, byte_ids=None,
                  merge_ids=None, more_tokens=None, whole_words=False, ranks=None):
+        self._arguments = (merges, pattern, special_tokens, byte_ids, merge_ids, more_tokens,
+                           whole_words, ranks)
         self.pattern = pattern_name(pattern) or pattern
         if pattern_name(pattern) is None:
             compile_pattern(pattern)
@@ -124,6 +126,10 @@ class Tokenizer:
         """Name this tokenizer by 16 hexadecimal digits: equal names mean equal ids."""
         text = json.dumps(formats.as_json(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __reduce__(self):
+        """Pickle the arguments only: another process makes its own tables and caches."""
+        return _make, self._arguments
 
     def __repr__(self):
         return (f"Tokenizer({self.vocab_size} tokens, pattern={self.pattern!r}, "
@@ -270,7 +276,7 @@ class Tokenizer:
 
     def decode(self, ids, errors="replace"):
         """Turn ids into a str; `errors` is for what is not UTF-8, as in `bytes.decode`."""
-        return self.decode_bytes(ids).decode("utf-8", _checked_errors(errors))
+        return self.decode_bytes(ids).decode("utf-8", checked_errors(errors))
 
     def decode_bytes(self, ids):
         """Turn ids into bytes.
@@ -377,45 +383,15 @@ class Tokenizer:
         return ids
 
 
-class StreamDecoder:
-    """Decode ids as they come, holding back only the bytes of a character that is not complete.
-
-    Examples
-    --------
-    >>> decoder = Tokenizer([]).decoder()
-    >>> [decoder.feed([i]) for i in "\u00fc!".encode()], decoder.close()
-    (['', '\u00fc', '!'], '')
-    """
-
-    def __init__(self, tokenizer, errors="replace"):
-        self._tokenizer = tokenizer
-        self._decoder = codecs.getincrementaldecoder("utf-8")(_checked_errors(errors))
-
-    def feed(self, ids):
-        """Return the text that is complete after these ids, an int or several."""
-        ids = [ids] if isinstance(ids, (int, np.integer)) else ids
-        return self._decoder.decode(self._tokenizer.decode_bytes(ids))
-
-    def close(self):
-        """Return what was held back, treated as `errors` says; the decoder is then as new."""
-        rest = self._decoder.decode(b"", final=True)
-        self._decoder.reset()
-        return rest
+def _make(merges, pattern, special_tokens, byte_ids, merge_ids, more_tokens, whole_words, ranks):
+    return Tokenizer(merges, pattern, special_tokens, byte_ids=byte_ids, merge_ids=merge_ids,
+                     more_tokens=more_tokens, whole_words=whole_words, ranks=ranks)
 
 
 def _checked_bytes(text):
     if not isinstance(text, (str, bytes, bytearray, memoryview)):
         raise TypeError(f"text must be str or bytes, not {type(text).__name__}")
     return to_bytes(text) if isinstance(text, str) else bytes(text)
-
-
-def _checked_errors(errors):
-    try:
-        codecs.lookup_error(errors)
-    except LookupError:
-        raise ValueError(f"errors is {errors!r}, but must be 'strict', 'replace', 'ignore', "
-                         f"'backslashreplace' or 'surrogateescape'") from None
-    return errors
 
 
 def _checked_threads(threads):

@@ -1,5 +1,7 @@
 """What a user holds: special tokens, offsets, counting, streams, decoding, and mistakes."""
+import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -246,6 +248,22 @@ def test_errors_modes_are_those_of_python():
 def test_mistakes_are_named(call, error, match):
     with pytest.raises(error, match=match):
         call()
+
+
+def test_one_tokenizer_serves_many_threads():
+    ours = tokenizer()
+    documents = [(TEXT + str(k)) * 40 for k in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(ours.encode, documents))
+    assert ids == [array.tolist() for array in OURS.encode_batch(documents, threads=1)]
+
+
+def test_a_copy_from_a_pickle_gives_the_same_ids():
+    for ours in (OURS, Tokenizer(None, "cl100k", {"<x>": 300}, ranks={
+            bytes([k]): k for k in range(256)} | {b"lo": 256})):
+        ours.encode(TEXT * 30)  # caches and tables are there, but stay behind
+        again = pickle.loads(pickle.dumps(ours))
+        assert again.fingerprint() == ours.fingerprint() and again.encode(TEXT) == ours.encode(TEXT)
 
 
 def test_no_compiler_is_asked_for_a_sentence(monkeypatch):
