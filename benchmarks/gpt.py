@@ -12,7 +12,9 @@ runs nanoGPT's model, written here: biases absent, exact GELU, dropout 0, tied w
 the median of the rounds'.
 """
 import os
+import sys
 
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))   # here, gpt is this file
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
@@ -21,7 +23,6 @@ import json
 import math
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
