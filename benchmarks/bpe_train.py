@@ -2,9 +2,9 @@
 
     python benchmarks/bpe_train.py [section ...] [--mb 50] [--rounds 3]
 
-Sections are the functions below whose name begins with `section_`. Needs the `bench` extra. The text is
-this machine's: the folder named by MINIGRAD_DATA where set, then the sources of the standard library and
-of site-packages. A ratio is the median over rounds of (their time / our time).
+Sections are the functions below whose name begins with `section_`. Needs the `bench` extra. The
+text is this machine's: the folder named by MINIGRAD_DATA where set, then the sources of the
+standard library and of site-packages. A ratio is the median over rounds of (their time / our time).
 """
 import argparse
 import json
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("RAYON_NUM_THREADS", "1")  # the peers' threads, as many as ours
@@ -58,7 +59,7 @@ def target(name, ratio, aim):
 
 
 def compare(ours, theirs, rounds):
-    """Time functions in turn; return our best seconds, and per peer its best and the median ratio."""
+    """Time functions in turn; return our best, and for each peer (its best, the median ratio)."""
     times = {name: [] for name in ("ours", *theirs)}
     for _ in range(rounds):
         for name, work in (("ours", ours), *theirs.items()):
@@ -72,9 +73,9 @@ def compare(ours, theirs, rounds):
 
 # ---- training ----
 
-def train_ours(texts, vocab_size):
+def train_ours(texts, vocab_size, threads=1):
     """Return the tokens, in order."""
-    steps = bpe.train_steps(texts, vocab_size - 256, pattern=PATTERN, threads=1)
+    steps = bpe.train_steps(texts, vocab_size - 256, pattern=PATTERN, threads=threads)
     return [step.token for step in steps]
 
 
@@ -107,8 +108,8 @@ def section_train(args):
     for vocab_size, aims in ((8000, {"tokenizers": 15, "rustbpe": 6}),
                              (32000, {"tokenizers": 15, "rustbpe": 5})):
         assert train_ours(texts, vocab_size) == train_rustbpe(texts, vocab_size)
-        peers = {name: (lambda train=TRAINERS[name]: train(texts, vocab_size)) for name in aims}
-        ours, found = compare(lambda: train_ours(texts, vocab_size), peers, args.rounds)
+        peers = {name: partial(TRAINERS[name], texts, vocab_size) for name in aims}
+        ours, found = compare(partial(train_ours, texts, vocab_size), peers, args.rounds)
         print(f"train {args.mb} MB, vocab {vocab_size}: {ours:.2f} s, the same tokens as rustbpe")
         for name, (theirs, ratio) in found.items():
             print(f"  {name}: {theirs:.2f} s")
@@ -119,9 +120,8 @@ def section_threads(args):
     """The same with all cores for counting."""
     texts = documents(args.mb * 10**6)
     for threads in (1, os.cpu_count()):
-        best = min(timed(lambda: list(bpe.train_steps(texts, 7744, pattern=PATTERN,
-                                                      threads=threads)))
-                   for _ in range(args.rounds))
+        work = partial(train_ours, texts, 8000, threads)
+        best = min(timed(work) for _ in range(args.rounds))
         print(f"train {args.mb} MB, vocab 8000, {threads} threads: {best:.2f} s")
 
 

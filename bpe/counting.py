@@ -1,8 +1,8 @@
 """Count the distinct words of a text of any size: batches of pre-tokens into tables, one a thread.
 
 A table has three uint64 a slot. A word of up to 15 bytes stands in the first two itself, its length
-in the top byte; a longer one leaves a hash there and the place of its bytes in `store`, marked by the
-top byte 255. The third is how often the word occurred; 0 is an empty slot.
+in the top byte; a longer one leaves a hash there and the place of its bytes in `store`, marked by
+the top byte 255. The third is how often the word occurred; 0 is an empty slot.
 """
 import queue
 from collections import namedtuple
@@ -49,7 +49,7 @@ class WordCounter:
         return self.ends[:found]
 
     def add_words(self, data, ends, counts):
-        """Add words that stand one after the other, `counts` (one for each, or one for all) times."""
+        """Add words that stand one after the other; one count for each, or one for all."""
         done = 0
         while done < len(ends):
             done = count_words(data, ends, done, counts, self.table, self.store, self.used)
@@ -138,7 +138,7 @@ def _stands_in(store, place, data, start, length):
 
 @kernel(inline="always")
 def _first_slot(a, b, size):
-    """Where a table of `size` slots is first looked at; the part of b that is a place is left out."""
+    """Where to look first in a table of `size` slots; a place in `store` plays no part."""
     h = a if b >> uint64(56) == 255 else _mix(a, b)
     return 3 * int64(((h >> uint64(32)) * uint64(size)) >> uint64(32))
 
@@ -151,7 +151,7 @@ def is_full(table, used):
 
 @kernel
 def count_words(data, ends, done, counts, table, store, used):
-    """Count words from number `done` on; return where it stopped, short of the end to get more room."""
+    """Count words from number `done` on; return where it stopped: for want of room, or the end."""
     size = len(table) // 3
     start = ends[done - 1] if done else 0
     weight = uint64(counts[0])

@@ -1,7 +1,7 @@
 """Learn merges: `train` and `train_steps`.
 
-The words of the text are counted (`counting`), laid out as cells, and merged through an index of pairs
-(`pair_index`). `bpe.reference.train` is the same in twenty lines, and gives the same merges.
+The words of the text are counted (`counting`), laid out as cells, and merged through an index of
+pairs (`pair_index`). `bpe.reference.train` is the same in twenty lines, and gives the same merges.
 """
 import os
 import sys
@@ -12,6 +12,7 @@ import numpy as np
 
 from bpe import pair_index, reference
 from bpe.counting import count
+from bpe.formats import CHARACTERS
 from bpe.pair_index import (
     DONE,
     GROW_ARENA,
@@ -29,7 +30,7 @@ from bpe.pair_index import (
     Pairs,
     Text,
 )
-from bpe.pretokenize import PATTERNS, compile_pattern, pattern_name
+from bpe.pretokenize import compile_pattern, pattern_name
 from bpe.sources import batches
 from bpe.tokenizer import Tokenizer
 
@@ -49,13 +50,8 @@ class Merge(NamedTuple):
     count: int  # how often the pair stood in the text; 0 for one of `initial_merges` never met
 
 
-def hf_byte_order():
-    """The byte of each id below 256 in GPT-2's table: printable Latin-1 first, then the others."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    return tuple(printable + sorted(set(range(256)) - set(printable)))
-
-
-ORDERS = {"bytes": tuple(range(256)), "hf": hf_byte_order()}
+# The byte of each id below 256; "hf" sorts bytes by the characters that stand for them.
+ORDERS = {"bytes": reference.BYTES, "hf": tuple(sorted(range(256), key=CHARACTERS.__getitem__))}
 
 
 def train(source, vocab_size, *, pattern=DEFAULT_PATTERN, special_tokens=(), ties="smallest",
@@ -68,16 +64,17 @@ def train(source, vocab_size, *, pattern=DEFAULT_PATTERN, special_tokens=(), tie
     source : str, bytes, os.PathLike, or iterable of these
         Text itself; a file; a folder (all its files, sorted); an iterable of documents or paths.
     vocab_size : int
-        256 bytes, merges and special tokens together. It may be reached by fewer merges than there is
-        room for, where the text has no more pairs.
+        256 bytes, merges and special tokens together. The tokenizer is smaller where the text has
+        no more pairs.
     pattern : str
-        "gpt2", "cl100k", "o200k" or a regular expression.
+        "gpt2", "cl100k", "o200k" or a regular expression. By default cl100k: as many bytes per
+        token as gpt2 or up to 13 % more, and no token of more than three digits.
     special_tokens : sequence of str
         They cut the text, the longest first, and get the ids behind the last merge.
     ties : {"smallest", "greatest", "first"}
-        Among pairs of equal count: the smallest pair of ids (as Hugging Face with order="hf", and as
-        rustbpe and bpeasy), the greatest pair of byte strings (as the reference of Stanford's CS336),
-        or the first one in the text (as minbpe; slow, in plain Python).
+        Among pairs of equal count: the smallest pair of ids (as Hugging Face with order="hf", and
+        as rustbpe and bpeasy), the greatest pair of byte strings (as the reference of Stanford's
+        CS336), or the first one in the text (as minbpe; slow, in plain Python).
     order : {"bytes", "hf"}
         Which byte is which id below 256: its value, or GPT-2's table ("!" is 0), as Hugging Face.
     min_count : int
@@ -104,7 +101,7 @@ def train(source, vocab_size, *, pattern=DEFAULT_PATTERN, special_tokens=(), tie
 
     Notes
     -----
-    Memory follows the distinct words, not the text: about 40 bytes for each of theirs.
+    Memory follows the distinct words, not the text: 26 MB for 50 MB of books and Python sources.
 
     Examples
     --------
@@ -228,7 +225,7 @@ def _first_steps(texts, n_merges, pattern, order, min_count, max_bytes, initial_
 class PairIndex:
     """The words of a text as tokens, and the index that knows the next pair to merge.
 
-    7 to 20 times as fast as Hugging Face's and rustbpe's trainers (`benchmarks/bpe_train.py`).
+    Training 50 MB takes 0.7 s, tokenizers 19 s, rustbpe 5.8 s (`benchmarks/bpe_train.py`).
     """
 
     def __init__(self, words, n_merges, byte_order, greatest):
@@ -275,9 +272,9 @@ class PairIndex:
             code = pair_index.merge_pairs(key, limits, self.text, self.pairs, self.changes,
                                           self.numbers, self.greatest, self.out)
             self._make_room(code)
-            for left, right, count in self.out[len(self.tokens):self.numbers[N_TOKENS]].tolist():
+            for left, right, times in self.out[len(self.tokens):self.numbers[N_TOKENS]].tolist():
                 self.tokens.append(self.tokens[left] + self.tokens[right])
-                yield Merge(len(self.tokens) - 1, left, right, self.tokens[-1], count)
+                yield Merge(len(self.tokens) - 1, left, right, self.tokens[-1], times)
 
     def _lay_out(self, words, n_tokens):
         """Write the words as cells, and the byte tokens."""
@@ -289,7 +286,7 @@ class PairIndex:
         n_cells = int((ends - starts + 1).sum()) + 64 * (blocks + 1)
         if n_cells > _MAX_CELLS:
             raise ValueError(f"the {len(ends):,} distinct words take {n_cells:,} bytes, more than "
-                             f"{_MAX_CELLS:,}: train on less text, or with a pattern that cuts more")
+                             f"{_MAX_CELLS:,}: train on less text, or a pattern that cuts more")
         cells, per_block = np.full(n_cells, -1, np.int32), np.zeros(n_cells // 64 + 1, np.int64)
         byte_of = np.array([token[0] for token in self.tokens], np.uint8)
         pair_index.lay_out(words.data, starts, ends, counts, np.argsort(byte_of), cells, per_block)

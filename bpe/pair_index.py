@@ -1,12 +1,13 @@
 """The kernels of training: all words as one array of tokens, and an index of pairs kept up to date.
 
 - `cells` has one int32 for each byte of each distinct word. A token stands at its first and at its
-  last byte, -1 in between and between words: both neighbours are found without a list, and merging two
-  tokens writes four cells. Words stand sorted by count, so that 64 cells share one.
-- A pair has a count and its places, one contiguous stretch of `arena`. A pair gains places only in the
-  merge that makes one of its two tokens, so places are written once; those that have become stale are
-  noticed, since the cell no longer holds the left token, and skipped.
-- A heap holds each pair with an upper bound of its count; the top is corrected when it is looked at.
+  last byte, -1 in between and between words: both neighbours are found without a list, and merging
+  two tokens writes four cells. Words stand sorted by count, so that 64 cells share one.
+- A pair has a count and its places, one contiguous stretch of `arena`. A pair gains places only in
+  the merge that makes one of its two tokens, so places are written once; those that have become
+  stale are noticed, since the cell no longer holds the left token, and skipped.
+- A heap holds each pair with an upper bound of its count; the top is corrected when it is looked
+  at.
 """
 from collections import namedtuple
 
@@ -15,10 +16,11 @@ from numba import int64, uint64
 
 from bpe.jit import kernel
 
-# cells: (P,) int32; counts: (P / 64,) int64; length, head, start: per token its bytes, how many they
-# are, the first 8 as a number and where all are in `data`
+# cells: (P,) int32; counts: (P / 64,) int64; length, head, start: per token its bytes, how many
+# they are, the first 8 as a number and where all are in `data`
 Text = namedtuple("Text", "cells counts length head start data")
-# key: left << 32 | right; places arena[start:start + size]; slots: a hash table of indices, -1 empty
+# key: left << 32 | right; places arena[start:start + size]; slots: a hash table of indices, -1
+# empty
 Pairs = namedtuple("Pairs", "key count start size slots arena heap_count heap_key")
 # Per side (pairs that the new token is right of, left of) and per token: what is to be added to or
 # taken from a pair's count, and how many places; then lists of tokens seen, and of (token, place)
@@ -33,7 +35,7 @@ _LOW = 0xFFFFFFFF
 
 @kernel
 def lay_out(data, starts, ends, counts, id_of_byte, out_cells, out_counts):
-    """Write words, sorted by count, into cells that start as -1; return how many cells they take."""
+    """Write words, sorted by count, into cells that are -1; return how many cells they take."""
     p = 1
     for w in range(len(starts)):
         if w and counts[w] != counts[w - 1]:
@@ -246,7 +248,7 @@ def _make_token(a, b, new, text, numbers):
 
 @kernel(inline="always")
 def _replace(a, b, new, start, size, text, arena, changes, numbers):
-    """Write the new token wherever the pair stands, and collect what that changes for its neighbours.
+    """Write the new token wherever the pair stands; collect what changes for its neighbours.
 
     Between two places that touch, such as abab, the pair (b, a) is lost once and (new, new) gained.
     """

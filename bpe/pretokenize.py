@@ -1,8 +1,8 @@
 """Cut text into pre-tokens, the pieces that no merge crosses.
 
-The three named patterns are scanned by kernels: one pass writes a class byte for every byte of text,
-a second one finds where each pre-token ends. Any other pattern goes through `regex`, some 30 times
-slower. `bpe.reference.split` says the same in ten lines.
+The three named patterns are scanned by kernels: one pass writes a class byte for each byte of text,
+a second one finds where each pre-token ends. Any other pattern goes through `regex`, far slower.
+`bpe.reference.split` says the same in ten lines.
 
 Text is bytes. A byte that belongs to no valid UTF-8 sequence (surrogates and overlong forms are not
 valid) counts as one character of class OTHER, such as a symbol; so does an unassigned code point.
@@ -175,7 +175,7 @@ def _code_point(data, i, stop):
     return point, length
 
 
-@kernel(inline="always")
+@kernel
 def _classify(data, start, stop, table, out_classes):
     """Write the class of each byte's character; later bytes of a character have CONTINUES set."""
     i = start
@@ -273,7 +273,7 @@ def _after_newlines(classes, i, end):
     return end
 
 
-@kernel(inline="always")
+@kernel
 def _contraction(data, i, stop, any_case):
     """The length of 's 'd 'm 't 'll 've 're at i, or 0. Any case folds U+017F into s."""
     if i + 1 >= stop or data[i] != 39:
@@ -290,7 +290,7 @@ def _contraction(data, i, stop, any_case):
     return 3 if any_case and data[i + 1] == 0xC5 and data[i + 2] == 0xBF else 0
 
 
-@kernel(inline="always")
+@kernel
 def _three_numbers(classes, i, stop):
     r"""`\p{N}{1,3}` from i."""
     for _ in range(3):
@@ -303,8 +303,8 @@ def _three_numbers(classes, i, stop):
 def _scan_gpt2(data, limits, table, out_classes, out_ends):
     """Write the ends of pre-tokens of all documents; return how many there are.
 
-    Each class of 64 bytes is one number of 64 bits, and a few shifts tell where pre-tokens start: at
-    a change of class, but not behind U+0020; and at the last white space before something else.
+    Each class of 64 bytes is a number of 64 bits, and some shifts tell where pre-tokens start: at a
+    change of class, but not behind U+0020; and at the last white space before something else.
     """
     found, begin = 0, 0
     for stop in limits:
@@ -352,7 +352,7 @@ def _scan_gpt2(data, limits, table, out_classes, out_ends):
     return found
 
 
-@kernel(inline="always")
+@kernel
 def _last_white(classes, i, stop, space):
     """Of 64 bytes from i, the first byte of each white character that something else follows."""
     next_space = bits64(classes, i + 1, SPACE)

@@ -1,8 +1,8 @@
 """Byte-pair encoding, the book version: start here. Slow, short, and what every test compares with.
 
 Text is cut into pre-tokens (words, roughly), each a list of byte tokens. Training counts every pair
-of neighbours, makes a token of the most frequent pair, writes it in place of the pair everywhere, and
-starts over. Encoding repeats the same merges, in the same order, on new text.
+of neighbours, makes a token of the most frequent pair, writes it in place of the pair everywhere,
+and starts over. Encoding repeats the same merges, in the same order, on new text.
 
 >>> merges = train(["low lower lowest"], n_merges=3, pattern="gpt2")
 >>> tokens = vocabulary(merges); tokens[256:]
@@ -14,8 +14,8 @@ b'slow low'
 
 References
 ----------
-Gage 1994, "A new algorithm for data compression"; Sennrich et al. 2016, arXiv:1508.07909; Radford et
-al. 2019 (GPT-2) for bytes and for cutting into pre-tokens by a pattern.
+Gage 1994, "A new algorithm for data compression"; Sennrich et al. 2016, arXiv:1508.07909; Radford
+et al. 2019 (GPT-2) for bytes and for cutting into pre-tokens by a pattern.
 """
 import re
 from collections import Counter
@@ -68,7 +68,7 @@ def count_words(documents, pattern, byte_order=BYTES):
 
 
 def count_pairs(words):
-    """Count neighbours over all words, each as often as the word occurs; first seen, first listed."""
+    """Count neighbours in all words, each as often as its word occurs; first seen, first listed."""
     counts = {}  # (int, int) -> int
     for word, count in words.items():
         for pair in zip(word, word[1:]):
@@ -77,7 +77,7 @@ def count_pairs(words):
 
 
 def merge(word, pair, new):
-    """Write `new` for each occurrence of `pair`, left to right: merge((1, 1, 1), (1, 1), 9) is (9, 1)."""
+    """Write `new` for `pair`, from left to right: merge((1, 1, 1), (1, 1), 9) is (9, 1)."""
     out, i = [], 0
     while i < len(word):
         found = tuple(word[i:i + 2]) == pair
@@ -87,8 +87,10 @@ def merge(word, pair, new):
 
 
 def most_frequent(counts, tokens, ties):
-    """Choose the pair to merge. Among equals: the `smallest` pair of ids, the `greatest` pair of byte
-    strings, or the `first` one met in the text."""
+    """Choose the pair to merge.
+
+    Among equals: the `smallest` pair of ids, the `greatest` of byte strings, the `first` in text.
+    """
     top = max(counts.values())
     best = [pair for pair, count in counts.items() if count == top]
     if ties == "smallest":
@@ -122,7 +124,7 @@ def vocabulary(merges, byte_order=BYTES):
 
 
 def encode(text, merges, pattern, byte_order=BYTES):
-    """Turn a str or bytes into ids: in each pre-token, the earliest merge that applies comes first."""
+    """Turn a str or bytes into ids: in each pre-token, the earliest merge comes first."""
     ids = {byte: i for i, byte in enumerate(byte_order)}
     ranks = {pair: 256 + k for k, pair in reversed(list(enumerate(merges)))}
     out = []

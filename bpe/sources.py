@@ -1,9 +1,9 @@
 """Read text from wherever it is, in batches that can be split and counted apart.
 
-Documents (strings, files, items of an iterator) never join. Special tokens cut a document; what lies
-between is cut further before a space, where that changes no named pattern's split, so memory does not
-follow the length of a document. A user's own pattern allows no such cut: there a document, or what
-lies between two special tokens, is held whole.
+Documents (strings, files, items of an iterator) never join. Special tokens cut a document; what
+lies between is cut further before a space, where that changes no named pattern's split, so memory
+does not follow the length of a document. A user's own pattern allows no such cut: there a document,
+or what lies between two special tokens, is held whole.
 """
 import os
 from pathlib import Path
@@ -30,8 +30,8 @@ def documents(source):
     Parameters
     ----------
     source : str, bytes, os.PathLike, or iterable
-        Text itself; a file, or a folder (all its files, in sorted order); an iterable of these, whose
-        strings are text, not paths.
+        Text itself; a file, or a folder (all its files, in sorted order); an iterable of these,
+        whose strings are text, not paths.
     """
     if isinstance(source, (str, bytes, bytearray, memoryview)):
         yield blocks_of(source[k:k + BLOCK_BYTES] for k in range(0, len(source), BLOCK_BYTES))

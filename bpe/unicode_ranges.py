@@ -1,10 +1,10 @@
 """The Unicode classes that the named patterns ask for, pinned to version 16.0.
 
-Splits must not change when Python, `regex` or Unicode do, so the classes of all 0x110000 code points
-stand here, as tiktoken 0.14 and tokenizers 0.23 have them. They were read from tiktoken itself: an
-`Encoding` whose pattern is one class, such as `\\p{Lu}`, drops all text outside that class, so
-decoding what it encodes of every code point lists the members (`tests/bpe/test_unicode_ranges.py`
-does it again). `pack` then makes the text below.
+Splits must not change when Python, `regex` or Unicode do, so the classes of all 0x110000 code
+points stand here, as tiktoken 0.14 and tokenizers 0.23 have them. They were read from tiktoken
+itself: an `Encoding` whose pattern is one class, such as `\\p{Lu}`, drops all text outside that
+class, so decoding what it encodes of every code point lists the members
+(`tests/bpe/test_pretokenize.py` does it again). `pack` then makes the text below.
 
 A class is a few bits, so that each question of a pattern is one mask:
 
@@ -13,8 +13,8 @@ A class is a few bits, so that each question of a pattern is one mask:
     letters LETTER | UPPER (Lu, Lt)   LETTER | LOWER (Ll)   LETTER | UPPER | LOWER (Lm, Lo)
     NUMBER  8        SPACE 16
 
-Four ASCII characters that patterns name have a bit more: SPACE | NEWLINE is \\r and \\n, SPACE | NAMED
-is U+0020, and NAMED alone is the apostrophe.
+Four ASCII characters that patterns name have a bit more: SPACE | NEWLINE is \\r and \\n, SPACE |
+NAMED is U+0020, and NAMED alone is the apostrophe.
 """
 import base64
 import zlib
