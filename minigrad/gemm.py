@@ -26,6 +26,7 @@ VECTOR = jit.vector_bytes()
 DEPTH = 384                                          # steps of k in a block, at most
 # Bytes of the resident block: of a second-level cache of 1 MiB and more (AVX-512) or 256 KiB.
 BLOCK = (768 if VECTOR == 64 else 192) * 1024
+READ_TILES = 32                                      # row tiles for which B is not worth packing
 SERIAL = 500_000                                     # multiplications that one thread does alone
 
 
@@ -56,15 +57,22 @@ def _pack_panel(b, k0, kc, j0, n, width, out, o):
 
 @kernel
 def _pack_rows(a, i0, m, k0, kc, out, o):
-    """out[o + k ROWS + r] = a[i0 + r, k0 + k] for r < m, and 0 for the other rows of the tile."""
+    """out[o + t ROWS kc + k ROWS + r] = a[i0 + t ROWS + r, k0 + k], tile by tile, for m rows.
+
+    If columns are contiguous, a step is copied with two numbers too many, one vector in place of
+    two; the next step overwrites them. Rows beyond m are junk.
+    """
     rsa, csa = a.strides[0] // a.itemsize, a.strides[1] // a.itemsize
-    if rsa == 1 and m == ROWS:
-        for k in range(kc):
-            copy_rows(at(out, o + k * ROWS), at(a, i0 + (k0 + k) * csa))
-        return
-    for k in range(kc):
-        for r in range(ROWS):
-            out[o + k * ROWS + r] = a[i0 + r, k0 + k] if r < m else 0
+    tiles = (m + ROWS - 1) // ROWS
+    roomy = min(kc - 1, a.shape[1] - 1 - k0) if rsa == 1 and csa >= ROWS + 2 else 0
+    for k in range(roomy):
+        for t in range(tiles):
+            copy_rows(at(out, o + (t * kc + k) * ROWS), at(a, i0 + t * ROWS + (k0 + k) * csa))
+    for t in range(tiles):
+        for k in range(roomy, kc):
+            for r in range(ROWS):
+                i = t * ROWS + r
+                out[o + (t * kc + k) * ROWS + r] = a[i0 + i, k0 + k] if i < m else 0
 
 
 # ---- tiles ----
@@ -143,11 +151,12 @@ def _block(a, b, c, bias, box, a_stays, add, work):
     space = BLOCK // size                            # where in `work` what passes by is packed
     scratch = work[work.size - ROWS * wide:]
     last = k1 == a.shape[1]
+    group = wide // ROWS                             # row tiles that are packed at once
+    read_b = a_stays and csb == 1 and tiles <= READ_TILES and rsb * size % 4096 != 0
     if a_stays:
-        for t in range(tiles):
-            i = i0 + t * ROWS
-            if csa != 1 or i + ROWS > i1:
-                _pack_rows(a, i, min(ROWS, i1 - i), k0, kc, work, t * ROWS * kc)
+        first = 0 if csa != 1 else (i1 - i0) // ROWS     # in place but for a last, partial tile
+        _pack_rows(a, i0 + first * ROWS, i1 - i0 - first * ROWS, k0, kc, work,
+                   first * ROWS * kc)
     else:
         for p in range(panels):
             j = j0 + p * wide
@@ -162,17 +171,26 @@ def _block(a, b, c, bias, box, a_stays, add, work):
             width = vectors * step
             whole = m == ROWS and n == width
             in_place = csa == 1 and m == ROWS
-            if inner == 0 and a_stays:
+            b_in_place = read_b and n == wide
+            if inner == 0 and a_stays and not b_in_place:
                 _pack_panel(b, k0, kc, j, n, width, work, space)
-            if inner == 0 and not a_stays and not in_place:
-                _pack_rows(a, i, m, k0, kc, work, space)
-            row_a = t * ROWS * kc if a_stays else space
+            if inner == 0 and not a_stays and not in_place and (csa == 1 or t % group == 0):
+                _pack_rows(a, i, m if csa == 1 else min(group * ROWS, i1 - i), k0, kc, work, space)
+            row_a = (t if a_stays else 0 if csa == 1 else t % group) * ROWS * kc
+            row_a += 0 if a_stays else space
             row_b = space if a_stays else p * wide * kc
             # What to ask the memory for: the next panel of B, or the next rows of A.
             if a_stays:
-                ahead = (at(b, (k0 + t * runs % kc) * rsb + j + wide) if csb == 1 else
-                         at(b, k0 + (j + wide + t % wide) * csb))
-                stride = rsb if csb == 1 else RUN
+                row = t * runs
+                strip = (p * (tiles * runs - kc) + row - kc) // kc
+                if row < kc:
+                    ahead = (at(b, (k0 + row) * rsb + j + wide) if csb == 1 else
+                             at(b, k0 + (j + wide + t % wide) * csb))
+                    stride = rsb if csb == 1 else RUN
+                else:
+                    row = (p * (tiles * runs - kc) + row - kc) % kc
+                    ahead = at(a, i0 + strip * wide + (k1 + row) * csa)
+                    stride = csa
             else:
                 strip = t * ROWS // wide + 1
                 ahead = (at(a, (i + ROWS + p % ROWS) * rsa + k0) if csa == 1 else
@@ -181,7 +199,8 @@ def _block(a, b, c, bias, box, a_stays, add, work):
             _tile(vectors, kc,
                   at(a, i * rsa + k0) if in_place else at(work, row_a),
                   rsa if in_place else 1, 1 if in_place else ROWS,
-                  at(work, row_b), width,
+                  at(b, k0 * rsb + j) if b_in_place else at(work, row_b),
+                  rsb if b_in_place else width,
                   at(c, i * ldc + j) if whole else at(scratch, 0), ldc if whole else width,
                   add and whole, ahead, stride)
             if not whole or last and bias.size:

@@ -270,5 +270,5 @@ def transpose(typing, target, ldt, source, lds):
 
 
 tile1, tile2, tile3, tile4 = (_tile_of(v) for v in (1, 2, 3, 4))
-copy_rows = _copy_of(lambda dtype: ROWS)
+copy_rows = _copy_of(lambda dtype: ROWS + 2)
 copy_panel = _copy_of(lambda dtype: VECTORS * lanes(dtype))
