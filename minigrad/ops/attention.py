@@ -155,8 +155,7 @@ def attention_fast_vjp(g, q, k, v, *saved):
         return attention_vjp(g, q, k, v, *saved)
     lse, scale, causal, key_lengths = saved
     g = in_rows(g)
-    dq, dk, dv = (empty((x.shape[0], x.shape[2], x.shape[1], x.shape[3]), x.dtype).swapaxes(1, 2)
-                  for x in (q, k, v))                         # (B, H, T, D) in memory (B, T, H, D)
+    dq, dk, dv = gradients_of_heads(q, k)
     attention_backward(g, q, k, v, lse, scale, causal, key_lengths, dq, dk, dv)
     return dq, dk, dv
 
@@ -168,6 +167,19 @@ def attention_backward(g, q, k, v, lse, scale, causal, key_lengths, dq, dk, dv):
     _attention_vjp(k.shape[0] * k.shape[1], lse, *(x[0, 0, 0] for x in (q, k, v, g)), layout,
                    scale, work, *(x[0, 0, 0] for x in (dq, dk, dv)))
 
+
+def gradients_of_heads(q, k):
+    """Make dq, dk and dv, each (B, heads, T, D): in one array (B, T, H + 2 G, D) where they fit.
+
+    So the way back through a split of one array into q, k and v copies nothing.
+    """
+    (B, H, T, D), (G, S) = q.shape, k.shape[1:3]
+    if T == S:
+        d = empty((B, T, H + 2 * G, D), q.dtype)
+        pieces = d[:, :, :H], d[:, :, H:H + G], d[:, :, H + G:]
+    else:
+        pieces = [empty((B, n, heads, D), q.dtype) for n, heads in ((T, H), (S, G), (S, G))]
+    return [x.swapaxes(1, 2) for x in pieces]
 
 def in_rows(x):
     """Return x, or a copy if its last axis is not contiguous."""

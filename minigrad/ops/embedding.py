@@ -1,7 +1,11 @@
 """Token embedding, and rotary position embedding."""
+from math import prod
+
 import numpy as np
 
+from minigrad.buffers import empty, empty_like
 from minigrad.ops.shape import concatenate, scatter, stack
+from minigrad.parallel import FEW, fits, plain, row_kernel
 from minigrad.tensor import op
 
 
@@ -91,3 +95,87 @@ def rotary_angles(T, D, base=10_000.0, dtype=np.float32, start=0):
     frequency = base ** (-np.arange(0, D, 2) / D)                       # (D / 2,)
     angle = np.arange(start, start + T)[:, None] * frequency            # (T, D / 2)
     return np.cos(angle).astype(dtype), np.sin(angle).astype(dtype)
+
+
+# ---- fast path -------------------------------------------------------------------------------
+
+COLUMNS = 64       # of the weight that one task adds to, so that no two threads share an element
+
+
+@embedding.fast
+def embedding_fast(ids, weight):
+    n_out = np.size(ids) * weight.shape[1]
+    if n_out < FEW or weight.dtype.char not in "fd" or type(ids) is not np.ndarray:
+        return embedding.forward(ids, weight)
+    check_ids(ids, len(weight))
+    flat = plain(ids.astype(np.int64, copy=False)).reshape(-1)
+    out = empty((*ids.shape, weight.shape[1]), weight.dtype)
+    _gather(flat.size, plain(weight), flat, out.reshape(flat.size, -1))
+    return out, (ids, weight.shape)
+
+@embedding.fast_vjp
+def embedding_fast_vjp(g, ids, shape):
+    if type(ids) is not np.ndarray or g.size < FEW or g.dtype.char not in "fd":
+        return embedding_vjp(g, ids, shape)
+    flat = plain(ids.astype(np.int64, copy=False)).reshape(-1)
+    dweight = empty(shape, g.dtype)
+    dweight.fill(0)
+    _scatter(-(-shape[1] // COLUMNS), plain(g).reshape(flat.size, -1), flat, dweight)
+    return None, dweight
+
+@row_kernel
+def _gather(start, stop, weight, ids, out):
+    for i in range(start, stop):
+        row = ids[i]
+        for j in range(out.shape[1]):
+            out[i, j] = weight[row, j]
+
+@row_kernel
+def _scatter(start, stop, g, ids, dweight):
+    first, last = start * COLUMNS, min(g.shape[1], stop * COLUMNS)
+    for i in range(len(ids)):
+        source, target = g[i, first:last], dweight[ids[i], first:last]
+        for j in range(source.size):
+            target[j] += source[j]
+
+
+@rotary.fast
+def rotary_fast(x, cos, sin, interleaved=False):
+    inner = rows_per_angle(x, cos, sin)
+    if not inner:
+        return rotary.forward(x, cos, sin, interleaved)
+    out, half = empty_like(x), cos.shape[-1]
+    angles = plain(cos).reshape(-1, half), plain(sin).reshape(-1, half)
+    n = x.size // x.shape[-1]
+    matrices = plain(x).reshape(n, -1), *angles, out.reshape(n, -1)
+    (_rotary_interleaved if interleaved else _rotary)(n, *matrices[:3], inner, matrices[3])
+    return out, (cos, sin, interleaved)
+
+def rows_per_angle(x, cos, sin):
+    """How many rows of x, one after the other, take the same angle; 0 if no kernel fits."""
+    axes = cos.shape[:-1]                                     # (T, 1, ..., 1) against (..., T, H)
+    place = x.ndim - cos.ndim
+    if (not fits(x) or not axes or place < 0 or cos.shape != sin.shape or axes[0] != x.shape[place]
+            or any(n != 1 for n in axes[1:]) or not cos.dtype == sin.dtype == x.dtype
+            or x.shape[-1] != 2 * cos.shape[-1]):
+        return 0
+    return prod(x.shape[place + 1:-1])
+
+@row_kernel
+def _rotary(start, stop, x, cos, sin, inner, out):
+    half = cos.shape[1]
+    for i in range(start, stop):
+        c, s = cos[i // inner % len(cos)], sin[i // inner % len(cos)]
+        a, b, out_a, out_b = x[i, :half], x[i, half:], out[i, :half], out[i, half:]
+        for j in range(half):
+            out_a[j] = a[j] * c[j] - b[j] * s[j]
+            out_b[j] = a[j] * s[j] + b[j] * c[j]
+
+@row_kernel
+def _rotary_interleaved(start, stop, x, cos, sin, inner, out):
+    for i in range(start, stop):
+        c, s = cos[i // inner % len(cos)], sin[i // inner % len(cos)]
+        for j in range(c.size):
+            a, b = x[i, 2 * j], x[i, 2 * j + 1]
+            out[i, 2 * j] = a * c[j] - b * s[j]
+            out[i, 2 * j + 1] = a * s[j] + b * c[j]

@@ -1,11 +1,14 @@
 """Losses: how surprised the model is by what came, in nats."""
 import numpy as np
 
+from minigrad import gemm, vmath
+from minigrad.buffers import empty, empty_like
 from minigrad.ops.elementwise import exp, where
 from minigrad.ops.embedding import check_ids
 from minigrad.ops.linear import linear, rows
 from minigrad.ops.reduce import sum
 from minigrad.ops.softmax import log_softmax
+from minigrad.parallel import FEW, plain, row_kernel, widest_vectors
 from minigrad.tensor import op
 
 IGNORE = -100      # a target that does not count; the same number as in torch
@@ -154,3 +157,99 @@ def kl_divergence_vjp(g, log_p, log_q):
 @kl_divergence.parts
 def kl_divergence_parts(log_p, log_q):
     return sum(exp(log_p) * (log_p - log_q), axis=-1)
+
+
+# ---- fast path -------------------------------------------------------------------------------
+
+# The probabilities are never stored: saved are the scores and their logsumexp, and dz is made in
+# one pass on the way back.
+
+LOGITS_BYTES = 16 << 20    # of scores at a time, where they are not stored whole
+
+
+@cross_entropy.fast
+def cross_entropy_fast(logits, targets, ignore_index=IGNORE):
+    if not suits(logits, targets, logits.size):
+        return cross_entropy.forward(logits, targets, ignore_index)
+    z = rows(plain(logits))
+    t, n = counted(logits, targets, ignore_index)
+    lse, losses = empty(t.shape, z.dtype), empty(t.shape, z.dtype)
+    _cross_entropy(len(z), z, t, ignore_index, lse, losses)
+    return losses.sum() / n, (z, t, lse, n, logits.shape, ignore_index)
+
+@cross_entropy.fast_vjp
+def cross_entropy_fast_vjp(g, z, t, *saved):
+    if len(saved) == 3:                                       # of the reference
+        return cross_entropy_vjp(g, z, t, *saved)
+    lse, n, shape, ignore_index = saved
+    dz = empty(shape, z.dtype)
+    _cross_entropy_vjp(len(z), z, t, ignore_index, lse, z.dtype.type(g / n), rows(dz))
+    return dz, None
+
+
+@linear_cross_entropy.fast
+def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE):
+    if (not suits(x, targets, x.size * len(weight)) or x.dtype != weight.dtype
+            or x.shape[-1] != weight.shape[-1]):
+        return linear_cross_entropy.forward(x, weight, targets, ignore_index)
+    t, n = counted(x, targets, ignore_index, len(weight))
+    lse, losses = empty(t.shape, x.dtype), empty(t.shape, x.dtype)
+    for block in blocks_of_rows(t, weight):
+        z = gemm.matmul(rows(x)[block], weight.T)
+        _cross_entropy(len(z), z, t[block], ignore_index, lse[block], losses[block])
+    return losses.sum() / n, (x, weight, t, lse, ignore_index, n)
+
+@linear_cross_entropy.fast_vjp
+def linear_cross_entropy_fast_vjp(g, x, weight, t, *saved):
+    if len(saved) == 2:                                       # of the reference
+        return linear_cross_entropy_vjp(g, x, weight, t, *saved)
+    lse, ignore_index, n = saved
+    dx, dweight = empty_like(x), empty_like(weight)
+    for block in blocks_of_rows(t, weight):
+        z = gemm.matmul(rows(x)[block], weight.T)
+        _cross_entropy_vjp(len(z), z, t[block], ignore_index, lse[block], x.dtype.type(g / n), z)
+        gemm.matmul(z, weight, out=rows(dx)[block])
+        gemm.matmul(z.T, rows(x)[block], out=dweight, accumulate=block.start > 0)
+    return dx, dweight, None
+
+
+def suits(x, targets, work):
+    """Whether to run the kernels."""
+    return (type(x) is type(targets) is np.ndarray and x.dtype.char in "fd" and work >= FEW
+            and targets.dtype.kind in "iu" and targets.shape == x.shape[:-1] and targets.size > 0)
+
+def counted(x, targets, ignore_index, n_classes=None):
+    """Return the targets as (N,) int64, each in range or ignored, and how many count."""
+    n_classes = n_classes or x.shape[-1]
+    t = plain(targets.astype(np.int64, copy=False)).reshape(-1)
+    n = t.size
+    if t.min() < 0 or t.max() >= n_classes or 0 <= ignore_index < n_classes:
+        check_ids(t[t != ignore_index], n_classes, "targets")
+        n = np.count_nonzero(t != ignore_index)
+    return t, x.dtype.type(n or np.nan)
+
+def blocks_of_rows(t, weight):
+    """Cut the rows so that the scores of a block take about LOGITS_BYTES, and 64 rows at least."""
+    return row_blocks(t, max(64, LOGITS_BYTES // (len(weight) * weight.itemsize)))
+
+
+@row_kernel
+def _cross_entropy(start, stop, z, t, ignored, lse, losses):
+    widest_vectors()
+    for i in range(start, stop):
+        m = vmath.peak_of(z[i])
+        m = m if abs(m) < np.inf else z.dtype.type(0)
+        lse[i] = m + vmath.log_total(z[i], m)
+        losses[i] = lse[i] - z[i, t[i]] if t[i] != ignored else z.dtype.type(0)
+
+@row_kernel
+def _cross_entropy_vjp(start, stop, z, t, ignored, lse, scale, dz):
+    widest_vectors()
+    for i in range(start, stop):
+        if t[i] == ignored:
+            for j in range(z.shape[1]):
+                dz[i, j] = 0
+        else:
+            for j in range(z.shape[1]):
+                dz[i, j] = vmath.exp(z[i, j] - lse[i]) * scale
+            dz[i, t[i]] -= scale
