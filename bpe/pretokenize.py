@@ -17,17 +17,7 @@ from numba.extending import intrinsic
 
 from bpe.jit import LANES, bits64, first_bits, kernel, pointer_to, trailing_zeros
 from bpe.unicode_ranges import (
-    LETTER,
-    LOWER,
-    MARK,
-    NAMED,
-    NEWLINE,
-    NUMBER,
-    OTHER,
-    SPACE,
-    UPPER,
-    class_table,
-)
+    LETTER, LOWER, MARK, NAMED, NEWLINE, NUMBER, OTHER, SPACE, UPPER, class_table)
 
 PATTERNS = {  # as tiktoken 0.14 has them
     "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s",

@@ -92,7 +92,7 @@ def index(ops):
 
 def pages():
     """Return {file name: text} for all pages."""
-    ops = [op for op in OPS.values() if op.forward.__module__.startswith("minigrad.ops.")]
+    ops = [op for op in OPS.values() if str(op.forward.__module__).startswith("minigrad.ops.")]
     return {"README.md": index(ops), **{f"{op.name}.md": page(op) for op in ops}}
 
 
