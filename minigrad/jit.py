@@ -331,7 +331,7 @@ class _Progress(event.Listener):
     @staticmethod
     def _ours(e):
         function = getattr(e.data["dispatcher"], "py_func", None)
-        return getattr(function, "__module__", "").startswith("minigrad.")
+        return str(getattr(function, "__module__", None)).startswith("minigrad.")
 
 
 event.register("numba:compile", _Progress())

@@ -115,6 +115,12 @@ def test_the_processor_and_numbas_options_are_part_of_the_directory(project, com
     assert len(run(project, code, NUMBA_CPU_NAME="generic")[1]) == 3
 
 
+def test_kernels_typed_at_a_prompt_work_without_a_cache():
+    names = {"kernel": kernel}
+    exec("@kernel\ndef plus_one(x): return x + 1", names)
+    assert names["plus_one"](2) == 3
+
+
 def test_numbas_own_cache_setting_is_left_alone(project):
     code = ("import numba; before = numba.config.CACHE_DIR; import minigrad.kernels;"
             "assert numba.config.CACHE_DIR == before == 'elsewhere'")
