@@ -96,6 +96,10 @@ def test_memory_that_is_short_gives_smaller_micro_batches_then_a_refusal(data, t
         forecast(run, 100)
 
 
+def test_the_rate_of_matmul_is_measured_however_little_time_there_is():
+    assert 0 < planning.matmul_gflops(64, seconds=0) < 1e5
+
+
 def test_a_run_of_days_needs_a_yes():
     check_duration(1000, False)
     check_duration(1e6, True)

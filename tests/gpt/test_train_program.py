@@ -54,7 +54,7 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(text, tmp_path):
         wait_for_steps(killed / "checkpoints", begun, latest)
         time.sleep(rng.uniform(0, 0.15))
         if begun.poll() is not None:
-            break
+            break                                     # it ended before: too few kills, below
         begun.kill()                                  # SIGKILL
         begun.communicate()
         kills += 1
