@@ -3,6 +3,7 @@ import numpy as np
 
 from minigrad import gemm, vmath
 from minigrad.buffers import empty, empty_like
+from minigrad.mode import mode
 from minigrad.ops.elementwise import exp, where
 from minigrad.ops.embedding import check_ids
 from minigrad.ops.linear import linear, rows
@@ -161,8 +162,8 @@ def kl_divergence_parts(log_p, log_q):
 
 # ---- fast path -------------------------------------------------------------------------------
 
-# The probabilities are never stored: saved are the scores and their logsumexp, and dz is made in
-# one pass on the way back.
+# One pass over each row, while it is in cache: where a gradient may be asked for, dz is made along
+# with the loss and is all that is saved.
 
 LOGITS_BYTES = 16 << 20    # of scores at a time, where they are not stored whole
 
@@ -171,20 +172,17 @@ LOGITS_BYTES = 16 << 20    # of scores at a time, where they are not stored whol
 def cross_entropy_fast(logits, targets, ignore_index=IGNORE):
     if not suits(logits, targets, logits.size):
         return cross_entropy.forward(logits, targets, ignore_index)
-    z = rows(plain(logits))
     t, n = counted(logits, targets, ignore_index)
-    lse, losses = empty(t.shape, z.dtype), empty(t.shape, z.dtype)
-    _cross_entropy(len(z), z, t, ignore_index, lse, losses)
-    return losses.sum() / n, (z, t, lse, n, logits.shape, ignore_index)
+    dz = empty_like(logits) if mode.recording else np.empty((0, 0), logits.dtype)
+    losses = empty(t.shape, logits.dtype)
+    _cross_entropy(len(t), rows(plain(logits)), t, ignore_index, 1 / n, losses, rows(dz))
+    return losses.sum() / n, (dz,)
 
 @cross_entropy.fast_vjp
-def cross_entropy_fast_vjp(g, z, t, *saved):
-    if len(saved) == 3:                                       # of the reference
-        return cross_entropy_vjp(g, z, t, *saved)
-    lse, n, shape, ignore_index = saved
-    dz = empty(shape, z.dtype)
-    _cross_entropy_vjp(len(z), z, t, ignore_index, lse, z.dtype.type(g / n), rows(dz))
-    return dz, None
+def cross_entropy_fast_vjp(g, *saved):
+    if len(saved) > 1:                                        # of the reference
+        return cross_entropy_vjp(g, *saved)
+    return saved[0] if g == 1 else saved[0] * g, None
 
 
 @linear_cross_entropy.fast
@@ -193,21 +191,20 @@ def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE):
             or x.shape[-1] != weight.shape[-1]):
         return linear_cross_entropy.forward(x, weight, targets, ignore_index)
     t, n = counted(x, targets, ignore_index, len(weight))
-    lse, losses = empty(t.shape, x.dtype), empty(t.shape, x.dtype)
+    losses, unused = empty(t.shape, x.dtype), np.empty((0, 0), x.dtype)
     for block in blocks_of_rows(t, weight):
         z = gemm.matmul(rows(x)[block], weight.T)
-        _cross_entropy(len(z), z, t[block], ignore_index, lse[block], losses[block])
-    return losses.sum() / n, (x, weight, t, lse, ignore_index, n)
+        _cross_entropy(len(z), z, t[block], ignore_index, 1 / n, losses[block], unused)
+    return losses.sum() / n, (x, weight, t, ignore_index, n, losses)
 
 @linear_cross_entropy.fast_vjp
-def linear_cross_entropy_fast_vjp(g, x, weight, t, *saved):
-    if len(saved) == 2:                                       # of the reference
-        return linear_cross_entropy_vjp(g, x, weight, t, *saved)
-    lse, ignore_index, n = saved
+def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, n, *losses):
+    if not losses:                                            # of the reference
+        return linear_cross_entropy_vjp(g, x, weight, t, ignore_index, n)
     dx, dweight = empty_like(x), empty_like(weight)
     for block in blocks_of_rows(t, weight):
         z = gemm.matmul(rows(x)[block], weight.T)
-        _cross_entropy_vjp(len(z), z, t[block], ignore_index, lse[block], x.dtype.type(g / n), z)
+        _cross_entropy(len(z), z, t[block], ignore_index, x.dtype.type(g / n), losses[0][block], z)
         gemm.matmul(z, weight, out=rows(dx)[block])
         gemm.matmul(z.T, rows(x)[block], out=dweight, accumulate=block.start > 0)
     return dx, dweight, None
@@ -234,22 +231,26 @@ def blocks_of_rows(t, weight):
 
 
 @row_kernel
-def _cross_entropy(start, stop, z, t, ignored, lse, losses):
+def _cross_entropy(start, stop, z, t, ignored, scale, losses, dz):
+    """Write the loss of each row and, unless dz is empty, its gradient times `scale`."""
     widest_vectors()
     for i in range(start, stop):
         m = vmath.peak_of(z[i])
         m = m if abs(m) < np.inf else z.dtype.type(0)
-        lse[i] = m + vmath.log_total(z[i], m)
-        losses[i] = lse[i] - z[i, t[i]] if t[i] != ignored else z.dtype.type(0)
-
-@row_kernel
-def _cross_entropy_vjp(start, stop, z, t, ignored, lse, scale, dz):
-    widest_vectors()
-    for i in range(start, stop):
-        if t[i] == ignored:
+        score, total = z[i, t[i] if t[i] != ignored else 0], z.dtype.type(0)
+        if dz.shape[0]:
             for j in range(z.shape[1]):
-                dz[i, j] = 0
+                e = vmath.exp(z[i, j] - m)
+                dz[i, j] = e
+                total += e
+            share = scale / total if t[i] != ignored else z.dtype.type(0)
+            for j in range(z.shape[1]):
+                dz[i, j] *= share
         else:
             for j in range(z.shape[1]):
-                dz[i, j] = vmath.exp(z[i, j] - lse[i]) * scale
-            dz[i, t[i]] -= scale
+                total += vmath.exp(z[i, j] - m)
+        losses[i] = z.dtype.type(0)
+        if t[i] != ignored:
+            losses[i] = m + vmath.log(total) - score
+            if dz.shape[0]:
+                dz[i, t[i]] -= scale
