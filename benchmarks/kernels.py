@@ -10,9 +10,11 @@ at the end one line for each target.
 import argparse
 import functools
 import os
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 THREADS = os.environ.get("KERNELS_THREADS")
 if THREADS:                                            # a process that measures: before imports
@@ -100,6 +102,7 @@ def matmul(seconds):
     from minigrad import gemm
     ratios = {"OpenBLAS": [], "torch": []}
     rate = tile_rate()
+    print(f"the register tile alone: {rate:.0f} GFLOP/s a core")
     for tokens, d_in, d_out in SHAPES:
         x, w, dy = aligned(tokens, d_in), aligned(d_in, d_out), aligned(tokens, d_out)
         for form, operands in FORMS.items():
@@ -137,11 +140,30 @@ def tile_rate():
             gemm._tile(VECTORS, kc, gemm.at(a, 0), kc, 1, gemm.at(b, 0), width, gemm.at(c, 0),
                        width, False, gemm.at(a, 0), 0)
     rate = 50 * 20 * 2e-9 * ROWS * width * kc / min(fastest(tiles, 20) for _ in range(5))
-    print(f"the register tile alone: {rate:.0f} GFLOP/s a core")
     return rate
 
 
-SECTIONS = {function.__name__: function for function in (matmul,)}
+def ladder(seconds):
+    """Run the rungs of docs/kernels.md, on one thread."""
+    from minigrad import gemm, jit
+    jit.set_threads(1)
+    page = Path(__file__).parent.parent / "docs" / "kernels.md"
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+        if ">>>" not in code:
+            exec(code, names)
+    a, b, c = aligned(768, 512), aligned(512, 512), aligned(768, 512)
+    rungs = {name: functools.partial(names[name], a, b, c)
+             for name in ("loops", "order", "blocks", "registers")}
+    rungs["OpenBLAS"] = functools.partial(np.matmul, a, b, out=c)
+    best, _ = compare(functools.partial(gemm.matmul, a, b, c), rungs, seconds)
+    for name, elapsed in best.items():
+        print(f"{name:12} {2e-9 * 768 * 512 * 512 / elapsed:6.1f} GFLOP/s")
+    print(f"{'tile':12} {tile_rate():6.1f} GFLOP/s")
+    return []
+
+
+SECTIONS = {function.__name__: function for function in (matmul, ladder)}
 
 
 # ---- running ----
