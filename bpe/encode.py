@@ -18,6 +18,7 @@ PADDING = 16  # readable bytes needed after the last word
 BLOCK = 256  # words whose slots are prefetched together
 _CACHED = 253  # bytes; longer words are not kept
 _BYTE, _I32 = ir.IntType(8), ir.IntType(32)
+ONE, TWO, THREE = uint64(1), uint64(2), uint64(3)
 _MULTIPLIER = 0x9E3779B97F4A7C15
 _MULTIPLIER_2 = 0xD6E8FEB86659FD93
 
@@ -134,7 +135,7 @@ def add_words(data, ends, ids, cache, shift):
             slots[p + 2] = (uint64(ids[j]) << uint64(32)) | uint64(1)
             used[0] += 1
             if w > 15:
-                slots[p + 1] |= uint64(used[1])
+                slots[p + 1] |= uint64(used[1] + 1)
                 for k in range(w):
                     long_words[used[1] + k] = data[start + k]
                 used[1] += w
@@ -171,7 +172,7 @@ def encode_words(data, start, ends, tables, cache, work, out):
             return block, m
         s = begin
         for j in range(block, stop):
-            w = ends[j] - s
+            w = ends[uint64(j)] - s
             if w == 0:
                 a, b = uint64(0), uint64(0xFE) << uint64(56)
             elif w <= 15:
@@ -182,46 +183,39 @@ def encode_words(data, start, ends, tables, cache, work, out):
                 a, b = uint64(0), uint64(0xFF) << uint64(56)
             p = _home(a, b, shift)
             _prefetch(slots, p)
-            q = 3 * (j - block)
+            q = uint64(3 * (j - block))  # unsigned: no test for an index from the end
             keys[q] = a
-            keys[q + 1] = b
-            keys[q + 2] = uint64(p)
-            s = ends[j]
+            keys[q + ONE] = b
+            keys[q + TWO] = uint64(p)
+            s = ends[uint64(j)]
         for j in range(block, stop):
-            w = ends[j] - begin
-            q = 3 * (j - block)
+            w = ends[uint64(j)] - begin
+            q = uint64(3 * (j - block))
             a = keys[q]
-            b = keys[q + 1]
-            p = int64(keys[q + 2])
-            if w == 0:
-                out[m] = -1
-                m += 1
-                continue
-            found = False
-            while True:
-                entry = slots[p + 1]
-                if slots[p] == a and entry == b and w <= 15:
-                    found = True
-                    break
-                if entry == uint64(0):
-                    break
-                if w > 15 and slots[p] == a and (entry >> uint64(56)) == uint64(w):
-                    at = int64(entry & uint64(0xFFFFFFFFFF))
-                    if same_bytes(data, begin, long_words, at, w):
-                        found = True
-                        break
-                p = (p + 4) & (len(slots) - 1)
+            b = keys[q + ONE]
+            p = keys[q + TWO]
+            found = slots[p] == a and slots[p + ONE] == b
+            while not found and slots[p + ONE] != uint64(0):
+                if w > 15 and slots[p] == a and (slots[p + ONE] >> uint64(56)) == uint64(w):
+                    at = int64(slots[p + ONE] & uint64(0xFFFFFFFFFF)) - 1
+                    found = same_bytes(data, begin, long_words, at, w)
+                if not found:
+                    p = (p + uint64(4)) & uint64(len(slots) - 1)
+                    found = slots[p] == a and slots[p + ONE] == b
             if found:
-                low = slots[p + 2]
-                high = slots[p + 3]
+                low = slots[p + TWO]
+                high = slots[p + THREE]
                 count = int64(low & uint64(0xFFFFFFFF))
                 if count <= 3:
-                    out[m] = low >> uint64(32)
-                    out[m + 1] = high & uint64(0xFFFFFFFF)
-                    out[m + 2] = high >> uint64(32)
+                    out[uint64(m)] = low >> uint64(32)
+                    out[uint64(m + 1)] = high & uint64(0xFFFFFFFF)
+                    out[uint64(m + 2)] = high >> uint64(32)
                 else:
                     for k in range(count):
                         out[m + k] = long_ids[int64(high) + k]
+            elif w == 0:
+                out[m] = -1
+                count = 1
             else:
                 if w > len(symbol):
                     return j, m
@@ -236,23 +230,23 @@ def encode_words(data, start, ends, tables, cache, work, out):
                 if w <= _CACHED and room:
                     used[0] += 1
                     slots[p] = a
-                    slots[p + 1] = b
+                    slots[p + ONE] = b
                     if w > 15:
-                        slots[p + 1] |= uint64(used[1])
+                        slots[p + ONE] |= uint64(used[1] + 1)
                         for k in range(w):
                             long_words[used[1] + k] = data[begin + k]
                         used[1] += w
                     if count <= 3:
-                        slots[p + 2] = (uint64(out[m]) << uint64(32)) | uint64(count)
+                        slots[p + TWO] = (uint64(out[m]) << uint64(32)) | uint64(count)
                         second = uint64(out[m + 1]) if count > 1 else uint64(0)
                         third = uint64(out[m + 2]) if count > 2 else uint64(0)
-                        slots[p + 3] = second | (third << uint64(32))
+                        slots[p + THREE] = second | (third << uint64(32))
                     else:
-                        slots[p + 2] = uint64(count)
-                        slots[p + 3] = uint64(used[2])
+                        slots[p + TWO] = uint64(count)
+                        slots[p + THREE] = uint64(used[2])
                         for k in range(count):
                             long_ids[used[2] + k] = out[m + k]
                         used[2] += count
             m += count
-            begin = ends[j]
+            begin = ends[uint64(j)]
     return len(ends), m

@@ -152,8 +152,8 @@ class _State:
         lengths = [len(text) for text, _ in pieces]
         limits = np.cumsum(lengths, dtype=np.int64)
         n = sum(lengths)
-        if n > len(self.ends):
-            self._make_buffers(n)
+        if n + len(pieces) > len(self.ends):
+            self._make_buffers(_power_of_two(n + len(pieces)))
         for (text, _), length, limit in zip(pieces, lengths, limits.tolist()):
             self.data[limit - length:limit] = np.frombuffer(text, np.uint8)
         self.data[n:n + PADDING] = 0
@@ -191,7 +191,7 @@ class _State:
     def _make_buffers(self, n_bytes=1 << 16):
         self.data = np.empty(n_bytes + PADDING, np.uint8)
         self.classes = np.empty(n_bytes + 64, np.uint8)
-        self.ends, self.out = np.empty(n_bytes, np.int64), np.empty(2 * n_bytes + 3, np.int32)
+        self.ends, self.out = np.empty(n_bytes, np.int64), np.empty(n_bytes + 3, np.int32)
         self._make_work(_POSITIONS)
 
     def _make_work(self, n_positions):

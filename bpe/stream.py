@@ -8,6 +8,8 @@ import re
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from bpe.pretokenize import WHITE, to_bytes
 
 JOB_BYTES = 1 << 19  # what one thread encodes at a time
@@ -56,11 +58,11 @@ class Specials:
     def pieces(self, data):
         """Cut bytes at the allowed special tokens; the last piece has no mark."""
         self.refuse(data)
-        start = 0
+        view, start = memoryview(data), 0
         for match in self.allowed.finditer(data) if self.allowed else ():
-            yield data[start:match.start()], self.ids[match.group()]
+            yield view[start:match.start()], self.ids[match.group()]
             start = match.end()
-        yield data[start:], None
+        yield view[start:], None
 
     def stream_pieces(self, blocks, cuttable):
         """Do `pieces` for the concatenation of `blocks`, keeping little more than is undecided.
@@ -83,16 +85,16 @@ class Specials:
         """Yield the pieces that no later text can change; return the rest. The first `checked`
         bytes were looked at before."""
         self.refuse(data, max(0, checked - self.longest))
-        certain, start = max(0, len(data) - self.longest), 0
+        view, certain, start = memoryview(data), max(0, len(data) - self.longest), 0
         while self.allowed:
             match = self.allowed.search(data, start)
             if not match or match.start() > certain:
                 break
-            yield data[start:match.start()], self.ids[match.group()]
+            yield view[start:match.start()], self.ids[match.group()]
             start = match.end()
         cut = cuttable and _last_cut(data, max(start, checked - self.longest), certain)
         if cut:
-            yield data[start:cut], None
+            yield view[start:cut], None
             start = cut
         return data[start:]
 
@@ -165,8 +167,9 @@ def jobs(pieces, cuttable):
     job, size = [], 0
     for data, mark in pieces:
         view, start = memoryview(data), 0
-        while cuttable and len(data) - start > 2 * JOB_BYTES:
-            cut = _first_cut(data, start + JOB_BYTES)
+        text = bytes(data) if cuttable and len(data) > 2 * JOB_BYTES else b""
+        while len(text) - start > 2 * JOB_BYTES:
+            cut = _first_cut(text, start + JOB_BYTES)
             if not cut:
                 break
             yield [*job, (view[start:cut], None)]
@@ -178,6 +181,18 @@ def jobs(pieces, cuttable):
             job, size = [], 0
     if job:
         yield job
+
+
+def joined(arrays, n_expected):
+    """Join arrays of ids as they come, without holding all of them twice."""
+    ids, n = np.empty(n_expected, np.int32), 0
+    for array in arrays:
+        if n + len(array) > len(ids):
+            ids.resize(2 * (n + len(array)), refcheck=False)
+        ids[n:n + len(array)] = array
+        n += len(array)
+    ids.resize(n, refcheck=False)
+    return ids
 
 
 def map_in_order(function, items, threads):

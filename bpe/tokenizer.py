@@ -24,6 +24,7 @@ from bpe.stream import (
     blocks_of,
     blocks_of_file,
     jobs,
+    joined,
     map_in_order,
 )
 from bpe.tokenfile import save_tokens
@@ -167,8 +168,8 @@ class Tokenizer:
     def encode_array(self, text, *, allowed_special=(), disallowed_special="all", threads=None):
         """Do `encode`, but return an (N,) int32 array: less memory, and a third faster."""
         specials = self._special(allowed_special, disallowed_special)
-        arrays = list(self._encode_pieces(self._pieces(specials, text), threads))
-        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        arrays = self._encode_pieces(self._pieces(specials, text), threads)
+        return joined(arrays, len(text))
 
     def encode_batch(self, texts, *, allowed_special=(), disallowed_special="all", threads=None):
         """Encode many texts, on all cores: a list of (N,) int32 arrays."""
