@@ -8,6 +8,8 @@ import math
 import numpy as np
 
 from minigrad.mistakes import check_state, mark_written
+from minigrad.mode import mode
+from minigrad.parallel import array_at, row_kernel, widest_vectors
 from minigrad.tensor import Tensor
 
 
@@ -95,14 +97,24 @@ class Optimizer:
 
         The scale is what the schedules below return.
         """
-        memories = iter(self.memories)
+        memories, jobs = iter(self.memories), []
         for group in self.groups:
             settings = {name: value for name, value in group.items() if name != "parameters"}
             settings["learning_rate"] *= scale
             for p, memory in zip(group["parameters"], memories):
                 if p.grad is not None:
-                    self.rule(p.data, p.grad, *memory.values(), **settings)
-                    mark_written(p.data)
+                    jobs.append((settings, p.data, p.grad, *memory.values()))
+        for settings, *arrays in self.fast_rule(jobs) if mode.level == "fast" else jobs:
+            self.rule(*arrays, **settings)
+        for _, p, *_ in jobs:
+            mark_written(p)
+
+    def fast_rule(self, jobs):
+        """Take the steps that a kernel can take in one pass over all parameters; return the rest.
+
+        A job is the settings and the arrays of one call of `rule`.
+        """
+        return jobs
 
     def zero_grad(self):
         """Forget the gradients, so that the next backward starts new ones."""
@@ -131,6 +143,9 @@ class SGD(Optimizer):
 
     rule = staticmethod(sgd)
 
+    def fast_rule(self, jobs):
+        return sgd_fast(jobs)
+
     def __init__(self, parameters, learning_rate, momentum=0.0, nesterov=False, weight_decay=0.0):
         if nesterov and not momentum:
             raise ValueError("nesterov looks ahead along the momentum, which is 0: set momentum")
@@ -145,6 +160,9 @@ class AdamW(Optimizer):
     """Adam with decoupled weight decay: see `adamw` for the rule (torch: lr for learning_rate)."""
 
     rule = staticmethod(adamw)
+
+    def fast_rule(self, jobs):
+        return adamw_fast(jobs)
 
     def __init__(self, parameters, learning_rate=1e-3, betas=(0.9, 0.999), eps=1e-8,
                  weight_decay=0.01):
@@ -218,7 +236,7 @@ def clip_grad_norm(parameters, max_norm):
     (5.0, array([0.6, 0.8]))
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = math.sqrt(sum(np.square(g, dtype=np.float64).sum() for g in gradients))
+    norm = math.sqrt(sum_of_squares(gradients))
     if not math.isfinite(norm):
         raise FloatingPointError(f"the norm of the gradients is {norm}: look for the step where "
                                  "the loss stopped being finite, or lower the learning rate")
@@ -226,6 +244,13 @@ def clip_grad_norm(parameters, max_norm):
         for g in gradients:
             g *= max_norm / norm
     return norm
+
+
+def sum_of_squares(arrays):
+    """Return the sum of all squared elements of some arrays, in float64."""
+    if mode.level == "fast":
+        return sum_of_squares_fast(arrays)
+    return sum(np.square(x, dtype=np.float64).sum() for x in arrays)
 
 
 # ---- schedules: what to multiply the learning rate with at step 0, 1, ..., total_steps - 1 ---
@@ -263,3 +288,108 @@ def warmup(step, warmup_steps):
 def progress(step, start, stop):
     """Return where `step` lies between start (0) and stop (1)."""
     return min(1.0, max(0.0, (step - start) / max(1, stop - start)))
+
+
+# ---- fast path -------------------------------------------------------------------------------
+# All parameters are cut into pieces, and one kernel call works through a table of the pieces'
+# addresses: a model of many small parameters costs no more than one large array.
+
+PIECE = 16_384     # elements
+
+
+def sgd_fast(jobs):
+    """Take the steps of `sgd` whose arrays suit a kernel; return the other jobs."""
+    def numbers(learning_rate, momentum, nesterov, weight_decay):
+        return learning_rate, momentum, nesterov, weight_decay
+    ready = [suitable(p, g, velocity) for _, p, g, velocity in jobs]
+    in_pieces(_sgd, [(numbers(**settings), *arrays)
+                     for (settings, *arrays), ok in zip(jobs, ready) if ok])
+    return [job for job, ok in zip(jobs, ready) if not ok]
+
+def adamw_fast(jobs):
+    """Take the steps of `adamw` whose arrays suit a kernel; return the other jobs."""
+    def numbers(t, learning_rate, betas, eps, weight_decay):
+        corrections = 1 - betas[0] ** t, 1 - betas[1] ** t
+        return (*betas, eps, 1 - learning_rate * weight_decay, learning_rate / corrections[0],
+                1 / corrections[1])
+    ready = [suitable(p, g, m, v) for _, p, g, m, v, _ in jobs]
+    in_pieces(_adamw, [(numbers(int(t) + 1, **settings), *arrays)
+                       for (settings, *arrays, t), ok in zip(jobs, ready) if ok])
+    for (*_, t), ok in zip(jobs, ready):
+        t += ok
+    return [job for job, ok in zip(jobs, ready) if not ok]
+
+def sum_of_squares_fast(arrays):
+    ready = [suitable(x) for x in arrays]
+    total = sum(np.square(x, dtype=np.float64).sum() for x, ok in zip(arrays, ready) if not ok)
+    sums = in_pieces(_sum_of_squares, [((), x) for x, ok in zip(arrays, ready) if ok])
+    return total + sum(x.sum() for x in sums)
+
+
+def suitable(x, *others):
+    """Whether a kernel takes these arrays: of one float type, contiguous and aligned."""
+    return (x.dtype.char in "fd" and x.flags.carray
+            and all(y.dtype == x.dtype and y.shape == x.shape and y.flags.carray for y in others))
+
+def in_pieces(kernel, jobs):
+    """Run kernel(pieces, numbers, like, out) on the pieces of all jobs, for each dtype.
+
+    A job is (numbers, *arrays). A piece is a row of integers: its job, its length, and where it
+    begins in each array. `out` has one float64 for each piece.
+    """
+    results = []
+    for kind in "fd":
+        chosen = [job for job in jobs if job[1].dtype.char == kind]
+        if chosen:
+            pieces = pieces_of([arrays for _, *arrays in chosen])
+            numbers = np.array([numbers for numbers, *_ in chosen], kind)
+            results.append(np.zeros(len(pieces)))
+            kernel(len(pieces), pieces, numbers, np.empty(0, kind), results[-1])
+    return results
+
+def pieces_of(jobs):
+    """Cut the arrays of each job at the same places."""
+    sizes = np.array([arrays[0].size for arrays in jobs])
+    counts = -(-sizes // PIECE)
+    job = np.repeat(np.arange(len(jobs)), counts)
+    begin = (np.arange(len(job)) - np.repeat(counts.cumsum() - counts, counts)) * PIECE
+    addresses = np.array([[x.__array_interface__["data"][0] for x in arrays] for arrays in jobs])
+    places = addresses[job] + begin[:, None] * jobs[0][0].itemsize
+    lengths = np.minimum(PIECE, sizes[job] - begin)
+    return np.concatenate([job[:, None], lengths[:, None], places], axis=1)
+
+
+@row_kernel(small=0)
+def _adamw(start, stop, pieces, numbers, like, out):
+    widest_vectors()
+    one = like.dtype.type(1)
+    for i in range(start, stop):
+        row, n = numbers[pieces[i, 0]], pieces[i, 1]
+        beta1, beta2, eps, keep, rate, correction = row[0], row[1], row[2], row[3], row[4], row[5]
+        p, g = array_at(pieces[i, 2], n, like), array_at(pieces[i, 3], n, like)
+        m, v = array_at(pieces[i, 4], n, like), array_at(pieces[i, 5], n, like)
+        for j in range(n):
+            m[j] = beta1 * m[j] + (one - beta1) * g[j]
+            v[j] = beta2 * v[j] + (one - beta2) * g[j] * g[j]
+            p[j] = keep * p[j] - rate * m[j] / (np.sqrt(v[j] * correction) + eps)
+
+@row_kernel(small=0)
+def _sgd(start, stop, pieces, numbers, like, out):
+    for i in range(start, stop):
+        row, n = numbers[pieces[i, 0]], pieces[i, 1]
+        rate, momentum, nesterov, decay = row[0], row[1], row[2], row[3]
+        p, g = array_at(pieces[i, 2], n, like), array_at(pieces[i, 3], n, like)
+        velocity = array_at(pieces[i, 4], n, like)
+        of_velocity = momentum if nesterov else like.dtype.type(1)
+        for j in range(n):
+            step = g[j] + decay * p[j]
+            velocity[j] = momentum * velocity[j] + step
+            p[j] -= rate * (nesterov * step + of_velocity * velocity[j])
+
+@row_kernel(small=0)
+def _sum_of_squares(start, stop, pieces, numbers, like, out):
+    for i in range(start, stop):
+        x, total = array_at(pieces[i, 2], pieces[i, 1], like), 0.0
+        for j in range(x.size):
+            total += np.float64(x[j]) * np.float64(x[j])
+        out[i] = total
