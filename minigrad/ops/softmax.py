@@ -2,7 +2,7 @@
 import numpy as np
 
 from minigrad import jit, vmath
-from minigrad.buffers import empty, empty_like
+from minigrad.buffers import empty_like
 from minigrad.ops.elementwise import exp
 from minigrad.ops.linear import rows
 from minigrad.ops.reduce import logsumexp, sum
