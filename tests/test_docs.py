@@ -49,3 +49,13 @@ def test_the_pages_of_the_operations_are_up_to_date():
     folder = ROOT / "docs" / "ops"
     written = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.md")}
     assert written == names["pages"](), "run `python docs/make_op_pages.py`"
+
+
+def test_the_figures_are_up_to_date():
+    path = ROOT / "docs" / "make_figures.py"
+    names = {"__file__": str(path), "__name__": "make_figures"}
+    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), names)
+    written = {path.stem: path.read_text(encoding="utf-8")
+               for path in (ROOT / "docs" / "figures").glob("*.svg")}
+    assert written == {name: draw() for name, draw in names["FIGURES"].items()}, (
+        "run `python docs/make_figures.py`")
