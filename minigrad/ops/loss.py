@@ -201,10 +201,10 @@ def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE):
 def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, n, *losses):
     if not losses:                                            # of the reference
         return linear_cross_entropy_vjp(g, x, weight, t, ignore_index, n)
-    dx, dweight = empty_like(x), empty_like(weight)
+    dx, dweight, again = empty_like(x), empty_like(weight), empty_like(losses[0])
     for block in blocks_of_rows(t, weight):
         z = gemm.matmul(rows(x)[block], weight.T)
-        _cross_entropy(len(z), z, t[block], ignore_index, x.dtype.type(g / n), losses[0][block], z)
+        _cross_entropy(len(z), z, t[block], ignore_index, x.dtype.type(g / n), again[block], z)
         gemm.matmul(z, weight, out=rows(dx)[block])
         gemm.matmul(z.T, rows(x)[block], out=dweight, accumulate=block.start > 0)
     return dx, dweight, None
