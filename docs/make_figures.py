@@ -143,7 +143,7 @@ def loss_curve():
     return picture(700, 430, "A normal loss curve, with the learning rate below", parts)
 
 
-def roofline(peak=250.0, bandwidth=21.5):
+def roofline(peak=285.0, bandwidth=38.5):
     """Draw the limits of chapter 12's machine, in GFLOP/s and GB/s, and where its examples lie."""
     axes = Axes(70, 20, 610, 280, (0.05, 1000), (1, 500), log="xy")
     ridge = peak / bandwidth
@@ -152,7 +152,7 @@ def roofline(peak=250.0, bandwidth=21.5):
               axes.note(1000, peak, f"arithmetic: {peak:g} GFLOP/s", "end", BLUE),
               axes.note(0.4, 32, f"memory: {bandwidth:g} GB/s", "middle", BLUE)]
     examples = ((1 / 12, "add: x + y"), (0.5, "one token times a matrix"),
-                (512 / 6, "matmul of 512 x 512"))
+                (512 / 6, "512 tokens times a matrix"))
     for x, what in examples:
         y = min(peak, x * bandwidth)
         px, py = axes.place(x, y)
