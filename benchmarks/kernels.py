@@ -21,8 +21,9 @@ if THREADS:                                            # a process that measures
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
                  "MINIGRAD_THREADS"):
         os.environ[name] = THREADS
-    # Peers' idle threads sleep soon, or they would take the core from whoever runs next.
-    os.environ |= {"OPENBLAS_THREAD_TIMEOUT": "4", "OMP_WAIT_POLICY": "passive"}
+    # Idle threads wait for some 50 us, as between the kernels of a training step, and then sleep,
+    # or they would take the core from the peer, whose threads are others.
+    os.environ |= {"OPENBLAS_THREAD_TIMEOUT": "4", "GOMP_SPINCOUNT": "20000"}
 
 import numpy as np  # noqa: E402
 
@@ -56,8 +57,11 @@ def compare(ours, peers, seconds, calls=3):
 
 
 def fastest(function, calls):
-    """Return the shortest of some calls, in seconds, after one that warms the caches."""
+    """Return the shortest of some calls, in seconds, after some that warm up for 200 us."""
+    end = time.perf_counter() + 2e-4
     function()
+    while time.perf_counter() < end:
+        function()
     times = []
     for _ in range(calls):
         start = time.perf_counter()
@@ -163,7 +167,173 @@ def ladder(seconds):
     return []
 
 
-SECTIONS = {function.__name__: function for function in (matmul, ladder)}
+# Below both sides run a kernel with nothing around it: torch's are called as torch.ops.aten, with
+# no record of a graph. Outputs are new on both sides, from memory that both reuse; torch's
+# elementwise kernels write into an array that is there.
+
+ELEMENTS = [(768, 512), (4096, 384), (4096, 1536)]
+
+
+def gelu(seconds):
+    """Activate the hidden layers of an MLP, and the way back."""
+    from minigrad.ops.activations import gelu_fast, gelu_fast_vjp
+    aten, tensor = aten_and_tensor()
+    forward, backward = [], []
+    for shape in ELEMENTS:
+        x, g, out = aligned(*shape), aligned(*shape), aligned(*shape)
+        tx, tg, tout = map(tensor, (x, g, out))
+        forward.append(versus(
+            f"gelu {shape}", lambda: gelu_fast(x),
+            lambda: aten.gelu.out(tx, approximate="tanh", out=tout), seconds))
+        backward.append(versus(
+            f"gelu backward {shape}", lambda: gelu_fast_vjp(g, x),
+            lambda: aten.gelu_backward(tg, tx, approximate="tanh", grad_input=tout), seconds))
+    yield "gelu_forward", geometric_mean(forward), 3
+    yield "gelu_backward", geometric_mean(backward), 2.5
+
+
+def exp(seconds):
+    """Exponentiate."""
+    from minigrad.ops.elementwise import exp_fast
+    aten, tensor = aten_and_tensor()
+    ratios = []
+    for shape in [(768, 128), *ELEMENTS]:
+        x, out = aligned(*shape), aligned(*shape)
+        tx, tout = tensor(x), tensor(out)
+        ratios.append(versus(f"exp {shape}", lambda: exp_fast(x),
+                             lambda: aten.exp.out(tx, out=tout), seconds))
+    yield "exp", geometric_mean(ratios), 0.9
+
+
+def softmax(seconds):
+    """Make probabilities of attention's scores and of logits."""
+    from minigrad.ops.softmax import softmax_fast
+    aten, tensor = aten_and_tensor()
+    ratios = []
+    for shape in [(768, 65), (3072, 64), (24576, 256), (4096, 1024), (256, 50257)]:
+        x, out = aligned(*shape), aligned(*shape)
+        tx, tout = tensor(x), tensor(out)
+        ratios.append(versus(f"softmax {shape}", lambda: softmax_fast(x),
+                             lambda: aten._softmax.out(tx, -1, False, out=tout), seconds))
+    yield "softmax", geometric_mean(ratios), 1.3
+
+
+def cross_entropy(seconds):
+    """Take the loss of logits and its gradient: characters, padded characters, GPT-2's tokens."""
+    from minigrad.ops.loss import cross_entropy_fast, cross_entropy_fast_vjp
+    aten, tensor = aten_and_tensor()
+    ratios, one = [], F4(1)
+    for n, V in [(768, 65), (768, 80), (4096, 65), (4096, 80), (1024, 1024), (256, 50257)]:
+        z, t = aligned(n, V), np.random.default_rng(1).integers(0, V, n)
+        tz, tt, tone = tensor(z), tensor(t), tensor(np.ones((), F4))
+
+        def ours():
+            loss, saved = cross_entropy_fast(z, t)
+            return loss, cross_entropy_fast_vjp(one, *saved)
+
+        def torchs():
+            log_p = aten._log_softmax(tz, -1, False)
+            loss, total = aten.nll_loss_forward(log_p, tt, None, 1, -100)
+            g = aten.nll_loss_backward(tone, log_p, tt, None, 1, -100, total)
+            return loss, aten._log_softmax_backward_data(g, log_p, -1, log_p.dtype)
+        ratios.append(versus(f"cross-entropy both ways {(n, V)}", ours, torchs, seconds))
+    yield "cross_entropy", geometric_mean(ratios), 3
+
+
+def layer_norm(seconds):
+    """Normalize the residual stream, and the way back."""
+    from minigrad.ops.norm import layer_norm_fast, layer_norm_fast_vjp
+    aten, tensor = aten_and_tensor()
+    forward, backward = [], []
+    for n, C in [(768, 128), (4096, 384), (1024, 768)]:
+        x, g, gain, bias = aligned(n, C), aligned(n, C), aligned(C), aligned(C)
+        tx, tg, tgain, tbias = map(tensor, (x, g, gain, bias))
+        saved = layer_norm_fast(x, gain, bias)[1]
+        _, mean, rstd = aten.native_layer_norm(tx, [C], tgain, tbias, 1e-5)
+        forward.append(versus(
+            f"layer norm {(n, C)}", lambda: layer_norm_fast(x, gain, bias),
+            lambda: aten.native_layer_norm(tx, [C], tgain, tbias, 1e-5), seconds))
+        backward.append(versus(
+            f"layer norm backward {(n, C)}", lambda: layer_norm_fast_vjp(g, *saved),
+            lambda: aten.native_layer_norm_backward(tg, tx, [C], mean, rstd, tgain, tbias,
+                                                    [True] * 3), seconds))
+    yield "layer_norm_forward", geometric_mean(forward), 1.6
+    yield "layer_norm_backward", geometric_mean(backward), 1.6
+
+
+def gpt_parameters(n_layer, C, context_length, V):
+    """Return the shapes of a GPT's parameters, without biases, as nanoGPT's."""
+    block = [(C,), (3 * C, C), (C, C), (C,), (4 * C, C), (C, 4 * C)]
+    return [(V, C), (context_length, C), *block * n_layer, (C,)]
+
+
+def adamw(seconds):
+    """Update all parameters of two GPTs (0.8 and 10.7 million) through `optimizer.step()`."""
+    import torch
+
+    from minigrad import Tensor
+    from minigrad.optim import AdamW
+    for name, config, peers in [("0.8M", (4, 128, 64, 65), {"foreach": 9, "fused": 2}),
+                                ("10.7M", (6, 384, 256, 65), {"fused": 1})]:
+        parameters = [Tensor(aligned(*shape), requires_grad=True)
+                      for shape in gpt_parameters(*config)]
+        steps = {}
+        for peer in peers:
+            theirs = [torch.from_numpy(p.data.copy()).requires_grad_() for p in parameters]
+            for p in theirs:
+                p.grad = torch.from_numpy(aligned(*p.shape))
+            steps[peer] = torch.optim.AdamW(theirs, **{peer: True}).step
+        for p in parameters:
+            p.grad = aligned(*p.shape)
+        best, median = compare(AdamW(parameters).step, steps, seconds)
+        row(f"AdamW, {name} parameters", best, median)
+        for peer, target in peers.items():
+            yield f"adamw_{name}_{peer}", best[peer] / best["ours"], target
+
+
+def attention(seconds):
+    """Attend causally, heads read from one array of q, k and v, and the way back."""
+    from minigrad.ops.attention import attention_fast, attention_fast_vjp
+    aten, tensor = aten_and_tensor()
+    forward = aten._scaled_dot_product_flash_attention_for_cpu
+    backward = aten._scaled_dot_product_flash_attention_for_cpu_backward
+    for B, H, T, D in [(12, 4, 64, 32), (16, 6, 256, 64)]:
+        qkv = aligned(B, T, 3, H, D)
+        q, k, v = (qkv[:, :, i].swapaxes(1, 2) for i in range(3))                # (B, H, T, D)
+        g = aligned(B, T, H, D).swapaxes(1, 2)
+        tq, tk, tv, tg = map(tensor, (q, k, v, g))
+        saved, (ty, lse) = attention_fast(q, k, v)[1], forward(tq, tk, tv, 0.0, True)
+
+        def both_ways():
+            y, saved = attention_fast(q, k, v)
+            return y, attention_fast_vjp(g, *saved)
+
+        def both_ways_of_torch():
+            y, lse = forward(tq, tk, tv, 0.0, True)
+            return y, backward(tg, tq, tk, tv, y, lse, 0.0, True)
+        name = f"attention {(B, H, T, D)}"
+        versus(name, lambda: attention_fast(q, k, v),
+               lambda: forward(tq, tk, tv, 0.0, True), seconds)
+        versus(f"{name} backward", lambda: attention_fast_vjp(g, *saved),
+               lambda: backward(tg, tq, tk, tv, ty, lse, 0.0, True), seconds)
+        yield (f"attention_T{T}", versus(f"{name} both ways", both_ways, both_ways_of_torch,
+                                         seconds), 1.3)
+
+
+def aten_and_tensor():
+    import torch
+    return torch.ops.aten, torch.from_numpy
+
+
+def versus(name, ours, torchs, seconds):
+    """Compare with torch, print, and return the ratio of the best rounds."""
+    best, median = compare(ours, {"torch": torchs}, seconds)
+    row(name, best, median)
+    return best["torch"] / best["ours"]
+
+
+SECTIONS = {function.__name__: function for function in (
+    matmul, ladder, gelu, exp, softmax, cross_entropy, layer_norm, adamw, attention)}
 
 
 # ---- running ----
