@@ -71,7 +71,8 @@ class Writes:
             array = array.base
         self.clock += 1
         key = id(array)
-        self.last[key] = self.clock, weakref.ref(array, lambda _: self.last.pop(key, None))
+        known = self.last.get(key) or (0, weakref.ref(array, lambda _: self.last.pop(key, None)))
+        self.last[key] = self.clock, known[1]
 
 
 writes = Writes()
