@@ -16,27 +16,28 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # while idle, take each o
 # ruff: noqa: E402
 from pathlib import Path
 
-from gpt.baselines import baselines
+from gpt.baselines import XZ_BYTES, baselines
 from gpt.check import check_run
-from gpt.config import PRESETS, Parser, add_settings, given_settings
+from gpt.closeup import profile_steps, steps_with_trace
+from gpt.command import parse
 from gpt.corpora import load_corpus
 from gpt.data import check_length, prepare
 from gpt.display import Status, make_display
 from gpt.evaluate import evaluate
-from gpt.loggers import LOGGERS, make_logger
+from gpt.loggers import make_logger
 from gpt.planning import (
-    Pacer, check_duration, choose_settings, continue_plan, forecast, matmul_gflops, measure_step,
-    time_to_finish)
+    check_duration, choose_settings, continue_plan, final_tokens, forecast, matmul_gflops,
+    measure_step, plan_by_time)
 from gpt.report import write_report
 from gpt.runs import (
-    Metrics, interruptible, new_folder, open_run, read_manifest, removed_if_refused,
+    Metrics, interruptible, new_folder, open_run, read_manifest, removed_if_not_begun,
     report_errors, save, write_manifest)
 from gpt.summary import announce, beginning, sample, summarize
 from gpt.training import Plan, Run, due, train_steps
 
 
 def main(args=None, began=None):
-    args = parse(args)
+    args = parse(args, __doc__.splitlines()[0])
     args.began = began or time.monotonic()
     display = make_display(args.plain)
     with report_errors("train.py"):
@@ -44,16 +45,17 @@ def main(args=None, began=None):
             with tempfile.TemporaryDirectory() as args.runs:
                 return check_run(begin(args, display)[0], display.say)
         run, folder = resume(args) if args.resume else begin(args, display)
-        train(run, folder, args, display)
+        with removed_if_not_begun(folder):
+            train(run, folder, args, display)
 
 
 def begin(args, display):
     """Choose the settings, tokenize the text, and make a new run in a folder of its own."""
     corpus = load_corpus(args.corpus, binary=args.tokenizer in ("byte", "bpe"))
     display.say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
-    config = choose_settings(corpus, args.preset, given_settings(args), matmul_gflops())
+    config = choose_settings(corpus, args.preset, args.given, matmul_gflops())
     folder = new_folder(args.name or corpus.name, args.runs)
-    with removed_if_refused(folder):
+    with removed_if_not_begun(folder):
         data = prepare(corpus, config.data, folder / "data")
         config = config.changed(vocab_size=data.tokenizer.vocab_size)
         check_length(data, config.model.context_length)
@@ -65,33 +67,35 @@ def begin(args, display):
 
 def resume(args):
     """Go on with a run: to the end of its plan, or to a new end."""
-    run, given = open_run(args.resume, args.from_step), given_settings(args)
-    continue_plan(run, given)
+    run = open_run(args.resume, args.from_step)
+    continue_plan(run, args.given)
     return run, Path(args.resume)
 
 
 def train(run, folder, args, display):
-    """Step, show, log; now and then evaluate and save; at the end tell how it went."""
+    """Plan; step, show, log; now and then evaluate and save; at the end tell how it went."""
+    data, minutes = run.data, run.config.train.minutes
     simpler = read_manifest(folder).get("baselines") or baselines(
-        run.data.text(run.data.train), run.data.text(run.data.val))
+        data.text(data.train), data.text(data.val), int(2e6 * minutes) or XZ_BYTES)
     cost = forecast(run, matmul_gflops())
     run.config = run.config.changed(micro_batch=cost.micro_batch)
-    step_s = measure_step(run)
-    pacer = None
-    if run.config.train.minutes and (args.minutes_given or not args.resume):
-        end = args.began + 60 * run.config.train.minutes - time_to_finish(run, step_s)
-        pacer = Pacer(end, step_s)
-        run.plan = pacer.first_plan(run.plan, run.step)
+    step_s, pacer = measure_step(run), None
+    if minutes and ("minutes" in args.given or not args.resume):
+        pacer = plan_by_time(run, args.began, step_s)
     check_duration((run.plan.steps - run.step) * step_s, args.yes)
     announce(display.say, run, cost, step_s, folder)
     write_manifest(folder, baselines=simpler, forecast_bytes=cost.memory_bytes)
+    if args.profile:
+        display.say(profile_steps(run, folder))
+    steps = train_steps(run) if args.trace_step is None else steps_with_trace(
+        run, args.trace_step, folder, display.say)
 
     status = Status(cost.flops_per_token, cost.peak_gflops)
     metrics, logger = Metrics(folder, run.step), make_logger(args.log, folder)
     if run.step == 0:
         save(run, folder)                             # from here on it can be resumed
     with interruptible() as stop:
-        for record in train_steps(run):
+        for record in steps:
             status.step(record, run.plan, pacer and pacer.step_s)
             display.show(status)
             metrics.write(**record._asdict(), tokens_s=round(status.tokens_s))
@@ -112,7 +116,7 @@ def train(run, folder, args, display):
                 raise SystemExit(130)
     display.close()
     metrics.close()
-    summarize(run, folder, display.say)
+    summarize(run, folder, display.say, final_tokens(run, step_s))
     write_report(folder)
 
 
@@ -130,30 +134,6 @@ def look(run, folder, status, metrics, logger, display):
     logger(run.step, val_loss=found.nats_per_token, val_bits=found.bits_per_byte)
     save(run, folder)
     display.evaluated(status)
-
-
-def parse(args):
-    """Read the command line: what is no setting, and a flag for each setting."""
-    parser = Parser(prog="train.py", description=__doc__.splitlines()[0])
-    parser.add_argument("corpus", nargs="*", help="files, folders, globs, or shakespeare, stdlib, "
-                        "stories [shakespeare]")
-    parser.add_argument("--preset", choices=PRESETS, default="fast",
-                        help="settings to begin with [fast]")
-    parser.add_argument("--resume", metavar="RUN", help="the folder of a run to go on with")
-    parser.add_argument("--from_step", type=int, help="go on from an earlier checkpoint")
-    parser.add_argument("--name", help="of the run [that of the text]")
-    parser.add_argument("--runs", default="runs", help="where runs are kept [runs]")
-    parser.add_argument("--log", choices=LOGGERS, help="log there, too, if it is installed")
-    parser.add_argument("--plain", action="store_true", help="plain lines, no live display")
-    parser.add_argument("--check", action="store_true",
-                        help="test the model of these settings for a minute, and do not train")
-    parser.add_argument("--yes", action="store_true", help="agree to a run of days")
-    add_settings(parser)
-    args = parser.parse_args(args)
-    args.minutes_given = "minutes" in given_settings(args)
-    if args.resume and args.corpus:
-        parser.error(f"a resumed run has its text in its folder: leave out {args.corpus[0]}")
-    return args
 
 
 if __name__ == "__main__":

@@ -3,15 +3,17 @@ import lzma
 
 import numpy as np
 
-ALL_OF_XZ = 32 << 20               # bytes; of a longer text xz compresses the beginning
+XZ_BYTES = 32 << 20                # of a longer text xz compresses the beginning
 
 
-def baselines(train, val):
+def baselines(train, val, xz_bytes=XZ_BYTES):
     """Measure counting models, trained on one text, on another; and xz on both together.
 
     Parameters
     ----------
     train, val : bytes
+    xz_bytes : int
+        Of the beginning of the text, for xz, which takes about a second for a million.
 
     Returns
     -------
@@ -21,8 +23,9 @@ def baselines(train, val):
     found = {"uniform": float(np.log2(256))}
     for n, name in ((1, "unigram"), (2, "bigram"), (3, "trigram")):
         found[name] = ngram_bits(ids[:len(train)], ids[len(train):], n, A)
-    text = (train + val)[:ALL_OF_XZ]
-    found["xz -9"] = 8 * len(lzma.compress(text, preset=9)) / len(text)
+    text = (train + val)[:xz_bytes]
+    name = "xz -9" if len(text) == len(train) + len(val) else f"xz -9 of {len(text) / 1e6:.1f} MB"
+    found[name] = 8 * len(lzma.compress(text, preset=9)) / len(text)
     return found
 
 
@@ -73,16 +76,43 @@ def longest_copied_span(sample, text, at_least=8):
     Parameters
     ----------
     sample, text : bytes
+    at_least : int, from 1 to 8
+        Shorter pieces are of no interest.
 
     Returns
     -------
     span : bytes
     """
-    best, start = b"", 0
-    while start + len(best) < len(sample):
+    best, known = b"", known_runs(sample, text, at_least)
+    for start in range(len(sample)):
         stop = start + max(len(best) + 1, at_least)           # only a longer one is of interest
-        while stop <= len(sample) and sample[start:stop] in text:
+        while (stop <= len(sample) and known[start:stop - at_least + 1].all()
+               and sample[start:stop] in text):
             best = sample[start:stop]
             stop += 1
-        start += 1
     return best
+
+
+def known_runs(sample, text, n, part=1 << 20):
+    """Tell of every n bytes in a row of a sample whether they stand in a text."""
+    runs, found = byte_runs(sample, n), []
+    perhaps = np.zeros(1 << 16, bool)                         # by 16 bits that stand for a run
+    perhaps[spread(runs)] = True
+    for i in range(0, len(text), part):
+        there = byte_runs(text[i:i + part + n - 1], n)
+        found.append(np.unique(there[perhaps[spread(there)]]))
+    return np.isin(runs, np.concatenate([runs[:0], *found]))
+
+
+def spread(keys):
+    """Map numbers to 16 bits (Knuth 6.4: multiply by 2**64 over the golden ratio)."""
+    return keys * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(48)
+
+
+def byte_runs(text, n):
+    """Number every n <= 8 bytes in a row: (N - n + 1,) uint64."""
+    data = np.frombuffer(text, np.uint8).astype(np.uint64)
+    runs = np.zeros(max(0, len(data) - n + 1), np.uint64)
+    for i in range(n):
+        runs = runs << np.uint64(8) | data[i:i + len(runs)]
+    return runs

@@ -138,10 +138,11 @@ class TrainConfig:
     beta2: float = setting(0.95, "of adamw: memory of its square", at_least=0, below=1)
     clip_norm: float = setting(1.0, "largest gradient norm; 0 for no clipping", at_least=0)
     context_growth: bool = setting(False, "begin with a quarter of the context, in more sequences")
-    eval_every: int = setting(0, "steps between evaluations and checkpoints; 0 for 20 in the run",
-                              at_least=0)
-    eval_tokens: int = setting(16384, "validation tokens in those; the last one takes all",
-                               at_least=1)
+    evaluations: int = setting(20, "evaluations, samples and checkpoints in the run; fewer under "
+                               "3 minutes", at_least=1)
+    eval_every: int = setting(0, "steps between them, instead", at_least=0)
+    eval_tokens: int = setting(16384, "validation tokens in those (fewer under 3 minutes); the "
+                               "last one takes all, or what 5 % of the time allow", at_least=1)
     seed: int = setting(0, "of everything random", at_least=0)
 
     __post_init__ = check_limits

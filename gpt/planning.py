@@ -1,4 +1,5 @@
 """What a run will cost, before it starts; and how many steps fit into the minutes there are."""
+import math
 import time
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 from gpt.config import Config, ConfigError
 from gpt.memory import available_bytes, peak_bytes, used_bytes
 from gpt.model import GPT, flops_per_token
-from gpt.training import EVALUATIONS, Plan, Run, batch_shape, train_steps
+from gpt.training import Plan, batch_shape, train_steps
 from minigrad import matmul, watch
 
 
@@ -77,13 +78,22 @@ def choose_settings(corpus, preset, given, peak_gflops):
     size = choose_size(settings.get("minutes") or DEFAULT_MINUTES, peak_gflops)
     if "d_model" in settings and "n_head" not in settings:
         size["n_head"] = max(1, settings["d_model"] // 64)
-    settings = {**size, **settings}
+    settings = {**size, **fewer_evaluations(settings.get("minutes") or LONG_MINUTES), **settings}
     kind, vocabulary = choose_tokenizer(corpus)
     if settings.get("tokenizer", "auto") == "auto":
         settings.update(tokenizer=kind, vocabulary=settings.get("vocabulary") or vocabulary)
     elif settings["tokenizer"] == "bpe" and not settings.get("vocabulary"):
         settings["vocabulary"] = vocabulary or VOCABULARIES[1][1]
     return Config.make(preset, **settings)
+
+
+LONG_MINUTES = 3                   # from here on evaluations cost little
+
+
+def fewer_evaluations(minutes):
+    """Return the settings that keep the evaluations of a short run below a tenth of it."""
+    share = min(1, minutes / LONG_MINUTES)
+    return {"evaluations": max(4, round(20 * share)), "eval_tokens": max(2048, int(16384 * share))}
 
 
 def continue_plan(run, given):
@@ -133,8 +143,7 @@ def measure_step(run, seconds=0.7):
 
     The first step, which loads or compiles the kernels, does not count.
     """
-    copy = Run.start(run.config, run.data, Plan.fixed(1_000_000))
-    steps = train_steps(copy)
+    steps = train_steps(run.copy())
     next(steps)
     times, stop = [], time.perf_counter() + seconds
     while not times or time.perf_counter() < stop:
@@ -245,13 +254,65 @@ def duration(seconds):
 
 
 FINAL_TOKENS = 500_000             # of the validation part, at the end
+FORWARD = 0.4                      # of the time of a step: an evaluation of as many tokens
+FINISH_S = 3                       # samples, what is copied in them, the report
+SAMPLE_S = 0.3                     # at an evaluation, with the checkpoint
+FEWEST_STEPS = 50                  # from which on anything is learnt
+
+
+def final_tokens(run, step_s):
+    """Return how many validation tokens can be evaluated in a twentieth of the time."""
+    limit_s = 0.05 * 60 * run.config.train.minutes
+    tokens = FINAL_TOKENS if not limit_s else int(
+        limit_s / (FORWARD * step_s) * run.config.train.batch_tokens)
+    return min(tokens, FINAL_TOKENS, len(run.data.val))
 
 
 def time_to_finish(run, step_s):
     """Predict the seconds from the last step to the end: evaluation, samples, report."""
-    tokens = min(len(run.data.val), FINAL_TOKENS)
-    seconds = 4 + 0.4 * tokens / run.config.train.batch_tokens * step_s
-    return min(seconds, 0.3 * 60 * run.config.train.minutes)
+    return FINISH_S + evaluation_s(run, step_s, final_tokens(run, step_s))
+
+
+def evaluation_s(run, step_s, n_tokens):
+    """Predict the seconds of an evaluation on so many tokens."""
+    return FORWARD * step_s * min(n_tokens, len(run.data.val)) / run.config.train.batch_tokens
+
+
+def plan_by_time(run, began, step_s):
+    """Plan the steps of a run that has minutes.
+
+    Parameters
+    ----------
+    run : Run
+        Gets the plan.
+    began : float
+        When the time began, by `time.monotonic`.
+    step_s : float
+        The time of a step, as measured.
+
+    Returns
+    -------
+    pacer : Pacer
+
+    Raises
+    ------
+    ConfigError
+        If a new run would have too few steps to learn anything.
+    """
+    settings, finish_s = run.config.train, time_to_finish(run, step_s)
+    pause_s = SAMPLE_S + evaluation_s(run, step_s, settings.eval_tokens)
+    pacer = Pacer(began + 60 * settings.minutes - finish_s, step_s, pause_s, settings.evaluations)
+    run.plan = pacer.first_plan(run.plan, run.step)
+    if run.plan.steps < FEWEST_STEPS:
+        before_s = time.monotonic() - began
+        need_s = (before_s + finish_s + pause_s * settings.evaluations
+                  + 1.1 * FEWEST_STEPS * step_s)
+        raise ConfigError(
+            f"minutes is {settings.minutes:g}, which leaves time for {run.plan.steps} steps, too "
+            f"few to learn from, between {duration(before_s)} for the start and "
+            f"{duration(finish_s)} for the final evaluation: use --minutes "
+            f"{math.ceil(need_s / 6) / 10:g} or more")
+    return pacer
 
 
 class Pacer:
@@ -263,17 +324,22 @@ class Pacer:
         When the last step should be done, by `time.monotonic`.
     step_s : float
         The time of a step as measured before the start.
+    pause_s : float
+        What an evaluation with a sample and a checkpoint is expected to take.
+    evaluations : int
+        How many there will be.
     """
 
     MEMORY_S = 10                  # what the mean time of a step looks back on
 
-    def __init__(self, end, step_s):
+    def __init__(self, end, step_s, pause_s=0.0, evaluations=20):
         self.end, self.step_s, self.budget_s = end, step_s, end - time.monotonic()
-        self.pause_s, self.n_pauses = 0.0, 0          # evaluations and checkpoints
+        self.pauses_s, self.n_pauses, self.evaluations = pause_s, 1, evaluations
 
     def first_plan(self, plan, step):
-        """Plan with what was measured, leaving a little for evaluations."""
-        steps = max(1, int(0.97 * (self.end - time.monotonic()) / self.step_s))
+        """Plan with what was measured."""
+        free_s = self.end - time.monotonic() - self.evaluations * self.pauses_s
+        steps = max(1, int(0.97 * free_s / self.step_s))
         return plan.replanned(step, step + steps) if step else Plan.fixed(steps)
 
     def step(self, elapsed_s):
@@ -283,7 +349,7 @@ class Pacer:
 
     def pause(self, elapsed_s):
         """Take note of time that went into no step."""
-        self.pause_s += elapsed_s
+        self.pauses_s += elapsed_s
         self.n_pauses += 1
 
     def replan(self, plan, step):
@@ -291,7 +357,7 @@ class Pacer:
         if step >= plan.steps:
             return plan
         now, left = time.monotonic(), 1 - plan.progress(step)
-        pauses_s = left * EVALUATIONS * self.pause_s / max(1, self.n_pauses)
+        pauses_s = left * self.evaluations * self.pauses_s / self.n_pauses
         free_s = self.end - now - pauses_s
         late_s = (plan.steps - step) * self.step_s - free_s
         if abs(late_s) <= max(0.01 * self.budget_s, 2 * self.step_s):

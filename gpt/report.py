@@ -27,9 +27,16 @@ def write_report(folder):
              "samples": [{"step": row["step"], "text": row["sample"]}
                          for row in rows if "sample" in row],
              "passage": passage(model, data, ids), "attention": attention_maps(model, ids[:-1]),
-             "tokens": token_map(model, data)}
+             "tokens": token_map(model, data),
+             "profile": {name: read_if_there(folder / name)
+                         for name in ("profile.txt", "roofline.svg")},
+             "pages": sorted(path.name for path in folder.glob("step_*.html"))}
     page = PAGE.replace("@DATA@", as_script(facts))
     write_whole(folder / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
+
+
+def read_if_there(path):
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def as_script(facts):

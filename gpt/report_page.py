@@ -30,6 +30,8 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
   font-variant-numeric: tabular-nums; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font: .85rem/1.5 ui-monospace, monospace;
   margin: .5rem 0 0; }
+pre.wide { white-space: pre; overflow-x: auto; } #roofline svg { width: 100%; display: block;
+  border-radius: 6px; }
 input[type=range] { width: 100%; accent-color: var(--one); }
 .tokens { font: .95rem/1.9 ui-monospace, monospace; overflow-wrap: anywhere; }
 .tokens span { border-radius: 3px; white-space: pre-wrap; padding: 1px 0; }
@@ -67,6 +69,9 @@ td:first-child { color: var(--dim); white-space: nowrap; width: 1%; }
 <section><h2>The most frequent tokens, by their embeddings</h2>
   <p class="dim">Tokens that the model treats alike lie close together (two main axes).</p>
   <svg id="plane"></svg></section>
+<section id="profile"><h2>Where the time of a step goes</h2>
+  <p class="dim" id="roofline"></p><pre class="wide" id="profile-table"></pre></section>
+<section id="pages"><h2>Steps, gradient by gradient</h2></section>
 <section><h2>Manifest</h2><table id="manifest"></table></section>
 <script type="application/json" id="data">@DATA@</script>
 <script>
@@ -202,6 +207,14 @@ const plane = at("plane"), place = () => {
       visible(token.text));
     make(text, "title", {}, `${token.count} times`); } };
 place(); addEventListener("resize", place);
+
+if (data.profile["roofline.svg"])
+  at("roofline").append(document.importNode(new DOMParser().parseFromString(
+    data.profile["roofline.svg"], "image/svg+xml").documentElement, true));
+if (data.profile["profile.txt"]) at("profile-table").textContent = data.profile["profile.txt"];
+else at("profile").remove();
+for (const page of data.pages) make(make(at("pages"), "p"), "a", {href: page}, page);
+if (!data.pages.length) at("pages").remove();
 
 const flat = (prefix, value) => value !== null && typeof value === "object" &&
   !Array.isArray(value) ? Object.entries(value).flatMap(([key, inner]) =>

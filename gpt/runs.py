@@ -57,12 +57,13 @@ def new_folder(name, root="runs"):
 
 
 @contextmanager
-def removed_if_refused(folder):
-    """Leave no folder of a run that did not come to be."""
+def removed_if_not_begun(folder):
+    """Leave no folder of a run that was refused or stopped before its first checkpoint."""
     try:
         yield
-    except (ConfigError, CorpusError):
-        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        if not checkpoint.steps(folder / "checkpoints"):
+            shutil.rmtree(folder, ignore_errors=True)
         raise
 
 

@@ -9,7 +9,7 @@ from gpt.corpora import story_floor
 from gpt.evaluate import evaluate
 from gpt.generate import Sampling, write
 from gpt.memory import peak_bytes
-from gpt.planning import FINAL_TOKENS, duration
+from gpt.planning import duration
 from gpt.runs import machine, read_manifest, write_manifest
 from gpt.training import part
 
@@ -53,10 +53,10 @@ def sample(run, max_tokens=SAMPLE_TOKENS, seed=None):
     return "".join(write(run.model, run.data.tokenizer, "", Sampling(), seed, max_tokens))
 
 
-def summarize(run, folder, say):
-    """Evaluate on the whole validation part, sample, and put the result beside simpler means."""
+def summarize(run, folder, say, n_tokens):
+    """Evaluate on so many validation tokens, sample, and put the result beside simpler means."""
     best = use_best(run, folder)
-    found = evaluate(run.model, run.data.val, run.data.tokenizer.token_bytes, FINAL_TOKENS)
+    found = evaluate(run.model, run.data.val, run.data.tokenizer.token_bytes, n_tokens)
     samples = [sample(run, 4 * SAMPLE_TOKENS, seed) for seed in range(2)]
     known = run.data.text(run.data.train[:COPY_FROM])
     span = max((longest_copied_span(text.encode(), known) for text in samples), key=len)

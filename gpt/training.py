@@ -103,17 +103,15 @@ def batch_shape(config, progress):
     return max(1, config.train.batch_tokens // T), T
 
 
-EVALUATIONS = 20                   # of a run, unless eval_every says otherwise
-
-
 def due(run):
     """Tell whether it is time to evaluate and save, after a step."""
-    every, step, plan = run.config.train.eval_every, run.step, run.plan
+    settings, step, plan = run.config.train, run.step, run.plan
     if step >= plan.steps:
         return True
-    if every:
-        return step % every == 0
-    return int(EVALUATIONS * plan.progress(step)) > int(EVALUATIONS * plan.progress(step - 1))
+    if settings.eval_every:
+        return step % settings.eval_every == 0
+    done = [math.floor(settings.evaluations * plan.progress(i) + 1e-9) for i in (step - 1, step)]
+    return done[0] < done[1]
 
 
 # ---- the run ----
@@ -139,6 +137,10 @@ class Run:
                               "out --no_causal")
         model = GPT(config.model, np.random.default_rng(config.train.seed), dtype)
         return cls(config, data, model, plan, optimizers=make_optimizers(model, config.train))
+
+    def copy(self):
+        """Make a run of the same settings, to try its steps without end."""
+        return self.start(self.config, self.data, Plan.fixed(1_000_000))
 
     def tensors(self):
         """Return all that a checkpoint holds, by name."""
@@ -217,11 +219,8 @@ def train_steps(run):
     """
     settings, parameters = run.config.train, run.model.parameters()
     while run.step < run.plan.steps:
-        began = time.perf_counter()
-        rng = np.random.default_rng((settings.seed, run.step))
-        progress = run.plan.progress(run.step)
-        B, T = batch_shape(run.config, progress)
-        inputs, targets = random_batch(run.data.train, B, T, rng)
+        began, progress = time.perf_counter(), run.plan.progress(run.step)
+        inputs, targets, rng = next_batch(run)
         loss = accumulate(run, inputs, targets, rng)
         try:
             grad_norm = clip_grad_norm(parameters, settings.clip_norm or math.inf)
@@ -234,6 +233,20 @@ def train_steps(run):
         run.step += 1
         yield StepRecord(run.step, progress, loss, grad_norm, rate, inputs.size,
                          time.perf_counter() - began)
+
+
+def next_batch(run):
+    """Draw the batch of the step to come.
+
+    Returns
+    -------
+    inputs, targets : (B, T) int64
+    rng : numpy.random.Generator
+        Of the step's dropout.
+    """
+    rng = np.random.default_rng((run.config.train.seed, run.step))
+    B, T = batch_shape(run.config, run.plan.progress(run.step))
+    return *random_batch(run.data.train, B, T, rng), rng
 
 
 def accumulate(run, inputs, targets, rng):

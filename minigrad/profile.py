@@ -114,14 +114,13 @@ class Profile:
 
     def flops_of(self, op, args, params):
         """Count the operations of an op on such shapes, forward and backward."""
-        key = (op, *(getattr(x, "shape", x) if not isinstance(x, slice | tuple | list) else str(x)
-                     for x in args), str(params))
+        start = time.perf_counter()
+        key = op, shapes(args), shapes(tuple(params.items()))
         if key not in self.work:
-            start = time.perf_counter()
             self.running = False
             self.work[key] = count_both(op, args, params)
             self.running = True
-            self.stopped_s += time.perf_counter() - start
+        self.stopped_s += time.perf_counter() - start
         return self.work[key]
 
     def __str__(self):
@@ -167,6 +166,13 @@ def count_both(op, args, params):
     if getattr(vjp, "asks", False):
         saved = (*saved, tuple(True for _ in args))
     return forward, count(vjp, ones, *saved)[0] or 0
+
+
+def shapes(x):
+    """Describe arguments by what an amount of work depends on: the shapes of arrays, all else."""
+    if isinstance(x, tuple | list):
+        return tuple(map(shapes, x))
+    return str(x) if isinstance(x, slice) else getattr(x, "shape", x)
 
 
 def size_bytes(values, seen=None):

@@ -1,4 +1,6 @@
 """Planning: sizes, tokenizers, memory, and runs that end in time."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from gpt.config import ConfigError
 from gpt.corpora import Corpus
 from gpt.planning import (
     REFERENCE_GFLOPS, Pacer, check_duration, choose_settings, choose_size, choose_tokenizer,
-    continue_plan, duration, forecast, sequence_bytes)
+    continue_plan, duration, final_tokens, forecast, plan_by_time, sequence_bytes, time_to_finish)
 from gpt.training import Plan, Run
 
 
@@ -46,6 +48,35 @@ def test_a_run_that_is_late_from_the_start_ends_at_once(monkeypatch):
     pacer = Pacer(clock.now - 5, 0.1)
     plan = pacer.first_plan(Plan.fixed(1), 0)
     assert plan.steps == 1 and pacer.replan(plan, 1) == plan
+
+
+@given(st.floats(0.3, 20), st.floats(0.001, 0.3))
+def test_a_short_run_spends_most_of_its_time_on_steps(data, tiny, minutes, step_s):
+    """Of what is planned, not of the start, which is what it is."""
+    corpus = Corpus("x", [b"some text"], "x")
+    config = choose_settings(corpus, "fast", {"minutes": minutes}, 240)
+    run = Run.start(tiny(minutes=minutes, batch_tokens=1024, eval_tokens=config.train.eval_tokens,
+                         evaluations=config.train.evaluations), data, Plan.fixed(1))
+    run.data = replace(data, val=np.tile(data.val, 200))
+    with pytest.MonkeyPatch.context() as patch:
+        clock = Clock(patch)
+        try:
+            plan_by_time(run, clock.now, step_s)
+        except ConfigError:
+            return
+    assert run.plan.steps >= 50 and final_tokens(run, step_s) > 0
+    assert run.plan.steps * step_s > 0.6 * 60 * minutes
+    assert run.plan.steps * step_s + time_to_finish(run, step_s) <= 60 * minutes
+
+
+def test_a_time_too_short_is_refused_with_one_that_works(data, tiny, monkeypatch):
+    clock, run = Clock(monkeypatch), Run.start(tiny(minutes=0.2), data, Plan.fixed(1))
+    with pytest.raises(ConfigError, match="minutes is 0.2, .*use --minutes") as refused:
+        plan_by_time(run, clock.now - 6, 0.1)
+    minutes = float(str(refused.value).split("--minutes ")[1].split()[0])
+    run.config = run.config.changed(minutes=minutes)
+    plan_by_time(run, clock.now - 6, 0.1)
+    assert 50 <= run.plan.steps < 120
 
 
 def test_more_time_never_chooses_a_smaller_model():

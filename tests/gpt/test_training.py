@@ -1,5 +1,4 @@
 """Training: plans, steps that depend on nothing before them but the weights, what diverges."""
-import dataclasses
 import math
 
 import numpy as np
@@ -8,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt import checkpoint
-from gpt.config import ConfigError
+from gpt.config import Config, ConfigError
 from gpt.data import random_batch
 from gpt.training import Diverged, Plan, Run, batch_shape, due, rate_at, train_steps
 from minigrad import jit
@@ -63,16 +62,15 @@ def test_a_finished_plan_can_be_made_longer():
     assert 0.6 < plan.progress(100) < 0.7
 
 
-@given(st.integers(1, 100))
-def test_evaluations_come_about_20_times_and_at_the_end(steps):
+@given(st.integers(1, 100), st.integers(1, 30))
+def test_evaluations_come_as_often_as_is_said_and_at_the_end(steps, evaluations):
     class Now:
         plan, step = Plan.fixed(steps), 0
-        config = dataclasses.make_dataclass("C", ["train"])(
-            dataclasses.make_dataclass("T", ["eval_every"])(0))
+        config = Config.make(evaluations=evaluations)
     count = 0
     for Now.step in range(1, steps + 1):
         count += due(Now)
-    assert count == min(20, steps) and due(Now)
+    assert count == min(evaluations, steps) and due(Now)
 
 
 def test_a_growing_context_keeps_the_tokens_of_a_batch(tiny):
