@@ -133,6 +133,7 @@ def sum_heads(dx, G):
 # are made once more on the way back. Heads are read and written through strides, where they are.
 
 QUERIES = 32                              # rows of scores at a time, backward
+FEW_QUERIES = 256                         # for which one thread is faster
 
 
 @attention.fast
@@ -227,7 +228,7 @@ def transposed(x, stride, S, D, out, ldo, width):
                             step(out, d * ldo + j), ldo)
 
 
-@row_kernel
+@row_kernel(small=FEW_QUERIES)
 def _attention(start, stop, lse, q, k, v, layout, scale, work, out):
     widest_vectors()
     H, G, T, S, D = layout[0], layout[1], layout[2], layout[3], layout[4]
@@ -267,7 +268,7 @@ def _attention(start, stop, lse, q, k, v, layout, scale, work, out):
             tiles.strip(m, D, max(1, seen), at(w, p), ldo, 1, vp, layout[14],
                         step(yp, i * layout[17]), layout[17], 0, width)
 
-@row_kernel
+@row_kernel(small=FEW_QUERIES)
 def _attention_vjp(start, stop, lse, q, k, v, g, layout, scale, work, dq, dk, dv):
     widest_vectors()
     H, G, T, S, D = layout[0], layout[1], layout[2], layout[3], layout[4]
