@@ -6,7 +6,7 @@ arithmetic. Here the memory of an array returns to a pool when the last array or
 gone, never before, so an array that somebody kept is never overwritten. Contents are undefined,
 as with `np.empty`, so results cannot depend on the pool.
 
-The pool gives idle blocks back to the system before it grows beyond what was once in use.
+The pool gives idle blocks back to the system before it grows a quarter beyond what was once in use.
 """
 import ctypes
 import os
@@ -18,6 +18,7 @@ import numpy as np
 LARGE = 8_192       # bytes; smaller arrays are NumPy's own, which caches those itself
 ALIGNMENT = 64      # bytes: a cache line and the widest vector register
 PAGE = 4_096        # bytes; sizes are rounded up to whole pages
+SLACK = 1.25        # times the peak may be held: steps need other sizes at other moments
 
 
 class Lease(weakref.ref):
@@ -66,7 +67,7 @@ class Pool:
         with self.lock:
             self.held_bytes += size
             self.peak_bytes = max(self.peak_bytes, self.held_bytes - self.idle_bytes())
-            self.shrink(self.held_bytes - self.peak_bytes)
+            self.shrink(self.held_bytes - SLACK * self.peak_bytes)
         return aligned(size)
 
     def shrink(self, size):

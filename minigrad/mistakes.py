@@ -21,7 +21,12 @@ def explain(error, op, arrays):
 
 def check_dtypes(op, arrays, out):
     """Refuse a result that is wider than its inputs: float32 stays float32."""
-    if all(x.dtype is out.dtype for x in arrays if type(x) is np.ndarray) or op.name == "astype":
+    for x in arrays:
+        if type(x) is np.ndarray and x.dtype is not out.dtype:
+            break
+    else:
+        return                                        # the common case, at the least cost
+    if op.name == "astype":
         return
     floats = {x.dtype for x in arrays if isinstance(x, np.ndarray) and x.dtype.kind == "f"}
     if len(floats) > 1 or (floats and out.dtype.kind == "f" and out.dtype not in floats):

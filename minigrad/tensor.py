@@ -39,8 +39,8 @@ class Tensor:
         What made this tensor and from what; None and () for a leaf.
     """
 
-    __slots__ = ("data", "grad", "requires_grad", "op", "inputs", "params", "saved", "vjp",
-                 "made_at", "checksum", "__weakref__")
+    __slots__ = ("data", "grad", "requires_grad", "op", "inputs", "traced", "params", "saved",
+                 "vjp", "made_at", "checksum", "__weakref__")
     __array_ufunc__ = None                            # so that ndarray * Tensor asks Tensor
     __hash__ = object.__hash__                        # `==` compares values, sets go by identity
 
@@ -49,7 +49,7 @@ class Tensor:
             data = np.asarray(detach(data))
         self.data, self.requires_grad = data, requires_grad
         self.grad = self.op = self.params = self.saved = self.vjp = self.checksum = None
-        self.inputs = ()
+        self.inputs = self.traced = ()                # traced: the inputs that need a gradient
         if requires_grad and self.data.dtype.kind != "f":
             raise TypeError(f"only floats have a gradient, but the data is {self.data.dtype}; "
                             "convert it with .astype(np.float32) or .astype(np.float64)")
@@ -200,14 +200,18 @@ class Op:
             node.data = out                           # one node; `pick` makes its outputs
         elif type(out) is not np.ndarray:             # NumPy turns 0-d arrays into scalars
             saved = tuple(node.data if s is out else s for s in saved)
-        if mode.recording and any(needs_grad(x) for x in args):
+        if mode.recording:
             self._record(node, args, params, saved, vjp)
         return tuple(pick(node, i) for i in range(len(out))) if several else node
 
     def _record(self, node, args, params, saved, vjp):
-        """Write down how `node` was made; without this it is a plain array."""
+        """Write down how `node` was made, if a gradient may be asked for."""
+        wants = [isinstance(x, Tensor) and x.requires_grad for x in args]
+        node.traced = tuple(x for x, wanted in zip(args, wants) if wanted)
+        if not node.traced:
+            return
         if vjp.asks:
-            saved = (*saved, tuple(needs_grad(x) for x in args))
+            saved = (*saved, tuple(wants))
         node.requires_grad, node.made_at = True, writes.clock
         node.op, node.inputs, node.params = self, args, params
         node.saved, node.vjp = saved, vjp
@@ -299,7 +303,7 @@ def topological_order(root, leaves=()):
 
 
 def traced_inputs(node, leaves):
-    return () if node in leaves else [x for x in node.inputs if needs_grad(x)]
+    return () if node in leaves else node.traced
 
 
 def add_gradients(so_far, dx, ours=False):
@@ -366,7 +370,7 @@ def backprop(root, g=None, *, retain_graph=False, leaves=frozenset(), run_vjp=No
         yield Step(node, g, grads)
         if not (retain_graph or run_vjp):
             node.vjp = node.saved = None
-            node.inputs = ()
+            node.inputs = node.traced = ()
 
 
 def unbroadcast(dx, x, op, i):

@@ -30,7 +30,7 @@ def transpose(x, axes=None):
 @transpose.vjp
 def transpose_vjp(g, axes):
     if axes is not None:
-        axes = tuple(int(i) for i in np.argsort(np.mod(axes, len(axes))))     # the inverse
+        axes = tuple(sorted(range(len(axes)), key=[i % len(axes) for i in axes].__getitem__))
     return transpose(g, axes),
 
 
