@@ -1,4 +1,12 @@
 """Settings of the site: `python -m sphinx -W docs site` (extra `docs`)."""
+import sys
+from pathlib import Path
+
+from minigrad import OPS
+
+sys.path.insert(0, str(Path(__file__).parent))
+from op_examples import example, traced  # noqa: E402
+
 project = "minigrad"
 extensions = ["myst_parser"]
 myst_enable_extensions = ["dollarmath"]
@@ -18,12 +26,27 @@ ops/README
 ```
 """
 OPERATIONS = "\n```{toctree}\n:hidden:\n:glob:\n*\n```\n"
+STEPS = '\n<p><a href="steps/{}.html">Step through this example in the browser</a></p>\n'
+EXAMPLES = {f"ops/{op.name}": op for op in OPS.values()
+            if op.forward.__module__.startswith("minigrad.ops.") and example(op)}
 
 
 def add_contents(app, docname, source):
     """Give the site its tree; the Markdown stays free of it, so that it reads well by itself."""
     source[0] += {"README": CONTENTS, "ops/README": OPERATIONS}.get(docname, "")
+    if docname in EXAMPLES:
+        source[0] += STEPS.format(EXAMPLES[docname].name)
+
+
+def write_steps(app, error):
+    """Write a page of the stepper for each operation's example."""
+    if error is None and app.builder.format == "html":
+        folder = Path(app.outdir) / "ops" / "steps"
+        folder.mkdir(exist_ok=True)
+        for op in EXAMPLES.values():
+            traced(op)[1].html(folder / f"{op.name}.html")
 
 
 def setup(app):
     app.connect("source-read", add_contents)
+    app.connect("build-finished", write_steps)

@@ -5,9 +5,13 @@
 A test compares the pages with what this would write.
 """
 import inspect
+import sys
 from pathlib import Path
 
 from minigrad import OPS
+
+sys.path.insert(0, str(Path(__file__).parent))
+from op_examples import traced  # noqa: E402
 
 HERE = Path(__file__).parent
 SECTIONS = {"Parameters", "Returns", "Raises", "Notes", "References"}
@@ -29,12 +33,24 @@ def page(op):
     if op.composition:
         lines += ["## The same in smaller steps", "", "`with use(\"parts\"):` runs this.", "",
                   *code(op.composition)]
+    lines += steps(op)
     lines += [f"[{file}](../../{file}) holds it"
               + (", with its kernel below the line `# ---- fast path`." if "fast" in op.bodies
                  else "; it needs no kernel."),
               f"`minigrad.testing.check_op(minigrad.{op.name})` holds it to "
               "[the laws](../testing.md)."]
     return "\n".join(lines) + "\n"
+
+
+def steps(op):
+    """Return the section that steps through a tiny example."""
+    program, t = traced(op)
+    if not program:
+        return []
+    return ["## Step by step", "", f"`python -m minigrad.trace {op.name}.py:f` walks through this "
+            f"program ([the stepper](../stepper.md)); `--html {op.name}.html` makes a page of it.",
+            "",
+            "```py", program.rstrip(), "```", "", "```text", t.text().rstrip(), "```", ""]
 
 
 def read_docstring(function):

@@ -6,6 +6,8 @@ from functools import cache
 
 import numpy as np
 
+from minigrad.stepper.numbers import is_short, listed
+
 LONGEST = 150                                         # characters; beyond, names are not expanded
 
 
@@ -187,15 +189,15 @@ class Insert(ast.NodeTransformer):
 
 
 def brief(name, x):
-    """Say a value: a number, up to four of them, or the name with its shape."""
+    """Say a value: a number, a few of them, or the name with its shape."""
     if isinstance(x, bool | str | tuple) or x is None:
         return name
     if np.ndim(x) == 0 and np.asarray(x).dtype.kind in "fiu":
         text = f"{float(x):.6g}"
         return f"({text})" if text.startswith("-") else text
     if isinstance(x, np.ndarray):
-        if x.ndim == 1 and x.size <= 4 and x.dtype.kind == "f":
-            return "[" + ", ".join(f"{value:.4g}" for value in x) + "]"
+        if is_short(x) and x.dtype.kind == "f":
+            return listed(x)
         return f"{name}[{'x'.join(map(str, x.shape))}]"
     return name
 

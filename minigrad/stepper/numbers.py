@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 SIDE = 32                                             # rows and columns kept at most
+FEW = 6                                               # numbers that a sentence can hold
 
 
 class Numbers(NamedTuple):
@@ -58,9 +59,19 @@ def short(x):
     """Say an array in a few characters: a number, a few of them, or the norm and the shape."""
     if x.shape == ():
         return f"{x.cells[0, 0]:.6g}"
-    if x.size <= 4 and len(x.shape) == 1:
-        return "[" + ", ".join(f"{value:.6g}" for value in x.cells.ravel()) + "]"
+    if is_short(x):
+        return listed(x.cells.reshape(x.shape))
     return f"{shape_text(x.shape)} of norm {x.norm:.4g}"
+
+
+def is_short(x):
+    """Whether the elements of an array fit into a sentence."""
+    return x.shape != () and x.size <= FEW
+
+
+def listed(x):
+    """Write an array as nested lists."""
+    return f"{x:.4g}" if x.ndim == 0 else f"[{', '.join(map(listed, x))}]"
 
 
 def shape_text(shape):

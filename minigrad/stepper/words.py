@@ -1,5 +1,5 @@
 """Every step in one sentence: transcript, page and terminal say the same."""
-from minigrad.stepper.numbers import numbers, same, shape_text, short
+from minigrad.stepper.numbers import is_short, listed, numbers, same, shape_text, short
 
 
 def sentence(t, event):
@@ -44,7 +44,7 @@ def call(t, node):
 def constant(x):
     """Write an argument that is not a tensor."""
     if hasattr(x, "shape") and x.shape:
-        return f"{x.dtype} {shape_text(x.shape)}"
+        return listed(x) if is_short(x) else f"{x.dtype} {shape_text(x.shape)}"
     text = f"{x:.6g}" if isinstance(x, float) else str(x)
     return text if len(text) <= 30 else text[:27] + "..."
 
