@@ -68,7 +68,7 @@ def begin(args, display):
 def resume(args):
     """Go on with a run: to the end of its plan, or to a new end."""
     run = open_run(args.resume, args.from_step)
-    continue_plan(run, args.given)
+    continue_plan(run, args.given, read_manifest(args.resume).get("reported_step"))
     return run, Path(args.resume)
 
 
@@ -118,6 +118,7 @@ def train(run, folder, args, display):
     metrics.close()
     summarize(run, folder, display.say, final_tokens(run, step_s))
     write_report(folder)
+    write_manifest(folder, reported_step=run.step)
 
 
 def look(run, folder, status, metrics, logger, display):

@@ -96,8 +96,16 @@ def fewer_evaluations(minutes):
     return {"evaluations": max(4, round(20 * share)), "eval_tokens": max(2048, int(16384 * share))}
 
 
-def continue_plan(run, given):
+def continue_plan(run, given, reported_step=None):
     """Set a new end to a run that is resumed; what else is given would make it another run.
+
+    Parameters
+    ----------
+    run : Run
+    given : dict
+        Settings by name.
+    reported_step : int, optional
+        At which the report was written, if it was: a run that was lost at its end has none yet.
 
     Raises
     ------
@@ -113,7 +121,7 @@ def continue_plan(run, given):
     if steps and steps <= run.step:
         raise ConfigError(f"--steps is {steps}, but {run.step} are done: name the number of all "
                           "steps together")
-    if over and not steps:
+    if over and not steps and run.step == reported_step:
         raise ConfigError(f"this run is at its end, step {run.step}: train longer with --steps or "
                           "--minutes, or let it write with python -m gpt.generate")
     if steps:
@@ -255,7 +263,8 @@ def duration(seconds):
 
 FINAL_TOKENS = 500_000             # of the validation part, at the end
 FORWARD = 0.4                      # of the time of a step: an evaluation of as many tokens
-FINISH_S = 3                       # samples, what is copied in them, the report
+FINISH_S = 3                       # samples, what is copied in them, the report: at most this,
+FINISH_SHARE = 0.1                 # and this share of the time
 SAMPLE_S = 0.3                     # at an evaluation, with the checkpoint
 FEWEST_STEPS = 50                  # from which on anything is learnt
 
@@ -270,7 +279,8 @@ def final_tokens(run, step_s):
 
 def time_to_finish(run, step_s):
     """Predict the seconds from the last step to the end: evaluation, samples, report."""
-    return FINISH_S + evaluation_s(run, step_s, final_tokens(run, step_s))
+    finish_s = min(FINISH_S, FINISH_SHARE * 60 * run.config.train.minutes)
+    return finish_s + evaluation_s(run, step_s, final_tokens(run, step_s))
 
 
 def evaluation_s(run, step_s, n_tokens):

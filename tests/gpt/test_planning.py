@@ -153,6 +153,8 @@ def test_a_resumed_run_takes_a_new_end_and_nothing_else(data, tiny):
             continue_plan(run, given_settings)
     run.step = 20
     with pytest.raises(ConfigError, match="at its end"):
-        continue_plan(run, {})
+        continue_plan(run, {}, 20)
+    continue_plan(run, {}, 10)
+    assert run.plan.steps == 20
     continue_plan(run, {"minutes": 1.0})
     assert run.plan.steps > 20 and run.config.train.minutes == 1

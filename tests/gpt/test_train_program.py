@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 TINY = ["--n_layer", "1", "--n_head", "2", "--d_model", "16", "--context_length", "16",
         "--batch_tokens", "64", "--tokenizer", "char", "--plain"]
 KILLS = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 3
-STEPS = max(400, 80 * KILLS)       # enough of them that no run ends before its last kill
+STEPS = max(400, 80 * KILLS)
 
 
 @pytest.fixture
@@ -46,26 +46,36 @@ def checkpoints(run):
 
 
 def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(text, tmp_path):
+    """Kill it while it starts, steps, evaluates and saves; and never let it come to its end."""
     settings = [text, *TINY, "--steps", str(STEPS), "--eval_every", "7", "--eval_tokens", "64"]
     finish(start(tmp_path, *settings, "--name", "whole"))
-    whole, rng = tmp_path / "runs" / "whole", random.Random(os.environ.get("SEED", 0))
-    begun = start(tmp_path, *settings, "--name", "killed")
-    killed, kills, latest = tmp_path / "runs" / "killed", 0, 0
-    while kills < KILLS and begun.poll() is None:
-        wait_for_steps(killed / "checkpoints", begun, latest)
-        time.sleep(rng.uniform(0, 0.15))
-        if begun.poll() is not None:
-            break                                     # it ended before: too few kills, below
-        begun.kill()                                  # SIGKILL
-        begun.communicate()
-        kills += 1
-        latest = newest(killed / "checkpoints")
-        begun = start(tmp_path, "--resume", str(killed), "--plain")
-    assert kills                                      # a fast machine may end the run before more
-    finish(begun)
+    whole, killed = (tmp_path / "runs" / name for name in ("whole", "killed"))
+    rng, reached = random.Random(os.environ.get("SEED", 0)), set()
+    process = start(tmp_path, *settings, "--name", "killed")
+    wait_for(process, killed, 0)
+    for i in range(KILLS):
+        wait_for(process, killed, STEPS * (i + 1) // (KILLS + 2), rng.uniform(0.5, 4))
+        time.sleep(rng.uniform(0, 0.02))              # a step takes about 0.004
+        assert process.poll() is None
+        process.kill()                                # SIGKILL, where there is one
+        process.communicate()
+        reached.add(newest(killed / "checkpoints"))
+        process = start(tmp_path, "--resume", str(killed), "--plain")
+    finish(process)
+    assert len(reached) > KILLS // 2                  # they did happen at different places
     assert checkpoints(killed) == checkpoints(whole)
-    steps = [row["step"] for row in rows(killed) if "loss" in row]
-    assert steps == list(range(1, STEPS + 1))
+    assert steps_of(killed) == list(range(1, STEPS + 1))
+    assert metrics_of(killed) == metrics_of(whole)
+
+
+def steps_of(run):
+    return [row["step"] for row in rows(run) if "loss" in row]
+
+
+def metrics_of(run):
+    """Return what was measured, but for the times."""
+    return [{name: row[name] for name in row if name not in ("elapsed_s", "tokens_s")}
+            for row in rows(run)]
 
 
 def rows(run):
@@ -76,16 +86,17 @@ def newest(folder):
     return max((int(path.stem[5:]) for path in folder.glob("step-*.json")), default=-1)
 
 
-def wait_for_steps(folder, process, latest):
-    """Wait until the run has saved something new."""
-    while process.poll() is None and newest(folder) <= latest:
-        time.sleep(0.005)
+def wait_for(process, run, step, seconds=600):
+    """Wait until a run has saved a step, or has ended, or the time is over."""
+    stop = time.monotonic() + seconds
+    while process.poll() is None and newest(run / "checkpoints") < step and time.monotonic() < stop:
+        time.sleep(0.002)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent in another way there")
 def test_ctrl_c_saves_and_says_how_to_go_on(text, tmp_path):
     process = start(tmp_path, text, *TINY, "--steps", "1000000", "--yes", "--name", "a")
-    wait_for_steps(tmp_path / "runs" / "a" / "checkpoints", process, -1)
+    wait_for(process, tmp_path / "runs" / "a", 0)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -112,7 +123,7 @@ def test_20_steps_make_all_that_is_promised(text, tmp_path, capsys):
 
 
 def test_the_manifest_repeats_a_run_that_was_planned_by_time(text, tmp_path):
-    run(text, *TINY, "--minutes", "0.05", "--name", "timed")
+    run(text, *TINY, "--minutes", "0.1", "--name", "timed")
     timed = tmp_path / "runs" / "timed"
     repeat = json.loads((timed / "manifest.json").read_text())["repeat"].split()
     run(*repeat[2:], "--name", "again")
@@ -120,6 +131,21 @@ def test_the_manifest_repeats_a_run_that_was_planned_by_time(text, tmp_path):
                for folder in (timed, tmp_path / "runs" / "again")]
     assert tensors[0].name == tensors[1].name
     assert tensors[0].read_bytes() == tensors[1].read_bytes()
+
+
+def test_a_run_that_was_killed_at_its_end_gets_its_report(text, tmp_path, monkeypatch):
+    def killed(folder):
+        raise SystemExit(137)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(program, "write_report", killed)
+        run(text, *TINY, "--steps", "5", "--name", "a")
+    folder = tmp_path / "runs" / "a"
+    before = checkpoints(folder)
+    run("--resume", str(folder))
+    assert (folder / "report.html").is_file() and checkpoints(folder) == before
+    assert steps_of(folder) == [1, 2, 3, 4, 5]
+    with pytest.raises(SystemExit):
+        run("--resume", str(folder))
 
 
 def test_a_finished_run_is_trained_longer(text, tmp_path):
