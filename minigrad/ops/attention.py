@@ -4,6 +4,7 @@ import numpy as np
 
 from minigrad import jit, tiles, vmath
 from minigrad.buffers import empty
+from minigrad.columns import weigh, weigh_vjp
 from minigrad.ops.elementwise import where
 from minigrad.ops.shape import broadcast_to, swapaxes
 from minigrad.ops.softmax import softmax
@@ -128,11 +129,12 @@ def sum_heads(dx, G):
 
 # ---- fast path -------------------------------------------------------------------------------
 # A task is one head of one sequence (backward: a key head with all query heads that share it).
-# Scores exist for a few queries at a time and stay in cache, never T x T of them; keys that no
-# query of a tile sees are skipped. Saved is log(sum(e**scores)) of each query: the probabilities
-# are made once more on the way back. Heads are read and written through strides, where they are.
+# Scores exist for a few queries at a time and stay in cache, never T x T of them; keys that none
+# of these queries sees are skipped. Saved is log(sum(e**scores)) of each query: the weights are
+# made once more on the way back. Heads are read and written through strides, where they are.
+# A block of scores is (keys, queries): K Q^T, which lets `columns` work on a vector of queries.
 
-QUERIES = 32                              # rows of scores at a time, backward
+QUERIES = 32                              # columns of a block of scores, a multiple of all vectors
 FEW_QUERIES = 256                         # for which one thread is faster
 
 
@@ -146,7 +148,7 @@ def attention_fast(q, k, v, causal=True, scale=None, key_lengths=None):
     q, k, v = in_rows(q), in_rows(k), in_rows(v)
     y, lse = empty((B, T, H, D), q.dtype).swapaxes(1, 2), empty((B, H, T), q.dtype)
     layout = layout_of((q, k, v, y), k, causal, key_lengths)
-    work = scratch(k, D + tiles.ROWS)
+    work = scratch(q.dtype, D + S + 2)
     _attention(B * H, lse, q[0, 0, 0], k[0, 0, 0], v[0, 0, 0], layout, scale, work, y[0, 0, 0])
     return y, (q, k, v, lse, scale, causal, key_lengths)
 
@@ -164,7 +166,7 @@ def attention_backward(g, q, k, v, lse, scale, causal, key_lengths, dq, dk, dv):
     if key_lengths is not None:
         dk[...] = dv[...] = 0                                 # keys that nobody sees
     layout = layout_of((q, k, v, g, dq, dk, dv), k, causal, key_lengths)
-    work = scratch(k, 2 * (k.shape[3] + QUERIES))
+    work = scratch(q.dtype, 2 * (k.shape[2] + k.shape[3]) + 1)
     _attention_vjp(k.shape[0] * k.shape[1], lse, *(x[0, 0, 0] for x in (q, k, v, g)), layout,
                    scale, work, *(x[0, 0, 0] for x in (dq, dk, dv)))
 
@@ -195,19 +197,10 @@ def layout_of(arrays, k, causal, key_lengths):
     strides = [s // x.itemsize for x in arrays for s in x.strides[:3]]
     return np.array([H, G, T, S, D, causal, *strides, *lengths], np.int64)
 
-def scratch(k, n):
-    """Make room on each thread for n rows of scores."""
-    return empty((jit.threads(), n * row_length(k.shape[2], tiles.lanes(k.dtype))), k.dtype)
+def scratch(dtype, n):
+    """Make room on each thread for n rows of QUERIES numbers."""
+    return empty((jit.threads(), n * QUERIES), dtype)
 
-
-@jit.kernel
-def row_length(S, width):
-    """The length of a row of scores: whole tiles, and not a power of two.
-
-    (Rows a power of two apart would compete for the same lines of the cache.)
-    """
-    unit = 2 * max(width, tiles.ROWS)
-    return (S + unit - 1) // unit * unit + width
 
 @jit.kernel
 def seen_by(i, layout, length):
@@ -220,116 +213,96 @@ def place(layout, array, b, h):
     return b * layout[6 + 3 * array] + h * layout[7 + 3 * array]
 
 @jit.kernel
-def transposed(x, stride, S, D, out, ldo, width):
-    """Copy a head (S, D) as (D, S)."""
-    for j in range(0, S, width):
+def transposed(x, stride, m, D, out, width):
+    """Copy m queries (m, D) as the columns of (D, QUERIES); return m rounded up to whole vectors.
+
+    The columns beyond m repeat the last query.
+    """
+    for j in range(0, m, width):
         for d in range(0, D, width):
-            tiles.transpose(min(width, S - j), step(x, j * stride + d), stride,
-                            step(out, d * ldo + j), ldo)
+            tiles.transpose(min(width, m - j), step(x, j * stride + d), stride,
+                            step(out, d * QUERIES + j), QUERIES)
+    return (m + width - 1) // width * width
+
+@jit.kernel
+def products(n, D, x, stride, columns, out, m, width):
+    """Multiply n rows of x (n, D) by m columns of (D, QUERIES)."""
+    for j in range(0, n, tiles.ROWS):
+        tiles.strip(min(tiles.ROWS, n - j), m, D, step(x, j * stride), stride, 1, columns, QUERIES,
+                    step(out, j * QUERIES), QUERIES, 0, width)
+
+@jit.kernel
+def weighted(i, m, D, layout, length, weights, x, stride, out, stride_out, width):
+    """For m queries from i on, sum the rows of x (keys, D) that they see, weighted."""
+    for r in range(0, m, tiles.ROWS):
+        rows = min(tiles.ROWS, m - r)
+        seen = max(1, seen_by(i + r + rows - 1, layout, length))
+        tiles.strip(rows, D, seen, step(weights, r), 1, QUERIES, x, stride,
+                    step(out, (i + r) * stride_out), stride_out, 0, width)
 
 
 @row_kernel(small=FEW_QUERIES)
 def _attention(start, stop, lse, q, k, v, layout, scale, work, out):
     widest_vectors()
     H, G, T, S, D = layout[0], layout[1], layout[2], layout[3], layout[4]
-    width = tiles.VECTOR_BYTES // out.itemsize
-    unit, ldo, w = max(width, tiles.ROWS), row_length(S, width), work[numba.get_thread_id()]
-    zero, one, none = lse.dtype.type(0), lse.dtype.type(1), lse.dtype.type(-np.inf)
+    width, w = tiles.VECTOR_BYTES // out.itemsize, work[numba.get_thread_id()]
+    scores, peak = at(w, D * QUERIES), w[(D + S) * QUERIES:(D + S + 1) * QUERIES]
+    total = w[(D + S + 1) * QUERIES:]
     for task in range(start, stop):
         b, h = task // H, task % H
         group, length = h * G // H, layout[6 + 12 + b]
         qp, kp = at(q, place(layout, 0, b, h)), at(k, place(layout, 1, b, group))
         vp, yp = at(v, place(layout, 2, b, group)), at(out, place(layout, 3, b, h))
-        transposed(kp, layout[11], length, D, at(w, 0), ldo, width)
-        p = D * ldo
-        for i in range(0, T, tiles.ROWS):
-            m = min(tiles.ROWS, T - i)
+        for i in range(0, T, QUERIES):
+            m = min(QUERIES, T - i)
             seen = seen_by(i + m - 1, layout, length)
-            n = max(1, (seen + unit - 1) // unit) * unit
-            if seen:
-                tiles.strip(m, n, D, step(qp, i * layout[8]), layout[8], 1, at(w, 0), ldo,
-                            at(w, p), ldo, 0, width)
-            for r in range(m):
-                row, visible = w[p + r * ldo:p + r * ldo + n], seen_by(i + r, layout, length)
-                peak, total = none, zero
-                for j in range(n):
-                    x = row[j] * scale if j < visible else none
-                    row[j] = x
-                    peak = vmath.maximum(peak, x)
-                peak = peak if visible else zero
-                for j in range(n):
-                    x = vmath.exp(row[j] - peak)
-                    row[j] = x
-                    total += x
-                lse[b, h, i + r] = peak + vmath.log(total) if visible else -none
-                share = one / total if visible else zero
-                for j in range(n):
-                    row[j] *= share
-            tiles.strip(m, D, max(1, seen), at(w, p), ldo, 1, vp, layout[14],
-                        step(yp, i * layout[17]), layout[17], 0, width)
+            first = S - T + i if layout[5] else S         # the last key that query i sees
+            cols = transposed(step(qp, i * layout[8]), layout[8], m, D, at(w, 0), width)
+            products(seen, D, kp, layout[11], at(w, 0), scores, cols, width)
+            for r in range(0, cols, width):
+                weigh(step(scores, r), QUERIES, max(1, seen), first + r if seen else -QUERIES,
+                      scale, at(peak, r), at(total, r))
+            for r in range(cols):
+                total[r] = peak[r] + vmath.log(total[r])                  # -inf if no key is seen
+            lse[b, h, i:i + m] = total[:m]
+            weighted(i, m, D, layout, length, scores, vp, layout[14], yp, layout[17], width)
 
 @row_kernel(small=FEW_QUERIES)
 def _attention_vjp(start, stop, lse, q, k, v, g, layout, scale, work, dq, dk, dv):
     widest_vectors()
     H, G, T, S, D = layout[0], layout[1], layout[2], layout[3], layout[4]
-    width = tiles.VECTOR_BYTES // lse.itemsize
-    ldo, w = row_length(S, width), work[numba.get_thread_id()]
-    vt, p = D * ldo, 2 * D * ldo
-    dp = p + QUERIES * ldo
+    width, w = tiles.VECTOR_BYTES // lse.itemsize, work[numba.get_thread_id()]
+    shift, qt, gt = w[:QUERIES], at(w, QUERIES), at(w, (1 + D) * QUERIES)
+    p, dp = at(w, (1 + 2 * D) * QUERIES), at(w, (1 + 2 * D + S) * QUERIES)
     for task in range(start, stop):
-        b, group = task // G, task % G
+        b, group, add = task // G, task % G, 0
         length = layout[6 + 21 + b]
         kp, vp = at(k, place(layout, 1, b, group)), at(v, place(layout, 2, b, group))
         dkp, dvp = at(dk, place(layout, 5, b, group)), at(dv, place(layout, 6, b, group))
-        transposed(kp, layout[11], length, D, at(w, 0), ldo, width)
-        transposed(vp, layout[14], length, D, at(w, vt), ldo, width)
-        add = 0
         for h in range(group * (H // G), (group + 1) * (H // G)):
             qp, gp = at(q, place(layout, 0, b, h)), at(g, place(layout, 3, b, h))
             dqp = at(dq, place(layout, 4, b, h))
-            for i0 in range((T - 1) // QUERIES * QUERIES, -1, -QUERIES):
-                rows = min(QUERIES, T - i0)
-                for i in range(0, rows, tiles.ROWS):
-                    m = min(tiles.ROWS, rows - i)
-                    score_vjp(i0, i, m, qp, gp, lse[b, h], layout, length, scale, w, p, dp, vt,
-                              ldo, width)
-                    seen = seen_by(i0 + i + m - 1, layout, length)
-                    tiles.strip(m, D, max(1, seen), at(w, dp + i * ldo),
-                                ldo, 1, kp, layout[11], step(dqp, (i0 + i) * layout[20]),
-                                layout[20], 0, width)
-                n = seen_by(i0 + rows - 1, layout, length)
-                for j in range(0, n, tiles.ROWS):
-                    i = max(0, j - (S - T) - i0) if layout[5] else 0      # the first to see key j
-                    m, place_of = min(tiles.ROWS, n - j), i * ldo + j
-                    tiles.strip(m, D, rows - i, at(w, dp + place_of), 1, ldo,
-                                step(qp, (i0 + i) * layout[8]), layout[8],
+            for i in range((T - 1) // QUERIES * QUERIES, -1, -QUERIES):   # the last sees all keys
+                m = min(QUERIES, T - i)
+                seen = seen_by(i + m - 1, layout, length)
+                first = S - T + i if layout[5] else S
+                for r in range(QUERIES):
+                    shift[r] = lse[b, h, min(i + r, T - 1)]
+                cols = transposed(step(qp, i * layout[8]), layout[8], m, D, qt, width)
+                transposed(step(gp, i * layout[17]), layout[17], m, D, gt, width)
+                products(seen, D, kp, layout[11], qt, p, cols, width)
+                products(seen, D, vp, layout[14], gt, dp, cols, width)
+                for r in range(0, cols, width):
+                    weigh_vjp(step(p, r), step(dp, r), QUERIES, max(1, seen),
+                              first + r if seen else -QUERIES, scale, at(shift, r))
+                weighted(i, m, D, layout, length, dp, kp, layout[11], dqp, layout[20], width)
+                for j in range(0, seen, tiles.ROWS):
+                    r = max(0, j - first) if layout[5] else 0             # the first to see key j
+                    n, here = min(tiles.ROWS, seen - j), j * QUERIES + r
+                    tiles.strip(n, D, m - r, step(dp, here), QUERIES, 1,
+                                step(qp, (i + r) * layout[8]), layout[8],
                                 step(dkp, j * layout[23]), layout[23], add, width)
-                    tiles.strip(m, D, rows - i, at(w, p + place_of), 1, ldo,
-                                step(gp, (i0 + i) * layout[17]), layout[17],
+                    tiles.strip(n, D, m - r, step(p, here), QUERIES, 1,
+                                step(gp, (i + r) * layout[17]), layout[17],
                                 step(dvp, j * layout[26]), layout[26], add, width)
-                add = 1 if n else add
-
-
-@jit.kernel
-def score_vjp(i0, i, m, qp, gp, lse, layout, length, scale, w, p, dp, vt, ldo, width):
-    """For m queries, leave their probabilities at p in w, and the gradient of scores at dp."""
-    widest_vectors()
-    D, unit, zero = layout[4], max(width, tiles.ROWS), lse.dtype.type(0)
-    seen = seen_by(i0 + i + m - 1, layout, length)
-    n = max(1, (seen + unit - 1) // unit) * unit
-    if seen:
-        tiles.strip(m, n, D, step(qp, (i0 + i) * layout[8]), layout[8], 1, at(w, 0), ldo,
-                    at(w, p + i * ldo), ldo, 0, width)
-        tiles.strip(m, n, D, step(gp, (i0 + i) * layout[17]), layout[17], 1, at(w, vt), ldo,
-                    at(w, dp + i * ldo), ldo, 0, width)
-    for r in range(i, i + m):
-        visible, shift, dot = seen_by(i0 + r, layout, length), lse[i0 + r], zero
-        row, drow = w[p + r * ldo:p + r * ldo + n], w[dp + r * ldo:dp + r * ldo + n]
-        for j in range(n):
-            x = vmath.exp(row[j] * scale - shift) if j < visible else zero
-            dx = drow[j] if j < visible else zero
-            row[j] = x
-            drow[j] = dx
-            dot += x * dx
-        for j in range(n):
-            drow[j] = row[j] * (drow[j] - dot) * scale
+                add = 1 if seen else add
