@@ -264,7 +264,8 @@ def _attention(start, stop, lse, q, k, v, layout, scale, work, out):
                       scale, at(peak, r), at(total, r))
             for r in range(cols):
                 total[r] = peak[r] + vmath.log(total[r])                  # -inf if no key is seen
-            lse[b, h, i:i + m] = total[:m]
+            for r in range(m):
+                lse[b, h, i + r] = total[r]
             weighted(i, m, D, layout, length, scores, vp, layout[14], yp, layout[17], width)
 
 @row_kernel(small=FEW_QUERIES)
