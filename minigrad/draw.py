@@ -10,6 +10,7 @@ import numpy as np
 
 from minigrad.mode import LEVELS
 from minigrad.stepper import cost
+from minigrad.stepper.layout import common_prefix
 from minigrad.stepper.numbers import numbers, same
 from minigrad.stepper.terminal import gradient_at_peak
 from minigrad.stepper.variants import VARIANTS, right_sums, run
@@ -46,9 +47,11 @@ def page(t, levels=LEVELS, example=None):
     text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
     folder = files("minigrad.stepper") / "page"
     filled = (folder / "index.html").read_text(encoding="utf-8")
-    style = (folder / "style.css").read_text(encoding="utf-8")
+    style, picture = ((folder / name).read_text(encoding="utf-8")
+                      for name in ("style.css", "picture.css"))
     script = "\n".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    for mark, content in (("STYLE", style), ("SCRIPT", script), ("DATA", text)):
+    for mark, content in (("STYLE", style), ("PICTURE", picture), ("SCRIPT", script),
+                          ("DATA", text)):
         filled = filled.replace(f"/*{mark}*/", content)
     return filled
 
@@ -145,13 +148,6 @@ def described(t, e, arrays):
         out |= {"to": e.to, "place": e.place, "sent": arrays.add(e.sent), "raw": arrays.add(e.raw),
                 "vjp": backward_of(t, e)}
     return out
-
-
-def common_prefix(groups):
-    """Return what all paths start with, so that one outer function is not a box around all."""
-    first, last = min(groups), max(groups)
-    n = next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), min(len(first), len(last)))
-    return first[:n]
 
 
 def slopes(t):

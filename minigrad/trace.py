@@ -9,7 +9,6 @@
 forward, a node is made; backward, one gradient flows along one edge and is added. The record is
 what `watch` reports and what `backprop` yields; nothing is computed a second way.
 """
-import argparse
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,8 +22,9 @@ import numpy as np
 from minigrad import draw
 from minigrad.mode import LEVELS, mode, read, use, watch
 from minigrad.stepper import example, terminal, words
-from minigrad.stepper.command import arguments, load
+from minigrad.stepper.command import arguments, load, parse
 from minigrad.stepper.formula import forward_formula, input_names, saved_values, vjp_formula
+from minigrad.stepper.frame import frame
 from minigrad.stepper.numbers import Numbers, numbers
 from minigrad.stepper.places import Place, Places
 from minigrad.tensor import Op, Tensor, add_gradients, backprop, needs_grad
@@ -339,6 +339,22 @@ class Trace:
         Path(path).write_text(draw.page(self, levels, doubled()), encoding="utf-8", newline="\n")
 
 
+    def svg(self, path, step=None, collapse=None, dark=False):
+        """Write one step as a picture, as the page shows it.
+
+        Parameters
+        ----------
+        path : str or Path
+        step : int, optional
+            Counted from 1, as in the transcript; the last one unless given.
+        collapse : bool, optional
+            Whether a module is one box; unless given, where there are more than 40 nodes.
+        dark : bool
+            For a dark background.
+        """
+        Path(path).write_text(frame(self, step, collapse, dark), encoding="utf-8", newline="\n")
+
+
 def check_leaf(x):
     if x.op is not None:
         raise ValueError(f"the result of {x.op.name}, shape {x.shape}, was computed before the "
@@ -383,19 +399,6 @@ def record(f, **arguments):
         if t.root is None:
             out.backward()
     return t
-
-
-def parse(argv):
-    parser = argparse.ArgumentParser(
-        prog="python -m minigrad.trace", description="Step through a backward pass.")
-    parser.add_argument("function", nargs="?", metavar="FILE.py:FUNCTION", help="what to run; its "
-                        "parameters become tensors; without it, a = 1; b = a + a; c = b + b")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="given",
-                        help="the value of a parameter")
-    parser.add_argument("--level", choices=LEVELS, help="which body the ops run")
-    parser.add_argument("--html", metavar="PAGE.html", help="write a page, to open in a browser")
-    parser.add_argument("--text", action="store_true", help="print the steps in words and stop")
-    return parser, parser.parse_args(argv)
 
 
 def main(argv=None):

@@ -1,4 +1,5 @@
-"""What the command line names: a function in a file, and the values of its parameters."""
+"""The command line: options, the function it names, and the values of its parameters."""
+import argparse
 import importlib.util
 import inspect
 import sys
@@ -6,7 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
+from minigrad.mode import LEVELS
 from minigrad.tensor import Tensor
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(
+        prog="python -m minigrad.trace", description="Step through a backward pass.")
+    parser.add_argument("function", nargs="?", metavar="FILE.py:FUNCTION", help="what to run; its "
+                        "parameters become tensors; without it, a = 1; b = a + a; c = b + b")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="given",
+                        help="the value of a parameter")
+    parser.add_argument("--level", choices=LEVELS, help="which body the ops run")
+    parser.add_argument("--html", metavar="PAGE.html", help="write a page, to open in a browser")
+    parser.add_argument("--text", action="store_true", help="print the steps in words and stop")
+    return parser, parser.parse_args(argv)
 
 
 def load(spec):

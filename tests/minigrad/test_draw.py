@@ -3,6 +3,7 @@ import json
 import os
 import re
 import shutil
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,10 +13,14 @@ from hypothesis import given, settings
 from minigrad import Tensor, tanh
 from minigrad.draw import Arrays, array, common_prefix, page
 from minigrad.stepper.example import doubled
+from minigrad.stepper.frame import brief, frame
+from minigrad.stepper.layout import GAP_X, GAP_Y, HEIGHT, WIDTH, lay_out
 from minigrad.stepper.numbers import numbers
 from minigrad.stepper.variants import VARIANTS
+from minigrad.stepper.words import sentence
 from minigrad.trace import record, trace
 
+SVG = "{http://www.w3.org/2000/svg}"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 
 
@@ -112,6 +117,36 @@ def test_equal_arrays_are_kept_once():
 def test_a_function_around_everything_is_no_box():
     assert common_prefix([("f", "a"), ("f", "b", "c"), ("f",)]) == ("f",)
     assert common_prefix([("a",), ("b",)]) == ()
+
+
+@given(programs())
+@settings(max_examples=10)
+def test_boxes_of_a_picture_do_not_overlap(program):
+    with trace() as t:
+        run_program(program, scalars(0.3, -1.2)).backward()
+    boxes = lay_out([()] * len(t.nodes), [node.refs for node in t.nodes]).boxes
+    for i, a in enumerate(boxes):
+        assert all(abs(a.y - b.y) >= HEIGHT + GAP_Y or abs(a.x - b.x) >= WIDTH + GAP_X - 1e-6
+                   for b in boxes[i + 1:])
+
+
+def test_a_picture_says_its_step(tmp_path):
+    t = record(doubled, a=Tensor(1.0, requires_grad=True))
+    for step, event in enumerate(t.events, 1):
+        t.svg(tmp_path / "step.svg", step, dark=True)
+        words = ["".join(x.itertext()) for x in
+                 ElementTree.parse(tmp_path / "step.svg").iter(f"{SVG}text")]
+        assert words[-1] == f"{step}. {sentence(t, event)}"
+    assert "g 4" in words
+    with pytest.raises(ValueError, match="step is 9, but the record has the steps 1 to 8"):
+        t.svg(tmp_path / "step.svg", 9)
+
+
+@pytest.mark.parametrize("v, text", [(0.1 + 0.2, "0.3"), (-0.0, "0"), (1e-5, "0.00001"),
+                                     (123456.7, "123460"), (-2.5e-7, "-2.5e-7"), (3e21, "3e+21"),
+                                     (np.inf, "Infinity")])
+def test_numbers_in_a_picture_are_written_as_on_the_page(v, text):
+    assert brief(v) == text
 
 
 def test_a_record_without_backward_is_an_error_that_says_so():
@@ -370,6 +405,38 @@ def test_a_frame_is_saved_as_svg(visit, tmp_path):
     text = path.read_text(encoding="utf-8")
     assert text.startswith("<svg") and "var(" not in text and "a.grad = 4" in text
     assert download.value.suggested_filename == "step-0008.svg"
+
+
+def drawn(text):
+    """List what stands where: boxes with their words, lines, what flows, the caption."""
+    root = ElementTree.fromstring(text)
+    boxes = [(set(g.get("class").split()) - {"found"}, *(float(g.find(f"{SVG}rect").get(k)) for k in
+              ("x", "y", "rx")), [x.text or "" for x in g.iter(f"{SVG}text")])
+             for g in root.iter(f"{SVG}g") if "box" in (g.get("class") or "")]
+    lines = [(p.get("class"), [float(v) for v in re.findall(r"-?[\d.]+", p.get("d"))])
+             for p in root.iter(f"{SVG}path")]
+    flows = [(x.text, float(x.get("x")), float(x.get("y"))) for x in root.iter(f"{SVG}text")
+             if x.get("class") == "flow" and x.text]
+    return boxes, lines, flows, list(root.iter(f"{SVG}text"))[-1].text
+
+
+@pytest.mark.parametrize("name, collapse", [("doubled", False), ("neuron", False), ("gpt", True),
+                                            ("gpt", False)])
+def test_a_picture_without_a_browser_is_the_pages(visit, pages, name, collapse):
+    tab, t = visit(name), pages[1][name]
+    tab.click("#collapse" if collapse else "#expand")
+    for step in range(1, len(t.events) + 1, 1 if name != "gpt" else 23):
+        tab.evaluate(f"go({step - 1})")
+        theirs, mine = drawn(tab.evaluate("frameText()")), drawn(frame(t, step, collapse))
+        assert [b[0] for b in mine[0]] == [b[0] for b in theirs[0]]
+        assert [b[4] for b in mine[0]] == [b[4] for b in theirs[0]]
+        for a, b in zip(mine[0], theirs[0], strict=True):
+            assert a[1:4] == pytest.approx(b[1:4], abs=0.06)
+        for (look, places), (their_look, their_places) in zip(mine[1], theirs[1], strict=True):
+            assert look == their_look and places == pytest.approx(their_places, abs=0.11)
+        for a, b in zip(mine[2], theirs[2], strict=True):
+            assert a[0] == b[0] and a[1:] == pytest.approx(b[1:], abs=1)
+        assert mine[3] == theirs[3]
 
 
 def test_theme_zoom_and_narrow_windows(visit):

@@ -2,21 +2,6 @@
 // The picture: one box for each node or collapsed module, one line for each use.
 
 const SVG = "http://www.w3.org/2000/svg";
-const PICTURE_STYLE = `
-  text { font: 12px ui-monospace, "DejaVu Sans Mono", monospace; fill: var(--ink); }
-  .name { font-weight: 700; } .small { fill: var(--soft); font-size: 11px; }
-  .box rect { fill: var(--box); stroke: var(--line); stroke-width: 1.5; }
-  .box.module rect { stroke-width: 3; } .box.unmade { opacity: .38; }
-  .box.waiting rect { fill: var(--wait-fill); stroke: var(--wait); stroke-dasharray: 5 3; }
-  .box.done rect { fill: var(--done-fill); stroke: var(--done); }
-  .box.to rect { fill: var(--to-fill); stroke: var(--to); stroke-width: 3; }
-  .box.now rect { fill: var(--now-fill); stroke: var(--now); stroke-width: 3; }
-  .box.wrong rect { fill: var(--bad-fill); stroke: var(--bad); stroke-width: 3; }
-  .box.found .name { text-decoration: underline; } .box { cursor: pointer; }
-  .box.selected rect { stroke-width: 4; }
-  .edge { fill: none; stroke: var(--line); stroke-width: 1.5; }
-  .edge.active { stroke: var(--to); stroke-width: 3.5; }
-  .flow { font-weight: 700; fill: var(--to); paint-order: stroke; stroke: var(--page); stroke-width: 4px; }`;
 
 let graph = null, picture = null;
 
@@ -33,7 +18,6 @@ const fit = (text, n) => (text.length > n ? text.slice(0, n - 1) + "…" : text)
 function layoutChanged() {
   graph = layOut(record(), state.collapsed);
   picture = element("svg", {xmlns: SVG, role: "img"});
-  picture.append(element("style", {}, PICTURE_STYLE));
   const lines = element("g"), boxes = element("g");
   for (const edge of graph.edges.values()) {
     edge.drawn = element("path", {class: "edge", d: edgePath(graph, edge)});
@@ -177,6 +161,7 @@ function zoomToFit() {
 // The frame as a file: the colours are written out, the sentence stands below.
 function frameText() {
   const copy = picture.cloneNode(true), colours = getComputedStyle(document.documentElement);
+  copy.prepend(element("style", {}, $("picture").textContent));
   const caption = element("text", {x: 16, y: graph.height + 18}, `${state.at + 1}. ${current().says}`);
   const width = Math.max(graph.width, 32 + 7.3 * caption.textContent.length);
   copy.insertBefore(element("rect", {width, height: graph.height + 30, fill: "var(--page)"}),
