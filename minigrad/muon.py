@@ -1,10 +1,13 @@
 """Muon: momentum, made orthogonal. For the matrices of hidden layers; the rest takes AdamW."""
 import numpy as np
 
+from minigrad import buffers, gemm
 from minigrad.ops import matmul
-from minigrad.optim import Optimizer
+from minigrad.optim import Optimizer, cut, in_pieces, piece_of
+from minigrad.parallel import element_kernel, row_kernel, widest_vectors
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315      # steepest at 0 among those that stay near 1
+TINY = 1e-7                                 # the least norm that a gradient is divided by
 
 
 def muon(p, g, velocity, *, learning_rate, momentum, nesterov, weight_decay):
@@ -40,7 +43,7 @@ def muon(p, g, velocity, *, learning_rate, momentum, nesterov, weight_decay):
 def orthogonalize(x, n_iterations=5):
     r"""Bring all singular values of a matrix near 1, by the quintic Newton-Schulz iteration.
 
-    .. math:: X \leftarrow a X + b (X X^T) X + c (X X^T)^2 X
+    .. math:: X \leftarrow (a I + b G + c G^2) X, \quad G = X X^T
 
     maps each singular value s to a s + b s**3 + c s**5 and leaves the singular vectors alone. The
     coefficients do not converge to 1: after five iterations singular values from 0.01 to 1 lie
@@ -55,19 +58,14 @@ def orthogonalize(x, n_iterations=5):
     Returns
     -------
     (rows, columns) in the dtype of x
-
-    Notes
-    -----
-    Computed in the dtype of x; torch's Muon runs this in bfloat16. In float32 the result is within
-    1e-5 of float64, relative to its norm (2.5e-6 for random matrices up to (384, 1536), 9e-6 at
-    condition numbers of 1e8).
     """
     a, b, c = COEFFICIENTS
     wide = x if x.shape[0] <= x.shape[1] else x.T             # the smaller product X X^T
-    wide = wide / max(np.linalg.norm(wide), 1e-7)
+    wide = wide / max(np.linalg.norm(wide), TINY)
     for _ in range(n_iterations):
         gram = matmul(wide, wide.T)
-        wide = a * wide + matmul(b * gram + c * matmul(gram, gram), wide)
+        wide = matmul(a * np.eye(len(gram), dtype=x.dtype) + b * gram + c * matmul(gram, gram),
+                      wide)
     return wide if x.shape[0] <= x.shape[1] else wide.T
 
 
@@ -86,3 +84,94 @@ class Muon(Optimizer):
             raise ValueError(f"Muon needs matrices, but a parameter has shape {p.shape}: give it "
                              "to AdamW")
         return {"velocity": np.zeros_like(p)}
+
+    def fast_rule(self, jobs):
+        return muon_fast(jobs, self.places)
+
+
+# ---- fast path -------------------------------------------------------------------------------
+# The same iteration on small symmetric matrices alone, all of one size at once: with
+# P = a I + b G + c G^2, X <- P X makes G <- P G P, so the product Q of all P is found without X,
+# and one product Q X is left. G squares the condition number: in float32 the result is within 1e-6
+# of float64 where that is 1, relative to the norm, and within 1e-3 at any (measured 5e-4; the
+# iteration on X 2e-5). The singular values are only brought to 0.68 to 1.14 in any case.
+
+def muon_fast(jobs, places):
+    """Take the steps of `muon` whose arrays suit a kernel; return the other jobs."""
+    ready = places.update([job[1:] for job in jobs])
+    rest = [job for job, ok in zip(jobs, ready) if not ok]
+    jobs = [job for job, ok in zip(jobs, ready) if ok]
+    updates = [buffers.empty(p.shape, p.dtype) for _, p, *_ in jobs]
+    squares = move(places, ready, jobs, updates)
+    alike = {}
+    for i, (_, p, *_) in enumerate(jobs):
+        alike.setdefault(min(p.shape), []).append(i)
+    for side, members in alike.items():
+        descend(side, [(*jobs[i][:2], updates[i], squares[i]) for i in members])
+    return rest
+
+
+def move(places, ready, jobs, updates):
+    """Decay the parameters, update the velocities, and write what is to be made orthogonal.
+
+    Returns
+    -------
+    list of float
+        The sum of squares of each update.
+    """
+    table = np.column_stack([places.table[np.array(ready, bool)],
+                             [x.ctypes.data for x in updates]])
+    rows = [(s["momentum"], s["nesterov"], 1 - s["learning_rate"] * s["weight_decay"])
+            for s, *_ in jobs]
+    out = in_pieces(_move, places.dtype, table, [True] * len(jobs), rows)
+    return np.bincount(cut(tuple(table[:, 0].tolist()))[:, 0], out, len(jobs)).tolist()
+
+
+def descend(side, jobs):
+    """Step along the orthogonalized updates of parameters whose smaller side is `side`."""
+    dtype = jobs[0][1].dtype
+    grams = buffers.empty((len(jobs), side, side), dtype)
+    norms = np.array([max(square ** 0.5, TINY) for *_, square in jobs], dtype)[:, None, None]
+    for gram, (_, p, u, _) in zip(grams, jobs):
+        gemm.matmul(*((u, u.T) if side == len(p) else (u.T, u)), gram)
+    grams /= norms * norms
+    scales = [s["learning_rate"] * max(1, p.shape[0] / p.shape[1]) ** 0.5 for s, p, *_ in jobs]
+    factors = newton_schulz(grams) * (np.array(scales, dtype)[:, None, None] / -norms)
+    for q, (_, p, u, _) in zip(factors, jobs):
+        gemm.matmul(*((q, u) if side == len(p) else (u, q)), p, accumulate=True)
+
+
+def newton_schulz(g, n_iterations=5):
+    """Return the Q that `orthogonalize` multiplies X with, for X X^T = g (N, n, n)."""
+    n, q = g.shape[-1], None
+    for i in range(n_iterations):
+        p = _quintic(g, gemm.matmul(g, g))
+        p.reshape(-1, n * n)[:, ::n + 1] += COEFFICIENTS[0]
+        q = p if q is None else gemm.matmul(p, q)
+        if i < n_iterations - 1:
+            g = gemm.matmul(p, gemm.matmul(g, p))
+    return q
+
+
+@element_kernel
+def _quintic(g, square):
+    return COEFFICIENTS[1] * g + COEFFICIENTS[2] * square
+
+
+@row_kernel(small=0)
+def _move(start, stop, pieces, table, numbers, like, out):
+    widest_vectors()
+    one = like.dtype.type(1)
+    for i in range(start, stop):
+        piece, row = pieces[i], numbers[pieces[i, 0]]
+        momentum, nesterov, keep, total = row[0], row[1] != 0, row[2], 0.0
+        p, g = piece_of(piece, table, 1, like), piece_of(piece, table, 2, like)
+        v, update = piece_of(piece, table, 3, like), piece_of(piece, table, 4, like)
+        again, fresh = (momentum, one - momentum) if nesterov else (one, one - one)
+        for j in range(p.size):
+            p[j] *= keep
+            v[j] = momentum * v[j] + (one - momentum) * g[j]
+            u = again * v[j] + fresh * g[j]
+            update[j] = u
+            total += np.float64(u) * np.float64(u)
+        out[i] = total

@@ -75,6 +75,20 @@ def test_thirty_steps_of_muon_equal_its_formula(shape, nesterov, dtype, error):
     assert np.linalg.norm(p.data - expected) <= error * np.linalg.norm(expected)
 
 
+@pytest.mark.parametrize("exponent, error", [(0, 5e-6), (8, 1e-3)])
+@pytest.mark.parametrize("shape", [(64, 64), (48, 160), (160, 48)])
+def test_muon_in_float32_stays_near_its_formula(shape, exponent, error):
+    """At the condition number 10**exponent; muon.py states the errors."""
+    rng, side = np.random.default_rng(2), min(shape)
+    u, _, v = np.linalg.svd(rng.standard_normal(shape), full_matrices=False)
+    g = (u * np.geomspace(1, 10.0 ** -exponent, side)) @ v
+    (p,) = matrices(0, shape, dtype=np.float32)
+    before, p.grad = p.data.astype(np.float64), g.astype(np.float32)
+    Muon([p], learning_rate=1.0).step()
+    expected = max(1, shape[0] / shape[1]) ** 0.5 * orthogonalize_by_svd(p.grad.astype(np.float64))
+    assert np.linalg.norm(before - p.data - expected) <= error * np.linalg.norm(expected)
+
+
 # ---- Newton-Schulz ---------------------------------------------------------------------------
 
 @given(st.integers(1, 12), st.integers(1, 12), st.floats(-6, 6), st.integers(0, 99))
