@@ -13,18 +13,15 @@ myst_enable_extensions = ["dollarmath"]
 root_doc = "README"
 html_theme = "furo"                 # search, light and dark
 html_title = "minigrad"
+html_show_copyright = False
 
-CONTENTS = """
-```{toctree}
-:hidden:
-:glob:
-learn/*
-*
-questions/*
-exercises/README
-ops/README
-```
-"""
+SECTIONS = {
+    "The learning path": "learn/*\nexercises/README\nbooks",
+    "Questions": "questions/*",
+    "Reference": "stepper\ntesting\nbpe\ntraining\nkernels\nbenchmarks\nops/README\n"
+                 "adding_an_op"}
+CONTENTS = "".join(f"\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {title}\n\n{pages}\n```\n"
+                   for title, pages in SECTIONS.items())
 OPERATIONS = "\n```{toctree}\n:hidden:\n:glob:\n*\n```\n"
 STEPS = '\n<p><a href="steps/{}.html">Step through this example in the browser</a></p>\n'
 EXAMPLES = {f"ops/{op.name}": op for op in OPS.values()

@@ -150,14 +150,14 @@ def roofline(peak=285.0, bandwidth=38.5):
     parts = axes.frame((0.1, 1, 10, 100, 1000), (1, 10, 100))
     parts += [axes.curve((0.05, ridge, 1000), (0.05 * bandwidth, peak, peak), BLUE, 2.5),
               axes.note(1000, peak, f"arithmetic: {peak:g} GFLOP/s", "end", BLUE),
-              axes.note(0.4, 32, f"memory: {bandwidth:g} GB/s", "middle", BLUE)]
-    examples = ((1 / 12, "add: x + y"), (0.5, "one token times a matrix"),
-                (512 / 6, "512 tokens times a matrix"))
-    for x, what in examples:
+              axes.note(0.7, 0.7 * bandwidth, f"memory: {bandwidth:g} GB/s", "end", BLUE)]
+    examples = ((1 / 12, "add: x + y", "start"), (0.5, "one token times a matrix", "start"),
+                (512 / 6, "512 tokens times a matrix", "middle"))
+    for x, what, anchor in examples:
         y = min(peak, x * bandwidth)
         px, py = axes.place(x, y)
         parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="5" fill="{ORANGE}"/>',
-                  text(px + 10, py + 18, what, "start", ORANGE)]
+                  text(px + 10 * (anchor == "start"), py + 18, what, anchor, ORANGE)]
     parts += [text(375, 340, "operations for each byte that comes from memory", "middle"),
               text(70, 12, "GFLOP/s, at most")]
     return picture(700, 350, "The roofline: what limits a computation", parts)
