@@ -4,13 +4,13 @@ import numpy as np
 
 from minigrad import jit, tiles, vmath
 from minigrad.buffers import empty
-from minigrad.columns import weigh, weigh_vjp
 from minigrad.ops.elementwise import where
 from minigrad.ops.shape import broadcast_to, swapaxes
 from minigrad.ops.softmax import softmax
 from minigrad.parallel import FEW, row_kernel, widest_vectors
 from minigrad.tensor import op
 from minigrad.tiles import at, step
+from minigrad.weights import weigh, weigh_vjp
 
 
 def attention_inputs(draw):
@@ -132,7 +132,7 @@ def sum_heads(dx, G):
 # Scores exist for a few queries at a time and stay in cache, never T x T of them; keys that none
 # of these queries sees are skipped. Saved is log(sum(e**scores)) of each query: the weights are
 # made once more on the way back. Heads are read and written through strides, where they are.
-# A block of scores is (keys, queries): K Q^T, which lets `columns` work on a vector of queries.
+# A block of scores is (keys, queries): K Q^T, which lets `weights` work on a vector of queries.
 
 QUERIES = 32                              # columns of a block of scores, a multiple of all vectors
 FEW_QUERIES = 256                         # for which one thread is faster

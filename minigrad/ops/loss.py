@@ -11,6 +11,8 @@ from minigrad.ops.reduce import sum
 from minigrad.ops.softmax import log_softmax
 from minigrad.parallel import FEW, plain, row_kernel, widest_vectors
 from minigrad.tensor import op
+from minigrad.tiles import at
+from minigrad.weights import weigh_row
 
 IGNORE = -100      # a target that does not count; the same number as in torch
 
@@ -234,23 +236,17 @@ def blocks_of_rows(t, weight):
 def _cross_entropy(start, stop, z, t, ignored, scale, losses, dz):
     """Write the loss of each row and, unless dz is empty, its gradient times `scale`."""
     widest_vectors()
+    zero = z.dtype.type(0)
     for i in range(start, stop):
-        m = vmath.peak_of(z[i])
-        m = m if abs(m) < np.inf else z.dtype.type(0)
-        score, total = z[i, t[i] if t[i] != ignored else 0], z.dtype.type(0)
+        counts = t[i] != ignored
+        score = z[i, t[i] if counts else 0]               # before dz, which may be z, is written
         if dz.shape[0]:
-            for j in range(z.shape[1]):
-                e = vmath.exp(z[i, j] - m)
-                dz[i, j] = e
-                total += e
-            share = scale / total if t[i] != ignored else z.dtype.type(0)
-            for j in range(z.shape[1]):
-                dz[i, j] *= share
+            m, total = weigh_row(at(z[i], 0), at(dz[i], 0), z.shape[1], scale if counts else zero)
+            if counts:
+                dz[i, t[i]] -= scale
         else:
+            m, total = vmath.peak_of(z[i]), zero
+            m = m if abs(m) < np.inf else zero
             for j in range(z.shape[1]):
                 total += vmath.exp(z[i, j] - m)
-        losses[i] = z.dtype.type(0)
-        if t[i] != ignored:
-            losses[i] = m + vmath.log(total) - score
-            if dz.shape[0]:
-                dz[i, t[i]] -= scale
+        losses[i] = m + vmath.log(total) - score if counts else zero
