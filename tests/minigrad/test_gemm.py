@@ -82,6 +82,18 @@ def test_writes_its_output_and_nothing_else(pair, accumulate, with_bias):
     assert (a == before[0]).all() and (b == before[1]).all()
 
 
+@given(FLOATS, st.integers(1, 5), SIZES, st.integers(0, 40), LAYOUTS, st.booleans(), st.booleans())
+def test_few_rows_by_the_transpose_of_a_matrix(dtype, m, k, n, layout, with_bias, strided_out):
+    """This form, of generation, has a kernel of its own."""
+    rng = np.random.default_rng(k)
+    a = lay_out(rng.standard_normal((m, k)).astype(dtype), layout)
+    weight = rng.standard_normal((n, k)).astype(dtype)
+    bias = np.linspace(-1, 1, n).astype(dtype) if with_bias else None
+    out = np.full((m, 2 * n), 7, dtype)[:, ::2] if strided_out else None
+    c = matmul(a, weight.T, out, bias=bias)
+    assert_sums_within_rounding(c, a, weight.T, bias if with_bias else 0)
+
+
 @given(products(stack=st.sampled_from([(), (1,), (3,), (2, 1), (1, 3), (2, 3), (2, 1, 3)])))
 def test_stacks_broadcast_as_in_numpy(pair):
     a, b = pair
