@@ -6,14 +6,18 @@
     python train.py book.txt --preset gpt2 --n_layer 4 --d_model 128 --steps 2000 --tokenizer char
 """
 import os
+import signal
 import tempfile
 import time
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)      # while it imports, Ctrl-C just ends it
 BEGAN = time.monotonic()                              # the minutes count from here
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")   # or NumPy's threads and Numba's, spinning
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # while idle, take each other's cores
 
 # ruff: noqa: E402
+from contextlib import closing
 from pathlib import Path
 
 from gpt.baselines import XZ_BYTES, baselines
@@ -26,12 +30,12 @@ from gpt.display import Status, make_display
 from gpt.evaluate import evaluate
 from gpt.loggers import make_logger
 from gpt.planning import (
-    check_duration, choose_settings, continue_plan, final_tokens, forecast, matmul_gflops,
-    measure_step, plan_by_time)
+    check_duration, check_size, choose_settings, continue_plan, final_tokens, forecast,
+    matmul_gflops, measure_step, plan_by_time)
 from gpt.report import write_report
 from gpt.runs import (
-    Metrics, interruptible, new_folder, open_run, read_manifest, removed_if_not_begun,
-    report_errors, save, write_manifest)
+    Metrics, interruptible, kept_if_begun, new_folder, open_run, read_manifest, report_errors,
+    save, write_manifest)
 from gpt.summary import announce, beginning, sample, summarize
 from gpt.training import Plan, Run, due, train_steps
 
@@ -40,12 +44,12 @@ def main(args=None, began=None):
     args = parse(args, __doc__.splitlines()[0])
     args.began = began or time.monotonic()
     display = make_display(args.plain)
-    with report_errors("train.py"):
+    with report_errors("train.py"), closing(display):
         if args.check:
             with tempfile.TemporaryDirectory() as args.runs:
                 return check_run(begin(args, display)[0], display.say)
         run, folder = resume(args) if args.resume else begin(args, display)
-        with removed_if_not_begun(folder):
+        with kept_if_begun(folder):
             train(run, folder, args, display)
 
 
@@ -55,10 +59,11 @@ def begin(args, display):
     display.say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
     config = choose_settings(corpus, args.preset, args.given, matmul_gflops())
     folder = new_folder(args.name or corpus.name, args.runs)
-    with removed_if_not_begun(folder):
+    with kept_if_begun(folder):
         data = prepare(corpus, config.data, folder / "data")
         config = config.changed(vocab_size=data.tokenizer.vocab_size)
         check_length(data, config.model.context_length)
+        check_size(config)
         write_manifest(folder, **beginning(args.corpus, corpus, config))
         plan = Plan.parse(config.train.plan) if config.train.plan else Plan.fixed(
             config.train.steps or 1)
@@ -138,4 +143,5 @@ def look(run, folder, status, metrics, logger, display):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main(began=BEGAN)

@@ -1,4 +1,6 @@
 """The command line of `train.py`: a flag for each setting, and what is no setting."""
+from pathlib import Path
+
 from gpt.config import PRESETS, Parser, add_settings, given_settings
 from gpt.loggers import LOGGERS
 
@@ -34,4 +36,10 @@ def parse(args, description):
     args.given = given_settings(args)
     if args.resume and args.corpus:
         parser.error(f"a resumed run has its text in its folder: leave out {args.corpus[0]}")
+    if args.from_step is not None and not args.resume:
+        parser.error("--from_step needs the run whose checkpoint it is: add --resume RUN")
+    if {"steps", "minutes"} <= args.given.keys():
+        parser.error("--steps and --minutes both say when to end: leave one of them out")
+    if args.name is not None and (args.name != Path(args.name).name or args.name in ("", "..")):
+        parser.error(f"name is {args.name!r}, but must name a folder: say where with --runs")
     return args

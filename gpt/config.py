@@ -1,6 +1,7 @@
 """Every setting, one line a field: the command line, its help and the docs come from here."""
 import argparse
 import difflib
+import math
 import sys
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 
@@ -72,7 +73,8 @@ class ModelConfig:
         if self.d_model % self.n_head:
             below = self.d_model - self.d_model % self.n_head
             raise ConfigError(f"d_model is {self.d_model}, which {self.n_head} heads cannot share "
-                              f"equally: use {below or self.n_head} or {below + self.n_head}")
+                              f"equally: use {f'{below} or ' if below else ''}"
+                              f"{below + self.n_head}")
         if self.n_head % self.kv_heads:
             raise ConfigError(f"n_head is {self.n_head}, not a multiple of n_kv_head "
                               f"{self.n_kv_head}: use {self.n_head} or 1 key heads")
@@ -203,8 +205,6 @@ class Config:
         return cls(preset=settings["preset"], **parts)
 
 
-
-
 # ---- the command line ----
 
 class Parser(argparse.ArgumentParser):
@@ -250,9 +250,18 @@ def add_settings(parser):
                 group.add_argument(f"--no_{f.name}", help=argparse.SUPPRESS, dest=f.name,
                                    default=MISSING, action="store_false")
             else:
-                group.add_argument(f"--{f.name}", help=text, default=MISSING, type=f.type,
+                group.add_argument(f"--{f.name}", help=text, default=MISSING,
+                                   type=finite if f.type is float else f.type,
                                    choices=f.metadata["choices"], metavar=None
                                    if f.metadata["choices"] else f.type.__name__)
+
+
+def finite(text):
+    """Read a float from the command line."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is no finite number")
+    return value
 
 
 def given_settings(parsed):

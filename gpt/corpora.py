@@ -78,6 +78,9 @@ def load_corpus(names, binary=False):
             return Corpus(other.name, other.documents, f"{other.source}, because {error}", False)
     if len(names) == 1 and names[0] in CORPORA and not Path(names[0]).exists():
         return CORPORA[names[0]]()
+    alone = [name for name in names if name in CORPORA and not Path(name).exists()]
+    if alone:
+        raise CorpusError(f"{alone[0]} cannot be mixed with other text: leave out the others")
     paths = [path for name in names for path in find_files(name)]
     documents, skipped = [], []
     for path in paths:
@@ -94,12 +97,15 @@ def load_corpus(names, binary=False):
     source = f"{len(paths) - len(skipped)} files" if len(paths) > 1 else str(paths[0])
     if skipped:
         source += f" ({len(skipped)} left out that are no text, such as {skipped[0]})"
-    return Corpus(Path(names[0]).name.split(".")[0] or "text", documents, source)
+    name = re.sub(r"[^\w-]", "", Path(names[0]).name.split(".")[0]) or "text"
+    return Corpus(name, documents, source)
 
 
 def find_files(name):
     """Return the files that a name stands for, in sorted order; hidden ones only if named."""
     path = Path(name).expanduser()
+    if not name.strip():
+        raise CorpusError("the name of a text is empty: name a file, or leave it out")
     if path.is_file():
         return [path]
     if path.is_dir():
@@ -107,6 +113,8 @@ def find_files(name):
                  and not any(part.startswith(".") for part in p.relative_to(path).parts)]
     else:
         found = [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if Path(p).is_file()]
+    if not found and path.is_dir():
+        raise CorpusError(f"there is no file in the folder {str(name)!r}: name one with text")
     if not found:
         near = difflib.get_close_matches(str(name), [*CORPORA, *os.listdir(".")], n=1)
         hint = f"did you mean {near[0]}?" if near else f"name a file, or {', '.join(CORPORA)}"

@@ -75,6 +75,9 @@ def prepare(corpus: Corpus, settings, folder):
     CorpusError
         If there is no such tokenizer, it does not know a character, or the disk is full.
     """
+    if settings.tokenizer not in ("bpe", "char", "byte") and not Path(settings.tokenizer).is_file():
+        raise CorpusError(f"tokenizer is {settings.tokenizer!r}: choose bpe, char or byte, or name "
+                          "the file of a trained one")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     train, val = split_documents(corpus.documents, settings.val_fraction)

@@ -92,9 +92,13 @@ def main(args=None):
     parser.add_argument("--tokens", type=int, help="take about so many, spread evenly")
     parser.add_argument("--from_step", type=int, help="a checkpoint other than the best")
     args = parser.parse_args(args)
+    if args.tokens is not None and args.tokens < 1:
+        parser.error(f"tokens is {args.tokens}, but must be at least 1")
     with report_errors(parser.prog):
         model, data, facts = open_model(args.run, args.from_step)
         ids = encode(load_corpus(args.text, binary=True), data) if args.text else data.val
+        if len(ids) < 2:
+            raise ConfigError(f"this text has {len(ids)} token, and no second one to predict")
         found = evaluate(model, ids, data.tokenizer.token_bytes, args.tokens)
         print(f"{found.nats_per_token:.4f} nats/token  {found.bits_per_byte:.4f} bits/byte  "
               f"perplexity {found.perplexity:.2f}  over {found.n_tokens:,} tokens, "

@@ -168,6 +168,11 @@ def main(args=None):
     parser.add_argument("--seed", type=int, default=0, help="the same seed, the same text [0]")
     parser.add_argument("--from_step", type=int, help="a checkpoint other than the best")
     args = parser.parse_args(args)
+    for name, least in (("n", 1), ("max_tokens", 0), ("seed", 0)):
+        if getattr(args, name) < least:
+            parser.error(f"{name} is {getattr(args, name)}, but must be at least {least}")
+    if "" in args.stop:
+        parser.error("--stop is empty: name the text to end before")
     with report_errors(parser.prog):
         model, data, _ = open_model(args.run, args.from_step)
         sampling = Sampling(args.repetition_penalty, args.temperature, args.top_k, args.top_p,

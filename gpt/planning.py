@@ -1,7 +1,7 @@
 """What a run will cost, before it starts; and how many steps fit into the minutes there are."""
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -160,6 +160,21 @@ def measure_step(run, seconds=0.7):
 
 
 # ---- memory ----
+
+def check_size(config):
+    """Refuse a model whose weights alone, with gradients and moments, do not fit into memory."""
+    free, weights = available_bytes(), n_weights(config.model)
+    if free is not None and run_bytes(config, weights, 0, 0) > free:
+        raise ConfigError(f"a model of {weights / 1e9:.1f} billion weights needs "
+                          f"{run_bytes(config, weights, 0, 0) / 1e9:.0f} GB to train, but "
+                          f"{free / 1e9:.1f} GB are free: use a smaller --d_model or --n_layer")
+
+
+def n_weights(config):
+    """Count the weights of the matrices, as `flops_per_token` does."""
+    without_context = replace(config, context_length=1)
+    return flops_per_token(without_context) // 6
+
 
 def sequence_bytes(config):
     """Measure what the forward pass of one sequence keeps for the backward pass, in bytes."""

@@ -7,6 +7,7 @@
       metrics.jsonl       a line for each step, evaluation and sample
       report.html
 """
+import errno
 import json
 import os
 import platform
@@ -33,13 +34,21 @@ def report_errors(prog):
     try:
         yield
     except (ConfigError, CorpusError, CheckpointError, Diverged) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        fail(prog, error)
+    except MemoryError:
+        fail(prog, "the memory is full: use a smaller model or --batch_tokens")
     except BrokenPipeError:                           # the reader, such as head, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except OSError as error:
+        fail(prog, "the disk is full: make room" if error.errno == errno.ENOSPC else error)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def fail(prog, error):
+    print(f"{prog}: {error}", file=sys.stderr)
+    raise SystemExit(2) from None
 
 
 def new_folder(name, root="runs"):
@@ -57,13 +66,20 @@ def new_folder(name, root="runs"):
 
 
 @contextmanager
-def removed_if_not_begun(folder):
-    """Leave no folder of a run that was refused or stopped before its first checkpoint."""
+def kept_if_begun(folder):
+    """Remove the folder of a run that ends before its first checkpoint; of another, say what is."""
     try:
         yield
-    except BaseException:
-        if not checkpoint.steps(folder / "checkpoints"):
+    except BaseException as error:
+        saved = checkpoint.steps(folder / "checkpoints")
+        if not saved:
             shutil.rmtree(folder, ignore_errors=True)
+        elif isinstance(error, Diverged):
+            raise Diverged(f"{error}; the last good checkpoint is that of step {saved[-1]} in "
+                           f"{folder}; try a smaller --learning_rate") from None
+        elif isinstance(error, KeyboardInterrupt):
+            print(f"stopped; step {saved[-1]} is saved; go on with: python train.py --resume "
+                  f"{folder}")
         raise
 
 

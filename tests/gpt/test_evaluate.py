@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gpt.baselines import baselines, longest_copied_span, ngram_bits
 from gpt.config import ModelConfig
-from gpt.evaluate import evaluate, token_surprise
+from gpt.evaluate import evaluate, main, token_surprise
 from gpt.model import GPT
 
 CONFIG = ModelConfig(vocab_size=16, context_length=8, n_layer=1, n_head=1, d_model=16)
@@ -59,3 +59,12 @@ def test_the_copied_span_is_the_longest_common_piece(sample, text):
                    if sample[i:j] in text), key=len, default=b"")
     found = longest_copied_span(sample, text, at_least=1)
     assert len(found) == len(longest) and found in text and found in sample
+
+
+@pytest.mark.parametrize("args, words", [
+    ([], "required"), (["nowhere"], "there is no run"), (["x", "--tokens", "0"], "tokens is 0")])
+def test_a_wrong_command_is_one_sentence_and_status_2(capsys, args, words):
+    with pytest.raises(SystemExit) as left:
+        main(args)
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and words in said and said.count("\n") == 1

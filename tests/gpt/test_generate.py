@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import bpe
 from gpt.characters import CharTokenizer
 from gpt.config import ConfigError, ModelConfig
-from gpt.generate import Sampling, choose, generate, probabilities, write
+from gpt.generate import Sampling, choose, generate, main, probabilities, write
 from gpt.model import GPT
 from minigrad import no_grad
 
@@ -126,3 +126,14 @@ def test_the_end_of_text_ends_it(monkeypatch):
 def test_a_prompt_that_the_model_cannot_read_is_refused():
     with pytest.raises(ConfigError, match="'z' is not among"):
         list(itertools.islice(write(None, CharTokenizer("abc"), "z"), 1))
+
+
+@pytest.mark.parametrize("args, words", [
+    ([], "required"), (["nowhere"], "there is no run"), (["x", "--n", "0"], "n is 0"),
+    (["x", "--seed", "-1"], "seed is -1"), (["x", "--max_tokens", "-3"], "max_tokens is -3"),
+    (["x", "--stop", ""], "--stop is empty"), (["x", "--tempature", "1"], "--temperature")])
+def test_a_wrong_command_is_one_sentence_and_status_2(capsys, args, words):
+    with pytest.raises(SystemExit) as left:
+        main(args)
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and words in said and said.count("\n") == 1

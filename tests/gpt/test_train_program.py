@@ -1,4 +1,5 @@
 """The program: runs from the command line, survives being killed, tells what is wrong."""
+import errno
 import json
 import os
 import random
@@ -8,16 +9,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import train as program
 from gpt.corpora import stories
+from gpt.training import Diverged
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = ["--n_layer", "1", "--n_head", "2", "--d_model", "16", "--context_length", "16",
         "--batch_tokens", "64", "--tokenizer", "char", "--plain"]
 KILLS = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 3
-STEPS = max(400, 80 * KILLS)
+STEPS = 200 + 40 * KILLS           # a kill comes within 20 steps, some more while it is decided
 
 
 @pytest.fixture
@@ -46,23 +49,26 @@ def checkpoints(run):
 
 
 def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(text, tmp_path):
-    """Kill it while it starts, steps, evaluates and saves; and never let it come to its end."""
+    """By turns while it steps, evaluates or saves, and while it starts; never after its end."""
     settings = [text, *TINY, "--steps", str(STEPS), "--eval_every", "7", "--eval_tokens", "64"]
     finish(start(tmp_path, *settings, "--name", "whole"))
     whole, killed = (tmp_path / "runs" / name for name in ("whole", "killed"))
-    rng, reached = random.Random(os.environ.get("SEED", 0)), set()
+    rng, reached = random.Random(os.environ.get("SEED", 0)), [0]
     process = start(tmp_path, *settings, "--name", "killed")
     wait_for(process, killed, 0)
     for i in range(KILLS):
-        wait_for(process, killed, STEPS * (i + 1) // (KILLS + 2), rng.uniform(0.5, 4))
+        if i % 2:
+            wait_for(process, killed, reached[-1] + 1, rng.uniform(0, 3))
+        else:
+            wait_for(process, killed, reached[-1] + rng.randrange(1, 20))
         time.sleep(rng.uniform(0, 0.02))              # a step takes about 0.004
         assert process.poll() is None
         process.kill()                                # SIGKILL, where there is one
         process.communicate()
-        reached.add(newest(killed / "checkpoints"))
+        reached.append(newest(killed / "checkpoints"))
         process = start(tmp_path, "--resume", str(killed), "--plain")
     finish(process)
-    assert len(reached) > KILLS // 2                  # they did happen at different places
+    assert len({*reached}) > KILLS // 2 and reached[-1] < STEPS
     assert checkpoints(killed) == checkpoints(whole)
     assert steps_of(killed) == list(range(1, STEPS + 1))
     assert metrics_of(killed) == metrics_of(whole)
@@ -171,23 +177,56 @@ def test_a_corpus_with_markup_does_nothing_in_the_report(tmp_path, monkeypatch):
     (["text.txt", "--d_model", "100", "--n_head", "3"], "99 or 102"),
     (["text.txt", "--plan", "x"], "plan is"), (["--resume", "nowhere"], "there is no run"),
     (["text.txt", "--resume", "x"], "leave out text.txt"),
-    (["text.txt", "--tokenizer", "nothing.json"], "nothing.json"),
+    (["text.txt", "--tokenizer", "nothing.json"], "choose bpe, char or byte"),
+    (["text.txt", "--steps", "3", "--minutes", "1"], "leave one of them out"),
+    (["text.txt", "--minutes", "nan"], "no finite number"), (["--from_step", "3"], "--resume RUN"),
+    (["text.txt", "--name", "../x"], "must name a folder"), ([""], "is empty"), (["."], "no file"),
+    (["text.txt", "stdlib"], "cannot be mixed"), (["text.txt", "--runs", "text.txt"], "--runs"),
+    (["text.txt", "--trace_step", "3", "--steps", "2"], "takes the steps 1 to 2"),
+    (["text.txt", "--d_model", "65536", "--n_layer", "96", "--steps", "1"], "billion weights"),
+    (["text.txt", "--learning_rate", "1e30", "--steps", "9"], "is not finite"),
+    (["text.txt", "--minutes", "0.001"], "use --minutes"),
     (["text.txt", "--vocabulary", "3", "--tokenizer", "bpe"], "256 bytes"),
     (["text.txt", "--no_causal", "--steps", "1"], "sees the next token"),
     (["text.txt", "--steps", "100000000"], "--yes")])
-def test_what_cannot_work_is_one_sentence_and_status_2(text, capsys, args, words):
-    with pytest.raises(SystemExit) as left:
+def test_what_cannot_work_is_one_sentence_and_status_2(text, tmp_path, capsys, args, words):
+    if args == ["."]:
+        Path(text).unlink()
+    with np.errstate(all="ignore"), pytest.raises(SystemExit) as left:
         run(*([*TINY] if "--d_model" not in args and "--resume" not in args else []), *args)
     said = capsys.readouterr().err
     assert left.value.code == 2 and words in said, said
     assert said.startswith("train.py: ") and said.count("\n") == 1
+    assert not list(tmp_path.glob("runs/*"))          # nothing is left of it
+
+
+@pytest.mark.parametrize("error, status, words", [
+    (KeyboardInterrupt(), 130, "step 6 is saved; go on with: python train.py --resume"),
+    (Diverged("at step 7 all is nan"), 2, "last good checkpoint is that of step 6"),
+    (OSError(errno.ENOSPC, "No space left on device"), 2, "the disk is full: make room"),
+    (MemoryError(), 2, "the memory is full")])
+def test_what_stops_a_run_is_told_and_the_run_goes_on(text, tmp_path, monkeypatch, capsys, error,
+                                                      status, words):
+    look = program.look
+
+    def stopped(run, *args):
+        if run.step > 6:
+            raise error
+        look(run, *args)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as left:
+        patch.setattr(program, "look", stopped)
+        run(text, *TINY, "--steps", "12", "--eval_every", "3", "--name", "a")
+    said = "".join(capsys.readouterr())
+    assert left.value.code == status and words in said and "Traceback" not in said
+    run("--resume", str(Path("runs") / "a"))
+    assert steps_of(tmp_path / "runs" / "a") == list(range(1, 13))
 
 
 def test_a_run_that_does_not_fit_into_memory_is_refused(text, capsys, monkeypatch):
     monkeypatch.setattr("gpt.planning.available_bytes", lambda: 50_000)
     with pytest.raises(SystemExit) as left:
         run(text, *TINY, "--steps", "1")
-    assert left.value.code == 2 and "are free: use --d_model" in capsys.readouterr().err
+    assert left.value.code == 2 and "are free: use" in capsys.readouterr().err
 
 
 def test_checks_hold_for_the_users_settings(text, capsys, tmp_path):
