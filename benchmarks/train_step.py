@@ -1,0 +1,176 @@
+"""Time a training step of a GPT through `Tensor.backward`, against PyTorch eager and compiled.
+
+    python benchmarks/train_step.py [small large] [--threads 1,2] [--rounds 12]
+
+A step is loss, backward, clipping of the gradients and AdamW, on one batch in memory; the model is
+nanoGPT's on both sides (there with torch's exact GELU, here with GPT-2's, by tanh): `small` its CPU
+configuration, `large` 6 layers, 384 wide, 16 x 256 tokens.
+Needs torch (`pip install .[bench]`). Each number of threads has a process of its own; there the
+sides take turns, so that a change of the machine's speed meets all of them. Printed are the times
+of the best round and, as the targets' ratios, the median of the ratios of all rounds. The engine's
+share is the part of a step that is spent outside kernels.
+"""
+import argparse
+import gc
+import os
+import subprocess
+import sys
+import time
+import types
+
+THREADS = os.environ.get("STEP_THREADS")
+if THREADS:                                            # a process that measures: before imports
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
+                 "MINIGRAD_THREADS"):
+        os.environ[name] = THREADS
+    # Idle threads of one side look for work for a moment, then leave the cores to the other.
+    os.environ |= {"OPENBLAS_THREAD_TIMEOUT": "4", "OMP_WAIT_POLICY": "passive",
+                   "GOMP_SPINCOUNT": "20000"}
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:1] = [os.path.dirname(HERE), HERE]           # or gpt would be benchmarks/gpt.py
+
+import numpy as np  # noqa: E402
+
+VOCABULARY = 65
+SIZES = {"small": (dict(n_layer=4, n_head=4, d_model=128, context_length=64), 12),
+         "large": (dict(n_layer=6, n_head=6, d_model=384, context_length=256), 16)}
+# (size, threads) -> targets: against eager, against compiled, the engine's share
+TARGETS = {("small", "2"): (1.5, 1.4, 0.05), ("small", "1"): (1.2, 1.1, 0.05),
+           ("large", "2"): (1.15, None, 0.01), ("large", "1"): (None, None, 0.01)}
+
+
+def our_step(size, ids, targets):
+    from gpt.config import Config
+    from gpt.model import GPT
+    from gpt.training import make_optimizers
+    from minigrad.optim import clip_grad_norm
+    config = Config.make("gpt2", vocab_size=VOCABULARY, bias=False, **size)
+    model = GPT(config.model, np.random.default_rng(0))
+    parameters, (optimizer,) = model.parameters(), make_optimizers(model, config.train)
+
+    def step():
+        model.loss(ids, targets).backward()
+        clip_grad_norm(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    return step
+
+
+def torch_step(size, ids, targets, compiled):
+    import torch
+    from nanogpt import NanoGPT
+    torch.manual_seed(0)
+    model = NanoGPT(VOCABULARY, **size)
+    call = torch.compile(model) if compiled else model
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99), fused=True,
+                                  weight_decay=0.1)
+    ids, targets = (torch.from_numpy(x.astype(np.int64)) for x in (ids, targets))
+
+    def step():
+        call(ids, targets).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return step
+
+
+def seconds(step, n):
+    began = time.perf_counter()
+    for _ in range(n):
+        step()
+    return (time.perf_counter() - began) / n
+
+
+def engine_share(step, n):
+    """Return the part of n steps that is spent outside kernels, by a clock around each kernel."""
+    from minigrad import gemm, parallel
+    inside = [0.0]
+
+    def clocked(kernel):
+        def run(*args):
+            began = time.perf_counter()
+            kernel(*args)
+            inside[0] += time.perf_counter() - began
+        return run
+    for launch in gc.get_objects():                    # of parallel.row_kernel
+        if type(launch) is not types.FunctionType:
+            continue
+        names = launch.__code__.co_freevars
+        if launch.__code__.co_filename == parallel.__file__ and "threaded" in names:
+            for name, cell in zip(names, launch.__closure__):
+                if name in ("serial", "threaded"):
+                    cell.cell_contents = clocked(cell.cell_contents)
+    for name in ("_serial_for", "_threaded_for"):
+        kernel = clocked(getattr(gemm, name)(np.dtype(np.float32)))
+        setattr(gemm, name, lambda dtype, kernel=kernel: kernel)
+    wall = n * seconds(step, n)
+    return 1 - inside[0] / wall
+
+
+def measure(name, rounds):
+    """Compare one size in this process; print the targets' lines."""
+    import torch
+    torch.set_num_threads(int(THREADS))
+    size, B = SIZES[name]
+    rng = np.random.default_rng(0)
+    ids, targets = rng.integers(0, VOCABULARY, (2, B, size["context_length"]))
+    sides = {"ours": our_step(size, ids, targets), "eager": torch_step(size, ids, targets, False)}
+    target = dict(zip(("eager", "compiled"), TARGETS[name, THREADS]))
+    if target["compiled"]:
+        sides["compiled"] = torch_step(size, ids, targets, True)
+    n = 20 if name == "small" else 1
+    for step in sides.values():
+        seconds(step, 3)
+    times = {side: [] for side in sides}
+    for _ in range(rounds):
+        for side, step in sides.items():
+            times[side].append(seconds(step, n))
+    print(f"{name}, {THREADS} threads: " + ", ".join(
+        f"{side} {min(found) * 1e3:.1f} ms" for side, found in times.items()), flush=True)
+    for side in list(sides)[1:]:
+        ratio = np.median(np.array(times[side]) / times["ours"])
+        best = min(times[side]) / min(times["ours"])
+        print(f"    {side} / ours: best rounds {best:.2f}, median of rounds {ratio:.2f}")
+        if target[side]:
+            verdict(f"step-{name}-{side}", ratio, target[side], ratio >= target[side])
+    share = engine_share(sides["ours"], 2 * n)
+    limit = TARGETS[name, THREADS][2]
+    verdict(f"engine-share-{name}", share, limit, share <= limit)
+
+
+def verdict(name, value, target, ok):
+    print(f"TARGET {name}-{THREADS}t {value:.3g} target {target} {'ok' if ok else 'short'}",
+          flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sizes", nargs="*", metavar="SIZE", default=[],
+                        help=f"which to run: {', '.join(SIZES)} (default: both)")
+    parser.add_argument("--threads", default="1,2", help="numbers of threads (default: 1,2)")
+    parser.add_argument("--rounds", type=int, default=12)
+    args = parser.parse_args()
+    unknown = set(args.sizes) - set(SIZES)
+    if unknown:
+        parser.error(f"no size {unknown.pop()!r}: there are {', '.join(SIZES)}")
+    if THREADS:
+        for name in args.sizes or SIZES:
+            measure(name, args.rounds if name == "small" else max(3, args.rounds // 3))
+        return 0
+    targets = []
+    for threads in args.threads.split(","):
+        child = subprocess.Popen([sys.executable, *sys.argv], text=True, stdout=subprocess.PIPE,
+                                 env=os.environ | {"STEP_THREADS": threads})
+        for line in child.stdout:
+            if line.startswith("TARGET "):
+                targets.append(line.removeprefix("TARGET "))
+            else:
+                print(line, end="", flush=True)
+        if child.wait():
+            return child.returncode
+    print("\n" + "".join(targets), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
