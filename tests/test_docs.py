@@ -2,6 +2,7 @@
 import doctest
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,13 @@ def test_the_snippets_of_a_page_run_and_print_what_it_says(page, tmp_path, monke
     sybil = Sybil([PythonCodeBlockParser(doctest_optionflags=FLAGS), SkipParser()])
     for example in sybil.parse(ROOT / page).examples():
         example.evaluate()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_between_pages_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)#]+)", text):
+        assert link.startswith("http") or ((ROOT / page).parent / link).exists(), link
 
 
 @pytest.mark.parametrize("name", MODULES)
