@@ -20,7 +20,7 @@ from minigrad import buffers, jit
 from minigrad.jit import kernel
 from minigrad.microkernel import (
     ROWS, RUN, VECTORS, at, copy_panel, copy_rows, lanes, tile1, tile2, tile3, tile4, transpose)
-from minigrad.parallel import plain, row_kernel, spread, widest_vectors
+from minigrad.parallel import spread
 
 VECTOR = jit.vector_bytes()
 DEPTH = 384                                          # steps of k in a block, at most
@@ -208,33 +208,6 @@ def _block(a, b, c, bias, box, a_stays, add, work):
                         0 if whole else width)
 
 
-# ---- few rows ----
-
-FEW_ROWS = 4                                         # of A, for which packing B would not pay
-
-
-@row_kernel
-def _few_rows(start, stop, columns, a, out):
-    """out[i, j] = a[i] . columns[j] for four j at a time; B is read once, as memory delivers it.
-
-    (Four streams of memory reach up to 25 GB/s where one reaches 19.)
-    """
-    widest_vectors()
-    n, zero = columns.shape[0], out.dtype.type(0)
-    for four in range(start, stop):
-        last = min(n - 1, 4 * four + 3)
-        j = (4 * four, min(4 * four + 1, last), min(4 * four + 2, last), last)
-        b0, b1, b2, b3 = columns[j[0]], columns[j[1]], columns[j[2]], columns[j[3]]
-        for i in range(a.shape[0]):
-            row, s0, s1, s2, s3 = a[i], zero, zero, zero, zero
-            for k in range(row.size):
-                s0 += row[k] * b0[k]
-                s1 += row[k] * b1[k]
-                s2 += row[k] * b2[k]
-                s3 += row[k] * b3[k]
-            out[i, j[0]], out[i, j[1]], out[i, j[2]], out[i, j[3]] = s0, s1, s2, s3
-
-
 # ---- all rectangles ----
 
 @kernel
@@ -344,14 +317,6 @@ def _multiply(a, b, c, accumulate, bias):
     if k == 0 or c.size == 0:
         base = 0 if bias is None else bias
         c[...] = c + base if accumulate else base
-        return
-    if m <= FEW_ROWS and not stack and b.T.flags.carray and not accumulate:
-        product = c if c.flags.carray else np.empty(c.shape, c.dtype)
-        _few_rows(-(-n // 4), b.T, plain(a), product)
-        if bias is not None:
-            np.add(product, bias, out=c)
-        elif product is not c:
-            c[...] = product
         return
     contiguous = c.strides[-1] == c.itemsize or n == 1
     if not contiguous or not c.flags.aligned or len(stack) > 2 and not c.flags.c_contiguous:

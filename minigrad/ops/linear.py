@@ -1,8 +1,10 @@
 """Matrix multiplication."""
 from math import prod
 
+import numpy as np
+
 from minigrad import gemm
-from minigrad.parallel import FEW
+from minigrad.parallel import FEW, plain, row_kernel, widest_vectors
 from minigrad.tensor import op
 
 
@@ -99,7 +101,10 @@ def matmul_fast_vjp(g, a, b, wants):
 def linear_fast(x, weight, bias=None):
     if not fits(x, weight.T) or bias is not None and bias.dtype != x.dtype:
         return linear.forward(x, weight, bias)
-    y = gemm.matmul(x, weight.T, bias=bias)
+    if prod(x.shape[:-1]) <= FEW_ROWS:
+        y = few_rows(rows(x), weight, bias).reshape(*x.shape[:-1], len(weight))
+    else:
+        y = gemm.matmul(x, weight.T, bias=bias)
     return y, (x, weight, bias is not None)
 
 @linear.fast_vjp
@@ -119,3 +124,42 @@ def fits(a, b, *others):
     kind = a.dtype.char
     return (kind in "fd" and all(x.dtype.char == kind for x in (b, *others))
             and a.size * (b.shape[-1] if b.ndim > 1 else 1) >= 32 * FEW)
+
+
+FEW_ROWS = 4                                         # for which packing the weights would not pay
+
+
+def few_rows(x, weight, bias=None):
+    """Return x W^T + bias for at most `FEW_ROWS` rows of x, as generation needs it.
+
+    Parameters
+    ----------
+    x : (m, k)
+    weight : (n, k), same dtype
+    bias : (n,), optional
+    """
+    out = np.empty((len(x), len(weight)), x.dtype)
+    _few_rows(-(-len(weight) // 4), plain(weight), plain(x), out)
+    return out if bias is None else out + bias
+
+
+@row_kernel
+def _few_rows(start, stop, weight, x, out):
+    """out[i, j] = x[i] . weight[j], four j at a time; all is read once, as memory delivers it.
+
+    (Four streams of memory reach up to 25 GB/s where one reaches 19.)
+    """
+    widest_vectors()
+    n, zero = weight.shape[0], out.dtype.type(0)
+    for four in range(start, stop):
+        last = min(n - 1, 4 * four + 3)
+        j = (4 * four, min(4 * four + 1, last), min(4 * four + 2, last), last)
+        b0, b1, b2, b3 = weight[j[0]], weight[j[1]], weight[j[2]], weight[j[3]]
+        for i in range(x.shape[0]):
+            row, s0, s1, s2, s3 = x[i], zero, zero, zero, zero
+            for k in range(row.size):
+                s0 += row[k] * b0[k]
+                s1 += row[k] * b1[k]
+                s2 += row[k] * b2[k]
+                s3 += row[k] * b3[k]
+            out[i, j[0]], out[i, j[1]], out[i, j[2]], out[i, j[3]] = s0, s1, s2, s3
