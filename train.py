@@ -11,7 +11,7 @@ import tempfile
 import time
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)      # while it imports, Ctrl-C just ends it
+    signal.signal(signal.SIGINT, signal.SIG_DFL)      # while there is no run, Ctrl-C just ends it
 BEGAN = time.monotonic()                              # the minutes count from here
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")   # or NumPy's threads and Numba's, spinning
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # while idle, take each other's cores
@@ -46,7 +46,7 @@ def main(args=None, began=None):
     display = make_display(args.plain)
     with report_errors("train.py"), closing(display):
         if args.check:
-            with tempfile.TemporaryDirectory() as args.runs:
+            with tempfile.TemporaryDirectory() as args.runs, kept_if_begun(Path(args.runs)):
                 return check_run(begin(args, display)[0], display.say)
         run, folder = resume(args) if args.resume else begin(args, display)
         with kept_if_begun(folder):
@@ -143,5 +143,4 @@ def look(run, folder, status, metrics, logger, display):
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     main(began=BEGAN)

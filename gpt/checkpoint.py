@@ -79,7 +79,8 @@ def refusal(folder, step, tensors, error):
     size_mb = sum(x.nbytes for x in tensors.values()) / 1e6
     reason = (f"the disk is full: free {size_mb:.0f} MB" if full else
               f"{error}: make {folder} writable")
-    return f"the checkpoint of step {step} could not be written ({last}); {reason}, then resume"
+    return (f"the checkpoint of step {step} could not be written ({last}); {reason}, then "
+            f"{'resume' if known else 'start anew'}")
 
 
 def steps(folder):

@@ -67,20 +67,41 @@ def new_folder(name, root="runs"):
 
 @contextmanager
 def kept_if_begun(folder):
-    """Remove the folder of a run that ends before its first checkpoint; of another, say what is."""
+    """Remove the folder of a run that ends before its first checkpoint; of another, say what is.
+
+    Ctrl-C ends it at once, by no exception: a compiler that is at work may swallow one.
+    """
+    def leave(number, frame):
+        say_how_to_go_on(folder)
+        sys.stdout.flush()
+        os._exit(130)
+    before = signal.signal(signal.SIGINT, leave)
     try:
         yield
-    except BaseException as error:
+    except KeyboardInterrupt:                         # the second one in `interruptible`
+        say_how_to_go_on(folder)
+        raise
+    except Diverged as error:
         saved = checkpoint.steps(folder / "checkpoints")
-        if not saved:
-            shutil.rmtree(folder, ignore_errors=True)
-        elif isinstance(error, Diverged):
+        if saved:
             raise Diverged(f"{error}; the last good checkpoint is that of step {saved[-1]} in "
                            f"{folder}; try a smaller --learning_rate") from None
-        elif isinstance(error, KeyboardInterrupt):
-            print(f"stopped; step {saved[-1]} is saved; go on with: python train.py --resume "
-                  f"{folder}")
+        shutil.rmtree(folder, ignore_errors=True)
         raise
+    except BaseException:
+        if not checkpoint.steps(folder / "checkpoints"):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def say_how_to_go_on(folder):
+    saved = checkpoint.steps(folder / "checkpoints")
+    if saved:
+        print(f"stopped; step {saved[-1]} is saved; go on with: python train.py --resume {folder}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def open_run(folder, step=None):
