@@ -47,11 +47,11 @@ def save(folder, step, tensors, facts, keep=()):
         write_whole(folder / f"{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(refusal(folder, step, tensors, error)) from error
-    older = [s for s in steps(folder) if s < step]
-    for s in older[:-1]:
-        if s not in keep:
-            for suffix in ("json", "safetensors"):
-                (folder / f"step-{s:08d}.{suffix}").unlink(missing_ok=True)
+    stay = {*keep, *[s for s in steps(folder) if s < step][-1:]}
+    for path in sorted(folder.glob("step-*")):        # JSON first; with what a killed one left
+        number = path.name[5:].split(".")[0]
+        if number.isdigit() and int(number) < step and int(number) not in stay:
+            path.unlink(missing_ok=True)
 
 
 def write_whole(path, write):

@@ -61,6 +61,14 @@ def test_any_damage_is_noticed_and_the_one_before_is_offered(tmp_path_factory, s
     assert load(folder, 1)[1]["step"] == 1
 
 
+def test_what_a_process_left_that_was_killed_while_it_removed_is_removed(folder):
+    (folder / "step-00000001.json").unlink()
+    (folder / "step-00000001.safetensors.partial").write_bytes(b"half of it")
+    save(folder, 3, TENSORS, {})
+    assert sorted(path.name[:13] for path in folder.iterdir()) == 2 * ["step-00000002"] + 2 * [
+        "step-00000003"]
+
+
 def test_a_checkpoint_without_facts_does_not_exist(folder):
     (folder / "step-00000002.json").unlink()
     assert load(folder)[1]["step"] == 1
