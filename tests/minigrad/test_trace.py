@@ -15,6 +15,7 @@ from minigrad import sum as sum_
 from minigrad.mode import mode
 from minigrad.stepper import cost
 from minigrad.stepper.example import doubled
+from minigrad.stepper.numbers import numbers, short
 from minigrad.stepper.variants import VARIANTS, run
 from minigrad.stepper.words import label, sentence
 from minigrad.testing.adapters import Subject
@@ -42,6 +43,14 @@ def test_tracing_changes_no_gradient(program, a, b):
     run_program(program, plain).backward()
     _, leaves = traced(program, a, b)
     assert [x.grad for x in plain] == [x.grad for x in leaves]
+
+
+@given(st.sampled_from([(1,), (6,), (2, 3), (1, 1, 2, 2), (0,), (3, 0)]), st.integers(0, 99))
+def test_a_few_numbers_are_written_out_in_their_shape(shape, seed):
+    x = np.random.default_rng(seed).standard_normal(shape)
+    written = np.array(json.loads(short(numbers(x))))
+    assert written.shape == shape and np.allclose(written, x, rtol=1e-3)
+    assert short(numbers(np.ones((7,)))) == "7 of norm 2.646"
 
 
 @given(programs(), NUMBERS, NUMBERS)
