@@ -23,7 +23,9 @@ def write_report(folder):
     model, data, _ = open_model(folder)
     rows = read_metrics(folder)
     ids = np.asarray(data.val[:min(PASSAGE_TOKENS, model.config.context_length) + 1], np.int64)
-    facts = {"name": folder.name, "manifest": read_manifest(folder), "curves": curves(rows),
+    manifest = read_manifest(folder)
+    manifest.pop("reported_step", None)               # that of the report before
+    facts = {"name": folder.name, "manifest": manifest, "curves": curves(rows),
              "samples": [{"step": row["step"], "text": row["sample"]}
                          for row in rows if "sample" in row],
              "passage": passage(model, data, ids), "attention": attention_maps(model, ids[:-1]),
