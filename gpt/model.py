@@ -91,11 +91,12 @@ class GPT(Module):
         if config.embedding_norm:
             x = rms_norm(x)
         x = x0 = dropout(x, config.dropout, rng)
+        branch = None                                 # what is still to be added to x
         for i, block in enumerate(self.blocks):
-            x = block(x, x0, start, kv_cache.layers[i] if kv_cache else None, rng)
+            x, branch = block(x, branch, x0, start, kv_cache.layers[i] if kv_cache else None, rng)
         if kv_cache:
             kv_cache.advance(ids)
-        return x if config.norm_position == "post" else self.final_norm(x)
+        return x if config.norm_position == "post" else self.final_norm.of_sum(branch, x)[1]
 
     @property
     def head(self):
@@ -104,7 +105,11 @@ class GPT(Module):
 
 
 class Block(Module):
-    """Attention, which moves information between positions, and an MLP, which works on each."""
+    """Attention, which moves information between positions, and an MLP, which works on each.
+
+    The residual stream comes and goes as x and a branch that is still to be added to it (or None):
+    so the norm that follows adds and normalises in one pass.
+    """
 
     def __init__(self, config, rng, dtype):
         self.norm_position, self.dropout = config.norm_position, config.dropout
@@ -115,19 +120,25 @@ class Block(Module):
         if config.stream_scalars:
             self.keep, self.again = full((), 1, dtype), full((), 0, dtype)
 
-    def __call__(self, x, x0, start=0, layer_cache=None, rng=None):
-        if "keep" in vars(self):
-            x = x * self.keep + x0 * self.again                                 # (B, T, C)
+    def __call__(self, x, branch, x0, start=0, layer_cache=None, rng=None):
         attend = lambda y: dropout(self.attention(y, start, layer_cache), self.dropout, rng)
         think = lambda y: dropout(self.mlp(y), self.dropout, rng)
+        if "keep" in vars(self):
+            x, branch = added(branch, x) * self.keep + x0 * self.again, None    # (B, T, C)
         if self.norm_position == "pre":
-            x, y = self.norm2.of_sum(attend(self.norm1(x)), x)
-            return x + think(y)
+            x, y = self.norm1.of_sum(branch, x)
+            x, y = self.norm2.of_sum(attend(y), x)
+            return x, think(y)
+        x = added(branch, x)
         if self.norm_position == "post":
             _, x = self.norm1.of_sum(attend(x), x)
-            return self.norm2.of_sum(think(x), x)[1]
+            return self.norm2.of_sum(think(x), x)[1], None
         x = x + attend(x)
-        return x + think(x)
+        return x, think(x)
+
+
+def added(branch, x):
+    return x if branch is None else x + branch
 
 
 class Attention(Module):
@@ -148,18 +159,26 @@ class Attention(Module):
         config, (B, T, C) = self.config, x.shape
         D, H, G = config.d_head, config.n_head, config.kv_heads
         heads = self.query_key_value(x).reshape(B, T, H + 2 * G, D)
-        q_k, v = split(heads, [H + G], axis=2)                                  # (B, T, H + G, D)
-        if config.qk_norm:
-            q_k = rms_norm(q_k)
-        if config.position.startswith("rotary"):
-            q_k = rotary(q_k, self.cos[start:start + T], self.sin[start:start + T],
-                         interleaved=config.position == "rotary_interleaved")
-        q, k = split(q_k, [H], axis=2)
+        if config.qk_norm or config.position.startswith("rotary"):
+            q_k, v = split(heads, [H + G], axis=2)                              # (B, T, H + G, D)
+            q, k = split(self.turned(q_k, start), [H], axis=2)
+        else:
+            q, k, v = split(heads, [H, H + G], axis=2)
         q, k, v = (x.transpose(0, 2, 1, 3) for x in (q, k, v))                  # (B, H or G, T, D)
         if layer_cache:
             k, v = layer_cache.extend(k, v)                                     # (B, G, S, D)
         y = attention(q, k, v, causal=config.causal)                            # (B, H, T, D)
         return self.projection(y.transpose(0, 2, 1, 3).reshape(B, T, C))
+
+    def turned(self, q_k, start):
+        """Normalise queries and keys, (B, T, H + G, D), and turn them by their positions."""
+        config, stop = self.config, start + q_k.shape[1]
+        if config.qk_norm:
+            q_k = rms_norm(q_k)
+        if not config.position.startswith("rotary"):
+            return q_k
+        return rotary(q_k, self.cos[start:stop], self.sin[start:stop],
+                      interleaved=config.position == "rotary_interleaved")
 
 
 class MLP(Module):
@@ -204,11 +223,13 @@ class Norm(Module):
             return layer_norm(x, self.gain, self.bias)
         return rms_norm(x, self.gain)
 
-    def of_sum(self, x, residual):
-        """Return x + residual and its norm."""
+    def of_sum(self, branch, x):
+        """Return x + branch and its norm; without a branch x and its norm."""
+        if branch is None:
+            return x, self(x)
         if self.kind == "layer":
-            return add_layer_norm(x, residual, self.gain, self.bias)
-        return add_rms_norm(x, residual, self.gain)
+            return add_layer_norm(branch, x, self.gain, self.bias)
+        return add_rms_norm(branch, x, self.gain)
 
 
 class NgramEmbedding(Module):
