@@ -174,12 +174,14 @@ def step(typing, pointer, n):
 
 def _plain_transpose(m, source, lds, out, ldo):
     n = lanes(out.dtype)
-    _view(out, (n, n), (ldo, 1))[:, :m] = _view(source, (m, n), (lds, 1)).T
+    rows = np.minimum(np.arange(n), m - 1)
+    _view(out, (n, n), (ldo, 1))[:] = _view(source, (m, n), (lds, 1))[rows].T
 
 
 @jit.intrinsic(_plain_transpose)
 def transpose(typing, m, source, lds, out, ldo):
-    """out[i, j] = source[j, i] for a square as wide as a vector, of whose rows m are there.
+    """out[i, j] = source[j, i] for a square as wide as a vector, of whose rows m are there;
+    beyond them the last one is repeated.
 
     log2(n) rounds, each a perfect shuffle of the upper with the lower half of the rows.
     """

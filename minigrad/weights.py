@@ -215,7 +215,7 @@ def _plain_weigh_vjp(scores, dscores, step, n, first, scale, lse):
     width = lanes(scores.dtype)
     s, ds = (_view(x, (n, width), (step, 1)) for x in (scores, dscores))
     seen = np.arange(n)[:, None] <= first + np.arange(width)
-    s[:] = np.where(seen, np.exp(s * scale - _view(lse, (width,), (1,))), 0)
+    s[:] = np.exp(np.where(seen, s * scale - _view(lse, (width,), (1,)), -np.inf))
     ds[:] = np.where(seen, ds, 0)
     ds[:] = s * (ds - (s * ds).sum(axis=0)) * scale
 
