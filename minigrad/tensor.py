@@ -180,18 +180,18 @@ class Op:
     def __call__(self, *args, **params):
         if mode.level == "parts" and self.composition:
             return self.composition(*args, **params)
-        if any(isinstance(x, Tensor) for x in params.values()):
+        if params and any(isinstance(x, Tensor) for x in params.values()):
             args, params = self._by_position(args, params)
         forward, vjp = self.bodies.get(mode.level) or self.bodies["reference"]
-        traced = any(isinstance(x, Tensor) for x in args)
+        tensors = [x for x in args if isinstance(x, Tensor)]
         arrays = [x.data if isinstance(x, Tensor)
-                  else float(x) if traced and isinstance(x, np.floating)    # as weak as Python's
+                  else float(x) if tensors and isinstance(x, np.floating)   # as weak as Python's
                   else x for x in args]
         try:
             out, saved = forward(*arrays, **params)
         except (ValueError, TypeError, IndexError) as error:
             raise explain(error, self, arrays) from error
-        if not traced:
+        if not tensors:
             return out
         several = type(out) is tuple
         node = Tensor(out[0] if several else out)
@@ -200,20 +200,17 @@ class Op:
             node.data = out                           # one node; `pick` makes its outputs
         elif type(out) is not np.ndarray:             # NumPy turns 0-d arrays into scalars
             saved = tuple(node.data if s is out else s for s in saved)
-        if mode.recording:
-            self._record(node, args, params, saved, vjp)
+        traced = tuple(x for x in tensors if x.requires_grad) if mode.recording else ()
+        if traced:
+            self._record(node, args, params, traced, saved, vjp)
         return tuple(pick(node, i) for i in range(len(out))) if several else node
 
-    def _record(self, node, args, params, saved, vjp):
-        """Write down how `node` was made, if a gradient may be asked for."""
-        wants = [isinstance(x, Tensor) and x.requires_grad for x in args]
-        node.traced = tuple(x for x, wanted in zip(args, wants) if wanted)
-        if not node.traced:
-            return
+    def _record(self, node, args, params, traced, saved, vjp):
+        """Write down how `node` was made; without this it is a plain array."""
         if vjp.asks:
-            saved = (*saved, tuple(wants))
+            saved = (*saved, tuple([needs_grad(x) for x in args]))
         node.requires_grad, node.made_at = True, writes.clock
-        node.op, node.inputs, node.params = self, args, params
+        node.op, node.inputs, node.params, node.traced = self, args, params, traced
         node.saved, node.vjp = saved, vjp
         for watch in mode.watchers:
             watch(node)
