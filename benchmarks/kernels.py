@@ -7,6 +7,7 @@ peers take turns there, round by round, so that a change of the machine's speed 
 Printed are the times of the best round and, in brackets, the median of the ratios of all rounds;
 at the end one line for each target.
 """
+# ruff: noqa: B023  (functions made in a loop are called in the same round of it)
 import argparse
 import functools
 import os
