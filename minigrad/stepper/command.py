@@ -27,6 +27,8 @@ def parse(argv):
 def load(spec):
     """Import `f` from "expr.py:f"."""
     path, _, name = spec.rpartition(":")
+    if Path(spec).is_file():
+        raise ValueError(f"{spec} is a file: name a function of it too, as in {spec}:f")
     if not path or not Path(path).is_file():
         raise ValueError(f"there is no file {path or spec!r}: say which function of which file, "
                          "as in expr.py:f")

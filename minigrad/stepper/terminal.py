@@ -37,8 +37,7 @@ class Reader:
             self.write(f"    line     {node.place.line}  {node.place.text}")
             self.write(f"    vjp      {backward_of(t, event)}")
             if event.raw:
-                self.write(f"    summed from {event.raw.shape} to {event.sent.shape}: broadcasting "
-                           "copied, so its vjp adds")
+                self.write("    summed   broadcasting copied, so its vjp adds")
         if event.kind != "make":
             rest = [f"{label(t.nodes[x])} {n}/{of}" for x, n, of in waiting(t, self.at)]
             self.write(f"    waiting  {', '.join(rest) or 'none'}")

@@ -61,9 +61,22 @@ def backward_of(t, event):
     node = t.nodes[event.node]
     name = f"d{node.names[event.place]}" if event.place < len(node.names) else "dx"
     if "; " in event.formula:
-        return f"{name} = {short(event.sent)} from: {event.formula}"
-    steps = [event.formula, event.with_numbers, short(event.sent)]
-    return " = ".join([name] + [s for i, s in enumerate(steps) if s and s not in steps[:i]])
+        return f"{name}{summed(event)} = {short(event.sent)} from: {event.formula}"
+    steps = [name, event.formula, event.with_numbers] + [short(event.sent)] * (not event.raw)
+    text = " = ".join(dict.fromkeys(filter(None, steps)))
+    return f"{text}{summed(event)} = {short(event.sent)}" if event.raw else text
+
+
+def summed(event):
+    """Say over which axes the copies that broadcasting made are added up."""
+    if not event.raw:
+        return ""
+    stretched, shape = event.raw.shape, event.sent.shape
+    extra = len(stretched) - len(shape)
+    axes = [str(j) for j, n in enumerate(stretched)
+            if j < extra or shape[j - extra] == 1 != n]
+    over = f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(axes)}"
+    return f", summed over {over} to {shape_text(shape) if shape else 'one number'}"
 
 
 def waiting(t, step):

@@ -17,7 +17,7 @@ from minigrad.stepper import cost
 from minigrad.stepper.example import doubled
 from minigrad.stepper.numbers import numbers, short
 from minigrad.stepper.variants import VARIANTS, run
-from minigrad.stepper.words import label, sentence
+from minigrad.stepper.words import backward_of, label, sentence
 from minigrad.testing.adapters import Subject
 from minigrad.testing.strategies import SizedDraw, make_case
 from minigrad.trace import main, record, trace
@@ -51,6 +51,18 @@ def test_a_few_numbers_are_written_out_in_their_shape(shape, seed):
     written = np.array(json.loads(short(numbers(x))))
     assert written.shape == shape and np.allclose(written, x, rtol=1e-3)
     assert short(numbers(np.ones((7,)))) == "7 of norm 2.646"
+
+
+@pytest.mark.parametrize("shape, over", [
+    ((2, 1, 2), "axis 1 to 2x1x2"), ((2,), "axes 0, 1 to 2"), ((), "axes 0, 1, 2 to one "
+     "number"), ((3, 1), "axes 0, 2 to 3x1"), ((1, 3, 2), "axis 0 to 1x3x2")])
+def test_the_words_show_the_sum_over_broadcast_copies(shape, over):
+    x, y = Tensor(np.ones(shape), requires_grad=True), Tensor(np.full((2, 3, 2), 2.0))
+    with trace() as t:
+        (x * y).sum().backward()
+    e = next(e for e in t.events if e.kind == "send" and e.raw)
+    words = backward_of(t, e)
+    assert words == f"dx = g * y = g[2x3x2] * y[2x3x2], summed over {over} = {short(e.sent)}"
 
 
 @given(programs(), NUMBERS, NUMBERS)
@@ -369,6 +381,7 @@ def test_the_command_runs_a_function_of_a_file(tmp_path):
 
 @pytest.mark.parametrize("text, args, answer", [
     (None, ["nofile.py:f"], "there is no file 'nofile.py'"),
+    ("f = 1", ["expr.py"], "as in expr.py:f"),
     ("f = 1", ["expr.py:g"], "has no function 'g'"),
     ("def f(x): return x", ["expr.py:f"], "f needs x"),
     ("def f(x=1.0): return 3", ["expr.py:f"], "returned int"),
