@@ -26,6 +26,7 @@ PATH = Path(__file__).parent.parent / "golden" / "torch_values.safetensors.gz"
 for key, array in load(gzip.decompress(PATH.read_bytes())).items():
     GOLDEN.setdefault(key.rpartition("|")[0], {})[key.rpartition("|")[2]] = array
 
+HOW_TO_ADD = "tests/golden/torch_cases.py (see docs/adding_an_op.md, section 3)"
 NAMES = {**vars(mg), "np": np, "inf": np.inf}
 
 
@@ -81,7 +82,8 @@ def test_every_op_has_a_case():
     with watch(lambda node: used.add(node.op.name)), use("reference"), np.errstate(all="ignore"):
         for name in CASES:
             evaluate(name)
-    assert not set(OPS) - used
+    missing = sorted(set(OPS) - used)
+    assert not missing, f"no case in {HOW_TO_ADD} uses {', '.join(missing)}"
 
 
 def test_differences_on_purpose():
