@@ -24,10 +24,10 @@ class Size(NamedTuple):
     batch_tokens: int
 
 
-# Measured by benchmarks/planning_table.py on 2 cores whose matmul reaches REFERENCE_GFLOPS.
+# For 2 cores whose matmul reaches REFERENCE_GFLOPS; docs/training.md says what is measured of it.
 REFERENCE_GFLOPS = 240
 SIZES = (Size(2, 4, 128, 2, 64, 1024),
-         Size(8, 6, 192, 3, 128, 2048),
+         Size(15, 6, 192, 3, 128, 2048),
          Size(45, 6, 256, 4, 256, 4096),
          Size(1e9, 8, 384, 6, 256, 8192))
 # Tokens of bpe by the bytes of the text; shorter texts are learnt by characters.

@@ -205,7 +205,7 @@ def array_at(typing, address, n, like):
 # ---- what a fast body does before it calls its kernel ----------------------------------------
 
 # Elements below which NumPy is as good, and worth no compilation.
-FEW = max(1, int(os.environ.get("MINIGRAD_FEW", 1024)))
+FEW = max(1, int(os.environ.get("MINIGRAD_FEW", 256)))
 
 
 def fits(x, *others):

@@ -5,7 +5,7 @@ import numpy as np
 
 from minigrad.buffers import empty, empty_like
 from minigrad.ops.shape import concatenate, scatter, stack
-from minigrad.parallel import FEW, fits, plain, row_kernel
+from minigrad.parallel import FEW, fits, plain, row_kernel, widest_vectors
 from minigrad.tensor import op
 
 
@@ -163,19 +163,21 @@ def rows_per_angle(x, cos, sin):
 
 @row_kernel
 def _rotary(start, stop, x, cos, sin, inner, out):
+    widest_vectors()
     half = cos.shape[1]
     for i in range(start, stop):
-        c, s = cos[i // inner % len(cos)], sin[i // inner % len(cos)]
-        a, b, out_a, out_b = x[i, :half], x[i, half:], out[i, :half], out[i, half:]
+        t = i // inner % len(cos)
         for j in range(half):
-            out_a[j] = a[j] * c[j] - b[j] * s[j]
-            out_b[j] = a[j] * s[j] + b[j] * c[j]
+            a, b = x[i, j], x[i, half + j]
+            out[i, j] = a * cos[t, j] - b * sin[t, j]
+            out[i, half + j] = a * sin[t, j] + b * cos[t, j]
 
 @row_kernel
 def _rotary_interleaved(start, stop, x, cos, sin, inner, out):
+    widest_vectors()
     for i in range(start, stop):
-        c, s = cos[i // inner % len(cos)], sin[i // inner % len(cos)]
-        for j in range(c.size):
+        t = i // inner % len(cos)
+        for j in range(cos.shape[1]):
             a, b = x[i, 2 * j], x[i, 2 * j + 1]
-            out[i, 2 * j] = a * c[j] - b * s[j]
-            out[i, 2 * j + 1] = a * s[j] + b * c[j]
+            out[i, 2 * j] = a * cos[t, j] - b * sin[t, j]
+            out[i, 2 * j + 1] = a * sin[t, j] + b * cos[t, j]

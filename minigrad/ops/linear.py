@@ -123,7 +123,7 @@ def fits(a, b, *others):
     """
     kind = a.dtype.char
     return (kind in "fd" and all(x.dtype.char == kind for x in (b, *others))
-            and a.size * (b.shape[-1] if b.ndim > 1 else 1) >= 32 * FEW)
+            and a.size * (b.shape[-1] if b.ndim > 1 else 1) >= 128 * FEW)
 
 
 FEW_ROWS = 4                                         # for which packing the weights would not pay
