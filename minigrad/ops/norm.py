@@ -18,8 +18,18 @@ def layer_norm(x, gain=None, bias=None, eps=1e-5):
     .. math:: y = \hat{x} \odot \text{gain} + \text{bias},
               \quad \hat{x} = (x - \mu) / \sqrt{\sigma^2 + \epsilon}
 
-    With g' = g * gain, dx = (g' - mean(g') - x_hat mean(g' x_hat)) / sigma: what would move the
-    mean or the variance of x is taken out of the gradient, since the norm undoes it.
+    With g' = g * gain and sigma = sqrt(var(x) + eps),
+    dx = (g' - mean(g') - x_hat mean(g' x_hat)) / sigma. Why it has this form:
+
+    If the mean and sigma did not move with x, dx would be g' / sigma. But they do, and undo some
+    changes of x. Adding a constant to x changes nothing, so dx has no part along (1, ..., 1).
+    Stretching x about its mean changes nothing (but for eps), so dx has no part along x_hat. The
+    two directions are perpendicular, since sum(x_hat) = 0, and both have squared length n, since
+    mean(x_hat**2) = 1. So the projection of g' on the first is sum(g') / n = mean(g'), and on the
+    second x_hat sum(g' x_hat) / n = x_hat mean(g' x_hat). Subtract both: sum(dx) = 0 and
+    sum(dx x_hat) = 0.
+
+    With eps, x_hat is a little shorter, and sum(dx x_hat) is not quite 0; dx is exact all the same.
 
     Parameters
     ----------
