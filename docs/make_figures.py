@@ -143,7 +143,7 @@ def loss_curve():
     return picture(700, 430, "A normal loss curve, with the learning rate below", parts)
 
 
-def roofline(peak=285.0, bandwidth=38.5):
+def roofline(peak=300.0, bandwidth=38.5):
     """Draw the limits of chapter 12's machine, in GFLOP/s and GB/s, and where its examples lie."""
     axes = Axes(70, 20, 610, 280, (0.05, 1000), (1, 500), log="xy")
     ridge = peak / bandwidth
