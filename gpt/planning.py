@@ -1,4 +1,5 @@
 """What a run will cost, before it starts; and how many steps fit into the minutes there are."""
+import functools
 import math
 import time
 from dataclasses import dataclass, replace
@@ -134,6 +135,7 @@ DEFAULT_MINUTES = 5
 
 # ---- what this machine can do ----
 
+@functools.cache
 def matmul_gflops(n=768, seconds=0.2):
     """Measure the best rate of a float32 matrix product, in 10**9 operations a second."""
     a = np.random.default_rng(0).standard_normal((n, n), np.float32)
