@@ -1,6 +1,6 @@
 """What a run will cost, before it starts; and how many steps fit into the minutes there are."""
 import functools
-import math
+import itertools
 import time
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -332,14 +332,26 @@ def plan_by_time(run, began, step_s):
     run.plan = pacer.first_plan(run.plan, run.step)
     if run.plan.steps < FEWEST_STEPS:
         before_s = time.monotonic() - began
-        need_s = (before_s + finish_s + pause_s * settings.evaluations
-                  + 1.1 * FEWEST_STEPS * step_s)
         raise ConfigError(
             f"minutes is {settings.minutes:g}, which leaves time for {run.plan.steps} steps, too "
             f"few to learn from, between {duration(before_s)} for the start and "
             f"{duration(finish_s)} for the final evaluation: use --minutes "
-            f"{math.ceil(need_s / 6) / 10:g} or more")
+            f"{enough_minutes(run, before_s, step_s):g} or more")
     return pacer
+
+
+def enough_minutes(run, before_s, step_s):
+    """Return the least minutes, in tenths, that leave time for `FEWEST_STEPS` steps and a few."""
+    for tenths in itertools.count(1):
+        needed = {name: max(n, getattr(run.config.train, name))
+                  for name, n in fewer_evaluations(tenths / 10).items()}
+        longer = replace(run, config=run.config.changed(minutes=tenths / 10, **needed))
+        settings = longer.config.train
+        pause_s = SAMPLE_S + evaluation_s(longer, step_s, settings.eval_tokens)
+        free_s = (6 * tenths - before_s - time_to_finish(longer, step_s)
+                  - settings.evaluations * pause_s)
+        if free_s > 1.1 * FEWEST_STEPS * step_s:
+            return tenths / 10
 
 
 class Pacer:

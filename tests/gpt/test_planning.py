@@ -69,14 +69,25 @@ def test_a_short_run_spends_most_of_its_time_on_steps(data, tiny, minutes, step_
     assert run.plan.steps * step_s + time_to_finish(run, step_s) <= 60 * minutes
 
 
-def test_a_time_too_short_is_refused_with_one_that_works(data, tiny, monkeypatch):
-    clock, run = Clock(monkeypatch), Run.start(tiny(minutes=0.2), data, Plan.fixed(1))
-    with pytest.raises(ConfigError, match="minutes is 0.2, .*use --minutes") as refused:
-        plan_by_time(run, clock.now - 6, 0.1)
-    minutes = float(str(refused.value).split("--minutes ")[1].split()[0])
-    run.config = run.config.changed(minutes=minutes)
-    plan_by_time(run, clock.now - 6, 0.1)
-    assert 50 <= run.plan.steps < 120
+@given(st.floats(0.02, 0.5), st.floats(0.01, 0.5), st.floats(0, 20))
+def test_a_time_too_short_is_refused_with_one_that_works(data, tiny, minutes, step_s, start_s):
+    corpus = Corpus("x", [b"some text"], "x")
+
+    def run_of(minutes):
+        chosen = choose_settings(corpus, "fast", {"minutes": minutes}, 240).train
+        config = tiny(minutes=minutes, evaluations=chosen.evaluations,
+                      eval_tokens=chosen.eval_tokens)
+        return Run.start(config, data, Plan.fixed(1))
+    run = run_of(minutes)
+    with pytest.MonkeyPatch.context() as patch:
+        clock = Clock(patch)
+        try:
+            plan_by_time(run, clock.now - start_s, step_s)
+        except ConfigError as refused:
+            assert f"minutes is {minutes:g}, " in str(refused)
+            run = run_of(float(str(refused).split("--minutes ")[1].split()[0]))
+            plan_by_time(run, clock.now - start_s, step_s)
+    assert run.plan.steps >= 50
 
 
 def test_more_time_never_chooses_a_smaller_model():
