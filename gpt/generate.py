@@ -17,7 +17,7 @@ from minigrad import linear, no_grad
 class Sampling:
     """How the next token is chosen from the scores. The filters apply in the order given here."""
 
-    repetition_penalty: float = 1.0    # divides the odds of tokens that the text has (1909.05858)
+    repetition_penalty: float = 1.0    # weakens the logits of what the text has (1909.05858)
     temperature: float = 0.8           # 0 for always the likeliest
     top_k: int = 0                     # among so many likeliest tokens; 0 for all
     top_p: float = 1.0                 # among the likeliest that together reach this (1904.09751)

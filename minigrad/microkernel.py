@@ -2,7 +2,7 @@
 
 A tile of C, `ROWS` x (`VECTORS` vectors), stays in registers while k runs: every step loads one
 row of B (a few vectors) and multiplies it by one number from each row of A. The widths follow
-from the machine: 8 x 3 where there are 32 vector registers (AVX-512, Arm), 6 x 2 where there are
+from the machine: 6 x 4 where there are 32 vector registers (AVX-512, Arm), 6 x 2 where there are
 16 (AVX2, SSE). Each intrinsic has a plain Python twin that runs under NUMBA_DISABLE_JIT=1.
 
 A pointer is made by `at(array, offset)`; in the twins it is a view of one element.
