@@ -10,23 +10,14 @@ at the end one line for each target.
 # ruff: noqa: B023  (functions made in a loop are called in the same round of it)
 import argparse
 import functools
-import os
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-THREADS = os.environ.get("KERNELS_THREADS")
-if THREADS:                                            # a process that measures: before imports
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
-                 "MINIGRAD_THREADS"):
-        os.environ[name] = THREADS
-    # Idle threads wait for some 50 us, as between the kernels of a training step, and then sleep,
-    # or they would take the core from the peer, whose threads are others.
-    os.environ |= {"OPENBLAS_THREAD_TIMEOUT": "4", "GOMP_SPINCOUNT": "20000"}
+from processes import THREADS, run_each, verdict
 
-import numpy as np  # noqa: E402
+import numpy as np
 
 F4 = np.float32
 
@@ -348,8 +339,7 @@ def measure(sections, seconds):
         print(f"\n{name}, {THREADS} thread{'s' * (THREADS != '1')}", flush=True)
         targets += SECTIONS[name](seconds)
     for name, ratio, target in targets:
-        verdict = "ok" if ratio >= target else "short"
-        print(f"TARGET {name}_{THREADS}t {ratio:.2f} target {target} {verdict}", flush=True)
+        verdict(name, ratio, target, ratio >= target)
 
 
 def main():
@@ -365,19 +355,7 @@ def main():
         parser.error(f"no section {unknown.pop()!r}: there are {', '.join(SECTIONS)}")
     if THREADS:
         return measure(args.sections or SECTIONS, args.seconds)
-    targets = []
-    for threads in args.threads.split(","):
-        child = subprocess.Popen([sys.executable, *sys.argv], text=True, stdout=subprocess.PIPE,
-                                 env=os.environ | {"KERNELS_THREADS": threads})
-        for line in child.stdout:
-            if line.startswith("TARGET "):
-                targets.append(line.removeprefix("TARGET "))
-            else:
-                print(line, end="", flush=True)
-        if child.wait():
-            return child.returncode
-    print("\n" + "".join(targets), end="")
-    return 0
+    return run_each(args.threads)
 
 
 if __name__ == "__main__":

@@ -13,23 +13,16 @@ share is the part of a step that is spent outside kernels.
 import argparse
 import gc
 import os
-import subprocess
 import sys
 import time
 import types
 
-THREADS = os.environ.get("STEP_THREADS")
-if THREADS:                                            # a process that measures: before imports
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
-                 "MINIGRAD_THREADS"):
-        os.environ[name] = THREADS
-    # Idle threads of one side look for work for a moment, then leave the cores to the other.
-    os.environ |= {"OPENBLAS_THREAD_TIMEOUT": "4", "OMP_WAIT_POLICY": "passive",
-                   "GOMP_SPINCOUNT": "20000"}
+from processes import THREADS, run_each, verdict
+
+import numpy as np
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:1] = [os.path.dirname(HERE), HERE]           # or gpt would be benchmarks/gpt.py
-
-import numpy as np  # noqa: E402
 
 VOCABULARY = 65
 SIZES = {"small": (dict(n_layer=4, n_head=4, d_model=128, context_length=64), 12),
@@ -138,11 +131,6 @@ def measure(name, rounds):
     verdict(f"engine-share-{name}", share, limit, share <= limit)
 
 
-def verdict(name, value, target, ok):
-    print(f"TARGET {name}-{THREADS}t {value:.3g} target {target} {'ok' if ok else 'short'}",
-          flush=True)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sizes", nargs="*", metavar="SIZE", default=[],
@@ -157,19 +145,7 @@ def main():
         for name in args.sizes or SIZES:
             measure(name, args.rounds if name == "small" else max(3, args.rounds // 3))
         return 0
-    targets = []
-    for threads in args.threads.split(","):
-        child = subprocess.Popen([sys.executable, *sys.argv], text=True, stdout=subprocess.PIPE,
-                                 env=os.environ | {"STEP_THREADS": threads})
-        for line in child.stdout:
-            if line.startswith("TARGET "):
-                targets.append(line.removeprefix("TARGET "))
-            else:
-                print(line, end="", flush=True)
-        if child.wait():
-            return child.returncode
-    print("\n" + "".join(targets), end="")
-    return 0
+    return run_each(args.threads)
 
 
 if __name__ == "__main__":

@@ -12,39 +12,12 @@ from numba import types
 from numba.core import cgutils
 
 from minigrad import jit
+from minigrad.microkernel import I32, INT, _plain_at, _view, at, lanes  # noqa: F401 (at: for callers)
 
 VECTOR_BYTES = jit.vector_bytes()
 # Rows of a tile of two vectors of columns: as many as 32 registers (AVX-512, Arm) or 16 hold, and
 # a power of two.
 ROWS = 8 if VECTOR_BYTES == 64 or platform.machine() in ("arm64", "aarch64") else 4
-
-INT, I32 = ir.IntType(64), ir.IntType(32)
-
-
-def lanes(dtype):
-    """Return how many numbers of a dtype one vector register holds."""
-    return VECTOR_BYTES // np.dtype(dtype).itemsize
-
-
-# ---- pointers --------------------------------------------------------------------------------
-
-def _plain_at(array, offset):
-    return np.lib.stride_tricks.as_strided(array, (offset + 1,), array.strides)[offset:]
-
-
-@jit.intrinsic(_plain_at)
-def at(typing, array, offset):
-    """Point to the element at a distance, in elements, from the first of a contiguous row."""
-    def codegen(context, builder, signature, args):
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return builder.gep(data, [args[1]])
-    return types.CPointer(array.dtype)(array, types.intp), codegen
-
-
-def _view(pointer, shape, steps):
-    """View memory from a plain pointer on, with strides in elements."""
-    strides = [s * pointer.itemsize for s in steps]
-    return np.lib.stride_tricks.as_strided(pointer, shape, strides)
 
 
 # ---- vectors ---------------------------------------------------------------------------------

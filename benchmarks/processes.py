@@ -1,0 +1,42 @@
+"""Run a benchmark once for each number of threads, in a process of its own; import this first."""
+import os
+import subprocess
+import sys
+
+THREADS = os.environ.get("BENCHMARK_THREADS")          # in a process that measures
+if THREADS:
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
+                 "MINIGRAD_THREADS"):
+        os.environ[name] = THREADS
+    # Idle threads wait for some 50 us, as between the kernels of a training step, and then sleep,
+    # or they would take the core from the peer, whose threads are others.
+    os.environ |= {"OPENBLAS_THREAD_TIMEOUT": "4", "GOMP_SPINCOUNT": "20000"}
+
+
+def verdict(name, value, target, ok):
+    """Report a target from a process that measures."""
+    print(f"TARGET {name}_{THREADS}t {value:.3g} target {target} {'ok' if ok else 'short'}",
+          flush=True)
+
+
+def run_each(threads):
+    """Run this command again for each number in "1,2"; print the targets last.
+
+    Returns
+    -------
+    int
+        The exit status of the first that failed, or 0.
+    """
+    targets = []
+    for number in threads.split(","):
+        child = subprocess.Popen([sys.executable, *sys.argv], text=True, stdout=subprocess.PIPE,
+                                 env=os.environ | {"BENCHMARK_THREADS": number})
+        for line in child.stdout:
+            if line.startswith("TARGET "):
+                targets.append(line.removeprefix("TARGET "))
+            else:
+                print(line, end="", flush=True)
+        if child.wait():
+            return child.returncode
+    print("\n" + "".join(targets), end="")
+    return 0
