@@ -83,21 +83,27 @@ class Draw:
 
 
 class SizedDraw(Draw):
-    """A draw without hypothesis in which side number `which`, or every side, has a given size."""
+    """A draw without hypothesis in which side number `which`, or every side, has a given size.
+
+    Where every side has it, arrays with named axes get one leading axis at most.
+    """
 
     def __init__(self, rng, size, which=None):
         super().__init__(lambda low, high: int(rng.integers(low, high, endpoint=True)), rng)
         self.size, self.which, self.drawn, self.styles = size, which, 0, ("normal",)
 
     def shape(self, min_dims=0, max_dims=3, min_side=0, max_side=4):
-        fewest = max_dims if self.which is None else max(min_dims, min(1, max_dims))
-        n = self.integer(fewest, max_dims)
+        fewest = max(min_dims, min(1, max_dims))
+        if self.which is None:                        # but of 160**4 numbers there is no room
+            n = fewest if self.drawn else max_dims
+        else:
+            n = self.integer(fewest, max_dims)
         return tuple(self.side(min_side, max_side) for _ in range(n))
 
     def side(self, low=0, high=4):
+        self.drawn += 1
         if self.which is None:
             return max(self.size, low)
-        self.drawn += 1
         return self.size if self.drawn == self.which + 1 else self.integer(max(low, 1), 3)
 
 

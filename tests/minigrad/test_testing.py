@@ -12,7 +12,7 @@ from minigrad import matmul, sigmoid, tanh
 from minigrad.testing import LAWS, GradientError, check_op, op_test
 from minigrad.testing.domains import LAYOUTS, WORDS, holds, lay, make_values
 from minigrad.testing.slopes import measure
-from minigrad.testing.strategies import axis_names, parse_signature
+from minigrad.testing.strategies import SizedDraw, axis_names, parse_signature
 
 ROOT = Path(__file__).parents[2]
 seeds = st.integers(0, 2**32 - 1)
@@ -231,3 +231,10 @@ def test_every_law_has_a_section_in_the_docs():
     text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
     for name in LAWS:
         assert f"### {name}\n" in text
+
+
+def test_large_cases_fit_into_memory():
+    beside = SizedDraw(np.random.default_rng(0), 160)
+    beside.side(), beside.side()                      # the axes of matrices
+    assert beside.shape(max_dims=2) == (160,)
+    assert SizedDraw(np.random.default_rng(0), 160).shape(max_dims=2) == (160, 160)
