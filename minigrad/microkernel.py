@@ -76,8 +76,9 @@ def _prefetch(builder, pointer, write=0, level=3):
 # ---- pointers ----
 
 def _plain_at(array, offset):
-    """Point to an element by its distance, in elements, from the first."""
-    return np.lib.stride_tricks.as_strided(array, (offset + 1,), (array.itemsize,))[offset:]
+    """Point to an element by its distance, in elements, from the first; it may lie before it."""
+    step = array.itemsize if offset >= 0 else -array.itemsize
+    return np.lib.stride_tricks.as_strided(array, (abs(offset) + 1,), (step,))[-1:]
 
 
 @intrinsic(_plain_at)
