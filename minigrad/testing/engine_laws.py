@@ -145,8 +145,10 @@ def check_second_order(point):
     if not abs(yours - slope.value) <= 10 * point.rtol * size + 3 * slope.bar:
         raise Broken(f"{subject.name_of(i)}: the derivative of the gradient along a direction "
                      f"is {yours:.10g}, but its slope is {slope.value:.10g}, give or take "
-                     f"{slope.bar:.0e}", ["the vjp must be made of operators and ops, so that "
-                                          "the engine sees all that depends on the inputs"])
+                     f"{slope.bar:.0e}", [
+                         "the vjp must be made of operators and ops, and the op save nothing but "
+                         "its inputs and outputs (the engine takes all else for constant): compute "
+                         "it again in the vjp, or declare parts"])
 
 
 def gradient_slope(point, moves, v):
