@@ -351,6 +351,11 @@ class Trace:
             Whether a module is one box; unless given, where there are more than 40 nodes.
         dark : bool
             For a dark background.
+
+        Raises
+        ------
+        ValueError
+            If there is no such step.
         """
         Path(path).write_text(frame(self, step, collapse, dark), encoding="utf-8", newline="\n")
 

@@ -14,23 +14,7 @@ MANY = 40                                             # nodes from which on modu
 
 
 def frame(t, step=None, collapse=None, dark=False):
-    """Return the SVG of a step.
-
-    Parameters
-    ----------
-    t : minigrad.trace.Trace
-    step : int, optional
-        Counted from 1, as in the transcript; the last one unless given.
-    collapse : bool, optional
-        Whether a module is one box; unless given, where there are more than 40 nodes.
-    dark : bool
-        For a dark background.
-
-    Raises
-    ------
-    ValueError
-        If there is no such step.
-    """
+    """Return the SVG of a step; `minigrad.trace.Trace.svg` describes the arguments."""
     at = len(t.events) if step is None else step
     if not 1 <= at <= len(t.events):
         raise ValueError(f"step is {step}, but the record has the steps 1 to {len(t.events)}")

@@ -1,10 +1,14 @@
-"""Expressions that the tests of the stepper trace."""
+"""Expressions that the tests of the stepper trace, and what its pages hold."""
+import json
+import re
+
 import numpy as np
 from hypothesis import strategies as st
 
 from minigrad import (
     Tensor, attention, cross_entropy, embedding, gelu, layer_norm, linear, log, sigmoid, swapaxes,
     tanh)
+from minigrad.trace import record, trace
 
 BINARY = {"add": lambda x, y: x + y, "sub": lambda x, y: x - y, "mul": lambda x, y: x * y,
           "div": lambda x, y: x / (y * y + 1.0)}
@@ -71,3 +75,23 @@ def training_step(B=2, T=16, V=40, **sizes):
     """Make a model and a batch."""
     rng = np.random.default_rng(1)
     return TinyGPT(V=V, T=T, **sizes), rng.integers(0, V, (B, T)), rng.integers(0, V, (B, T))
+
+
+# ---- records, and what a page says of them ----
+
+def neuron():
+    x1, x2, w1, w2, b = scalars(2.0, 0.0, -3.0, 1.0, 6.8)
+    with trace() as t:
+        n = x1 * w1 + x2 * w2 + b
+        out = tanh(n)
+        (out * out).backward()
+    return t
+
+
+def gpt_step():
+    model, ids, targets = training_step(B=1, V=65, C=64, H=4)
+    return record(lambda: model(ids, targets))
+
+
+def contents(text):
+    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.S).group(1))

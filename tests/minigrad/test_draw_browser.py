@@ -1,0 +1,322 @@
+"""In a browser the page answers every control, and its numbers are the engine's."""
+import os
+import re
+import shutil
+from xml.etree import ElementTree
+
+import pytest
+from expressions import contents
+
+from minigrad.stepper.frame import frame
+from minigrad.stepper.variants import VARIANTS
+
+SVG = "{http://www.w3.org/2000/svg}"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, [os.environ.get("MINIGRAD_BROWSER"), *map(shutil.which, BROWSERS)]),
+                None)
+    if not path:
+        pytest.skip("no Chromium on this machine; MINIGRAD_BROWSER may name one")
+    with api.sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def window(browser):
+    with browser.new_context(accept_downloads=True) as context:
+        yield context
+
+
+@pytest.fixture
+def visit(browser, window, pages):
+    """Open a page, and fail if it reports an error or asks for anything but itself."""
+    troubles, opened = [], []
+
+    def go(name, **options):
+        tab = browser.new_page(**options) if options else window.new_page()
+        opened.append(tab)
+        tab.on("pageerror", lambda error: troubles.append(str(error)))
+        tab.on("console", lambda m: troubles.append(m.text) if m.type == "error" else None)
+        tab.on("request", lambda r: None if r.url.startswith(("file:", "blob:"))
+               else troubles.append(r.url))
+        tab.goto((pages[0] / f"{name}.html").as_uri())
+        tab.wait_for_selector("#panel h2")
+        return tab
+    yield go
+    for tab in opened:
+        tab.close()
+    assert troubles == []
+
+
+def says(tab):
+    return tab.inner_text("#says")
+
+
+def test_every_step_shows_the_engines_numbers(visit, pages):
+    tab, t = visit("neuron"), pages[1]["neuron"]
+    for i, e in enumerate(t.events):
+        assert says(tab).startswith(f"{i + 1}. ")
+        if e.kind == "send":
+            shown = [float(x) for x in tab.locator("#panel b.value").all_inner_texts()]
+            before = [] if e.before is None else [e.before]
+            assert shown == [x.cells[0, 0] for x in (e.g, e.sent, *before, e.total)]
+            assert e.with_numbers in tab.inner_text("#panel")
+        tab.keyboard.press("n")
+
+
+def test_the_controls_move(visit):
+    tab = visit("neuron")
+    n = int(tab.inner_text("#count"))
+    def at():
+        return int(tab.input_value("#jump"))
+    for press, where in (("#last", n), ("#back", n - 1), ("#first", 1), ("#next", 2)):
+        tab.click(press)
+        assert at() == where
+    for key, where in (("End", n), ("p", n - 1), ("ArrowLeft", n - 2), ("Home", 1), ("n", 2),
+                       ("ArrowRight", 3)):
+        tab.keyboard.press(key)
+        assert at() == where
+    tab.fill("#jump", "5")
+    tab.press("#jump", "Enter")
+    assert at() == 5
+    tab.locator("#slider").fill("7")
+    assert at() == 7
+    tab.select_option("#speed", "250")
+    tab.click("#play")
+    for _ in range(200):                                   # the page's policy forbids eval
+        if at() < 9:
+            tab.wait_for_timeout(50)
+    assert at() >= 9
+    tab.click("#play")
+    assert tab.get_attribute("#play", "aria-pressed") == "false"
+
+
+def test_breakpoints_and_search(visit, pages):
+    tab, t = visit("neuron"), pages[1]["neuron"]
+    tab.fill("#stopvalue", "0.9")
+    tab.click("#continue")
+    first = next(i for i, e in enumerate(t.events) if i and e.g is not None
+                 and max(x.peak for x in (e.g, e.sent, e.total) if x is not None) > 0.9)
+    assert int(tab.input_value("#jump")) == first + 1
+    tab.keyboard.press("Home")
+    tab.select_option("#stop", "name")
+    tab.fill("#stopvalue", "tanh")
+    tab.press("#stopvalue", "Enter")
+    assert "tanh" in says(tab)
+    tab.select_option("#stop", "bad")
+    tab.click("#continue")
+    assert "not met" in says(tab)
+    tab.fill("#search", "w2")
+    tab.press("#search", "Enter")
+    assert "w2" in says(tab)
+    assert tab.locator(".box.found").count() == 1
+
+
+def test_the_mistakes_are_one_click_away(visit):
+    tab = visit("neuron")
+    tab.click("#example")
+    assert "First wrong number" in says(tab)
+    for i, final in enumerate((8, 1, 8, 8), 1):
+        tab.select_option("#run", str(i))
+        assert tab.inner_text("#verdict").startswith("The first wrong number")
+        last_row = tab.locator("#panel table").last.locator("td").all_inner_texts()
+        assert last_row == ["a", "4", str(final)]
+    tab.select_option("#record", "0")
+    assert tab.inner_text("#run option:checked", timeout=1000) == "as it should be"
+
+
+def test_every_view_opens_by_mouse_and_key(visit):
+    tab = visit("gpt")
+    names = tab.locator("#tabs button").all_inner_texts()
+    assert names == "Step List Modules Mistakes Memory Cost Levels Quiz Keys".split()
+    for i, name in enumerate(names):
+        tab.locator("#tabs button", has_text=name).first.click()
+        assert len(tab.inner_text("#panel")) > 20
+        tab.keyboard.press("1")
+        tab.keyboard.press(str(i + 1))
+        assert tab.inner_text("#tabs [aria-selected=true]") == name
+    tab.keyboard.press("6")
+    for i in range(6):
+        tab.locator("#panel th button").nth(i).click()
+
+
+def test_memory_and_levels_show_the_records_numbers(visit, pages):
+    tab = visit("gpt")
+    data = contents((pages[0] / "gpt.html").read_text(encoding="utf-8"))
+    tab.keyboard.press("5")
+    assert f"at step {data['records'][0]['memory']['place'] + 1}." in tab.inner_text("#memory")
+    tab.keyboard.press("7")
+    rows = {row["node"]: row["boxes"] for level in data["levels"] for row in level["rows"]
+            if level["level"] == "parts"}
+    assert max(rows.values()) >= 5
+    tab.locator("#panel button", has_text="Open parts").click()
+    assert "level parts" in tab.inner_text("#record option:checked")
+    assert tab.locator("#panel button", has_text="Back to").count() == 1
+
+
+OVERLAPS = """() => {
+  const found = [], boxes = [...graph.boxes.values()];
+  const inside = (x, y, b) => Math.abs(x - b.x) < BOX.width / 2 - 1
+    && Math.abs(y - b.y) < BOX.height / 2 - 1;
+  boxes.forEach((a, i) => boxes.slice(i + 1).forEach(b => {
+    if (Math.abs(a.x - b.x) < BOX.width && Math.abs(a.y - b.y) < BOX.height) {
+      found.push([a.key, b.key]);
+    }
+  }));
+  for (const edge of graph.edges.values()) {
+    const n = edge.drawn.getTotalLength();
+    for (let s = 0; s < n; s += 8) {
+      const {x, y} = edge.drawn.getPointAtLength(s);
+      for (const b of boxes) {
+        if (b.key === edge.from || b.key === edge.to) continue;
+        if (inside(x, y, b)) found.push([edge.key, b.key]);
+      }
+    }
+  }
+  return found;
+}"""
+
+
+def test_no_box_lies_on_another_nor_on_a_line(visit):
+    for name in ("neuron", "gpt"):
+        tab = visit(name)
+        for control in ("#collapse", "#expand"):
+            tab.click(control)
+            assert tab.evaluate(OVERLAPS) == []
+    tab.keyboard.press("7")
+    tab.locator("#panel button", has_text="Open parts").click()
+    tab.click("#expand")
+    assert tab.evaluate(OVERLAPS) == [] and tab.locator(".box").count() > 100
+
+
+def test_modules_open_and_close(visit):
+    tab = visit("gpt")
+    collapsed = tab.locator(".box").count()
+    tab.locator(".box.module").first.click()
+    opened = tab.locator(".box").count()
+    assert opened > collapsed
+    tab.keyboard.press("3")
+    tab.locator("#panel input[type=checkbox]").first.uncheck()
+    assert tab.locator(".box").count() == collapsed
+    tab.click("#expand")
+    tab.locator(".box:not(.module)").last.click()
+    tab.locator("#panel button", has_text="Back to the step").click()
+    assert tab.locator(".box.selected").count() == 0
+
+
+def test_heat_maps_tell_their_values(visit, pages):
+    tab, t = visit("gpt"), pages[1]["gpt"]
+    tab.keyboard.press("End")
+    map_ = tab.locator("#panel canvas").first
+    map_.hover(position={"x": 2, "y": 2})
+    tip = tab.inner_text("#tip")
+    cells = t.events[-1].g.cells
+    assert float(tip.split("= ")[1]) == pytest.approx(cells[0, 0], rel=1e-4)
+    map_.focus()
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("ArrowRight")
+    assert re.search(r"\[0, \d+\] = ", says(tab))
+
+
+def test_the_quiz_asks_checks_and_keeps_the_score(visit, pages):
+    tab, t = visit("neuron"), pages[1]["neuron"]
+    tab.keyboard.press("q")
+    sends = [e for e in t.events if e.kind == "send"]
+    assert "What is the sum" in tab.inner_text("#question")
+    tab.fill("#answer", str(sends[0].total.cells[0, 0] * 1.005))
+    tab.press("#answer", "Enter")
+    assert tab.inner_text("#marked").startswith("Right")
+    assert tab.inner_text("#score") == "Score: 1 of 1"
+    tab.fill("#answer", "1234")
+    tab.click("#check")
+    assert tab.inner_text("#marked").startswith("Not quite")
+    tab.fill("#answer", "abc")
+    tab.click("#check")
+    assert tab.inner_text("#marked") == "Type a number."
+    tab.click("#skip")
+    assert tab.inner_text("#score") == "Score: 1 of 2"
+    tab.reload()
+    tab.wait_for_selector("#panel h2")
+    tab.keyboard.press("8")
+    tab.click("#startquiz")
+    assert tab.inner_text("#score") == "Score: 1 of 2"
+    tab.click("#resetquiz")
+    assert tab.inner_text("#score") == "Score: 0 of 0"
+    tab.click("#stopquiz")
+
+
+def test_a_frame_is_saved_as_svg(visit, tmp_path):
+    tab = visit("doubled")
+    tab.keyboard.press("End")
+    with tab.expect_download() as download:
+        tab.click("#export")
+    path = tmp_path / "frame.svg"
+    download.value.save_as(path)
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("<svg") and "var(" not in text and "a.grad = 4" in text
+    assert download.value.suggested_filename == "step-0008.svg"
+
+
+def drawn(text):
+    """List what stands where: boxes with their words, lines, what flows, the caption."""
+    root = ElementTree.fromstring(text)
+    boxes = [(set(g.get("class").split()) - {"found"}, *(float(g.find(f"{SVG}rect").get(k)) for k in
+              ("x", "y", "rx")), [x.text or "" for x in g.iter(f"{SVG}text")])
+             for g in root.iter(f"{SVG}g") if "box" in (g.get("class") or "")]
+    lines = [(p.get("class"), [float(v) for v in re.findall(r"-?[\d.]+", p.get("d"))])
+             for p in root.iter(f"{SVG}path")]
+    flows = [(x.text, float(x.get("x")), float(x.get("y"))) for x in root.iter(f"{SVG}text")
+             if x.get("class") == "flow" and x.text]
+    return boxes, lines, flows, list(root.iter(f"{SVG}text"))[-1].text
+
+
+@pytest.mark.parametrize("name, collapse", [("doubled", False), ("neuron", False), ("gpt", True),
+                                            ("gpt", False)])
+def test_a_picture_without_a_browser_is_the_pages(visit, pages, name, collapse):
+    tab, t = visit(name), pages[1][name]
+    tab.click("#collapse" if collapse else "#expand")
+    for step in range(1, len(t.events) + 1, 1 if name != "gpt" else 23):
+        tab.evaluate(f"go({step - 1})")
+        theirs, mine = drawn(tab.evaluate("frameText()")), drawn(frame(t, step, collapse))
+        assert [b[0] for b in mine[0]] == [b[0] for b in theirs[0]]
+        assert [b[4] for b in mine[0]] == [b[4] for b in theirs[0]]
+        for a, b in zip(mine[0], theirs[0], strict=True):
+            assert a[1:4] == pytest.approx(b[1:4], abs=0.06)
+        for (look, places), (their_look, their_places) in zip(mine[1], theirs[1], strict=True):
+            assert look == their_look and places == pytest.approx(their_places, abs=0.11)
+        for a, b in zip(mine[2], theirs[2], strict=True):
+            assert a[0] == b[0] and a[1:] == pytest.approx(b[1:], abs=1)
+        assert mine[3] == theirs[3]
+
+
+def test_theme_zoom_and_narrow_windows(visit):
+    tab = visit("neuron", color_scheme="dark", viewport={"width": 400, "height": 800})
+    assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 400
+    tab.click("#theme")
+    assert tab.evaluate("document.documentElement.dataset.theme") == "light"
+    for control, sign in (("#zoomin", 1), ("#zoomout", -1)):
+        before = tab.evaluate("state.zoom")
+        tab.click(control)
+        assert (tab.evaluate("state.zoom") - before) * sign > 0
+    tab.click("#fit")
+    for key in "+ - 0 ? b Escape j Escape / Escape c Space Space e".split():
+        tab.keyboard.press(key)
+
+
+def test_a_reader_of_the_screen_hears_every_step(visit, pages):
+    tab, t = visit("doubled"), pages[1]["doubled"]
+    tab.keyboard.press("2")
+    items = tab.locator("#list li button").all_inner_texts()
+    assert len(items) == len(t.events)
+    assert tab.get_attribute("#list [aria-current]", "aria-current") == "step"
+    assert tab.get_attribute("#says", "aria-live") == "polite"
+    tab.locator("#list li button").nth(4).click()
+    assert says(tab) == "5. c sends 1 to b: 1 + 1 = 2"
+    assert len(VARIANTS) == tab.locator("#run option").count() - 1
