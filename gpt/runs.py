@@ -164,7 +164,8 @@ def interruptible():
 def check_folder(folder):
     if not Path(folder).is_dir():
         known = ", ".join(sorted(str(p.parent) for p in Path("runs").glob("*/manifest.json")))
-        raise ConfigError(f"there is no run {folder}: {known or 'train one with train.py'}")
+        remedy = f"choose one of {known}" if known else "train one with train.py"
+        raise ConfigError(f"there is no run {folder}: {remedy}")
 
 
 # ---- what is written down ----
