@@ -20,7 +20,6 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # while idle, take each o
 from contextlib import closing
 from pathlib import Path
 
-from gpt.baselines import XZ_BYTES, baselines
 from gpt.check import check_run
 from gpt.closeup import profile_steps, steps_with_trace
 from gpt.command import parse
@@ -79,9 +78,7 @@ def resume(args):
 
 def train(run, folder, args, display):
     """Plan; step, show, log; now and then evaluate and save; at the end tell how it went."""
-    data, minutes = run.data, run.config.train.minutes
-    simpler = read_manifest(folder).get("baselines") or baselines(
-        data.text(data.train), data.text(data.val), int(2e6 * minutes) or XZ_BYTES)
+    minutes = run.config.train.minutes
     cost = forecast(run, matmul_gflops())
     run.config = run.config.changed(micro_batch=cost.micro_batch)
     step_s, pacer = measure_step(run), None
@@ -89,7 +86,7 @@ def train(run, folder, args, display):
         pacer = plan_by_time(run, args.began, step_s)
     check_duration((run.plan.steps - run.step) * step_s, args.yes)
     announce(display.say, run, cost, step_s, folder)
-    write_manifest(folder, baselines=simpler, forecast_bytes=cost.memory_bytes)
+    write_manifest(folder, forecast_bytes=cost.memory_bytes)
     if args.profile:
         display.say(profile_steps(run, folder))
     steps = train_steps(run) if args.trace_step is None else steps_with_trace(

@@ -7,9 +7,9 @@ import numpy as np
 
 from gpt.config import ModelConfig
 from minigrad import (
-    Tensor, add_layer_norm, add_rms_norm, attention, cross_entropy, dropout, embedding, erf, gelu,
-    layer_norm, linear, linear_cross_entropy, relu_squared, rms_norm, rotary, rotary_angles, silu,
-    split, swiglu)
+    add_layer_norm, add_rms_norm, attention, concatenate, cross_entropy, dropout, embedding, erf,
+    gelu, layer_norm, linear, linear_cross_entropy, qk_rotary, relu_squared, rms_norm, rotary,
+    rotary_angles, self_attention, silu, split, swiglu)
 from minigrad.nn import Embedding, Linear, Module, full, normal
 
 SMALL_VOCABULARY = 4096            # whose scores are stored, not made a second time on the way back
@@ -152,33 +152,32 @@ class Attention(Module):
         self.projection = Linear(C, C, bias=config.bias, rng=rng, std=output_std(config),
                                  dtype=dtype)
         if config.position.startswith("rotary"):
-            angles = rotary_angles(config.context_length, D, dtype=dtype)
-            self.cos, self.sin = (x[:, None] for x in angles)                   # (T, 1, D / 2)
+            self.cos, self.sin = rotary_angles(config.context_length, D, dtype=dtype)   # (T, D / 2)
 
     def __call__(self, x, start=0, layer_cache=None):
-        config, (B, T, C) = self.config, x.shape
-        D, H, G = config.d_head, config.n_head, config.kv_heads
-        heads = self.query_key_value(x).reshape(B, T, H + 2 * G, D)
-        if config.qk_norm or config.position.startswith("rotary"):
-            q_k, v = split(heads, [H + G], axis=2)                              # (B, T, H + G, D)
-            q, k = split(self.turned(q_k, start), [H], axis=2)
-        else:
-            q, k, v = split(heads, [H, H + G], axis=2)
-        q, k, v = (x.transpose(0, 2, 1, 3) for x in (q, k, v))                  # (B, H or G, T, D)
+        config, H, G = self.config, self.config.n_head, self.config.kv_heads
+        qkv = self.turned(self.query_key_value(x), start)              # (B, T, (H + 2 G) D)
         if layer_cache:
-            k, v = layer_cache.extend(k, v)                                     # (B, G, S, D)
-        y = attention(q, k, v, causal=config.causal)                            # (B, H, T, D)
-        return self.projection(y.transpose(0, 2, 1, 3).reshape(B, T, C))
+            y = layer_cache.attend(qkv.data, H, config.causal)                  # (B, T, C)
+        else:
+            y = self_attention(qkv, H, G, causal=config.causal)
+        return self.projection(y)
 
-    def turned(self, q_k, start):
-        """Normalise queries and keys, (B, T, H + G, D), and turn them by their positions."""
-        config, stop = self.config, start + q_k.shape[1]
+    def turned(self, qkv, start):
+        """Normalise the queries and keys of (B, T, (H + 2 G) D), and turn them by their places."""
+        config, (B, T, _) = self.config, qkv.shape
+        if config.position.startswith("rotary"):
+            cos, sin = self.cos[start:start + T], self.sin[start:start + T]
+        if config.position == "rotary":
+            return qk_rotary(qkv, cos, sin, config.kv_heads, norm=config.qk_norm)
+        if not config.qk_norm and config.position != "rotary_interleaved":
+            return qkv
+        q_k, v = split(qkv.reshape(B, T, -1, config.d_head), [config.n_head + config.kv_heads], 2)
         if config.qk_norm:
-            q_k = rms_norm(q_k)
-        if not config.position.startswith("rotary"):
-            return q_k
-        return rotary(q_k, self.cos[start:stop], self.sin[start:stop],
-                      interleaved=config.position == "rotary_interleaved")
+            q_k = rms_norm(q_k)                                                 # (B, T, H + G, D)
+        if config.position == "rotary_interleaved":
+            q_k = rotary(q_k, cos[:, None], sin[:, None], interleaved=True)
+        return concatenate([q_k, v], axis=2).reshape(qkv.shape)
 
 
 class MLP(Module):
@@ -283,13 +282,15 @@ class LayerCache:
     def __init__(self, shape, dtype):
         self.k, self.v, self.length = np.empty(shape, dtype), np.empty(shape, dtype), 0
 
-    def extend(self, k, v):
-        """Store new keys and values, (B, G, T, D), and return all so far, (B, G, S, D)."""
-        stop = self.length + k.shape[2]
-        self.k[:, :, self.length:stop] = k.data if isinstance(k, Tensor) else k
-        self.v[:, :, self.length:stop] = v.data if isinstance(v, Tensor) else v
+    def attend(self, qkv, H, causal):
+        """Let new positions see all so far: (B, T, (H + 2 G) D) arrays to (B, T, H D)."""
+        (B, T, _), (_, G, _, D) = qkv.shape, self.k.shape
+        heads = qkv.reshape(B, T, H + 2 * G, D).transpose(0, 2, 1, 3)           # (B, H + 2 G, T, D)
+        start, stop = self.length, self.length + T
+        self.k[:, :, start:stop], self.v[:, :, start:stop] = heads[:, H:H + G], heads[:, H + G:]
         self.length = stop
-        return self.k[:, :, :stop], self.v[:, :, :stop]
+        y = attention(heads[:, :H], self.k[:, :, :stop], self.v[:, :, :stop], causal=causal)
+        return y.transpose(0, 2, 1, 3).reshape(B, T, H * D)
 
 
 # ---- initial sizes ----

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gpt.baselines import XZ_BYTES
 from gpt.config import Config, ConfigError
 from gpt.memory import available_bytes, peak_bytes, used_bytes
 from gpt.model import GPT, flops_per_token
@@ -136,7 +137,7 @@ DEFAULT_MINUTES = 5
 # ---- what this machine can do ----
 
 @functools.cache
-def matmul_gflops(n=768, seconds=0.2):
+def matmul_gflops(n=768, seconds=0.1):
     """Measure the best rate of a float32 matrix product, in 10**9 operations a second."""
     a = np.random.default_rng(0).standard_normal((n, n), np.float32)
     matmul(a, a)                                      # loads or compiles the kernel
@@ -148,7 +149,7 @@ def matmul_gflops(n=768, seconds=0.2):
     return 2 * n ** 3 / min(times) / 1e9
 
 
-def measure_step(run, seconds=0.7):
+def measure_step(run, seconds=0.25):
     """Take a few steps with a copy of a run, and return the seconds of one.
 
     The first step, which loads or compiles the kernels, does not count.
@@ -246,8 +247,18 @@ def forecast(run, peak_gflops):
             f"--context_length {max(8, config.model.context_length // 2)}")
         raise ConfigError(f"this run needs {need(n) / 1e9:.1f} GB for {n} sequences at a time, but "
                           f"{free / 1e9:.1f} GB are free: use {smaller}")
+    at_the_end = run_bytes(config, n_parameters, 0, 0) + baseline_bytes(run)
     return Forecast(n_parameters, flops_per_token(config.model), peak_gflops,
-                    max(peak_bytes(), before + need(n)), free, n)
+                    max(peak_bytes(), before + max(need(n), at_the_end)), free, n)
+
+
+def baseline_bytes(run):
+    """Predict what the baselines take: tables, and about 16 bytes for each of the text."""
+    return 20_000_000 + 16 * text_bytes(run)
+
+
+def text_bytes(run):
+    return run.data.size_bytes(run.data.train) + run.data.size_bytes(run.data.val)
 
 
 # ---- time ----
@@ -282,6 +293,7 @@ FINAL_TOKENS = 500_000             # of the validation part, at the end
 FORWARD = 0.4                      # of the time of a step: an evaluation of as many tokens
 FINISH_S = 3                       # samples, what is copied in them, the report: at most this,
 FINISH_SHARE = 0.1                 # and this share of the time
+COUNTS_S, XZ_S = 0.1e-6, 0.8e-6    # for a byte of the text, by the baselines
 SAMPLE_S = 0.3                     # at an evaluation, with the checkpoint
 FEWEST_STEPS = 50                  # from which on anything is learnt
 
@@ -295,9 +307,15 @@ def final_tokens(run, step_s):
 
 
 def time_to_finish(run, step_s):
-    """Predict the seconds from the last step to the end: evaluation, samples, report."""
+    """Predict the seconds from the last step to the end: evaluation, samples, baselines, report."""
     finish_s = min(FINISH_S, FINISH_SHARE * 60 * run.config.train.minutes)
+    finish_s += COUNTS_S * text_bytes(run) + XZ_S * min(text_bytes(run), xz_bytes(run.config))
     return finish_s + evaluation_s(run, step_s, final_tokens(run, step_s))
+
+
+def xz_bytes(config):
+    """Return of how much of the text xz is measured: it should not take 4 % of the time."""
+    return int(2e6 * config.train.minutes) or XZ_BYTES
 
 
 def evaluation_s(run, step_s, n_tokens):

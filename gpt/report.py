@@ -9,7 +9,8 @@ from gpt.checkpoint import write_whole
 from gpt.evaluate import token_surprise
 from gpt.report_page import PAGE
 from gpt.runs import open_model, read_manifest, read_metrics
-from minigrad import Tensor, softmax, watch
+from minigrad import softmax, watch
+from minigrad.ops.attention import heads
 
 POINTS = 600                       # of a curve
 PASSAGE_TOKENS = 64
@@ -84,12 +85,12 @@ def attention_maps(model, ids):
     found = []
 
     def look(node):
-        if node.op.name == "attention":
-            found.append(tuple(detach(x) for x in node.inputs[:2]))
+        if node.op.name == "self_attention":
+            found.append(heads(node.inputs[0].data, model.config.n_head, model.config.kv_heads))
     with watch(look):
         model.stream(ids[None])
     maps, hidden = [], np.triu(np.ones((len(ids), len(ids)), bool), 1)
-    for layer, (q, k) in enumerate(found):                          # (1, H, T, D), (1, G, T, D)
+    for layer, (q, k, _) in enumerate(found):                       # (1, H, T, D), (1, G, T, D)
         k = np.repeat(k, q.shape[1] // k.shape[1], axis=1)
         scores = q[0] @ k[0].swapaxes(1, 2) * q.shape[-1] ** -0.5   # (H, T, T)
         p = softmax(np.where(hidden & model.config.causal, -np.inf, scores))
@@ -98,10 +99,6 @@ def attention_maps(model, ids):
             maps.append({"layer": layer + 1, "head": head + 1, "size": len(ids),
                          "map": base64.b64encode(levels.tobytes()).decode()})
     return maps[:MAP_LIMIT]
-
-
-def detach(x):
-    return x.data if isinstance(x, Tensor) else x
 
 
 def token_map(model, data):

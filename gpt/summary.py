@@ -4,14 +4,15 @@ import shlex
 import sys
 
 from gpt import checkpoint
-from gpt.baselines import longest_copied_span
+from gpt.baselines import baselines, longest_copied_span
 from gpt.corpora import story_floor
 from gpt.evaluate import evaluate
 from gpt.generate import Sampling, write
 from gpt.memory import peak_bytes
-from gpt.planning import duration
+from gpt.planning import duration, xz_bytes
 from gpt.runs import machine, read_manifest, write_manifest
 from gpt.training import part
+from minigrad.buffers import trim
 
 SAMPLE_TOKENS = 80
 COPY_FROM = 16 << 20               # bytes of the training text that samples are compared with
@@ -61,7 +62,7 @@ def summarize(run, folder, say, n_tokens):
     known = run.data.text(run.data.train[:COPY_FROM])
     span = max((longest_copied_span(text.encode(), known) for text in samples), key=len)
     manifest = read_manifest(folder)
-    simpler = manifest.get("baselines", {})
+    simpler = manifest.get("baselines") or simpler_means(run)
     tokens_only = math.log2(run.config.model.vocab_size) / run.data.bytes_per_token(run.data.val)
     say("")
     say(samples[0].strip("\n"))
@@ -88,8 +89,15 @@ def summarize(run, folder, say, n_tokens):
         "nats_per_token": found.nats_per_token, "perplexity": found.perplexity,
         "n_tokens": found.n_tokens, "floor_bits_per_byte": floor, "copied": span.decode(
             "utf-8", "replace"), "peak_bytes": peak_bytes(), "samples": samples,
-        "equally_likely_tokens": tokens_only}, plan=str(run.plan), repeat=repeat,
+        "equally_likely_tokens": tokens_only}, baselines=simpler, plan=str(run.plan), repeat=repeat,
         config=run.config.to_dict())
+
+
+def simpler_means(run):
+    """Measure what simpler means reach on the same text, in the memory that training leaves."""
+    trim()
+    data = run.data
+    return baselines(data.text(data.train), data.text(data.val), xz_bytes(run.config))
 
 
 def use_best(run, folder):

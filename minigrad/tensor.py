@@ -203,7 +203,9 @@ class Op:
         traced = tuple(x for x in tensors if x.requires_grad) if mode.recording else ()
         if traced:
             self._record(node, args, params, traced, saved, vjp)
-        return tuple(pick(node, i) for i in range(len(out))) if several else node
+        if several:
+            return tuple(pick(node, i) if traced else Tensor(y) for i, y in enumerate(out))
+        return node
 
     def _record(self, node, args, params, traced, saved, vjp):
         """Write down how `node` was made; without this it is a plain array."""

@@ -1,11 +1,11 @@
 """Every operation, by name, and the operators and methods they give Tensor."""
 from minigrad.ops.activations import gelu, relu_squared, silu, swiglu
-from minigrad.ops.attention import attention
+from minigrad.ops.attention import attention, self_attention
 from minigrad.ops.dropout import dropout
 from minigrad.ops.einsum import dot, einsum
 from minigrad.ops.elementwise import (
     add, div, exp, log, maximum, mul, neg, pow, relu, sigmoid, sqrt, sub, tanh, where)
-from minigrad.ops.embedding import embedding, rotary, rotary_angles
+from minigrad.ops.embedding import embedding
 from minigrad.ops.linear import linear, matmul
 from minigrad.ops.loss import cross_entropy, kl_divergence, linear_cross_entropy
 from minigrad.ops.more import (
@@ -15,6 +15,7 @@ from minigrad.ops.more import (
     triu, unsqueeze)
 from minigrad.ops.norm import add_layer_norm, add_rms_norm, layer_norm, rms_norm
 from minigrad.ops.reduce import logsumexp, max, mean, sum, var
+from minigrad.ops.rotary import qk_rotary, rotary, rotary_angles
 from minigrad.ops.shape import (
     broadcast_to, concatenate, getitem, index, reshape, scatter, split, stack, swapaxes, transpose)
 from minigrad.ops.softmax import log_softmax, softmax

@@ -127,6 +127,76 @@ def sum_heads(dx, G):
     return dx if G == H else dx.reshape(B, G, H // G, S, D).sum(axis=2)
 
 
+def self_attention_inputs(draw):
+    B, T, G, D = draw.side(1, 2), draw.side(1, 5), draw.side(1, 2), draw.choice([1, 2, 3, 8, 16])
+    H = G * draw.integer(1, 2)
+    return (draw.array((B, T, (H + 2 * G) * D)),), {"n_head": H, "n_kv_head": G,
+                                                    "causal": draw.boolean()}
+
+def last_changes_nothing(f, qkv):
+    """Causality, with one head that is as wide as a third of the features."""
+    qkv = qkv[..., :qkv.shape[-1] // 3 * 3]
+    options = {"n_head": 1, "n_kv_head": 1, "causal": True}
+    return f(qkv, **options)[:, :-1], f(qkv[:, :-1], **options)
+
+
+@op(inputs=self_attention_inputs, causality=last_changes_nothing)
+def self_attention(qkv, n_head, n_kv_head=None, causal=True):
+    """Attention within a sequence, from queries, keys and values side by side in one array.
+
+    The same as cutting them apart, `attention`, and putting the heads back together, but in one
+    step: one projection makes all three, and its gradient comes in one piece.
+
+    Parameters
+    ----------
+    qkv : (B, T, (H + 2 G) D)
+        The features of H = `n_head` heads of queries, then of G = `n_kv_head` (H unless given)
+        heads of keys, and of as many of values.
+    causal : bool
+        Whether a query sees only keys up to its own position.
+
+    Returns
+    -------
+    y : (B, T, H D)
+    """
+    y, saved = attention.forward(*heads(qkv, n_head, n_kv_head), causal)
+    return side_by_side(y), saved
+
+@self_attention.vjp
+def self_attention_vjp(g, q, *saved):
+    gradients = attention_vjp(heads_of(g, q.shape[1]), q, *saved)
+    return np.concatenate([side_by_side(x) for x in gradients], axis=-1),
+
+@self_attention.parts
+def self_attention_parts(qkv, n_head, n_kv_head=None, causal=True):
+    y = attention(*heads(qkv, n_head, n_kv_head), causal=causal)
+    return side_by_side(y)
+
+
+def heads(qkv, H, G=None):
+    """View (B, T, (H + 2 G) D) as q, k and v, each (B, heads, T, D)."""
+    G = G or H
+    D = qkv.shape[-1] // (H + 2 * G)
+    if H % G or D * (H + 2 * G) != qkv.shape[-1]:
+        raise ValueError(f"{qkv.shape[-1]} features cannot be those of {H} heads of queries and "
+                         f"{G} of keys and values: they must be ({H} + 2 {G}) D")
+    places = 0, H * D, (H + G) * D, (H + 2 * G) * D
+    return [heads_of(qkv[..., start:stop], n)
+            for start, stop, n in zip(places, places[1:], (H, G, G))]
+
+
+def heads_of(x, n):
+    """Cut the features into n heads: (B, T, n D) to (B, n, T, D)."""
+    B, T, C = x.shape
+    return x.reshape((B, T, n, C // n)).transpose((0, 2, 1, 3))
+
+
+def side_by_side(x):
+    """Put heads back together: (B, n, T, D) to (B, T, n D)."""
+    B, n, T, D = x.shape
+    return x.transpose((0, 2, 1, 3)).reshape((B, T, n * D))
+
+
 # ---- fast path -------------------------------------------------------------------------------
 # A task is one head of one sequence (backward: a key head with all query heads that share it).
 # Scores exist for a few queries at a time and stay in cache, never T x T of them; keys that none
@@ -142,7 +212,7 @@ FEW_QUERIES = 256                         # for which one thread is faster
 def attention_fast(q, k, v, causal=True, scale=None, key_lengths=None):
     check_heads(q, k, v, key_lengths)
     (B, H, T, D), S = q.shape, k.shape[2]
-    if B * H * T * S < FEW or q.dtype.char not in "fd" or D % tiles.lanes(q.dtype):
+    if q.size + k.size < FEW or q.dtype.char not in "fd" or D % tiles.lanes(q.dtype):
         return attention.forward(q, k, v, causal, scale, key_lengths)
     scale = q.dtype.type(D ** -0.5 if scale is None else scale)
     q, k, v = in_rows(q), in_rows(k), in_rows(v)
@@ -158,9 +228,24 @@ def attention_fast_vjp(g, q, k, v, *saved):
         return attention_vjp(g, q, k, v, *saved)
     lse, scale, causal, key_lengths = saved
     g = in_rows(g)
-    dq, dk, dv = gradients_of_heads(q, k)
+    dq, dk, dv = (empty((B, T, n, D), q.dtype).swapaxes(1, 2)
+                  for B, n, T, D in (x.shape for x in (q, k, v)))
     attention_backward(g, q, k, v, lse, scale, causal, key_lengths, dq, dk, dv)
     return dq, dk, dv
+
+@self_attention.fast
+def self_attention_fast(qkv, n_head, n_kv_head=None, causal=True):
+    y, saved = attention_fast(*heads(qkv, n_head, n_kv_head), causal)
+    return side_by_side(y), saved
+
+@self_attention.fast_vjp
+def self_attention_fast_vjp(g, q, k, v, *saved):
+    if len(saved) == 3:                                       # of the reference
+        return self_attention_vjp(g, q, k, v, *saved)
+    (B, H, T, D), G = q.shape, k.shape[1]
+    dqkv = empty((B, T, (H + 2 * G) * D), q.dtype)
+    attention_backward(in_rows(heads_of(g, H)), q, k, v, *saved, *heads(dqkv, H, G))
+    return dqkv,
 
 def attention_backward(g, q, k, v, lse, scale, causal, key_lengths, dq, dk, dv):
     if key_lengths is not None:
@@ -170,19 +255,6 @@ def attention_backward(g, q, k, v, lse, scale, causal, key_lengths, dq, dk, dv):
     _attention_vjp(k.shape[0] * k.shape[1], lse, *(x[0, 0, 0] for x in (q, k, v, g)), layout,
                    scale, work, *(x[0, 0, 0] for x in (dq, dk, dv)))
 
-
-def gradients_of_heads(q, k):
-    """Make dq, dk and dv, each (B, heads, T, D): in one array (B, T, H + 2 G, D) where they fit.
-
-    So the way back through a split of one array into q, k and v copies nothing.
-    """
-    (B, H, T, D), (G, S) = q.shape, k.shape[1:3]
-    if T == S:
-        d = empty((B, T, H + 2 * G, D), q.dtype)
-        pieces = d[:, :, :H], d[:, :, H:H + G], d[:, :, H + G:]
-    else:
-        pieces = [empty((B, n, heads, D), q.dtype) for n, heads in ((T, H), (S, G), (S, G))]
-    return [x.swapaxes(1, 2) for x in pieces]
 
 def in_rows(x):
     """Return x, or a copy if its last axis is not contiguous."""

@@ -1,11 +1,9 @@
-"""Token embedding, and rotary position embedding."""
-from math import prod
-
+"""Token embedding."""
 import numpy as np
 
-from minigrad.buffers import empty, empty_like
-from minigrad.ops.shape import concatenate, scatter, stack
-from minigrad.parallel import FEW, fits, plain, row_kernel, widest_vectors
+from minigrad.buffers import empty
+from minigrad.ops.shape import scatter
+from minigrad.parallel import FEW, plain, row_kernel
 from minigrad.tensor import op
 
 
@@ -42,59 +40,6 @@ def check_ids(ids, n, name="ids"):
     if np.size(ids) and (np.min(ids) < 0 or np.max(ids) >= n):
         wrong = np.min(ids) if np.min(ids) < 0 else np.max(ids)
         raise IndexError(f"{name} holds {wrong}, but there are {n} rows: use 0 to {n - 1}")
-
-
-@op("(2h),(h),(h)->(2h)", cos="constant", sin="constant", interleaved=[False, True])
-def rotary(x, cos, sin, interleaved=False):
-    """Rotate each pair of features by an angle that grows with the position.
-
-    The dot product of two rotated vectors depends on their distance alone, so attention sees
-    relative positions. A rotation is undone by the opposite one, which is its transpose: dx is
-    g rotated by the negative angle.
-
-    Parameters
-    ----------
-    x : (..., T, D)
-    cos, sin : (T, D / 2)
-        Of the angles, from `rotary_angles`; no gradient flows to them.
-    interleaved : bool
-        Pair feature 2i with 2i + 1 (as in the paper) and not i with i + D / 2 (as in GPT-NeoX).
-
-    Returns
-    -------
-    (..., T, D)
-
-    References
-    ----------
-    Su et al. 2021, arXiv:2104.09864, equation 34.
-    """
-    return rotate(x, cos, sin, interleaved), (cos, sin, interleaved)
-
-@rotary.vjp
-def rotary_vjp(g, cos, sin, interleaved):
-    return rotary(g, cos, -sin, interleaved=interleaved), None, None
-
-@rotary.parts
-def rotary_parts(x, cos, sin, interleaved=False):
-    return rotate(x, cos, sin, interleaved)
-
-
-def rotate(x, cos, sin, interleaved):
-    D = x.shape[-1]
-    if D != 2 * cos.shape[-1]:
-        raise ValueError(f"{D} features make {D / 2:g} pairs, but there are {cos.shape[-1]} angles")
-    a, b = (x[..., ::2], x[..., 1::2]) if interleaved else (x[..., :D // 2], x[..., D // 2:])
-    a, b = a * cos - b * sin, a * sin + b * cos
-    if interleaved:
-        return stack([a, b], axis=-1).reshape(*a.shape[:-1], D)
-    return concatenate([a, b], axis=-1)
-
-
-def rotary_angles(T, D, base=10_000.0, dtype=np.float32, start=0):
-    """Return cos and sin of position * base**(-2i/D), each (T, D / 2), from position `start`."""
-    frequency = base ** (-np.arange(0, D, 2) / D)                       # (D / 2,)
-    angle = np.arange(start, start + T)[:, None] * frequency            # (T, D / 2)
-    return np.cos(angle).astype(dtype), np.sin(angle).astype(dtype)
 
 
 # ---- fast path -------------------------------------------------------------------------------
@@ -137,47 +82,3 @@ def _scatter(start, stop, g, ids, dweight):
         source, target = g[i, first:last], dweight[ids[i], first:last]
         for j in range(source.size):
             target[j] += source[j]
-
-
-@rotary.fast
-def rotary_fast(x, cos, sin, interleaved=False):
-    inner = rows_per_angle(x, cos, sin)
-    if not inner:
-        return rotary.forward(x, cos, sin, interleaved)
-    out, half = empty_like(x), cos.shape[-1]
-    angles = plain(cos).reshape(-1, half), plain(sin).reshape(-1, half)
-    n = x.size // x.shape[-1]
-    matrices = plain(x).reshape(n, -1), *angles, out.reshape(n, -1)
-    (_rotary_interleaved if interleaved else _rotary)(n, *matrices[:3], inner, matrices[3])
-    return out, (cos, sin, interleaved)
-
-def rows_per_angle(x, cos, sin):
-    """How many rows of x, one after the other, take the same angle; 0 if no kernel fits."""
-    axes = cos.shape[:-1]                                     # (T, 1, ..., 1) against (..., T, H)
-    place = x.ndim - cos.ndim
-    if (not fits(x) or not axes or place < 0 or cos.shape != sin.shape or axes[0] != x.shape[place]
-            or any(n != 1 for n in axes[1:]) or not cos.dtype == sin.dtype == x.dtype
-            or x.shape[-1] != 2 * cos.shape[-1]):
-        return 0
-    return prod(x.shape[place + 1:-1])
-
-@row_kernel
-def _rotary(start, stop, x, cos, sin, inner, out):
-    widest_vectors()
-    half = cos.shape[1]
-    for i in range(start, stop):
-        t = i // inner % len(cos)
-        for j in range(half):
-            a, b = x[i, j], x[i, half + j]
-            out[i, j] = a * cos[t, j] - b * sin[t, j]
-            out[i, half + j] = a * sin[t, j] + b * cos[t, j]
-
-@row_kernel
-def _rotary_interleaved(start, stop, x, cos, sin, inner, out):
-    widest_vectors()
-    for i in range(start, stop):
-        t = i // inner % len(cos)
-        for j in range(cos.shape[1]):
-            a, b = x[i, 2 * j], x[i, 2 * j + 1]
-            out[i, 2 * j] = a * cos[t, j] - b * sin[t, j]
-            out[i, 2 * j + 1] = a * sin[t, j] + b * cos[t, j]

@@ -4,6 +4,7 @@ from math import prod
 import numpy as np
 
 from minigrad import gemm
+from minigrad.buffers import empty
 from minigrad.parallel import FEW, plain, row_kernel, widest_vectors
 from minigrad.tensor import op
 
@@ -113,7 +114,7 @@ def linear_fast_vjp(g, x, weight, has_bias, wants):
         return linear_vjp(g, x, weight, has_bias, wants)
     return (gemm.matmul(g, weight) if wants[0] else None,
             gemm.matmul(rows(g).T, rows(x)) if wants[1] else None,
-            rows(g).sum(axis=0) if has_bias and wants[2] else None)
+            sum_of_rows(rows(g)) if has_bias and wants[2] else None)
 
 
 def fits(a, b, *others):
@@ -124,6 +125,25 @@ def fits(a, b, *others):
     kind = a.dtype.char
     return (kind in "fd" and all(x.dtype.char == kind for x in (b, *others))
             and a.size * (b.shape[-1] if b.ndim > 1 else 1) >= 128 * FEW)
+
+
+ROWS = 64                                            # of one task when rows are added up
+
+def sum_of_rows(g):
+    """Return the sum over the rows of g (m, n): the gradient of a bias."""
+    sums = empty((-(-len(g) // ROWS), g.shape[1]), g.dtype)
+    _sum_of_rows(len(sums), plain(g), sums)
+    return sums.sum(axis=0)
+
+
+@row_kernel
+def _sum_of_rows(start, stop, g, sums):
+    widest_vectors()
+    for task in range(start, stop):
+        sums[task] = 0
+        for i in range(task * ROWS, min(len(g), (task + 1) * ROWS)):
+            for j in range(g.shape[1]):
+                sums[task, j] += g[i, j]
 
 
 FEW_ROWS = 4                                         # for which packing the weights would not pay

@@ -1,4 +1,6 @@
 """Normalization over the last axis, alone and together with the residual add before it."""
+import functools
+
 import numpy as np
 
 from minigrad.buffers import empty, empty_like
@@ -273,7 +275,11 @@ def denormalize(g_total, g, total, stats, gain, has_bias, means):
 
 def vector(x, n, value, like):
     """Return a gain or bias, or one that changes nothing."""
-    return np.full(n, value, like.dtype) if x is None else plain(x)
+    return constant(n, value, like.dtype) if x is None else plain(x)
+
+@functools.lru_cache(maxsize=64)
+def constant(n, value, dtype):
+    return np.full(n, value, dtype)
 
 
 @row_kernel

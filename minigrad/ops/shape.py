@@ -142,30 +142,3 @@ def split_vjp(g, axis):
 def getitem(x, key):
     """x[key], where the key may hold tensors."""
     return index(x, key=detach(key))
-
-
-# ---- fast path -------------------------------------------------------------------------------
-
-@split.fast_vjp
-def split_fast_vjp(g, axis):
-    whole = rejoined(g, axis)
-    return split_vjp(g, axis) if whole is None else (whole,)
-
-def rejoined(pieces, axis):
-    """View pieces that lie side by side in one array as that array; None if they do not.
-
-    So what attention writes into one array on the way back is not copied where q, k and v split.
-    """
-    first, whole = pieces[0], getattr(pieces[0], "base", None)
-    if type(whole) is not np.ndarray or not whole.flags.c_contiguous or first.size == 0:
-        return None
-    start = end = first.__array_interface__["data"][0]
-    for x in pieces:
-        if (x.base is not whole or x.strides != first.strides
-                or x.__array_interface__["data"][0] != end):
-            return None
-        end += first.strides[axis] * x.shape[axis]
-    shape = list(first.shape)
-    shape[axis] = sum(x.shape[axis] for x in pieces)
-    offset = start - whole.__array_interface__["data"][0]
-    return np.ndarray(shape, first.dtype, whole, offset, first.strides)

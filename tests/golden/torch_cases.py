@@ -295,6 +295,14 @@ case("attention(q, k, v, key_lengths=np.array([1, 3]))",
      "& (torch.arange(3) < torch.tensor([1, 3]).reshape(2, 1, 1, 1)))", **QKV)
 case("attention(q, k, v)", f"{SDPA}(q, k, v, is_causal=True)", "one position",
      **{name: x[:, :, :1] for name, x in QKV.items()})
+SPLIT = "qkv.reshape(2, 5, {n}, 6).transpose(1, 2).split([{h}, {g}, {g}], 1)"
+case("self_attention(qkv, 2)", f"{SDPA}(*{SPLIT.format(n=6, h=2, g=2)}, is_causal=True)"
+     ".transpose(1, 2).flatten(2)", qkv=real(2, 5, 36))
+case("self_attention(qkv, 4, 2, causal=False)",
+     f"{SDPA}(*{SPLIT.format(n=8, h=4, g=2)}, enable_gqa=True).transpose(1, 2).flatten(2)",
+     qkv=real(2, 5, 48))
+case("self_attention(qkv, 2)", f"{SDPA}(*{SPLIT.format(n=6, h=2, g=2)}, is_causal=True)"
+     ".transpose(1, 2).flatten(2)", "strides", qkv=real(2, 10, 72)[:, ::-2, ::2])
 
 for label, ids in {"repeated": [0, 2, 2, 0, 2], "0-d": 3, "matrix": [[1, 1], [0, 3]],
                    "empty": np.zeros((2, 0), np.int64), "reversed": np.arange(4)[::-1]}.items():
@@ -306,6 +314,13 @@ case("rotary(x, *angles)", "torch.cat([x[..., :3] * angles[0] - x[..., 3:] * ang
 case("rotary(x, *angles, interleaved=True)", "torch.view_as_real(torch.view_as_complex("
      "x.reshape(2, 5, 3, 2)) * torch.complex(angles[0], angles[1])).flatten(-2)", x=real(2, 5, 6),
      angles=ANGLES)
+TURNED = ("torch.cat([torch.cat([x[..., :3] * angles[0] - x[..., 3:] * angles[1], "
+          "x[..., :3] * angles[1] + x[..., 3:] * angles[0]], -1).transpose(1, 2).flatten(2), "
+          "qkv[..., 12:]], -1)")
+for label, x in {"": "qkv", "norm": "F.rms_norm(qkv.reshape(2, 5, 3, 6), (6,), eps=1e-5)"}.items():
+    heads = f"{x}.reshape(2, 5, 3, 6)[:, :, :2].transpose(1, 2)"
+    case(f"qk_rotary(qkv, *angles, 1, norm={bool(label)})",
+         f"(x := {heads}, {TURNED})[1]", qkv=real(2, 5, 18), angles=ANGLES)
 
 
 # ---- losses ----------------------------------------------------------------------------------

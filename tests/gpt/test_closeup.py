@@ -61,7 +61,7 @@ def test_the_profile_accounts_for_every_step(tiny, data, tmp_path):
     table = profile_steps(start(tiny, data), tmp_path)
     rows = [line.split() for line in table.splitlines()[2:-1]]
     calls = {tuple(row[:2]): row[2] for row in rows}
-    assert calls["attention", "forward"] == calls["attention", "backward"] == "20"
+    assert calls["self_attention", "forward"] == calls["self_attention", "backward"] == "20"
     assert calls["Muon", "part"] == calls["AdamW", "part"] == "10"
     wall_ms = float(re.search(r"wall ([\d.]+) ms", table)[1])
     parts_ms = [float(row[1] if row[0] == "nobody's" else row[3]) for row in rows]

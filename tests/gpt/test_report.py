@@ -44,7 +44,9 @@ def test_no_text_leaves_its_place_and_all_survive(text):
 
 def test_attention_rows_are_distributions_over_the_past(run):
     model, data, _ = open_model(run)
-    for found in attention_maps(model, np.asarray(data.val[:16], np.int64)):
+    maps = attention_maps(model, np.asarray(data.val[:16], np.int64))
+    assert len(maps) == 4
+    for found in maps:
         levels = np.frombuffer(base64.b64decode(found["map"]), np.uint8)
         p = (levels.reshape(16, 16) / 255.0) ** 2
         assert (np.triu(p, 1) == 0).all() and np.abs(p.sum(axis=1) - 1).max() < 0.08

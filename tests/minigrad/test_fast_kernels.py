@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigrad  # noqa: F401  (registers the ops)
-from minigrad import Tensor, jit, no_grad, optim, use
+from minigrad import Tensor, jit, no_grad, optim, rotary_angles, use
 from minigrad.tensor import OPS
 
 FLOATS = [np.float32, np.float64]
@@ -109,6 +109,18 @@ def test_attention_over_every_number_of_queries_and_keys(dtype):
         if T % 3 == 0:
             lengths = rng.integers(1, S + 1, 2)
         assert_as_accurate("attention", qkv, g, causal=T % 5 > 0, key_lengths=lengths)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_projections_of_every_length_and_width_attend_and_turn(dtype):
+    for T in [*range(1, WIDE + 2), 47, 64, 65]:
+        rng, H, G = np.random.default_rng(T), 4, (4, 2, 1)[T % 3]
+        qkv, g = (rng.standard_normal((2, T, n * 32)).astype(dtype) for n in (H + 2 * G, H))
+        assert_as_accurate("self_attention", [qkv], g, n_head=H, n_kv_head=G, causal=T % 5 > 0)
+        D = 2 * T
+        x, g = (rng.standard_normal((3, 9, (H + G) * D)).astype(dtype) for _ in range(2))
+        angles = [x.astype(dtype) for x in rotary_angles(9, D, dtype=np.float64)]
+        assert_as_accurate("qk_rotary", [x, *angles], g, n_value_head=G, norm=T % 2 > 0, eps=0.1)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
