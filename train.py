@@ -20,6 +20,7 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # while idle, take each o
 from contextlib import closing
 from pathlib import Path
 
+from gpt import compile_ahead
 from gpt.check import check_run
 from gpt.closeup import profile_steps, steps_with_trace
 from gpt.command import parse
@@ -42,6 +43,7 @@ from gpt.training import Plan, Run, due, train_steps
 def main(args=None, began=None):
     args = parse(args, __doc__.splitlines()[0])
     args.began = began or time.monotonic()
+    compile_ahead.start(args.preset, args.given)
     display = make_display(args.plain)
     with report_errors("train.py"), closing(display):
         if args.check:

@@ -17,7 +17,7 @@ import numpy as np
 from numba import types
 
 from minigrad import buffers, jit
-from minigrad.jit import kernel
+from minigrad.jit import helper, kernel
 from minigrad.microkernel import (
     ROWS, RUN, VECTORS, at, copy_panel, copy_rows, lanes, tile1, tile2, tile3, tile4, transpose)
 from minigrad.parallel import spread
@@ -32,7 +32,7 @@ SERIAL = 500_000                                     # multiplications that one 
 
 # ---- packing ----
 
-@kernel
+@helper
 def _pack_panel(b, k0, kc, j0, n, width, out, o):
     """out[o + k width + j] = b[k0 + k, j0 + j] for j < n; the rest of the width is 0."""
     step = VECTOR // out.itemsize
@@ -55,7 +55,7 @@ def _pack_panel(b, k0, kc, j0, n, width, out, o):
             out[o + k * width + j] = 0
 
 
-@kernel
+@helper
 def _pack_rows(a, i0, m, k0, kc, out, o):
     """out[o + t ROWS kc + k ROWS + r] = a[i0 + t ROWS + r, k0 + k], tile by tile, for m rows.
 
@@ -77,7 +77,7 @@ def _pack_rows(a, i0, m, k0, kc, out, o):
 
 # ---- tiles ----
 
-@kernel
+@helper
 def _tile(vectors, kc, a, rsa, csa, b, ldb, c, ldc, add, ahead, step):
     if vectors == 4:
         tile4(kc, a, rsa, csa, b, ldb, c, ldc, add, ahead, step)
@@ -89,7 +89,7 @@ def _tile(vectors, kc, a, rsa, csa, b, ldb, c, ldc, add, ahead, step):
         tile1(kc, a, rsa, csa, b, ldb, c, ldc, add, ahead, step)
 
 
-@kernel
+@helper
 def _finish(c, i, m, j, n, add, bias, tile, width):
     """Put the valid corner of a tile at its place in C, unless width is 0; add the bias."""
     if width:
@@ -105,7 +105,7 @@ def _finish(c, i, m, j, n, add, bias, tile, width):
 
 # ---- one rectangle of C ----
 
-@kernel
+@helper
 def _rectangle(a, b, c, bias, m0, m1, n0, n1, add, work):
     """C[m0:m1, n0:n1] (+)= A B + bias, on one thread.
 
@@ -128,14 +128,14 @@ def _rectangle(a, b, c, bias, m0, m1, n0, n1, add, work):
                 _block(a, b, c, bias, box, a_stays, add or k0 > 0, work)
 
 
-@kernel(inline=True)
+@helper(inline=True)
 def _even(n, most, multiple):
     """Return the size of blocks, a multiple of `multiple`, that cut n into equal parts."""
     parts = max(1, (n + most - 1) // most)
     return max(1, (n + parts * multiple - 1) // (parts * multiple)) * multiple
 
 
-@kernel
+@helper
 def _block(a, b, c, bias, box, a_stays, add, work):
     """Add one block of k to a rectangle of C: pack what stays, then pass the other one by."""
     i0, i1, j0, j1, k0, k1 = box
@@ -210,7 +210,7 @@ def _block(a, b, c, bias, box, a_stays, add, work):
 
 # ---- all rectangles ----
 
-@kernel
+@helper
 def _shares(start, stop, a, b, c, bias, cuts, add, work):
     """Compute the shares [start, stop) of a stack of products (x, y, m, k) @ (x, y, k, n).
 
@@ -231,8 +231,12 @@ def _shares(start, stop, a, b, c, bias, cuts, add, work):
 
 
 @kernel
-def _threaded(n, a, b, c, bias, cuts, add, work):
-    spread(_shares, n, (a, b, c, bias, cuts, add, work))
+def _products(n, a, b, c, bias, cuts, add, work):
+    """Compute all n shares, each on a thread of its own."""
+    if n == 1:
+        _shares(0, 1, a, b, c, bias, cuts, add, work)
+    else:
+        spread(_shares, n, (a, b, c, bias, cuts, add, work))
 
 
 # ---- from NumPy ----
@@ -329,11 +333,8 @@ def _multiply(a, b, c, accumulate, bias):
     work, none = _workspace(c.dtype, shares)
     arguments = (_four(a, stack), _four(b, stack), _four(c, stack),
                  none if bias is None else np.ascontiguousarray(bias), cuts, accumulate, work)
-    if shares == 1:
-        _serial_for(c.dtype)(0, 1, *arguments)
-    else:
-        jit.enter_pool()
-        _threaded_for(c.dtype)(shares, *arguments)
+    jit.enter_pool()
+    _products_for(c.dtype)(shares, *arguments)
 
 
 def _four(x, stack):
@@ -387,7 +388,7 @@ def _workspace(dtype, shares):
 
 
 def _signature(dtype):
-    """List the types of `_shares`: any strides, so that one compilation serves every form."""
+    """List the types of `_products` but its first: any strides, so that one compilation serves every form."""
     number = types.float32 if dtype == np.float32 else types.float64
     operand, result = (types.Array(number, 4, "A", readonly=r) for r in (True, False))
     return (operand, operand, result, types.Array(number, 1, "C", readonly=True),
@@ -395,20 +396,10 @@ def _signature(dtype):
 
 
 @functools.cache
-def _serial_for(dtype):
-    return _compiled(_shares, (types.intp, types.intp, *_signature(dtype)))
-
-
-@functools.cache
-def _threaded_for(dtype):
-    _serial_for(dtype)
-    return _compiled(_threaded, (types.intp, *_signature(dtype)))
-
-
-def _compiled(function, signature):
-    """Compile one signature and no other: arrays of any layout are then converted to it."""
+def _products_for(dtype):
+    """Compile for one dtype and no other: arrays of any layout are then converted to it."""
     if jit.COMPILED:
-        function.disable_compile(False)
-        function.compile(signature)
-        function.disable_compile()
-    return function
+        _products.disable_compile(False)
+        _products.compile((types.intp, *_signature(dtype)))
+        _products.disable_compile()
+    return _products

@@ -6,6 +6,7 @@ this package that it imports, of the options and of the machine: nothing in it c
 """
 import ast
 import functools
+import gc
 import hashlib
 import os
 import platform
@@ -23,7 +24,7 @@ from numba.core import event
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic as numba_intrinsic
 
-__all__ = ["kernel", "intrinsic", "prange", "enter_pool", "set_threads", "threads",
+__all__ = ["kernel", "helper", "intrinsic", "prange", "enter_pool", "set_threads", "threads",
            "threading_layer", "vector_bytes", "cpu_features", "FAST_MATH", "EXACT_MATH", "COMPILED"]
 
 # Reassociation lets LLVM vectorise sums. nnan and ninf are left out: masks are -inf.
@@ -43,7 +44,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 # ---- kernels ----
 
-def kernel(function=None, *, parallel=False, inline=False, fastmath=FAST_MATH):
+def kernel(function=None, *, parallel=False, inline=False, cache=True, fastmath=FAST_MATH):
     """Compile a loop over arrays that writes only to its `out*` and `d*` arguments.
 
     Parameters
@@ -52,14 +53,17 @@ def kernel(function=None, *, parallel=False, inline=False, fastmath=FAST_MATH):
         Whether `prange` runs on several threads. Such a kernel is called from Python only.
     inline : bool
         Whether LLVM copies the body into each caller (for helpers of one element).
+    cache : bool
+        Whether to keep the machine code on disk.
     fastmath : set of str
         LLVM's fast-math flags: `FAST_MATH`, or `EXACT_MATH` without reassociation.
     """
     if function is None:
-        return functools.partial(kernel, parallel=parallel, inline=inline, fastmath=fastmath)
+        return functools.partial(kernel, parallel=parallel, inline=inline, cache=cache,
+                                 fastmath=fastmath)
     if not COMPILED:
         return function
-    directory = cache_directory(function.__code__.co_filename)
+    directory = cache_directory(function.__code__.co_filename) if cache else None
     before, config.CACHE_DIR = config.CACHE_DIR, str(directory or "")
     try:
         dispatcher = numba.njit(function, cache=directory is not None, nogil=True,
@@ -68,6 +72,10 @@ def kernel(function=None, *, parallel=False, inline=False, fastmath=FAST_MATH):
     finally:
         config.CACHE_DIR = before
     return _launcher(dispatcher) if parallel else dispatcher
+
+
+# For what only kernels call: it becomes part of their machine code, and needs none of its own.
+helper = functools.partial(kernel, cache=False)
 
 
 def intrinsic(plain):
@@ -247,6 +255,12 @@ def cache_directory(source):
     return directory if os.access(directory, os.W_OK) else None
 
 
+def compiled_before(source):
+    """Whether the cache holds a kernel of a source file."""
+    directory = cache_directory(source)
+    return directory is not None and any(directory.rglob("*.nbi"))
+
+
 def fingerprint(source):
     """Hash a kernel's source file, what it imports from here, the options and the machine."""
     digest = hashlib.sha256(repr(_settings()).encode())
@@ -309,13 +323,20 @@ def prune(newest):
 # ---- progress ----
 
 class _Progress(event.Listener):
-    """Say on stderr that kernels are being compiled, once per process (live on a terminal)."""
+    """Say on stderr that kernels are being compiled, once per process (live on a terminal).
+
+    Meanwhile nothing looks for garbage: a compiler makes millions of small objects, and keeps them.
+    """
 
     said = depth = 0
+    collects = False
 
     def on_start(self, e):
         if not self._ours(e):
             return
+        if not self.depth:
+            self.collects = gc.isenabled()
+            gc.disable()
         self.depth += 1
         name = e.data["dispatcher"].py_func.__name__
         text = "compiling kernels (once per installation)..."
@@ -328,6 +349,8 @@ class _Progress(event.Listener):
     def on_end(self, e):
         if self._ours(e):
             self.depth -= 1
+            if not self.depth and self.collects:
+                gc.enable()
             if not self.depth and sys.stderr.isatty():
                 print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 

@@ -395,7 +395,7 @@ def cut(sizes):
     return np.array([(job, begin, min(begin + PIECE, size)) for job, size in enumerate(sizes)
                      for begin in range(0, size, PIECE)], np.int64).reshape(-1, 3)
 
-@jit.kernel
+@jit.helper
 def piece_of(piece, addresses, place, like):
     """View a piece of one of the arrays of its job."""
     return array_at(addresses[piece[0], place] + piece[1] * like.itemsize, piece[2] - piece[1],

@@ -42,27 +42,22 @@ def row_kernel(function=None, *, fastmath=jit.FAST_MATH, small=SMALL):
         return functools.partial(row_kernel, fastmath=fastmath, small=small)
     if not jit.COMPILED:
         return lambda n, *arrays: function(0, n, *arrays)
-    serial = jit.kernel(function, fastmath=fastmath)
-    threaded = jit.kernel(_driver_of(function, serial), fastmath=fastmath)
+    rows = jit.helper(function, fastmath=fastmath)
+    driver = jit.kernel(_made_from(_driver, function, "driver", spread=spread, rows=rows),
+                        fastmath=fastmath)
 
     @functools.wraps(function)
     def launch(n, *arrays):
         jit.enter_pool()
-        if n > 1 and jit.threads() > 1 and arrays[0].size >= small:
-            threaded(n, *arrays)
-        else:
-            serial(0, n, *arrays)
-    launch.serial, launch.threaded = serial, threaded
+        driver(n > 1 and jit.threads() > 1 and arrays[0].size >= small, n, *arrays)
     return launch
 
 
-def _driver_of(function, serial):
-    """Make `driver(n, *arrays)`, cached under the file and name of `function`."""
-    return _made_from(_driver, function, "driver", spread=spread, rows=serial)
-
-
-def _driver(n, *arrays):
-    spread(rows, n, arrays)                               # noqa: F821  (set by _driver_of)
+def _driver(threaded, n, *arrays):
+    if threaded:
+        spread(rows, n, arrays)                           # noqa: F821  (set by row_kernel)
+    else:
+        rows(0, n, *arrays)                               # noqa: F821
 
 
 def _made_from(template, function, suffix, **names):

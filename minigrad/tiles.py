@@ -123,7 +123,7 @@ def _sums(builder, kc, rows_a, csa, b, ldb, vector, size, width):
 _tile_1, _tile_2 = _tile_of(1), _tile_of(2)
 
 
-@jit.kernel
+@jit.helper
 def strip(m, n, kc, a, rsa, csa, b, ldb, c, ldc, add, width):
     """Set (or add to) m <= ROWS rows of C, n columns wide; n a multiple of width, the lanes."""
     for j in range(0, n - width, 2 * width):

@@ -274,17 +274,17 @@ def scratch(dtype, n):
     return empty((jit.threads(), n * QUERIES), dtype)
 
 
-@jit.kernel
+@jit.helper
 def seen_by(i, layout, length):
     """How many keys query i sees."""
     return max(0, min(length, layout[3] - layout[2] + i + 1)) if layout[5] else length
 
-@jit.kernel
+@jit.helper
 def place(layout, array, b, h):
     """Where head h of sequence b begins in an array."""
     return b * layout[6 + 3 * array] + h * layout[7 + 3 * array]
 
-@jit.kernel
+@jit.helper
 def transposed(x, stride, m, D, out, width):
     """Copy m queries (m, D) as the columns of (D, QUERIES); return m rounded up to whole vectors.
 
@@ -296,14 +296,14 @@ def transposed(x, stride, m, D, out, width):
                             step(out, d * QUERIES + j), QUERIES)
     return (m + width - 1) // width * width
 
-@jit.kernel
+@jit.helper
 def products(n, D, x, stride, columns, out, m, width):
     """Multiply n rows of x (n, D) by m columns of (D, QUERIES)."""
     for j in range(0, n, tiles.ROWS):
         tiles.strip(min(tiles.ROWS, n - j), m, D, step(x, j * stride), stride, 1, columns, QUERIES,
                     step(out, j * QUERIES), QUERIES, 0, width)
 
-@jit.kernel
+@jit.helper
 def weighted(i, m, D, layout, length, weights, x, stride, out, stride_out, width):
     """For m queries from i on, sum the rows of x (keys, D) that they see, weighted."""
     for r in range(0, m, tiles.ROWS):

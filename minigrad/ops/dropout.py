@@ -1,4 +1,5 @@
 """Dropout."""
+import numpy as np
 
 
 def dropout(x, rate, rng=None):
@@ -8,6 +9,7 @@ def dropout(x, rate, rng=None):
     ----------
     x : (...)
     rate : float, 0 to below 1
+        Taken as the nearest multiple of 1/65536: two random bytes decide on an element.
     rng : numpy.random.Generator, optional
         Without one nothing is dropped: that is how evaluation differs from training.
 
@@ -28,5 +30,6 @@ def dropout(x, rate, rng=None):
         raise ValueError(f"the dropout rate is {rate}, but it must be at least 0 and below 1")
     if rng is None or rate == 0:
         return x
-    kept = rng.random(x.shape, dtype=x.dtype) >= rate
-    return x * (kept / x.dtype.type(1 - rate))
+    dropped = min(round(rate * 65536), 65535)
+    kept = rng.integers(0, 65536, x.shape, np.uint16) >= dropped
+    return x * np.multiply(kept, 65536 / (65536 - dropped), dtype=x.dtype)

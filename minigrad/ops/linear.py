@@ -140,7 +140,8 @@ def sum_of_rows(g):
 def _sum_of_rows(start, stop, g, sums):
     widest_vectors()
     for task in range(start, stop):
-        sums[task] = 0
+        for j in range(g.shape[1]):
+            sums[task, j] = 0
         for i in range(task * ROWS, min(len(g), (task + 1) * ROWS)):
             for j in range(g.shape[1]):
                 sums[task, j] += g[i, j]

@@ -4,7 +4,7 @@ from math import prod
 import numpy as np
 
 from minigrad.buffers import empty_like
-from minigrad.jit import kernel
+from minigrad.jit import helper
 from minigrad.ops.norm import rms_norm, rms_norm_vjp
 from minigrad.ops.shape import concatenate, stack
 from minigrad.parallel import fits, plain, row_kernel, widest_vectors
@@ -200,40 +200,42 @@ def _qk_rotary(start, stop, x, cos, sin, n_turned, norm, eps, out):
     widest_vectors()
     half = cos.shape[1]
     for i in range(start, stop):
-        c, s = cos[i % len(cos)], sin[i % len(cos)]
+        t = i % len(cos)
         for h in range(n_turned):
-            rstd = _rstd(x[i, h], eps) if norm else x.dtype.type(1)
+            rstd = _rstd(x, i, h, eps) if norm else x.dtype.type(1)
             for j in range(half):
                 a, b = x[i, h, j] * rstd, x[i, h, half + j] * rstd
-                out[i, h, j] = a * c[j] - b * s[j]
-                out[i, h, half + j] = a * s[j] + b * c[j]
+                out[i, h, j] = a * cos[t, j] - b * sin[t, j]
+                out[i, h, half + j] = a * sin[t, j] + b * cos[t, j]
         for h in range(n_turned, x.shape[1]):
-            out[i, h] = x[i, h]
+            for j in range(2 * half):
+                out[i, h, j] = x[i, h, j]
 
 @row_kernel
 def _qk_rotary_vjp(start, stop, g, x, cos, sin, n_turned, norm, eps, dx):
     widest_vectors()
     half, zero, share = cos.shape[1], x.dtype.type(0), x.dtype.type(1) / x.dtype.type(x.shape[2])
     for i in range(start, stop):
-        c, s = cos[i % len(cos)], sin[i % len(cos)]
+        t = i % len(cos)
         for h in range(n_turned):
             along = zero
             for j in range(half):
-                a = g[i, h, j] * c[j] + g[i, h, half + j] * s[j]
-                b = g[i, h, half + j] * c[j] - g[i, h, j] * s[j]
+                a = g[i, h, j] * cos[t, j] + g[i, h, half + j] * sin[t, j]
+                b = g[i, h, half + j] * cos[t, j] - g[i, h, j] * sin[t, j]
                 dx[i, h, j], dx[i, h, half + j] = a, b
                 along += a * x[i, h, j] + b * x[i, h, half + j]
             if norm:
-                rstd = _rstd(x[i, h], eps)
+                rstd = _rstd(x, i, h, eps)
                 along *= rstd * rstd * share
                 for j in range(2 * half):
                     dx[i, h, j] = (dx[i, h, j] - x[i, h, j] * along) * rstd
         for h in range(n_turned, x.shape[1]):
-            dx[i, h] = g[i, h]
+            for j in range(2 * half):
+                dx[i, h, j] = g[i, h, j]
 
-@kernel
-def _rstd(x, eps):
-    square = x.dtype.type(0)
-    for j in range(x.size):
-        square += x[j] * x[j]
-    return x.dtype.type(1) / np.sqrt(square / x.dtype.type(x.size) + eps)
+@helper
+def _rstd(x, i, h, eps):
+    square, one = x.dtype.type(0), x.dtype.type(1)
+    for j in range(x.shape[2]):
+        square += x[i, h, j] * x[i, h, j]
+    return one / np.sqrt(square / x.dtype.type(x.shape[2]) + eps)

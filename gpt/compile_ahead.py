@@ -1,0 +1,70 @@
+"""Compile kernels in a second process while the first one begins: half the wait of the first run.
+
+    python -m gpt.compile_ahead '["fast", {}]'       a preset, and the settings that were given
+
+The two meet in the cache on disk. The other begins with the matrix multiply and goes on from the
+embedding to the loss. This one works from the end: first what updates the weights, then, after
+attention, which takes longest, the operations of a small model from its loss back.
+"""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from gpt.config import Config, ConfigError
+from gpt.model import GPT
+from gpt.training import make_optimizers
+from minigrad import Tensor, gemm, jit, use, watch
+from minigrad.optim import clip_grad_norm
+
+ROOT = Path(__file__).parent.parent
+SMALL = dict(n_layer=1, n_head=2, n_kv_head=0, d_model=128, d_mlp=0, context_length=64)
+PRODUCTS = ("linear", "matmul", "linear_cross_entropy")        # made of the matrix multiply
+
+
+def start(preset, given):
+    """Start the second process, if nothing is compiled yet and there is a core for it."""
+    if jit.COMPILED and jit.available_cores() > 1 and not jit.compiled_before(gemm.__file__):
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        subprocess.Popen([sys.executable, "-m", "gpt.compile_ahead", json.dumps([preset, given])],
+                         env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL,
+                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def compile_all(config):
+    """Compile what a training step of such a model takes, the last of it first."""
+    model = GPT(config.model, np.random.default_rng(0))
+    ids, nodes = np.zeros((2, config.model.context_length), np.int64), {}
+    with use("reference"), watch(lambda node: nodes.setdefault(node.op.name, node)):
+        model.loss(ids, ids)
+    for x in model.parameters():
+        x.grad = np.ones_like(x.data)
+    clip_grad_norm(model.parameters(), 1.0)
+    adamw, *muon = make_optimizers(model, config.train)
+    adamw.step()
+    slowest_first = sorted(reversed(nodes.values()), key=lambda node: "attention" not in node.op.name)
+    for node in slowest_first:
+        if "fast" in node.op.bodies and node.op.name not in PRODUCTS:
+            run_both(node)
+    for optimizer in muon:
+        optimizer.step()
+
+
+def run_both(node):
+    """Run the fast bodies of a node, forward and backward."""
+    forward, vjp = node.op.bodies["fast"]
+    out, saved = forward(*(x.data if isinstance(x, Tensor) else x for x in node.inputs),
+                         **node.params)
+    g = tuple(map(np.ones_like, out)) if type(out) is tuple else np.ones_like(out)
+    vjp(g, *saved, *([(True,) * len(node.inputs)] if vjp.asks else []))
+
+
+if __name__ == "__main__":
+    preset, given = json.loads(sys.argv[1])
+    try:
+        compile_all(Config.make(preset, **{**given, **SMALL}))
+    except ConfigError:                                # which the first process reports
+        pass
