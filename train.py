@@ -30,8 +30,9 @@ from gpt.display import Status, make_display
 from gpt.evaluate import evaluate
 from gpt.loggers import make_logger
 from gpt.planning import (
-    check_duration, check_size, choose_settings, continue_plan, final_tokens, forecast,
-    matmul_gflops, measure_step, plan_by_time)
+    check_duration, check_size, continue_plan, final_tokens, forecast, matmul_gflops,
+    measure_step, plan_by_time)
+from gpt.recipes import choose_settings
 from gpt.report import write_report
 from gpt.runs import (
     Metrics, interruptible, kept_if_begun, new_folder, open_run, read_manifest, report_errors,

@@ -1,11 +1,13 @@
-"""Measure the table that `gpt.planning` chooses sizes and tokenizers from.
+"""Measure the tables of `gpt.recipes`: sizes, tokenizers, and what helps how often a text is seen.
 
     python benchmarks/planning_table.py sizes 2 5 30      minutes of each candidate
     python benchmarks/planning_table.py tokenizers 5
+    python benchmarks/planning_table.py recipes 1 5 30 [FILE]
 
-Every candidate trains on the plays for the same time, one after the other, and the validation bits
-per byte decide: `sizes` tries shapes of the model, `tokenizers` vocabularies at the size that the
-table has. A full run over 2, 5 and 30 minutes takes about 5 hours on 2 cores.
+Every candidate trains for the same time, one after the other, on the plays or a file of yours, and
+the validation bits per byte decide: `sizes` tries shapes of the model, `tokenizers` vocabularies
+and `recipes` the settings for each number of passes, both at the size that the table has. Sizes for
+2, 5 and 30 minutes take about 5 hours on 2 cores.
 """
 import json
 import os
@@ -15,6 +17,11 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+sys.path[:1] = [str(ROOT), str(Path(__file__).parent)]       # or gpt would be gpt.py beside this
+
+from gpt.config import Config  # noqa: E402
+from gpt.recipes import RECIPES  # noqa: E402
+
 # layers, width, heads, context, tokens per batch
 SIZES = ((3, 128, 2, 64, 1024), (4, 128, 2, 64, 1024), (4, 192, 3, 64, 1024),
          (4, 192, 3, 128, 2048), (6, 192, 3, 128, 2048), (4, 256, 4, 128, 2048),
@@ -22,10 +29,10 @@ SIZES = ((3, 128, 2, 64, 1024), (4, 128, 2, 64, 1024), (4, 192, 3, 64, 1024),
 TOKENIZERS = (("char", 0), ("bpe", 512), ("bpe", 1024), ("bpe", 2048), ("bpe", 4096))
 
 
-def train(minutes, flags):
+def train(text, minutes, flags):
     """Train for some minutes; return (bits per byte, steps, tokens per second)."""
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, str(ROOT / "train.py"), "shakespeare", "--plain",
+        subprocess.run([sys.executable, str(ROOT / "train.py"), text, "--plain",
                         "--minutes", str(minutes), "--runs", folder, "--name", "run", *flags],
                        check=True, stdout=subprocess.DEVNULL,
                        env={**os.environ, "PYTHONPATH": str(ROOT)})
@@ -48,15 +55,30 @@ def tokenizers():
         yield f"{kind} {vocabulary or ''}", ["--tokenizer", kind, "--vocabulary", str(vocabulary)]
 
 
-def main(what, budgets):
+def recipes():
+    """Each recipe, with the settings of the others at their defaults."""
+    usual = {name: getattr(part, name) for row in RECIPES for name in row.settings
+             for part in (Config().model, Config().train) if hasattr(part, name)}
+    for row in RECIPES:
+        flags = {**usual, **row.settings}
+        yield ", ".join(map(str, row.settings)) or "neither", [
+            word for name, value in flags.items() for word in (f"--{name}", str(value))]
+
+
+CANDIDATES = {"sizes": sizes, "tokenizers": tokenizers, "recipes": recipes}
+
+
+def main(what, words):
+    budgets = [word for word in words if word.replace(".", "").isdigit()]
+    text = next((word for word in words if word not in budgets), "shakespeare")
     for minutes in budgets:
         print(f"\n| {minutes} minutes | bits/byte | steps | tokens/s |\n|---|---|---|---|")
-        for name, flags in {"sizes": sizes, "tokenizers": tokenizers}[what]():
-            bits, steps, speed = train(minutes, flags)
+        for name, flags in CANDIDATES[what]():
+            bits, steps, speed = train(text, minutes, flags)
             print(f"| {name} | {bits:.3f} | {steps:,} | {speed:,.0f} |", flush=True)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3 or sys.argv[1] not in ("sizes", "tokenizers"):
+    if len(sys.argv) < 3 or sys.argv[1] not in CANDIDATES:
         raise SystemExit(__doc__)
     main(sys.argv[1], sys.argv[2:])

@@ -22,6 +22,7 @@ from minigrad.optim import clip_grad_norm
 
 ROOT = Path(__file__).parent.parent
 SMALL = dict(n_layer=1, n_head=2, n_kv_head=0, d_model=128, d_mlp=0, context_length=64)
+SLOWEST = "self_attention"
 PRODUCTS = ("linear", "matmul", "linear_cross_entropy")        # made of the matrix multiply
 
 
@@ -45,8 +46,7 @@ def compile_all(config):
     clip_grad_norm(model.parameters(), 1.0)
     adamw, *muon = make_optimizers(model, config.train)
     adamw.step()
-    slowest_first = sorted(reversed(nodes.values()), key=lambda node: "attention" not in node.op.name)
-    for node in slowest_first:
+    for node in sorted(reversed(nodes.values()), key=lambda node: node.op.name != SLOWEST):
         if "fast" in node.op.bodies and node.op.name not in PRODUCTS:
             run_both(node)
     for optimizer in muon:

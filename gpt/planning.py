@@ -3,99 +3,16 @@ import functools
 import itertools
 import time
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
 from gpt.baselines import XZ_BYTES
-from gpt.config import Config, ConfigError
+from gpt.config import ConfigError
 from gpt.memory import available_bytes, peak_bytes, used_bytes
 from gpt.model import GPT, flops_per_token
+from gpt.recipes import fewer_evaluations
 from gpt.training import Plan, batch_shape, train_steps
 from minigrad import matmul, watch
-
-
-class Size(NamedTuple):
-    """A row of the table: up to so many minutes of the reference machine, take this."""
-
-    minutes: float
-    n_layer: int
-    d_model: int
-    n_head: int
-    context_length: int
-    batch_tokens: int
-
-
-# For 2 cores whose matmul reaches REFERENCE_GFLOPS; docs/training.md says what is measured of it.
-REFERENCE_GFLOPS = 240
-SIZES = (Size(2, 4, 128, 2, 64, 1024),
-         Size(15, 6, 192, 3, 128, 2048),
-         Size(45, 6, 256, 4, 256, 4096),
-         Size(1e9, 8, 384, 6, 256, 8192))
-# Tokens of bpe by the bytes of the text; shorter texts are learnt by characters.
-VOCABULARIES = ((200_000, 0), (1_000_000, 512), (20_000_000, 1024), (1e18, 4096))
-MANY_CHARACTERS = 400              # more of them in a text, and bytes are better
-
-
-def choose_size(minutes, peak_gflops):
-    """Return the settings of the model for a budget, as the table has them."""
-    scaled = minutes * peak_gflops / REFERENCE_GFLOPS
-    row = next(row for row in SIZES if scaled <= row.minutes)
-    return {name: value for name, value in row._asdict().items() if name != "minutes"}
-
-
-def choose_tokenizer(corpus):
-    """Return (kind, vocabulary) for a corpus."""
-    size = next(v for limit, v in VOCABULARIES if corpus.size_bytes < limit)
-    if size:
-        return "bpe", size
-    try:
-        characters = set().union(*(document.decode() for document in corpus.documents))
-    except UnicodeDecodeError:
-        return "byte", 0
-    return ("char", 0) if len(characters) <= MANY_CHARACTERS else ("byte", 0)
-
-
-def choose_settings(corpus, preset, given, peak_gflops):
-    """Complete what the user gave: size by the time there is, tokenizer by the text.
-
-    Parameters
-    ----------
-    corpus : Corpus
-    preset : str
-    given : dict
-        Settings by name.
-    peak_gflops : float
-
-    Returns
-    -------
-    config : Config
-        Without the size of the vocabulary, which the tokenizer will tell.
-    """
-    settings = dict(given)
-    if settings.get("plan"):
-        settings["steps"] = Plan.parse(settings["plan"]).steps
-    if not settings.get("steps") and not settings.get("minutes"):
-        settings["minutes"] = DEFAULT_MINUTES
-    size = choose_size(settings.get("minutes") or DEFAULT_MINUTES, peak_gflops)
-    if "d_model" in settings and "n_head" not in settings:
-        size["n_head"] = max(1, settings["d_model"] // 64)
-    settings = {**size, **fewer_evaluations(settings.get("minutes") or LONG_MINUTES), **settings}
-    kind, vocabulary = choose_tokenizer(corpus)
-    if settings.get("tokenizer", "auto") == "auto":
-        settings.update(tokenizer=kind, vocabulary=settings.get("vocabulary") or vocabulary)
-    elif settings["tokenizer"] == "bpe" and not settings.get("vocabulary"):
-        settings["vocabulary"] = vocabulary or VOCABULARIES[1][1]
-    return Config.make(preset, **settings)
-
-
-LONG_MINUTES = 3                   # from here on evaluations cost little
-
-
-def fewer_evaluations(minutes):
-    """Return the settings that keep the evaluations of a short run below a tenth of it."""
-    share = min(1, minutes / LONG_MINUTES)
-    return {"evaluations": max(4, round(20 * share)), "eval_tokens": max(2048, int(16384 * share))}
 
 
 def continue_plan(run, given, reported_step=None):
@@ -129,9 +46,6 @@ def continue_plan(run, given, reported_step=None):
     if steps:
         run.plan = run.plan.extended(steps) if over else run.plan.replanned(run.step, steps)
     run.config = run.config.changed(minutes=given.get("minutes", run.config.train.minutes))
-
-
-DEFAULT_MINUTES = 5
 
 
 # ---- what this machine can do ----

@@ -388,7 +388,7 @@ def _workspace(dtype, shares):
 
 
 def _signature(dtype):
-    """List the types of `_products` but its first: any strides, so that one compilation serves every form."""
+    """List the types of `_shares`: any strides, so that one compilation serves every form."""
     number = types.float32 if dtype == np.float32 else types.float64
     operand, result = (types.Array(number, 4, "A", readonly=r) for r in (True, False))
     return (operand, operand, result, types.Array(number, 1, "C", readonly=True),

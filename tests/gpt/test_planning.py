@@ -10,8 +10,10 @@ from gpt import planning
 from gpt.config import ConfigError
 from gpt.corpora import Corpus
 from gpt.planning import (
-    REFERENCE_GFLOPS, Pacer, check_duration, choose_settings, choose_size, choose_tokenizer,
-    continue_plan, duration, final_tokens, forecast, plan_by_time, sequence_bytes, time_to_finish)
+    Pacer, check_duration, continue_plan, duration, final_tokens, forecast, plan_by_time,
+    sequence_bytes, time_to_finish)
+from gpt.recipes import (
+    REFERENCE_GFLOPS, choose_settings, choose_size, choose_tokenizer, expected_passes)
 from gpt.training import Plan, Run
 
 
@@ -95,6 +97,27 @@ def test_more_time_never_chooses_a_smaller_model():
     products = [size["n_layer"] * size["d_model"] ** 2 for size in sizes]
     assert products == sorted(products)
     assert choose_size(5, REFERENCE_GFLOPS) == choose_size(10, REFERENCE_GFLOPS / 2)
+
+
+def test_what_is_seen_often_is_dropped_at_times_and_what_is_seen_once_is_kept_in_tables():
+    corpus = Corpus("x", [b"some text " * 10_000], "x")
+    once, often = (choose_settings(corpus, "fast", {"steps": steps, "batch_tokens": 1000}, 240)
+                   for steps in (40, 1000))
+    assert once.model.ngram_rows > 0 == once.model.dropout
+    assert often.model.dropout > 0 == often.model.ngram_rows
+    given = {"steps": 1000, "dropout": 0.5, "batch_tokens": 1000}
+    assert choose_settings(corpus, "fast", given, 240).model.dropout == 0.5
+    assert choose_settings(corpus, "llama", {"steps": 1}, 240).model.ngram_rows == 0
+    assert expected_passes(often, corpus, 240) == pytest.approx(1000 * 1000 / 90_000)
+
+
+@given(st.floats(0.5, 100), st.floats(10, 1000))
+def test_twice_the_time_is_twice_the_passes(minutes, gflops):
+    corpus = Corpus("x", [b"some text " * 10_000], "x")
+    config = choose_settings(corpus, "fast", {"minutes": minutes}, gflops)
+    longer = config.changed(minutes=2 * minutes)
+    ratio = expected_passes(longer, corpus, gflops) / expected_passes(config, corpus, gflops)
+    assert ratio == pytest.approx(2)
 
 
 @given(st.text(min_size=1, max_size=50))

@@ -38,8 +38,8 @@ def make_project(tmp_path):
     (package / "constants.py").write_text("SCALE = 3.0\n")
     (package / "helper.py").write_text(textwrap.dedent("""
         from minigrad.constants import SCALE
-        from minigrad.jit import kernel
-        @kernel(inline=True)
+        from minigrad import jit
+        @jit.helper(inline=True)
         def scaled(x):
             return SCALE * x
         """))
@@ -87,6 +87,14 @@ def test_later_processes_compile_nothing_even_if_other_files_changed(project):
     assert "compiling kernels (once per installation)" in said
     edit(project, "unrelated.py", "1", "2")
     assert run(project) == (first, folders, "")
+    assert {name.split("-")[0] for name in folders} == {"kernels"}           # none for the helper
+
+
+def test_whether_a_file_was_compiled_before_is_read_from_the_cache(project):
+    ask = "from minigrad import jit; print(jit.compiled_before('minigrad/kernels.py'))"
+    assert run(project, ask)[0] == ["False"]
+    run(project)
+    assert run(project, ask)[0] == ["True"]
 
 
 @pytest.fixture(scope="module")
