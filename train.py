@@ -17,13 +17,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")   # or NumPy's threads and N
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # while idle, take each other's cores
 
 # ruff: noqa: E402
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
-from gpt import compile_ahead
 from gpt.check import check_run
 from gpt.closeup import profile_steps, steps_with_trace
 from gpt.command import parse
+from gpt.compile_ahead import compiling_ahead
 from gpt.corpora import load_corpus
 from gpt.data import check_length, prepare
 from gpt.display import Status, make_display
@@ -44,9 +44,9 @@ from gpt.training import Plan, Run, due, train_steps
 def main(args=None, began=None):
     args = parse(args, __doc__.splitlines()[0])
     args.began = began or time.monotonic()
-    compile_ahead.start(args.preset, args.given)
     display = make_display(args.plain)
-    with report_errors("train.py"), closing(display):
+    ahead = nullcontext() if args.resume else compiling_ahead(args.preset, args.given)
+    with report_errors("train.py"), closing(display), ahead:
         if args.check:
             with tempfile.TemporaryDirectory() as args.runs, kept_if_begun(Path(args.runs)):
                 return check_run(begin(args, display)[0], display.say)

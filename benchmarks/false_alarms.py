@@ -18,7 +18,8 @@ from minigrad import OPS
 from minigrad.testing import GradientError, check_op
 from minigrad.testing.adapters import levels
 
-GPT = ("embedding", "rotary", "matmul", "linear", "attention", "softmax", "gelu", "relu_squared",
+GPT = ("embedding", "rotary", "qk_rotary", "matmul", "linear", "attention", "self_attention",
+       "softmax", "gelu", "relu_squared",
        "swiglu", "layer_norm", "rms_norm", "add_layer_norm", "add_rms_norm", "cross_entropy",
        "linear_cross_entropy")
 PART = 250

@@ -33,7 +33,8 @@ def train(text, minutes, flags):
     """Train for some minutes; return (bits per byte, steps, tokens per second)."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, str(ROOT / "train.py"), text, "--plain",
-                        "--minutes", str(minutes), "--runs", folder, "--name", "run", *flags],
+                        "--minutes", str(minutes), "--runs", folder, "--name", "run",
+                        *USUAL, *flags],
                        check=True, stdout=subprocess.DEVNULL,
                        env={**os.environ, "PYTHONPATH": str(ROOT)})
         run = Path(folder) / "run"
@@ -56,21 +57,25 @@ def tokenizers():
 
 
 def recipes():
-    """Each recipe, with the settings of the others at their defaults."""
-    usual = {name: getattr(part, name) for row in RECIPES for name in row.settings
-             for part in (Config().model, Config().train) if hasattr(part, name)}
     for row in RECIPES:
-        flags = {**usual, **row.settings}
-        yield ", ".join(map(str, row.settings)) or "neither", [
-            word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        yield ", ".join(map(str, row.settings)) or "neither", words(row.settings)
+
+
+def words(settings):
+    return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+
+
+# What a recipe would set, at its default: so that candidates differ in one thing.
+USUAL = words({name: getattr(part, name) for row in RECIPES for name in row.settings
+               for part in (Config().model, Config().train) if hasattr(part, name)})
 
 
 CANDIDATES = {"sizes": sizes, "tokenizers": tokenizers, "recipes": recipes}
 
 
-def main(what, words):
-    budgets = [word for word in words if word.replace(".", "").isdigit()]
-    text = next((word for word in words if word not in budgets), "shakespeare")
+def main(what, args):
+    budgets = [arg for arg in args if arg.replace(".", "").isdigit()]
+    text = next((arg for arg in args if arg not in budgets), "shakespeare")
     for minutes in budgets:
         print(f"\n| {minutes} minutes | bits/byte | steps | tokens/s |\n|---|---|---|---|")
         for name, flags in CANDIDATES[what]():

@@ -4,6 +4,7 @@ import lzma
 import numpy as np
 
 XZ_BYTES = 32 << 20                # of a longer text xz compresses the beginning
+PART = 1 << 22                     # bytes that are counted at a time, which bounds the memory
 
 
 def baselines(train, val, xz_bytes=XZ_BYTES):
@@ -19,11 +20,11 @@ def baselines(train, val, xz_bytes=XZ_BYTES):
     -------
     dict of str to float, in bits per byte
     """
-    ids, A = bytes_to_symbols(train, val)
+    train_ids, val_ids, A = bytes_to_symbols(train, val)
     found = {"uniform": float(np.log2(256))}
     for n, name in ((1, "unigram"), (2, "bigram"), (3, "trigram")):
-        found[name] = ngram_bits(ids[:len(train)], ids[len(train):], n, A)
-    text = (train + val)[:xz_bytes]
+        found[name] = ngram_bits(train_ids, val_ids, n, A)
+    text = train[:xz_bytes] + val[:max(0, xz_bytes - len(train))]
     name = "xz -9" if len(text) == len(train) + len(val) else f"xz -9 of {len(text) / 1e6:.1f} MB"
     found[name] = 8 * len(xz(text)) / len(text)
     return found
@@ -36,11 +37,17 @@ def xz(text):
                                          "dict_size": longest}])
 
 
-def bytes_to_symbols(train, val):
-    """Number the byte values that occur: fewer of them make smaller tables of counts."""
-    data = np.frombuffer(train + val, np.uint8)
-    used = np.bincount(data, minlength=256) > 0
-    return (np.cumsum(used) - 1).astype(np.uint8)[data], int(used.sum())
+def bytes_to_symbols(*texts):
+    """Number the byte values that occur: fewer of them make smaller tables of counts.
+
+    Returns
+    -------
+    list of (N,) uint8, one for each text, and the number of symbols
+    """
+    texts = [np.frombuffer(text, np.uint8) for text in texts]
+    used = sum(np.bincount(text, minlength=256) for text in texts) > 0
+    number = (np.cumsum(used) - 1).astype(np.uint8)
+    return *(number[text] for text in texts), int(used.sum())
 
 
 def ngram_bits(train, val, n, A):
@@ -58,24 +65,28 @@ def ngram_bits(train, val, n, A):
     """
     p = np.full(len(val), 1 / 256)
     for order in range(1, n + 1):
-        counts = np.bincount(keys(train, order, A), minlength=A ** order).reshape(-1, A)
-        total, distinct = counts.sum(axis=1), (counts > 0).sum(axis=1)
-        key = keys(val, order, A)
-        history, at = key // A, slice(order - 1, None)        # the first bytes have no history
-        weight = np.maximum(total + distinct, 1)[history]
-        backed_off = distinct[history] * p[at]
-        unseen = total[history] == 0
-        p[at] = np.where(unseen, p[at], (counts.reshape(-1)[key] + backed_off) / weight)
+        counts = np.zeros(A ** order, np.int64)
+        for _, key in runs(train, order, A):
+            counts += np.bincount(key, minlength=A ** order)
+        table = counts.reshape(-1, A)
+        total, distinct = table.sum(axis=1), (table > 0).sum(axis=1)
+        for first, key in runs(val, order, A):                # the first bytes have no history
+            history, at = key // A, slice(first + order - 1, first + order - 1 + len(key))
+            weight = np.maximum(total + distinct, 1)[history]
+            seen = (counts[key] + distinct[history] * p[at]) / weight
+            p[at] = np.where(total[history] == 0, p[at], seen)
     return float(-np.log2(p).mean())
 
 
-def keys(ids, n, A):
-    """Number every run of n symbols: (N - n + 1,)."""
-    found = np.zeros(max(0, len(ids) - n + 1), np.int32)
-    for i in range(n):
-        found *= A
-        found += ids[i:i + len(found)]
-    return found
+def runs(ids, n, A, part=PART):
+    """Number every run of n symbols, `part` of them at a time: yield (first, (<= part,) int32)."""
+    for first in range(0, len(ids) - n + 1, part):
+        piece = ids[first:first + part + n - 1]
+        found = np.zeros(len(piece) - n + 1, np.int32)
+        for i in range(n):
+            found *= A
+            found += piece[i:i + len(found)]
+        yield first, found
 
 
 def longest_copied_span(sample, text, at_least=8):

@@ -3,13 +3,15 @@
     python -m gpt.compile_ahead '["fast", {}]'       a preset, and the settings that were given
 
 The two meet in the cache on disk. The other begins with the matrix multiply and goes on from the
-embedding to the loss. This one works from the end: first what updates the weights, then, after
-attention, which takes longest, the operations of a small model from its loss back.
+embedding to the loss. This one begins with AdamW and attention, which takes longest, and works on
+from the loss back to the embedding, and to Muon, which needs the matrix multiply.
 """
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +28,35 @@ SLOWEST = "self_attention"
 PRODUCTS = ("linear", "matmul", "linear_cross_entropy")        # made of the matrix multiply
 
 
+@contextmanager
+def compiling_ahead(preset, given):
+    """Inside the block a second process compiles, if there is need of it and a core for it."""
+    helper = start(preset, given) if is_worth_it() else None
+    try:
+        yield
+    finally:
+        if helper:
+            helper.terminate()
+            helper.wait()
+
+
+def is_worth_it():
+    """Whether nothing is compiled yet, what is compiled will be kept, and there are two cores."""
+    return (jit.COMPILED and min(jit.threads(), jit.available_cores()) > 1
+            and jit.cache_directory(gemm.__file__) is not None
+            and not jit.compiled_before(gemm.__file__))
+
+
 def start(preset, given):
-    """Start the second process, if nothing is compiled yet and there is a core for it."""
-    if jit.COMPILED and jit.available_cores() > 1 and not jit.compiled_before(gemm.__file__):
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        subprocess.Popen([sys.executable, "-m", "gpt.compile_ahead", json.dumps([preset, given])],
-                         env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL,
-                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """Start the second process; None where the system gives none."""
+    settings = {"MINIGRAD_THREADS": "1", "MINIGRAD_CACHE_DIR": str(jit.cache_root().absolute())}
+    try:
+        return subprocess.Popen([sys.executable, "-m", "gpt.compile_ahead",
+                                 json.dumps([preset, given])], cwd=ROOT, env=os.environ | settings,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL)
+    except OSError:
+        return None
 
 
 def compile_all(config):
@@ -63,6 +87,7 @@ def run_both(node):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)       # or a compiler might swallow Ctrl-C
     preset, given = json.loads(sys.argv[1])
     try:
         compile_all(Config.make(preset, **{**given, **SMALL}))

@@ -33,7 +33,7 @@ def check_limits(config):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of the model. The defaults are those of the preset `fast`."""
+    """The shape of the model: the preset `fast`, where time and text do not choose otherwise."""
 
     vocab_size: int = setting(256, "number of tokens", at_least=1)
     context_length: int = setting(128, "tokens the model looks back on", at_least=1)

@@ -1,4 +1,5 @@
 """From documents to batches: what is held out, the token files, random windows."""
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,11 @@ class Dataset:
     tokenizer: object
     train: np.ndarray              # (N,) uint16 or uint32
     val: np.ndarray
+
+    @functools.cached_property
+    def n_bytes(self):
+        """How many bytes of text there are, to learn and to validate on."""
+        return self.size_bytes(self.train) + self.size_bytes(self.val)
 
     def size_bytes(self, ids):
         """Return how many bytes of text the ids stand for."""

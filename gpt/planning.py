@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gpt.baselines import XZ_BYTES
+from gpt.baselines import PART, XZ_BYTES
 from gpt.config import ConfigError
 from gpt.memory import available_bytes, peak_bytes, used_bytes
 from gpt.model import GPT, flops_per_token
@@ -110,7 +110,7 @@ def sequence_bytes(config):
                 if id(base) not in known:
                     blocks[id(base)] = base, base.nbytes
     with watch(count):
-        loss = model.loss(ids, ids)
+        loss = model.loss(ids, ids, np.random.default_rng(0))
     kept = sum(size for _, size in blocks.values())
     loss.backward()                                   # loads the kernels of the way back
     return kept
@@ -162,17 +162,19 @@ def forecast(run, peak_gflops):
         raise ConfigError(f"this run needs {need(n) / 1e9:.1f} GB for {n} sequences at a time, but "
                           f"{free / 1e9:.1f} GB are free: use {smaller}")
     at_the_end = run_bytes(config, n_parameters, 0, 0) + baseline_bytes(run)
+    if room is not None and at_the_end > room:
+        raise ConfigError(f"a text of {run.data.n_bytes / 1e6:,.0f} MB needs "
+                          f"{at_the_end / 1e9:.1f} GB at the end, to be counted and compressed, "
+                          f"but {free / 1e9:.1f} GB are free: use less of it")
     return Forecast(n_parameters, flops_per_token(config.model), peak_gflops,
                     max(peak_bytes(), before + max(need(n), at_the_end)), free, n)
 
 
 def baseline_bytes(run):
-    """Predict what the baselines take: tables, and about 16 bytes for each of the text."""
-    return 20_000_000 + 16 * text_bytes(run)
-
-
-def text_bytes(run):
-    return run.data.size_bytes(run.data.train) + run.data.size_bytes(run.data.val)
+    """Predict what the baselines take: xz and tables, the text, and the surprise at each byte."""
+    n_bytes = run.data.n_bytes
+    at_once = min(n_bytes, max(xz_bytes(run.config), PART))
+    return int(14 * at_once + (2.2 + 8 * run.config.data.val_fraction) * n_bytes)
 
 
 # ---- time ----
@@ -223,7 +225,8 @@ def final_tokens(run, step_s):
 def time_to_finish(run, step_s):
     """Predict the seconds from the last step to the end: evaluation, samples, baselines, report."""
     finish_s = min(FINISH_S, FINISH_SHARE * 60 * run.config.train.minutes)
-    finish_s += COUNTS_S * text_bytes(run) + XZ_S * min(text_bytes(run), xz_bytes(run.config))
+    n_bytes = run.data.n_bytes
+    finish_s += COUNTS_S * n_bytes + XZ_S * min(n_bytes, xz_bytes(run.config))
     return finish_s + evaluation_s(run, step_s, final_tokens(run, step_s))
 
 

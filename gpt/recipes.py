@@ -1,5 +1,6 @@
 """What to train unless told: the size by the time there is, the tokenizer by the text."""
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 from gpt.config import Config
@@ -99,17 +100,19 @@ def choose_settings(corpus, preset, given, peak_gflops):
         return config
     passes = expected_passes(config, corpus, peak_gflops)
     recipe = next(row.settings for row in RECIPES if passes <= row.passes)
-    return config.changed(**{**recipe, **given})
+    return config.changed(**{name: value for name, value in recipe.items() if name not in given})
 
 
 def expected_passes(config, corpus, peak_gflops):
     """Estimate how often a run will see its text."""
-    settings, vocabulary = config.train, config.data.vocabulary
+    settings, vocabulary, bytes_per_token = config.train, 256, 1
+    if config.data.tokenizer not in ("char", "byte"):
+        vocabulary = config.data.vocabulary or VOCABULARIES[-2][1]
+        bytes_per_token = 0.24 * math.log2(vocabulary)                       # of English, about
     tokens = settings.steps * settings.batch_tokens
     if not settings.steps:
-        tokens = (60 * settings.minutes * USUAL_SHARE * 1e9 * peak_gflops
-                  / flops_per_token(config.model))
-    bytes_per_token = 0.24 * math.log2(vocabulary) if vocabulary else 1      # of English, about
+        flops = flops_per_token(replace(config.model, vocab_size=vocabulary))
+        tokens = 60 * settings.minutes * USUAL_SHARE * 1e9 * peak_gflops / flops
     return tokens * bytes_per_token / (corpus.size_bytes * (1 - config.data.val_fraction))
 
 

@@ -36,8 +36,10 @@ def announce(say, run, cost, step_s, folder):
     free = "" if cost.free_bytes is None else f" of {cost.free_bytes / 1e9:.1f} GB free"
     say(f"tokens: {len(data.train):,} to learn, {len(data.val):,} to validate on; {tokenizer}, "
         f"{m.vocab_size:,} kinds, {data.bytes_per_token(data.val):.2f} bytes each")
+    tables = f", tables of {m.ngram_rows:,} rows" if m.ngram_rows else ""
+    dropout = f", dropout {m.dropout:g}" if m.dropout else ""
     say(f"model: {config.preset}, {m.n_layer} layers, {m.n_head} heads, {m.d_model} wide, context "
-        f"{m.context_length}; {cost.n_parameters:,} parameters, "
+        f"{m.context_length}{tables}{dropout}; {cost.n_parameters:,} parameters, "
         f"{cost.flops_per_token / 1e6:.1f} MFLOP a token")
     say(f"speed: {tokens_s:,.0f} tokens/s measured, "
         f"{cost.flops_per_token * tokens_s / cost.peak_gflops / 1e9:.0%} of the matmul peak of "

@@ -234,7 +234,7 @@ def _shares(start, stop, a, b, c, bias, cuts, add, work):
 def _products(n, a, b, c, bias, cuts, add, work):
     """Compute all n shares, each on a thread of its own."""
     if n == 1:
-        _shares(0, 1, a, b, c, bias, cuts, add, work)
+        _shares(n - 1, n, a, b, c, bias, cuts, add, work)   # numbers would be a type of their own
     else:
         spread(_shares, n, (a, b, c, bias, cuts, add, work))
 
@@ -333,7 +333,7 @@ def _multiply(a, b, c, accumulate, bias):
     work, none = _workspace(c.dtype, shares)
     arguments = (_four(a, stack), _four(b, stack), _four(c, stack),
                  none if bias is None else np.ascontiguousarray(bias), cuts, accumulate, work)
-    jit.enter_pool()
+    jit.enter_pool()                                     # even for one: the code refers to it
     _products_for(c.dtype)(shares, *arguments)
 
 

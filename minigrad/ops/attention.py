@@ -176,10 +176,13 @@ def self_attention_parts(qkv, n_head, n_kv_head=None, causal=True):
 def heads(qkv, H, G=None):
     """View (B, T, (H + 2 G) D) as q, k and v, each (B, heads, T, D)."""
     G = G or H
+    if H < 1 or H % G:
+        raise ValueError(f"there are {H} heads of queries and {G} of keys: the first must be a "
+                         "multiple of the second")
     D = qkv.shape[-1] // (H + 2 * G)
-    if H % G or D * (H + 2 * G) != qkv.shape[-1]:
-        raise ValueError(f"{qkv.shape[-1]} features cannot be those of {H} heads of queries and "
-                         f"{G} of keys and values: they must be ({H} + 2 {G}) D")
+    if D * (H + 2 * G) != qkv.shape[-1]:
+        raise ValueError(f"{qkv.shape[-1]} features cannot be shared by {H} heads of queries and "
+                         f"{G} of keys and values: they must be ({H} + 2 x {G}) D")
     places = 0, H * D, (H + G) * D, (H + 2 * G) * D
     return [heads_of(qkv[..., start:stop], n)
             for start, stop, n in zip(places, places[1:], (H, G, G))]
@@ -212,7 +215,8 @@ FEW_QUERIES = 256                         # for which one thread is faster
 def attention_fast(q, k, v, causal=True, scale=None, key_lengths=None):
     check_heads(q, k, v, key_lengths)
     (B, H, T, D), S = q.shape, k.shape[2]
-    if q.size + k.size < FEW or q.dtype.char not in "fd" or D % tiles.lanes(q.dtype):
+    few = not (q.size and k.size) or q.size + k.size < FEW
+    if few or q.dtype.char not in "fd" or D % tiles.lanes(q.dtype):
         return attention.forward(q, k, v, causal, scale, key_lengths)
     scale = q.dtype.type(D ** -0.5 if scale is None else scale)
     q, k, v = in_rows(q), in_rows(k), in_rows(v)

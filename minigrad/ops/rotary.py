@@ -72,7 +72,6 @@ def qk_rotary_inputs(draw):
     return (qkv, *rotary_angles(T, 2 * half, dtype=np.float64)), params
 
 
-
 @op(inputs=qk_rotary_inputs, qkv="away_from_zero", cos="constant", sin="constant")
 def qk_rotary(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
     """Rotate the queries and keys of a projection by their positions, and leave its values.
@@ -97,7 +96,7 @@ def qk_rotary(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
     ----------
     Su et al. 2021, arXiv:2104.09864; Henry et al. 2020, arXiv:2010.04245.
     """
-    heads, n_turned = turned_heads(qkv, cos, n_value_head)                    # (B, T, n, D)
+    heads, n_turned = turned_heads(qkv, cos, sin, n_value_head)               # (B, T, n, D)
     x, values = heads[:, :, :n_turned], heads[:, :, n_turned:]
     x, of_norm = rms_norm.forward(x, None, eps) if norm else (x, None)
     y = np.concatenate([rotate(x, cos[:, None], sin[:, None], False), values], axis=2)
@@ -113,19 +112,20 @@ def qk_rotary_vjp(g, cos, sin, n_turned, of_norm):
 
 @qk_rotary.parts
 def qk_rotary_parts(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
-    heads, n_turned = turned_heads(qkv, cos, n_value_head)
+    heads, n_turned = turned_heads(qkv, cos, sin, n_value_head)
     x, values = heads[:, :, :n_turned], heads[:, :, n_turned:]
     x = rms_norm(x, eps=eps) if norm else x
     y = concatenate([rotary(x, cos[:, None], sin[:, None]), values], axis=2)
     return y.reshape(qkv.shape)
 
 
-def turned_heads(qkv, cos, n_value_head):
+def turned_heads(qkv, cos, sin, n_value_head):
     """View (B, T, n D) as (B, T, n, D), and count the heads that are no values."""
     (B, T, C), D = qkv.shape, 2 * cos.shape[-1]
-    if C % D or C < n_value_head * D or len(cos) != T:
-        raise ValueError(f"qkv has {T} positions of {C} features, but the angles are those of "
-                         f"{len(cos)} positions of heads of {D}, {n_value_head} of them values")
+    if C % D or C < n_value_head * D or not cos.shape == sin.shape == (T, D // 2):
+        raise ValueError(f"qkv has {T} positions of {C} features, {n_value_head} heads of them "
+                         f"values: that does not go with angles of shapes {cos.shape} and "
+                         f"{sin.shape}, which must be (T, D / 2)")
     return qkv.reshape((B, T, C // D, D)), C // D - n_value_head
 
 
@@ -179,7 +179,7 @@ def _rotary_interleaved(start, stop, x, cos, sin, inner, out):
 def qk_rotary_fast(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
     if not fits(qkv) or not cos.dtype == sin.dtype == qkv.dtype:
         return qk_rotary.forward(qkv, cos, sin, n_value_head, norm, eps)
-    heads, n_turned = turned_heads(plain(qkv), cos, n_value_head)
+    heads, n_turned = turned_heads(plain(qkv), cos, sin, n_value_head)
     out, cos, sin, eps = empty_like(heads), plain(cos), plain(sin), qkv.dtype.type(eps)
     B, T, n, D = heads.shape
     x = heads.reshape(B * T, n, D)

@@ -36,22 +36,53 @@ def test_all_that_a_step_of_a_preset_runs_is_run_ahead(preset, monkeypatch):
     ids = np.zeros((2, config.model.context_length), np.int64)
     with use("reference"), watch(lambda node: names.append(node.op.name)):
         model.loss(ids, ids)
-    needed = {name for name in names if "fast" in OPS[name].bodies} - {*compile_ahead.PRODUCTS}
+    needed = {name for name in names if name in OPS and "fast" in OPS[name].bodies}
+    needed -= {*compile_ahead.PRODUCTS}
     assert ran >= {(name, place) for name in needed for place in (0, 1)} and len(needed) >= 4
     assert len(stepped) == len(make_optimizers(model, config.train))
 
 
-@pytest.mark.parametrize("cores, before, starts", [(2, False, True), (1, False, False),
-                                                   (2, True, False)])
-def test_a_process_is_started_for_an_empty_cache_and_a_free_core(cores, before, starts,
-                                                                 monkeypatch):
-    started = []
+@pytest.mark.parametrize("threads, before, cache, worth_it", [
+    (2, False, True, True), (1, False, True, False), (2, True, True, False),
+    (2, False, False, False)])
+def test_it_is_worth_it_with_an_empty_cache_that_keeps_and_two_cores(threads, before, cache,
+                                                                     worth_it, monkeypatch):
     monkeypatch.setattr(jit, "COMPILED", True)
-    monkeypatch.setattr(jit, "available_cores", lambda: cores)
+    monkeypatch.setattr(jit, "available_cores", lambda: 2)
+    monkeypatch.setattr(jit, "threads", lambda: threads)
     monkeypatch.setattr(jit, "compiled_before", lambda source: before)
-    monkeypatch.setattr(compile_ahead.subprocess, "Popen", lambda args, **_: started.append(args))
-    compile_ahead.start("llama", {"steps": 7})
-    assert bool(started) == starts
-    for program, *module, settings in started:
+    monkeypatch.setattr(jit, "cache_directory", lambda source: "somewhere" if cache else None)
+    assert compile_ahead.is_worth_it() == worth_it
+
+
+def test_the_process_ends_with_the_block(monkeypatch):
+    started = []
+    popen = compile_ahead.subprocess.Popen
+
+    def sleep(args, **_):
+        started.append((args, popen([sys.executable, "-c", "import time; time.sleep(60)"])))
+        return started[-1][1]
+    monkeypatch.setattr(compile_ahead, "is_worth_it", lambda: True)
+    monkeypatch.setattr(compile_ahead.subprocess, "Popen", sleep)
+    with compile_ahead.compiling_ahead("llama", {"steps": 7}):
+        ((program, *module, settings), process), = started
         assert program == sys.executable and module == ["-m", "gpt.compile_ahead"]
-        assert json.loads(settings) == ["llama", {"steps": 7}]
+        assert json.loads(settings) == ["llama", {"steps": 7}] and process.poll() is None
+    assert process.returncode not in (0, None)
+
+
+def test_a_system_without_processes_is_no_error(monkeypatch):
+    def refuse(*args, **_):
+        raise OSError("no more processes")
+    monkeypatch.setattr(compile_ahead, "is_worth_it", lambda: True)
+    monkeypatch.setattr(compile_ahead.subprocess, "Popen", refuse)
+    with compile_ahead.compiling_ahead("fast", {}):
+        pass
+
+
+@pytest.mark.parametrize("given", [{"d_model": 7, "steps": 3}, {"dropout": 7}])
+def test_the_process_itself_runs_from_anywhere(given, monkeypatch, tmp_path):
+    """What is wrong with the settings, the first process says."""
+    monkeypatch.chdir(tmp_path)
+    helper = compile_ahead.start("fast", given)
+    assert helper.wait() == 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.baselines import baselines, longest_copied_span, ngram_bits
+from gpt.baselines import baselines, longest_copied_span, ngram_bits, runs
 from gpt.config import ModelConfig
 from gpt.evaluate import evaluate, main, token_surprise
 from gpt.model import GPT
@@ -51,6 +51,15 @@ def test_a_longer_memory_predicts_structured_text_better():
     order = [found[name] for name in ("uniform", "unigram", "bigram", "trigram")]
     assert order == sorted(order, reverse=True) and order[0] == 8
     assert found["xz -9"] == 8 * len(lzma.compress(text, preset=9)) / len(text)
+
+
+@given(st.lists(st.integers(0, 3), max_size=30), st.integers(1, 3), st.integers(1, 9))
+def test_runs_are_the_same_however_many_are_counted_at_a_time(ids, n, part):
+    ids = np.array(ids, np.uint8)
+    whole = [4 ** np.arange(n)[::-1] @ ids[i:i + n] for i in range(len(ids) - n + 1)]
+    parts = list(runs(ids, n, 4, part))
+    assert [first for first, _ in parts] == list(range(0, len(whole), part))
+    assert [x for _, found in parts for x in found] == whole
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60))

@@ -111,6 +111,13 @@ def test_what_is_seen_often_is_dropped_at_times_and_what_is_seen_once_is_kept_in
     assert expected_passes(often, corpus, 240) == pytest.approx(1000 * 1000 / 90_000)
 
 
+@pytest.mark.parametrize("given", [{"tokenizer": "auto"}, {"vocabulary": 0}, {"minutes": 0.0},
+                                   {"steps": 0}])
+def test_to_say_what_is_usual_changes_nothing(given):
+    corpus = Corpus("x", [b"some text " * 30_000], "x")
+    assert choose_settings(corpus, "fast", given, 240) == choose_settings(corpus, "fast", {}, 240)
+
+
 @given(st.floats(0.5, 100), st.floats(10, 1000))
 def test_twice_the_time_is_twice_the_passes(minutes, gflops):
     corpus = Corpus("x", [b"some text " * 10_000], "x")
@@ -144,6 +151,7 @@ def test_what_the_user_says_wins_over_the_table_and_the_preset():
 
 def test_the_memory_of_a_step_is_what_was_said(data, tiny):
     """The bytes that sequences keep grow in proportion: twice as many, twice as much."""
+    assert sequence_bytes(tiny(dropout=0.1)) > sequence_bytes(tiny())
     one = sequence_bytes(tiny(context_length=16))
     long = sequence_bytes(tiny(context_length=32))
     assert 1.8 * one < long < 4.2 * one
@@ -154,6 +162,11 @@ def test_memory_that_is_short_gives_smaller_micro_batches_then_a_refusal(data, t
     assert forecast(run, 100).micro_batch == 64
     one, n = sequence_bytes(run.config), sum(x.size for x in run.model.parameters())
     fixed = 4 * n * 3.5
+    longer = replace(data, train=np.tile(data.train, 10_000))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "available_bytes", lambda: 500_000_000)
+        with pytest.raises(ConfigError, match="a text of 2[0-9][0-9] MB needs 1.[0-9] GB at the"):
+            forecast(Run.start(tiny(), longer, Plan.fixed(1)), 100)
     monkeypatch.setattr(planning, "available_bytes", lambda: int((fixed + 20 * one) / 0.9))
     assert 10 <= forecast(run, 100).micro_batch <= 20
     monkeypatch.setattr(planning, "available_bytes", lambda: int(fixed))

@@ -123,6 +123,27 @@ def test_projections_of_every_length_and_width_attend_and_turn(dtype):
         assert_as_accurate("qk_rotary", [x, *angles], g, n_value_head=G, norm=T % 2 > 0, eps=0.1)
 
 
+@pytest.mark.parametrize("T, S", [(0, 64), (64, 0), (0, 0)])
+def test_no_queries_and_no_keys_give_what_the_formula_gives(T, S):
+    q, k = np.ones((2, 4, T, 32)), np.ones((2, 4, S, 32))
+    fast, reference = (OPS["attention"].bodies[level][0](q, k, k)[0]
+                       for level in ("fast", "reference"))
+    assert fast.shape == (2, 4, T, 32) and np.array_equal(fast, reference)
+
+
+def test_projections_that_do_not_fit_are_refused():
+    qkv, (cos, sin) = np.ones((2, 5, 48)), rotary_angles(5, 8)
+    for level in ("fast", "reference"):
+        attend, turn = (OPS[name].bodies[level][0] for name in ("self_attention", "qk_rotary"))
+        with pytest.raises(ValueError, match="4 heads of queries and 3 of keys"):
+            attend(qkv, 4, 3)
+        with pytest.raises(ValueError, match="48 features cannot be shared"):
+            attend(qkv, 7)
+        for angles in ((cos, sin[:4]), (cos[:4], sin[:4]), (cos, sin[:, :2]), (cos[None], sin)):
+            with pytest.raises(ValueError, match="which must be"):
+                turn(qkv, *angles, 2)
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_a_query_that_sees_no_key_gives_zeros_and_gets_none(dtype):
     *qkv, g = heads(np.random.default_rng(0), 2, 2, 2, 40, 40, 16, dtype)

@@ -133,6 +133,8 @@ def test_dropout_drops_only_with_an_rng():
     y.sum().backward()
     assert np.array_equal(x.grad, y.data)                     # the same mask both ways
     assert np.allclose(np.unique(y.data), [0, 4 / 3]) and abs(y.data.mean() - 1) < 0.01
+    nearly_all = nn.Dropout(1 - 1e-9)(x, np.random.default_rng(0)).data
+    assert np.isfinite(nearly_all).all() and np.count_nonzero(nearly_all) < 10
     with pytest.raises(ValueError, match="the dropout rate is 1.0"):
         nn.Dropout(1.0)(x, np.random.default_rng(0))
 
