@@ -41,7 +41,7 @@ from minigrad import no_grad
 
 ROOT = Path(__file__).parent.parent
 LOSS = 1.90
-REACH_STEPS = 300                  # of the preset `fast`, found by trying
+REACH_STEPS = 160                  # of the preset `fast`, found by trying
 
 
 def verdict(name, value, target, more_is_better=True, form=".2f"):

@@ -22,7 +22,8 @@ class Size(NamedTuple):
 # For 2 cores whose matmul reaches REFERENCE_GFLOPS; docs/training.md says what is measured of it.
 REFERENCE_GFLOPS = 240
 DEFAULT_MINUTES = 5
-SIZES = (Size(2, 4, 128, 2, 64, 1024),
+SIZES = (Size(3, 4, 128, 2, 128, 1024),
+         Size(7, 4, 128, 2, 256, 1024),
          Size(15, 6, 192, 3, 256, 2048),
          Size(45, 6, 256, 4, 256, 4096),
          Size(1e9, 8, 384, 6, 256, 8192))
