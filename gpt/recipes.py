@@ -24,8 +24,8 @@ REFERENCE_GFLOPS = 240
 DEFAULT_MINUTES = 5
 SIZES = (Size(3, 4, 128, 2, 128, 1024),
          Size(7, 4, 128, 2, 256, 1024),
-         Size(15, 6, 192, 3, 256, 2048),
-         Size(45, 6, 256, 4, 256, 4096),
+         Size(45, 6, 192, 3, 256, 2048),
+         Size(120, 6, 256, 4, 256, 4096),
          Size(1e9, 8, 384, 6, 256, 8192))
 # Tokens of bpe by the bytes of the text; shorter texts are learnt by characters.
 VOCABULARIES = ((200_000, 0), (1_000_000, 512), (20_000_000, 1024), (1e18, 4096))
