@@ -328,7 +328,8 @@ def _multiply(a, b, c, accumulate, bias):
         _multiply(a, b, product, False, bias)
         c[...] = c + product if accumulate else product
         return
-    shares, cuts = _cuts(prod(stack), m, k, n, jit.threads(), VECTOR // c.itemsize)
+    packed = a.strides[-1] != a.itemsize
+    shares, cuts = _cuts(prod(stack), m, k, n, packed, jit.threads(), VECTOR // c.itemsize)
     work, none = _workspace(c.dtype, shares)
     arguments = (_four(a, stack), _four(b, stack), _four(c, stack),
                  none if bias is None else np.ascontiguousarray(bias), cuts, accumulate, work)
@@ -350,24 +351,25 @@ def _four(x, stack):
 
 
 @functools.lru_cache(maxsize=4096)
-def _cuts(stack, m, k, n, threads, step):
+def _cuts(stack, m, k, n, packed, threads, step):
     """Choose how many shares to make, and the cuts of `_shares`, by the time of the largest one.
 
-    Per step of k, a share multiplies rows x columns in tiles, packs its columns of B and fetches
-    its rows of A; either costs as much as multiplying them by about 48 of the others. (Where A is
-    not packed that is too much, but cuts by rows are worth it: the kernels between two products
-    share rows in the same way, and each thread finds in its own cache what it has written, 8 % of
-    a step.)
+    Per step of k, a share multiplies rows x columns in tiles and packs its columns of B, which
+    costs as much as multiplying them by about 48 rows; the same for rows of A if they are packed,
+    or so few that they stay in the threads' caches: the kernels between two products share rows,
+    too, so with cuts by rows each thread finds in its own cache what it has written (8 % of a
+    step).
     """
     if stack * m * k * n < SERIAL:
         threads = 1
+    fetched = packed or m * k * VECTOR // step <= threads * BLOCK
     best = None
     for parts in range(1, threads + 1):
         for row_parts in range(1, threads // parts + 1):
             column_parts = threads // (parts * row_parts)
             rows = -(-m // (row_parts * ROWS)) * ROWS
             columns = -(-n // (column_parts * step)) * step
-            cost = -(-stack // parts) * (rows * columns + 48 * (rows + columns))
+            cost = -(-stack // parts) * (rows * columns + 48 * columns + 48 * fetched * rows)
             if best is None or cost < best[0]:
                 shares = parts * row_parts * column_parts
                 best = cost, shares, (parts, row_parts, column_parts, rows, columns)
