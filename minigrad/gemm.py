@@ -362,14 +362,14 @@ def _cuts(stack, m, k, n, packed, threads, step):
     """
     if stack * m * k * n < SERIAL:
         threads = 1
-    fetched = packed or m * k * VECTOR // step <= threads * BLOCK
+    fetched = packed or m * k * (VECTOR // step) <= threads * BLOCK        # bytes
     best = None
     for parts in range(1, threads + 1):
         for row_parts in range(1, threads // parts + 1):
             column_parts = threads // (parts * row_parts)
             rows = -(-m // (row_parts * ROWS)) * ROWS
             columns = -(-n // (column_parts * step)) * step
-            cost = -(-stack // parts) * (rows * columns + 48 * columns + 48 * fetched * rows)
+            cost = -(-stack // parts) * (rows * columns + 48 * (columns + fetched * rows))
             if best is None or cost < best[0]:
                 shares = parts * row_parts * column_parts
                 best = cost, shares, (parts, row_parts, column_parts, rows, columns)

@@ -158,6 +158,15 @@ def self_attention(qkv, n_head, n_kv_head=None, causal=True):
     Returns
     -------
     y : (B, T, H D)
+
+    Raises
+    ------
+    ValueError
+        If H is no multiple of G, or the features are not H + 2 G heads of one width.
+
+    References
+    ----------
+    As for `attention`.
     """
     y, saved = attention.forward(*heads(qkv, n_head, n_kv_head), causal)
     return side_by_side(y), saved

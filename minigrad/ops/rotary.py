@@ -92,6 +92,11 @@ def qk_rotary(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
     -------
     (B, T, n D)
 
+    Raises
+    ------
+    ValueError
+        If the features are not heads of D, or the angles not those of T positions.
+
     References
     ----------
     Su et al. 2021, arXiv:2104.09864; Henry et al. 2020, arXiv:2010.04245.
