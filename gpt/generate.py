@@ -9,6 +9,7 @@ import numpy as np
 
 from gpt.config import ConfigError, Parser
 from gpt.model import KVCache
+from gpt.one_token import OneToken, suits
 from gpt.runs import open_model, report_errors
 from minigrad import linear, no_grad
 
@@ -62,6 +63,9 @@ def generate(model, prompts, sampling=None, rng=None, max_tokens=None):
             kept = ids[:, -max(1, limit // 2):] if cache else ids[:, -limit:]
             cache = KVCache(model.config, len(ids), model.head.dtype)
             logits = last_logits(model, kept, cache)
+            one_token = OneToken(model, cache) if suits(model, cache) else None
+        elif one_token:
+            logits = one_token(ids[:, -1:])
         else:
             logits = last_logits(model, ids[:, -1:], cache)
         chosen = np.array([choose(z, text, sampling, rng) for z, text in zip(logits, ids)])
@@ -94,19 +98,24 @@ def choose(logits, text, sampling, rng):
     >>> choose(np.array([0.0, 9.0, 8.0]), np.array([1]), Sampling(3.0, temperature=0), rng)
     2
     """
+    if sampling.temperature == 0:                  # the likeliest passes every filter
+        return int(penalized(logits, text, sampling.repetition_penalty).argmax())
     p = probabilities(logits, text, sampling)
-    if sampling.temperature == 0:
-        return int(p.argmax())
     return int(np.searchsorted(np.cumsum(p), rng.random(), side="right").clip(0, len(p) - 1))
+
+
+def penalized(logits, text, penalty):
+    """Return logits, (V,) float64, with those of tokens that the text has weakened."""
+    z = logits.astype(np.float64)
+    if penalty != 1:
+        seen = np.unique(text)
+        z[seen] = np.where(z[seen] > 0, z[seen] / penalty, z[seen] * penalty)
+    return z
 
 
 def probabilities(logits, text, sampling):
     """Return what tokens are drawn with, (V,) float64."""
-    z = logits.astype(np.float64)
-    if sampling.repetition_penalty != 1:
-        seen = np.unique(text)
-        z[seen] = np.where(z[seen] > 0, z[seen] / sampling.repetition_penalty,
-                           z[seen] * sampling.repetition_penalty)
+    z = penalized(logits, text, sampling.repetition_penalty)
     z = (z - z.max()) / (sampling.temperature or 1)
     if 0 < sampling.top_k < len(z):
         z[z < np.partition(z, -sampling.top_k)[-sampling.top_k]] = -np.inf

@@ -81,15 +81,7 @@ class GPT(Module):
         if start + T > config.context_length:
             raise ValueError(f"context_length is {config.context_length}, but there are "
                              f"{start + T} tokens: pass the last ones only")
-        x = self.token_embedding(ids)                                           # (B, T, C)
-        if config.position == "learned":
-            x = x + self.position_embedding.weight[start:start + T]
-        if config.position == "sinusoidal":
-            x = x + self.position_table[start:start + T]
-        if config.ngram_rows:
-            x = x + self.ngram_embedding(ids, kv_cache.recent if kv_cache else None)
-        if config.embedding_norm:
-            x = rms_norm(x)
+        x = self.embedded(ids, start, kv_cache.recent if kv_cache else None)
         x = x0 = dropout(x, config.dropout, rng)
         branch = None                                 # what is still to be added to x
         for i, block in enumerate(self.blocks):
@@ -97,6 +89,18 @@ class GPT(Module):
         if kv_cache:
             kv_cache.advance(ids)
         return x if config.norm_position == "post" else self.final_norm.of_sum(branch, x)[1]
+
+    def embedded(self, ids, start=0, recent=None):
+        """Embed (B, T) ids at places from `start` on, after two `recent` ones: (B, T, C)."""
+        config, stop = self.config, start + ids.shape[1]
+        x = self.token_embedding(ids)                                           # (B, T, C)
+        if config.position == "learned":
+            x = x + self.position_embedding.weight[start:stop]
+        if config.position == "sinusoidal":
+            x = x + self.position_table[start:stop]
+        if config.ngram_rows:
+            x = x + self.ngram_embedding(ids, recent)
+        return rms_norm(x) if config.embedding_norm else x
 
     @property
     def head(self):
@@ -158,7 +162,7 @@ class Attention(Module):
         config, H, G = self.config, self.config.n_head, self.config.kv_heads
         qkv = self.turned(self.query_key_value(x), start)              # (B, T, (H + 2 G) D)
         if layer_cache:
-            y = layer_cache.attend(qkv.data, H, config.causal)                  # (B, T, C)
+            y = layer_cache.attend(qkv.data, start, H, config.causal)           # (B, T, C)
         else:
             y = self_attention(qkv, H, G, causal=config.causal)
         return self.projection(y)
@@ -277,18 +281,18 @@ class KVCache:
 
 
 class LayerCache:
-    """The keys and values of one layer, each (B, G, context, D), of which `length` are filled."""
+    """The keys and values of one layer, each (B, G, context, D)."""
 
     def __init__(self, shape, dtype):
-        self.k, self.v, self.length = np.empty(shape, dtype), np.empty(shape, dtype), 0
+        self.k, self.v = np.empty(shape, dtype), np.empty(shape, dtype)
 
-    def attend(self, qkv, H, causal):
-        """Let new positions see all so far: (B, T, (H + 2 G) D) arrays to (B, T, H D)."""
+    def attend(self, qkv, start, H, causal):
+        """Let positions from `start` on see all so far: (B, T, (H + 2 G) D) arrays to (B, T, H D).
+        """
         (B, T, _), (_, G, _, D) = qkv.shape, self.k.shape
         heads = qkv.reshape(B, T, H + 2 * G, D).transpose(0, 2, 1, 3)           # (B, H + 2 G, T, D)
-        start, stop = self.length, self.length + T
+        stop = start + T
         self.k[:, :, start:stop], self.v[:, :, start:stop] = heads[:, H:H + G], heads[:, H + G:]
-        self.length = stop
         y = attention(heads[:, :H], self.k[:, :, :stop], self.v[:, :, :stop], causal=causal)
         return y.transpose(0, 2, 1, 3).reshape(B, T, H * D)
 

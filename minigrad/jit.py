@@ -357,7 +357,7 @@ class _Progress(event.Listener):
     @staticmethod
     def _ours(e):
         function = getattr(e.data["dispatcher"], "py_func", None)
-        return str(getattr(function, "__module__", None)).startswith("minigrad.")
+        return str(getattr(function, "__module__", None)).startswith(("minigrad.", "gpt."))
 
 
 event.register("numba:compile", _Progress())

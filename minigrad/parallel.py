@@ -40,8 +40,6 @@ def row_kernel(function=None, *, fastmath=jit.FAST_MATH, small=SMALL):
     """
     if function is None:
         return functools.partial(row_kernel, fastmath=fastmath, small=small)
-    if not jit.COMPILED:
-        return lambda n, *arrays: function(0, n, *arrays)
     rows = jit.helper(function, fastmath=fastmath)
     driver = jit.kernel(_made_from(_driver, function, "driver", spread=spread, rows=rows),
                         fastmath=fastmath)
@@ -49,12 +47,13 @@ def row_kernel(function=None, *, fastmath=jit.FAST_MATH, small=SMALL):
     @functools.wraps(function)
     def launch(n, *arrays):
         jit.enter_pool()
-        driver(n > 1 and jit.threads() > 1 and arrays[0].size >= small, n, *arrays)
+        driver(jit.threads() > 1 and arrays[0].size >= small, n, *arrays)
+    launch.driver = driver                                # for other kernels
     return launch
 
 
 def _driver(threaded, n, *arrays):
-    if threaded:
+    if threaded and n > 1:
         spread(rows, n, arrays)                           # noqa: F821  (set by row_kernel)
     else:
         rows(0, n, *arrays)                               # noqa: F821
@@ -93,6 +92,7 @@ def element_kernel(function):
         flat = [plain(x).reshape(-1) for x in (*arrays, out)]
         kernel(-(-out.size // BLOCK), *flat)
         return out
+    launch.driver = kernel.driver
     return launch
 
 

@@ -79,14 +79,14 @@ def swiglu_parts(gate, x):
 
 @relu_squared.fast
 def relu_squared_fast(x):
-    return (_relu_squared(x), (x,)) if fits(x) else relu_squared.forward(x)
+    return (relu_squared_kernel(x), (x,)) if fits(x) else relu_squared.forward(x)
 
 @relu_squared.fast_vjp
 def relu_squared_fast_vjp(g, x):
     return (_relu_squared_vjp(g, x),) if fits(x, g) else relu_squared_vjp(g, x)
 
 @element_kernel
-def _relu_squared(x):
+def relu_squared_kernel(x):
     y = x if x > like(x, 0) else like(x, 0)
     return y * y
 
@@ -97,14 +97,14 @@ def _relu_squared_vjp(g, x):
 
 @silu.fast
 def silu_fast(x):
-    return (_silu(x), (x,)) if fits(x) else silu.forward(x)
+    return (silu_kernel(x), (x,)) if fits(x) else silu.forward(x)
 
 @silu.fast_vjp
 def silu_fast_vjp(g, x):
     return (_silu_vjp(g, x),) if fits(x, g) else silu_vjp(g, x)
 
 @element_kernel
-def _silu(x):
+def silu_kernel(x):
     return x * vmath.sigmoid(x)
 
 @element_kernel
@@ -119,14 +119,14 @@ def silu_slope(x):
 
 @gelu.fast
 def gelu_fast(x):
-    return (_gelu(x), (x,)) if fits(x) else gelu.forward(x)
+    return (gelu_kernel(x), (x,)) if fits(x) else gelu.forward(x)
 
 @gelu.fast_vjp
 def gelu_fast_vjp(g, x):
     return (_gelu_vjp(g, x),) if fits(x, g) else gelu_vjp(g, x)
 
 @element_kernel
-def _gelu(x):
+def gelu_kernel(x):
     return x * vmath.sigmoid(x * (like(x, GELU_1) + like(x, GELU_3) * (x * x)))
 
 @element_kernel
@@ -142,7 +142,7 @@ GELU_3 = GELU_1 * 0.044715
 
 @swiglu.fast
 def swiglu_fast(gate, x):
-    return (_swiglu(gate, x), (gate, x)) if fits(gate, x) else swiglu.forward(gate, x)
+    return (swiglu_kernel(gate, x), (gate, x)) if fits(gate, x) else swiglu.forward(gate, x)
 
 @swiglu.fast_vjp
 def swiglu_fast_vjp(g, gate, x):
@@ -154,7 +154,7 @@ def swiglu_fast_vjp(g, gate, x):
     return dgate, dx
 
 @element_kernel
-def _swiglu(gate, x):
+def swiglu_kernel(gate, x):
     return gate * vmath.sigmoid(gate) * x
 
 @row_kernel

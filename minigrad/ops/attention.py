@@ -232,7 +232,8 @@ def attention_fast(q, k, v, causal=True, scale=None, key_lengths=None):
     y, lse = empty((B, T, H, D), q.dtype).swapaxes(1, 2), empty((B, H, T), q.dtype)
     layout = layout_of((q, k, v, y), k, causal, key_lengths)
     work = scratch(q.dtype, D + S + 2)
-    _attention(B * H, lse, q[0, 0, 0], k[0, 0, 0], v[0, 0, 0], layout, scale, work, y[0, 0, 0])
+    attention_kernel(B * H, lse, q[0, 0, 0], k[0, 0, 0], v[0, 0, 0], layout, scale, work,
+                     y[0, 0, 0])
     return y, (q, k, v, lse, scale, causal, key_lengths)
 
 @attention.fast_vjp
@@ -327,7 +328,7 @@ def weighted(i, m, D, layout, length, weights, x, stride, out, stride_out, width
 
 
 @row_kernel(small=FEW_QUERIES)
-def _attention(start, stop, lse, q, k, v, layout, scale, work, out):
+def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
     widest_vectors()
     H, G, T, S, D = layout[0], layout[1], layout[2], layout[3], layout[4]
     width, w = tiles.VECTOR_BYTES // out.itemsize, work[numba.get_thread_id()]

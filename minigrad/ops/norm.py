@@ -257,8 +257,8 @@ def normalize(x, residual, gain, bias, eps, means):
     total = x if residual is None else empty_like(x)
     y, stats = empty_like(x), empty((1 + means, x.size // n), x.dtype)
     other = np.empty((0, n), x.dtype) if residual is None else rows(plain(residual))
-    _normalize(len(rows(x)), rows(x), other, vector(gain, n, 1, x), vector(bias, n, 0, x),
-               x.dtype.type(eps), rows(total), rows(y), stats)
+    normalize_kernel(len(rows(x)), rows(x), other, vector(gain, n, 1, x), vector(bias, n, 0, x),
+                     x.dtype.type(eps), rows(total), rows(y), stats)
     return (total, y), (total, stats, gain, bias is not None, means)
 
 def denormalize(g_total, g, total, stats, gain, has_bias, means):
@@ -283,7 +283,7 @@ def constant(n, value, dtype):
 
 
 @row_kernel
-def _normalize(start, stop, x, residual, gain, bias, eps, total, out, stats):
+def normalize_kernel(start, stop, x, residual, gain, bias, eps, total, out, stats):
     widest_vectors()
     n, zero, one = x.shape[1], x.dtype.type(0), x.dtype.type(1)
     share = one / x.dtype.type(n)

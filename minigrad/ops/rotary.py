@@ -188,7 +188,7 @@ def qk_rotary_fast(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
     out, cos, sin, eps = empty_like(heads), plain(cos), plain(sin), qkv.dtype.type(eps)
     B, T, n, D = heads.shape
     x = heads.reshape(B * T, n, D)
-    _qk_rotary(B * T, x, cos, sin, n_turned, bool(norm), eps, out.reshape(x.shape))
+    qk_rotary_kernel(B * T, x, cos, sin, n_turned, bool(norm), eps, out.reshape(x.shape))
     return out.reshape(qkv.shape), (x, cos, sin, n_turned, bool(norm), eps)
 
 @qk_rotary.fast_vjp
@@ -201,7 +201,7 @@ def qk_rotary_fast_vjp(g, *saved):
     return dx, None, None
 
 @row_kernel
-def _qk_rotary(start, stop, x, cos, sin, n_turned, norm, eps, out):
+def qk_rotary_kernel(start, stop, x, cos, sin, n_turned, norm, eps, out):
     widest_vectors()
     half = cos.shape[1]
     for i in range(start, stop):
