@@ -8,8 +8,8 @@ if THREADS:
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
                  "MINIGRAD_THREADS"):
         os.environ[name] = THREADS
-    # Idle threads wait for some 50 us, as between the kernels of a training step, and then sleep,
-    # or they would take the core from the peer, whose threads are others.
+    # Idle threads wait for a moment (some 0.1 to 0.4 ms), as minigrad's do by themselves, and then
+    # sleep, or they would take the core from the peer, whose threads are others.
     os.environ |= {"OPENBLAS_THREAD_TIMEOUT": "4", "GOMP_SPINCOUNT": "20000"}
 
 

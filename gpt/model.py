@@ -271,13 +271,18 @@ class KVCache:
     def __init__(self, config, batch=1, dtype=np.float32):
         shape = (batch, config.kv_heads, config.context_length, config.d_head)
         self.layers = [LayerCache(shape, dtype) for _ in range(config.n_layer)]
+        self.ids = np.zeros((batch, 2 + config.context_length), np.int64)       # after two of none
         self.length = 0
-        self.recent = np.zeros((batch, 2), np.int64)           # the last two ids
+
+    @property
+    def recent(self):
+        """The last two ids, (B, 2)."""
+        return self.ids[:, self.length:self.length + 2]
 
     def advance(self, ids):
         """Count the positions that all layers have stored."""
-        self.length += ids.shape[1]
-        self.recent = np.concatenate([self.recent, ids], axis=1)[:, -2:]
+        start, self.length = self.length, self.length + ids.shape[1]
+        self.ids[:, 2 + start:2 + self.length] = ids
 
 
 class LayerCache:

@@ -10,7 +10,7 @@ from minigrad import jit, no_grad
 from minigrad.jit import helper, kernel
 from minigrad.mode import mode
 from minigrad.ops.activations import gelu_kernel, relu_squared_kernel, silu_kernel, swiglu_kernel
-from minigrad.ops.attention import attention_kernel, layout_of, scratch
+from minigrad.ops.attention import QUERIES, attention_kernel, layout_of
 from minigrad.ops.linear import few_rows_kernel
 from minigrad.ops.norm import normalize_kernel, vector
 from minigrad.ops.rotary import qk_rotary_kernel
@@ -48,32 +48,35 @@ class OneToken:
     def __init__(self, model, cache):
         config, self.model, self.cache = model.config, model, cache
         H, G, D, T = config.n_head, config.kv_heads, config.d_head, config.context_length
-        dtype = model.head.dtype
+        tokens, dtype = model.token_embedding.weight.data, model.head.dtype
         self.sizes = np.array([H, G, T, config.mlp_width, MLPS.index(config.mlp), config.qk_norm,
-                               1 + (config.norm == "layer")])
+                               1 + (config.norm == "layer"), config.embedding_norm])
         self.read = [arrays_of(block, layer) for block, layer in zip(model.blocks, cache.layers)]
         self.places = np.array([[x.ctypes.data for x in arrays] for arrays in self.read])
-        self.last = [*gain_and_bias(model.final_norm, model.head), model.head.data]
+        self.ends = tokens, *gain_and_bias(model.final_norm, model.head), model.head.data
+        self.angles = np.ones((T, D // 2), dtype), np.zeros((T, D // 2), dtype)
         if config.position == "rotary":
-            self.cos, self.sin = model.blocks[0].attention.cos, model.blocks[0].attention.sin
-        else:
-            self.cos, self.sin = np.ones((T, D // 2), dtype), np.zeros((T, D // 2), dtype)
+            self.angles = model.blocks[0].attention.cos, model.blocks[0].attention.sin
+        self.positions = np.zeros((T, config.d_model), dtype)
+        if config.position == "learned":
+            self.positions = model.position_embedding.weight.data
+        if config.position == "sinusoidal":
+            self.positions = model.position_table
         q, k = np.empty((1, H, 1, D), dtype), cache.layers[0].k
         self.layout = layout_of((q, k, k, q), k, True, None)
 
     def __call__(self, ids):
         """Extend the cache by ids, (1, 1), and return the scores of what follows, (1, V)."""
-        cache, head, t = self.cache, self.last[-1], self.cache.length
-        with no_grad():
-            x0 = self.model.embedded(ids, t, cache.recent).data[0]              # (1, C)
-        self.layout[3] = self.layout[-1] = t + 1                                # keys
-        work = scratch(head.dtype, 2 * self.cos.shape[1] + t + 3)
-        out = np.empty((1, len(head)), head.dtype)
+        t, token = self.cache.length, ids.item()
+        beside = self.positions[t]                                              # (C,)
+        if self.model.config.ngram_rows:
+            with no_grad():
+                beside = beside + self.model.ngram_embedding(ids, self.cache.recent).data[0, 0]
         jit.enter_pool()
-        _one_token(jit.threads() > 1, self.sizes, self.places, x0, self.cos[t:t + 1],
-                   self.sin[t:t + 1], self.layout, work, *self.last, out)
-        cache.advance(ids)
-        return out
+        scores = _one_token(jit.threads(), self.sizes, self.places, t, token, beside, *self.angles,
+                            self.layout, *self.ends)
+        self.cache.advance(ids)
+        return scores
 
 
 def arrays_of(block, layer_cache):
@@ -106,17 +109,29 @@ def data_of(x):
 # ---- kernels: what differs from layer to layer is given by its address ----
 
 @kernel
-def _one_token(threaded, sizes, places, x0, cos, sin, layout, work, gain, bias, head, out):
-    """Write the scores, (1, V), of what follows the embedded token x0, (1, C)."""
+def _one_token(n_threads, sizes, places, t, token, beside, cos, sin, layout, tokens, gain, bias,
+               head):
+    """Return the scores, (1, V), of what follows a token at position t.
+
+    `beside`, (C,), is added to its embedding.
+    """
     widest_vectors()
-    H, G, T, F, mlp, qk_norm, n_stats = sizes
-    (n, C), D, t, dtype = x0.shape, 2 * cos.shape[1], layout[3] - 1, x0.dtype
+    H, G, T, F, mlp, qk_norm, n_stats, embedding_norm = sizes
+    C, D, dtype, threaded = len(beside), 2 * cos.shape[1], beside.dtype, n_threads > 1
     eps, scale = dtype.type(EPS), dtype.type(1) / np.sqrt(dtype.type(D))
-    x, y, branch = x0.copy(), np.empty((1, C), dtype), np.zeros((1, C), dtype)
+    x, x0, y = np.empty((1, C), dtype), np.empty((1, C), dtype), np.empty((1, C), dtype)
     qkv, turned = np.empty((1, H + 2 * G, D), dtype), np.empty((1, H + 2 * G, D), dtype)
-    heads, lse = np.empty((1, H * D), dtype), np.empty((1, H, 1), dtype)
+    heads, branch = np.empty((1, H * D), dtype), np.zeros((1, C), dtype)
     wide, hidden = np.empty((1, 2 * F if mlp == SWIGLU else F), dtype), np.empty((1, F), dtype)
-    stats = np.empty((n_stats, 1), dtype)
+    work, lse = np.empty((n_threads, (D + t + 3) * QUERIES), dtype), np.empty((1, H, 1), dtype)
+    stats, out = np.empty((n_stats, 1), dtype), np.empty((1, len(head)), dtype)
+    n, cos, sin = len(x), cos[t:t + 1], sin[t:t + 1]
+    layout[3] = layout[-1] = t + 1                                      # how many keys there are
+    for j in range(C):
+        x0[0, j] = tokens[token, j] + beside[j]
+    if embedding_norm:
+        normalize(threaded, n, x0, branch, np.ones(C, dtype), branch[0], eps, x, x0, stats[-1:])
+    x[:] = x0
     for place in places:
         (keep, again, gain1, bias1, qkv_weight, qkv_bias, keys, values, out_weight, out_bias,
          gain2, bias2, wide_weight, wide_bias, hidden_weight, hidden_bias) = place
@@ -145,6 +160,7 @@ def _one_token(threaded, sizes, places, x0, cos, sin, layout, work, gain, bias, 
         linear(threaded, hidden_weight, hidden_bias, hidden, branch)
     normalize(threaded, n, x, branch, gain, bias, eps, x, y, stats)
     multiply(threaded, head, y, out)
+    return out
 
 
 @helper
@@ -159,7 +175,7 @@ def linear(threaded, weight, bias, x, out):
 
 @helper
 def multiply(threaded, weight, x, out):
-    few_rows(threaded and weight.size >= SMALL, (len(weight) + 3) // 4, weight, x, out)
+    few_rows(threaded and weight.size >= SMALL, len(weight), weight, x, out)
 
 
 @helper

@@ -160,22 +160,22 @@ def few_rows(x, weight, bias=None):
     bias : (n,), optional
     """
     out = np.empty((len(x), len(weight)), x.dtype)
-    few_rows_kernel(-(-len(weight) // 4), plain(weight), plain(x), out)
+    few_rows_kernel(len(weight), plain(weight), plain(x), out)
     return out if bias is None else out + bias
 
 
 @row_kernel
 def few_rows_kernel(start, stop, weight, x, out):
-    """out[i, j] = x[i] . weight[j], four j at a time; all is read once, as memory delivers it.
+    """out[i, j] = x[i] . weight[j], for four j at a time, each in a quarter of the range.
 
-    (Four streams of memory reach up to 25 GB/s where one reaches 19.)
+    All is read once, as memory delivers it: four long streams reach 25 GB/s where one reaches 20,
+    and four short ones, of neighbouring rows, 17.
     """
     widest_vectors()
-    n, zero = weight.shape[0], out.dtype.type(0)
-    for four in range(start, stop):
-        last = min(n - 1, 4 * four + 3)
-        j = (4 * four, min(4 * four + 1, last), min(4 * four + 2, last), last)
-        b0, b1, b2, b3 = weight[j[0]], weight[j[1]], weight[j[2]], weight[j[3]]
+    quarter, last, zero = (stop - start + 3) // 4, stop - 1, out.dtype.type(0)
+    for j in range(start, start + quarter):
+        j1, j2, j3 = min(j + quarter, last), min(j + 2 * quarter, last), min(j + 3 * quarter, last)
+        b0, b1, b2, b3 = weight[j], weight[j1], weight[j2], weight[j3]
         for i in range(x.shape[0]):
             row, s0, s1, s2, s3 = x[i], zero, zero, zero, zero
             for k in range(row.size):
@@ -183,4 +183,4 @@ def few_rows_kernel(start, stop, weight, x, out):
                 s1 += row[k] * b1[k]
                 s2 += row[k] * b2[k]
                 s3 += row[k] * b3[k]
-            out[i, j[0]], out[i, j[1]], out[i, j[2]], out[i, j[3]] = s0, s1, s2, s3
+            out[i, j], out[i, j1], out[i, j2], out[i, j3] = s0, s1, s2, s3
