@@ -50,6 +50,8 @@ EXAMPLES = {
     "qk_rotary": ({"qkv": "np.array([[[1.0, 2.0, 7.0, 8.0]]])"},
                   "qk_rotary(qkv, np.array([[0.6]]), np.array([[0.8]]), 1)",
                   "np.array([[[1.0, 0.0, 1.0, 1.0]]])"),
+    "keyed_dropout": ({"x": "np.array([1.0, 2.0, 3.0])"}, "keyed_dropout(x, 1, 0.5)",
+                      "np.array([1.0, 2.0, 3.0])"),
     "einsum": ({"a": MATRIX, "b": "np.array([5.0, 6.0])"},
                "einsum(\"ij,j->i\", a, b)", "np.array([1.0, 10.0])"),
     "embedding": ({"weight": "np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])"},

@@ -1,7 +1,7 @@
 """Every operation, by name, and the operators and methods they give Tensor."""
 from minigrad.ops.activations import gelu, relu_squared, silu, swiglu
 from minigrad.ops.attention import attention, self_attention
-from minigrad.ops.dropout import dropout
+from minigrad.ops.dropout import dropout, keyed_dropout
 from minigrad.ops.einsum import dot, einsum
 from minigrad.ops.elementwise import (
     add, div, exp, log, maximum, mul, neg, pow, relu, sigmoid, sqrt, sub, tanh, where)

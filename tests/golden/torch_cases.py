@@ -323,6 +323,21 @@ for label, x in {"": "qkv", "norm": "F.rms_norm(qkv.reshape(2, 5, 3, 6), (6,), e
          f"(x := {heads}, {TURNED})[1]", qkv=real(2, 5, 18), angles=ANGLES)
 
 
+def mask(key, rate, *shape):
+    """Write down what keyed_dropout multiplies with, from whole numbers of Python."""
+    dropped, words, size = round(rate * 2 ** 16), [], int(np.prod(shape))
+    for i in range(-(-size // 4)):
+        z = (key + (i + 1) * 0x9E3779B97F4A7C15) % 2 ** 64
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2 ** 64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2 ** 64
+        words += [(z ^ z >> 31) >> 16 * j & 0xFFFF for j in range(4)]
+    kept = [2 ** 16 / (2 ** 16 - dropped) * (word >= dropped) for word in words[:size]]
+    return f"torch.tensor({kept}, dtype=x.dtype).reshape({shape})"
+
+for key, shape in {0: (3, 5), 2 ** 63 - 1: (2, 0, 3), 12345: (17,)}.items():
+    case(f"keyed_dropout(x, {key}, 0.25)", f"x * {mask(key, 0.25, *shape)}", x=real(*shape))
+
+
 # ---- losses ----------------------------------------------------------------------------------
 
 LOGITS = real(4, 5)

@@ -123,6 +123,13 @@ def test_projections_of_every_length_and_width_attend_and_turn(dtype):
         assert_as_accurate("qk_rotary", [x, *angles], g, n_value_head=G, norm=T % 2 > 0, eps=0.1)
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_dropout_by_a_key_over_every_tail_of_a_block(dtype):
+    for n in [*range(300, 300 + WIDE), *range(1020, 1030), 5000]:
+        x, g = np.random.default_rng(n).standard_normal((2, n)).astype(dtype)
+        assert_as_accurate("keyed_dropout", [x], g, key=n ** 5, rate=n / 6000)
+
+
 @pytest.mark.parametrize("T, S", [(0, 64), (64, 0), (0, 0)])
 def test_no_queries_and_no_keys_give_what_the_formula_gives(T, S):
     q, k = np.ones((2, 4, T, 32)), np.ones((2, 4, S, 32))

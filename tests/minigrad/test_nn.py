@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigrad as mg
-from minigrad import Tensor, nn
+from minigrad import Tensor, keyed_dropout, nn
+from minigrad.ops.dropout import split_mix
 from minigrad.optim import AdamW
 
 
@@ -137,6 +138,21 @@ def test_dropout_drops_only_with_an_rng():
     assert np.isfinite(nearly_all).all() and np.count_nonzero(nearly_all) < 10
     with pytest.raises(ValueError, match="the dropout rate is 1.0"):
         nn.Dropout(1.0)(x, np.random.default_rng(0))
+
+
+def test_random_numbers_of_dropout_are_those_of_split_mix():
+    """The first numbers from the seed 1234567, as published with other implementations."""
+    made = split_mix(np.uint64(1234567), np.arange(1, 4, dtype=np.uint64))
+    assert made.tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+def test_masks_of_different_keys_have_nothing_in_common():
+    x = Tensor(np.ones(100_000))
+    masks = [keyed_dropout(x, key, 0.5).data > 0 for key in (0, 1, 2 ** 62)]
+    for i, mask in enumerate(masks):
+        others = [*masks[:i], np.roll(mask, 1), np.roll(mask, 4)]
+        for other in others:                                   # 4.4 standard deviations
+            assert abs((mask == other).mean() - 0.5) < 0.007
 
 
 def test_repr_lists_the_parameters():
