@@ -67,7 +67,9 @@ class OneToken:
 
     def __call__(self, ids):
         """Extend the cache by ids, (1, 1), and return the scores of what follows, (1, V)."""
-        t, token = self.cache.length, ids.item()
+        t, token, V = self.cache.length, ids.item(), len(self.ends[0])
+        if not 0 <= token < V:
+            raise IndexError(f"the token is {token}, but there are {V}: use 0 to {V - 1}")
         beside = self.positions[t]                                              # (C,)
         if self.model.config.ngram_rows:
             with no_grad():
@@ -135,16 +137,16 @@ def _one_token(n_threads, sizes, places, t, token, beside, cos, sin, layout, tok
     for place in places:
         (keep, again, gain1, bias1, qkv_weight, qkv_bias, keys, values, out_weight, out_bias,
          gain2, bias2, wide_weight, wide_bias, hidden_weight, hidden_bias) = place
-        keep, again = array_at(keep, 1, bias)[0], array_at(again, 1, bias)[0]
+        keep, again = array_at(keep, 1, beside)[0], array_at(again, 1, beside)[0]
         for j in range(C):
             x[0, j] = (x[0, j] + branch[0, j]) * keep + x0[0, j] * again
             branch[0, j] = dtype.type(0)
 
-        normalize(threaded, n, x, branch, array_at(gain1, C, bias), array_at(bias1, C, bias), eps,
-                  x, y, stats)
+        normalize(threaded, n, x, branch, array_at(gain1, C, beside), array_at(bias1, C, beside),
+                  eps, x, y, stats)
         linear(threaded, qkv_weight, qkv_bias, y, qkv.reshape((1, (H + 2 * G) * D)))
         turn(threaded, n, qkv, cos, sin, H + G, qk_norm != 0, eps, turned)
-        keys, values = array_at(keys, G * T * D, bias), array_at(values, G * T * D, bias)
+        keys, values = array_at(keys, G * T * D, beside), array_at(values, G * T * D, beside)
         for g in range(G):
             for j in range(D):
                 keys[(g * T + t) * D + j] = turned[0, H + g, j]
@@ -153,8 +155,8 @@ def _one_token(n_threads, sizes, places, t, token, beside, cos, sin, layout, tok
                heads.reshape(-1))
         linear(threaded, out_weight, out_bias, heads, branch)
 
-        normalize(threaded, n, x, branch, array_at(gain2, C, bias), array_at(bias2, C, bias), eps,
-                  x, y, stats)
+        normalize(threaded, n, x, branch, array_at(gain2, C, beside), array_at(bias2, C, beside),
+                  eps, x, y, stats)
         linear(threaded, wide_weight, wide_bias, y, wide)
         activate(threaded, mlp, wide.reshape(-1), hidden.reshape(-1))
         linear(threaded, hidden_weight, hidden_bias, hidden, branch)

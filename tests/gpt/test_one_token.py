@@ -81,3 +81,11 @@ def test_only_the_fast_level_and_a_single_text_have_it():
     assert suits(model, KVCache(config)) and not suits(model, KVCache(config, 2))
     with use("reference"):
         assert not suits(model, KVCache(config))
+
+
+def test_a_token_that_does_not_exist_is_refused():
+    config = ModelConfig(vocab_size=9, context_length=8, n_layer=1, n_head=2, d_model=32)
+    one_token = OneToken(make(config, 0, np.float32), KVCache(config))
+    for token in (-1, 9):
+        with pytest.raises(IndexError, match=f"is {token}, but there are 9"):
+            one_token(np.array([[token]]))
