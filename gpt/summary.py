@@ -28,18 +28,19 @@ def beginning(names, corpus, config):
 
 def announce(say, run, cost, step_s, folder):
     """Say what will be done, before it is."""
-    config, data, m = run.config, run.data, run.config.model
+    config, data, m, t = run.config, run.data, run.config.model, run.config.train
     tokenizer = config.data.tokenizer
     left_s = (run.plan.steps - run.step) * step_s
-    batch = config.train.batch_tokens
+    batch = t.batch_tokens
     tokens_s = batch / step_s
     free = "" if cost.free_bytes is None else f" of {cost.free_bytes / 1e9:.1f} GB free"
     say(f"tokens: {len(data.train):,} to learn, {len(data.val):,} to validate on; {tokenizer}, "
         f"{m.vocab_size:,} kinds, {data.bytes_per_token(data.val):.2f} bytes each")
     tables = f", tables of {m.ngram_rows:,} rows" if m.ngram_rows else ""
     dropout = f", dropout {m.dropout:g}" if m.dropout else ""
+    decay = f", weight decay {t.weight_decay:g}" if t.weight_decay else ""
     say(f"model: {config.preset}, {m.n_layer} layers, {m.n_head} heads, {m.d_model} wide, context "
-        f"{m.context_length}{tables}{dropout}; {cost.n_parameters:,} parameters, "
+        f"{m.context_length}{tables}{dropout}{decay}; {cost.n_parameters:,} parameters, "
         f"{cost.flops_per_token / 1e6:.1f} MFLOP a token")
     say(f"speed: {tokens_s:,.0f} tokens/s measured, "
         f"{cost.flops_per_token * tokens_s / cost.peak_gflops / 1e9:.0%} of the matmul peak of "

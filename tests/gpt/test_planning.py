@@ -99,14 +99,14 @@ def test_more_time_never_chooses_a_smaller_model():
     assert choose_size(5, REFERENCE_GFLOPS) == choose_size(10, REFERENCE_GFLOPS / 2)
 
 
-def test_what_is_seen_often_is_dropped_at_times_and_what_is_seen_once_is_kept_in_tables():
+def test_what_is_seen_often_is_learnt_with_decay_and_what_is_seen_once_is_kept_in_tables():
     corpus = Corpus("x", [b"some text " * 10_000], "x")
     once, often = (choose_settings(corpus, "fast", {"steps": steps, "batch_tokens": 1000}, 240)
                    for steps in (40, 1000))
-    assert once.model.ngram_rows > 0 == once.model.dropout
-    assert often.model.dropout > 0 == often.model.ngram_rows
-    given = {"steps": 1000, "dropout": 0.5, "batch_tokens": 1000}
-    assert choose_settings(corpus, "fast", given, 240).model.dropout == 0.5
+    assert once.model.ngram_rows > 0 == once.train.weight_decay
+    assert often.train.weight_decay > 0 == often.model.ngram_rows
+    given = {"steps": 1000, "weight_decay": 0.5, "batch_tokens": 1000}
+    assert choose_settings(corpus, "fast", given, 240).train.weight_decay == 0.5
     assert choose_settings(corpus, "llama", {"steps": 1}, 240).model.ngram_rows == 0
     assert expected_passes(often, corpus, 240) == pytest.approx(1000 * 1000 / 90_000)
 
