@@ -8,9 +8,9 @@ if THREADS:
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
                  "MINIGRAD_THREADS"):
         os.environ[name] = THREADS
-    # Idle threads wait for a moment (some 0.1 to 0.4 ms), as minigrad's do by themselves, and then
-    # sleep, or they would take the core from the peer, whose threads are others.
-    os.environ |= {"OPENBLAS_THREAD_TIMEOUT": "4", "GOMP_SPINCOUNT": "20000"}
+    # Idle threads wait for a moment (2 ms), as minigrad's do by themselves, and then sleep, or they
+    # would take the core from the peer, whose threads are others.
+    os.environ |= {"OPENBLAS_THREAD_TIMEOUT": "4", "GOMP_SPINCOUNT": "100000"}
 
 
 def verdict(name, value, target, ok):

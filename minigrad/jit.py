@@ -37,9 +37,11 @@ COMPILED = not config.DISABLE_JIT  # False under NUMBA_DISABLE_JIT=1: kernels ar
 LAYERS = ["omp", "tbb", "workqueue"]
 if "NUMBA_THREADING_LAYER_PRIORITY" not in os.environ:
     config.THREADING_LAYER_PRIORITY = LAYERS
-# Between two kernels a thread of GNU OpenMP looks for work this often before it sleeps: waking it
-# for each of a step's 100 kernels took 15 % of the step, spinning on would take the others' core.
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+# Between two kernels a thread of GNU OpenMP looks for work this often, some 2 ms, before it sleeps:
+# waking it for each of a step's 100 kernels took 15 % of the step, and after 0.4 ms still 4 to 10 %.
+# To look for longer would take the core from other programs. (Two trainings at once on the same
+# cores wait for each other's: give each its own share of threads with MINIGRAD_THREADS.)
+os.environ.setdefault("GOMP_SPINCOUNT", "100000")
 
 
 # ---- kernels ----
