@@ -167,7 +167,10 @@ def forecast(run, peak_gflops):
                           f"{at_the_end / 1e9:.1f} GB at the end, to be counted and compressed, "
                           f"but {free / 1e9:.1f} GB are free: use less of it")
     return Forecast(n_parameters, flops_per_token(config.model), peak_gflops,
-                    max(peak_bytes(), before + max(need(n), at_the_end)), free, n)
+                    max(peak_bytes(), before + max(need(n), at_the_end) + WRITER_BYTES), free, n)
+
+
+WRITER_BYTES = 20_000_000          # what is loaded later, for samples and the report (measured)
 
 
 def baseline_bytes(run):
