@@ -37,10 +37,10 @@ COMPILED = not config.DISABLE_JIT  # False under NUMBA_DISABLE_JIT=1: kernels ar
 LAYERS = ["omp", "tbb", "workqueue"]
 if "NUMBA_THREADING_LAYER_PRIORITY" not in os.environ:
     config.THREADING_LAYER_PRIORITY = LAYERS
-# Between two kernels a thread of GNU OpenMP looks for work this often, some 2 ms, before it sleeps:
-# waking it for each of a step's 100 kernels took 15 % of the step, and after 0.4 ms still 4 to 10 %.
-# To look for longer would take the core from other programs. (Two trainings at once on the same
-# cores wait for each other's: give each its own share of threads with MINIGRAD_THREADS.)
+# Between two kernels a thread of GNU OpenMP looks for work this often, some 2 ms, before it
+# sleeps: waking it for each of a step's 100 kernels took 15 % of the step, and to wait no longer
+# than 0.4 ms still 4 to 10 %. Waiting longer would take the core from other programs. (Two
+# trainings on the same cores wait for each other: set MINIGRAD_THREADS to a share for each.)
 os.environ.setdefault("GOMP_SPINCOUNT", "100000")
 
 
