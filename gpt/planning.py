@@ -1,6 +1,7 @@
 """What a run will cost, before it starts; and how many steps fit into the minutes there are."""
 import functools
 import itertools
+import statistics
 import time
 from dataclasses import dataclass, replace
 
@@ -311,11 +312,11 @@ class Pacer:
 
     def __init__(self, end, step_s, pause_s=0.0, evaluations=20):
         self.end, self.step_s, self.budget_s = end, step_s, end - time.monotonic()
-        self.pauses_s, self.n_pauses, self.evaluations = pause_s, 1, evaluations
+        self.pauses_s, self.evaluations = [pause_s], evaluations
 
     def first_plan(self, plan, step):
         """Plan with what was measured."""
-        free_s = self.end - time.monotonic() - self.evaluations * self.pauses_s
+        free_s = self.end - time.monotonic() - self.evaluations * self.pauses_s[0]
         steps = max(1, int(0.97 * free_s / self.step_s))
         return plan.replanned(step, step + steps) if step else Plan.fixed(steps)
 
@@ -326,15 +327,15 @@ class Pacer:
 
     def pause(self, elapsed_s):
         """Take note of time that went into no step."""
-        self.pauses_s += elapsed_s
-        self.n_pauses += 1
+        self.pauses_s.append(elapsed_s)
 
     def replan(self, plan, step):
         """Return the plan if it still ends in time, to 1 %, and a new one if not."""
         if step >= plan.steps:
             return plan
         now, left = time.monotonic(), 1 - plan.progress(step)
-        pauses_s = left * self.evaluations * self.pauses_s / self.n_pauses
+        usual_s = statistics.median_low(self.pauses_s)    # in the first one kernels may compile
+        pauses_s = left * self.evaluations * usual_s
         free_s = self.end - now - pauses_s
         late_s = (plan.steps - step) * self.step_s - free_s
         if abs(late_s) <= max(0.01 * self.budget_s, 2 * self.step_s):

@@ -185,6 +185,16 @@ def test_a_run_of_days_needs_a_yes():
         check_duration(1e6, False)
 
 
+def test_a_first_evaluation_that_compiles_kernels_does_not_end_a_run(monkeypatch):
+    clock = Clock(monkeypatch)
+    pacer = Pacer(clock.now + 300, 0.1, pause_s=1.0, evaluations=20)
+    plan = pacer.first_plan(Plan.fixed(1), 0)
+    clock.now += 10 + 30                              # 100 steps, and the pause
+    pacer.pause(30.0)
+    plan = pacer.replan(plan, 100)
+    assert 2400 < plan.steps < 2600                   # in 260 s, less 19 evaluations of 1 s
+
+
 @given(st.floats(0, 1e7))
 def test_durations_are_never_empty(seconds):
     assert duration(seconds)[0].isdigit()
