@@ -15,10 +15,10 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:1] = [os.path.dirname(HERE), HERE]                   # or gpt would be this file
-# Idle threads of both sides wait for a moment, as minigrad's do by themselves, and then sleep.
-os.environ |= {"OPENBLAS_THREAD_TIMEOUT": "4", "GOMP_SPINCOUNT": "100000"}
 
-# ruff: noqa: E402
+# ruff: noqa: E402, I001
+import processes  # noqa: F401  (sets how threads wait, before a library that has them is loaded)
+
 import json
 import statistics
 import subprocess

@@ -1,16 +1,17 @@
-"""Run a benchmark once for each number of threads, in a process of its own; import this first."""
+"""Set how threads wait; run a benchmark once for each number of them. To be imported first."""
 import os
 import subprocess
 import sys
+
+# Idle threads wait for a moment (2 ms), as minigrad's do by themselves, and then sleep, or they
+# would take the core from the peer, whose threads are others.
+os.environ |= {"OPENBLAS_THREAD_TIMEOUT": "4", "GOMP_SPINCOUNT": "100000"}
 
 THREADS = os.environ.get("BENCHMARK_THREADS")          # in a process that measures
 if THREADS:
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
                  "MINIGRAD_THREADS"):
         os.environ[name] = THREADS
-    # Idle threads wait for a moment (2 ms), as minigrad's do by themselves, and then sleep, or they
-    # would take the core from the peer, whose threads are others.
-    os.environ |= {"OPENBLAS_THREAD_TIMEOUT": "4", "GOMP_SPINCOUNT": "100000"}
 
 
 def verdict(name, value, target, ok):

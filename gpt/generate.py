@@ -32,7 +32,7 @@ class Sampling:
                                   f"to {high:g}")
 
 
-def generate(model, prompts, sampling=None, rng=None, max_tokens=None, patient=True):
+def generate(model, prompts, sampling=None, rng=None, max_tokens=None, may_compile=True):
     """Continue prompts of one length, without end.
 
     When the context is full, the model forgets the older half of it and reads the newer half
@@ -48,8 +48,8 @@ def generate(model, prompts, sampling=None, rng=None, max_tokens=None, patient=T
         Seeded with 0 unless given.
     max_tokens : int, optional
         Stop after so many.
-    patient : bool
-        Compile the kernel of `gpt.one_token` if it is not there; else it is done without.
+    may_compile : bool
+        Whether to wait for the kernel of `gpt.one_token` if it was never compiled before.
 
     Yields
     ------
@@ -65,7 +65,7 @@ def generate(model, prompts, sampling=None, rng=None, max_tokens=None, patient=T
             kept = ids[:, -max(1, limit // 2):] if cache else ids[:, -limit:]
             cache = KVCache(model.config, len(ids), model.head.dtype)
             logits = last_logits(model, kept, cache)
-            one_token = OneToken(model, cache) if suits(model, cache, patient) else None
+            one_token = OneToken(model, cache) if suits(model, cache, may_compile) else None
         elif one_token:
             logits = one_token(ids[:, -1:])
         else:
@@ -130,7 +130,8 @@ def probabilities(logits, text, sampling):
     return p / p.sum()
 
 
-def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=(), patient=True):
+def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=(),
+          may_compile=True):
     """Continue a text, yielding pieces of it that hold whole characters only.
 
     Parameters
@@ -139,7 +140,7 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
         Empty for a line break.
     stop : sequence of str
         Texts before which to end.
-    patient : bool
+    may_compile : bool
         As in `generate`.
     """
     try:
@@ -149,7 +150,7 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
     ends = set(tokenizer.special_tokens.values())
     decoder, held, longest = tokenizer.decoder(), "", max(map(len, stop), default=1) - 1
     rng = np.random.default_rng(seed)
-    for chosen in generate(model, [ids], sampling, rng, max_tokens, patient):
+    for chosen in generate(model, [ids], sampling, rng, max_tokens, may_compile):
         if int(chosen[0]) in ends:
             break
         held += decoder.feed([int(chosen[0])])

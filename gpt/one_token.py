@@ -26,13 +26,13 @@ RELU_SQUARED, GELU, SILU, SWIGLU = range(4)
 EPS = 1e-5                                 # of all norms
 
 
-def suits(model, cache, patient=True):
-    """Whether there is such a call for a model and its cache; if not patient, compiled before."""
+def suits(model, cache, may_compile=True):
+    """Whether there is such a call for a model and its cache, if need be without compiling it."""
     config, (batch, _, _, D) = model.config, cache.layers[0].k.shape
     return (jit.COMPILED and mode.level == "fast" and batch == 1
             and D % lanes(model.head.dtype) == 0 and config.causal and config.mlp in MLPS
             and config.norm_position == "pre" and config.position != "rotary_interleaved"
-            and (patient or jit.compiled_before(__file__)))
+            and (may_compile or jit.compiled_before(__file__)))
 
 
 class OneToken:

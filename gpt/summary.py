@@ -55,7 +55,7 @@ def sample(run, max_tokens=SAMPLE_TOKENS, seed=None):
     """Let the model write, from a line break; the same step writes the same."""
     seed = run.step if seed is None else seed
     return "".join(write(run.model, run.data.tokenizer, "", Sampling(), seed, max_tokens,
-                         patient=False))              # compiling would take longer, and memory
+                         may_compile=False))              # compiling would take longer, and memory
 
 
 def summarize(run, folder, say, n_tokens):

@@ -32,8 +32,7 @@ def dropout(x, rate, rng=None):
     ----------
     Srivastava et al. 2014, Journal of Machine Learning Research 15.
     """
-    if not 0 <= rate < 1:
-        raise ValueError(f"the dropout rate is {rate}, but it must be at least 0 and below 1")
+    check_rate(rate)
     if rng is None or rate == 0:
         return x
     return keyed_dropout(x, int(rng.integers(2 ** 63)), rate)
@@ -61,11 +60,17 @@ def keyed_dropout(x, key, rate):
     -------
     (...)
 
+    Raises
+    ------
+    ValueError
+        If `key` or `rate` is outside its range.
+
     References
     ----------
     Srivastava et al. 2014, Journal of Machine Learning Research 15; Steele et al. 2014, Fast
     splittable pseudorandom number generators (SplitMix64).
     """
+    check_key(key)
     return x * dropout_mask(x.shape, x.dtype, key, rate), (key, rate)
 
 @keyed_dropout.vjp
@@ -81,8 +86,18 @@ def dropout_mask(shape, dtype, key, rate):
 
 def threshold_and_scale(rate):
     """Return below which of 65,536 equally likely numbers to drop, and how to scale the rest."""
+    check_rate(rate)
     dropped = min(round(rate * 65536), 65535)
     return dropped, 65536 / (65536 - dropped)
+
+def check_rate(rate):
+    if not 0 <= rate < 1:
+        raise ValueError(f"the dropout rate is {rate}, but it must be at least 0 and below 1")
+
+def check_key(key):
+    if not 0 <= key < 2 ** 63:
+        raise ValueError(f"the key is {key}, but must be from 0 to 2**63 - 1: draw it with "
+                         "int(rng.integers(2**63))")
 
 def split_mix(key, i):
     """Return the i-th numbers of SplitMix64 from a key on, for an array of i; all are uint64."""
@@ -102,6 +117,7 @@ SHIFTS = np.uint64(30), np.uint64(27), np.uint64(31)
 def keyed_dropout_fast(x, key, rate):
     if not fits(x):
         return keyed_dropout.forward(x, key, rate)
+    check_key(key)
     dropped, scale = threshold_and_scale(rate)
     out = empty_like(x)
     _keyed_dropout(-(-x.size // BLOCK), plain(x).reshape(-1), np.uint64(key), dropped,

@@ -91,9 +91,9 @@ def test_a_token_that_does_not_exist_is_refused():
             one_token(np.array([[token]]))
 
 
-def test_who_has_no_patience_takes_what_was_compiled_before(monkeypatch):
+def test_who_may_not_compile_takes_what_was_compiled_before(monkeypatch):
     config = ModelConfig(vocab_size=9, context_length=8, n_layer=1, n_head=2, d_model=32)
     model = make(config, 0, np.float32)
     for compiled in (True, False):
         monkeypatch.setattr(jit, "compiled_before", lambda source, answer=compiled: answer)
-        assert suits(model, KVCache(config), patient=False) == compiled
+        assert suits(model, KVCache(config), may_compile=False) == compiled

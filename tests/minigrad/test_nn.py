@@ -146,6 +146,14 @@ def test_random_numbers_of_dropout_are_those_of_split_mix():
     assert made.tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 
+@pytest.mark.parametrize("shape", [(3,), (40, 40)])
+def test_keys_and_rates_out_of_range_are_refused(shape):
+    for key, rate, words in ((-1, 0.5, "the key is -1"), (2 ** 63, 0.5, "the key is 9"),
+                             (1, 1.0, "the dropout rate is 1.0"), (1, -0.1, "rate is -0.1")):
+        with pytest.raises(ValueError, match=words):
+            keyed_dropout(Tensor(np.ones(shape)), key, rate)
+
+
 def test_masks_of_different_keys_have_nothing_in_common():
     x = Tensor(np.ones(100_000))
     masks = [keyed_dropout(x, key, 0.5).data > 0 for key in (0, 1, 2 ** 62)]
