@@ -8,8 +8,8 @@ import numpy as np
 from gpt.config import ModelConfig
 from minigrad import (
     add_layer_norm, add_rms_norm, attention, concatenate, cross_entropy, dropout, embedding, erf,
-    gelu, layer_norm, linear, linear_cross_entropy, qk_rotary, relu_squared, rms_norm, rotary,
-    rotary_angles, self_attention, silu, split, swiglu)
+    gelu, layer_norm, linear, linear_cross_entropy, placed_embedding, qk_rotary, relu_squared,
+    rms_norm, rotary, rotary_angles, self_attention, silu, split, swiglu)
 from minigrad.nn import Embedding, Linear, Module, full, normal
 
 SMALL_VOCABULARY = 4096            # whose scores are stored, not made a second time on the way back
@@ -93,9 +93,11 @@ class GPT(Module):
     def embedded(self, ids, start=0, recent=None):
         """Embed (B, T) ids at places from `start` on, after two `recent` ones: (B, T, C)."""
         config, stop = self.config, start + ids.shape[1]
-        x = self.token_embedding(ids)                                           # (B, T, C)
         if config.position == "learned":
-            x = x + self.position_embedding.weight[start:stop]
+            x = placed_embedding(ids, self.token_embedding.weight,
+                                 self.position_embedding.weight, start=start)   # (B, T, C)
+        else:
+            x = self.token_embedding(ids)                                       # (B, T, C)
         if config.position == "sinusoidal":
             x = x + self.position_table[start:stop]
         if config.ngram_rows:

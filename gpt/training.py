@@ -17,6 +17,7 @@ from gpt.model import GPT
 from minigrad import Tensor, backprop, watch
 from minigrad.muon import Muon
 from minigrad.optim import AdamW, clip_grad_norm, cosine_schedule, trapezoid_schedule, warmup
+from minigrad.replay import Replay
 
 
 class Diverged(ArithmeticError):
@@ -218,10 +219,11 @@ def train_steps(run):
         Before a step that would spoil the weights.
     """
     settings, parameters = run.config.train, run.model.parameters()
+    replay = Replay(run.model.loss, parameters)
     while run.step < run.plan.steps:
         began, progress = time.perf_counter(), run.plan.progress(run.step)
         inputs, targets, rng = next_batch(run)
-        loss = accumulate(run, inputs, targets, rng)
+        loss = accumulate(run, inputs, targets, rng, replay)
         try:
             grad_norm = clip_grad_norm(parameters, settings.clip_norm or math.inf)
         except FloatingPointError:
@@ -249,10 +251,15 @@ def next_batch(run):
     return *random_batch(run.data.train, B, T, rng), rng
 
 
-def accumulate(run, inputs, targets, rng):
+def accumulate(run, inputs, targets, rng, replay):
     """Add up the gradients of a batch in micro-batches, and return its loss."""
     longest = run.config.model.context_length // inputs.shape[1]       # of growing contexts
     size, total = run.config.train.micro_batch * longest or len(inputs), 0.0
+    if size >= len(inputs) and not run.config.model.dropout:
+        total = replay(inputs, targets)
+        if not math.isfinite(total):
+            raise Diverged(where_it_began(run, inputs, targets))
+        return total
     for i in range(0, len(inputs), size):
         share = len(inputs[i:i + size]) / len(inputs)
         loss = run.model.loss(inputs[i:i + size], targets[i:i + size], rng)

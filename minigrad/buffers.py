@@ -12,6 +12,7 @@ import ctypes
 import os
 import threading
 import weakref
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -92,6 +93,23 @@ def aligned(size):
 
 
 _pool = Pool()
+_apart = weakref.WeakSet()          # pools of those who keep their memory to themselves
+
+
+@contextmanager
+def apart():
+    """Take all memory from a new pool inside `with apart() as pool:`.
+
+    What returns to it is used again inside the block only. So whoever holds the pool may go on
+    writing into what was once handed out, but for what is in use at the end, `pool.leases`.
+    """
+    global _pool
+    before, _pool = _pool, Pool()
+    _apart.add(_pool)
+    try:
+        yield _pool
+    finally:
+        _pool = before
 
 
 # ---- public ----------------------------------------------------------------------------------
@@ -148,6 +166,8 @@ def usage():
         `in_use`: of live arrays; `idle`: kept for reuse; `peak`: the most that was in use when
         the pool had to grow, which is what a run needs.
     """
+    kept = sum(pool.held_bytes for pool in _apart)
     with _pool.lock:
         idle = _pool.idle_bytes()
-        return dict(in_use=_pool.held_bytes - idle, idle=idle, peak=_pool.peak_bytes)
+        return dict(in_use=_pool.held_bytes - idle + kept, idle=idle,
+                    peak=_pool.peak_bytes + kept)

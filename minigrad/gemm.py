@@ -334,7 +334,7 @@ def _multiply(a, b, c, accumulate, bias):
     arguments = (_four(a, stack), _four(b, stack), _four(c, stack),
                  none if bias is None else np.ascontiguousarray(bias), cuts, accumulate, work)
     jit.enter_pool()                                     # even for one: the code refers to it
-    _products_for(c.dtype)(shares, *arguments)
+    jit.run(_products_for(c.dtype), shares, *arguments)
 
 
 def _four(x, stack):

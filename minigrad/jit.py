@@ -24,7 +24,7 @@ from numba.core import event
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic as numba_intrinsic
 
-__all__ = ["kernel", "helper", "intrinsic", "prange", "enter_pool", "set_threads", "threads",
+__all__ = ["kernel", "helper", "intrinsic", "prange", "run", "enter_pool", "set_threads", "threads",
            "threading_layer", "vector_bytes", "cpu_features", "FAST_MATH", "EXACT_MATH", "COMPILED"]
 
 # Reassociation lets LLVM vectorise sums. nnan and ninf are left out: masks are -inf.
@@ -93,6 +93,22 @@ def _launcher(dispatcher):
         return dispatcher(*args)
     launch.dispatcher = dispatcher
     return launch
+
+
+# ---- the one call ----
+
+recorder = None             # what is told of every call of `run` (minigrad.replay)
+
+
+def run(function, *args):
+    """Call a kernel, or a function of NumPy that writes into its arguments.
+
+    All that a fast path does with the values of arrays goes through here: so a list of these
+    calls can stand for it.
+    """
+    if recorder:
+        recorder(function, args)
+    function(*args)
 
 
 # ---- threads ----

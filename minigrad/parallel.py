@@ -47,7 +47,7 @@ def row_kernel(function=None, *, fastmath=jit.FAST_MATH, small=SMALL):
     @functools.wraps(function)
     def launch(n, *arrays):
         jit.enter_pool()
-        driver(jit.threads() > 1 and arrays[0].size >= small, n, *arrays)
+        jit.run(driver, jit.threads() > 1 and arrays[0].size >= small, n, *arrays)
     launch.driver = driver                                # for other kernels
     return launch
 
@@ -218,4 +218,8 @@ def plain(x):
 
     (Each other kind of array would be compiled once more.)
     """
-    return x if x.flags.carray else np.array(x, order="C")
+    if x.flags.carray:
+        return x
+    copy = empty_like(x)
+    jit.run(np.copyto, copy, x)
+    return copy

@@ -5,7 +5,7 @@ from minigrad.ops.dropout import dropout, keyed_dropout
 from minigrad.ops.einsum import dot, einsum
 from minigrad.ops.elementwise import (
     add, div, exp, log, maximum, mul, neg, pow, relu, sigmoid, sqrt, sub, tanh, where)
-from minigrad.ops.embedding import embedding
+from minigrad.ops.embedding import embedding, placed_embedding
 from minigrad.ops.linear import linear, matmul
 from minigrad.ops.loss import cross_entropy, kl_divergence, linear_cross_entropy
 from minigrad.ops.more import (

@@ -1,7 +1,9 @@
-"""Token embedding."""
+"""Embedding of tokens, and of their places."""
 import numpy as np
 
+from minigrad import jit
 from minigrad.buffers import empty
+from minigrad.ops.reduce import sum
 from minigrad.ops.shape import scatter
 from minigrad.parallel import FEW, plain, row_kernel
 from minigrad.tensor import op
@@ -32,6 +34,59 @@ def embedding_vjp(g, ids, shape):
     return None, scatter(g, key=ids, shape=shape)
 
 
+def placed_inputs(draw):
+    shape, (V, P, C) = draw.shape(max_dims=2, min_dims=1), (draw.side(1, 5) for _ in range(3))
+    T, start = min(shape[-1], P), draw.integer(0, P - min(shape[-1], P))
+    ids = draw.indices((*shape[:-1], T), V)
+    return (ids, draw.array((V, C)), draw.array((P, C))), {"start": start}
+
+@op(inputs=placed_inputs)
+def placed_embedding(ids, weight, places, start=0):
+    """Look up one row for each id and add one row for its place, as GPT-2 begins.
+
+    A row of `places` receives the sum of the gradients of its place in all sequences.
+
+    Parameters
+    ----------
+    ids : (..., t) int
+        Each from 0 to v - 1.
+    weight : (v, c)
+    places : (p, c)
+    start : int
+        The place of the first id; start + t is at most p.
+
+    Returns
+    -------
+    (..., t, c)
+
+    References
+    ----------
+    Radford et al. 2019, Language models are unsupervised multitask learners.
+    """
+    check_ids(ids, len(weight))
+    return (weight[ids] + places_of(ids, places, start),
+            (ids, weight.shape, places.shape, start))
+
+@placed_embedding.vjp
+def placed_embedding_vjp(g, ids, shape, places_shape, start):
+    places = slice(start, start + ids.shape[-1])
+    over_sequences = sum(g, axis=tuple(range(ids.ndim - 1))) if ids.ndim > 1 else g
+    return (None, scatter(g, key=ids, shape=shape),
+            scatter(over_sequences, key=places, shape=places_shape))
+
+@placed_embedding.parts
+def placed_embedding_parts(ids, weight, places, start=0):
+    return embedding(ids, weight) + places_of(ids, places, start)
+
+
+def places_of(ids, places, start):
+    stop = start + ids.shape[-1]
+    if not 0 <= start <= stop <= len(places):
+        raise ValueError(f"there are {len(places)} places, but the ids take those from {start} to "
+                         f"{stop - 1}")
+    return places[start:stop]
+
+
 def check_ids(ids, n, name="ids"):
     """Refuse what would index from the end, past it, or by a float."""
     if np.asarray(ids).dtype.kind not in "iu":
@@ -52,32 +107,71 @@ def embedding_fast(ids, weight):
     n_out = np.size(ids) * weight.shape[1]
     if n_out < FEW or weight.dtype.char not in "fd" or type(ids) is not np.ndarray:
         return embedding.forward(ids, weight)
-    check_ids(ids, len(weight))
-    flat = plain(ids.astype(np.int64, copy=False)).reshape(-1)
-    out = empty((*ids.shape, weight.shape[1]), weight.dtype)
-    _gather(flat.size, plain(weight), flat, out.reshape(flat.size, -1))
-    return out, (ids, weight.shape)
+    return look_up(ids, weight, weight[:0]), (ids, weight.shape)
 
 @embedding.fast_vjp
 def embedding_fast_vjp(g, ids, shape):
     if type(ids) is not np.ndarray or g.size < FEW or g.dtype.char not in "fd":
         return embedding_vjp(g, ids, shape)
-    flat = plain(ids.astype(np.int64, copy=False)).reshape(-1)
+    return None, added_by_id(g, ids, shape)
+
+@placed_embedding.fast
+def placed_embedding_fast(ids, weight, places, start=0):
+    n_out = np.size(ids) * weight.shape[1]
+    if n_out < FEW or weight.dtype.char not in "fd" or type(ids) is not np.ndarray:
+        return placed_embedding.forward(ids, weight, places, start)
+    return (look_up(ids, weight, plain(places_of(ids, places, start))),
+            (ids, weight.shape, places.shape, start))
+
+@placed_embedding.fast_vjp
+def placed_embedding_fast_vjp(g, ids, shape, places_shape, start):
+    if type(ids) is not np.ndarray or g.size < FEW or g.dtype.char not in "fd":
+        return placed_embedding_vjp(g, ids, shape, places_shape, start)
+    dplaces = empty(places_shape, g.dtype)
+    _sum_of_places(len(dplaces), plain(g).reshape(-1, *g.shape[-2:]), start, dplaces)
+    return None, added_by_id(g, ids, shape), dplaces
+
+
+def look_up(ids, weight, places):
+    """Return weight[ids], (..., t, c), plus the t rows of `places` if there are any."""
+    jit.run(check_ids, ids, len(weight))
+    out = empty((*ids.shape, weight.shape[1]), weight.dtype)
+    _gather(ids.size, plain(weight), flat(ids), places, out.reshape(ids.size, -1))
+    return out
+
+def added_by_id(g, ids, shape):
+    """Return zeros of the weight's shape, with each row of g added to the row of its id."""
     dweight = empty(shape, g.dtype)
-    dweight.fill(0)
-    _scatter(-(-shape[1] // COLUMNS), plain(g).reshape(flat.size, -1), flat, dweight)
-    return None, dweight
+    _scatter(-(-shape[1] // COLUMNS), plain(g).reshape(ids.size, -1), flat(ids), dweight)
+    return dweight
+
+def flat(ids):
+    return plain(ids.astype(np.int64, copy=False)).reshape(-1)
 
 @row_kernel
-def _gather(start, stop, weight, ids, out):
+def _gather(start, stop, weight, ids, places, out):
     for i in range(start, stop):
         row = ids[i]
         for j in range(out.shape[1]):
             out[i, j] = weight[row, j]
+        if len(places):
+            place = places[i % len(places)]
+            for j in range(out.shape[1]):
+                out[i, j] += place[j]
+
+@row_kernel
+def _sum_of_places(start, stop, g, first, dplaces):
+    for i in range(start, stop):
+        dplaces[i] = 0
+        if first <= i < first + g.shape[1]:
+            for b in range(len(g)):
+                for j in range(g.shape[2]):
+                    dplaces[i, j] += g[b, i - first, j]
 
 @row_kernel
 def _scatter(start, stop, g, ids, dweight):
     first, last = start * COLUMNS, min(g.shape[1], stop * COLUMNS)
+    dweight[:, first:last] = 0
     for i in range(len(ids)):
         source, target = g[i, first:last], dweight[ids[i], first:last]
         for j in range(source.size):

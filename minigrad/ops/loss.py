@@ -1,7 +1,7 @@
 """Losses: how surprised the model is by what came, in nats."""
 import numpy as np
 
-from minigrad import gemm, vmath
+from minigrad import gemm, jit, vmath
 from minigrad.buffers import empty, empty_like
 from minigrad.mode import mode
 from minigrad.ops.elementwise import exp, where
@@ -174,11 +174,11 @@ LOGITS_BYTES = 16 << 20    # of scores at a time, where they are not stored whol
 def cross_entropy_fast(logits, targets, ignore_index=IGNORE):
     if not suits(logits, targets, logits.size):
         return cross_entropy.forward(logits, targets, ignore_index)
-    t, n = counted(logits, targets, ignore_index)
+    t, share = counted(logits, targets, ignore_index)
     dz = empty_like(logits) if mode.recording else np.empty((0, 0), logits.dtype)
     losses = empty(t.shape, logits.dtype)
-    _cross_entropy(len(t), rows(plain(logits)), t, ignore_index, 1 / n, losses, rows(dz))
-    return losses.sum() / n, (dz,)
+    _cross_entropy(len(t), rows(plain(logits)), t, ignore_index, share, losses, rows(dz))
+    return weighted_sum(losses, share), (dz,)
 
 @cross_entropy.fast_vjp
 def cross_entropy_fast_vjp(g, *saved):
@@ -192,21 +192,23 @@ def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE):
     if (not suits(x, targets, x.size * len(weight)) or x.dtype != weight.dtype
             or x.shape[-1] != weight.shape[-1]):
         return linear_cross_entropy.forward(x, weight, targets, ignore_index)
-    t, n = counted(x, targets, ignore_index, len(weight))
+    t, share = counted(x, targets, ignore_index, len(weight))
     losses, unused = empty(t.shape, x.dtype), np.empty((0, 0), x.dtype)
     for block in blocks_of_rows(t, weight):
         z = gemm.matmul(rows(x)[block], weight.T)
-        _cross_entropy(len(z), z, t[block], ignore_index, 1 / n, losses[block], unused)
-    return losses.sum() / n, (x, weight, t, ignore_index, n, losses)
+        _cross_entropy(len(z), z, t[block], ignore_index, share, losses[block], unused)
+    return weighted_sum(losses, share), (x, weight, t, ignore_index, share, losses)
 
 @linear_cross_entropy.fast_vjp
-def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, n, *losses):
+def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, *losses):
     if not losses:                                            # of the reference
-        return linear_cross_entropy_vjp(g, x, weight, t, ignore_index, n)
+        return linear_cross_entropy_vjp(g, x, weight, t, ignore_index, share)
     dx, dweight, again = empty_like(x), empty_like(weight), empty_like(losses[0])
+    scale = empty_like(share)
+    jit.run(np.multiply, share, g, scale)
     for block in blocks_of_rows(t, weight):
         z = gemm.matmul(rows(x)[block], weight.T)
-        _cross_entropy(len(z), z, t[block], ignore_index, x.dtype.type(g / n), again[block], z)
+        _cross_entropy(len(z), z, t[block], ignore_index, scale, again[block], z)
         gemm.matmul(z, weight, out=rows(dx)[block])
         gemm.matmul(z.T, rows(x)[block], out=dweight, accumulate=block.start > 0)
     return dx, dweight, None
@@ -218,14 +220,25 @@ def suits(x, targets, work):
             and targets.dtype.kind in "iu" and targets.shape == x.shape[:-1] and targets.size > 0)
 
 def counted(x, targets, ignore_index, n_classes=None):
-    """Return the targets as (N,) int64, each in range or ignored, and how many count."""
-    n_classes = n_classes or x.shape[-1]
-    t = plain(targets.astype(np.int64, copy=False)).reshape(-1)
+    """Return the targets as (N,) int64, and the share (1,) in the mean of each that counts."""
+    t, share = plain(targets.astype(np.int64, copy=False)).reshape(-1), np.empty(1, x.dtype)
+    jit.run(count_targets, t, ignore_index, n_classes or x.shape[-1], share)
+    return t, share
+
+def count_targets(t, ignore_index, n_classes, out):
+    """Write 1 / (how many targets count) after a look whether each is in range or ignored."""
     n = t.size
     if t.min() < 0 or t.max() >= n_classes or 0 <= ignore_index < n_classes:
         check_ids(t[t != ignore_index], n_classes, "targets")
         n = np.count_nonzero(t != ignore_index)
-    return t, x.dtype.type(n or np.nan)
+    out[0] = 1 / n if n else np.nan
+
+def weighted_sum(losses, share):
+    """Return the sum of the losses times the share, ()."""
+    loss = np.empty((), losses.dtype)
+    jit.run(np.add.reduce, losses, None, None, loss)
+    jit.run(np.multiply, loss, share.reshape(()), loss)
+    return loss
 
 def blocks_of_rows(t, weight):
     """Cut the rows so that the scores of a block take about LOGITS_BYTES, and 64 rows at least."""
@@ -241,9 +254,10 @@ def _cross_entropy(start, stop, z, t, ignored, scale, losses, dz):
         counts = t[i] != ignored
         score = z[i, t[i] if counts else 0]               # before dz, which may be z, is written
         if dz.shape[0]:
-            m, total = weigh_row(at(z[i], 0), at(dz[i], 0), z.shape[1], scale if counts else zero)
+            m, total = weigh_row(at(z[i], 0), at(dz[i], 0), z.shape[1],
+                                 scale[0] if counts else zero)
             if counts:
-                dz[i, t[i]] -= scale
+                dz[i, t[i]] -= scale[0]
         else:
             m, total = vmath.peak_of(z[i]), zero
             m = m if abs(m) < np.inf else zero

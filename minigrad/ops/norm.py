@@ -5,7 +5,7 @@ import numpy as np
 
 from minigrad.buffers import empty, empty_like
 from minigrad.ops.elementwise import sqrt
-from minigrad.ops.linear import rows
+from minigrad.ops.linear import added_up, rows
 from minigrad.ops.reduce import mean
 from minigrad.parallel import fits, plain, row_kernel, widest_vectors
 from minigrad.tensor import op
@@ -270,8 +270,8 @@ def denormalize(g_total, g, total, stats, gain, has_bias, means):
     other = np.empty((0, n), total.dtype) if g_total is None else rows(plain(g_total))
     _denormalize(tasks, rows(plain(g)), other, rows(total), stats, vector(gain, n, 1, total),
                  rows(dx), sums)
-    dgain, dbias = sums.sum(axis=0)
-    return dx, None if gain is None else dgain.copy(), dbias.copy() if has_bias else None
+    return (dx, None if gain is None else added_up(sums[:, 0]),
+            added_up(sums[:, 1]) if has_bias else None)
 
 def vector(x, n, value, like):
     """Return a gain or bias, or one that changes nothing."""

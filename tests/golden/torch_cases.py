@@ -307,6 +307,9 @@ case("self_attention(qkv, 2)", f"{SDPA}(*{SPLIT.format(n=6, h=2, g=2)}, is_causa
 for label, ids in {"repeated": [0, 2, 2, 0, 2], "0-d": 3, "matrix": [[1, 1], [0, 3]],
                    "empty": np.zeros((2, 0), np.int64), "reversed": np.arange(4)[::-1]}.items():
     case("embedding(ids, w)", "F.embedding(ids, w)", label, ids=ids, w=real(4, 3))
+    if np.ndim(ids):
+        case("placed_embedding(ids, w, p, start=1)", "F.embedding(ids, w) + p[1:1 + ids.shape[-1]]",
+             label, ids=ids, w=real(4, 3), p=real(6, 3, seed=1))
 ANGLES = np.stack([np.cos(real(5, 3)), np.sin(real(5, 3))])
 case("rotary(x, *angles)", "torch.cat([x[..., :3] * angles[0] - x[..., 3:] * angles[1], "
      "x[..., :3] * angles[1] + x[..., 3:] * angles[0]], -1)", x=real(2, 5, 6),

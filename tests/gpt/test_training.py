@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from gpt import checkpoint
 from gpt.config import Config, ConfigError
 from gpt.data import random_batch
+from gpt.model import GPT
 from gpt.training import Diverged, Plan, Run, batch_shape, due, rate_at, train_steps
-from minigrad import jit
+from minigrad import jit, replay
 
 
 def finished(run):
@@ -81,9 +82,11 @@ def test_a_growing_context_keeps_the_tokens_of_a_batch(tiny):
 
 # ---- steps ----
 
+LARGE_ENOUGH = {"d_model": 64, "batch_tokens": 512}                  # to be replayed
+
 @settings(max_examples=5)
 @given(st.sampled_from([{}, {"optimizer": "adamw"}, {"dropout": 0.1}, {"context_growth": True},
-                        {"preset": "gpt2"}, {"preset": "llama"}]),
+                        {"preset": "gpt2"}, {"preset": "llama"}, LARGE_ENOUGH]),
        st.lists(st.integers(1, 11), max_size=3, unique=True))
 def test_a_run_that_was_stopped_equals_one_that_was_not(data, tiny, tmp_path_factory, changes,
                                                         stops):
@@ -100,15 +103,29 @@ def test_a_run_that_was_stopped_equals_one_that_was_not(data, tiny, tmp_path_fac
 
 
 def test_any_number_of_threads_gives_the_same_bytes(data, tiny, tmp_path):
-    config, found, before = tiny(d_model=64, batch_tokens=512), [], jit.threads()
+    config, found, before = tiny(**LARGE_ENOUGH), [], jit.threads()
     try:
         for threads in {1, before}:
             jit.set_threads(threads)
-            run = finished(Run.start(config, data, Plan.fixed(3)))
+            run = finished(Run.start(config, data, Plan.fixed(6)))
             found.append(bytes_of(run, tmp_path / str(threads)))
     finally:
         jit.set_threads(before)
     assert all(other == found[0] for other in found)
+
+
+@pytest.mark.skipif(not jit.COMPILED, reason="there are no kernels to replay")
+@pytest.mark.parametrize("preset", ["fast", "gpt2"])
+def test_replayed_steps_give_the_bytes_of_ordinary_ones(data, tiny, tmp_path, preset, monkeypatch):
+    found, calls, loss = [], [], GPT.loss
+    monkeypatch.setattr(GPT, "loss", lambda *args: calls.append(0) or loss(*args))
+    for quick, most in ((math.inf, 4), (0, 9)):          # to try, to record, and twice to confirm
+        monkeypatch.setattr(replay, "QUICK_S", quick)
+        run = finished(Run.start(tiny(preset, **LARGE_ENOUGH), data, Plan.fixed(9)))
+        found.append(bytes_of(run, tmp_path / str(quick)))
+        assert len(calls) == most
+        calls.clear()
+    assert found[0] == found[1]
 
 
 def test_micro_batches_add_up_to_the_batch(data, tiny):
