@@ -107,7 +107,7 @@ def measure(name, rounds):
         sides["compiled"] = torch_step(size, ids, targets, True)
     n = 20 if name == "small" else 1
     for step in sides.values():
-        seconds(step, 5)
+        seconds(step, 8)
     times = {side: [] for side in sides}
     for _ in range(rounds):
         for side, step in sides.items():

@@ -10,6 +10,7 @@ as it was, the step is an ordinary one.
 """
 import ctypes
 import functools
+import inspect
 import sys
 import threading
 import time
@@ -171,6 +172,7 @@ class Recording:
             x.grad = None
         self.holders = self.held()
         self.hand_out()
+        self.calls = [direct(function, args) for function, args in self.calls]
         return self.sound and self.last in LOSSES and not self.pool.leases
 
     def ready(self):
@@ -210,3 +212,16 @@ def unowned(x):
     view = np.ndarray(x.shape, x.dtype, memory, place, x.strides)
     view.flags.writeable = x.flags.writeable
     return view
+
+
+def direct(function, args):
+    """Return a call that skips Numba's choice of a compiled version, if there is only one.
+
+    That is 2 % of a small step. Arguments of `*args` are one tuple there.
+    """
+    if len(getattr(function, "overloads", ())) != 1:
+        return function, args
+    (compiled,), code = function.overloads.values(), function.py_func.__code__
+    if code.co_flags & inspect.CO_VARARGS:
+        args = (*args[:code.co_argcount], args[code.co_argcount:])
+    return compiled.entry_point, args
