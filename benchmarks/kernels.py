@@ -49,8 +49,13 @@ def compare(ours, peers, seconds, calls=3):
 
 
 def fastest(function, calls):
-    """Return the shortest of some calls, in seconds, after some that warm up for 200 us."""
-    end = time.perf_counter() + 2e-4
+    """Return the shortest of some calls, in seconds, after some that warm up for 500 us.
+
+    Before that it is quiet until the idle threads of the other side, which look for work for a
+    while, sleep: they would take a core.
+    """
+    time.sleep(5e-3)
+    end = time.perf_counter() + 5e-4
     function()
     while time.perf_counter() < end:
         function()
@@ -142,6 +147,7 @@ def tile_rate():
 def ladder(seconds):
     """Run the rungs of chapter 12, on one thread."""
     from minigrad import gemm, jit
+    before = jit.threads()
     jit.set_threads(1)
     page = Path(__file__).parent.parent / "docs" / "learn" / "12_making_it_fast.md"
     names = {}
@@ -156,6 +162,7 @@ def ladder(seconds):
     for name, elapsed in best.items():
         print(f"{name:12} {2e-9 * 768 * 512 * 512 / elapsed:6.1f} GFLOP/s")
     print(f"{'tile':12} {tile_rate():6.1f} GFLOP/s")
+    jit.set_threads(before)
     return []
 
 
