@@ -8,7 +8,7 @@ import numpy as np
 from gpt.config import ModelConfig
 from minigrad import (
     add_layer_norm, add_rms_norm, attention, concatenate, cross_entropy, dropout, embedding, erf,
-    gelu, layer_norm, linear, linear_cross_entropy, placed_embedding, qk_rotary, relu_squared,
+    gelu, jit, layer_norm, linear, linear_cross_entropy, placed_embedding, qk_rotary, relu_squared,
     rms_norm, rotary, rotary_angles, self_attention, silu, split, swiglu)
 from minigrad.nn import Embedding, Linear, Module, full, normal
 
@@ -246,17 +246,24 @@ class NgramEmbedding(Module):
 
     def __call__(self, ids, recent=None):
         before = np.zeros((len(ids), 2), np.int64) if recent is None else recent
-        ids = np.concatenate([before, ids], axis=1)                             # (B, 2 + T)
-        pairs = ids[:, 1:-1] * self.vocab_size + ids[:, 2:]                     # (B, T)
-        triples = ids[:, :-2] * self.vocab_size ** 2 + pairs
-        return sum(embedding(hashed(key, self.rows), table)
-                   for key, table in zip((pairs, triples), self.tables))
+        rows = np.empty((2, *ids.shape), np.int64)
+        jit.run(look_back, before, ids, self.vocab_size, self.rows, rows)
+        pairs, triples = (embedding(x, table) for x, table in zip(rows, self.tables))
+        return pairs + triples
+
+
+def look_back(before, ids, vocab_size, n_rows, out):
+    """Write the rows (2, B, T) of the last two and of the last three tokens at each place."""
+    ids = np.concatenate([before, ids], axis=1)                                 # (B, 2 + T)
+    pairs = ids[:, 1:-1] * vocab_size + ids[:, 2:]                              # (B, T)
+    triples = ids[:, :-2] * vocab_size ** 2 + pairs
+    out[:] = hashed(pairs, n_rows), hashed(triples, n_rows)
 
 
 def hashed(keys, rows):
     """Spread keys over rows (Knuth 6.4: multiply by 2**64 over the golden ratio)."""
     mixed = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return ((mixed >> np.uint64(33)) % np.uint64(rows)).astype(np.int64)
+    return (mixed >> np.uint64(33)) % np.uint64(rows)
 
 
 # ---- memory for generation ----

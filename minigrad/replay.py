@@ -25,9 +25,9 @@ from minigrad.tensor import backprop, pick
 LOSSES = {ops.cross_entropy, ops.linear_cross_entropy}                 # with which a step ends
 # The operations whose fast path leaves all that depends on values to `jit.run`.
 REPLAYED = LOSSES | {
-    ops.add_layer_norm, ops.add_rms_norm, ops.embedding, ops.gelu, ops.layer_norm, ops.linear,
-    ops.placed_embedding, pick, ops.qk_rotary, ops.relu_squared, ops.rms_norm, ops.self_attention,
-    ops.silu}
+    ops.add, ops.add_layer_norm, ops.add_rms_norm, ops.embedding, ops.gelu, ops.layer_norm,
+    ops.linear, ops.placed_embedding, pick, ops.qk_rotary, ops.relu_squared, ops.rms_norm,
+    ops.self_attention, ops.silu}
 
 QUICK_S = 0.1                  # of a step for which it pays; a slow one needs the memory more
 

@@ -115,13 +115,14 @@ def test_any_number_of_threads_gives_the_same_bytes(data, tiny, tmp_path):
 
 
 @pytest.mark.skipif(not jit.COMPILED, reason="there are no kernels to replay")
-@pytest.mark.parametrize("preset", ["fast", "gpt2"])
-def test_replayed_steps_give_the_bytes_of_ordinary_ones(data, tiny, tmp_path, preset, monkeypatch):
+@pytest.mark.parametrize("preset, more", [("fast", {}), ("fast", {"ngram_rows": 50}), ("gpt2", {})])
+def test_replayed_steps_give_the_bytes_of_ordinary_ones(data, tiny, tmp_path, preset, more,
+                                                        monkeypatch):
     found, calls, loss = [], [], GPT.loss
     monkeypatch.setattr(GPT, "loss", lambda *args: calls.append(0) or loss(*args))
     for quick, most in ((math.inf, 4), (0, 9)):          # to try, to record, and twice to confirm
         monkeypatch.setattr(replay, "QUICK_S", quick)
-        run = finished(Run.start(tiny(preset, **LARGE_ENOUGH), data, Plan.fixed(9)))
+        run = finished(Run.start(tiny(preset, **LARGE_ENOUGH, **more), data, Plan.fixed(9)))
         found.append(bytes_of(run, tmp_path / str(quick)))
         assert len(calls) == most
         calls.clear()
