@@ -38,8 +38,8 @@ class Pool:
     use single operations on lists and dictionaries, which are atomic, and no lock.
     """
 
-    def __init__(self):
-        self.enabled = os.environ.get("MINIGRAD_POOL", "1") != "0"
+    def __init__(self, enabled, smallest):
+        self.enabled, self.smallest = enabled, smallest   # in bytes, of what is taken from here
         self.idle = {}                                    # size in bytes -> [memory]
         self.leases = {}                                  # id -> Lease of a live array
         self.lock = threading.Lock()                      # for the two numbers
@@ -92,19 +92,19 @@ def aligned(size):
     return (ctypes.c_char * size).from_buffer(memory, -memory.ctypes.data % ALIGNMENT)
 
 
-_pool = Pool()
+_pool = Pool(os.environ.get("MINIGRAD_POOL", "1") != "0", LARGE)
 _apart = weakref.WeakSet()          # pools of those who keep their memory to themselves
 
 
 @contextmanager
 def apart():
-    """Take all memory from a new pool inside `with apart() as pool:`.
+    """Take all memory, of small arrays too, from a new pool inside `with apart() as pool:`.
 
     What returns to it is used again inside the block only. So whoever holds the pool may go on
     writing into what was once handed out, but for what is in use at the end, `pool.leases`.
     """
     global _pool
-    before, _pool = _pool, Pool()
+    before, _pool = _pool, Pool(True, 1)
     _apart.add(_pool)
     try:
         yield _pool
@@ -131,7 +131,7 @@ def empty(shape, dtype):
     size = dtype.itemsize
     for n in shape:
         size *= n
-    if size < LARGE:
+    if size < _pool.smallest:
         return np.empty(shape, dtype)
     size = (size + PAGE - 1) & -PAGE
     if _pool.enabled:

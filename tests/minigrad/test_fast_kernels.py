@@ -3,6 +3,11 @@
 `check_op` holds the laws, layouts and threads among them, on a few generated inputs. Here every
 residue of the vector width passes through the compiled code, in both precisions.
 """
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -244,3 +249,20 @@ def test_arrays_that_are_exchanged_between_steps_are_looked_up_again(data):
                 optimizer.step()
         results.append(np.concatenate([p.data, q.data]))
     np.testing.assert_allclose(*results, rtol=0, atol=1e-5)
+
+
+AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+avx,+sse4.2"}
+
+
+@pytest.mark.skipif(os.environ.get("HYPOTHESIS_PROFILE") != "thorough",
+                    reason="takes minutes: HYPOTHESIS_PROFILE=thorough")
+@pytest.mark.parametrize("variables", [{"NUMBA_DISABLE_JIT": "1"}, AVX2], ids=["python", "avx2"])
+def test_kernels_hold_as_plain_python_and_with_avx2_alone(variables):
+    if variables is AVX2 and "avx2" not in jit.cpu_features():
+        pytest.skip("the machine lacks AVX2")
+    here = Path(__file__)
+    found = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-k", "fast", here, here.with_name("test_ops.py")],
+        env={**os.environ, "HYPOTHESIS_PROFILE": "quick", **variables}, capture_output=True,
+        text=True)
+    assert found.returncode == 0, found.stdout[-5000:]

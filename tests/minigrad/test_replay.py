@@ -170,12 +170,17 @@ kept = []
 
 
 def keeps_an_array(x, ids, w):
-    kept.append(linear(x, np.ones((80, C), np.float32)).data)         # 20 KB, of the pool
+    kept.append(linear(x, w["square"]).data)
+    return gelu(x)
+
+
+def keeps_a_part(x, ids, w):
+    kept.append(gelu(w["square"]).data[:2])                   # of 4 KB: not from the usual pool
     return gelu(x)
 
 
 @pytest.mark.parametrize("body", [hash_of_ids, operation_without_a_kernel, two_losses,
-                                  keeps_an_array])
+                                  keeps_an_array, keeps_a_part])
 def test_what_cannot_be_replayed_is_not(body):
     trial = Trial(body)
     copies = []
