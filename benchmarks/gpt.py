@@ -196,6 +196,9 @@ def generation(rounds=6, n=60):
 WHAT = {"speed": speed, "reach": reach, "minutes": minutes, "plays": plays, "generate": generation}
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or sys.argv[1] not in WHAT:
-        raise SystemExit(__doc__)
-    WHAT[sys.argv[1]](*sys.argv[2:])
+    what, *numbers = sys.argv[1:] or [""]
+    if what not in WHAT or bool(numbers) != (what == "minutes") or not all(
+            n.replace(".", "", 1).isdigit() for n in numbers):
+        print(__doc__, file=sys.stderr)
+        raise SystemExit(2)
+    WHAT[what](*numbers)

@@ -97,14 +97,15 @@ _apart = weakref.WeakSet()          # pools of those who keep their memory to th
 
 
 @contextmanager
-def apart():
+def apart(pool=None):
     """Take all memory, of small arrays too, from a new pool inside `with apart() as pool:`.
 
     What returns to it is used again inside the block only. So whoever holds the pool may go on
     writing into what was once handed out, but for what is in use at the end, `pool.leases`.
+    Given such a pool, use it once more.
     """
     global _pool
-    before, _pool = _pool, Pool(True, 1)
+    before, _pool = _pool, pool or Pool(True, 1)
     _apart.add(_pool)
     try:
         yield _pool

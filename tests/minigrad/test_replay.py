@@ -92,13 +92,13 @@ class Trial:
 def test_an_operation_is_replayed_to_the_bit_for_other_numbers(name):
     trial = Trial(CASES[name])
     assert all(trial.agrees() for _ in range(8))
-    assert trial.calls == 4                              # to try, to record, and twice to confirm
+    assert trial.calls == 3                              # to try, to record, to confirm
 
 
 @pytest.mark.parametrize("loss", sorted(replay.LOSSES, key=lambda op: op.name), ids=str)
 def test_so_is_a_loss(loss):
     trial = Trial(CASES["linear"], loss)
-    assert all(trial.agrees() for _ in range(8)) and trial.calls == 4
+    assert all(trial.agrees() for _ in range(8)) and trial.calls == 3
 
 
 @given(st.lists(st.sampled_from(sorted(CASES)), min_size=1, max_size=4), st.integers(0, 99))
@@ -109,7 +109,7 @@ def test_so_are_operations_together(names, seed):
             y = add_rms_norm(CASES[name](y, ids, w), x)[1]
         return y
     trial = Trial(body, seed=seed)
-    assert all(trial.agrees() for _ in range(6)) and trial.calls == 4
+    assert all(trial.agrees() for _ in range(6)) and trial.calls == 3
 
 
 def test_what_is_checked_in_an_ordinary_step_is_checked_in_a_replay():
@@ -120,7 +120,7 @@ def test_what_is_checked_in_an_ordinary_step_is_checked_in_a_replay():
     for wrong, name in (((ids + V, targets), "ids"), ((ids, targets + 200), "targets")):
         with pytest.raises(IndexError, match=name):
             trial.replay(*wrong)
-    assert trial.agrees() and trial.calls == 4
+    assert trial.agrees() and trial.calls == 3
 
 
 def test_a_gradient_that_is_kept_is_never_overwritten():
@@ -238,7 +238,7 @@ def test_other_shapes_are_recorded_anew():
     for _ in range(5):
         assert trial.agrees()
     trial.batch = lambda: trial.rng.integers(0, V, (2, B + 1, T))
-    assert all(trial.agrees() for _ in range(5)) and trial.calls == 8
+    assert all(trial.agrees() for _ in range(5)) and trial.calls == 6
 
 
 def test_an_error_while_recording_leaves_nothing_behind():
@@ -250,7 +250,7 @@ def test_an_error_while_recording_leaves_nothing_behind():
     assert jit.recorder is None
     for _ in range(4):
         assert trial.agrees()
-    assert trial.calls == 5                              # with the one that failed
+    assert trial.calls == 4                              # with the one that failed
 
 
 def test_a_slow_step_is_not_recorded(monkeypatch):
@@ -266,6 +266,5 @@ def test_its_memory_is_counted_and_goes_with_it():
     for _ in range(5):
         trial.agrees()
     assert buffers.usage()["in_use"] > before
-    del trial
-    gc.collect()
+    del trial.replay                                     # at once, with nobody to look for cycles
     assert buffers.usage()["in_use"] == before
