@@ -104,33 +104,35 @@ COLUMNS = 64       # of the weight that one task adds to, so that no two threads
 
 @embedding.fast
 def embedding_fast(ids, weight):
-    n_out = np.size(ids) * weight.shape[1]
-    if n_out < FEW or weight.dtype.char not in "fd" or type(ids) is not np.ndarray:
+    if not suits(ids, weight, np.size(ids) * weight.shape[1]):
         return embedding.forward(ids, weight)
-    return look_up(ids, weight, weight[:0]), (ids, weight.shape)
+    return look_up(ids, weight, plain(weight[:0])), (ids, weight.shape)
 
 @embedding.fast_vjp
 def embedding_fast_vjp(g, ids, shape):
-    if type(ids) is not np.ndarray or g.size < FEW or g.dtype.char not in "fd":
+    if not suits(ids, g, g.size):
         return embedding_vjp(g, ids, shape)
     return None, added_by_id(g, ids, shape)
 
 @placed_embedding.fast
 def placed_embedding_fast(ids, weight, places, start=0):
-    n_out = np.size(ids) * weight.shape[1]
-    if n_out < FEW or weight.dtype.char not in "fd" or type(ids) is not np.ndarray:
+    if not suits(ids, weight, np.size(ids) * weight.shape[1]):
         return placed_embedding.forward(ids, weight, places, start)
     return (look_up(ids, weight, plain(places_of(ids, places, start))),
             (ids, weight.shape, places.shape, start))
 
 @placed_embedding.fast_vjp
 def placed_embedding_fast_vjp(g, ids, shape, places_shape, start):
-    if type(ids) is not np.ndarray or g.size < FEW or g.dtype.char not in "fd":
+    if not suits(ids, g, g.size):
         return placed_embedding_vjp(g, ids, shape, places_shape, start)
     dplaces = empty(places_shape, g.dtype)
     _sum_of_places(len(dplaces), plain(g).reshape(-1, *g.shape[-2:]), start, dplaces)
     return None, added_by_id(g, ids, shape), dplaces
 
+
+def suits(ids, x, work):
+    """Whether to run the kernels."""
+    return type(ids) is np.ndarray and x.dtype.char in "fd" and work >= FEW
 
 def look_up(ids, weight, places):
     """Return weight[ids], (..., t, c), plus the t rows of `places` if there are any."""
