@@ -10,6 +10,7 @@ from op_examples import example, traced  # noqa: E402
 project = "minigrad"
 extensions = ["myst_parser"]
 myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3            # links to a heading, as page.md#its-words
 root_doc = "README"
 html_theme = "furo"                 # search, light and dark
 html_title = "minigrad"
