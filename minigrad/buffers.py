@@ -102,7 +102,11 @@ def apart(pool=None):
 
     What returns to it is used again inside the block only. So whoever holds the pool may go on
     writing into what was once handed out, but for what is in use at the end, `pool.leases`.
-    Given such a pool, use it once more.
+
+    Parameters
+    ----------
+    pool : Pool, optional
+        One from an earlier block, to be used once more.
     """
     global _pool
     before, _pool = _pool, pool or Pool(True, 1)

@@ -20,7 +20,7 @@ import numpy as np
 
 from minigrad import buffers, jit, ops
 from minigrad.mode import mode, read, watch
-from minigrad.tensor import backprop, pick
+from minigrad.tensor import Tensor, backprop, pick
 
 LOSSES = {ops.cross_entropy, ops.linear_cross_entropy}                 # with which a step ends
 # The operations whose fast path leaves all that depends on values to `jit.run`.
@@ -39,25 +39,44 @@ class Replay:
     ----------
     function : callable
         From arrays to the loss, a Tensor; nothing else may come from it. It is not called in a
-        replay. It may use the values of its arrays through operations only.
+        replay: it may use the values of its arrays and parameters through operations only, and
+        all else that it uses, such as numbers, stays as it was.
     parameters : iterable of Tensor
         The leaves that get a gradient.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is no Tensor, or, in a step, the loss is none.
 
     Notes
     -----
     The gradients of a replay are in the same arrays as those of the last one; while somebody
-    else holds one of these, steps are ordinary ones.
+    else holds one of these, steps are ordinary ones. CUDA graphs, which torch can record, work
+    in the same way.
     """
 
     def __init__(self, function, parameters):
         self.function, self.parameters = function, tuple(parameters)
+        for x in self.parameters:
+            if not isinstance(x, Tensor):
+                raise TypeError(f"a parameter is {x!r:.60}, but must be a Tensor: give "
+                                "model.parameters()")
         self.shapes = self.recording = self.next = None
 
     def __call__(self, *arrays):
-        """Return the loss of integer arrays, a float, and leave gradients in `.grad`.
+        """Compute the loss, and add the gradients to those in `.grad`.
 
-        They are added to those that are there.
+        Parameters
+        ----------
+        *arrays : array_like
+            What the function takes, of any shapes; it is recorded anew when these change.
+
+        Returns
+        -------
+        float
         """
+        arrays = [np.asarray(x) for x in arrays]
         shapes = [(x.shape, x.dtype) for x in arrays]
         if shapes != self.shapes:
             self.shapes, self.recording, self.next = shapes, None, Replay.try_out
@@ -80,17 +99,22 @@ class Replay:
 
     def step(self, arrays):
         """Take an ordinary step."""
+        return self.forward_backward(arrays).item()
+
+    def forward_backward(self, arrays):
         loss = self.function(*arrays)
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"the function returned {loss!r:.60}, but must return the loss, a "
+                            "Tensor: leave out .item() and float()")
         loss.backward()
-        return loss.item()
+        return loss
 
     def record(self, arrays):
         """Take an ordinary step, and write it down."""
         buffers.trim()                                    # its memory will be the recording's
         found = Recording(arrays, self.parameters)
         with found.listening():
-            loss = self.function(*found.inputs)
-            loss.backward()
+            loss = self.forward_backward(found.inputs)
         self.next = Replay.step
         if found.finish(loss):
             self.recording, self.next = found, Replay.confirm
@@ -119,6 +143,7 @@ class Replay:
         return values
 
     def replay(self, arrays):
+        """Replay the step, if all is as it was."""
         return (self.recording.run if self.recording.ready() else self.step)(arrays)
 
 

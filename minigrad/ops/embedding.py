@@ -59,31 +59,44 @@ def placed_embedding(ids, weight, places, start=0):
     -------
     (..., t, c)
 
+    Raises
+    ------
+    IndexError, TypeError
+        If an id is out of range, or no integer.
+    ValueError
+        If there are too few places, or their width is another than the weight's.
+
     References
     ----------
     Radford et al. 2019, Language models are unsupervised multitask learners.
     """
     check_ids(ids, len(weight))
-    return (weight[ids] + places_of(ids, places, start),
+    return (weight[ids] + places_of(ids, weight, places, start),
             (ids, weight.shape, places.shape, start))
 
 @placed_embedding.vjp
 def placed_embedding_vjp(g, ids, shape, places_shape, start):
-    places = slice(start, start + ids.shape[-1])
-    over_sequences = sum(g, axis=tuple(range(ids.ndim - 1))) if ids.ndim > 1 else g
+    places = slice(start, start + np.shape(ids)[-1])
+    over_sequences = sum(g, axis=tuple(range(np.ndim(ids) - 1))) if np.ndim(ids) > 1 else g
     return (None, scatter(g, key=ids, shape=shape),
             scatter(over_sequences, key=places, shape=places_shape))
 
 @placed_embedding.parts
 def placed_embedding_parts(ids, weight, places, start=0):
-    return embedding(ids, weight) + places_of(ids, places, start)
+    return embedding(ids, weight) + places_of(ids, weight, places, start)
 
 
-def places_of(ids, places, start):
-    stop = start + ids.shape[-1]
+def places_of(ids, weight, places, start):
+    """Return the rows of `places` that ids take from `start` on."""
+    if np.ndim(ids) == 0:
+        raise ValueError(f"ids is the number {ids}, but must be (..., t): use ids[None]")
+    if places.shape[1:] != weight.shape[1:]:
+        raise ValueError(f"places is {places.shape}, but weight is {weight.shape}: give both rows "
+                         "of one width")
+    stop = start + np.shape(ids)[-1]
     if not 0 <= start <= stop <= len(places):
-        raise ValueError(f"there are {len(places)} places, but the ids take those from {start} to "
-                         f"{stop - 1}")
+        raise ValueError(f"there are {len(places)} places, but {np.shape(ids)[-1]} ids from "
+                         f"start={start} on take more: give fewer ids, or more places")
     return places[start:stop]
 
 
@@ -118,7 +131,7 @@ def embedding_fast_vjp(g, ids, shape):
 def placed_embedding_fast(ids, weight, places, start=0):
     if not suits(ids, weight, np.size(ids) * weight.shape[1]):
         return placed_embedding.forward(ids, weight, places, start)
-    return (look_up(ids, weight, plain(places_of(ids, places, start))),
+    return (look_up(ids, weight, plain(places_of(ids, weight, places, start))),
             (ids, weight.shape, places.shape, start))
 
 @placed_embedding.fast_vjp

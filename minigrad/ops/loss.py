@@ -201,7 +201,7 @@ def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE):
 
 @linear_cross_entropy.fast_vjp
 def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, *losses):
-    if not losses:                                            # of the reference
+    if not losses:                                            # of the reference: n, not share
         return linear_cross_entropy_vjp(g, x, weight, t, ignore_index, share)
     dx, dweight, again = empty_like(x), empty_like(weight), empty_like(losses[0])
     scale = empty_like(share)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigrad as mg
-from minigrad import Tensor, keyed_dropout, nn
+from minigrad import Tensor, keyed_dropout, nn, placed_embedding, use
 from minigrad.ops.dropout import split_mix
 from minigrad.optim import AdamW
 
@@ -182,3 +182,17 @@ def test_a_small_model_learns():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.2 * losses[0]
+
+
+@pytest.mark.parametrize("ids, width, start, words", [
+    (np.zeros((2, 300), np.int64), 4, 0, "there are 9 places, but 300 ids from start=0 on"),
+    (np.zeros((200, 3), np.int64), 4, 7, "there are 9 places, but 3 ids from start=7 on"),
+    (np.zeros((200, 3), np.int64), 4, -1, "there are 9 places, but 3 ids from start=-1 on"),
+    (np.zeros((200, 3), np.int64), 1, 0, r"places is \(9, 1\), but weight is \(5, 4\)"),
+    (np.int64(3), 4, 0, "ids is the number 3, but must be"),
+    (np.full((200, 3), 5), 4, 0, "ids holds 5, but there are 5 rows")])
+def test_places_that_do_not_fit_are_refused(ids, width, start, words):
+    weight, places = Tensor(np.ones((5, 4))), Tensor(np.ones((9, width)))
+    for level in ("fast", "reference", "parts"):
+        with pytest.raises((ValueError, IndexError), match=words), use(level):
+            placed_embedding(ids, weight, places, start=start)

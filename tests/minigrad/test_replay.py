@@ -253,6 +253,19 @@ def test_an_error_while_recording_leaves_nothing_behind():
     assert trial.calls == 4                              # with the one that failed
 
 
+def test_what_is_no_tensor_is_refused():
+    with pytest.raises(TypeError, match="a parameter is array.*model.parameters"):
+        Replay(lambda: None, [np.ones(3)])
+    with pytest.raises(TypeError, match="returned 1.5, but must return the loss"):
+        Replay(lambda x: 1.5, [])(np.ones(3))
+
+
+def test_lists_are_arrays():
+    table = Tensor(np.ones((3, 2)), requires_grad=True)
+    loss = Replay(lambda ids: embedding(ids, table).sum(), [table])([0, 2])
+    assert loss == 4 and table.grad.sum() == 4
+
+
 def test_a_slow_step_is_not_recorded(monkeypatch):
     monkeypatch.setattr(replay, "QUICK_S", 0.0)
     trial = Trial(CASES["gelu"])
