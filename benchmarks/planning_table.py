@@ -76,14 +76,20 @@ CANDIDATES = {"sizes": sizes, "tokenizers": tokenizers, "recipes": recipes}
 def main(what, args):
     budgets = [arg for arg in args if arg.replace(".", "").isdigit()]
     text = next((arg for arg in args if arg not in budgets), "shakespeare")
+    if not budgets:
+        print(f"no minutes among {' '.join(args)!r}: say how long to train each candidate, as in "
+              f"{what} 2", file=sys.stderr)
+        return 2
     for minutes in budgets:
         print(f"\n| {minutes} minutes | bits/byte | steps | tokens/s |\n|---|---|---|---|")
         for name, flags in CANDIDATES[what]():
             bits, steps, speed = train(text, minutes, flags)
             print(f"| {name} | {bits:.3f} | {steps:,} | {speed:,.0f} |", flush=True)
+    return 0
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 3 or sys.argv[1] not in CANDIDATES:
-        raise SystemExit(__doc__)
-    main(sys.argv[1], sys.argv[2:])
+        print(__doc__, file=sys.stderr)
+        sys.exit(2)
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -26,10 +26,13 @@ def run_each(threads):
     Returns
     -------
     int
-        The exit status of the first that failed, or 0.
+        The exit status of the first that failed, or 0; 2 if these are no numbers.
     """
-    targets = []
-    for number in threads.split(","):
+    targets, numbers = [], threads.split(",")
+    if not all(number.isdigit() and int(number) for number in numbers):
+        print(f"--threads is {threads!r}, but must be numbers like 1,2", file=sys.stderr)
+        return 2
+    for number in numbers:
         child = subprocess.Popen([sys.executable, *sys.argv], text=True, stdout=subprocess.PIPE,
                                  env=os.environ | {"BENCHMARK_THREADS": number})
         for line in child.stdout:
