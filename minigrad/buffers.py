@@ -168,11 +168,11 @@ def usage():
     Returns
     -------
     dict
-        `in_use`: of live arrays; `idle`: kept for reuse; `peak`: the most that was in use when
-        the pool had to grow, which is what a run needs.
+        `in_use`: of live arrays, and what is kept apart; `idle`: kept for reuse; `peak`: the most
+        that was in use when the pool had to grow, which is what a run needs.
     """
     kept = sum(pool.held_bytes for pool in _apart)
     with _pool.lock:
         idle = _pool.idle_bytes()
-        return dict(in_use=_pool.held_bytes - idle + kept, idle=idle,
-                    peak=_pool.peak_bytes + kept)
+        in_use = _pool.held_bytes - idle + kept
+        return dict(in_use=in_use, idle=idle, peak=max(_pool.peak_bytes, in_use))

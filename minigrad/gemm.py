@@ -24,6 +24,7 @@ from minigrad.parallel import spread
 
 VECTOR = jit.vector_bytes()
 DEPTH = 384                                          # steps of k in a block, at most
+PACKED_DEPTH = 128                                   # if A is packed, and the next block fetched
 # Bytes of the resident block: of a second-level cache of 1 MiB and more (AVX-512) or 256 KiB.
 BLOCK = (768 if VECTOR == 64 else 192) * 1024
 READ_TILES = 32                                      # row tiles for which B is not worth packing
@@ -120,7 +121,7 @@ def _rectangle(a, b, c, bias, m0, m1, n0, n1, add, work):
     most = BLOCK // (DEPTH * size)                   # rows or columns of the block that stays
     mc = _even(m1 - m0, most // ROWS * ROWS, ROWS) if a_stays else m1 - m0
     nc = n1 - n0 if a_stays else _even(n1 - n0, most // wide * wide, wide)
-    kb = _even(depth, DEPTH, RUN)
+    kb = _even(depth, PACKED_DEPTH if packed else DEPTH, RUN)
     for j0 in range(n0, n1, nc):
         for i0 in range(m0, m1, mc):
             for k0 in range(0, max(depth, 1), kb):

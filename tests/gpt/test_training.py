@@ -120,10 +120,11 @@ def test_replayed_steps_give_the_bytes_of_ordinary_ones(data, tiny, tmp_path, pr
                                                         monkeypatch):
     found, calls, loss = [], [], GPT.loss
     monkeypatch.setattr(GPT, "loss", lambda *args: calls.append(0) or loss(*args))
-    for quick, most in ((math.inf, 3), (0, 9)):          # to try, to record, to confirm
-        monkeypatch.setattr(replay, "QUICK_S", quick)
+    for replayed, most in ((True, 2), (False, 9)):        # to record, to confirm
+        if not replayed:
+            monkeypatch.setattr(replay.Replay, "possible", lambda self: False)
         run = finished(Run.start(tiny(preset, **LARGE_ENOUGH, **more), data, Plan.fixed(9)))
-        found.append(bytes_of(run, tmp_path / str(quick)))
+        found.append(bytes_of(run, tmp_path / str(replayed)))
         assert len(calls) == most
         calls.clear()
     assert found[0] == found[1]
