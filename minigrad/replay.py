@@ -31,7 +31,7 @@ REPLAYED = LOSSES | {
 
 
 class Replay:
-    """Compute a loss and its gradients, from the second time on by replaying the kernels.
+    """Compute a loss and its gradients, from the third time on by replaying the kernels.
 
     Parameters
     ----------
@@ -77,10 +77,15 @@ class Replay:
         arrays = [np.asarray(x) for x in arrays]
         shapes = [(x.shape, x.dtype) for x in arrays]
         if shapes != self.shapes:
-            self.shapes, self.recording, self.next = shapes, None, Replay.record
+            self.shapes, self.recording, self.next = shapes, None, Replay.prepare
         if not self.possible():
             return self.step(arrays)
         return self.next(self, arrays)
+
+    def prepare(self, arrays):
+        """Take an ordinary step, in which kernels may still be compiled."""
+        self.next = Replay.record
+        return self.step(arrays)
 
     def possible(self):
         """Whether there are kernels, nobody looks at the operations, and no gradient is there."""

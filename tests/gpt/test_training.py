@@ -120,7 +120,7 @@ def test_replayed_steps_give_the_bytes_of_ordinary_ones(data, tiny, tmp_path, pr
                                                         monkeypatch):
     found, calls, loss = [], [], GPT.loss
     monkeypatch.setattr(GPT, "loss", lambda *args: calls.append(0) or loss(*args))
-    for replayed, most in ((True, 2), (False, 9)):        # to record, to confirm
+    for replayed, most in ((True, 3), (False, 9)):        # to prepare, record, confirm
         if not replayed:
             monkeypatch.setattr(replay.Replay, "possible", lambda self: False)
         run = finished(Run.start(tiny(preset, **LARGE_ENOUGH, **more), data, Plan.fixed(9)))
