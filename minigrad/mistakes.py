@@ -70,22 +70,26 @@ class Writes:
         self.clock = 0
         self.last = {}                                # id(memory) -> (clock, weak reference)
 
-    def add(self, array):
-        """Note that the memory of `array` was written."""
-        while isinstance(array.base, np.ndarray):
-            array = array.base
+    def add(self, arrays):
+        """Note that the memory of some arrays was written."""
         self.clock += 1
-        key = id(array)
-        known = self.last.get(key) or (0, weakref.ref(array, lambda _: self.last.pop(key, None)))
-        self.last[key] = self.clock, known[1]
+        for array in arrays:
+            while isinstance(array.base, np.ndarray):
+                array = array.base
+            known = self.last.get(id(array))
+            self.last[id(array)] = self.clock, known[1] if known else self.watch(array)
+
+    def watch(self, memory):
+        key = id(memory)
+        return weakref.ref(memory, lambda _: self.last.pop(key, None))
 
 
 writes = Writes()
 
 
-def mark_written(array):
-    """Tell the engine that an array was changed in place, as an optimizer does."""
-    writes.add(array)
+def mark_written(*arrays):
+    """Tell the engine that arrays were changed in place, as an optimizer does."""
+    writes.add(arrays)
 
 
 def written_since(node):

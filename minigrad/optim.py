@@ -8,6 +8,7 @@ import functools
 import itertools
 import math
 import operator
+import weakref
 
 import numpy as np
 
@@ -112,8 +113,7 @@ class Optimizer:
                     jobs.append((settings, p.data, p.grad, *memory.values()))
         for settings, *arrays in self.fast_rule(jobs) if mode.level == "fast" and jobs else jobs:
             self.rule(*arrays, **settings)
-        for _, p, *_ in jobs:
-            mark_written(p)
+        mark_written(*(job[1] for job in jobs))
 
     def fast_rule(self, jobs):
         """Take the steps that a kernel can take in one pass over all parameters; return the rest.
@@ -326,9 +326,10 @@ def adamw_fast(jobs, places):
         n = t.item() + 1
         if ok:
             t[()] = n
-        if (id(settings), n) not in known:
-            known[id(settings), n] = numbers(n, **settings)
-        rows.append(known[id(settings), n])
+        row = known.get((id(settings), n))
+        if row is None:
+            row = known[id(settings), n] = numbers(n, **settings)
+        rows.append(row)
     in_pieces(_adamw, places.dtype, places.table, ready, rows)
     return [job for job, ok in zip(jobs, ready) if not ok]
 
@@ -343,27 +344,31 @@ def sum_of_squares_fast(arrays):
 class Places:
     """A table of where the arrays of jobs lie: a row of size and addresses for each.
 
-    A job is (p, g, *memory). Only gradients are looked up every time; the others when another
-    array has taken their place.
+    A job is (p, g, *memory). They are looked up when another array has taken the place of one; the
+    gradients, which are not to be kept alive here, are known by weak references.
     """
 
     def __init__(self):
-        self.arrays, self.kept, self.table, self.dtype = [], [], None, None
+        self.arrays, self.gradients, self.kept, self.ready = [], [], [], []
+        self.table = self.dtype = None
 
     def update(self, jobs):
         """Bring the table up to date; return whether a kernel can do it, for each job."""
         parameters, gradients, *memory = zip(*jobs)
         arrays = [*parameters, *itertools.chain(*memory)]
         if len(arrays) != len(self.arrays) or any(map(operator.is_not, arrays, self.arrays)):
-            self.arrays, self.dtype = arrays, arrays[0].dtype
+            self.arrays, self.gradients, self.dtype = arrays, [], arrays[0].dtype
             self.kept = [(all(suitable(x, self.dtype, p.shape) for x in (p, *rest)), p.shape)
                          for p, _, *rest in jobs]
             self.table = np.array([[p.size, *(x.ctypes.data for x in (p, *rest))]
                                    for p, *rest in jobs])
-        ready = [ok and g.dtype == self.dtype and g.shape == shape and g.flags.carray
-                 for g, (ok, shape) in zip(gradients, self.kept)]
-        self.table[:, 2] = [address(g) if ok else 0 for g, ok in zip(gradients, ready)]
-        return ready
+        known = [g() for g in self.gradients]
+        if not known or any(map(operator.is_not, gradients, known)):
+            self.gradients = [weakref.ref(g) for g in gradients]
+            self.ready = [ok and g.dtype == self.dtype and g.shape == shape and g.flags.carray
+                          for g, (ok, shape) in zip(gradients, self.kept)]
+            self.table[:, 2] = [address(g) if ok else 0 for g, ok in zip(gradients, self.ready)]
+        return self.ready
 
 
 def suitable(x, dtype, shape):
