@@ -1,4 +1,5 @@
 """Properties of the one place with Numba's options: no stale cache, any threads, no surprises."""
+import ast
 import os
 import shutil
 import subprocess
@@ -164,6 +165,37 @@ def test_imports_are_followed_through_every_form():
     for name in ("ops/linear.py", "gemm.py"):
         found = {path.name for path in jit.imported_files(PACKAGE / name)}
         assert {"gemm.py", "microkernel.py", "jit.py", "parallel.py"} <= found
+
+
+@pytest.mark.parametrize("text, names", [
+    ("from minigrad import jit, ops", {"__init__.py", "jit.py"}),
+    ("    from minigrad.ops import linear as other  # why", {"__init__.py", "linear.py"}),
+    ("from minigrad import (  # two (lines)\n    gemm,\n    jit)",
+     {"__init__.py", "gemm.py", "jit.py"}),
+    ("from minigrad import gemm, \\\n    jit", {"__init__.py", "gemm.py", "jit.py"}),
+    ("import numpy, minigrad.gemm as g", {"gemm.py"}),
+    ("import numpy\nfrom math import pi\nx = 'from'", set()),
+    ("from minigrad import", {"__init__.py"}),
+])
+def test_an_import_names_files(tmp_path, text, names):
+    path = tmp_path / "some.py"
+    path.write_text(text, encoding="utf-8")
+    assert {found.name for found in jit._direct_imports(path)} == names
+
+
+def test_imports_are_found_as_the_parser_finds_them():
+    known = {module_of(path) for path in PACKAGE.rglob("*.py")}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        names = set()
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.ImportFrom):
+                names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        assert {module_of(found) for found in jit._direct_imports(path)} == names & known
+
+
+def module_of(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
 
 
 # ---- threads ----
