@@ -306,7 +306,7 @@ def imported_files(path):
     return found
 
 
-# `from ..a import (b, c as d)` or `import a.b, c`. (`ast.walk` took 50 times as long: 0.1 s a start.)
+# `from ..a import (b, c as d)` or `import a.b, c`; to parse each file took 0.1 s of every start
 IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]*(\([^)]*\)|.*)"
                     r"|import[ \t](.*))", re.MULTILINE)
 
