@@ -40,6 +40,7 @@ EXAMPLES = {
     "std": ({"x": ROW}, "std(x)", ""),
     "cumsum": ({"x": ROW}, "cumsum(x)", ROW),
     "clip": ({"x": ROW}, "clip(x, 1.5, 3.0)", ROW),
+    "swiglu": ({"x": "np.array([2.0, 0.0, 3.0, 4.0])"}, "swiglu(x)", "np.array([1.0, 10.0])"),
     "softmax": ({"x": ROW}, "softmax(x)", FIRST),
     "log_softmax": ({"x": ROW}, "log_softmax(x)", FIRST),
     "attention": ({"q": "np.array([[[[1.0], [2.0]]]])", "k": "np.array([[[[1.0], [-1.0]]]])",

@@ -198,10 +198,7 @@ class MLP(Module):
                                  dtype=dtype)
 
     def __call__(self, x):
-        x = self.expand(x)                                                      # (B, T, F)
-        if self.kind == "swiglu":
-            gate, x = split(x, 2, axis=-1)                                      # of 2 F
-            return self.projection(swiglu(gate, x))
+        x = self.expand(x)                                       # (B, T, F), with swiglu 2 F
         return self.projection(ACTIVATIONS[self.kind](x))
 
 
@@ -210,7 +207,8 @@ def exact_gelu(x):
     return x * 0.5 * (1 + erf(x * 2 ** -0.5))
 
 
-ACTIVATIONS = {"gelu": exact_gelu, "gelu_tanh": gelu, "relu_squared": relu_squared, "silu": silu}
+ACTIVATIONS = {"gelu": exact_gelu, "gelu_tanh": gelu, "relu_squared": relu_squared, "silu": silu,
+               "swiglu": swiglu}
 
 
 class Norm(Module):

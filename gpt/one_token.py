@@ -183,7 +183,7 @@ def multiply(threaded, weight, x, out):
 
 @helper
 def activate(threaded, mlp, x, out):
-    """Write the MLP's nonlinearity of x; of swiglu the first half of x is the gate."""
+    """Write the MLP's nonlinearity of x."""
     n = (out.size + BLOCK - 1) // BLOCK
     if mlp == RELU_SQUARED:
         relu_squared(threaded, n, x, out)
@@ -192,4 +192,4 @@ def activate(threaded, mlp, x, out):
     elif mlp == SILU:
         silu(threaded, n, x, out)
     else:
-        swiglu(threaded, n, x[:out.size], x[out.size:], out)
+        swiglu(threaded, 1, x.reshape((1, -1)), out.reshape((1, -1)))

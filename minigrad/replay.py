@@ -27,7 +27,7 @@ LOSSES = {ops.cross_entropy, ops.linear_cross_entropy}                 # with wh
 REPLAYED = LOSSES | {
     ops.add, ops.add_layer_norm, ops.add_rms_norm, ops.embedding, ops.gelu, ops.layer_norm,
     ops.linear, ops.placed_embedding, pick, ops.qk_rotary, ops.relu_squared, ops.rms_norm,
-    ops.self_attention, ops.silu}
+    ops.self_attention, ops.silu, ops.swiglu}
 
 
 class Replay:

@@ -2,9 +2,11 @@
 import numpy as np
 
 from minigrad import vmath
-from minigrad.buffers import empty_like
+from minigrad.buffers import empty, empty_like
 from minigrad.ops.elementwise import maximum, sigmoid, tanh
-from minigrad.parallel import BLOCK, element_kernel, fits, plain, row_kernel, widest_vectors
+from minigrad.ops.linear import rows
+from minigrad.ops.shape import concatenate
+from minigrad.parallel import element_kernel, fits, plain, row_kernel, widest_vectors
 from minigrad.tensor import op
 from minigrad.vmath import like
 
@@ -61,18 +63,52 @@ def gelu_argument(x):
     return SQRT_2_OVER_PI * (x + 0.044715 * (x * x * x))
 
 
-@op("(),()->()")
-def swiglu(gate, x):
-    """silu(gate) * x: a gate that each hidden unit opens. Shazeer 2020, arXiv:2002.05202."""
-    return silu(gate) * x, (gate, x)
+def two_halves(draw):
+    *axes, n = draw.shape(min_dims=1)
+    return (draw.array((*axes, 2 * n)),), {}
+
+@op(inputs=two_halves)
+def swiglu(x):
+    """silu(gate) * value: gates, the first half of the last axis, open values, the other half.
+
+    Side by side, as one projection makes them.
+
+    Parameters
+    ----------
+    x : (..., 2 n)
+
+    Returns
+    -------
+    (..., n)
+
+    Raises
+    ------
+    ValueError
+        If the last axis has an odd number of features.
+
+    References
+    ----------
+    Shazeer 2020, arXiv:2002.05202.
+    """
+    gate, value = halves(x)
+    return silu(gate) * value, (gate, value)
 
 @swiglu.vjp
-def swiglu_vjp(g, gate, x):
-    return silu_vjp(g * x, gate)[0], g * silu(gate)
+def swiglu_vjp(g, gate, value):
+    return concatenate([silu_vjp(g * value, gate)[0], g * silu(gate)], axis=-1),
 
 @swiglu.parts
-def swiglu_parts(gate, x):
-    return silu(gate) * x
+def swiglu_parts(x):
+    gate, value = halves(x)
+    return silu(gate) * value
+
+
+def halves(x):
+    n, odd = divmod(x.shape[-1] if x.ndim else 1, 2)
+    if odd:
+        raise ValueError(f"swiglu takes gates and as many values side by side, but x has shape "
+                         f"{x.shape}: give an even number of features")
+    return x[..., :n], x[..., n:]
 
 
 # ---- fast path -------------------------------------------------------------------------------
@@ -141,28 +177,38 @@ GELU_3 = GELU_1 * 0.044715
 
 
 @swiglu.fast
-def swiglu_fast(gate, x):
-    return (swiglu_kernel(gate, x), (gate, x)) if fits(gate, x) else swiglu.forward(gate, x)
+def swiglu_fast(x):
+    if not fits(x) or x.shape[-1] % 2:
+        return swiglu.forward(x)
+    out = empty((*x.shape[:-1], x.shape[-1] // 2), x.dtype)
+    swiglu_kernel(len(rows(out)), rows(plain(x)), rows(out))
+    return out, (x,)
 
 @swiglu.fast_vjp
-def swiglu_fast_vjp(g, gate, x):
-    if not fits(gate, x, g):
-        return swiglu_vjp(g, gate, x)
-    dgate, dx = empty_like(gate), empty_like(x)
-    flat = [plain(a).reshape(-1) for a in (g, gate, x, dgate, dx)]
-    _swiglu_vjp(-(-x.size // BLOCK), *flat)
-    return dgate, dx
-
-@element_kernel
-def swiglu_kernel(gate, x):
-    return gate * vmath.sigmoid(gate) * x
+def swiglu_fast_vjp(g, *saved):
+    if len(saved) == 2:                                       # of the reference
+        return swiglu_vjp(g, *saved)
+    x, = saved
+    if not fits(g):
+        return swiglu_vjp(g, *halves(x))
+    dx = empty_like(x)
+    _swiglu_vjp(len(rows(g)), rows(plain(x)), rows(plain(g)), rows(dx))
+    return dx,
 
 @row_kernel
-def _swiglu_vjp(start, stop, g, gate, x, dgate, dx):
+def swiglu_kernel(start, stop, x, out):
     widest_vectors()
-    g, gate, x = (g[start * BLOCK:stop * BLOCK], gate[start * BLOCK:stop * BLOCK],
-                  x[start * BLOCK:stop * BLOCK])
-    dgate, dx = dgate[start * BLOCK:stop * BLOCK], dx[start * BLOCK:stop * BLOCK]
-    for i in range(x.size):
-        dgate[i] = g[i] * x[i] * silu_slope(gate[i])
-        dx[i] = g[i] * gate[i] * vmath.sigmoid(gate[i])
+    n = out.shape[1]
+    for i in range(start, stop):
+        for j in range(n):
+            out[i, j] = x[i, j] * vmath.sigmoid(x[i, j]) * x[i, n + j]
+
+@row_kernel
+def _swiglu_vjp(start, stop, x, g, dx):
+    widest_vectors()
+    n = g.shape[1]
+    for i in range(start, stop):
+        for j in range(n):
+            gate = x[i, j]
+            dx[i, j] = g[i, j] * x[i, n + j] * silu_slope(gate)
+            dx[i, n + j] = g[i, j] * gate * vmath.sigmoid(gate)

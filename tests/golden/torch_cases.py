@@ -80,13 +80,18 @@ for ours, theirs in {**ANYWHERE, **POSITIVE}.items():
     if ours not in ("gelu(x)", "silu(x)", "relu_squared(x)") and "*" not in ours:
         case(ours, theirs, "beyond", x=BEYOND)
 
+for label, x in [("vector", real(6)), ("matrix", real(3, 4)), ("three axes", real(2, 3, 8)),
+                 ("empty", real(0, 4)), ("no features", real(3, 0)), ("extremes", EXTREMES),
+                 ("negative strides", real(6, 8)[::-2, ::-2]), ("transposed", real(4, 3).T),
+                 ("of a kernel's size", real(7, 70))]:
+    case("swiglu(x)", "F.silu(x.chunk(2, -1)[0]) * x.chunk(2, -1)[1]", label, x=x)
+
 SHAPE_PAIRS = [((), ()), ((3,), ()), ((), (2, 3)), ((2, 3), (3,)), ((3,), (2, 3)),
                ((2, 1), (1, 3)), ((1,), (2, 3)), ((2, 3), (1, 1)), ((2, 1, 3), (4, 1)),
                ((4, 1), (2, 1, 3)), ((0,), (1,)), ((1, 1), (2, 0)), ((2, 0), (2, 1)), ((1,), ())]
 for ours, theirs in {
         "x + y": None, "x - y": None, "x * y": None, "x / y": None, "x ** y": None,
-        "maximum(x, y)": "torch.maximum(x, y)", "minimum(x, y)": "torch.minimum(x, y)",
-        "swiglu(x, y)": "F.silu(x) * y"}.items():
+        "maximum(x, y)": "torch.maximum(x, y)", "minimum(x, y)": "torch.minimum(x, y)"}.items():
     for a, b in SHAPE_PAIRS:
         case(ours, theirs, f"{a} {b}", x=positive(*a), y=positive(*b, seed=1) - 0.125)
     case(ours, theirs, "negative strides", x=positive(4, 6)[::-1, ::-2], y=positive(2, 4).T[:, :1])

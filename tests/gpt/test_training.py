@@ -115,7 +115,8 @@ def test_any_number_of_threads_gives_the_same_bytes(data, tiny, tmp_path):
 
 
 @pytest.mark.skipif(not jit.COMPILED, reason="there are no kernels to replay")
-@pytest.mark.parametrize("preset, more", [("fast", {}), ("fast", {"ngram_rows": 50}), ("gpt2", {})])
+@pytest.mark.parametrize("preset, more", [("fast", {}), ("fast", {"ngram_rows": 50}), ("gpt2", {}),
+                                          ("llama", {})])
 def test_replayed_steps_give_the_bytes_of_ordinary_ones(data, tiny, tmp_path, preset, more,
                                                         monkeypatch):
     found, calls, loss = [], [], GPT.loss

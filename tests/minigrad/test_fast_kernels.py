@@ -51,14 +51,17 @@ def assert_as_accurate(op, arrays, g, **params):
 def plain(n_inputs):
     return lambda rng, rows, n: [rng.standard_normal((rows, n)) for _ in range(n_inputs)]
 
+def two_halves(rng, rows, n):
+    return [rng.standard_normal((rows, 2 * n))]
+
 def with_vectors(n_inputs, n_vectors):
     return lambda rng, rows, n: [*plain(n_inputs)(rng, rows, n),
                                  *(rng.standard_normal(n) for _ in range(n_vectors))]
 
 ROWS = {"exp": plain(1), "log": lambda *shape: [np.exp(x) for x in plain(1)(*shape)],
         "tanh": plain(1), "sigmoid": plain(1), "gelu": plain(1), "silu": plain(1),
-        "relu_squared": plain(1), "swiglu": plain(2), "softmax": plain(1), "log_softmax": plain(1),
-        "layer_norm": with_vectors(1, 2), "rms_norm": with_vectors(1, 1),
+        "relu_squared": plain(1), "swiglu": two_halves, "softmax": plain(1),
+        "log_softmax": plain(1), "layer_norm": with_vectors(1, 2), "rms_norm": with_vectors(1, 1),
         "add_layer_norm": with_vectors(2, 2), "add_rms_norm": with_vectors(2, 1)}
 
 

@@ -15,7 +15,8 @@ STEPS = {
     "linear": lambda x: mg.linear(x, WEIGHT),
     "rotary": lambda x: mg.rotary(x, *mg.rotary_angles(3, 4, dtype=np.float64)),
     "attention": lambda x: mg.attention(*[x.reshape(1, 1, 3, 4)] * 3).reshape(3, 4),
-    "swiglu": lambda x: mg.swiglu(x, x[::-1]), "logsumexp": lambda x: x - x.logsumexp(axis=0),
+    "swiglu": lambda x: mg.swiglu(mg.concatenate([x, x[::-1]], axis=1)),
+    "logsumexp": lambda x: x - x.logsumexp(axis=0),
     "var": lambda x: x / (1 + x.var(axis=1, keepdims=True)), "split": lambda x: mg.concatenate(
         x.split(2, axis=1)[::-1], axis=1), "add_norm": lambda x: sum(mg.add_layer_norm(x, SHIFT)),
     "loss": lambda x: x * mg.cross_entropy(x, np.array([0, 3, -100])),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigrad as mg
-from minigrad import Tensor, keyed_dropout, nn, placed_embedding, use
+from minigrad import Tensor, keyed_dropout, nn, placed_embedding, swiglu, use
 from minigrad.ops.dropout import split_mix
 from minigrad.optim import AdamW
 
@@ -196,3 +196,10 @@ def test_places_that_do_not_fit_are_refused(ids, width, start, words):
     for level in ("fast", "reference", "parts"):
         with pytest.raises((ValueError, IndexError), match=words), use(level):
             placed_embedding(ids, weight, places, start=start)
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (300, 7)])
+def test_gates_without_as_many_values_are_refused(shape):
+    for level in ("fast", "reference", "parts"):
+        with pytest.raises(ValueError, match="give an even number of features"), use(level):
+            swiglu(Tensor(np.ones(shape)))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from minigrad import (
     Tensor, add_layer_norm, add_rms_norm, buffers, cross_entropy, embedding, gelu, jit, layer_norm,
     linear, linear_cross_entropy, placed_embedding, qk_rotary, relu_squared, replay, rms_norm,
-    rotary_angles, self_attention, silu, use, watch)
+    rotary_angles, self_attention, silu, swiglu, use, watch)
 from minigrad.replay import Replay
 
 pytestmark = pytest.mark.skipif(not jit.COMPILED, reason="there are no kernels to replay")
@@ -33,6 +33,7 @@ CASES = {
     "rms_norm": lambda x, ids, w: rms_norm(x, w["gain"]),
     "self_attention": lambda x, ids, w: self_attention(linear(x, w["wide"]), 2),
     "silu": lambda x, ids, w: silu(x),
+    "swiglu": lambda x, ids, w: swiglu(linear(x, w["pair"])),
 }
 
 
@@ -43,7 +44,8 @@ class Trial:
         rng = np.random.default_rng(seed)
         make = lambda *shape: Tensor(rng.standard_normal(shape, np.float32), requires_grad=True)
         w = {"table": make(V, C), "places": make(T + 3, C), "gain": make(C), "bias": make(C),
-             "square": make(C, C), "wide": make(3 * C, C), "head": make(V, C)}
+             "square": make(C, C), "wide": make(3 * C, C), "head": make(V, C),
+             "pair": make(2 * C, C)}
         self.rng, self.weights, self.calls = rng, list(w.values()), 0
 
         def function(ids, targets):
