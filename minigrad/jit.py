@@ -65,7 +65,8 @@ def kernel(function=None, *, parallel=False, inline=False, cache=True, fastmath=
                                  fastmath=fastmath)
     if not COMPILED:
         return function
-    directory = cache_directory(function.__code__.co_filename) if cache else None
+    importable = function.__module__ in sys.modules       # or the code could not be loaded again
+    directory = cache_directory(function.__code__.co_filename) if cache and importable else None
     before, config.CACHE_DIR = config.CACHE_DIR, str(directory or "")
     try:
         dispatcher = numba.njit(function, cache=directory is not None, nogil=True,

@@ -167,6 +167,16 @@ def test_imports_are_followed_through_every_form():
         assert {"gemm.py", "microkernel.py", "jit.py", "parallel.py"} <= found
 
 
+@pytest.mark.skipif(not jit.COMPILED, reason="nothing is compiled")
+def test_the_code_of_a_snippet_is_not_kept(tmp_path):
+    path, names = tmp_path / "page.md", {"__name__": "__test__"}
+    path.write_text("def f(x, out):\n    out[0] = x[0]\n", encoding="utf-8")
+    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), names)
+    out = np.zeros(1)
+    kernel(names["f"])(np.ones(1), out)
+    assert out[0] == 1 and not jit.compiled_before(path)
+
+
 @pytest.mark.parametrize("text, names", [
     ("from minigrad import jit, ops", {"__init__.py", "jit.py"}),
     ("    from minigrad.ops import linear as other  # why", {"__init__.py", "linear.py"}),
