@@ -67,14 +67,15 @@ def matmul_gflops(n=768, seconds=0.1):
 def measure_step(run, seconds=0.25):
     """Take a few steps with a copy of a run, and return the seconds of one.
 
-    The first step, which loads or compiles the kernels, does not count.
+    The first step, which loads or compiles the kernels, does not count, nor does one that is taken
+    several times, to be replayed later.
     """
     steps = train_steps(run.copy())
     next(steps)
     times, stop = [], time.perf_counter() + seconds
     while not times or time.perf_counter() < stop:
         times.append(next(steps).elapsed_s)
-    return float(np.median(times))
+    return statistics.median_low(times)
 
 
 # ---- memory ----
@@ -321,7 +322,8 @@ class Pacer:
         return plan.replanned(step, step + steps) if step else Plan.fixed(steps)
 
     def step(self, elapsed_s):
-        """Take note of a step."""
+        """Take note of a step, up to twice the usual time: one is checked before it is replayed."""
+        elapsed_s = min(elapsed_s, 2 * self.step_s)
         weight = min(0.2, elapsed_s / self.MEMORY_S)
         self.step_s += weight * (elapsed_s - self.step_s)
 

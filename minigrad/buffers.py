@@ -169,7 +169,7 @@ def usage():
     -------
     dict
         `in_use`: of live arrays, and what is kept apart; `idle`: kept for reuse; `peak`: the most
-        that was in use when the pool had to grow, which is what a run needs.
+        that was in use when this pool had to grow, or what is in use now.
     """
     kept = sum(pool.held_bytes for pool in _apart)
     with _pool.lock:

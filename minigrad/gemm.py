@@ -24,7 +24,7 @@ from minigrad.parallel import spread
 
 VECTOR = jit.vector_bytes()
 DEPTH = 384                                          # steps of k in a block, at most
-PACKED_DEPTH = 128                                   # if A is packed, and the next block fetched
+PACKED_DEPTH = 128                                   # where A is packed: two blocks must fit
 # Bytes of the resident block: of a second-level cache of 1 MiB and more (AVX-512) or 256 KiB.
 BLOCK = (768 if VECTOR == 64 else 192) * 1024
 READ_TILES = 32                                      # row tiles for which B is not worth packing

@@ -65,7 +65,7 @@ def kernel(function=None, *, parallel=False, inline=False, cache=True, fastmath=
                                  fastmath=fastmath)
     if not COMPILED:
         return function
-    importable = function.__module__ in sys.modules       # or the code could not be loaded again
+    importable = function.__module__ in sys.modules       # Numba imports it to load what it kept
     directory = cache_directory(function.__code__.co_filename) if cache and importable else None
     before, config.CACHE_DIR = config.CACHE_DIR, str(directory or "")
     try:
@@ -269,7 +269,7 @@ def cache_directory(source):
             directory.mkdir(parents=True)
             prune(directory)
         os.utime(directory)
-    except (OSError, SyntaxError):
+    except OSError:
         return None
     return directory if os.access(directory, os.W_OK) else None
 
@@ -308,15 +308,15 @@ def imported_files(path):
 
 
 # `from ..a import (b, c as d)` or `import a.b, c`; to parse each file took 0.1 s of every start
-IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]*(\([^)]*\)|.*)"
-                    r"|import[ \t](.*))", re.MULTILINE)
+IMPORT = re.compile(r"(?:^|[:;])[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]*"
+                    r"(\([^)]*\)|[^;\n]*)|import[ \t]([^;\n]*))", re.MULTILINE)
 
 
 @functools.cache
 def _direct_imports(path):
     """Return the files of this package that one file names in its import statements."""
     package = Path(__file__).resolve().parent
-    text = re.sub(r"#.*|\\\n", "", path.read_text(encoding="utf-8"))
+    text = re.sub(r"#.*|\\\n", "", path.read_text(encoding="utf-8-sig", errors="replace"))
     modules = []  # as parts: ("minigrad", "ops", "linear")
     for dots, module, names, plain in IMPORT.findall(text):
         names = [word for name in (names or plain).strip("()").split(",")

@@ -64,7 +64,7 @@ def check_usable(node):
 # ---- writes in place -------------------------------------------------------------------------
 
 class Writes:
-    """Which memory was written in place, and when, counted in writes."""
+    """Which memory was written in place, and when, counted in calls of `add`."""
 
     def __init__(self):
         self.clock = 0
@@ -77,9 +77,10 @@ class Writes:
             while isinstance(array.base, np.ndarray):
                 array = array.base
             known = self.last.get(id(array))
-            self.last[id(array)] = self.clock, known[1] if known else self.watch(array)
+            self.last[id(array)] = self.clock, known[1] if known else self.reference(array)
 
-    def watch(self, memory):
+    def reference(self, memory):
+        """Refer to memory weakly, and forget it when it is gone."""
         key = id(memory)
         return weakref.ref(memory, lambda _: self.last.pop(key, None))
 

@@ -344,30 +344,36 @@ def sum_of_squares_fast(arrays):
 class Places:
     """A table of where the arrays of jobs lie: a row of size and addresses for each.
 
-    A job is (p, g, *memory). They are looked up when another array has taken the place of one; the
-    gradients, which are not to be kept alive here, are known by weak references.
+    A job is (p, g, *memory). Addresses are looked up again only when one of the arrays is another
+    object than last time; gradients, which are not to be kept alive here, are known by weak
+    references. What is known is set last: an error on the way leaves nothing half done.
     """
 
     def __init__(self):
         self.arrays, self.gradients, self.kept, self.ready = [], [], [], []
         self.table = self.dtype = None
 
+    def __reduce__(self):                                 # a copy's arrays lie elsewhere
+        return Places, ()
+
     def update(self, jobs):
         """Bring the table up to date; return whether a kernel can do it, for each job."""
         parameters, gradients, *memory = zip(*jobs)
         arrays = [*parameters, *itertools.chain(*memory)]
         if len(arrays) != len(self.arrays) or any(map(operator.is_not, arrays, self.arrays)):
-            self.arrays, self.gradients, self.dtype = arrays, [], arrays[0].dtype
+            self.arrays, self.gradients, self.dtype = [], [], arrays[0].dtype
             self.kept = [(all(suitable(x, self.dtype, p.shape) for x in (p, *rest)), p.shape)
                          for p, _, *rest in jobs]
-            self.table = np.array([[p.size, *(x.ctypes.data for x in (p, *rest))]
-                                   for p, *rest in jobs])
+            self.table = np.array([[p.size, p.ctypes.data, 0, *(x.ctypes.data for x in rest)]
+                                   for p, _, *rest in jobs])
+            self.arrays = arrays
         known = [g() for g in self.gradients]
         if not known or any(map(operator.is_not, gradients, known)):
-            self.gradients = [weakref.ref(g) for g in gradients]
+            self.gradients = []
             self.ready = [ok and g.dtype == self.dtype and g.shape == shape and g.flags.carray
                           for g, (ok, shape) in zip(gradients, self.kept)]
             self.table[:, 2] = [address(g) if ok else 0 for g, ok in zip(gradients, self.ready)]
+            self.gradients = [weakref.ref(g) for g in gradients]
         return self.ready
 
 

@@ -178,7 +178,7 @@ GELU_3 = GELU_1 * 0.044715
 
 @swiglu.fast
 def swiglu_fast(x):
-    if not fits(x) or x.shape[-1] % 2:
+    if not fits(x) or x.ndim == 0 or x.shape[-1] % 2:
         return swiglu.forward(x)
     out = empty((*x.shape[:-1], x.shape[-1] // 2), x.dtype)
     swiglu_kernel(len(rows(out)), rows(plain(x)), rows(out))

@@ -186,6 +186,10 @@ def test_the_code_of_a_snippet_is_not_kept(tmp_path):
     ("import numpy, minigrad.gemm as g", {"gemm.py"}),
     ("import numpy\nfrom math import pi\nx = 'from'", set()),
     ("from minigrad import", {"__init__.py"}),
+    ("import os; from minigrad import gemm; x = 1", {"__init__.py", "gemm.py"}),
+    ("if True: from minigrad import gemm", {"__init__.py", "gemm.py"}),
+    ("try: import minigrad.gemm\nexcept OSError: import minigrad.jit", {"gemm.py", "jit.py"}),
+    ("\ufefffrom minigrad import gemm  # caf\xe9", {"__init__.py", "gemm.py"}),
 ])
 def test_an_import_names_files(tmp_path, text, names):
     path = tmp_path / "some.py"

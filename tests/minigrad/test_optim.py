@@ -1,5 +1,7 @@
 """Optimizers follow their formulas, keep their state, and say what does not fit."""
+import copy
 import math
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +191,30 @@ def test_parameters_without_gradient_are_left_alone():
     assert np.array_equal(a.data, before) and not optimizer.state_dict()["0.t"]
     optimizer.zero_grad()
     assert b.grad is None
+
+
+def test_a_copy_moves_its_own_parameters():
+    parameters = matrices(0, (30, 20))
+    optimizer = AdamW(parameters, 0.1)
+    optimizer.step()
+    kept = parameters[0].data.copy()
+    other = copy.deepcopy(optimizer)
+    pickle.loads(pickle.dumps(optimizer.places))
+    (p,) = other.groups[0]["parameters"]
+    p.grad = np.ones_like(p.data)
+    other.step()
+    assert np.array_equal(parameters[0].data, kept) and not np.array_equal(p.data, kept)
+
+
+def test_a_gradient_that_is_no_array_is_an_error_each_time():
+    (p,) = matrices(0, (30, 20))
+    optimizer = AdamW([p], 0.1)
+    optimizer.step()
+    kept, p.grad = p.data.copy(), Tensor(np.ones_like(p.data))
+    for _ in range(2):
+        with pytest.raises(AttributeError):
+            optimizer.step()
+    assert np.array_equal(p.data, kept)
 
 
 @given(st.floats(-8, 8))
