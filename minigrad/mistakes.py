@@ -89,7 +89,10 @@ writes = Writes()
 
 
 def mark_written(*arrays):
-    """Tell the engine that arrays were changed in place, as an optimizer does."""
+    """Tell the engine that arrays, of any shapes, were changed in place, as an optimizer does.
+
+    A backward pass that needs one of them as it was then raises a RuntimeError.
+    """
     writes.add(arrays)
 
 

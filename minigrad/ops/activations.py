@@ -104,6 +104,7 @@ def swiglu_parts(x):
 
 
 def halves(x):
+    """Cut (..., 2 n) into two of (..., n)."""
     n, odd = divmod(x.shape[-1] if x.ndim else 1, 2)
     if odd:
         raise ValueError(f"swiglu takes gates and as many values side by side, but x has shape "
@@ -189,7 +190,7 @@ def swiglu_fast_vjp(g, *saved):
     if len(saved) == 2:                                       # of the reference
         return swiglu_vjp(g, *saved)
     x, = saved
-    if not fits(g):
+    if not fits(g) or g.dtype != x.dtype:
         return swiglu_vjp(g, *halves(x))
     dx = empty_like(x)
     _swiglu_vjp(len(rows(g)), rows(plain(x)), rows(plain(g)), rows(dx))
