@@ -10,7 +10,7 @@ import numpy as np
 from gpt.baselines import PART, XZ_BYTES
 from gpt.config import ConfigError
 from gpt.memory import available_bytes, peak_bytes, used_bytes
-from gpt.model import GPT, flops_per_token
+from gpt.model import flops_per_token
 from gpt.recipes import fewer_evaluations
 from gpt.training import Plan, batch_shape, train_steps
 from minigrad import matmul, watch
@@ -52,16 +52,20 @@ def continue_plan(run, given, reported_step=None):
 # ---- what this machine can do ----
 
 @functools.cache
-def matmul_gflops(n=768, seconds=0.1):
-    """Measure the best rate of a float32 matrix product, in 10**9 operations a second."""
+def matmul_gflops(n=768, seconds=0.1, times=8):
+    """Measure the best rate of a float32 matrix product, in 10**9 operations a second.
+
+    Of several products, however slow: on a busy machine (at the first start a second process
+    compiles) one can take ten times as long as the next.
+    """
     a = np.random.default_rng(0).standard_normal((n, n), np.float32)
     matmul(a, a)                                      # loads or compiles the kernel
-    times, stop = [], time.perf_counter() + seconds
-    while not times or time.perf_counter() < stop:    # once at least, however slow
+    found, stop = [], time.perf_counter() + seconds
+    while len(found) < times or time.perf_counter() < stop:
         began = time.perf_counter()
         matmul(a, a)
-        times.append(time.perf_counter() - began)
-    return 2 * n ** 3 / min(times) / 1e9
+        found.append(time.perf_counter() - began)
+    return 2 * n ** 3 / min(found) / 1e9
 
 
 def measure_step(run, seconds=0.25):
@@ -95,10 +99,9 @@ def n_weights(config):
     return flops_per_token(without_context) // 6
 
 
-def sequence_bytes(config):
+def sequence_bytes(model):
     """Measure what the forward pass of one sequence keeps for the backward pass, in bytes."""
-    model = GPT(config.model, np.random.default_rng(0))
-    ids = np.zeros((1, config.model.context_length), np.int64)
+    ids = np.zeros((1, model.config.context_length), np.int64)
     known = {id(x.data) for x in model.parameters()}
     blocks = {}                                       # id of memory -> (array, bytes)
 
@@ -115,6 +118,8 @@ def sequence_bytes(config):
         loss = model.loss(ids, ids, np.random.default_rng(0))
     kept = sum(size for _, size in blocks.values())
     loss.backward()                                   # loads the kernels of the way back
+    for x in model.parameters():
+        x.grad = None
     return kept
 
 
@@ -149,7 +154,7 @@ def forecast(run, peak_gflops):
     """
     config, n_parameters = run.config, sum(x.size for x in run.model.parameters())
     B, _ = batch_shape(config, 1.0)
-    per_sequence = sequence_bytes(config)
+    per_sequence = sequence_bytes(run.model)
     free, before = available_bytes(), used_bytes()    # now that the kernels are in memory
     need = lambda n: run_bytes(config, n_parameters, per_sequence, n)
     n = config.train.micro_batch or B

@@ -307,33 +307,33 @@ def imported_files(path):
     return found
 
 
-# `from ..a import (b, c as d)` or `import a.b, c`; to parse each file took 0.1 s of every start
-IMPORT = re.compile(r"(?:^|[:;])[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]*"
-                    r"(\([^)]*\)|[^;\n]*)|import[ \t]([^;\n]*))", re.MULTILINE)
+# `from ..a import (b, c as d)` or `import a.b, c`; in a string it counts, too: then a file too many
+# is hashed. (To parse each file took 0.1 s of every start.)
+IMPORT = re.compile(r"from[ \t]*(\.*)([\w.]*)[ \t]*(?=import[ \t]*(\([^)]*\)|[^;\n]*))"
+                    r"|import[ \t]+(?=([^;\n]*))")
 
 
 @functools.cache
 def _direct_imports(path):
     """Return the files of this package that one file names in its import statements."""
-    package = Path(__file__).resolve().parent
+    files, root = _files()
     text = re.sub(r"#.*|\\\n", "", path.read_text(encoding="utf-8-sig", errors="replace"))
-    modules = []  # as parts: ("minigrad", "ops", "linear")
+    modules = []  # as the parts of a path: ("/", ..., "minigrad", "ops", "linear")
     for dots, module, names, plain in IMPORT.findall(text):
-        names = [word for name in (names or plain).strip("()").split(",")
-                 for word in name.split()[:1]]
-        if plain:
-            modules += [tuple(name.split(".")) for name in names]
-            continue
-        base = tuple(module.split(".")) if module else ()
-        if dots:
-            folder = path.parents[len(dots) - 1]
-            if not folder.is_relative_to(package):
-                continue
-            base = (package.name, *folder.relative_to(package).parts, *base)
-        modules += [base] + [(*base, name) for name in names]
-    inside = [package.parent.joinpath(*m) for m in modules if m and m[0] == package.name]
-    candidates = [f for m in inside for f in (m.with_suffix(".py"), m / "__init__.py")]
-    return [f for f in candidates if f.is_file() and f.parent.is_relative_to(package)]
+        base = path.parts[:-len(dots)] if dots else root
+        base += tuple(module.split(".")) if module else ()
+        names = [name.split()[:1] for name in (names or plain).strip("()").split(",")]
+        modules += [base, *((*base, *name.split(".")) for [name] in filter(None, names))]
+    return [files[module] for module in modules if module in files]
+
+
+@functools.cache
+def _files():
+    """Return the files of this package by the parts of their paths, and those of its parent."""
+    package = Path(__file__).resolve().parent
+    files = {(f.parent if f.stem == "__init__" else f.with_suffix("")).parts: f
+             for f in package.rglob("*.py")}
+    return files, package.parent.parts
 
 
 def prune(newest):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gpt import planning
 from gpt.config import ConfigError
 from gpt.corpora import Corpus
+from gpt.model import GPT
 from gpt.planning import (
     Pacer, check_duration, continue_plan, duration, final_tokens, forecast, plan_by_time,
     sequence_bytes, time_to_finish)
@@ -151,16 +152,16 @@ def test_what_the_user_says_wins_over_the_table_and_the_preset():
 
 def test_the_memory_of_a_step_is_what_was_said(data, tiny):
     """The bytes that sequences keep grow in proportion: twice as many, twice as much."""
-    assert sequence_bytes(tiny(dropout=0.1)) > sequence_bytes(tiny())
-    one = sequence_bytes(tiny(context_length=16))
-    long = sequence_bytes(tiny(context_length=32))
-    assert 1.8 * one < long < 4.2 * one
+    bytes_of = lambda **given: sequence_bytes(GPT(tiny(**given).model, np.random.default_rng(0)))
+    assert bytes_of(dropout=0.1) > bytes_of()
+    one = bytes_of(context_length=16)
+    assert 1.8 * one < bytes_of(context_length=32) < 4.2 * one
 
 
 def test_memory_that_is_short_gives_smaller_micro_batches_then_a_refusal(data, tiny, monkeypatch):
     run = Run.start(tiny(batch_tokens=16 * 64), data, Plan.fixed(1))
     assert forecast(run, 100).micro_batch == 64
-    one, n = sequence_bytes(run.config), sum(x.size for x in run.model.parameters())
+    one, n = sequence_bytes(run.model), sum(x.size for x in run.model.parameters())
     fixed = 4 * n * 3.5
     longer = replace(data, train=np.tile(data.train, 10_000))
     with pytest.MonkeyPatch.context() as patch:
