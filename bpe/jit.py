@@ -17,7 +17,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-OPTIONS = dict(nogil=True, boundscheck=False, error_model="numpy", _nrt=False)
+OPTIONS = dict(nogil=True, boundscheck=False, error_model="numpy", _nrt=False,
+               no_cfunc_wrapper=True)
 KEPT = 4  # cache directories, of this and other versions
 
 

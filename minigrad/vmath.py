@@ -42,7 +42,8 @@ def over_row(function):
 def _inlined(function, fastmath):
     if not jit.COMPILED:
         return function
-    return numba.njit(fastmath=fastmath, error_model="numpy", forceinline=True)(function)
+    return numba.njit(fastmath=fastmath, error_model="numpy", forceinline=True,
+                      no_cfunc_wrapper=True)(function)
 
 
 # ---- the few instructions that Numba does not offer ------------------------------------------

@@ -1,0 +1,80 @@
+"""Time train.py from the command to its first step, the very first time and later.
+
+    python benchmarks/start.py [FILE]          on the text of a file, or the plays (1 minute)
+
+Run it in an environment as the README makes it: each further package takes its share of a start,
+as Numba asks all of them for extensions. Beside it stands what no program of Numba's can do
+without: the start of one with a single kernel, which is in the cache. The speed of the machine is
+told by a loop in Python.
+"""
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TIMES = 9
+ONE_KERNEL = """
+import numba
+import numpy as np
+@numba.njit(cache=True)
+def total(x):
+    s = 0.0
+    for i in range(x.size):
+        s += x[i]
+    return s
+total(np.ones(100))
+"""
+
+
+def seconds_until(line_begin, command, env):
+    """Run a command until it prints a line, then stop it; "" is at its end."""
+    began = time.perf_counter()
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, encoding="utf-8") as process:
+        for line in process.stdout:
+            if line_begin and line.startswith(line_begin):
+                seconds = time.perf_counter() - began
+                process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+                process.communicate()
+                return seconds
+        errors = process.stderr.read()
+    if line_begin or process.returncode:
+        raise SystemExit(errors)
+    return time.perf_counter() - began
+
+
+def python_loop():
+    began, total = time.perf_counter(), 0
+    for i in range(3_000_000):
+        total += i
+    return time.perf_counter() - began
+
+
+def main():
+    if len(sys.argv) > 2 or sys.argv[1:2] in (["-h"], ["--help"]):
+        raise SystemExit(__doc__)
+    with tempfile.TemporaryDirectory() as folder:
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "",
+               "MINIGRAD_CACHE_DIR": os.path.join(folder, "kernels")}
+        script = Path(folder, "one_kernel.py")
+        script.write_text(ONE_KERNEL, encoding="utf-8")
+        command = [sys.executable, "-u", str(ROOT / "train.py"), *sys.argv[1:], "--plain",
+                   "--runs", folder]
+        first, *later = [seconds_until("step 1/", command, env) for _ in range(TIMES + 1)]
+        _, *floor = [seconds_until("", [sys.executable, str(script)], env)
+                     for _ in range(TIMES + 1)]
+    loop = statistics.median(python_loop() for _ in range(TIMES))
+    print(f"later starts: {min(later):.2f} to {max(later):.2f} s; a single kernel: "
+          f"{min(floor):.2f} to {max(floor):.2f} s; 3 million additions in Python: {loop:.2f} s")
+    for name, seconds, target in (("very-first-step-s", first, 15.0),
+                                  ("first-step-s", statistics.median(later), 1.5)):
+        print(f"{name} {seconds:.2f} target {target:.2f} {'ok' if seconds <= target else 'short'}")
+
+
+if __name__ == "__main__":
+    main()
