@@ -10,6 +10,7 @@ valid) counts as one character of class OTHER, such as a symbol; so does an unas
 from functools import lru_cache
 
 import numpy as np
+import regex
 from llvmlite import ir
 from numba import types, uint64
 from numba.extending import intrinsic
@@ -109,7 +110,6 @@ def split_segments(data, limits, pattern):
 @lru_cache(maxsize=64)
 def compile_pattern(pattern):
     """Compile a user's regular expression, or say what is wrong with it."""
-    import regex                                      # 40 ms that most programs need not wait for
     try:
         return regex.compile(pattern)
     except regex.error as error:
