@@ -60,7 +60,8 @@ def main():
         raise SystemExit(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "",
-               "MINIGRAD_CACHE_DIR": os.path.join(folder, "kernels")}
+               "MINIGRAD_CACHE_DIR": os.path.join(folder, "kernels"),
+               "BPE_CACHE_DIR": os.path.join(folder, "tokenizer")}
         script = Path(folder, "one_kernel.py")
         script.write_text(ONE_KERNEL, encoding="utf-8")
         command = [sys.executable, "-u", str(ROOT / "train.py"), *sys.argv[1:], "--plain",

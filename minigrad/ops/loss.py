@@ -178,7 +178,7 @@ def cross_entropy_fast(logits, targets, ignore_index=IGNORE):
     dz = empty_like(logits) if mode.recording else np.empty((0, 0), logits.dtype)
     losses = empty(t.shape, logits.dtype)
     _cross_entropy(len(t), rows(plain(logits)), t, ignore_index, share, losses, rows(dz))
-    return weighted_sum(losses, share), (dz,)
+    return summed(losses), (dz,)
 
 @cross_entropy.fast_vjp
 def cross_entropy_fast_vjp(g, *saved):
@@ -197,7 +197,7 @@ def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE):
     for block in blocks_of_rows(t, weight):
         z = gemm.matmul(rows(x)[block], weight.T)
         _cross_entropy(len(z), z, t[block], ignore_index, share, losses[block], unused)
-    return weighted_sum(losses, share), (x, weight, t, ignore_index, share, losses)
+    return summed(losses), (x, weight, t, ignore_index, share, losses)
 
 @linear_cross_entropy.fast_vjp
 def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, *losses):
@@ -227,17 +227,16 @@ def counted(x, targets, ignore_index, n_classes=None):
 
 def count_targets(t, ignore_index, n_classes, out):
     """Write 1 / (how many targets count) after a look whether each is in range or ignored."""
-    n = t.size
-    if t.min() < 0 or t.max() >= n_classes or 0 <= ignore_index < n_classes:
+    n = t.size                                        # unsigned, what is below 0 is large, too
+    if t.view(np.uint64).max() >= n_classes or 0 <= ignore_index < n_classes:
         check_ids(t[t != ignore_index], n_classes, "targets")
         n = np.count_nonzero(t != ignore_index)
     out[0] = 1 / n if n else np.nan
 
-def weighted_sum(losses, share):
-    """Return the sum of the losses times the share, ()."""
+def summed(losses):
+    """Return the sum of the losses, ()."""
     loss = np.empty((), losses.dtype)
     jit.run(np.add.reduce, losses, None, None, loss)
-    jit.run(np.multiply, loss, share.reshape(()), loss)
     return loss
 
 def blocks_of_rows(t, weight):
@@ -247,7 +246,7 @@ def blocks_of_rows(t, weight):
 
 @row_kernel
 def _cross_entropy(start, stop, z, t, ignored, scale, losses, dz):
-    """Write the loss of each row and, unless dz is empty, its gradient times `scale`."""
+    """Write the loss of each row and, unless dz is empty, its gradient, both times `scale`."""
     widest_vectors()
     zero = z.dtype.type(0)
     for i in range(start, stop):
@@ -263,4 +262,4 @@ def _cross_entropy(start, stop, z, t, ignored, scale, losses, dz):
             m = m if abs(m) < np.inf else zero
             for j in range(z.shape[1]):
                 total += vmath.exp(z[i, j] - m)
-        losses[i] = m + vmath.log(total) - score if counts else zero
+        losses[i] = scale[0] * (m + vmath.log(total) - score if counts else zero)
