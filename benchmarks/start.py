@@ -1,6 +1,6 @@
 """Time train.py from the command to its first step, the very first time and later.
 
-    python benchmarks/start.py [FILE]          on the text of a file, or the plays (1 minute)
+    python benchmarks/start.py [FILE]          on a text of yours, or the plays (1 minute)
 
 Run it in an environment as the README makes it: each further package takes its share of a start,
 as Numba asks all of them for extensions. Beside it stands what no program of Numba's can do
@@ -17,6 +17,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path[:1] = [str(ROOT)]
+
+from gpt.corpora import CorpusError, load_corpus  # noqa: E402
+
 TIMES = 9
 ONE_KERNEL = """
 import numba
@@ -57,15 +61,24 @@ def python_loop():
 
 def main():
     if len(sys.argv) > 2 or sys.argv[1:2] in (["-h"], ["--help"]):
-        raise SystemExit(__doc__)
-    with tempfile.TemporaryDirectory() as folder:
+        print(__doc__)
+        return
+    try:
+        corpus = load_corpus(sys.argv[1:])
+    except CorpusError as error:
+        print(f"start.py: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        text = Path(folder, "text.txt")
+        text.write_bytes(b"\n".join(corpus.documents))
         env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "",
+               "NUMBA_CACHE_DIR": "",
                "MINIGRAD_CACHE_DIR": os.path.join(folder, "kernels"),
                "BPE_CACHE_DIR": os.path.join(folder, "tokenizer")}
         script = Path(folder, "one_kernel.py")
         script.write_text(ONE_KERNEL, encoding="utf-8")
-        command = [sys.executable, "-u", str(ROOT / "train.py"), *sys.argv[1:], "--plain",
-                   "--runs", folder]
+        command = [sys.executable, "-u", str(ROOT / "train.py"), str(text), "--plain", "--runs",
+                   folder]
         first, *later = [seconds_until("step 1/", command, env) for _ in range(TIMES + 1)]
         _, *floor = [seconds_until("", [sys.executable, str(script)], env)
                      for _ in range(TIMES + 1)]

@@ -52,20 +52,20 @@ def continue_plan(run, given, reported_step=None):
 # ---- what this machine can do ----
 
 @functools.cache
-def matmul_gflops(n=768, seconds=0.1, times=8):
+def matmul_gflops(n=768, seconds=0.1, fewest=8):
     """Measure the best rate of a float32 matrix product, in 10**9 operations a second.
 
-    Of several products, however slow: on a busy machine (at the first start a second process
-    compiles) one can take ten times as long as the next.
+    Timed are as many products as fit into the seconds, but at least the fewest: on a busy machine
+    (at the first start a second process compiles) one can take ten times as long as the next.
     """
     a = np.random.default_rng(0).standard_normal((n, n), np.float32)
     matmul(a, a)                                      # loads or compiles the kernel
-    found, stop = [], time.perf_counter() + seconds
-    while len(found) < times or time.perf_counter() < stop:
+    times, stop = [], time.perf_counter() + seconds
+    while len(times) < fewest or time.perf_counter() < stop:
         began = time.perf_counter()
         matmul(a, a)
-        found.append(time.perf_counter() - began)
-    return 2 * n ** 3 / min(found) / 1e9
+        times.append(time.perf_counter() - began)
+    return 2 * n ** 3 / min(times) / 1e9
 
 
 def measure_step(run, seconds=0.25):
@@ -100,7 +100,10 @@ def n_weights(config):
 
 
 def sequence_bytes(model):
-    """Measure what the forward pass of one sequence keeps for the backward pass, in bytes."""
+    """Measure what the forward pass of one sequence keeps for the backward pass, in bytes.
+
+    Gradients that the model may have are dropped.
+    """
     ids = np.zeros((1, model.config.context_length), np.int64)
     known = {id(x.data) for x in model.parameters()}
     blocks = {}                                       # id of memory -> (array, bytes)

@@ -72,7 +72,7 @@ def kernel(function=None, *, parallel=False, inline=False, cache=True, fastmath=
         dispatcher = numba.njit(function, cache=directory is not None, nogil=True,
                                 error_model="numpy", fastmath=fastmath, parallel=parallel,
                                 forceinline=inline,
-                                no_cfunc_wrapper=True)   # a tenth of the time: nothing in C calls
+                                no_cfunc_wrapper=True)  # up to a tenth of the time; none needs it
     finally:
         config.CACHE_DIR = before
     return _launcher(dispatcher) if parallel else dispatcher
@@ -308,9 +308,9 @@ def imported_files(path):
     return found
 
 
-# `from ..a import (b, c as d)` or `import a.b, c`; in a string it counts, too: then a file too many
-# is hashed. (To parse each file took 0.1 s of every start.)
-IMPORT = re.compile(r"from[ \t]*(\.*)([\w.]*)[ \t]*(?=import[ \t]*(\([^)]*\)|[^;\n]*))"
+# `from ..a import (b, c as d)` or `import a.b, c`. In a string or a comment it counts, too: then a
+# file too many is hashed. (To parse each file took 0.1 s of every start.)
+IMPORT = re.compile(r"from[ \t]*(\.*)([\w. \t]*?)(?=import[ \t]*(\((?:#.*|[^)#])*\)|[^;\n]*))"
                     r"|import[ \t]+(?=([^;\n]*))")
 
 
@@ -318,19 +318,23 @@ IMPORT = re.compile(r"from[ \t]*(\.*)([\w.]*)[ \t]*(?=import[ \t]*(\([^)]*\)|[^;
 def _direct_imports(path):
     """Return the files of this package that one file names in its import statements."""
     files, root = _files()
-    text = re.sub(r"#.*|\\\n", "", path.read_text(encoding="utf-8-sig", errors="replace"))
+    text = path.read_text(encoding="utf-8-sig", errors="replace").replace("\\\n", " ")
     modules = []  # as the parts of a path: ("/", ..., "minigrad", "ops", "linear")
     for dots, module, names, plain in IMPORT.findall(text):
         base = path.parts[:-len(dots)] if dots else root
-        base += tuple(module.split(".")) if module else ()
-        names = [name.split()[:1] for name in (names or plain).strip("()").split(",")]
-        modules += [base, *((*base, *name.split(".")) for [name] in filter(None, names))]
+        base += _parts(module)
+        names = re.sub("#.*", "", names or plain).strip("() \t").split(",")
+        modules += [base, *(base + _parts(re.split(r"\sas\s", name)[0]) for name in names)]
     return [files[module] for module in modules if module in files]
+
+
+def _parts(module):
+    return tuple("".join(module.split()).split(".")) if module.strip() else ()
 
 
 @functools.cache
 def _files():
-    """Return the files of this package by the parts of their paths, and those of its parent."""
+    """Return the files there are in this package by the parts of their paths, and the parent's."""
     package = Path(__file__).resolve().parent
     files = {(f.parent if f.stem == "__init__" else f.with_suffix("")).parts: f
              for f in package.rglob("*.py")}
