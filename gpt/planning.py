@@ -52,7 +52,7 @@ def continue_plan(run, given, reported_step=None):
 # ---- what this machine can do ----
 
 @functools.cache
-def matmul_gflops(n=768, seconds=0.1, fewest=8):
+def matmul_gflops(n=768, seconds=0.05, fewest=8):
     """Measure the best rate of a float32 matrix product, in 10**9 operations a second.
 
     Timed are as many products as fit into the seconds, but at least the fewest: on a busy machine
