@@ -6,9 +6,9 @@ needs to deliver the weights. So here the kernels of the same operations call ea
 """
 import numpy as np
 
-from minigrad import jit, no_grad
+from minigrad import jit
 from minigrad.jit import helper, kernel
-from minigrad.mode import mode
+from minigrad.mode import mode, no_grad
 from minigrad.ops.activations import gelu_kernel, relu_squared_kernel, silu_kernel, swiglu_kernel
 from minigrad.ops.attention import QUERIES, attention_kernel, layout_of
 from minigrad.ops.linear import few_rows_kernel

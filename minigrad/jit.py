@@ -312,19 +312,25 @@ def imported_files(path):
 # file too many is hashed. (To parse each file took 0.1 s of every start.)
 IMPORT = re.compile(r"from[ \t]*(\.*)([\w. \t]*?)(?=import[ \t]*(\((?:#.*|[^)#])*\)|[^;\n]*))"
                     r"|import[ \t]+(?=([^;\n]*))")
+EXAMPLE = re.compile(">>> .*")
 
 
 @functools.cache
 def _direct_imports(path):
-    """Return the files of this package that one file names in its import statements."""
+    """Return the files of this package that one file names in its import statements.
+
+    A package's own file counts where more than modules is taken from it. Else each kernel would be
+    compiled again after a change in any operation, since `minigrad` imports them all.
+    """
     files, root = _files()
-    text = path.read_text(encoding="utf-8-sig", errors="replace").replace("\\\n", " ")
+    text = EXAMPLE.sub("", path.read_text(encoding="utf-8-sig", errors="replace"))
     modules = []  # as the parts of a path: ("/", ..., "minigrad", "ops", "linear")
-    for dots, module, names, plain in IMPORT.findall(text):
+    for dots, module, names, plain in IMPORT.findall(text.replace("\\\n", " ")):
         base = path.parts[:-len(dots)] if dots else root
         base += _parts(module)
         names = re.sub("#.*", "", names or plain).strip("() \t").split(",")
-        modules += [base, *(base + _parts(re.split(r"\sas\s", name)[0]) for name in names)]
+        named = [base + _parts(re.split(r"\sas\s", name)[0]) for name in names]
+        modules += named if all(module in files for module in named) else [base, *named]
     return [files[module] for module in modules if module in files]
 
 

@@ -2,7 +2,7 @@
 import numpy as np
 
 from minigrad import buffers, gemm
-from minigrad.ops import matmul
+from minigrad.ops.linear import matmul
 from minigrad.optim import Optimizer, cut, in_pieces, piece_of
 from minigrad.parallel import element_kernel, row_kernel, widest_vectors
 

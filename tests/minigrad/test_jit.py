@@ -7,12 +7,14 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
+from types import ModuleType
 
 import numba
 import numpy as np
 import pytest
 
-from minigrad import jit
+import minigrad
+from minigrad import Op, jit
 from minigrad.jit import kernel, prange
 
 PACKAGE = Path(jit.__file__).parent
@@ -178,24 +180,27 @@ def test_the_code_of_a_snippet_is_not_kept(tmp_path):
 
 
 @pytest.mark.parametrize("text, names", [
-    ("from minigrad import jit, ops", {"__init__.py", "jit.py"}),
-    ("    from minigrad.ops import linear as other  # why", {"__init__.py", "linear.py"}),
-    ("from minigrad import (  # two (lines)\n    gemm,\n    jit)",
-     {"__init__.py", "gemm.py", "jit.py"}),
-    ("from minigrad import gemm, \\\n    jit", {"__init__.py", "gemm.py", "jit.py"}),
+    ("from minigrad import jit, gemm", {"jit.py", "gemm.py"}),
+    ("from minigrad import jit, Tensor", {"__init__.py", "jit.py"}),   # not only modules
+    ("from minigrad import *", {"__init__.py"}),
+    ("from minigrad.gemm import matmul", {"gemm.py"}),
+    ("    from minigrad.ops import linear as other  # why", {"linear.py"}),
+    ("from minigrad import (  # two (lines)\n    gemm,\n    jit)", {"gemm.py", "jit.py"}),
+    ("from minigrad import gemm, \\\n    jit", {"gemm.py", "jit.py"}),
     ("import numpy, minigrad.gemm as g", {"gemm.py"}),
     ("import numpy\nfrom math import pi\nx = 'from'", set()),
     ("from minigrad import", {"__init__.py"}),
-    ("import os; from minigrad import gemm; x = 1", {"__init__.py", "gemm.py"}),
-    ("if True: from minigrad import gemm", {"__init__.py", "gemm.py"}),
+    ("import os; from minigrad import gemm; x = 1", {"gemm.py"}),
+    ("if True: from minigrad import gemm", {"gemm.py"}),
     ("try: import minigrad.gemm\nexcept OSError: import minigrad.jit", {"gemm.py", "jit.py"}),
-    ("\ufefffrom minigrad import gemm  # caf\xe9", {"__init__.py", "gemm.py"}),
+    ("\ufefffrom minigrad import gemm  # caf\xe9", {"gemm.py"}),
     ("x = '#'; import minigrad.vmath", {"vmath.py"}),
-    ("from minigrad import (gemm,  # one)\n    jit as j)", {"__init__.py", "gemm.py", "jit.py"}),
-    ("from minigrad . ops import linear", {"__init__.py", "linear.py"}),
+    ("from minigrad import (gemm,  # one)\n    jit as j)", {"gemm.py", "jit.py"}),
+    ("from minigrad . ops import linear", {"linear.py"}),
     ("import os, minigrad . vmath as v", {"vmath.py"}),
     ("import\\\nminigrad.vmath", {"vmath.py"}),
     ("# import minigrad.vmath", {"vmath.py"}),                     # one too many does no harm
+    (">>> from minigrad import Tensor\n>>> import minigrad", set()),
 ])
 def test_an_import_names_files(tmp_path, text, names):
     path = tmp_path / "some.py"
@@ -212,8 +217,26 @@ def test_all_imports_are_found_that_the_parser_finds():
                 names |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 assert not node.level
-                names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+                taken = {f"{node.module}.{alias.name}" for alias in node.names}
+                names |= taken if taken <= known else {node.module, *taken}
         assert {module_of(found) for found in jit._direct_imports(path)} >= names & known
+
+
+@pytest.mark.parametrize("package", [minigrad, minigrad.ops])
+def test_what_a_package_calls_like_one_of_its_modules_is_from_there(package):
+    """Or a kernel's file could take it from the package, and only the module would be hashed."""
+    for path in Path(package.__file__).parent.glob("[!_]*.py"):
+        found = getattr(package, path.stem, None)
+        if isinstance(found, Op):
+            assert found.forward.__module__ == module_of(path)
+        elif found is not None and not isinstance(found, ModuleType):
+            assert found.__module__ == module_of(path)
+
+
+def test_a_change_in_one_operation_leaves_the_kernels_of_others_alone():
+    for name in ("gemm.py", "vmath.py", "optim.py", "ops/norm.py", "ops/attention.py"):
+        found = {path.name for path in jit.imported_files(PACKAGE / name)}
+        assert not found & {"__init__.py", "loss.py", "embedding.py", "more.py"}
 
 
 def module_of(path):
