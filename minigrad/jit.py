@@ -312,7 +312,7 @@ def imported_files(path):
 # file too many is hashed. (To parse each file took 0.1 s of every start.)
 IMPORT = re.compile(r"from[ \t]*(\.*)([\w. \t]*?)(?=import[ \t]*(\((?:#.*|[^)#])*\)|[^;\n]*))"
                     r"|import[ \t]+(?=([^;\n]*))")
-EXAMPLE = re.compile(">>> .*")
+EXAMPLE = re.compile(r"\n[ \t]*>>> .*")
 
 
 @functools.cache
@@ -331,6 +331,8 @@ def _direct_imports(path):
         names = re.sub("#.*", "", names or plain).strip("() \t").split(",")
         named = [base + _parts(re.split(r"\sas\s", name)[0]) for name in names]
         modules += named if all(module in files for module in named) else [base, *named]
+        if plain:                                     # `import a.b` is a way to all that is in a
+            modules += [module[:len(root) + 1] for module in named]
     return [files[module] for module in modules if module in files]
 
 

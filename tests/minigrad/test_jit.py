@@ -187,20 +187,21 @@ def test_the_code_of_a_snippet_is_not_kept(tmp_path):
     ("    from minigrad.ops import linear as other  # why", {"linear.py"}),
     ("from minigrad import (  # two (lines)\n    gemm,\n    jit)", {"gemm.py", "jit.py"}),
     ("from minigrad import gemm, \\\n    jit", {"gemm.py", "jit.py"}),
-    ("import numpy, minigrad.gemm as g", {"gemm.py"}),
+    ("import numpy, minigrad.gemm as g", {"__init__.py", "gemm.py"}),
     ("import numpy\nfrom math import pi\nx = 'from'", set()),
     ("from minigrad import", {"__init__.py"}),
     ("import os; from minigrad import gemm; x = 1", {"gemm.py"}),
     ("if True: from minigrad import gemm", {"gemm.py"}),
-    ("try: import minigrad.gemm\nexcept OSError: import minigrad.jit", {"gemm.py", "jit.py"}),
+    ("try: import minigrad.gemm\nexcept OSError: import minigrad.jit",
+     {"__init__.py", "gemm.py", "jit.py"}),
     ("\ufefffrom minigrad import gemm  # caf\xe9", {"gemm.py"}),
-    ("x = '#'; import minigrad.vmath", {"vmath.py"}),
+    ("x = '>>> #'; import minigrad.vmath", {"__init__.py", "vmath.py"}),
     ("from minigrad import (gemm,  # one)\n    jit as j)", {"gemm.py", "jit.py"}),
     ("from minigrad . ops import linear", {"linear.py"}),
-    ("import os, minigrad . vmath as v", {"vmath.py"}),
-    ("import\\\nminigrad.vmath", {"vmath.py"}),
-    ("# import minigrad.vmath", {"vmath.py"}),                     # one too many does no harm
-    (">>> from minigrad import Tensor\n>>> import minigrad", set()),
+    ("import os, minigrad . vmath as v", {"__init__.py", "vmath.py"}),
+    ("import\\\nminigrad.vmath", {"__init__.py", "vmath.py"}),
+    ("# from minigrad import vmath", {"vmath.py"}),                # one too many does no harm
+    ("\"\"\"\n    >>> from minigrad import Tensor\n>>> import minigrad\n\"\"\"", set()),
 ])
 def test_an_import_names_files(tmp_path, text, names):
     path = tmp_path / "some.py"
