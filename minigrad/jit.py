@@ -115,6 +115,7 @@ def run(function, *args):
 
 # ---- threads ----
 
+_threads = None             # until somebody asks
 _local = threading.local()  # Numba's thread count belongs to the calling thread
 _forked = False             # whether this process is a fork of one that had started the pool
 
@@ -162,25 +163,38 @@ def _read(path):
         return ""
 
 
+class ThreadsError(ValueError):
+    """A number of threads that cannot be had; the message says why, and what to do."""
+
+
 def _default_threads():
     """Read MINIGRAD_THREADS, else take the physical cores, within Numba's own limit."""
     text = os.environ.get("MINIGRAD_THREADS")
     if text is None:
         return min(available_cores(), config.NUMBA_NUM_THREADS)
     if not text.isdigit():
-        raise ValueError(f"MINIGRAD_THREADS is {text!r}, but must be a number of threads, like 2")
+        raise ThreadsError(f"MINIGRAD_THREADS is {text!r}, but must be a number of threads, like 2")
     return _checked(int(text))
 
 
 def _checked(n):
     if not 1 <= n <= config.NUMBA_NUM_THREADS:
-        raise ValueError(f"{n} threads asked for, but Numba's pool has 1 to "
-                         f"{config.NUMBA_NUM_THREADS}: set NUMBA_NUM_THREADS before the start")
+        raise ThreadsError(f"{n} threads asked for, but Numba's pool has 1 to "
+                           f"{config.NUMBA_NUM_THREADS}: set NUMBA_NUM_THREADS before the start")
     return n
 
 
 def threads():
-    """Return the number of threads that kernels use."""
+    """Return the number of threads that kernels use.
+
+    Raises
+    ------
+    ThreadsError
+        If MINIGRAD_THREADS is no number, or more than Numba's pool has.
+    """
+    global _threads
+    if _threads is None:
+        _threads = _default_threads()
     return _threads
 
 
@@ -201,8 +215,8 @@ def enter_pool():
         raise RuntimeError("this process was forked after kernels had run, and OpenMP threads do "
                            "not survive a fork: start processes with the 'spawn' method, or set "
                            "NUMBA_THREADING_LAYER=workqueue")
-    numba.set_num_threads(_threads)
-    _local.threads = _threads
+    numba.set_num_threads(threads())
+    _local.threads = threads()
 
 
 def _after_fork():
@@ -221,11 +235,10 @@ def _pool_started():
 def threading_layer():
     """Return which of omp, tbb and workqueue carries the threads (starts the pool)."""
     if not _pool_started():
-        numba.set_num_threads(_threads)
+        numba.set_num_threads(threads())
     return numba.threading_layer()
 
 
-_threads = _default_threads()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 

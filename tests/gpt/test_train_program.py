@@ -200,6 +200,14 @@ def test_what_cannot_work_is_one_sentence_and_status_2(text, tmp_path, capsys, a
     assert not list(tmp_path.glob("runs/*"))          # nothing is left of it
 
 
+def test_a_wrong_number_of_threads_in_the_environment_is_told_first(text, tmp_path):
+    done = subprocess.run([sys.executable, ROOT / "train.py", text], cwd=tmp_path, text=True,
+                          env=os.environ | {"MINIGRAD_THREADS": "all"}, capture_output=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == ("train.py: MINIGRAD_THREADS is 'all', but must be a number of threads, "
+                           "like 2\n")
+
+
 @pytest.mark.parametrize("error, status, words", [
     (KeyboardInterrupt(), 130, "step 6 is saved; go on with: python train.py --resume"),
     (Diverged("at step 7 all is nan"), 2, "last good checkpoint is that of step 6"),
