@@ -1,15 +1,21 @@
 """The few things that are set for the length of a `with` block, not passed as arguments."""
 import os
+import threading
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 LEVELS = ("fast", "reference", "parts")
 
-mode = SimpleNamespace(
-    level=os.environ.get("MINIGRAD_LEVEL", "fast"),   # which body of an op runs
-    recording=True,                                   # False inside no_grad()
-    watchers=(),                                      # called with every node that is recorded
-    reader=None)                                      # what stands between backprop and backward
+
+class Mode(threading.local):
+    """What holds in one thread; another one is not touched by a `with` block here."""
+
+    level = os.environ.get("MINIGRAD_LEVEL", "fast")  # which body of an op runs
+    recording = True                                  # False inside no_grad()
+    watchers = ()                                     # called with every node that is recorded
+    reader = None                                     # what stands between backprop and backward
+
+
+mode = Mode()
 
 if mode.level not in LEVELS:
     raise ValueError(f"MINIGRAD_LEVEL is {mode.level!r}: set it to one of {', '.join(LEVELS)}")

@@ -10,6 +10,7 @@ import ctypes
 import functools
 import os
 import types as python_types
+from contextlib import contextmanager
 
 import numpy as np
 from llvmlite import ir
@@ -199,13 +200,28 @@ def array_at(typing, address, n, like):
 
 # ---- what a fast body does before it calls its kernel ----------------------------------------
 
-# Elements below which NumPy is as good, and worth no compilation.
-FEW = max(1, int(os.environ.get("MINIGRAD_FEW", 256)))
+_few = max(1, int(os.environ.get("MINIGRAD_FEW", 256)))
+
+
+def worth_it(n):
+    """Whether n elements are enough: below 256 NumPy is as good, and worth no compilation."""
+    return n >= _few
+
+
+@contextmanager
+def kernels_from(n):
+    """Let kernels run from n elements on, as tests of them wish: `with kernels_from(1):`."""
+    global _few
+    before, _few = _few, n
+    try:
+        yield
+    finally:
+        _few = before
 
 
 def fits(x, *others):
     """Whether to run a kernel: arrays of one shape and float type, neither small nor empty."""
-    if type(x) is not np.ndarray or x.size < FEW or x.dtype.char not in "fd":
+    if type(x) is not np.ndarray or x.size < _few or x.dtype.char not in "fd":
         return False
     for y in others:
         if type(y) is not np.ndarray or y.shape != x.shape or y.dtype != x.dtype:

@@ -7,7 +7,7 @@ from minigrad.buffers import empty
 from minigrad.ops.elementwise import where
 from minigrad.ops.shape import broadcast_to, swapaxes
 from minigrad.ops.softmax import softmax
-from minigrad.parallel import FEW, row_kernel, widest_vectors
+from minigrad.parallel import row_kernel, widest_vectors, worth_it
 from minigrad.tensor import op
 from minigrad.tiles import at, step
 from minigrad.weights import weigh, weigh_vjp
@@ -224,7 +224,7 @@ FEW_QUERIES = 256                         # for which one thread is faster
 def attention_fast(q, k, v, causal=True, scale=None, key_lengths=None):
     check_heads(q, k, v, key_lengths)
     (B, H, T, D), S = q.shape, k.shape[2]
-    few = not (q.size and k.size) or q.size + k.size < FEW
+    few = not (q.size and k.size and worth_it(q.size + k.size))
     if few or q.dtype.char not in "fd" or D % tiles.lanes(q.dtype):
         return attention.forward(q, k, v, causal, scale, key_lengths)
     scale = q.dtype.type(D ** -0.5 if scale is None else scale)

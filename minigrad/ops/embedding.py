@@ -5,7 +5,7 @@ from minigrad import jit
 from minigrad.buffers import empty
 from minigrad.ops.reduce import sum
 from minigrad.ops.shape import scatter
-from minigrad.parallel import FEW, plain, row_kernel
+from minigrad.parallel import plain, row_kernel, worth_it
 from minigrad.tensor import op
 
 
@@ -145,7 +145,7 @@ def placed_embedding_fast_vjp(g, ids, shape, places_shape, start):
 
 def suits(ids, x, work):
     """Whether to run the kernels."""
-    return type(ids) is np.ndarray and x.dtype.char in "fd" and work >= FEW
+    return type(ids) is np.ndarray and x.dtype.char in "fd" and worth_it(work)
 
 def look_up(ids, weight, places):
     """Return weight[ids], (..., t, c), plus the t rows of `places` if there are any."""

@@ -5,7 +5,7 @@ import numpy as np
 
 from minigrad import gemm, jit
 from minigrad.buffers import empty
-from minigrad.parallel import FEW, plain, row_kernel, widest_vectors
+from minigrad.parallel import plain, row_kernel, widest_vectors, worth_it
 from minigrad.tensor import op
 
 
@@ -124,7 +124,7 @@ def fits(a, b, *others):
     """
     kind = a.dtype.char
     return (kind in "fd" and all(x.dtype.char == kind for x in (b, *others))
-            and a.size * (b.shape[-1] if b.ndim > 1 else 1) >= 128 * FEW)
+            and worth_it(a.size * (b.shape[-1] if b.ndim > 1 else 1) / 128))
 
 
 ROWS = 64                                            # of one task when rows are added up

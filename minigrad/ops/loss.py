@@ -9,7 +9,7 @@ from minigrad.ops.embedding import check_ids
 from minigrad.ops.linear import linear, rows
 from minigrad.ops.reduce import sum
 from minigrad.ops.softmax import log_softmax
-from minigrad.parallel import FEW, plain, row_kernel, widest_vectors
+from minigrad.parallel import plain, row_kernel, widest_vectors, worth_it
 from minigrad.tensor import op
 from minigrad.tiles import at
 from minigrad.weights import weigh_row
@@ -216,7 +216,7 @@ def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, *losses)
 
 def suits(x, targets, work):
     """Whether to run the kernels."""
-    return (type(x) is type(targets) is np.ndarray and x.dtype.char in "fd" and work >= FEW
+    return (type(x) is type(targets) is np.ndarray and x.dtype.char in "fd" and worth_it(work)
             and targets.dtype.kind in "iu" and targets.shape == x.shape[:-1] and targets.size > 0)
 
 def counted(x, targets, ignore_index, n_classes=None):

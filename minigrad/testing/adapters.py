@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minigrad.mode import use
+from minigrad.parallel import kernels_from
 from minigrad.tensor import Op, Tensor, backprop, sum_to_shape
 from minigrad.testing import domains
 from minigrad.testing.strategies import parse_signature
@@ -166,17 +167,9 @@ def undo_broadcast(dx, x, core):
 @contextmanager
 def judging():
     """Let nothing warn, and let kernels run on arrays so small that NumPy would be as good."""
-    before = {module: module.FEW for name, module in sys.modules.items()
-              if name.startswith("minigrad.") and hasattr(module, "FEW")}
-    try:
-        for module in before:
-            module.FEW = 1
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for module, few in before.items():
-            module.FEW = few
+    with kernels_from(1), np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def parameters(function):

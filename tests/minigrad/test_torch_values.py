@@ -19,7 +19,8 @@ from golden.torch_cases import CASES, upstream
 from safetensors.numpy import load
 
 import minigrad as mg
-from minigrad import OPS, Tensor, no_grad, parallel, use, watch
+from minigrad import OPS, Tensor, no_grad, use, watch
+from minigrad.parallel import kernels_from
 
 GOLDEN = {}                                           # name of the case -> {"y0": array, ...}
 PATH = Path(__file__).parent.parent / "golden" / "torch_values.safetensors.gz"
@@ -48,11 +49,10 @@ def gradients(inputs, outputs):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_values_and_gradients_are_those_of_torch(name, monkeypatch):
-    monkeypatch.setattr(parallel, "FEW", 2)           # kernels for small arrays, too
+def test_values_and_gradients_are_those_of_torch(name):
     rtol = 1e-6 if "float32" in name else 1e-12
     for level in ("reference", "fast", "parts"):
-        with np.errstate(all="ignore"), use(level):
+        with np.errstate(all="ignore"), use(level), kernels_from(2):
             inputs, outputs = evaluate(name)
             found = {f"y{i}": y.data for i, y in enumerate(outputs)} | gradients(inputs, outputs)
         assert found.keys() == GOLDEN[name].keys(), level
@@ -63,11 +63,10 @@ def test_values_and_gradients_are_those_of_torch(name, monkeypatch):
 
 
 @pytest.mark.parametrize("level", ["reference", "fast", "parts"])
-def test_float32_in_gives_float32_out_and_back(level, monkeypatch):
-    monkeypatch.setattr(parallel, "FEW", 2)
+def test_float32_in_gives_float32_out_and_back(level):
     for name in CASES:
         if "astype" not in name:
-            with np.errstate(all="ignore"), use(level):
+            with np.errstate(all="ignore"), use(level), kernels_from(2):
                 inputs, outputs = evaluate(name, np.float32)
                 arrays = [y.data for y in outputs] + list(gradients(inputs, outputs).values())
             assert {x.dtype.name for x in arrays} <= {"float32", "bool", "int64"}, name
