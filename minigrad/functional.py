@@ -1,13 +1,15 @@
 """Derivatives of functions: `grad` and its relatives, which compose.
 
-Arrays in give arrays out. Tensors in give Tensors out, recorded, so that the result can be
-differentiated once more: `grad(grad(f))`.
+Arrays in give arrays out, Tensors in give Tensors out. A result that depends on a tensor which
+requires a gradient, an argument or one that the function closes over, is a Tensor, recorded, so
+that it can be differentiated once more: `grad(grad(f))`, or `grad` inside of a function that is
+differentiated.
 """
 import numpy as np
 
+from minigrad.mode import changed, mode, use
 from minigrad.ops import reshape, sum
-from minigrad.mode import use
-from minigrad.tensor import Tensor, backprop, detach, needs_grad
+from minigrad.tensor import Tensor, backprop, detach, needs_grad, topological_order
 
 
 def grad(f, argnum=0):
@@ -26,9 +28,13 @@ def grad(f, argnum=0):
 def value_and_grad(f, argnum=0):
     """Return a function that computes `f` and its gradient in one go."""
     def both(*args):
+        if not -len(args) <= argnum < len(args):
+            raise IndexError(f"argnum is {argnum}, but there are {len(args)} arguments")
+        i = argnum % len(args)
+
         def of_one(x):
-            return f(*args[:argnum], x, *args[argnum + 1:])
-        value, pull_back = vjp(of_one, args[argnum])
+            return f(*args[:i], x, *args[i + 1:])
+        value, pull_back = vjp(of_one, args[i])
         return value, pull_back()[0]
     return both
 
@@ -49,21 +55,15 @@ def vjp(f, *args):
         From g, of the shape of the value (1 if left out and the value is a scalar), to a tuple of
         gradients, one for each argument. It can be called more than once.
     """
-    record = any(isinstance(x, Tensor) for x in args)
-    inputs = [fresh(x) for x in args]
-    leaves = frozenset(inputs)
-    out = f(*inputs)
+    inputs, out, linked = call(f, args)
+    tensors = linked or any(isinstance(x, Tensor) for x in args)
 
     def pull_back(g=None):
-        found = {}
-        if isinstance(out, Tensor) and out.requires_grad:
-            for node, dx, _ in backprop(out, g, retain_graph=True, leaves=leaves,
-                                        run_vjp=differentiable_vjp if record else None):
-                if node in leaves:
-                    found[node] = dx
-        return tuple(finish(found.get(x, zeros(x)), record) for x in inputs)
+        record = linked or mode.recording and needs_grad(g)
+        gradients = pull(out, g if record else detach(g), inputs, record)
+        return tuple(finish(dx, tensors or isinstance(g, Tensor), record) for dx in gradients)
 
-    return finish(out, record), pull_back
+    return finish(out, tensors, linked), pull_back
 
 
 def jvp(f, args, tangents):
@@ -80,20 +80,21 @@ def jvp(f, args, tangents):
     -------
     value, derivative : arrays or Tensors of the shape of f(*args)
     """
-    record = any(isinstance(x, Tensor) for x in (*args, *tangents))
-    value, pull_back = vjp(f, *[Tensor(x) if not isinstance(x, Tensor) else x for x in args])
-    g = Tensor(detach(value) * 0, requires_grad=True)
-    gradients = pull_back(g)
-    paired = [sum(dx * t) for dx, t in zip(gradients, tangents)]
-    total = paired[0]
-    for part in paired[1:]:
-        total = total + part
-    derivative = {g: zeros(g)}
-    if total.requires_grad:
-        for step in backprop(total, run_vjp=differentiable_vjp, leaves={g}):
-            if step.node is g:
-                derivative[g] = step.g
-    return finish(value, record), finish(derivative[g], record)
+    for x, t in zip(args, tangents, strict=True):
+        check_shape(t, x, "a tangent", "its argument")
+    inputs, out, linked = call(f, args)
+    linked |= mode.recording and any(needs_grad(t) for t in tangents)
+    tensors = linked or any(isinstance(x, Tensor) for x in (*args, *tangents))
+    derivative = zeros(out)
+    if needs_grad(out):
+        with changed("recording", True):
+            g = Tensor(zeros(out), requires_grad=True)
+            moves = [sum(dx * t) for dx, t in zip(pull(out, g, inputs, True), tangents)]
+            total = moves[0]
+            for move in moves[1:]:
+                total = total + move
+            derivative, = pull(total, None, [g], linked)
+    return finish(out, tensors, linked), finish(derivative, tensors, linked)
 
 
 def hessian_vector_product(f, x, v):
@@ -110,24 +111,69 @@ def hessian_vector_product(f, x, v):
     -------
     array or Tensor of the shape of x
     """
+    check_shape(v, x, "v", "x")
     return grad(lambda y: sum(grad(f)(y) * v))(x)
+
+
+def call(f, args):
+    """Run f on inputs of its own.
+
+    Returns
+    -------
+    inputs : list of Tensor
+    out : Tensor or what else f returned, a constant
+    linked : bool
+        Whether `out` is to be recorded for others: it depends on tensors from outside.
+    """
+    inputs = [fresh(x) for x in args]
+    with changed("recording", True):
+        out = f(*inputs)
+    if out is None or isinstance(out, tuple | list | dict):
+        raise TypeError(f"the function returned {type(out).__name__}, but must return one Tensor: "
+                        "differentiate one output at a time, or their sum")
+    return inputs, out, mode.recording and (any(map(needs_grad, args)) or has_others(out, inputs))
 
 
 def fresh(x):
     """Make a tensor of x that is an input of its own, linked to x where x is itself traced."""
-    if isinstance(x, Tensor) and x.requires_grad:
+    if mode.recording and needs_grad(x):
         return reshape(x, shape=x.shape)
-    return Tensor(x, requires_grad=True)
+    return Tensor(detach(x), requires_grad=True)
+
+
+def has_others(out, inputs):
+    """Whether a result depends on leaves that are none of the inputs."""
+    leaves = frozenset(inputs)
+    return needs_grad(out) and any(node.op is None and node not in leaves
+                                   for node in topological_order(out, leaves))
+
+
+def pull(out, g, inputs, record):
+    """Return the gradient of `out` in each of the inputs, zeros where it does not depend on one."""
+    leaves, found = frozenset(inputs), {}
+    run_vjp = differentiable_vjp if record else None
+    if needs_grad(out):
+        with changed("recording", record):
+            steps = backprop(out, g, retain_graph=True, leaves=leaves, run_vjp=run_vjp)
+            found = {node: dx for node, dx, _ in steps if node in leaves}
+    return [found[x] if x in found else zeros(x) for x in inputs]
 
 
 def zeros(x):
-    return detach(x) * 0
+    return np.zeros_like(detach(x))
 
 
-def finish(x, record):
-    if record:
+def finish(x, tensors, linked):
+    """Return x as a Tensor, recorded or not, or as an array."""
+    if linked:
         return x if isinstance(x, Tensor) else Tensor(x)
-    return detach(x)
+    return Tensor(detach(x)) if tensors else detach(x)
+
+
+def check_shape(x, like, name, of):
+    if np.shape(detach(x)) != np.shape(detach(like)):
+        raise ValueError(f"{name} has shape {np.shape(detach(x))}, but {of} has shape "
+                         f"{np.shape(detach(like))}")
 
 
 # ---- gradients that record how they were made ------------------------------------------------
@@ -136,12 +182,27 @@ def differentiable_vjp(node, g):
     """Run the vjp on Tensors, so that it records the graph of the gradient."""
     if node.op.composition:
         return vjp_of_parts(node, g)
-    known = {id(detach(x)): x for x in (*node.inputs, node)}
-    saved = [known.get(id(s), s) for s in node.saved]
-    if any(isinstance(s, np.ndarray) and s.dtype.kind == "f" and id(s) not in known for s in saved):
+    saved, owners = owned_saved(node)
+    if any(isinstance(s, np.ndarray) and s.dtype.kind == "f" and id(s) not in owners
+           for s in saved):
         raise NotImplementedError(f"{node.op.name} has no second derivative: it saves more than "
                                   "its inputs and its output, and declares no parts")
-    return node.op.bodies["reference"][1](g, *saved)
+    return node.op.bodies["reference"][1](g, *(owners.get(id(s), s) for s in saved))
+
+
+def owned_saved(node):
+    """Return what a node saved, and which input (or the node) each array of it is, by identity."""
+    arrays, saved = [detach(x) for x in node.inputs], node.saved
+    owners = dict(zip(map(id, arrays), node.inputs))
+    if any(owners[id(a)] is not x for a, x in zip(arrays, node.inputs)):
+        # Two tensors share one array (x and x.detach()): save once more, from views to tell apart.
+        arrays = [a.view() if isinstance(a, np.ndarray) else a for a in arrays]
+        owners = dict(zip(map(id, arrays), node.inputs))
+        out, again = node.op.bodies["reference"][0](*arrays, **node.params)
+        again = [node.data if s is out else s for s in again]
+        saved = (*again, *saved[len(again):])         # at the end, which gradients are wanted
+    owners[id(node.data)] = node
+    return saved, owners
 
 
 def vjp_of_parts(node, g):

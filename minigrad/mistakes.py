@@ -5,6 +5,7 @@ The engine calls these checks; none of them computes anything that a result depe
 import weakref
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from minigrad.mode import watch
 
@@ -19,6 +20,21 @@ def explain(error, op, arrays):
     return type(error)(text)
 
 
+def numbers(data):
+    """Refuse an array of anything but real numbers and booleans; bring others' byte order home."""
+    if data.dtype.kind not in "fiub":
+        raise TypeError(f"a Tensor holds real numbers or booleans, but the data is {data.dtype}: "
+                        "convert it first (of complex numbers, take real and imaginary parts)")
+    return data if data.dtype.isnative else data.astype(data.dtype.newbyteorder("="))
+
+
+def check_name(op, known):
+    """Refuse a second op of one name, unless it is the same one, declared once more."""
+    if known and known.forward.__module__ != op.forward.__module__:
+        raise ValueError(f"there is an op {op.name} already, in {known.forward.__module__}: give "
+                         "yours another name")
+
+
 def check_dtypes(op, arrays, out):
     """Refuse a result that is wider than its inputs: float32 stays float32."""
     for x in arrays:
@@ -28,11 +44,23 @@ def check_dtypes(op, arrays, out):
         return                                        # the common case, at the least cost
     if op.name == "astype":
         return
-    floats = {x.dtype for x in arrays if isinstance(x, np.ndarray) and x.dtype.kind == "f"}
+    floats = {x.dtype.newbyteorder("=") for x in arrays
+              if isinstance(x, np.ndarray) and x.dtype.kind == "f"}
     if len(floats) > 1 or (floats and out.dtype.kind == "f" and out.dtype not in floats):
         names = ", ".join(str(x.dtype) for x in arrays if isinstance(x, np.ndarray))
         raise TypeError(f"{op.name} of dtypes {names} would give {out.dtype}: convert the inputs "
                         "to one float dtype with .astype")
+
+
+def normalized_axes(axis, ndim):
+    """Return axes as a tuple of numbers from 0 to ndim - 1, all of them for None; refuse others."""
+    if axis is None:
+        return tuple(range(ndim))
+    try:
+        return normalize_axis_tuple(axis, ndim)
+    except np.exceptions.AxisError:
+        raise np.exceptions.AxisError(f"axis is {axis}, but there are {ndim} axes: use "
+                                      f"{-ndim} to {ndim - 1}") from None
 
 
 def check_start(root, g):

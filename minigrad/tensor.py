@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minigrad.mistakes import (
-    check_dtypes, check_start, check_usable, explain, mark_written, writes)
+    check_dtypes, check_name, check_start, check_usable, explain, mark_written, numbers, writes)
 from minigrad.mode import mode
 
 OPS = {}                                              # name -> Op; tests and docs loop over it
@@ -25,9 +25,9 @@ class Tensor:
 
     Parameters
     ----------
-    data : array_like
-        Kept without a copy if it is an ndarray. The dtype is the data's (float64 for Python
-        floats, as in NumPy; torch would make it float32).
+    data : array_like of numbers or booleans
+        Kept without a copy if it is an ndarray in the machine's byte order. The dtype is the data's
+        (float64 for Python floats, as in NumPy; torch would make it float32).
     requires_grad : bool
         Whether `backward` should leave a gradient in `grad`.
 
@@ -47,7 +47,7 @@ class Tensor:
     def __init__(self, data, requires_grad=False):
         if type(data) is not np.ndarray:
             data = np.asarray(detach(data))
-        self.data, self.requires_grad = data, requires_grad
+        self.data, self.requires_grad = numbers(data), requires_grad
         self.grad = self.op = self.params = self.saved = self.vjp = self.checksum = None
         self.inputs = self.traced = ()                # traced: the inputs that need a gradient
         if requires_grad and self.data.dtype.kind != "f":
@@ -131,6 +131,11 @@ def detach(x):
     return x.data if isinstance(x, Tensor) else x
 
 
+def weak(x):
+    """Turn NumPy's scalar into Python's, which takes the dtype of the arrays around it."""
+    return float(x) if isinstance(x, np.floating) else x.item()
+
+
 def needs_grad(x):
     return isinstance(x, Tensor) and x.requires_grad
 
@@ -185,7 +190,7 @@ class Op:
         forward, vjp = self.bodies.get(mode.level) or self.bodies["reference"]
         tensors = [x for x in args if isinstance(x, Tensor)]
         arrays = [x.data if isinstance(x, Tensor)
-                  else float(x) if tensors and isinstance(x, np.floating)   # as weak as Python's
+                  else weak(x) if tensors and isinstance(x, np.generic)
                   else x for x in args]
         try:
             out, saved = forward(*arrays, **params)
@@ -246,7 +251,9 @@ def op(signature=None, *, inputs=None, **domain):
     """
     def declare(forward):
         new = Op(forward, signature, inputs, domain)
-        return OPS.setdefault(new.name, new)
+        check_name(new, OPS.get(new.name))
+        OPS[new.name] = new
+        return new
     return declare
 
 

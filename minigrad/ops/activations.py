@@ -124,12 +124,12 @@ def relu_squared_fast_vjp(g, x):
 
 @element_kernel
 def relu_squared_kernel(x):
-    y = x if x > like(x, 0) else like(x, 0)
+    y = like(x, 0) if x < like(x, 0) else x           # nan stays
     return y * y
 
 @element_kernel
 def _relu_squared_vjp(g, x):
-    return g * (x + x if x > like(x, 0) else like(x, 0))
+    return g * (like(x, 0) if x < like(x, 0) else x + x)
 
 
 @silu.fast

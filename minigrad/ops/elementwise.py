@@ -105,8 +105,9 @@ def tanh_vjp(g, y):
 
 @op("()->()", mirror=lambda f, x: (f(-x), 1 - f(x)))
 def sigmoid(x):
-    """1 / (1 + e**-x): dx = g y (1 - y). Computed from tanh, which cannot overflow."""
-    y = 0.5 * np.tanh(0.5 * x) + 0.5
+    """1 / (1 + e**-x): dx = g y (1 - y). Computed from e**-|x|, which cannot overflow."""
+    e = np.exp(-np.abs(x))
+    y = np.where(x < 0, e, 1.0) / (1 + e)             # below 0 it is e**x / (1 + e**x)
     return y, (y,)
 
 @sigmoid.vjp
@@ -132,14 +133,14 @@ def maximum(x, y):
 
 @maximum.vjp
 def maximum_vjp(g, x, y):
-    half = where(x == y, 0.5 * g, 0.0)
-    return where(x > y, g, half), where(y > x, g, half)
+    larger = where(x == y, 0.5 * g, g)                # nan is on both sides, as in torch
+    return where(x < y, 0.0, larger), where(y < x, 0.0, larger)
 
 
 @op("(),(),()->()", condition="mask")
 def where(condition, x, y):
     """x where the condition holds, else y. What was not chosen receives nothing."""
-    return np.where(condition, x, y), (condition,)
+    return np.where(condition, x, y), (np.array(condition, bool),)     # a copy: others may write
 
 @where.vjp
 def where_vjp(g, condition):
@@ -154,7 +155,7 @@ def relu(x):
 
 @relu.vjp
 def relu_vjp(g, y):
-    return where(y > 0, g, 0.0),
+    return where(y <= 0, 0.0, g),                     # so that g passes at nan, which is no zero
 
 
 # ---- fast path -------------------------------------------------------------------------------

@@ -1,14 +1,16 @@
 """Normalization over the last axis, alone and together with the residual add before it."""
 import functools
+import math
 
 import numpy as np
 
 from minigrad.buffers import empty, empty_like
+from minigrad.jit import helper
 from minigrad.ops.elementwise import sqrt
 from minigrad.ops.linear import added_up, rows
 from minigrad.ops.reduce import mean
 from minigrad.parallel import fits, plain, row_kernel, widest_vectors
-from minigrad.tensor import op
+from minigrad.tensor import detach, op
 
 
 @op("(n),(n),(n)->(n)", x="spread", batched=("x",), eps=[1e-5, 0.1],
@@ -48,10 +50,12 @@ def layer_norm(x, gain=None, bias=None, eps=1e-5):
     ----------
     Ba et al. 2016, arXiv:1607.06450, equation 4.
     """
-    centered = x - x.mean(axis=-1, keepdims=True)
-    rstd = 1 / np.sqrt(np.square(centered).mean(axis=-1, keepdims=True) + eps)
+    scale = power_of_two(x)                                   # it drops out: x_hat has no scale
+    z = x / scale
+    centered = z - z.mean(axis=-1, keepdims=True)
+    rstd = 1 / np.sqrt(np.square(centered).mean(axis=-1, keepdims=True) + eps / scale / scale)
     x_hat = centered * rstd
-    return scale_and_shift(x_hat, gain, bias), (x_hat, rstd, gain, bias is not None)
+    return scale_and_shift(x_hat, gain, bias), (x_hat, rstd / scale, gain, bias is not None)
 
 @layer_norm.vjp
 def layer_norm_vjp(g, x_hat, rstd, gain, has_bias):
@@ -64,8 +68,11 @@ def layer_norm_vjp(g, x_hat, rstd, gain, has_bias):
 
 @layer_norm.parts
 def layer_norm_parts(x, gain=None, bias=None, eps=1e-5):
-    centered = x - mean(x, axis=-1, keepdims=True)
-    x_hat = centered / sqrt(mean(centered * centered, axis=-1, keepdims=True) + eps)
+    scale = power_of_two(detach(x))
+    z = x / scale
+    centered = z - mean(z, axis=-1, keepdims=True)
+    variance = mean(centered * centered, axis=-1, keepdims=True)
+    x_hat = centered / sqrt(variance + eps / scale / scale)
     return scale_and_shift(x_hat, gain, bias)
 
 
@@ -95,9 +102,11 @@ def rms_norm(x, gain=None, eps=1e-5):
     ----------
     Zhang & Sennrich 2019, arXiv:1910.07467, equation 4.
     """
-    rstd = 1 / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + eps)
-    x_hat = x * rstd
-    return scale_and_shift(x_hat, gain, None), (x_hat, rstd, gain)
+    scale = power_of_two(x)
+    z = x / scale
+    rstd = 1 / np.sqrt(np.square(z).mean(axis=-1, keepdims=True) + eps / scale / scale)
+    x_hat = z * rstd
+    return scale_and_shift(x_hat, gain, None), (x_hat, rstd / scale, gain)
 
 @rms_norm.vjp
 def rms_norm_vjp(g, x_hat, rstd, gain):
@@ -107,7 +116,9 @@ def rms_norm_vjp(g, x_hat, rstd, gain):
 
 @rms_norm.parts
 def rms_norm_parts(x, gain=None, eps=1e-5):
-    x_hat = x / sqrt(mean(x * x, axis=-1, keepdims=True) + eps)
+    scale = power_of_two(detach(x))
+    z = x / scale
+    x_hat = z / sqrt(mean(z * z, axis=-1, keepdims=True) + eps / scale / scale)
     return scale_and_shift(x_hat, gain, None)
 
 
@@ -176,6 +187,16 @@ def add_rms_norm_vjp(g, x_hat, rstd, gain):
 def add_rms_norm_parts(x, residual, gain=None, eps=1e-5):
     total = x + residual
     return total, rms_norm(total, gain, eps=eps)
+
+
+def power_of_two(x):
+    """Return for each row a number, 1 or more, by which x can be divided so that no square is inf.
+
+    Of 2**n nothing is rounded: where the squares are finite, all digits are as without it.
+    """
+    peak = np.abs(x).max(axis=-1, keepdims=True, initial=0)
+    n = np.where(np.isfinite(peak), np.frexp(peak)[1] - 1, 0)
+    return np.ldexp(np.ones_like(peak), np.maximum(n, 0))
 
 
 def scale_and_shift(x_hat, gain, bias):
@@ -300,9 +321,30 @@ def normalize_kernel(start, stop, x, residual, gain, bias, eps, total, out, stat
         for j in range(n):
             square += (total[i, j] - mean) * (total[i, j] - mean)
         rstd = one / np.sqrt(square * share + eps)
-        stats[-1, i] = rstd
         for j in range(n):
             out[i, j] = (total[i, j] - mean) * rstd * gain[j] + bias[j]
+        if not square < np.inf:                           # as the reference, with a scale
+            mean, rstd = _normalize_large(total[i], gain, bias, eps, stats.shape[0], out[i])
+            stats[0, i] = mean
+        stats[-1, i] = rstd
+
+@helper
+def _normalize_large(row, gain, bias, eps, with_mean, out):
+    """Normalize a row whose squares are not finite; return its mean and 1 / its deviation."""
+    zero, one, peak = row.dtype.type(0), row.dtype.type(1), row.dtype.type(0)
+    for j in range(row.size):
+        peak = max(peak, abs(row[j]))
+    scale = row.dtype.type(2.0 ** (math.frexp(peak)[1] - 1)) if peak < np.inf else one
+    mean, square, share = zero, zero, one / row.dtype.type(row.size)
+    if with_mean == 2:
+        for j in range(row.size):
+            mean += row[j] / scale * share
+    for j in range(row.size):
+        square += (row[j] / scale - mean) * (row[j] / scale - mean)
+    rstd = one / np.sqrt(square * share + eps / scale / scale)
+    for j in range(row.size):
+        out[j] = (row[j] / scale - mean) * rstd * gain[j] + bias[j]
+    return mean * scale, rstd / scale
 
 @row_kernel
 def _denormalize(start, stop, g, g_total, total, stats, gain, dx, dsums):

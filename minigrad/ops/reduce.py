@@ -5,6 +5,7 @@ import numpy as np
 
 from minigrad import vmath
 from minigrad.buffers import empty
+from minigrad.mistakes import normalized_axes
 from minigrad.ops.elementwise import exp, log, where
 from minigrad.ops.shape import broadcast_to
 from minigrad.parallel import fits, plain, row_kernel, widest_vectors
@@ -20,7 +21,7 @@ def axis_inputs(draw):
 
 def kept_shape(shape, axis):
     """Return `shape` with the reduced axes kept as size 1."""
-    axes = range(len(shape)) if axis is None else np.atleast_1d(axis) % (len(shape) or 1)
+    axes = normalized_axes(axis, len(shape) or 1)             # NumPy takes axis 0 of a number
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
@@ -58,9 +59,10 @@ def max(x, axis=None, keepdims=False):
 @max.vjp
 def max_vjp(g, x, y, axis):
     kept = kept_shape(x.shape, axis)
-    ties = detach(x) == detach(y).reshape(kept)
-    share = g.reshape(kept) / ties.sum(axis=axis, keepdims=True, dtype=g.dtype)
-    return where(ties, share, 0.0),
+    peak = detach(y).reshape(kept)
+    ties = detach(x) == peak
+    share = g.reshape(kept) / np.maximum(ties.sum(axis=axis, keepdims=True, dtype=g.dtype), 1)
+    return where(ties, share, np.where(np.isnan(peak), peak, 0)),     # nan has no slope
 
 
 @op(inputs=axis_inputs, x="masked", shift=lambda f, x: (f(x + 1.5), f(x) + 1.5))

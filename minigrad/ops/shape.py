@@ -1,6 +1,9 @@
 """Operations that move, copy or select elements. Their vjps move the gradient back."""
+from copy import deepcopy
+
 import numpy as np
 
+from minigrad.mistakes import normalized_axes
 from minigrad.tensor import detach, op, sum_to_shape
 
 
@@ -37,7 +40,8 @@ def transpose_vjp(g, axes):
 def swapaxes(x, axis1, axis2):
     """Exchange two axes: what torch calls transpose(axis1, axis2)."""
     axes = list(range(x.ndim))
-    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+    (i,), (j,) = normalized_axes(axis1, x.ndim), normalized_axes(axis2, x.ndim)
+    axes[i], axes[j] = j, i
     return transpose(x, tuple(axes))
 
 
@@ -66,7 +70,7 @@ def index_inputs(draw):
 @op(inputs=index_inputs)
 def index(x, key):
     """x[key] with NumPy's slices, integers, None, integer and boolean arrays."""
-    return x[key], (x.shape, key)
+    return x[key], (x.shape, own(key))
 
 @index.vjp
 def index_vjp(g, shape, key):
@@ -81,15 +85,27 @@ def scatter_inputs(draw):
 def scatter(g, key, shape):
     """Zeros of `shape` with g added at [key], and added again where an index repeats."""
     out = np.zeros(shape, g.dtype)
-    if any(isinstance(part, np.ndarray | list) for part in (key if type(key) is tuple else (key,))):
+    if may_repeat(key):
         np.add.at(out, key, g)
     else:
-        out[key] = g                                          # a slice never repeats
-    return out, (key,)
+        out[key] = g
+    return out, (own(key),)
 
 @scatter.vjp
 def scatter_vjp(g, key):
     return index(g, key=key),
+
+
+def may_repeat(key):
+    """Whether a key can name a place twice: numbers, slices, None and ... cannot."""
+    parts = key if type(key) is tuple else (key,)
+    return not all(part is None or part is Ellipsis or isinstance(part, int | np.integer | slice)
+                   for part in parts)
+
+
+def own(key):
+    """Copy the arrays and lists in a key: others may write into them before the backward pass."""
+    return deepcopy(key) if may_repeat(key) else key
 
 
 def concatenate_inputs(draw):
@@ -116,7 +132,7 @@ def concatenate(arrays, axis=0):
 
 def stack(arrays, axis=0):
     """Join a sequence of arrays of one shape along a new axis."""
-    place = axis % (arrays[0].ndim + 1)
+    place, = normalized_axes(axis, arrays[0].ndim + 1)
     return concatenate([x[(slice(None),) * place + (None,)] for x in arrays], place)
 
 

@@ -69,7 +69,8 @@ def log_softmax_vjp(g, y, axis):
 
 @log_softmax.parts
 def log_softmax_parts(x, axis=-1):
-    return x - logsumexp(x, axis=axis, keepdims=True)
+    shifted = x - detach(x).max(axis=axis, keepdims=True, initial=-np.inf)
+    return shifted - logsumexp(shifted, axis=axis, keepdims=True)
 
 
 # ---- fast path -------------------------------------------------------------------------------

@@ -188,7 +188,7 @@ def test_a_corpus_with_markup_does_nothing_in_the_report(tmp_path, monkeypatch):
     (["text.txt", "--minutes", "0.001"], "use --minutes"),
     (["text.txt", "--vocabulary", "3", "--tokenizer", "bpe"], "256 bytes"),
     (["text.txt", "--no_causal", "--steps", "1"], "sees the next token"),
-    (["text.txt", "--steps", "100000000"], "--yes")])
+    (["text.txt", "--steps", "10000000000"], "--yes")])
 def test_what_cannot_work_is_one_sentence_and_status_2(text, tmp_path, capsys, args, words):
     if args == ["."]:
         Path(text).unlink()
