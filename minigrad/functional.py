@@ -5,10 +5,12 @@ requires a gradient, an argument or one that the function closes over, is a Tens
 that it can be differentiated once more: `grad(grad(f))`, or `grad` inside of a function that is
 differentiated.
 """
+import functools
+
 import numpy as np
 
 from minigrad.mode import changed, mode, use
-from minigrad.ops import reshape, sum
+from minigrad.ops import add, reshape, sum
 from minigrad.tensor import Tensor, backprop, detach, needs_grad, topological_order
 
 
@@ -89,10 +91,9 @@ def jvp(f, args, tangents):
     if needs_grad(out):
         with changed("recording", True):
             g = Tensor(zeros(out), requires_grad=True)
-            moves = [sum(dx * t) for dx, t in zip(pull(out, g, inputs, True), tangents)]
-            total = moves[0]
-            for move in moves[1:]:
-                total = total + move
+            moves = [sum(dx * t) for dx, t in zip(pull(out, g, inputs, True), tangents)
+                     if isinstance(dx, Tensor)]       # the others have no influence
+            total = functools.reduce(add, moves, 0.0)
             derivative, = pull(total, None, [g], linked)
     return finish(out, tensors, linked), finish(derivative, tensors, linked)
 
@@ -126,7 +127,7 @@ def call(f, args):
         Whether `out` is to be recorded for others: it depends on tensors from outside.
     """
     inputs = [fresh(x) for x in args]
-    with changed("recording", True):
+    with changed("recording", True), changed("inputs", mode.inputs.union(inputs)):
         out = f(*inputs)
     if out is None or isinstance(out, tuple | list | dict):
         raise TypeError(f"the function returned {type(out).__name__}, but must return one Tensor: "
@@ -138,14 +139,20 @@ def fresh(x):
     """Make a tensor of x that is an input of its own, linked to x where x is itself traced."""
     if mode.recording and needs_grad(x):
         return reshape(x, shape=x.shape)
-    return Tensor(detach(x), requires_grad=True)
+    return Input(detach(x), requires_grad=True)
+
+
+class Input(Tensor):
+    """A leaf that `call` made: nobody but that call, while it runs, wants its gradient."""
+    __slots__ = ()
 
 
 def has_others(out, inputs):
-    """Whether a result depends on leaves that are none of the inputs."""
+    """Whether a result depends on leaves of others: of the user, or of calls around this one."""
     leaves = frozenset(inputs)
-    return needs_grad(out) and any(node.op is None and node not in leaves
-                                   for node in topological_order(out, leaves))
+    return needs_grad(out) and any(
+        node.op is None and node not in leaves and (type(node) is Tensor or node in mode.inputs)
+        for node in topological_order(out, leaves))
 
 
 def pull(out, g, inputs, record):
@@ -216,4 +223,4 @@ def vjp_of_parts(node, g):
         for x, dx, _ in backprop(out, g_out, leaves=leaves, run_vjp=differentiable_vjp):
             if x in leaves:
                 gradients[x] = gradients[x] + dx if x in gradients else dx
-    return tuple(gradients.pop(x, None) if needs_grad(x) else None for x in node.inputs)
+    return tuple(gradients.pop(x, zeros(x)) if needs_grad(x) else None for x in node.inputs)

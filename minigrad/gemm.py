@@ -20,7 +20,7 @@ from minigrad import buffers, jit
 from minigrad.jit import helper, kernel
 from minigrad.microkernel import (
     ROWS, RUN, VECTORS, at, copy_panel, copy_rows, lanes, tile1, tile2, tile3, tile4, transpose)
-from minigrad.parallel import spread
+from minigrad.parallel import is_float, spread
 
 VECTOR = jit.vector_bytes()
 DEPTH = 384                                          # steps of k in a block, at most
@@ -304,7 +304,7 @@ def _with_vectors(a, b, out, accumulate, bias):
 
 
 def _check(a, b, bias):
-    if a.dtype.char not in "fd" or b.dtype != a.dtype:
+    if not is_float(a.dtype) or b.dtype != a.dtype:
         raise TypeError(f"matmul takes two arrays of float32 or two of float64, not {a.dtype} "
                         f"and {b.dtype}")
     if a.shape[-1] != b.shape[-2]:

@@ -17,6 +17,8 @@ def explain(error, op, arrays):
     if op.signature and isinstance(error, ValueError):
         text += (f". Its signature is {op.signature}: axes of the same name need the same size, "
                  "the axes before them must broadcast; reshape or transpose an input")
+    if not any(isinstance(x, np.ndarray) and x.dtype.kind == "f" for x in arrays):
+        text += "; no input is a float: convert with .astype(np.float64)"
     return type(error)(text)
 
 
@@ -73,6 +75,13 @@ def check_start(root, g):
                          ".sum() or .mean(), or pass the gradient of each element as grad=")
     if g is not None and np.shape(getattr(g, "data", g)) != root.shape:
         raise ValueError(f"grad has shape {np.shape(g)}, but the tensor has shape {root.shape}")
+
+
+def check_gradient(dx, op, i):
+    """Refuse an input that requires a gradient where the op has none for it."""
+    if dx is None:
+        raise RuntimeError(f"{op.name} has no gradient for input {i}, which requires one: pass "
+                           "x.detach() there if it is meant to be constant")
 
 
 def check_usable(node):

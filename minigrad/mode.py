@@ -13,6 +13,7 @@ class Mode(threading.local):
     recording = True                                  # False inside no_grad()
     watchers = ()                                     # called with every node that is recorded
     reader = None                                     # what stands between backprop and backward
+    inputs = frozenset()                              # of the functions being differentiated
 
 
 mode = Mode()

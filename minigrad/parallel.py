@@ -219,9 +219,14 @@ def kernels_from(n):
         _few = before
 
 
+def is_float(dtype):
+    """Whether kernels are compiled for a dtype: float32 or float64, in the machine's byte order."""
+    return dtype.char in "fd" and dtype.isnative
+
+
 def fits(x, *others):
     """Whether to run a kernel: arrays of one shape and float type, neither small nor empty."""
-    if type(x) is not np.ndarray or x.size < _few or x.dtype.char not in "fd":
+    if type(x) is not np.ndarray or x.size < _few or not is_float(x.dtype):
         return False
     for y in others:
         if type(y) is not np.ndarray or y.shape != x.shape or y.dtype != x.dtype:

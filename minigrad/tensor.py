@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from minigrad.mistakes import (
-    check_dtypes, check_name, check_start, check_usable, explain, mark_written, numbers, writes)
+    check_dtypes, check_gradient, check_name, check_start, check_usable, explain, mark_written,
+    numbers, writes)
 from minigrad.mode import mode
 
 OPS = {}                                              # name -> Op; tests and docs loop over it
@@ -194,7 +195,7 @@ class Op:
                   else x for x in args]
         try:
             out, saved = forward(*arrays, **params)
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, IndexError, OverflowError) as error:
             raise explain(error, self, arrays) from error
         if not tensors:
             return out
@@ -369,7 +370,7 @@ def backprop(root, g=None, *, retain_graph=False, leaves=frozenset(), run_vjp=No
         else:
             grads = node.vjp(g, *node.saved)          # <- step into here
         for i, (x, dx) in enumerate(zip(node.inputs, grads)):
-            if dx is not None and needs_grad(x):
+            if needs_grad(x):
                 dx = unbroadcast(dx, x, node.op, i)
                 ours = not run_vjp and x.op is None and is_fresh(dx, g, node.saved, grads)
                 pending[x] = add(pending.get(x), dx, ours)
@@ -384,6 +385,7 @@ def unbroadcast(dx, x, op, i):
 
     The axes that the op's signature names belong to the op and are never summed.
     """
+    check_gradient(dx, op, i)
     if type(dx) is tuple or dx.shape == x.shape:
         return dx
     if op.core_ndim:

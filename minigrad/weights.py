@@ -99,7 +99,7 @@ class Vectors:
 def _plain_weigh_row(row, out, n, scale):
     x = _view(row, (n,), (1,))
     m = x.max()
-    m = m if np.isfinite(m) else type(m)(0)
+    m = m if m > -np.inf else type(m)(0)
     e = np.exp(x - m)
     _view(out, (n,), (1,))[:] = e * (scale / e.sum())
     return m, e.sum()
@@ -109,7 +109,7 @@ def _plain_weigh_row(row, out, n, scale):
 def weigh_row(typing, row, out, n, scale):
     """Set out to scale * softmax(row), n numbers; out may be row.
 
-    Returns m and s with logsumexp(row) = m + log(s); m is finite.
+    Returns m and s with logsumexp(row) = m + log(s); m is not -inf.
     """
     def codegen(context, builder, signature, args):
         row, out, n, scale = args
@@ -142,9 +142,8 @@ def weigh_row(typing, row, out, n, scale):
         total = cgutils.alloca_once_value(builder, zero)
         each(find_peak)
         m = v.call("vector.reduce.fmax", number, [builder.load(peak)], flags=("nnan",))
-        infinite = builder.or_(*(builder.fcmp_ordered("==", m, ir.Constant(number, x))
-                                 for x in (np.inf, -np.inf)))
-        m = builder.select(infinite, ir.Constant(number, 0.0), m)
+        empty = builder.fcmp_ordered("==", m, ir.Constant(number, -np.inf))
+        m = builder.select(empty, ir.Constant(number, 0.0), m)
         each(raise_and_add)
         s = v.call("vector.reduce.fadd", number, [ir.Constant(number, 0.0), builder.load(total)],
                    flags=("reassoc",))

@@ -14,11 +14,11 @@ from minigrad.ops.more import (
     prod, reciprocal, repeat, round, rsqrt, sign, sin, softplus, square, squeeze, std, tile, tril,
     triu, unsqueeze)
 from minigrad.ops.norm import add_layer_norm, add_rms_norm, layer_norm, rms_norm
-from minigrad.ops.reduce import logsumexp, max, mean, sum, var
+from minigrad.ops.reduce import max, mean, sum, var
 from minigrad.ops.rotary import qk_rotary, rotary, rotary_angles
 from minigrad.ops.shape import (
     broadcast_to, concatenate, getitem, index, reshape, scatter, split, stack, swapaxes, transpose)
-from minigrad.ops.softmax import log_softmax, softmax
+from minigrad.ops.softmax import log_softmax, logsumexp, softmax
 from minigrad.tensor import Tensor
 
 __all__ = [name for name in dir() if not name.startswith("_") and name[0].islower()]

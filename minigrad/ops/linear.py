@@ -5,7 +5,7 @@ import numpy as np
 
 from minigrad import gemm, jit
 from minigrad.buffers import empty
-from minigrad.parallel import plain, row_kernel, widest_vectors, worth_it
+from minigrad.parallel import is_float, plain, row_kernel, widest_vectors, worth_it
 from minigrad.tensor import op
 
 
@@ -122,8 +122,8 @@ def fits(a, b, *others):
 
     Below 32 K multiplications NumPy is as fast, and its BLAS stays on the calling thread.
     """
-    kind = a.dtype.char
-    return (kind in "fd" and all(x.dtype.char == kind for x in (b, *others))
+    return (type(a) is type(b) is np.ndarray and is_float(a.dtype)
+            and all(x.dtype == a.dtype for x in (b, *others))
             and worth_it(a.size * (b.shape[-1] if b.ndim > 1 else 1) / 128))
 
 

@@ -50,11 +50,11 @@ def layer_norm(x, gain=None, bias=None, eps=1e-5):
     ----------
     Ba et al. 2016, arXiv:1607.06450, equation 4.
     """
-    scale = power_of_two(x)                                   # it drops out: x_hat has no scale
-    z = x / scale
-    centered = z - z.mean(axis=-1, keepdims=True)
-    rstd = 1 / np.sqrt(np.square(centered).mean(axis=-1, keepdims=True) + eps / scale / scale)
-    x_hat = centered * rstd
+    centered = x - x.mean(axis=-1, keepdims=True)
+    scale = power_of_two(centered)                            # it drops out: x_hat has no scale
+    z = centered / scale
+    rstd = 1 / np.sqrt(np.square(z).mean(axis=-1, keepdims=True) + eps / scale / scale)
+    x_hat = z * rstd
     return scale_and_shift(x_hat, gain, bias), (x_hat, rstd / scale, gain, bias is not None)
 
 @layer_norm.vjp
@@ -68,11 +68,10 @@ def layer_norm_vjp(g, x_hat, rstd, gain, has_bias):
 
 @layer_norm.parts
 def layer_norm_parts(x, gain=None, bias=None, eps=1e-5):
-    scale = power_of_two(detach(x))
-    z = x / scale
-    centered = z - mean(z, axis=-1, keepdims=True)
-    variance = mean(centered * centered, axis=-1, keepdims=True)
-    x_hat = centered / sqrt(variance + eps / scale / scale)
+    centered = x - mean(x, axis=-1, keepdims=True)
+    scale = power_of_two(detach(centered))
+    z = centered / scale
+    x_hat = z / sqrt(mean(z * z, axis=-1, keepdims=True) + eps / scale / scale)
     return scale_and_shift(x_hat, gain, bias)
 
 
@@ -321,30 +320,23 @@ def normalize_kernel(start, stop, x, residual, gain, bias, eps, total, out, stat
         for j in range(n):
             square += (total[i, j] - mean) * (total[i, j] - mean)
         rstd = one / np.sqrt(square * share + eps)
+        if not square < np.inf:
+            rstd = rstd_of_large(total[i], mean, eps)
+        stats[-1, i] = rstd
         for j in range(n):
             out[i, j] = (total[i, j] - mean) * rstd * gain[j] + bias[j]
-        if not square < np.inf:                           # as the reference, with a scale
-            mean, rstd = _normalize_large(total[i], gain, bias, eps, stats.shape[0], out[i])
-            stats[0, i] = mean
-        stats[-1, i] = rstd
 
-@helper
-def _normalize_large(row, gain, bias, eps, with_mean, out):
-    """Normalize a row whose squares are not finite; return its mean and 1 / its deviation."""
-    zero, one, peak = row.dtype.type(0), row.dtype.type(1), row.dtype.type(0)
+@helper(fastmath=set())                                   # an estimate of 1 / sqrt(inf) is nan
+def rstd_of_large(row, mean, eps):
+    """Return 1 / sqrt(mean((row - mean)**2) + eps) where the squares are not finite."""
+    zero, one = row.dtype.type(0), row.dtype.type(1)
+    peak, square = zero, zero
     for j in range(row.size):
-        peak = max(peak, abs(row[j]))
+        peak = max(peak, abs(row[j] - mean))
     scale = row.dtype.type(2.0 ** (math.frexp(peak)[1] - 1)) if peak < np.inf else one
-    mean, square, share = zero, zero, one / row.dtype.type(row.size)
-    if with_mean == 2:
-        for j in range(row.size):
-            mean += row[j] / scale * share
     for j in range(row.size):
-        square += (row[j] / scale - mean) * (row[j] / scale - mean)
-    rstd = one / np.sqrt(square * share + eps / scale / scale)
-    for j in range(row.size):
-        out[j] = (row[j] / scale - mean) * rstd * gain[j] + bias[j]
-    return mean * scale, rstd / scale
+        square += (row[j] - mean) / scale * ((row[j] - mean) / scale)
+    return one / np.sqrt(square / row.dtype.type(row.size) + eps / scale / scale) / scale
 
 @row_kernel
 def _denormalize(start, stop, g, g_total, total, stats, gain, dx, dsums):

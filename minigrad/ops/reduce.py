@@ -3,12 +3,9 @@ from math import prod
 
 import numpy as np
 
-from minigrad import vmath
-from minigrad.buffers import empty
 from minigrad.mistakes import normalized_axes
-from minigrad.ops.elementwise import exp, log, where
+from minigrad.ops.elementwise import where
 from minigrad.ops.shape import broadcast_to
-from minigrad.parallel import fits, plain, row_kernel, widest_vectors
 from minigrad.tensor import detach, op
 
 
@@ -65,29 +62,6 @@ def max_vjp(g, x, y, axis):
     return where(ties, share, np.where(np.isnan(peak), peak, 0)),     # nan has no slope
 
 
-@op(inputs=axis_inputs, x="masked", shift=lambda f, x: (f(x + 1.5), f(x) + 1.5))
-def logsumexp(x, axis=None, keepdims=False):
-    """log(sum(e**x)), shifted by the maximum so that nothing overflows: dx = g softmax(x)."""
-    peak = x.max(axis=axis, keepdims=True, initial=-np.inf)
-    peak = np.where(np.isfinite(peak), peak, 0)               # -inf - -inf would be nan
-    with np.errstate(divide="ignore"):                        # log(0) = -inf is meant
-        y = np.log(np.exp(x - peak).sum(axis=axis, keepdims=True)) + peak
-    y = y if keepdims else y.reshape(x.sum(axis=axis).shape)
-    return y, (x, y, axis)
-
-@logsumexp.vjp
-def logsumexp_vjp(g, x, y, axis):
-    kept = kept_shape(x.shape, axis)
-    return g.reshape(kept) * exp(x - y.reshape(kept)),        # nan for a row of -inf, as in torch
-
-@logsumexp.parts
-def logsumexp_parts(x, axis=None, keepdims=False):
-    peak = detach(x).max(axis=axis, keepdims=True, initial=-np.inf)
-    peak = np.where(np.isfinite(peak), peak, 0)
-    y = log(sum(exp(x - peak), axis=axis, keepdims=True)) + peak
-    return y if keepdims else y.reshape(detach(x).sum(axis=axis).shape)
-
-
 @op(inputs=axis_inputs, shift=lambda f, x: (f(x + 1.5), f(x)))
 def var(x, axis=None, ddof=0, keepdims=False):
     """Mean squared distance from the mean, n - ddof in the denominator (torch: 1 unless told).
@@ -101,22 +75,3 @@ def var(x, axis=None, ddof=0, keepdims=False):
 def var_vjp(g, x, axis, ddof):
     scale = 2 / np.maximum(count(x.shape, axis) - ddof, 0)
     return g.reshape(kept_shape(x.shape, axis)) * float(scale) * (x - mean(x, axis, True)),
-
-
-# ---- fast path -------------------------------------------------------------------------------
-
-@logsumexp.fast
-def logsumexp_fast(x, axis=None, keepdims=False):
-    if not fits(x) or axis not in (-1, x.ndim - 1):
-        return logsumexp.forward(x, axis, keepdims)
-    y = empty((*x.shape[:-1], 1) if keepdims else x.shape[:-1], x.dtype)
-    _logsumexp(y.size, plain(x).reshape(y.size, x.shape[-1]), y.reshape(-1))
-    return y, (x, y, axis)
-
-@row_kernel
-def _logsumexp(start, stop, x, out):
-    widest_vectors()
-    for i in range(start, stop):
-        m = vmath.peak_of(x[i])
-        m = m if abs(m) < np.inf else x.dtype.type(0)     # -inf - -inf would be nan
-        out[i] = m + vmath.log_total(x[i], m)

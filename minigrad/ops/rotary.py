@@ -5,7 +5,7 @@ import numpy as np
 
 from minigrad.buffers import empty_like
 from minigrad.jit import helper
-from minigrad.ops.norm import rms_norm, rms_norm_vjp
+from minigrad.ops.norm import rms_norm, rms_norm_vjp, rstd_of_large
 from minigrad.ops.shape import concatenate, stack
 from minigrad.parallel import fits, plain, row_kernel, widest_vectors
 from minigrad.tensor import op
@@ -23,7 +23,7 @@ def rotary(x, cos, sin, interleaved=False):
     ----------
     x : (..., T, D)
     cos, sin : (T, D / 2)
-        Of the angles, from `rotary_angles`; no gradient flows to them.
+        Of the angles, from `rotary_angles`; constants, which have no gradient.
     interleaved : bool
         Pair feature 2i with 2i + 1 (as in the paper) and not i with i + D / 2 (as in GPT-NeoX).
 
@@ -84,7 +84,7 @@ def qk_rotary(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
     qkv : (B, T, n D)
         The features of n heads of D, the last `n_value_head` of them of values.
     cos, sin : (T, D / 2)
-        As for `rotary`, whose half-split pairs these are; no gradient flows to them.
+        As for `rotary`, whose half-split pairs these are; constants.
     norm : bool
         As `rms_norm` without a gain, its `eps` included.
 
@@ -231,9 +231,9 @@ def _qk_rotary_vjp(start, stop, g, x, cos, sin, n_turned, norm, eps, dx):
                 along += a * x[i, h, j] + b * x[i, h, half + j]
             if norm:
                 rstd = _rstd(x, i, h, eps)
-                along *= rstd * rstd * share
+                along *= rstd * share
                 for j in range(2 * half):
-                    dx[i, h, j] = (dx[i, h, j] - x[i, h, j] * along) * rstd
+                    dx[i, h, j] = (dx[i, h, j] - x[i, h, j] * rstd * along) * rstd
         for h in range(n_turned, x.shape[1]):
             for j in range(2 * half):
                 dx[i, h, j] = g[i, h, j]
@@ -243,4 +243,6 @@ def _rstd(x, i, h, eps):
     square, one = x.dtype.type(0), x.dtype.type(1)
     for j in range(x.shape[2]):
         square += x[i, h, j] * x[i, h, j]
+    if not square < np.inf:
+        return rstd_of_large(x[i, h], x.dtype.type(0), eps)
     return one / np.sqrt(square / x.dtype.type(x.shape[2]) + eps)

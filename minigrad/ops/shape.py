@@ -39,10 +39,8 @@ def transpose_vjp(g, axes):
 
 def swapaxes(x, axis1, axis2):
     """Exchange two axes: what torch calls transpose(axis1, axis2)."""
-    axes = list(range(x.ndim))
     (i,), (j,) = normalized_axes(axis1, x.ndim), normalized_axes(axis2, x.ndim)
-    axes[i], axes[j] = j, i
-    return transpose(x, tuple(axes))
+    return transpose(x, tuple({i: j, j: i}.get(k, k) for k in range(x.ndim)))
 
 
 def broadcast_to_inputs(draw):

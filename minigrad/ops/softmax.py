@@ -1,15 +1,21 @@
-"""Softmax and its logarithm."""
+"""Softmax, its logarithm, and the logarithm of its denominator."""
 import numpy as np
 
 from minigrad import jit, vmath
-from minigrad.buffers import empty_like
-from minigrad.ops.elementwise import exp
+from minigrad.buffers import empty, empty_like
+from minigrad.ops.elementwise import exp, log
 from minigrad.ops.linear import rows
-from minigrad.ops.reduce import logsumexp, sum
+from minigrad.ops.reduce import axis_inputs, kept_shape, sum
 from minigrad.parallel import fits, plain, row_kernel, widest_vectors
 from minigrad.tensor import detach, op
 from minigrad.tiles import at
 from minigrad.weights import weigh_row
+
+
+def peak_of(x, axis):
+    """Return the largest elements along an axis, which is kept, as floats; of none, -inf."""
+    x = x if x.dtype.kind == "f" else x.astype(np.float64)    # what is unsigned would wrap
+    return x.max(axis=axis, keepdims=True, initial=-np.inf)
 
 
 @op("(n)->(n)", x="masked", axis=[-1, 0], shift=lambda f, x: (f(x + 1.5), f(x)),
@@ -29,7 +35,7 @@ def softmax(x, axis=-1):
     -------
     y : (..., n), each row non-negative and summing to 1.
     """
-    e = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))    # the shift avoids overflow
+    e = np.exp(x - peak_of(x, axis))                #  the shift avoids overflow
     y = e / e.sum(axis=axis, keepdims=True)
     return y, (y, axis)
 
@@ -39,7 +45,7 @@ def softmax_vjp(g, y, axis):
 
 @softmax.parts
 def softmax_parts(x, axis=-1):
-    e = exp(x - detach(x).max(axis=axis, keepdims=True, initial=-np.inf))
+    e = exp(x - peak_of(detach(x), axis))
     return e / sum(e, axis=axis, keepdims=True)
 
 
@@ -59,7 +65,7 @@ def log_softmax(x, axis=-1):
     -------
     y : (..., n), log-probabilities in nats.
     """
-    shifted = x - x.max(axis=axis, keepdims=True, initial=-np.inf)
+    shifted = x - peak_of(x, axis)
     y = shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
     return y, (y, axis)
 
@@ -69,8 +75,31 @@ def log_softmax_vjp(g, y, axis):
 
 @log_softmax.parts
 def log_softmax_parts(x, axis=-1):
-    shifted = x - detach(x).max(axis=axis, keepdims=True, initial=-np.inf)
+    shifted = x - peak_of(detach(x), axis)
     return shifted - logsumexp(shifted, axis=axis, keepdims=True)
+
+
+@op(inputs=axis_inputs, x="masked", shift=lambda f, x: (f(x + 1.5), f(x) + 1.5))
+def logsumexp(x, axis=None, keepdims=False):
+    """log(sum(e**x)), shifted by the maximum so that nothing overflows: dx = g softmax(x)."""
+    peak = peak_of(x, axis)
+    peak = np.where(np.isfinite(peak), peak, 0)               # -inf - -inf would be nan
+    with np.errstate(divide="ignore"):                        # log(0) = -inf is meant
+        y = np.log(np.exp(x - peak).sum(axis=axis, keepdims=True)) + peak
+    y = y if keepdims else y.reshape(x.sum(axis=axis).shape)
+    return y, (x, y, axis)
+
+@logsumexp.vjp
+def logsumexp_vjp(g, x, y, axis):
+    kept = kept_shape(x.shape, axis)
+    return g.reshape(kept) * exp(x - y.reshape(kept)),        # nan for a row of -inf, as in torch
+
+@logsumexp.parts
+def logsumexp_parts(x, axis=None, keepdims=False):
+    peak = peak_of(detach(x), axis)
+    peak = np.where(np.isfinite(peak), peak, 0)
+    y = log(sum(exp(x - peak), axis=axis, keepdims=True)) + peak
+    return y if keepdims else y.reshape(detach(x).sum(axis=axis).shape)
 
 
 # ---- fast path -------------------------------------------------------------------------------
@@ -148,3 +177,20 @@ def _log_softmax_vjp(start, stop, g, y, dx):
             total += g[i, j]
         for j in range(y.shape[1]):
             dx[i, j] = g[i, j] - vmath.exp(y[i, j]) * total
+
+
+@logsumexp.fast
+def logsumexp_fast(x, axis=None, keepdims=False):
+    if not fits(x) or axis not in (-1, x.ndim - 1):
+        return logsumexp.forward(x, axis, keepdims)
+    y = empty((*x.shape[:-1], 1) if keepdims else x.shape[:-1], x.dtype)
+    _logsumexp(y.size, plain(x).reshape(y.size, x.shape[-1]), y.reshape(-1))
+    return y, (x, y, axis)
+
+@row_kernel
+def _logsumexp(start, stop, x, out):
+    widest_vectors()
+    for i in range(start, stop):
+        m = vmath.peak_of(x[i])
+        m = m if abs(m) < np.inf else x.dtype.type(0)     # -inf - -inf would be nan
+        out[i] = m + vmath.log_total(x[i], m)

@@ -109,3 +109,109 @@ def test_a_function_that_ignores_its_argument_has_gradient_zero():
 def test_gradient_of_a_vector_is_refused():
     with pytest.raises(ValueError, match="needs a scalar"):
         grad(lambda x: x * 2)(np.ones(2))
+
+
+# ---- derivatives inside of derivatives -------------------------------------------------------
+
+SMOOTH = {"mul": lambda x, y: x * y, "add": lambda x, y: x + 2 * y,
+          "exp": lambda x, y: (x / 3).exp() * y, "tanh": lambda x, y: (x * y).tanh(),
+          "sin": lambda x, y: (x + y).sin() * x,
+          "power": lambda x, y: (x * x + 1) ** 0.5 + y * y, "unused": lambda x, y: x * x * x,
+          "gelu": lambda x, y: (x * y).gelu(), "norm": lambda x, y: mg.layer_norm(
+              mg.stack([x * x, x * y, y])).sum() + mg.softmax(mg.stack([x, y, x * y]))[0]}
+
+
+def differentiated(kind, f, as_array):
+    """Return the derivative of f(x, y) in y, once more a function of x and y."""
+    def once(x, y):
+        at, inner = (mg.tensor.detach(y) if as_array else y), lambda z: f(x, z)
+        if kind == "grad":
+            return grad(inner)(at)
+        if kind == "grad of two":
+            return grad(f, 1)(x, at)
+        if kind == "vjp":
+            return vjp(inner, at)[1](1.0)[0]
+        if kind == "jvp":
+            return jvp(inner, (at,), (np.ones(()),))[1]
+        return hessian_vector_product(inner, at, np.ones(()))
+    return once
+
+
+KINDS = ["grad", "grad of two", "vjp", "jvp", "hessian"]
+
+
+@given(st.sampled_from(sorted(SMOOTH)), st.lists(st.sampled_from(KINDS), min_size=1, max_size=2),
+       st.booleans(), st.sampled_from(["grad", "jvp", "value_and_grad", "backward"]), seeds)
+def test_a_derivative_of_an_inner_derivative_is_its_slope(name, kinds, as_array, outer, seed):
+    f = lambda x, y: Tensor.sum(SMOOTH[name](x, y))
+    for kind in kinds:
+        f = differentiated(kind, f, as_array)
+    x, y = np.random.default_rng(seed).uniform(0.5, 1.5, 2)
+    along = lambda x: x * f(x, y) if as_array else x * f(x, x * y)    # y from outside, or traced
+    value = lambda x: float(np.asarray(mg.tensor.detach(along(Tensor(x)))))
+    if outer == "backward":
+        leaf = Tensor(x, requires_grad=True)
+        along(leaf).backward()
+        found = leaf.grad
+    else:
+        found = {"grad": lambda: grad(along)(x), "jvp": lambda: jvp(along, (x,), (1.0,))[1],
+                 "value_and_grad": lambda: value_and_grad(along)(x)[1]}[outer]()
+    assert type(found) is not Tensor
+    want = slope(value, x, 1.0)
+    np.testing.assert_allclose(found, want, rtol=1e-6, atol=1e-6 * max(1, abs(value(x))))
+
+
+def test_a_derivative_that_depends_on_nothing_traced_is_an_array_and_else_a_tensor():
+    w = Tensor(2.0, requires_grad=True)
+    assert type(grad(lambda x: x * x)(3.0)) is np.ndarray
+    found = grad(lambda x: w * w * x * x)(3.0)            # 6 w w
+    found.backward()
+    assert found.item() == 24 and w.grad == 24
+    with mg.no_grad():                                    # nothing outside is recorded, but f is
+        assert grad(lambda x: w * x * x)(3.0) == 12
+        assert not grad(lambda x: x * x)(w).requires_grad
+    g = Tensor(np.ones(2), requires_grad=True)
+    back, = vjp(lambda x: x * x, np.array([1.0, 3.0]))[1](g)
+    back.sum().backward()                                 # linear in g: 2 x
+    np.testing.assert_array_equal(g.grad, [2, 6])
+
+
+def test_two_tensors_of_one_array_are_told_apart():
+    assert grad(grad(lambda x: x * x.detach()))(3.0) == 0
+    assert grad(grad(lambda x: x.detach() * x))(3.0) == 0
+    a = np.array(3.0)
+    assert grad(grad(lambda x: Tensor(a) * x * x))(a) == 6
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_an_input_of_no_influence_has_the_slope_zero_whatever_its_value(value):
+    bad = np.array([value, 1.0])
+    assert np.array_equal(vjp(lambda x, y: x * 2, 1.0, bad)[1](1.0)[1], [0, 0])
+    assert np.array_equal(grad(lambda x, y: x * 2, 1)(1.0, bad), [0, 0])
+    assert jvp(lambda x, y: x * 2, (1.0, bad), (1.0, bad))[1] == 2
+    assert np.array_equal(jvp(lambda x: x.exp(), (np.array([0.0, -np.inf]),), (np.ones(2),))[1],
+                          [1, 0])
+    assert np.array_equal(hessian_vector_product(lambda x: (x[1:] ** 3).sum(), bad, np.ones(2)),
+                          [0, 6])
+
+
+def test_what_has_no_derivative_is_refused_in_words():
+    with pytest.raises(TypeError, match="returned tuple, but must return one Tensor"):
+        grad(lambda x: (x, x))(1.0)
+    with pytest.raises(TypeError, match="returned NoneType"):
+        vjp(lambda x: None, 1.0)
+    with pytest.raises(IndexError, match="argnum is 2, but there are 2 arguments"):
+        grad(lambda x, y: x * y, 2)(1.0, 2.0)
+    assert grad(lambda x, y: x * y, -1)(2.0, 3.0) == 2
+    with pytest.raises(ValueError, match=r"a tangent has shape \(3,\), but its argument"):
+        jvp(lambda x: x, (np.ones(2),), (np.ones(3),))
+    with pytest.raises(ValueError, match=r"v has shape \(\), but x has shape \(2,\)"):
+        hessian_vector_product(lambda x: (x * x).sum(), np.ones(2), 1.0)
+
+
+def test_derivatives_keep_the_dtype():
+    x = np.linspace(0.5, 1, 3, dtype=np.float32)
+    for found in (grad(lambda x: x.exp().sum())(x), jvp(lambda x: x.exp(), (x,), (x,))[1],
+                  hessian_vector_product(lambda x: x.exp().sum(), x, x), jvp(lambda x: 1.0 + 0 * x,
+                                                                             (x,), (x,))[1]):
+        assert found.dtype == np.float32

@@ -91,11 +91,34 @@ def test_outputs_that_are_not_used_send_zeros():
     assert np.array_equal(x.grad, [0, 0, 0, 3, 3])
 
 
-def test_an_input_that_is_a_constant_to_the_op_gets_no_gradient():
+def test_an_input_that_wants_a_gradient_where_the_op_has_none_is_told():
     x, angles = leaf(1, 2), leaf(0.5)
     cos, sin = angles.cos(), angles.sin()
-    mg.rotary(x, cos, sin).sum().backward()
-    assert x.grad is not None and angles.grad is None
+    mg.rotary(x, cos.detach(), sin.detach()).sum().backward()
+    assert x.grad is not None
+    with pytest.raises(RuntimeError, match="rotary has no gradient for input 1"):
+        mg.rotary(x, cos, sin).sum().backward()
+
+
+def test_an_op_declared_once_more_is_the_new_one_and_another_of_its_name_is_refused():
+    def declare(factor):
+        @mg.op("()->()")
+        def scaled_for_a_test(x):
+            """factor * x."""
+            return factor * x, ()
+        scaled_for_a_test.vjp(lambda g: (factor * g,))
+        return scaled_for_a_test
+    try:
+        assert declare(2)(3.0) == 6 and declare(5)(3.0) == 15
+        assert mg.OPS["scaled_for_a_test"](1.0) == 5
+        before = mg.OPS["exp"]
+        with pytest.raises(ValueError, match="an op exp already, in minigrad.ops.elementwise"):
+            @mg.op("()->()")
+            def exp(x):
+                return x, ()
+        assert mg.OPS["exp"] is before
+    finally:
+        mg.OPS.pop("scaled_for_a_test", None)
 
 
 # ---- memory ----------------------------------------------------------------------------------
