@@ -1,7 +1,21 @@
 """Operations that move, copy or select elements. Their vjps move the gradient back."""
+import operator
+
 import numpy as np
 
 from minigrad.tensor import detach, op, sum_to_shape
+
+
+def normalized_axes(axis, ndim):
+    """Return axes as a tuple of numbers from 0 to ndim - 1; all of them for None."""
+    given = range(ndim) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
+    axes = tuple(operator.index(i) for i in given)
+    for i in axes:
+        if not -ndim <= i < ndim:
+            raise np.exceptions.AxisError(f"axis {i} is out of bounds: there are {ndim} axes")
+    if len({i % ndim for i in axes}) < len(axes):
+        raise ValueError(f"axis is {axis}, which names an axis of {ndim} twice")
+    return tuple(i % ndim for i in axes)
 
 
 def reshape_inputs(draw):
