@@ -30,7 +30,8 @@ from minigrad.ops.shape import (
 from minigrad.ops.softmax import log_softmax, softmax
 from minigrad.tensor import Tensor
 
-__all__ = [name for name in dir() if not name.startswith("_") and name[0].islower()]
+__all__ = [name for name in dir() if not name.startswith("_") and name[0].islower()
+           and name != "trace"]                       # minigrad.trace is the stepper
 
 
 def several(function):

@@ -220,7 +220,8 @@ def cross(x, y, axis=-1):
 
     The axis has 3 elements in both.
     """
-    if x.shape[axis] != 3 or y.shape[axis] != 3:
+    sides = [z.shape[i] for z in (x, y) for i in normalized_axes(axis, z.ndim)]
+    if sides != [3, 3]:
         raise ValueError(f"x has shape {x.shape} and y {y.shape}, but axis {axis} must have 3 "
                          "elements in both")
     x, y = moveaxis(x, axis, -1), moveaxis(y, axis, -1)
