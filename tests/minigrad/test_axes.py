@@ -62,6 +62,8 @@ def array(name, dtype="f8"):
 def test_every_function_with_an_axis_is_tested_here():
     found = set()
     for name, function in vars(mg).items():
+        if name in ("function", "method"):            # of the loop that makes methods
+            continue
         function = function.forward if isinstance(function, Op) else function
         if inspect.isfunction(function) and NAMES & set(inspect.signature(function).parameters):
             found.add(name)
