@@ -6,10 +6,12 @@ Each example runs at the levels reference, parts and fast, the last with kernels
 on, in float64 and float32; a few have sides of 255, 256 and 257, at which kernels take over. Then
 single elements of one input become special values. Needs torch (extra `bench`).
 
-A difference is relative to the largest element; of operations on single numbers also to each
-value. Float32 is compared with torch's float32 and with its float64 on the same numbers, and must
-be near one of them; what is not finite must be so in the same places. The gradient of an input
-that is nan itself is not compared: torch's is 0, g or nan, and differs with the array's size.
+A difference is relative to the largest element, in a gradient at least to 2, about the largest of
+the gradient from above, and in a value of an operation on single numbers to each element.
+Float32 is compared with torch's float32 and with its float64 on the same numbers, and must be near
+one of them. What is not finite must be so in the same places, infinite with the same sign; in a
+gradient inf and nan count as one, and that of an input that is nan itself is not compared (torch's
+is 0, g or nan, and differs with the size of the array).
 """
 import argparse
 import inspect
@@ -23,13 +25,15 @@ import numpy as np
 import minigrad
 from minigrad import OPS, Tensor, use
 from minigrad.parallel import kernels_from
+from minigrad.testing import domains
 from minigrad.testing.adapters import Subject
 from minigrad.testing.strategies import Draw, SizedDraw, make_case, make_g
 
-LIMITS = {"float64": 1e-12, "float32": 5e-6}
+LIMITS = {"float64": 1e-12, "float32": 1e-5}
 SPECIAL = [-np.inf, np.inf, np.nan, -0.0, 0.0, 1.0, -1.0, 1e20, -1e20, 1e-20, -40.0, 88.0, 700.0,
            1e200, -1e200, 1e-200]
 SIDES = (255, 256, 257)
+LARGEST_G = 2.0                                       # about that of a few normal numbers
 
 # ---- the counterparts ------------------------------------------------------------------------
 # Names are the parameters of the operation; `arrays` are those of one that takes any number.
@@ -87,13 +91,15 @@ COMPOSED = {                                          # functions of one array w
     "min": "x.amin(axes(x, None))", "mish": "F.mish(x)", "prod": "x.prod()",
     "relu6": "F.relu6(x)", "selu": "F.selu(x)", "softmin": "F.softmin(x, -1)",
     "softshrink": "F.softshrink(x)", "softsign": "F.softsign(x)",
-    "sort": "x.sort(-1, stable=True)[0]", "tan": "x.tan()", "tanhshrink": "F.tanhshrink(x)",
+    "sort": "x.sort(stable=True)[0]", "tan": "x.tan()", "tanhshrink": "F.tanhshrink(x)",
     "trace": "x.diagonal(0, 0, 1).sum(-1)", "tril": "x.tril()", "triu": "x.triu()"}
-WHY = {                                               # where torch and we differ on purpose
-    "hardsigmoid": ("nan", "torch stops the gradient of nan there, and nowhere else"),
-    "hardswish": ("inf nan", "torch multiplies -inf with 0"),
+WHY = {                                               # label: where torch's answer is none
+    "cbrt": ("0.0 1e-200", "torch has none: sign(x) |x|**(1/3) has no slope at 0"),
+    "hardswish": ("inf", "torch multiplies -inf with 0"),
     "softsign": ("inf", "torch divides inf by inf"),
 }
+ROUGH = {"gelu"}                                      # torch's own values far from 0 are rounded
+CALM = {"attention", "self_attention"}                # products of products: inputs up to 4
 
 
 def helpers(torch):
@@ -161,7 +167,7 @@ def examples_of(name, n, seed):
         yield make_example(name, rng, side)
     floats = [e for e in ordinary if any(is_float(x) and x.size for x in e.args)]
     for value in SPECIAL:
-        for e in sorted(floats, key=size_of)[len(floats) // 4:len(floats) // 2]:
+        for e in sorted(floats, key=size_of)[:max(len(floats) // 4, 4)]:
             yield with_special(e, value, rng)
 
 
@@ -172,6 +178,8 @@ def make_example(name, rng, side=None):
     seed = integer(0, 2**32 - 1)
     if name in OPS:
         case = make_case(Subject(OPS[name]), draw, seed)
+        if name in CALM:
+            case = case._replace(arrays=[domains.calm(x, "real") for x in case.arrays])
         return Example(tuple(case.arrays), case.params, seed)
     low = 2 if name in ("trace", "tril", "triu") else 1
     x = draw.array(draw.shape(min_dims=low, min_side=1))
@@ -262,17 +270,22 @@ def theirs(name, example, names):
     return outputs_and_gradients(out, example, backward)
 
 
-def difference(found, expected, each):
-    """Return the largest difference, relative to the largest element, or to each."""
+def difference(found, expected, floor=None, each=False):
+    """Return the largest difference, relative to the largest element, or to each.
+
+    With a `floor`, which the size of an element counts as at least, it is one of gradients.
+    """
     if (found is None) != (expected is None) or np.shape(found) != np.shape(expected):
         return np.inf
     finite = np.isfinite(expected)
-    if not np.array_equal(found[~finite], expected[~finite], equal_nan=True):
-        return np.inf
-    if not np.isfinite(found[finite]).all():
+    x, y = found[~finite], expected[~finite]
+    alike = (x == y) | (np.isnan(x) & np.isnan(y))
+    if floor is not None:
+        alike |= ~np.isfinite(x) & (np.isnan(x) | np.isnan(y))
+    if not alike.all() or not np.isfinite(found[finite]).all():
         return np.inf
     x, y = found[finite].astype(float), expected[finite].astype(float)
-    size = np.abs(y) if each else np.abs(y).max(initial=0)
+    size = np.abs(y) if each else np.abs(y).max(initial=floor or 0)
     with np.errstate(all="ignore"):
         gap = np.abs(x - y) / np.maximum(size, np.finfo(np.float32).tiny)
     return float(gap.max(initial=0))
@@ -289,8 +302,8 @@ def compare(name, example, names, each):
         for level in ("reference", "parts", "fast", "fast by size"):
             with use(level.split()[0]), kernels_from(256 if "size" in level else 1):
                 found = ours(name, narrow)
-            gaps = [list(gaps_of(found, answer, [narrow.args[i] for i in moving(name, narrow)],
-                                 each)) for answer in answers]
+            inputs = [narrow.args[i] for i in moving(name, narrow)]
+            gaps = [list(gaps_of(found, answer, inputs, each)) for answer in answers]
             yield max(map(min, zip(*gaps)), default=0.0), dtype, level, found, answers[0]
 
 
@@ -298,17 +311,20 @@ def gaps_of(found, expected, inputs, each):
     """Yield the differences of values, then of gradients, but of those of inputs that are nan."""
     n = len(expected) - len(inputs)
     for i, (x, y) in enumerate(zip(found, expected, strict=True)):
-        if i >= n and np.shape(x) == np.shape(y) == inputs[i - n].shape:
+        if i < n:
+            yield difference(x, y, each=each)
+            continue
+        if np.shape(x) == np.shape(y) == inputs[i - n].shape:
             is_number = ~np.isnan(inputs[i - n])
             x, y = x[is_number], y[is_number]
-        yield difference(x, y, each and i < n)
+        yield difference(x, y, LARGEST_G)
 
 
 # ---- the report ------------------------------------------------------------------------------
 
 def examine(name, n, seed, names):
     """Compare one function; return (examples, skipped, largest by dtype, the smallest failures)."""
-    each = name in OPS and OPS[name].signature == "()->()"
+    each = name in OPS and OPS[name].signature == "()->()" and name not in ROUGH
     count, skipped, largest, failures = 0, 0, dict.fromkeys(LIMITS, 0.0), {}
     for example in examples_of(name, n, seed):
         try:
@@ -343,18 +359,19 @@ def note_failure(failures, kind, example, level, gap, x, y):
 def write_failure(kind, failure):
     dtype, label = kind
     example, levels, gap, x, y = failure
-    shown = [np.array2string(a, threshold=12, separator=", ", max_line_width=200).replace("\n", "")
-             if isinstance(a, np.ndarray) else repr(a) for a in example.args]
-    print(f"    {dtype}{f', with {label}' * bool(label)}: {gap:.2g} for ({', '.join(shown)}) "
+    shown = ", ".join(map(short, example.args))
+    print(f"    {dtype}{f', with {label}' * bool(label)}: {gap:.2g} for ({shown}) "
           f"{example.params or ''} at {', '.join(levels)}")
-    print(f"        ours {short(x)}\n        torch {short(y)}")
+    print(f"        ours {x if isinstance(x, str) else ', '.join(map(short, x))}")
+    print(f"        torch {y if isinstance(y, str) else ', '.join(map(short, y))}")
 
 
-def short(arrays):
-    if isinstance(arrays, str):
-        return arrays
-    return ", ".join("None" if a is None else np.array2string(
-        a, threshold=12, precision=6, max_line_width=200).replace("\n", "") for a in arrays)
+def short(x):
+    """Write an array in a line, a long one by its shape."""
+    if isinstance(x, np.ndarray):
+        return (f"<{x.shape}>" if x.size > 16 else
+                " ".join(np.array2string(x, precision=6, separator=", ").split()))
+    return repr(x)
 
 
 def main():

@@ -148,8 +148,8 @@ def arctan2(y, x):
 
 @arctan2.vjp
 def arctan2_vjp(g, y, x):
-    origin = (x == 0) & (y == 0)
-    r = where(origin, 1.0, hypot(where(origin, 1.0, x), y))
+    r = hypot(x, y)
+    r = where(r == 0, 1.0, r)
     return g * (x / r / r), -g * (y / r / r)
 
 
