@@ -92,7 +92,7 @@ def softplus_vjp(g, x):
 
 def logsigmoid(x):
     """log(sigmoid(x)) (torch only), which is x itself where sigmoid(x) is 0."""
-    return -softplus(-x)
+    return -softplus(-1.0 * x)                        # -x would wrap around in unsigned numbers
 
 
 # ---- trigonometry ----------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def prelu(x, weight):
 
 def softmin(x, axis=-1):
     """The softmax of -x."""
-    return softmax(-x, axis=axis)
+    return softmax(-1.0 * x, axis=axis)
 
 
 def tanhshrink(x):
@@ -185,7 +185,7 @@ def arccosh(x):
 
 def arctanh(x):
     """The x whose tanh is given."""
-    return 0.5 * (log1p(x) - log1p(-x))
+    return 0.5 * (log1p(1.0 * x) - log1p(-1.0 * x))
 
 
 @op("()->()", x="away_from_zero", odd=lambda f, x: (f(-x), -f(x)))
