@@ -184,7 +184,7 @@ def arccosh(x):
 
 
 def arctanh(x):
-    """The x whose tanh is given."""
+    """The x whose tanh is given: half of log((1 + y) / (1 - y)), of floats."""
     return 0.5 * (log1p(1.0 * x) - log1p(-1.0 * x))
 
 
