@@ -103,7 +103,7 @@ WHY = {                                               # labels, dtype: where tor
     "cumprod": ("-inf inf 1e+200 -1e+200", ""),       # it divides by the elements
     "hardswish": ("-inf -1e+200", ""),                # it multiplies -inf with 0
     "layer_norm": (HUGE, "float64"),
-    "pow": ("-inf -1e+200", ""),                      # x < 0 with y not whole is outside
+    "pow": ("-inf -1.0 -40.0 -1e+20 -1e+200", ""),    # x < 0 has no slope in y
     "prod": ("-inf inf 1e+200 -1e+200", ""),
     "softsign": ("-inf inf 1e+200 -1e+200", ""),      # it divides inf by inf
 }
