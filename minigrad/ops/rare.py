@@ -170,17 +170,17 @@ def arctan(x):
 
 def arcsin(x):
     """The angle from -pi/2 to pi/2 whose sine is given."""
-    return arctan2(x, sqrt(1 - x) * sqrt(1 + x))
+    return arctan2(x, sqrt(1.0 - x) * sqrt(1.0 + x))
 
 
 def arccos(x):
     """The angle from 0 to pi whose cosine is given."""
-    return arctan2(sqrt(1 - x) * sqrt(1 + x), x)
+    return arctan2(sqrt(1.0 - x) * sqrt(1.0 + x), x)
 
 
 def arccosh(x):
     """The x > 0 whose cosh is given: cosh(2 x) - 1 is 2 sinh(x)**2, which is exact near 1."""
-    return 2 * arcsinh(sqrt((x - 1) / 2))
+    return 2 * arcsinh(sqrt((x - 1.0) / 2))
 
 
 def arctanh(x):

@@ -172,43 +172,43 @@ def test_places_keep_every_dtype(name):
 
 
 ON_NUMBERS = {name: getattr(np, name, None) for name in (
-    "abs sin cos tan sinh cosh arcsin arccos arctan arctanh arcsinh cbrt exp2 expm1 log1p square "
-    "isnan isinf isfinite sign floor ceil erf softplus logsigmoid leaky_relu elu relu6 hardtanh "
-    "hardsigmoid hardswish softsign mish selu celu exact_gelu tanhshrink hardshrink "
+    "abs sin cos tan sinh cosh arcsin arccos arctan arcsinh arccosh arctanh cbrt exp2 expm1 log1p "
+    "square isnan isinf isfinite sign floor ceil erf softplus logsigmoid leaky_relu elu relu6 "
+    "hardtanh hardsigmoid hardswish softsign mish selu celu exact_gelu tanhshrink hardshrink "
     "softshrink").split()}
 
 
 @pytest.mark.parametrize("name", ON_NUMBERS)
-@pytest.mark.parametrize("dtype", ["f2", "f4", ">f4", ">f8"])
-def test_functions_of_numbers_take_every_float(name, dtype):
+def test_functions_of_numbers_take_every_float(name):
     function = getattr(mg, name)
-    wide = np.array([[0.5, -0.25, 0.0], [-0.0, 0.75, -0.5]])
-    x = wide.astype(dtype)
-    x.flags.writeable = False
-    y = function(x)
+    wide = np.array([[0.5, -0.25, 0.0], [-0.0, 0.75, -0.5]]) + (name == "arccosh") * 2
     expected = (ON_NUMBERS[name] or function)(wide)
-    assert y.dtype.newbyteorder("=") == (x.dtype.newbyteorder("=") if expected.dtype.kind == "f"
-                                         else expected.dtype)
-    np.testing.assert_allclose(y, expected, atol=4 * np.finfo(x.dtype).eps)
-    assert np.array_equal(x, wide)                    # nothing was written
-    if dtype[0] != ">":
-        t = Tensor(x, requires_grad=True)
-        y = function(t)
-        if y.requires_grad:
-            with np.errstate(divide="ignore"):        # at the border
-                y.sum().backward()
-            assert t.grad.dtype == dtype
-    for shape in ((), (0,), (2, 0, 3)):
-        assert function(np.full(shape, 0.5, dtype)).shape == shape
+    for dtype in ("f2", "f4", ">f4", ">f8"):
+        x = wide.astype(dtype)
+        x.flags.writeable = False
+        y = function(x)
+        assert y.dtype.newbyteorder("=") == (
+            x.dtype.newbyteorder("=") if expected.dtype.kind == "f" else expected.dtype)
+        np.testing.assert_allclose(y, expected, atol=8 * np.finfo(x.dtype).eps)
+        assert np.array_equal(x, wide)                # nothing was written
+        if dtype[0] != ">":
+            t = Tensor(x, requires_grad=True)
+            y = function(t)
+            if y.requires_grad:
+                with np.errstate(divide="ignore"):    # at the border
+                    y.sum().backward()
+                assert t.grad.dtype == dtype
+        for shape in ((), (0,), (2, 0, 3)):
+            assert function(np.full(shape, wide[0, 0], dtype)).shape == shape
 
 
 @pytest.mark.parametrize("name", ON_NUMBERS)
 def test_functions_of_numbers_take_whole_numbers_and_booleans(name):
     for dtype in ("?", "i4", "u1"):
-        x = np.array([0, 1, 1]).astype(dtype)
+        x = np.array([0, 1, 2]).astype(dtype)
         if dtype == "?" and name == "sign":
             continue                                  # NumPy has no sign of booleans
-        with np.errstate(divide="ignore"):            # at the border
+        with np.errstate(all="ignore"):               # at the border, and beyond
             y = getattr(mg, name)(Tensor(x)).data
             expected = (ON_NUMBERS[name] or getattr(mg, name))(x.astype(float))
         np.testing.assert_allclose(y.astype(float), expected, rtol=3e-3)
