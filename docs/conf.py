@@ -5,6 +5,7 @@ from pathlib import Path
 from minigrad import OPS
 
 sys.path.insert(0, str(Path(__file__).parent))
+from make_op_pages import is_rare, write_rare  # noqa: E402
 from op_examples import example, traced  # noqa: E402
 
 project = "minigrad"
@@ -23,9 +24,9 @@ SECTIONS = {
                  "adding_an_op"}
 CONTENTS = "".join(f"\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {title}\n\n{pages}\n```\n"
                    for title, pages in SECTIONS.items())
-OPERATIONS = "\n```{toctree}\n:hidden:\n:glob:\n*\n```\n"
-STEPS = '\n<p><a href="steps/{}.html">Step through this example in the browser</a></p>\n'
-EXAMPLES = {f"ops/{op.name}": op for op in OPS.values()
+OPERATIONS = "\n```{toctree}\n:hidden:\n:glob:\n*\nrare/*\n```\n"
+STEPS = '\n<p><a href="{}steps/{}.html">Step through this example in the browser</a></p>\n'
+EXAMPLES = {f"ops/{'rare/' * is_rare(op)}{op.name}": op for op in OPS.values()
             if op.forward.__module__.startswith("minigrad.ops.") and example(op)}
 
 
@@ -33,7 +34,8 @@ def add_contents(app, docname, source):
     """Give the site its tree; the Markdown stays free of it, so that it reads well by itself."""
     source[0] += {"README": CONTENTS, "ops/README": OPERATIONS}.get(docname, "")
     if docname in EXAMPLES:
-        source[0] += STEPS.format(EXAMPLES[docname].name)
+        op = EXAMPLES[docname]
+        source[0] += STEPS.format("../" * is_rare(op), op.name)
 
 
 def write_steps(app, error):
@@ -46,5 +48,6 @@ def write_steps(app, error):
 
 
 def setup(app):
+    write_rare()
     app.connect("source-read", add_contents)
     app.connect("build-finished", write_steps)

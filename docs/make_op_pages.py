@@ -2,7 +2,8 @@
 
     python docs/make_op_pages.py
 
-A test compares the pages with what this would write.
+A test compares the pages with what this would write. Those of the rarely used operations go to
+docs/ops/rare/ when the site is built (conf.py calls `write_rare`) and are not kept.
 """
 import inspect
 import sys
@@ -14,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from op_examples import traced  # noqa: E402
 
 HERE = Path(__file__).parent
+RARE = "minigrad.ops.rare"
 SECTIONS = {"Parameters", "Returns", "Raises", "Notes", "References"}
 
 
@@ -21,6 +23,7 @@ def page(op):
     """Return one operation's page as Markdown."""
     summary, sections = read_docstring(op.forward)
     file = op.forward.__module__.replace(".", "/") + ".py"
+    up = "../../" if is_rare(op) else "../"           # to docs/
     lines = [f"# {op.name}", "", summary, ""]
     if op.signature:
         lines += [f"Signature: `{op.signature}`. Axes before the named ones broadcast.", ""]
@@ -33,22 +36,26 @@ def page(op):
     if op.composition:
         lines += ["## The same in smaller steps", "", "`with use(\"parts\"):` runs this.", "",
                   *code(op.composition)]
-    lines += steps(op)
-    lines += [f"[{file}](../../{file}) holds it"
+    lines += steps(op, up)
+    lines += [f"[{file}]({up}../{file}) holds it"
               + (", with its kernel below the line `# ---- fast path`." if "fast" in op.bodies
                  else "; it needs no kernel."),
               f"`minigrad.testing.check_op(minigrad.{op.name})` holds it to "
-              "[the laws](../testing.md)."]
+              f"[the laws]({up}testing.md)."]
     return "\n".join(lines) + "\n"
 
 
-def steps(op):
+def is_rare(op):
+    return op.forward.__module__ == RARE
+
+
+def steps(op, up):
     """Return the section that steps through a tiny example."""
     program, t = traced(op)
     if not program:
         return []
     return ["## Step by step", "", f"`python -m minigrad.trace {op.name}.py:f` walks through this "
-            f"program ([the stepper](../stepper.md)); `--html {op.name}.html` makes a page of it.",
+            f"program ([the stepper]({up}stepper.md)); `--html {op.name}.html` makes a page of it.",
             "",
             "```py", program.rstrip(), "```", "", "```text", t.text().rstrip(), "```", ""]
 
@@ -101,15 +108,29 @@ def index(ops):
     files = sorted({op.forward.__module__ for op in ops})
     for module in files:
         names = sorted(op.name for op in ops if op.forward.__module__ == module)
-        lines += [f"- `{module.replace('.', '/')}.py`: "
-                  + ", ".join(f"[{name}]({name}.md)" for name in names)]
+        shown = (", ".join(names) + " (pages on the site only)" if module == RARE else
+                 ", ".join(f"[{name}]({name}.md)" for name in names))
+        lines += [f"- `{module.replace('.', '/')}.py`: {shown}"]
     return "\n".join(lines) + "\n"
 
 
 def pages():
-    """Return {file name: text} for all pages."""
+    """Return {file name: text} for all pages that are kept."""
     ops = [op for op in OPS.values() if str(op.forward.__module__).startswith("minigrad.ops.")]
-    return {"README.md": index(ops), **{f"{op.name}.md": page(op) for op in ops}}
+    return {"README.md": index(ops), **{f"{op.name}.md": page(op) for op in ops if not is_rare(op)}}
+
+
+def write_rare():
+    """Write the pages of the rarely used operations, those that have changed."""
+    folder = HERE / "ops" / "rare"
+    folder.mkdir(exist_ok=True)
+    texts = {folder / f"{op.name}.md": page(op) for op in OPS.values() if is_rare(op)}
+    for path in folder.glob("*.md"):
+        if path not in texts:
+            path.unlink()
+    for path, text in texts.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
 
 
 def main():

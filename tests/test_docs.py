@@ -59,6 +59,21 @@ def test_the_pages_of_the_operations_are_up_to_date():
     assert written == names["pages"](), "run `python docs/make_op_pages.py`"
 
 
+def test_the_pages_of_rare_operations_are_made_with_the_site(tmp_path):
+    path = ROOT / "docs" / "make_op_pages.py"
+    names = {"__file__": str(path), "__name__": "make_op_pages"}
+    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), names)
+    names["HERE"] = tmp_path
+    (tmp_path / "ops").mkdir()
+    names["write_rare"]()
+    written = {page.stem: page.read_text(encoding="utf-8")
+               for page in (tmp_path / "ops" / "rare").glob("*.md")}
+    assert set(written) == {name for name, op in minigrad.OPS.items() if names["is_rare"](op)}
+    for text in written.values():
+        for link in re.findall(r"\]\(([^)#]+)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+            assert (ROOT / "docs" / "ops" / "rare" / link).resolve().exists(), link
+
+
 def test_the_figures_are_up_to_date():
     path = ROOT / "docs" / "make_figures.py"
     names = {"__file__": str(path), "__name__": "make_figures"}

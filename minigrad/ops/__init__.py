@@ -6,22 +6,32 @@ from minigrad.ops.einsum import dot, einsum
 from minigrad.ops.elementwise import (
     add, div, exp, log, maximum, mul, neg, pow, relu, sigmoid, sqrt, sub, tanh, where)
 from minigrad.ops.embedding import embedding, placed_embedding
+from minigrad.ops.flat import (
+    COMPARISONS, all, any, argmax, argmin, astype, ceil, clone, floor, full_like, isfinite, isinf,
+    isnan, one_hot, ones_like, round, sign, zeros_like)
 from minigrad.ops.linear import linear, matmul
 from minigrad.ops.loss import cross_entropy, kl_divergence, linear_cross_entropy
 from minigrad.ops.more import (
-    COMPARISONS, abs, all, any, argmax, argmin, astype, ceil, chunk, clip, cos, cumsum, elu, erf,
-    exp2, expand, flatten, flip, floor, gather, leaky_relu, log2, masked_fill, min, minimum, pad,
-    prod, reciprocal, repeat, round, rsqrt, sign, sin, softplus, square, squeeze, std, tile, tril,
-    triu, unsqueeze)
+    abs, clip, cos, elu, erf, exp2, expm1, leaky_relu, log1p, log2, log10, logaddexp, logsigmoid,
+    minimum, reciprocal, rsqrt, sin, softplus, square, tan)
 from minigrad.ops.norm import add_layer_norm, add_rms_norm, layer_norm, rms_norm
+from minigrad.ops.places import (
+    chunk, diag, diagonal, expand, flatten, flip, gather, masked_fill, moveaxis, pad, repeat, roll,
+    squeeze, tile, trace, tril, triu, unsqueeze)
+from minigrad.ops.rare import (
+    arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, cbrt, celu, cosh, cross,
+    exact_gelu, glu, hardshrink, hardsigmoid, hardswish, hardtanh, hypot, kron, mish, outer, prelu,
+    relu6, selu, sinh, softmin, softshrink, softsign, tanhshrink, tensordot, threshold)
 from minigrad.ops.reduce import max, mean, sum, var
 from minigrad.ops.rotary import qk_rotary, rotary, rotary_angles
+from minigrad.ops.scans import argsort, cumprod, cumsum, min, prod, sort, std, topk
 from minigrad.ops.shape import (
     broadcast_to, concatenate, getitem, index, reshape, scatter, split, stack, swapaxes, transpose)
 from minigrad.ops.softmax import log_softmax, logsumexp, softmax
 from minigrad.tensor import Tensor
 
-__all__ = [name for name in dir() if not name.startswith("_") and name[0].islower()]
+__all__ = [name for name in dir() if not name.startswith("_") and name[0].islower()
+           and name != "trace"]                       # minigrad.trace is the stepper
 
 
 def several(function):
@@ -48,10 +58,13 @@ OPERATORS = {
 }
 METHODS = (exp, log, sqrt, tanh, sigmoid, relu, gelu, silu, maximum, matmul, swapaxes, sum, mean,
            max, var, logsumexp, softmax, log_softmax, broadcast_to, split,
-           abs, all, any, argmax, argmin, astype, ceil, chunk, clip, cos, cumsum, dot, elu, erf,
-           exp2, flatten, flip, floor, gather, leaky_relu, log2, masked_fill, min, minimum, pad,
-           prod, reciprocal, repeat, round, rsqrt, sign, sin, softplus, square, squeeze, std, tile,
-           tril, triu, unsqueeze)
+           abs, all, any, arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, argmax,
+           argmin, argsort, astype, ceil, chunk, clip, clone, cos, cosh, cross, cumprod, cumsum,
+           diag, diagonal, dot, elu, erf, exp2, expm1, flatten, flip, floor, gather, hypot,
+           isfinite, isinf, isnan, kron, leaky_relu, log1p, log2, log10, logaddexp, masked_fill,
+           min, minimum, moveaxis, outer, pad, prelu, prod, reciprocal, repeat, roll, round, rsqrt,
+           sign, sin, sinh, softplus, sort, square, squeeze, std, tan, tile, topk, trace, tril,
+           triu, unsqueeze)
 
 for name, function in OPERATORS.items():
     setattr(Tensor, name, function)

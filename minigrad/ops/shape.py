@@ -146,7 +146,7 @@ def split(x, sections, axis=0):
 
     These are NumPy's conventions; torch.split takes the size of the pieces instead.
     """
-    return tuple(np.split(x, sections, axis)), (axis,)
+    return tuple(np.split(x, sections, *normalized_axes(axis, x.ndim))), (axis,)
 
 @split.vjp
 def split_vjp(g, axis):

@@ -346,6 +346,75 @@ for key, shape in {0: (3, 5), 2 ** 63 - 1: (2, 0, 3), 12345: (17,)}.items():
     case(f"keyed_dropout(x, {key}, 0.25)", f"x * {mask(key, 0.25, *shape)}", x=real(*shape))
 
 
+# ---- the second tier -------------------------------------------------------------------------
+
+UNIT, ABOVE_1 = real(3, 5) / 3, positive(3, 5) + 1
+ON_NUMBERS = {
+    "x.expm1()": None, "x.tan()": None, "x.sinh()": None, "x.cosh()": None,
+    "x.arctan()": None, "x.arcsinh()": None, "logsigmoid(x)": "F.logsigmoid(x)",
+    "relu6(x)": "F.relu6(x)", "hardtanh(x)": "F.hardtanh(x)",
+    "hardtanh(x, -0.5, 2.0)": "F.hardtanh(x, -0.5, 2.0)", "hardsigmoid(x)": "F.relu6(x + 3) / 6",
+    "hardswish(x)": "F.hardswish(x)", "softsign(x)": "F.softsign(x)", "mish(x)": "F.mish(x)",
+    "selu(x)": "F.selu(x)", "celu(x, alpha=0.5)": "F.celu(x, 0.5)", "exact_gelu(x)": "F.gelu(x)",
+    "tanhshrink(x)": "F.tanhshrink(x)", "hardshrink(x)": "F.hardshrink(x)",
+    "softshrink(x, 0.7)": "F.softshrink(x, 0.7)", "threshold(x, 0.5, -2.0)":
+    "F.threshold(x, 0.5, -2.0)", "x.clone()": None, "x.isnan()": "x.isnan()",
+    "x.isinf()": None, "x.isfinite()": None, "full_like(x, 2.5)": "torch.full_like(x, 2.5)",
+    "zeros_like(x)": "torch.zeros_like(x)", "ones_like(x)": "torch.ones_like(x)"}
+for ours, theirs in ON_NUMBERS.items():
+    flat = "x.is" in ours or "_like" in ours
+    theirs = f"({theirs or ours}).detach()" if flat else theirs
+    case(ours, theirs, x=real(3, 5)[:, ::-2])
+    case(ours, theirs, "0-d", x=real())
+    case(ours, theirs, "empty", x=real(2, 0))
+    case(ours, theirs, "extremes", x=EXTREMES)
+    if ours not in ("hardswish(x)", "softsign(x)"):   # 0 and 1 for us, nan for torch
+        case(ours, theirs, "beyond", x=BEYOND)
+for ours, x in {"x.arcsin()": UNIT, "x.arccos()": UNIT, "x.arctanh()": UNIT,
+                "x.arccosh()": ABOVE_1, "x.log10()": ABOVE_1, "x.log1p()": ABOVE_1 - 1.5}.items():
+    for label, array in {"": x, "0-d": x[0, 0], "empty": x[:0], "border": np.array([1.0]),
+                         "inf": BEYOND[:1]}.items():
+        if label != "inf" or x is ABOVE_1:
+            case(ours, label=label, x=array)
+case("x.log1p()", label="extremes", x=[0.0, -0.0, 1e-20, -1e-20, 1e300, -1.0, INF])
+case("cbrt(x)", "x.sign() * x.abs() ** (1 / 3)", x=real(3, 5))
+for ours in ("hypot", "arctan2", "logaddexp"):
+    for a, b in SHAPE_PAIRS[:7]:
+        case(f"{ours}(x, y)", f"torch.{ours}(x, y)", f"{a} {b}", x=real(*a), y=real(*b, seed=1))
+    case(f"{ours}(x, y)", f"torch.{ours}(x, y)", "extremes", x=[0.0, 1.0, -800.0, 800.0, 1e-9],
+         y=[0.0, 0.0, -800.0, 1.0, -1e-9])
+case("logaddexp(x, y)", "torch.logaddexp(x, y)", "beyond", x=[-INF, 0.0, INF], y=[1.0, -INF, 0.0])
+case("prelu(x, w)", "F.prelu(x, w)", x=real(4, 3), w=real(3, seed=1))
+case("glu(x)", "F.glu(x)", x=real(3, 4))
+case("glu(x, axis=0)", "F.glu(x, 0)", x=real(4, 3))
+case("softmin(x)", "F.softmin(x, -1)", x=real(3, 4))
+for ours, theirs in {
+        "x.roll(2)": None, "x.roll(-5, 1)": None, "x.roll((1, 2), (0, -1))": None,
+        "x.moveaxis(0, -1)": None, "x.moveaxis((0, 1), (1, 2))": None, "x.diagonal()": None,
+        "x.diagonal(-1, 1, 2)": None, "x.diagonal(9)": None,
+        "x.trace()": "x.diagonal().sum(-1)", "x[0].trace()": None, "x[0].diag()": None,
+        "x[0].diag(1)": None, "x[0, 0].diag()": None, "x[0, 0].diag(-2)": None,
+        "x.cumprod(1)": None, "x.cumprod()": "x.flatten().cumprod(0)", "x.sort()": "x.sort()[0]",
+        "x.sort(1)": "x.sort(1)[0]", "x.sort(None)": "x.flatten().sort()[0]",
+        "x.argsort(0)": None, "x.topk(2)[0]": None, "x.topk(3, 1)[1]": None,
+        "x.topk(2, 0, largest=False)[0]": None, "x.topk(0)[0]": None,
+        "x[0, 0].outer(x[1, 1])": None, "kron(x[0], x[1, :2])": "torch.kron(x[0], x[1, :2])",
+        "kron(x[0], x)": "torch.kron(x[0], x)", "cross(x, x * x, 0)":
+        "torch.cross(x, x * x, dim=0)",
+        "tensordot(x, x[0])": "torch.tensordot(x, x[0])",
+        "tensordot(x, x, ((0, 2), (0, 2)))": "torch.tensordot(x, x, ((0, 2), (0, 2)))",
+        "tensordot(x[0], x[0], 0)": "torch.tensordot(x[0], x[0], 0)"}.items():
+    theirs = f"({theirs or ours}).detach()" if "argsort" in ours or ours[-3:] == "[1]" else theirs
+    case(ours, theirs, x=X)
+for ours in ("x.cumprod(0)", "x.cumprod(-1)"):
+    case(ours, label="zeros", x=ZEROS)
+    case(ours, label="empty", x=real(2, 0))
+    case(ours, label="size 1", x=real(1, 1))
+case("x.sort(1)", "x.sort(stable=True, dim=1)[0]", "ties", x=TIES)
+case("one_hot(ids)", "F.one_hot(ids)", ids=[[0, 2], [1, 1]])
+case("one_hot(ids, 4)", "F.one_hot(ids, 4)", "0-d", ids=3)
+
+
 # ---- losses ----------------------------------------------------------------------------------
 
 LOGITS = real(4, 5)

@@ -11,6 +11,8 @@ and for reasons of our own in
 - elements that are nan, or the -0.0 in x**0.5, whose gradients nobody should rely on.
 """
 import gzip
+import importlib.util
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,10 @@ GOLDEN = {}                                           # name of the case -> {"y0
 PATH = Path(__file__).parent.parent / "golden" / "torch_values.safetensors.gz"
 for key, array in load(gzip.decompress(PATH.read_bytes())).items():
     GOLDEN.setdefault(key.rpartition("|")[0], {})[key.rpartition("|")[2]] = array
+
+EXPRESSIONS = {}                                      # what is computed -> the names of its cases
+for name, (ours, _, _) in CASES.items():
+    EXPRESSIONS.setdefault(ours, []).append(name)
 
 HOW_TO_ADD = "tests/golden/torch_cases.py (see docs/adding_an_op.md, section 3)"
 NAMES = {**vars(mg), "np": np, "inf": np.inf}
@@ -48,18 +54,18 @@ def gradients(inputs, outputs):
     return {f"d{key}": x.grad for key, x in inputs.items() if x.grad is not None}
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_values_and_gradients_are_those_of_torch(name):
-    rtol = 1e-6 if "float32" in name else 1e-12
-    for level in ("reference", "fast", "parts"):
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_values_and_gradients_are_those_of_torch(expression):
+    for name, level in product(EXPRESSIONS[expression], ("reference", "fast", "parts")):
+        rtol = 1e-6 if "float32" in name else 1e-12
         with np.errstate(all="ignore"), use(level), kernels_from(2):
             inputs, outputs = evaluate(name)
             found = {f"y{i}": y.data for i, y in enumerate(outputs)} | gradients(inputs, outputs)
-        assert found.keys() == GOLDEN[name].keys(), level
+        assert found.keys() == GOLDEN[name].keys(), (name, level)
         for key, x in found.items():
             expected = GOLDEN[name][key]
-            assert (x.shape, x.dtype) == (expected.shape, expected.dtype), (key, level)
-            np.testing.assert_allclose(x, expected, rtol, rtol, err_msg=f"{key} at level {level}")
+            assert (x.shape, x.dtype) == (expected.shape, expected.dtype), (name, key, level)
+            np.testing.assert_allclose(x, expected, rtol, rtol, err_msg=f"{name}: {key}, {level}")
 
 
 @pytest.mark.parametrize("level", ["reference", "fast", "parts"])
@@ -98,3 +104,14 @@ def test_differences_on_purpose():
     with no_grad():
         np.testing.assert_allclose(mg.attention(q, k, np.arange(6.0).reshape(k.shape))[0, 0, 0],
                                    [2.0, 3.0])
+
+
+def test_the_script_that_compares_with_torch_names_every_op():
+    path = Path(__file__).parent.parent.parent / "benchmarks" / "torch_values.py"
+    spec = importlib.util.spec_from_file_location("torch_values", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    ours = {name for name, op in OPS.items() if op.forward.__module__.startswith("minigrad.ops.")}
+    missing = sorted(ours ^ script.THEIRS.keys())
+    assert not missing, f"THEIRS in benchmarks/torch_values.py lacks, or has alone, {missing}"
+    assert all(callable(getattr(mg.ops, name)) for name in script.COMPOSED)
