@@ -168,7 +168,7 @@ class Adagrad(Optimizer):
 
     def __init__(self, parameters, learning_rate=0.01, rate_decay=0.0, eps=1e-10,
                  weight_decay=0.0, initial=0.0):
-        check_setting("initial", initial)
+        check_settings({"initial": initial})
         self.initial = initial
         super().__init__(parameters, learning_rate=learning_rate, rate_decay=rate_decay, eps=eps,
                          weight_decay=weight_decay)
@@ -211,28 +211,25 @@ def check_groups(groups, settings):
             seen.add(p)
 
 
+BELOW_ONE = ("betas", "beta")                         # all other settings may be any size
+
+
 def check_settings(settings):
     """Refuse numbers that no rule can work with, and options that would have no effect."""
     for name, value in settings.items():
-        if name == "betas":
-            if np.shape(value) != (2,):
-                raise ValueError(f"betas is {value!r}: give two numbers, such as (0.9, 0.999)")
-            check_setting("betas[0]", value[0], below=1)
-            check_setting("betas[1]", value[1], below=1)
-        else:
-            check_setting(name, value, below=1 if name == "beta" else math.inf)
-    if not settings.get("momentum", True):
-        if settings.get("nesterov"):
+        if name == "betas" and (type(value) not in (tuple, list) or len(value) != 2):
+            raise ValueError(f"betas is {value!r}: give two numbers, such as (0.9, 0.999)")
+        numbers = value if name == "betas" else (value,)
+        limit = 1 if name in BELOW_ONE else math.inf
+        for number in numbers:
+            if not 0 <= number < limit:
+                bound = "finite and not negative" if limit > 1 else "from 0 to below 1"
+                raise ValueError(f"{name} is {value}, but must be {bound}")
+    if "dampening" in settings and not settings["momentum"]:
+        if settings["nesterov"]:
             raise ValueError("nesterov looks ahead along the momentum, which is 0: set momentum")
-        if settings.get("dampening"):
+        if settings["dampening"]:
             raise ValueError("dampening is of what enters the momentum, which is 0: set momentum")
-
-
-def check_setting(name, value, below=math.inf):
-    """Refuse a number that is not from 0 to below a bound."""
-    if not 0 <= value < below:
-        bound = "finite and not negative" if below == math.inf else f"from 0 to below {below}"
-        raise ValueError(f"{name} is {value}, but must be {bound}")
 
 
 # ---- groups ----------------------------------------------------------------------------------
