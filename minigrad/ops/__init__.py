@@ -8,6 +8,8 @@ from minigrad.ops.elementwise import (
 from minigrad.ops.embedding import embedding, placed_embedding
 from minigrad.ops.linear import linear, matmul
 from minigrad.ops.loss import cross_entropy, kl_divergence, linear_cross_entropy
+from minigrad.ops.losses import (
+    binary_cross_entropy_with_logits, huber_loss, l1_loss, mse_loss, nll_loss)
 from minigrad.ops.more import (
     COMPARISONS, abs, all, any, argmax, argmin, astype, ceil, chunk, clip, cos, cumsum, elu, erf,
     exp2, expand, flatten, flip, floor, gather, leaky_relu, log2, masked_fill, min, minimum, pad,
