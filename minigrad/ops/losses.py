@@ -5,11 +5,12 @@ Each takes `reduction`: "mean", "sum", or "none" for one loss per element (torch
 import numpy as np
 
 from minigrad.ops.elementwise import where
-from minigrad.ops.loss import IGNORE, check_targets, divisor, of_classes
 from minigrad.ops.linear import rows
+from minigrad.ops.loss import IGNORE, check_targets, divisor, of_classes
 from minigrad.ops.more import abs, softplus, square
 from minigrad.ops.reduce import sum
 from minigrad.ops.shape import getitem, reshape
+from minigrad.tensor import Tensor
 
 
 def nll_loss(log_p, targets, ignore_index=IGNORE, reduction="mean", weight=None):
@@ -83,9 +84,16 @@ def binary_cross_entropy_with_logits(x, target, reduction="mean", weight=None, p
     check_alike(x, target)
     sure = softplus(-x)                                                       # -log sigmoid(x)
     if pos_weight is not None:
-        sure = sure * (1 + (pos_weight - 1) * target)
+        sure = sure * (1 + (in_dtype(pos_weight, x) - 1) * target)
     losses = (1 - target) * x + sure
-    return of_elements(losses if weight is None else losses * weight, reduction)
+    if weight is not None:
+        losses = losses * in_dtype(weight, x)
+    return of_elements(losses, reduction)
+
+
+def in_dtype(weight, x):
+    """Return numbers in the dtype of x; a Tensor as it is."""
+    return weight if isinstance(weight, Tensor) else np.asarray(weight, x.dtype)
 
 
 def difference(x, target):
