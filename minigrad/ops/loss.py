@@ -350,7 +350,6 @@ def _cross_entropy(start, stop, z, t, ignored, scale, losses, dz):
                 dz[i, t[i]] -= scale[0]
         else:
             m, total = vmath.peak_of(z[i]), zero
-            m = m if abs(m) < np.inf else zero
             for j in range(z.shape[1]):
                 total += vmath.exp(z[i, j] - m)
         losses[i] = scale[0] * (m + vmath.log(total) - score if counts else zero)
