@@ -351,9 +351,9 @@ def test_settings_that_make_no_sense_are_named(kind, settings):
 def test_a_setting_or_a_scale_that_makes_no_sense_later_stops_the_step():
     (p,) = matrices(0, (2, 2))
     optimizer, kept = AdamW([p]), p.data.copy()
-    for scale in (math.nan, -1.0):
+    for wrong in (math.nan, -1.0):
         with pytest.raises(ValueError, match="learning_rate is"):
-            optimizer.step(scale)
+            optimizer.step(wrong)
     optimizer.groups[0]["betas"] = (0.9, 1.5)
     with pytest.raises(ValueError, match=r"betas is \(0.9, 1.5\)"):
         optimizer.step()
@@ -403,7 +403,7 @@ def test_a_state_that_does_not_fit_is_refused_with_all_names():
 
 @pytest.mark.parametrize("name, dtype", [("0.v", np.float32), ("0.t", np.float64), ("0.m", int)])
 def test_a_state_of_another_dtype_is_refused_and_nothing_is_loaded(name, dtype):
-    (optimizer, other), (p,) = (AdamW(matrices(0, (2,))) for _ in range(2)), matrices(0, (2,))
+    optimizer, other = (AdamW(matrices(0, (2,))) for _ in range(2))
     other.step()
     state = {**other.state_dict(), name: other.state_dict()[name].astype(dtype)}
     with pytest.raises(ValueError, match=f"{name} has dtype {np.dtype(dtype)} and not"):
@@ -464,7 +464,8 @@ def test_a_norm_is_as_large_as_its_gradients_whatever_their_size(exponent, p, le
                             rel_tol=1e-12)
 
 
-@pytest.mark.parametrize("dtype, size", [(np.float16, 6e4), (np.float32, 3e38), (np.float64, 1e300)])
+@pytest.mark.parametrize("dtype, size", [(np.float16, 6e4), (np.float32, 3e38),
+                                         (np.float64, 1e300)])
 def test_a_clipped_norm_is_exact_at_the_largest_numbers(dtype, size):
     (p,) = matrices(0, (1000,), dtype=dtype)
     p.grad[:] = size
