@@ -428,3 +428,30 @@ case(f"binary_cross_entropy_with_logits(x, y, weight=np.array({WEIGHT[:4]}), "
      f"pos_weight=np.array({WEIGHT[1:]}))", "F.binary_cross_entropy_with_logits(x, y, "
      f"weight=torch.tensor({WEIGHT[:4]}).double(), pos_weight=torch.tensor({WEIGHT[1:]}).double())",
      x=real(2, 4), y=TRUTH)
+
+
+# ---- attention with a mask or a bias ---------------------------------------------------------
+
+MASKS = {"(T, S)": [[True, True, False], [False, False, False], [False, True, True]],
+         "keys": [[[[True, False, True]]], [[[False, False, False]]]],
+         "all": real(2, 4, 3, 3) > 0}
+BIASES = {"(T, S)": real(3, 3), "heads": real(4, 1, 1), "sequences": real(2, 1, 1, 3),
+          "full": real(2, 4, 3, 3), "large": 1e4 * real(3, 3),
+          "hides": np.array([[0.5, -INF, 1.0], [-INF, -INF, -INF], [2.0, 1.0, -INF]])}
+for label, mask_of_own in MASKS.items():
+    case("attention(q, k, v, causal=False, mask=m)", f"{SDPA}(q, k, v, attn_mask=m)", label,
+         **QKV, m=mask_of_own)
+    case("attention(q, k, v, mask=m, scale=0.3)",
+         f"{SDPA}(q, k, v, attn_mask=m & torch.ones(3, 3, dtype=bool).tril(), scale=0.3)", label,
+         **QKV, m=mask_of_own)
+for label, bias in BIASES.items():
+    case("attention(q, k, v, bias=b, causal=False)", f"{SDPA}(q, k, v, attn_mask=b)", label, **QKV,
+         b=bias)
+    case("attention(q, k, v, b)", f"{SDPA}(q, k, v, attn_mask=b.masked_fill("
+         "~torch.ones(3, 3, dtype=bool).tril(), -torch.inf))", label, **QKV, b=bias)
+case("attention(q, k, v, b, mask=m, causal=False)",
+     f"{SDPA}(q, k, v, attn_mask=b.masked_fill(~m, -torch.inf), enable_gqa=True)", **TWO_HEADS,
+     b=BIASES["full"], m=MASKS["all"])
+case("attention(q, k, v, b, causal=False, key_lengths=np.array([2, 4]))",
+     f"{SDPA}(q, k, v, attn_mask=b.masked_fill(torch.arange(5) >= torch.tensor([2, 4])"
+     ".reshape(2, 1, 1, 1), -torch.inf))", **LONGER, b=real(3, 5))
