@@ -312,7 +312,7 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
     H, G, T, S, D = layout[0], layout[1], layout[2], layout[3], layout[4]
     width, w = tiles.VECTOR_BYTES // out.itemsize, work[numba.get_thread_id()]
     scores, peak = at(w, D * QUERIES), w[(D + S) * QUERIES:(D + S + 1) * QUERIES]
-    total = w[(D + S + 1) * QUERIES:]
+    total, infinity = w[(D + S + 1) * QUERIES:], w.dtype.type(np.inf)
     for task in range(start, stop):
         b, h = task // H, task % H
         group, length = h * G // H, layout[6 + 12 + b]
@@ -327,8 +327,8 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
             for r in range(0, cols, width):
                 weigh(step(scores, r), QUERIES, max(1, seen), first + r if seen else -QUERIES,
                       scale, at(peak, r), at(total, r))
-            for r in range(cols):
-                total[r] = peak[r] + vmath.log(total[r])                  # -inf if no key is seen
+            for r in range(cols):             # inf if no key is seen: e**(score - inf) is 0 again
+                total[r] = peak[r] + vmath.log(total[r]) if total[r] != 0 else infinity
             for r in range(m):
                 lse[b, h, i + r] = total[r]
             weighted(i, m, D, layout, length, scores, vp, layout[14], yp, layout[17], width)
