@@ -61,7 +61,7 @@ def visible(q, k, causal, key_lengths, mask):
 
 def check_heads(q, k, v):
     """Refuse arrays that are not queries, keys and values of heads."""
-    if [x.ndim for x in (q, k, v)] == [4, 4, 4]:
+    if q.ndim == k.ndim == v.ndim == 4:
         (B, H, _, D), G = q.shape, k.shape[1]
         if k.shape == v.shape and (k.shape[0], k.shape[3]) == (B, D) and G and H % G == 0:
             return

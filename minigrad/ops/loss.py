@@ -78,7 +78,7 @@ def cross_entropy(logits, targets, ignore_index=IGNORE, reduction="mean", label_
     q, counts, n = wanted(targets, logits, ignore_index, label_smoothing, weight)
     log_p = log_softmax.forward(rows(logits))[0]                               # (N, V)
     losses = -(q * np.where(impossible(log_p, q), 0, log_p)).sum(axis=-1)
-    n, share = divisor(n, reduction), share_of(targets, label_smoothing, weight)
+    n, share = divisor(n, reduction), share_of(targets, label_smoothing, weight, logits.shape)
     saved = log_p, q, counts, n, share, logits.shape
     return reduced(losses, n, reduction, logits.shape[:-1]), saved
 
@@ -108,7 +108,8 @@ def wanted(targets, logits, ignore_index, label_smoothing, weight):
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing is {label_smoothing}: give a share from 0 to 1")
     weight = of_classes(weight, z)
-    if is_probabilities(targets, logits):
+    if is_probabilities(targets, logits.shape):
+        targets = np.asarray(targets, z.dtype) if isinstance(targets, list) else targets
         q = (1 - label_smoothing) * rows(targets) + label_smoothing / V
         return q * weight, np.ones((len(z), 1), bool), len(z)
     t, valid = check_targets(logits, targets, ignore_index)
@@ -121,12 +122,13 @@ def impossible(log_p, q):
     """Where 0 times -inf (or nan, of a row that does not count) is to be 0."""
     return (detach(q) == 0) & ~np.isfinite(detach(log_p))
 
-def is_probabilities(targets, logits):
-    return np.shape(targets) == logits.shape and targets.dtype.kind in "fc"
+def is_probabilities(targets, shape):
+    targets = np.asarray(detach(targets))
+    return targets.shape == shape and targets.dtype.kind in "fc"
 
-def share_of(targets, label_smoothing, weight):
+def share_of(targets, label_smoothing, weight, shape):
     """Return what a target's own gradient is multiplied with; None for whole numbers."""
-    if targets.dtype.kind not in "fc":
+    if not is_probabilities(targets, shape):
         return None
     return (1 - label_smoothing) * (1 if weight is None else detach(weight))
 
@@ -196,7 +198,7 @@ def linear_cross_entropy(x, weight, targets, ignore_index=IGNORE, reduction="mea
         z = rows(x)[block] @ weight.T
         losses[block], _ = cross_entropy.forward(z, t[block], ignore_index, "none")
     n = divisor(np.count_nonzero(t != ignore_index), reduction)
-    return reduced(losses, n, reduction, targets.shape), (x, weight, t, ignore_index, n)
+    return reduced(losses, n, reduction, np.shape(targets)), (x, weight, t, ignore_index, n)
 
 @linear_cross_entropy.vjp
 def linear_cross_entropy_vjp(g, x, weight, t, ignore_index, n):

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigrad import (
-    Tensor, binary_cross_entropy_with_logits, cross_entropy, embedding, huber_loss, l1_loss,
+    Tensor, binary_cross_entropy_with_logits, cross_entropy, embedding, grad,
+    hessian_vector_product, huber_loss, l1_loss,
     linear_cross_entropy, log_softmax, mse_loss, nll_loss, no_grad, placed_embedding, use)
 
 LEVELS = ["fast", "reference", "parts"]
@@ -261,3 +262,19 @@ def test_huber_is_the_square_inside_and_straight_outside(d, delta):
     inside = abs(d) <= delta
     np.testing.assert_allclose(loss, d * d / 2 if inside else delta * (abs(d) - delta / 2))
     np.testing.assert_allclose(dx, [d if inside else delta * np.sign(d)])
+
+
+# ---- second derivatives ----------------------------------------------------------------------
+
+@pytest.mark.parametrize("loss", [
+    lambda z: cross_entropy(z, np.arange(3), label_smoothing=0.1, weight=np.arange(1.0, V + 1)),
+    lambda z: (cross_entropy(z, np.arange(3), reduction="none") ** 2).sum(),
+    lambda z: (linear_cross_entropy(z, np.eye(V), np.arange(3), reduction="none") ** 2).sum(),
+    lambda z: cross_entropy(z, log_softmax(2 * z).exp(), reduction="sum"),
+    lambda z: binary_cross_entropy_with_logits(z, np.full((3, V), 0.25)),
+    lambda z: nll_loss(z * z, np.arange(3))])
+def test_gradients_can_be_differentiated_once_more(loss):
+    z, v = logits(3), logits(3, seed=1)
+    found = hessian_vector_product(loss, z, v)
+    slope = (grad(loss)(z + 1e-5 * v) - grad(loss)(z - 1e-5 * v)) / 2e-5
+    np.testing.assert_allclose(found, slope, atol=1e-8)
