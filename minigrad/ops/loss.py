@@ -22,15 +22,14 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def cross_entropy_inputs(draw):
-    shape = draw.shape(max_dims=2, min_side=1)
+    shape = draw.shape(min_dims=1, max_dims=3, min_side=1)
     V = draw.side(1, 9)
-    logits, options = draw.array((*shape, V)), {"reduction": draw.choice(REDUCTIONS)}
-    if draw.boolean():                                        # what the kernel does not know
+    logits, options = draw.array((*shape, V)), {"reduction": draw.choice(REDUCTIONS + ("none",))}
+    if draw.boolean():
         options["label_smoothing"] = draw.choice([0.0, 0.25])
         options["weight"] = np.arange(1, V + 1) / V if draw.boolean() else None
-        if draw.boolean():
-            return (logits, draw.array((*shape, V))), options
-    return (logits, draw_targets(draw, shape, V)), options
+    targets = draw.array((*shape, V)) if draw.boolean() else draw_targets(draw, shape, V)
+    return (logits, targets), options
 
 def draw_targets(draw, shape, V):
     """Draw targets of which the first counts and others may not."""
