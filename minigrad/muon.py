@@ -3,7 +3,8 @@ import numpy as np
 
 from minigrad import buffers, gemm
 from minigrad.ops.linear import matmul
-from minigrad.optim import Optimizer, cut, in_pieces, piece_of
+from minigrad.optim.kernels import cut, in_pieces, piece_of
+from minigrad.optim.optimizers import Optimizer
 from minigrad.parallel import element_kernel, row_kernel, widest_vectors
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315      # steepest at 0 among those that stay near 1
@@ -61,12 +62,19 @@ def orthogonalize(x, n_iterations=5):
     """
     a, b, c = COEFFICIENTS
     wide = x if x.shape[0] <= x.shape[1] else x.T             # the smaller product X X^T
-    wide = wide / max(np.linalg.norm(wide), TINY)
+    wide = divided_by_norm(wide)
     for _ in range(n_iterations):
         gram = matmul(wide, wide.T)
         wide = matmul(a * np.eye(len(gram), dtype=x.dtype) + b * gram + c * matmul(gram, gram),
                       wide)
     return wide if x.shape[0] <= x.shape[1] else wide.T
+
+
+def divided_by_norm(x):
+    """Divide by the Frobenius norm, or TINY if that is more; the squares cannot overflow."""
+    peak = max(np.abs(x).max(initial=0), TINY)
+    x = x / peak
+    return x / max(np.linalg.norm(x), TINY / peak)
 
 
 class Muon(Optimizer):
@@ -104,8 +112,11 @@ def muon_fast(jobs, places):
     updates = [buffers.empty(p.shape, p.dtype) for _, p, *_ in jobs]
     squares = move(places, ready, jobs, updates)
     alike = {}
-    for i, (_, p, *_) in enumerate(jobs):
-        alike.setdefault(min(p.shape), []).append(i)
+    for i, (settings, p, *_) in enumerate(jobs):
+        if squares[i] < np.finfo(p.dtype).max / 4:
+            alike.setdefault(min(p.shape), []).append(i)
+        else:                                             # G would be infinite
+            p -= rate_of(settings, p) * orthogonalize(updates[i])
     for side, members in alike.items():
         descend(side, [(*jobs[i][:2], updates[i], squares[i]) for i in members])
     return rest
@@ -121,8 +132,8 @@ def move(places, ready, jobs, updates):
     """
     table = np.column_stack([places.table[np.array(ready, bool)],
                              [x.ctypes.data for x in updates]])
-    rows = [(s["momentum"], s["nesterov"], 1 - s["learning_rate"] * s["weight_decay"])
-            for s, *_ in jobs]
+    rows = [(s["momentum"], 1 - s["momentum"], s["nesterov"],
+             1 - s["learning_rate"] * s["weight_decay"]) for s, *_ in jobs]
     out = in_pieces(_move, places.dtype, table, [True] * len(jobs), rows)
     return np.bincount(cut(tuple(table[:, 0].tolist()))[:, 0], out, len(jobs)).tolist()
 
@@ -135,10 +146,15 @@ def descend(side, jobs):
     for gram, (_, p, u, _) in zip(grams, jobs):
         gemm.matmul(*((u, u.T) if side == len(p) else (u.T, u)), gram)
     grams /= norms * norms
-    scales = [s["learning_rate"] * max(1, p.shape[0] / p.shape[1]) ** 0.5 for s, p, *_ in jobs]
+    scales = [rate_of(s, p) for s, p, *_ in jobs]
     factors = newton_schulz(grams) * (np.array(scales, dtype)[:, None, None] / -norms)
     for q, (_, p, u, _) in zip(factors, jobs):
         gemm.matmul(*((q, u) if side == len(p) else (u, q)), p, accumulate=True)
+
+
+def rate_of(settings, p):
+    """Return what the orthogonalized update of p is multiplied with."""
+    return settings["learning_rate"] * max(1, p.shape[0] / p.shape[1]) ** 0.5
 
 
 def newton_schulz(g, n_iterations=5):
@@ -164,13 +180,13 @@ def _move(start, stop, pieces, table, numbers, like, out):
     one = like.dtype.type(1)
     for i in range(start, stop):
         piece, row = pieces[i], numbers[pieces[i, 0]]
-        momentum, nesterov, keep, total = row[0], row[1] != 0, row[2], 0.0
+        momentum, share, nesterov, keep, total = row[0], row[1], row[2] != 0, row[3], 0.0
         p, g = piece_of(piece, table, 1, like), piece_of(piece, table, 2, like)
         v, update = piece_of(piece, table, 3, like), piece_of(piece, table, 4, like)
-        again, fresh = (momentum, one - momentum) if nesterov else (one, one - one)
+        again, fresh = (momentum, share) if nesterov else (one, one - one)
         for j in range(p.size):
             p[j] *= keep
-            v[j] = momentum * v[j] + (one - momentum) * g[j]
+            v[j] = momentum * v[j] + share * g[j]
             u = again * v[j] + fresh * g[j]
             update[j] = u
             total += np.float64(u) * np.float64(u)

@@ -11,6 +11,8 @@ from minigrad.ops.flat import (
     isnan, one_hot, ones_like, round, sign, zeros_like)
 from minigrad.ops.linear import linear, matmul
 from minigrad.ops.loss import cross_entropy, kl_divergence, linear_cross_entropy
+from minigrad.ops.losses import (
+    binary_cross_entropy_with_logits, huber_loss, l1_loss, mse_loss, nll_loss)
 from minigrad.ops.more import (
     abs, clip, cos, elu, erf, exp2, expm1, leaky_relu, log1p, log2, log10, logaddexp, logsigmoid,
     minimum, reciprocal, rsqrt, sin, softplus, square, tan)

@@ -5,10 +5,13 @@ import numpy as np
 from minigrad import jit, tiles, vmath
 from minigrad.buffers import empty
 from minigrad.ops.elementwise import where
-from minigrad.ops.shape import broadcast_to, swapaxes
+from minigrad.ops.heads import (
+    check_heads, check_lengths, check_seen, heads, heads_of, repeat_heads, side_by_side, sum_heads,
+    visible)
+from minigrad.ops.shape import swapaxes
 from minigrad.ops.softmax import softmax
 from minigrad.parallel import row_kernel, widest_vectors, worth_it
-from minigrad.tensor import op
+from minigrad.tensor import detach, op, sum_to_shape
 from minigrad.tiles import at, step
 from minigrad.weights import weigh, weigh_vjp
 
@@ -18,113 +21,110 @@ def attention_inputs(draw):
     D = draw.choice([1, 2, 3, 8, 16, 32])
     H, S = G * draw.integer(1, 2), T + draw.integer(0, 2)
     lengths = np.array([draw.integer(1, S) for _ in range(B)]) if draw.boolean() else None
-    arrays = draw.array((B, H, T, D)), draw.array((B, G, S, D)), draw.array((B, G, S, D))
-    return arrays, {"causal": draw.boolean(), "key_lengths": lengths}
+    q, k, v = draw.array((B, H, T, D)), draw.array((B, G, S, D)), draw.array((B, G, S, D))
+    options = {"causal": draw.boolean(), "key_lengths": lengths, "mask": None}
+    bias = draw.array((draw.choice([1, B]), 1, T, S)) if draw.boolean() else None
+    if draw.boolean():
+        options["mask"] = draw.array((H, 1, S), "mask")
+    return (q, k, v, bias), options
 
-def without_last(f, q, k, v):
+def without_last(f, q, k, v, bias=None):
     """Causality: the last position changes nothing before it."""
     q, k, v = q[:, :, -k.shape[2]:], k[:, :, -q.shape[2]:], v[:, :, -q.shape[2]:]
-    earlier = f(q[:, :, :-1], k[:, :, :-1], v[:, :, :-1], causal=True, key_lengths=None)
-    return f(q, k, v, causal=True, key_lengths=None)[:, :, :-1], earlier
+    options = {"causal": True, "key_lengths": None, "mask": None}
+    earlier = f(q[:, :, :-1], k[:, :, :-1], v[:, :, :-1], **options)
+    return f(q, k, v, **options)[:, :, :-1], earlier
 
 
-def other_order(f, q, k, v):
+def other_order(f, q, k, v, bias=None):
     """Without a mask, attention sees a set of keys: their order changes nothing."""
     backward = k[:, :, ::-1], v[:, :, ::-1]
-    options = {"causal": False, "key_lengths": None}
+    options = {"causal": False, "key_lengths": None, "mask": None}
     return f(q, k, v, **options), f(q, *backward, **options)
 
 
 @op(inputs=attention_inputs, causality=without_last, order=other_order)
-def attention(q, k, v, causal=True, scale=None, key_lengths=None):
+def attention(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mask=None):
     r"""Let each query take the mean of the values, weighted by how well their keys match it.
 
-    .. math:: y = P v, \quad P = \text{softmax}(q k^T \cdot \text{scale} + \text{mask})
+    .. math:: y = P v, \quad P = \text{softmax}(q k^T \cdot \text{scale} + \text{bias})
 
     Backward, dv = P^T g as for any product; the gradient of P goes through the softmax,
-    dS = P (dP - rowsum(dP P)), and from the scores to dq = dS k scale and dk = dS^T q scale.
+    dS = P (dP - rowsum(dP P)), which is that of the bias, and from the scores to
+    dq = dS k scale and dk = dS^T q scale.
 
     Parameters
     ----------
     q : (B, H, T, D)
     k, v : (B, G, S, D)
         H a multiple of G: each key head serves H / G query heads (grouped-query attention).
+    bias : float array that broadcasts to (B, H, T, S), optional
+        What is added to the scores, -inf to hide a key. It has a gradient.
     causal : bool
         Whether a query sees only keys up to its own position. The T queries are the last T of the
         S positions, as with a KV cache (torch's is_causal counts from the first instead).
     scale : float, optional
         1 / sqrt(D) unless given: the variance of a sum of D products of unit variance is D.
     key_lengths : (B,) int, optional
-        How many keys of each sequence are real. A query that sees none gives zeros.
+        How many keys of each sequence are real.
+    mask : bool array that broadcasts to (B, H, T, S), optional
+        True where a query may see a key. A key is seen if all of these agree; a query that sees
+        none gives zeros.
 
     Returns
     -------
     y : (B, H, T, D)
 
+    Notes
+    -----
+    The kernel knows `causal`, `scale` and `key_lengths`; with a mask or a bias, or where D is no
+    multiple of a vector of numbers, the reference runs.
+
     References
     ----------
     Vaswani et al. 2017, arXiv:1706.03762, equation 1; Ainslie et al. 2023, arXiv:2305.13245.
     """
-    check_heads(q, k, v, key_lengths)
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    seen, scale = who_sees(q, k, v, bias, causal, scale, key_lengths, mask)
     groups = k.shape[1]
     k, v = repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1])           # (B, H, S, D)
-    scores = np.where(visible(q, k, causal, key_lengths), (q @ k.mT) * scale, -np.inf)
+    scores = (q @ k.mT) * scale                                               # (B, H, T, S)
+    scores = np.where(seen, scores if bias is None else scores + bias, -np.inf)
     peak = scores.max(axis=-1, keepdims=True, initial=np.finfo(q.dtype).min)  # finite
     e = np.exp(scores - peak)
     total = e.sum(axis=-1, keepdims=True)
     p = e / np.where(total == 0, 1, total)                                    # (B, H, T, S)
-    return p @ v, (q, k, v, p, scale, groups)
+    return p @ v, (q, k, v, p, scale, groups, None if bias is None else np.shape(bias))
 
 @attention.vjp
-def attention_vjp(g, q, k, v, p, scale, groups):
+def attention_vjp(g, q, k, v, p, scale, groups, bias_shape):
     dv = p.mT @ g
     dp = g @ v.mT
-    ds = p * (dp - (dp * p).sum(axis=-1, keepdims=True)) * scale
-    return ds @ k, sum_heads(ds.mT @ q, groups), sum_heads(dv, groups)
+    ds = p * (dp - (dp * p).sum(axis=-1, keepdims=True))                      # (B, H, T, S)
+    dbias = None if bias_shape is None else sum_to_shape(ds, bias_shape)
+    ds = ds * scale
+    return ds @ k, sum_heads(ds.mT @ q, groups), sum_heads(dv, groups), dbias
 
 @attention.parts
-def attention_parts(q, k, v, causal=True, scale=None, key_lengths=None):
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
+def attention_parts(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mask=None):
+    seen, scale = who_sees(q, k, v, bias, causal, scale, key_lengths, mask)
     k, v = repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1])
     scores = (q @ swapaxes(k, -1, -2)) * scale
-    mask = visible(q, k, causal, key_lengths)
-    p = softmax(where(mask, scores, np.finfo(q.dtype).min / 2))
-    return where(mask, p, 0.0) @ v                                            # (B, H, T, D)
+    if bias is not None:
+        scores, seen = scores + bias, seen & (detach(bias) > -np.inf)
+    p = softmax(where(seen, scores, np.finfo(q.dtype).min / 2))
+    return where(seen, p, 0.0) @ v                                            # (B, H, T, D)
 
 
-def check_heads(q, k, v, key_lengths):
-    B, H, T, D = q.shape
-    if k.shape != v.shape or k.shape[0] != B or k.shape[3] != D or H % k.shape[1]:
-        raise ValueError("q must be (B, H, T, D), k and v (B, G, S, D) with H a multiple of G")
-    if key_lengths is not None and np.shape(key_lengths) != (B,):
-        raise ValueError(f"key_lengths has shape {np.shape(key_lengths)}, but there are {B} "
-                         "sequences: give one length for each")
+def who_sees(q, k, v, bias, causal, scale, key_lengths, mask):
+    """Check what attention is given; return which keys each query sees, and the scale."""
+    check_heads(q, k, v)
+    (B, H, T, D), S = q.shape, k.shape[2]
+    check_seen(mask, bias, (B, H, T, S))
+    lengths = check_lengths(key_lengths, B, S)
+    return visible(q, k, causal, lengths, mask), scale_of(D, scale)
 
-
-def visible(q, k, causal, key_lengths):
-    """Return which keys each query may see, as a mask that broadcasts to (B, H, T, S)."""
-    T, S = q.shape[-2], k.shape[-2]
-    mask = np.ones((1, 1, T, S), bool)
-    if causal:
-        mask &= np.arange(S) <= np.arange(S - T, S)[:, None]
-    if key_lengths is not None:
-        mask = mask & (np.arange(S) < np.asarray(key_lengths)[:, None, None, None])
-    return mask
-
-
-def repeat_heads(x, H):
-    """Repeat each of G heads H / G times: (B, G, S, D) to (B, H, S, D)."""
-    B, G, S, D = x.shape
-    if G == H:
-        return x
-    return broadcast_to(x[:, :, None], (B, G, H // G, S, D)).reshape(B, H, S, D)
-
-
-def sum_heads(dx, G):
-    """Add what the query heads of each group send to their one key head: the vjp of repeating."""
-    B, H, S, D = dx.shape
-    return dx if G == H else dx.reshape(B, G, H // G, S, D).sum(axis=2)
+def scale_of(D, scale):
+    return max(1, D) ** -0.5 if scale is None else scale
 
 
 def self_attention_inputs(draw):
@@ -168,45 +168,18 @@ def self_attention(qkv, n_head, n_kv_head=None, causal=True):
     ----------
     As for `attention`.
     """
-    y, saved = attention.forward(*heads(qkv, n_head, n_kv_head), causal)
+    y, saved = attention.forward(*heads(qkv, n_head, n_kv_head), causal=causal)
     return side_by_side(y), saved
 
 @self_attention.vjp
 def self_attention_vjp(g, q, *saved):
-    gradients = attention_vjp(heads_of(g, q.shape[1]), q, *saved)
+    *gradients, _ = attention_vjp(heads_of(g, q.shape[1]), q, *saved)
     return np.concatenate([side_by_side(x) for x in gradients], axis=-1),
 
 @self_attention.parts
 def self_attention_parts(qkv, n_head, n_kv_head=None, causal=True):
     y = attention(*heads(qkv, n_head, n_kv_head), causal=causal)
     return side_by_side(y)
-
-
-def heads(qkv, H, G=None):
-    """View (B, T, (H + 2 G) D) as q, k and v, each (B, heads, T, D)."""
-    G = G or H
-    if H < 1 or H % G:
-        raise ValueError(f"there are {H} heads of queries and {G} of keys: the first must be a "
-                         "multiple of the second")
-    D = qkv.shape[-1] // (H + 2 * G)
-    if D * (H + 2 * G) != qkv.shape[-1]:
-        raise ValueError(f"{qkv.shape[-1]} features cannot be shared by {H} heads of queries and "
-                         f"{G} of keys and values: they must be ({H} + 2 x {G}) D")
-    places = 0, H * D, (H + G) * D, (H + 2 * G) * D
-    return [heads_of(qkv[..., start:stop], n)
-            for start, stop, n in zip(places, places[1:], (H, G, G))]
-
-
-def heads_of(x, n):
-    """Cut the features into n heads: (B, T, n D) to (B, n, T, D)."""
-    B, T, C = x.shape
-    return x.reshape((B, T, n, C // n)).transpose((0, 2, 1, 3))
-
-
-def side_by_side(x):
-    """Put heads back together: (B, n, T, D) to (B, T, n D)."""
-    B, n, T, D = x.shape
-    return x.transpose((0, 2, 1, 3)).reshape((B, T, n * D))
 
 
 # ---- fast path -------------------------------------------------------------------------------
@@ -221,13 +194,13 @@ FEW_QUERIES = 256                         # for which one thread is faster
 
 
 @attention.fast
-def attention_fast(q, k, v, causal=True, scale=None, key_lengths=None):
-    check_heads(q, k, v, key_lengths)
+def attention_fast(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mask=None):
+    if bias is not None or mask is not None or not suits(q, k, v):
+        return attention.forward(q, k, v, bias, causal, scale, key_lengths, mask)
+    check_heads(q, k, v)
     (B, H, T, D), S = q.shape, k.shape[2]
-    few = not (q.size and k.size and worth_it(q.size + k.size))
-    if few or q.dtype.char not in "fd" or D % tiles.lanes(q.dtype):
-        return attention.forward(q, k, v, causal, scale, key_lengths)
-    scale = q.dtype.type(D ** -0.5 if scale is None else scale)
+    key_lengths = check_lengths(key_lengths, B, S)
+    scale = q.dtype.type(scale_of(D, scale))
     q, k, v = in_rows(q), in_rows(k), in_rows(v)
     y, lse = empty((B, T, H, D), q.dtype).swapaxes(1, 2), empty((B, H, T), q.dtype)
     layout = layout_of((q, k, v, y), k, causal, key_lengths)
@@ -238,23 +211,23 @@ def attention_fast(q, k, v, causal=True, scale=None, key_lengths=None):
 
 @attention.fast_vjp
 def attention_fast_vjp(g, q, k, v, *saved):
-    if len(saved) == 3:                                       # of the reference
+    if saved[0].ndim == 4:                                    # the weights, of the reference
         return attention_vjp(g, q, k, v, *saved)
     lse, scale, causal, key_lengths = saved
     g = in_rows(g)
     dq, dk, dv = (empty((B, T, n, D), q.dtype).swapaxes(1, 2)
                   for B, n, T, D in (x.shape for x in (q, k, v)))
     attention_backward(g, q, k, v, lse, scale, causal, key_lengths, dq, dk, dv)
-    return dq, dk, dv
+    return dq, dk, dv, None
 
 @self_attention.fast
 def self_attention_fast(qkv, n_head, n_kv_head=None, causal=True):
-    y, saved = attention_fast(*heads(qkv, n_head, n_kv_head), causal)
+    y, saved = attention_fast(*heads(qkv, n_head, n_kv_head), causal=causal)
     return side_by_side(y), saved
 
 @self_attention.fast_vjp
 def self_attention_fast_vjp(g, q, k, v, *saved):
-    if len(saved) == 3:                                       # of the reference
+    if saved[0].ndim == 4:                                    # the weights, of the reference
         return self_attention_vjp(g, q, k, v, *saved)
     (B, H, T, D), G = q.shape, k.shape[1]
     dqkv = empty((B, T, (H + 2 * G) * D), q.dtype)
@@ -270,6 +243,12 @@ def attention_backward(g, q, k, v, lse, scale, causal, key_lengths, dq, dk, dv):
                    scale, work, *(x[0, 0, 0] for x in (dq, dk, dv)))
 
 
+def suits(q, k, v):
+    """Whether to run the kernels."""
+    return (q.dtype.char in "fd" and q.dtype.isnative and q.dtype == k.dtype == v.dtype
+            and q.size and k.size and worth_it(q.size + k.size)
+            and q.shape[-1] % tiles.lanes(q.dtype) == 0)
+
 def in_rows(x):
     """Return x, or a copy if its last axis is not contiguous."""
     whole = all(s % x.itemsize == 0 for s in x.strides)
@@ -279,7 +258,7 @@ def layout_of(arrays, k, causal, key_lengths):
     """Pack for a kernel: sizes, how many keys are real, and the strides of all arrays."""
     B, G, S, D = k.shape
     H, T = arrays[0].shape[1:3]
-    lengths = [S] * B if key_lengths is None else np.clip(key_lengths, 0, S)
+    lengths = [S] * B if key_lengths is None else key_lengths
     strides = [s // x.itemsize for x in arrays for s in x.strides[:3]]
     return np.array([H, G, T, S, D, causal, *strides, *lengths], np.int64)
 
@@ -333,7 +312,7 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
     H, G, T, S, D = layout[0], layout[1], layout[2], layout[3], layout[4]
     width, w = tiles.VECTOR_BYTES // out.itemsize, work[numba.get_thread_id()]
     scores, peak = at(w, D * QUERIES), w[(D + S) * QUERIES:(D + S + 1) * QUERIES]
-    total = w[(D + S + 1) * QUERIES:]
+    total, infinity = w[(D + S + 1) * QUERIES:], w.dtype.type(np.inf)
     for task in range(start, stop):
         b, h = task // H, task % H
         group, length = h * G // H, layout[6 + 12 + b]
@@ -348,8 +327,8 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
             for r in range(0, cols, width):
                 weigh(step(scores, r), QUERIES, max(1, seen), first + r if seen else -QUERIES,
                       scale, at(peak, r), at(total, r))
-            for r in range(cols):
-                total[r] = peak[r] + vmath.log(total[r])                  # -inf if no key is seen
+            for r in range(cols):             # inf if no key is seen: e**(score - inf) is 0 again
+                total[r] = peak[r] + vmath.log(total[r]) if total[r] != 0 else infinity
             for r in range(m):
                 lse[b, h, i + r] = total[r]
             weighted(i, m, D, layout, length, scores, vp, layout[14], yp, layout[17], width)

@@ -27,7 +27,7 @@ def embedding(ids, weight):
     (..., c)
     """
     check_ids(ids, len(weight))
-    return weight[ids], (ids, weight.shape)
+    return weight[ids], (np.array(ids), weight.shape)     # a copy: they may be written to later
 
 @embedding.vjp
 def embedding_vjp(g, ids, shape):
@@ -72,7 +72,7 @@ def placed_embedding(ids, weight, places, start=0):
     """
     check_ids(ids, len(weight))
     return (weight[ids] + places_of(ids, weight, places, start),
-            (ids, weight.shape, places.shape, start))
+            (np.array(ids), weight.shape, places.shape, start))
 
 @placed_embedding.vjp
 def placed_embedding_vjp(g, ids, shape, places_shape, start):
@@ -119,6 +119,7 @@ COLUMNS = 64       # of the weight that one task adds to, so that no two threads
 def embedding_fast(ids, weight):
     if not suits(ids, weight, np.size(ids) * weight.shape[1]):
         return embedding.forward(ids, weight)
+    ids = kept(ids)
     return look_up(ids, weight, plain(weight[:0])), (ids, weight.shape)
 
 @embedding.fast_vjp
@@ -131,6 +132,7 @@ def embedding_fast_vjp(g, ids, shape):
 def placed_embedding_fast(ids, weight, places, start=0):
     if not suits(ids, weight, np.size(ids) * weight.shape[1]):
         return placed_embedding.forward(ids, weight, places, start)
+    ids = kept(ids)
     return (look_up(ids, weight, plain(places_of(ids, weight, places, start))),
             (ids, weight.shape, places.shape, start))
 
@@ -145,7 +147,14 @@ def placed_embedding_fast_vjp(g, ids, shape, places_shape, start):
 
 def suits(ids, x, work):
     """Whether to run the kernels."""
-    return type(ids) is np.ndarray and x.dtype.char in "fd" and worth_it(work)
+    return (type(ids) is np.ndarray and x.dtype.char in "fd" and x.dtype.isnative
+            and worth_it(work))
+
+def kept(ids):
+    """Return a copy: who gave the ids may write the next ones into them before backward."""
+    copy = empty(ids.shape, ids.dtype)
+    jit.run(np.copyto, copy, ids)
+    return copy
 
 def look_up(ids, weight, places):
     """Return weight[ids], (..., t, c), plus the t rows of `places` if there are any."""

@@ -5,22 +5,31 @@ from minigrad import gemm, jit, vmath
 from minigrad.buffers import empty, empty_like
 from minigrad.mode import mode
 from minigrad.ops.elementwise import exp, where
-from minigrad.ops.embedding import check_ids
+from minigrad.ops.embedding import check_ids, kept
 from minigrad.ops.linear import linear, rows
 from minigrad.ops.reduce import sum
+from minigrad.ops.shape import reshape
 from minigrad.ops.softmax import log_softmax
 from minigrad.parallel import plain, row_kernel, widest_vectors, worth_it
-from minigrad.tensor import op
+from minigrad.tensor import detach, op
 from minigrad.tiles import at
 from minigrad.weights import weigh_row
 
 IGNORE = -100      # a target that does not count; the same number as in torch
 
 
+REDUCTIONS = ("mean", "sum", "none")
+
+
 def cross_entropy_inputs(draw):
-    shape = draw.shape(max_dims=2, min_side=1)
+    shape = draw.shape(min_dims=1, max_dims=3, min_side=1)
     V = draw.side(1, 9)
-    return (draw.array((*shape, V)), draw_targets(draw, shape, V)), {}
+    logits, options = draw.array((*shape, V)), {"reduction": draw.choice(REDUCTIONS + ("none",))}
+    if draw.boolean():
+        options["label_smoothing"] = draw.choice([0.0, 0.25])
+        options["weight"] = np.arange(1, V + 1) / V if draw.boolean() else None
+    targets = draw.array((*shape, V)) if draw.boolean() else draw_targets(draw, shape, V)
+    return (logits, targets), options
 
 def draw_targets(draw, shape, V):
     """Draw targets of which the first counts and others may not."""
@@ -30,65 +39,141 @@ def draw_targets(draw, shape, V):
     return np.where(ignored, IGNORE, targets)
 
 @op(inputs=cross_entropy_inputs, shift=lambda f, z, t: (f(z + 1.5, t), f(z, t)))
-def cross_entropy(logits, targets, ignore_index=IGNORE):
-    r"""Mean surprise, -log of the probability given to the target.
+def cross_entropy(logits, targets, ignore_index=IGNORE, reduction="mean", label_smoothing=0.0,
+                  weight=None):
+    r"""Surprise, -log of the probability given to the target, in the mean over the targets.
 
-    .. math:: \text{loss} = \frac1N \sum_i (\text{logsumexp}(z_i) - z_{i, t_i})
+    .. math:: \text{loss}_i = - \sum_c q_{ic} \log p_{ic} = \text{logsumexp}(z_i) - z_{i, t_i},
+              \quad p = \text{softmax}(z), \quad q_i = \text{one\_hot}(t_i)
 
-    dz = (softmax(z) - one_hot(t)) g / N: probability is moved from where it was to the target.
+    dz = (p - q) g / N, since each row of q sums to 1: probability is moved from where it was to
+    the target.
 
     Parameters
     ----------
     logits : (..., V) float
-    targets : (...) int
-        0 to V - 1, or `ignore_index` for a position that does not count.
+    targets : (...) int, or (..., V) float
+        0 to V - 1, or `ignore_index` for a position that does not count. Floats are q itself: how
+        much of each class is wanted, dq = -log(p) g / N.
     ignore_index : int
+    reduction : "mean", "sum" or "none"
+    label_smoothing : float, 0 to 1
+        The share of q that is taken from the targets and given to all classes alike.
+    weight : (V,), optional
+        What q is multiplied with, for each class; N is then the weight of all integer targets.
 
     Returns
     -------
-    loss : () in nats per target; nan if none counts, as in torch.
+    loss : () in nats per target, or (...); the mean is nan if no target counts, as in torch.
+
+    Notes
+    -----
+    The kernel knows `ignore_index` and `reduction`; with other options the reference runs.
+
+    References
+    ----------
+    Szegedy et al. 2016, arXiv:1512.00567, section 7, for the smoothing.
     """
-    z, t, valid, n = check_targets(logits, targets, ignore_index)
-    log_p = log_softmax.forward(z)[0]                                          # (N, V)
-    losses = np.where(valid, -log_p[np.arange(len(t)), t], 0)
-    return losses.sum(dtype=z.dtype) / n, (log_p, t, valid, n, logits.shape)
+    q, counts, n = wanted(targets, logits, ignore_index, label_smoothing, weight)
+    log_p = log_softmax.forward(rows(logits))[0]                               # (N, V)
+    losses = -(q * np.where(impossible(log_p, q), 0, log_p)).sum(axis=-1)
+    n, share = divisor(n, reduction), share_of(targets, label_smoothing, weight, logits.shape)
+    saved = log_p, q, counts, n, share, logits.shape
+    return reduced(losses, n, reduction, logits.shape[:-1]), saved
 
 @cross_entropy.vjp
-def cross_entropy_vjp(g, log_p, t, valid, n, shape):
-    dz = np.exp(log_p)
-    dz[np.arange(len(t)), t] -= 1
-    dz *= np.where(valid, g / n, 0)[:, None]
-    return dz.reshape(shape), None
+def cross_entropy_vjp(g, log_p, q, counts, n, share, shape):
+    g = (np.reshape(g, (-1, 1)) / np.float64(n)).astype(log_p.dtype)           # (N, 1) or (1, 1)
+    dz = np.where(counts, g, 0) * (np.exp(log_p) * q.sum(axis=-1, keepdims=True) - q)
+    if share is None:                                                          # whole numbers
+        return dz.reshape(shape), None
+    dq = -g * (share * np.where(impossible(log_p, q), 0, log_p)).astype(log_p.dtype)
+    return dz.reshape(shape), dq.reshape(shape)
 
 @cross_entropy.parts
-def cross_entropy_parts(logits, targets, ignore_index=IGNORE):
-    z, t, valid, n = check_targets(logits, targets, ignore_index)
-    chosen = log_softmax(z)[np.arange(len(t)), t]                              # (N,)
-    return -sum(where(valid, chosen, 0.0)) / n
+def cross_entropy_parts(logits, targets, ignore_index=IGNORE, reduction="mean",
+                        label_smoothing=0.0, weight=None):
+    q, counts, n = wanted(targets, logits, ignore_index, label_smoothing, weight)
+    log_p = log_softmax(rows(logits))                                          # (N, V)
+    surprise = where(impossible(log_p, q), 0.0, log_p) * q
+    losses = -sum(where(counts, surprise, 0.0), axis=-1)                       # (N,)
+    n = divisor(n, reduction)
+    return reshape(losses, shape=logits.shape[:-1]) if reduction == "none" else sum(losses) / n
 
+
+def wanted(targets, logits, ignore_index, label_smoothing, weight):
+    """Return how much of each class is wanted, (N, V), which rows count, (N, 1), and how many."""
+    z, V = rows(detach(logits)), logits.shape[-1]
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing is {label_smoothing}: give a share from 0 to 1")
+    weight = of_classes(weight, z)
+    if is_probabilities(targets, logits.shape):
+        targets = np.asarray(targets, z.dtype) if isinstance(targets, list) else targets
+        q = (1 - label_smoothing) * rows(targets) + label_smoothing / V
+        return q * weight, np.ones((len(z), 1), bool), len(z)
+    t, valid = check_targets(logits, targets, ignore_index)
+    q = np.full(z.shape, label_smoothing / max(1, V), z.dtype)
+    q[np.arange(len(t))[valid], t[valid]] += 1 - label_smoothing
+    q *= weight * valid[:, None]
+    return q, valid[:, None], float(weight[t[valid]].sum(dtype=np.float64))
+
+def impossible(log_p, q):
+    """Where 0 times -inf (or nan, of a row that does not count) is to be 0."""
+    return (detach(q) == 0) & ~np.isfinite(detach(log_p))
+
+def is_probabilities(targets, shape):
+    targets = np.asarray(detach(targets))
+    return targets.shape == shape and targets.dtype.kind in "fc"
+
+def share_of(targets, label_smoothing, weight, shape):
+    """Return what a target's own gradient is multiplied with; None for whole numbers."""
+    if not is_probabilities(targets, shape):
+        return None
+    return (1 - label_smoothing) * (1 if weight is None else detach(weight))
+
+def of_classes(weight, z):
+    """Return a weight for each class, (V,), 1 unless given."""
+    if weight is None:
+        return np.ones(z.shape[-1], z.dtype)
+    if np.shape(weight) != z.shape[-1:]:
+        raise ValueError(f"weight has shape {np.shape(weight)}, but there are {z.shape[-1]} "
+                         "classes: give one number for each")
+    return np.asarray(detach(weight), z.dtype)
+
+def divisor(n, reduction):
+    """Return what the sum of the losses is divided by."""
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction is {reduction!r}: give one of {', '.join(REDUCTIONS)}")
+    return (n or np.nan) if reduction == "mean" else 1
+
+def reduced(losses, n, reduction, shape):
+    """Return the losses (N,) as `shape`, or their sum over n, (), summed in float32 at least."""
+    if reduction == "none":
+        return losses.reshape(shape)
+    total = losses.sum(dtype=np.result_type(losses.dtype, np.float32))
+    return (total / n).astype(losses.dtype)
 
 def check_targets(logits, targets, ignore_index):
-    """Return logits as (N, V), targets as (N,) with 0 where ignored, which count, how many."""
-    targets = np.asarray(getattr(targets, "data", targets)) if not isinstance(
-        targets, np.ndarray) else targets
+    """Return the targets as (N,), and which of them count."""
+    targets = np.asarray(detach(targets))
     if targets.shape != logits.shape[:-1]:
         raise ValueError(f"logits have shape {logits.shape}, so targets must have shape "
-                         f"{logits.shape[:-1]}, but they have {targets.shape}")
+                         f"{logits.shape[:-1]}, or be floats of shape {logits.shape}, but they are "
+                         f"{targets.dtype} of shape {targets.shape}")
     t = targets.reshape(-1)
     valid = t != ignore_index
-    t = np.where(valid, t, 0)
-    check_ids(t, logits.shape[-1], "targets")
-    n = valid.sum(dtype=logits.dtype)
-    return rows(logits), t, valid, n if n > 0 else np.asarray(np.nan, logits.dtype)[()]
+    check_ids(t[valid], logits.shape[-1], "targets")
+    return t, valid
 
 
 def linear_cross_entropy_inputs(draw):
     shape = draw.shape(max_dims=2, min_side=1)
     V, C = draw.side(1, 9), draw.side(1, 5)
-    return (draw.array((*shape, C)), draw.array((V, C)), draw_targets(draw, shape, V)), {}
+    arrays = draw.array((*shape, C)), draw.array((V, C)), draw_targets(draw, shape, V)
+    return arrays, {"reduction": draw.choice(REDUCTIONS)}
 
 @op(inputs=linear_cross_entropy_inputs, scale=lambda f, x, w, t: (f(2 * x, w, t), f(x, 2 * w, t)))
-def linear_cross_entropy(x, weight, targets, ignore_index=IGNORE):
+def linear_cross_entropy(x, weight, targets, ignore_index=IGNORE, reduction="mean"):
     """cross_entropy(linear(x, weight), targets), without ever storing all the logits.
 
     They are made in blocks of rows, forward and once more backward, and forgotten.
@@ -99,42 +184,41 @@ def linear_cross_entropy(x, weight, targets, ignore_index=IGNORE):
     weight : (V, C)
     targets : (...) int
     ignore_index : int
+    reduction : "mean", "sum" or "none"
 
     Returns
     -------
-    loss : () in nats per target
+    loss : () in nats per target, or (...)
     """
-    if x.shape[:-1] != targets.shape or x.shape[-1] != weight.shape[-1]:
+    if x.shape[:-1] != np.shape(targets) or x.shape[-1] != weight.shape[-1]:
         raise ValueError("x must be (..., C), weight (V, C) and targets (...)")
-    total, n = x.dtype.type(0), (targets != ignore_index).sum()
-    for block in row_blocks(targets):
-        part = targets.reshape(-1)[block]
-        if np.any(part != ignore_index):
-            loss, saved = cross_entropy.forward(rows(x)[block] @ weight.T, part, ignore_index)
-            total += loss * saved[3]
-    n = x.dtype.type(n) if n else x.dtype.type(np.nan)
-    return total / n, (x, weight, targets, ignore_index, n)
+    t, losses = np.array(targets).reshape(-1), np.empty(np.size(targets), x.dtype)
+    for block in row_blocks(t):
+        z = rows(x)[block] @ weight.T
+        losses[block], _ = cross_entropy.forward(z, t[block], ignore_index, "none")
+    n = divisor(np.count_nonzero(t != ignore_index), reduction)
+    return reduced(losses, n, reduction, np.shape(targets)), (x, weight, t, ignore_index, n)
 
 @linear_cross_entropy.vjp
-def linear_cross_entropy_vjp(g, x, weight, targets, ignore_index, n):
+def linear_cross_entropy_vjp(g, x, weight, t, ignore_index, n):
     dx, dweight = np.zeros(rows(x).shape, x.dtype), np.zeros_like(weight)
-    for block in row_blocks(targets):
-        part = targets.reshape(-1)[block]
-        if np.any(part != ignore_index):
-            z = rows(x)[block] @ weight.T
-            _, (log_p, t, valid, _, shape) = cross_entropy.forward(z, part, ignore_index)
-            dz, _ = cross_entropy_vjp(g, log_p, t, valid, n, shape)
-            dx[block] = dz @ weight
-            dweight += dz.T @ rows(x)[block]
+    g = np.broadcast_to(np.reshape(g, -1), len(t)) / np.float64(n)
+    for block in row_blocks(t):
+        z = rows(x)[block] @ weight.T
+        _, saved = cross_entropy.forward(z, t[block], ignore_index, "none")
+        dz, _ = cross_entropy_vjp(g[block], *saved)
+        dx[block] = dz @ weight
+        dweight += dz.T @ rows(x)[block]
     return dx.reshape(x.shape), dweight, None
 
 @linear_cross_entropy.parts
-def linear_cross_entropy_parts(x, weight, targets, ignore_index=IGNORE):
-    return cross_entropy(linear(x, weight), targets, ignore_index=ignore_index)
+def linear_cross_entropy_parts(x, weight, targets, ignore_index=IGNORE, reduction="mean"):
+    return cross_entropy(linear(x, weight), targets, ignore_index=ignore_index,
+                         reduction=reduction)
 
 
-def row_blocks(targets, size=256):
-    return [slice(i, i + size) for i in range(0, targets.size, size)]
+def row_blocks(t, size=256):
+    return [slice(i, i + size) for i in range(0, len(t), size)]
 
 
 @op("(n),(n)->()", log_p="moderate", itself=lambda f, p, q: (f(p, p), 0 * f(p, p)))
@@ -171,44 +255,50 @@ LOGITS_BYTES = 16 << 20    # of scores at a time, where they are not stored whol
 
 
 @cross_entropy.fast
-def cross_entropy_fast(logits, targets, ignore_index=IGNORE):
-    if not suits(logits, targets, logits.size):
-        return cross_entropy.forward(logits, targets, ignore_index)
-    t, share = counted(logits, targets, ignore_index)
+def cross_entropy_fast(logits, targets, ignore_index=IGNORE, reduction="mean", label_smoothing=0.0,
+                       weight=None):
+    if label_smoothing or weight is not None or not suits(logits, targets, logits.size):
+        return cross_entropy.forward(logits, targets, ignore_index, reduction, label_smoothing,
+                                     weight)
+    t, share = counted(logits, targets, ignore_index, reduction, logits.shape[-1])
     dz = empty_like(logits) if mode.recording else np.empty((0, 0), logits.dtype)
     losses = empty(t.shape, logits.dtype)
     _cross_entropy(len(t), rows(plain(logits)), t, ignore_index, share, losses, rows(dz))
-    return summed(losses), (dz,)
+    return losses.reshape(targets.shape) if reduction == "none" else summed(losses), (dz,)
 
 @cross_entropy.fast_vjp
 def cross_entropy_fast_vjp(g, *saved):
     if len(saved) > 1:                                        # of the reference
         return cross_entropy_vjp(g, *saved)
-    return saved[0] if g == 1 else saved[0] * g, None
+    return saved[0] if g.ndim == 0 and g == 1 else saved[0] * g[..., None], None
 
 
 @linear_cross_entropy.fast
-def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE):
+def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE, reduction="mean"):
     if (not suits(x, targets, x.size * len(weight)) or x.dtype != weight.dtype
             or x.shape[-1] != weight.shape[-1]):
-        return linear_cross_entropy.forward(x, weight, targets, ignore_index)
-    t, share = counted(x, targets, ignore_index, len(weight))
+        return linear_cross_entropy.forward(x, weight, targets, ignore_index, reduction)
+    t, share = counted(x, targets, ignore_index, reduction, len(weight))
+    t = kept(t)
     losses, unused = empty(t.shape, x.dtype), np.empty((0, 0), x.dtype)
     for block in blocks_of_rows(t, weight):
         z = gemm.matmul(rows(x)[block], weight.T)
         _cross_entropy(len(z), z, t[block], ignore_index, share, losses[block], unused)
-    return summed(losses), (x, weight, t, ignore_index, share, losses)
+    loss = losses.reshape(targets.shape) if reduction == "none" else summed(losses)
+    return loss, (x, weight, t, ignore_index, share, losses)
 
 @linear_cross_entropy.fast_vjp
 def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, *losses):
     if not losses:                                            # of the reference: n, not share
         return linear_cross_entropy_vjp(g, x, weight, t, ignore_index, share)
     dx, dweight, again = empty_like(x), empty_like(weight), empty_like(losses[0])
-    scale = empty_like(share)
-    jit.run(np.multiply, share, g, scale)
+    scale, alike = empty_like(share), np.ndim(g) == 0
+    jit.run(np.multiply, share, g if alike else 1, scale)
     for block in blocks_of_rows(t, weight):
         z = gemm.matmul(rows(x)[block], weight.T)
         _cross_entropy(len(z), z, t[block], ignore_index, scale, again[block], z)
+        if not alike:
+            z *= g.reshape(-1, 1)[block]
         gemm.matmul(z, weight, out=rows(dx)[block])
         gemm.matmul(z.T, rows(x)[block], out=dweight, accumulate=block.start > 0)
     return dx, dweight, None
@@ -217,21 +307,23 @@ def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, *losses)
 def suits(x, targets, work):
     """Whether to run the kernels."""
     return (type(x) is type(targets) is np.ndarray and x.dtype.char in "fd" and worth_it(work)
-            and targets.dtype.kind in "iu" and targets.shape == x.shape[:-1] and targets.size > 0)
+            and targets.shape == x.shape[:-1] and targets.size > 0
+            and targets.dtype.kind in "iu" and np.can_cast(targets.dtype, np.int64)
+            and x.dtype.isnative)
 
-def counted(x, targets, ignore_index, n_classes=None):
-    """Return the targets as (N,) int64, and the share (1,) in the mean of each that counts."""
+def counted(x, targets, ignore_index, reduction, n_classes):
+    """Return the targets as (N,) int64, and the share (1,) in the loss of each that counts."""
     t, share = plain(targets.astype(np.int64, copy=False)).reshape(-1), np.empty(1, x.dtype)
-    jit.run(count_targets, t, ignore_index, n_classes or x.shape[-1], share)
+    jit.run(count_targets, t, ignore_index, n_classes, reduction, share)
     return t, share
 
-def count_targets(t, ignore_index, n_classes, out):
-    """Write 1 / (how many targets count) after a look whether each is in range or ignored."""
+def count_targets(t, ignore_index, n_classes, reduction, out):
+    """Look whether each target is in range or ignored; write 1 / (how many count) or 1."""
     n = t.size                                        # unsigned, what is below 0 is large, too
     if t.view(np.uint64).max() >= n_classes or 0 <= ignore_index < n_classes:
         check_ids(t[t != ignore_index], n_classes, "targets")
         n = np.count_nonzero(t != ignore_index)
-    out[0] = 1 / n if n else np.nan
+    out[0] = 1 / divisor(n, reduction)
 
 def summed(losses):
     """Return the sum of the losses, ()."""
@@ -259,7 +351,6 @@ def _cross_entropy(start, stop, z, t, ignored, scale, losses, dz):
                 dz[i, t[i]] -= scale[0]
         else:
             m, total = vmath.peak_of(z[i]), zero
-            m = m if abs(m) < np.inf else zero
             for j in range(z.shape[1]):
                 total += vmath.exp(z[i, j] - m)
         losses[i] = scale[0] * (m + vmath.log(total) - score if counts else zero)

@@ -443,3 +443,84 @@ for label, a, b in [("rows", (3, 4), (3, 4)), ("one", (4,), (4,)), ("broadcast",
     case("kl_divergence(x.log_softmax(), y.log_softmax())",
          "F.kl_div(y.log_softmax(-1), x.log_softmax(-1), reduction='none', log_target=True)"
          ".sum(-1)", label, x=real(*a), y=real(*b, seed=1))
+
+
+# ---- losses with options ---------------------------------------------------------------------
+
+WEIGHT = [0.5, 1.0, 0.0, 2.0, 0.25]
+OPTIONS = [
+    "reduction='mean'", "reduction='sum'", "reduction='none'", "label_smoothing=0.2",
+    "label_smoothing=1.0, reduction='none'", "weight=w", "weight=w, reduction='sum'",
+    "weight=w, label_smoothing=0.1", "weight=w, label_smoothing=0.1, reduction='none'"]
+TARGETS = {"": [0, 4, 2, 3], "one ignored": [-100, 4, 3, 3], "none counts": [-100] * 4}
+WANTED = np.array([[0.1, 0.2, 0.3, 0.4, 0.0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0], [3, -1, 0.5, 0, 1]])
+for options in OPTIONS:
+    ours = options.replace("=w", f"=np.array({WEIGHT})")
+    theirs = options.replace("=w", f"=torch.tensor({WEIGHT}).double()")
+    for label, t in TARGETS.items():
+        case(f"cross_entropy(z, t, {ours})", f"F.cross_entropy(z, t, {theirs})", label, z=LOGITS,
+             t=t)
+        if "smoothing" not in options:
+            case(f"nll_loss(z, t, {ours})", f"F.nll_loss(z, t, {theirs})", label, z=LOGITS, t=t)
+        if "w" not in options and "smoothing" not in options:
+            case(f"linear_cross_entropy(x, w, t, {ours})",
+                 f"F.cross_entropy(F.linear(x, w), t, {theirs})", label, x=real(4, 3),
+                 w=real(5, 3), t=t)
+    case(f"cross_entropy(z, q, {ours})", f"F.cross_entropy(z, q, {theirs})", "probabilities",
+         z=LOGITS, q=WANTED)
+case("cross_entropy(z, q)", "F.cross_entropy(z, q)", "one vector", z=real(5), q=WANTED[0])
+case("cross_entropy(z, q)", "F.cross_entropy(z.flatten(0, 1), q.flatten(0, 1))", "batches",
+     z=real(2, 2, 5), q=WANTED.reshape(2, 2, 5))
+case("cross_entropy(z, t, reduction='none')",
+     "F.cross_entropy(z.flatten(0, 1), t.flatten(), reduction='none').reshape(2, 3)", "batches",
+     z=real(2, 3, 4), t=[[0, 1, 2], [3, -100, 3]])
+case("cross_entropy(z, t, reduction='none')", "F.cross_entropy(z, t, reduction='none')",
+     "one vector", z=real(5), t=2)
+for label in ("masked", "impossible target", "wrong by 1e4"):
+    z, t = LOSSES[label]
+    case("cross_entropy(z, t, reduction='none')", "F.cross_entropy(z, t, reduction='none')",
+         label, z=z, t=t)
+case("nll_loss(z, t, ignore_index=2)", "F.nll_loss(z, t, ignore_index=2)", z=LOGITS,
+     t=[0, 4, 2, 2])
+
+TRUTH = np.array([[0.0, 1.0, 0.5, 1.0], [1.0, 0.0, 0.25, 0.0]])
+for reduction in ("mean", "sum", "none"):
+    for name in ("mse_loss", "l1_loss", "huber_loss", "binary_cross_entropy_with_logits"):
+        for label, x in {"": real(2, 4), "large": 300 * real(2, 4)}.items():
+            call = f"{name}(x, y, reduction={reduction!r})"
+            case(call, f"F.{call}", label, x=x, y=TRUTH)
+for label, shape in {"0-d": (), "empty": (0,)}.items():
+    for name in ("mse_loss", "l1_loss", "binary_cross_entropy_with_logits"):
+        case(f"{name}(x, y)", f"F.{name}(x, y)", label, x=real(*shape), y=positive(*shape) / 4)
+case("huber_loss(x, y, delta=0.3)", "F.huber_loss(x, y, delta=0.3)", x=real(2, 4), y=TRUTH)
+case(f"binary_cross_entropy_with_logits(x, y, weight=np.array({WEIGHT[:4]}), "
+     f"pos_weight=np.array({WEIGHT[1:]}))", "F.binary_cross_entropy_with_logits(x, y, "
+     f"weight=torch.tensor({WEIGHT[:4]}).double(), pos_weight=torch.tensor({WEIGHT[1:]}).double())",
+     x=real(2, 4), y=TRUTH)
+
+
+# ---- attention with a mask or a bias ---------------------------------------------------------
+
+MASKS = {"(T, S)": [[True, True, False], [False, False, False], [False, True, True]],
+         "keys": [[[[True, False, True]]], [[[False, False, False]]]],
+         "all": real(2, 4, 3, 3) > 0}
+BIASES = {"(T, S)": real(3, 3), "heads": real(4, 1, 1), "sequences": real(2, 1, 1, 3),
+          "full": real(2, 4, 3, 3), "large": 1e4 * real(3, 3),
+          "hides": np.array([[0.5, -INF, 1.0], [-INF, -INF, -INF], [2.0, 1.0, -INF]])}
+for label, mask_of_own in MASKS.items():
+    case("attention(q, k, v, causal=False, mask=m)", f"{SDPA}(q, k, v, attn_mask=m)", label,
+         **QKV, m=mask_of_own)
+    case("attention(q, k, v, mask=m, scale=0.3)",
+         f"{SDPA}(q, k, v, attn_mask=m & torch.ones(3, 3, dtype=bool).tril(), scale=0.3)", label,
+         **QKV, m=mask_of_own)
+for label, bias in BIASES.items():
+    case("attention(q, k, v, bias=b, causal=False)", f"{SDPA}(q, k, v, attn_mask=b)", label, **QKV,
+         b=bias)
+    case("attention(q, k, v, b)", f"{SDPA}(q, k, v, attn_mask=b.masked_fill("
+         "~torch.ones(3, 3, dtype=bool).tril(), -torch.inf))", label, **QKV, b=bias)
+case("attention(q, k, v, b, mask=m, causal=False)",
+     f"{SDPA}(q, k, v, attn_mask=b.masked_fill(~m, -torch.inf), enable_gqa=True)", **TWO_HEADS,
+     b=BIASES["full"], m=MASKS["all"])
+case("attention(q, k, v, b, causal=False, key_lengths=np.array([2, 4]))",
+     f"{SDPA}(q, k, v, attn_mask=b.masked_fill(torch.arange(5) >= torch.tensor([2, 4])"
+     ".reshape(2, 1, 1, 1), -torch.inf))", **LONGER, b=real(3, 5))

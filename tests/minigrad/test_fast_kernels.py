@@ -230,8 +230,8 @@ def test_steps_and_norms_are_the_same_bits_for_any_number_of_threads(make):
 def test_arrays_that_are_exchanged_between_steps_are_looked_up_again(data):
     """A parameter, a gradient or the memory may be another array, of any layout, at each step."""
     rng, results = np.random.default_rng(data.draw(st.integers(0, 1000))), []
-    changes = data.draw(st.lists(st.sampled_from(["parameter", "gradient", "missing", "layout",
-                                                  "wide gradient"]), max_size=4))
+    changes = data.draw(st.lists(st.sampled_from(["parameter", "gradient", "missing", "layout"]),
+                                 max_size=4))
     g = rng.standard_normal((5, 6, 9)).astype(np.float32)
     for level in ("fast", "reference"):
         p, q = (Tensor(x.copy(), requires_grad=True) for x in g[:2])
@@ -246,8 +246,6 @@ def test_arrays_that_are_exchanged_between_steps_are_looked_up_again(data):
                 p.grad = None
             elif change == "gradient":
                 p.grad = np.asfortranarray(p.grad)
-            elif change == "wide gradient":
-                p.grad = p.grad.astype(np.float64)
             with use(level), no_grad():
                 optimizer.step()
         results.append(np.concatenate([p.data, q.data]))

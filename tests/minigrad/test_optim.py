@@ -6,20 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden.optimizer_cases import CASES, N_STEPS, START, gradient, scale
+from golden.optimizer_cases import (
+    CASES, CLIPPED, EXTREME, EXTREME_CASES, N_STEPS, START, gradient, scale)
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from minigrad import Tensor
+from minigrad import Tensor, use
 from minigrad import optim as optim_module
 from minigrad.muon import COEFFICIENTS, Muon, orthogonalize
 from minigrad.optim import (
-    SGD, AdamW, clip_grad_norm, cosine_schedule, decay_groups, linear_schedule, trapezoid_schedule)
+    SGD, Adagrad, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value, cosine_schedule,
+    decay_groups, linear_schedule, trapezoid_schedule)
 
 GOLDEN = load_file(Path(__file__).parent.parent / "golden" / "optimizer_values.safetensors")
 MAKERS = {"sgd": lambda p: SGD(p, 0.1, momentum=0.9, nesterov=True),
-          "adamw": lambda p: AdamW(p, 0.1), "muon": lambda p: Muon(p, 0.1)}
+          "adamw": lambda p: AdamW(p, 0.1), "muon": lambda p: Muon(p, 0.1),
+          "adam": lambda p: Adam(p, 0.1, weight_decay=1e-3), "adagrad": lambda p: Adagrad(p, 0.5),
+          "rmsprop": lambda p: RMSprop(p, 0.05, momentum=0.5, centered=True)}
+LEVELS = ["fast", "reference"]
 
 
 def matrices(seed, *shapes, dtype=np.float64):
@@ -46,6 +51,75 @@ def test_thirty_steps_equal_those_of_torch(name):
         for key, p in parameters.items():
             np.testing.assert_allclose(p.data, GOLDEN[f"{name}|{key}"][step], rtol=1e-12,
                                        atol=1e-12, err_msg=f"{key} after step {step}")
+
+
+# ---- the largest and the smallest numbers ----------------------------------------------------
+
+def steps_along(make, gradients, level, start=1.0):
+    """Return the parameters after each of some gradients, which have one shape."""
+    p, found = Tensor(np.full_like(gradients[0], start), requires_grad=True), []
+    optimizer = make([p])
+    with use(level), np.errstate(all="ignore"):
+        for g in gradients:
+            p.grad = g
+            optimizer.step()
+            found.append(p.data.copy())
+    return np.stack(found), optimizer
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", EXTREME_CASES)
+def test_extreme_gradients_move_parameters_as_in_torch(name, level):
+    kind, settings = EXTREME_CASES[name]
+    found, _ = steps_along(lambda p: getattr(optim_module, kind)(p, **settings),
+                           [EXTREME, np.ones_like(EXTREME)], level)
+    expected = GOLDEN[f"extreme|{name}"]
+    known = ~np.isnan(expected)                       # where all forms of torch's agree
+    assert known.sum() >= expected.size - 2
+    np.testing.assert_allclose(found[known], expected[known], rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("kind", [Adam, AdamW])
+def test_the_squares_of_a_gradient_of_one_are_remembered_to_the_last_digits(kind, level):
+    _, optimizer = steps_along(kind, [np.ones(3, np.float32)], level)
+    np.testing.assert_allclose(optimizer.state_dict()["0.v"], 1e-3, rtol=1e-7)
+    np.testing.assert_allclose(optimizer.state_dict()["0.m"], 0.1, rtol=1e-7)
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@given(data=st.data())
+def test_one_answer_from_kernel_and_rule_whatever_the_gradients(make, data):
+    dtype = data.draw(st.sampled_from([np.float32, np.float64]))
+    largest = np.log10(float(np.finfo(dtype).max))
+    sizes = st.one_of(st.floats(-largest - 6, largest - 0.01), st.sampled_from([0.0, -largest]))
+    signed = st.tuples(sizes, st.sampled_from([1, -1, 0])).map(lambda x: x[1] * 10 ** x[0])
+    gradients = [np.full((4, 3), data.draw(signed), dtype) for _ in range(3)]
+    (fast, _), (rule, _) = (steps_along(make, gradients, level) for level in LEVELS)
+    size = max(1, np.nan_to_num(np.abs(fast)).max())
+    error = 1e-3 if make is MAKERS["muon"] else 50 * np.finfo(dtype).eps   # see minigrad/muon.py
+    np.testing.assert_allclose(fast / size, rule / size, rtol=0, atol=error)
+
+
+def test_the_millionth_step_is_that_of_the_moments():
+    for level in LEVELS:
+        _, optimizer = steps_along(lambda p: AdamW(p, 0.1), [np.ones(3)], level)
+        optimizer.state_dict()["0.t"][()] = 10 ** 6
+        (p,) = optimizer.groups[0]["parameters"]
+        before, (m, v, _) = p.data.copy(), optimizer.state_dict().values()
+        with use(level):
+            optimizer.step()
+        np.testing.assert_allclose(p.data, before * 0.999 - 0.1 * m / (v ** 0.5 + 1e-8), rtol=1e-14)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype, sizes", [(np.float32, [1e20, 3e38]), (np.float64, [1e200])])
+def test_muon_does_not_depend_on_the_scale_of_the_gradient(dtype, sizes, level):
+    g = np.random.default_rng(0).uniform(-1, 1, (6, 4)).astype(dtype)
+    expected = steps_along(lambda p: Muon(p, 0.1), [g], level)[0]
+    for size in sizes:
+        found = steps_along(lambda p: Muon(p, 0.1), [g * dtype(size)], level)[0]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 def orthogonalize_by_svd(x):
@@ -212,8 +286,77 @@ def test_a_gradient_that_is_no_array_is_an_error_each_time():
     optimizer.step()
     kept, p.grad = p.data.copy(), Tensor(np.ones_like(p.data))
     for _ in range(2):
-        with pytest.raises(AttributeError):
+        with pytest.raises(TypeError, match="is a Tensor: give an array, or None"):
             optimizer.step()
+    assert np.array_equal(p.data, kept)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize("wrong", [
+    np.ones((2, 3)), np.ones(2), np.ones(()), np.ones((3, 2), np.float32), np.ones((3, 2), int),
+    np.ones((3, 2), bool), np.ones((3, 2), ">f8")], ids=lambda g: f"{g.dtype.str}{g.shape}")
+def test_a_gradient_of_another_shape_or_dtype_is_refused_before_any_step(make, wrong, level):
+    parameters = matrices(0, (3, 2), (3, 2))
+    optimizer, kept = make(parameters), [p.data.copy() for p in parameters]
+    parameters[1].grad = wrong
+    for _ in range(2):
+        with pytest.raises(ValueError) as error, use(level):
+            optimizer.step()
+    assert f"a gradient is {wrong.dtype} of shape {wrong.shape}, but" in str(error.value)
+    assert all(np.array_equal(p.data, x) for p, x in zip(parameters, kept))
+    parameters[1].grad = np.ones((3, 2))
+    optimizer.step()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_parameters_of_any_layout_and_size_take_the_same_step(level):
+    for make in (MAKERS["sgd"], MAKERS["adamw"], MAKERS["adam"]):
+        (plain,) = matrices(0, (3, 2))
+        for x in (plain.data.astype(">f8"), np.asfortranarray(plain.data),
+                  np.repeat(plain.data, 2, axis=1)[:, ::2]):
+            (p,), (q,) = matrices(0, (3, 2)), matrices(0, (3, 2))
+            q.data = x.copy() if x.dtype.str == ">f8" else x
+            q.grad = q.grad.astype(x.dtype)
+            with use(level):
+                make([p]).step()
+                make([q]).step()
+            np.testing.assert_allclose(q.data, p.data, rtol=1e-15)
+        for shape in ((), (0,), (2, 0)):
+            (p,) = matrices(0, shape)
+            with use(level):
+                make([p]).step()
+
+
+WRONG_SETTINGS = [
+    (AdamW, {"learning_rate": math.nan}), (AdamW, {"learning_rate": -0.1}),
+    (AdamW, {"learning_rate": math.inf}), (AdamW, {"betas": (1.0, 0.9)}),
+    (AdamW, {"betas": (0.9, -0.1)}), (AdamW, {"betas": (0.9, math.nan)}), (AdamW, {"betas": 0.9}),
+    (AdamW, {"betas": (0.9,)}), (AdamW, {"eps": -1e-8}), (AdamW, {"weight_decay": -1.0}),
+    (Adam, {"weight_decay": math.nan}), (SGD, {"learning_rate": 0.1, "momentum": -0.9}),
+    (SGD, {"learning_rate": 0.1, "momentum": 0.9, "dampening": math.inf}),
+    (SGD, {"learning_rate": 0.1, "dampening": 0.5}), (Adagrad, {"initial": -1.0}),
+    (Adagrad, {"rate_decay": -1.0}), (RMSprop, {"beta": 1.0}), (RMSprop, {"eps": math.nan}),
+    (Muon, {"momentum": -0.5})]
+
+
+@pytest.mark.parametrize("kind, settings", WRONG_SETTINGS, ids=str)
+def test_settings_that_make_no_sense_are_named(kind, settings):
+    name, value = list(settings.items())[-1]
+    with pytest.raises(ValueError) as error:
+        kind(matrices(0, (2, 2)), **settings)
+    assert name in str(error.value) and (str(value) in str(error.value) or name == "dampening")
+
+
+def test_a_setting_or_a_scale_that_makes_no_sense_later_stops_the_step():
+    (p,) = matrices(0, (2, 2))
+    optimizer, kept = AdamW([p]), p.data.copy()
+    for wrong in (math.nan, -1.0):
+        with pytest.raises(ValueError, match="learning_rate is"):
+            optimizer.step(wrong)
+    optimizer.groups[0]["betas"] = (0.9, 1.5)
+    with pytest.raises(ValueError, match=r"betas is \(0.9, 1.5\)"):
+        optimizer.step()
     assert np.array_equal(p.data, kept)
 
 
@@ -258,6 +401,16 @@ def test_a_state_that_does_not_fit_is_refused_with_all_names():
         assert part in str(error.value)
 
 
+@pytest.mark.parametrize("name, dtype", [("0.v", np.float32), ("0.t", np.float64), ("0.m", int)])
+def test_a_state_of_another_dtype_is_refused_and_nothing_is_loaded(name, dtype):
+    optimizer, other = (AdamW(matrices(0, (2,))) for _ in range(2))
+    other.step()
+    state = {**other.state_dict(), name: other.state_dict()[name].astype(dtype)}
+    with pytest.raises(ValueError, match=f"{name} has dtype {np.dtype(dtype)} and not"):
+        optimizer.load_state_dict(state)
+    assert not any(x.any() for x in optimizer.state_dict().values())
+
+
 # ---- clipping --------------------------------------------------------------------------------
 
 @given(st.floats(1e-3, 1e3), st.integers(0, 99))
@@ -285,6 +438,64 @@ def test_the_norm_of_float32_gradients_does_not_overflow():
     p.grad[:] = 3e30, 4e30
     assert math.isclose(clip_grad_norm([p], 1.0), 5e30, rel_tol=1e-6)
     np.testing.assert_allclose(p.grad, [0.6, 0.8], rtol=1e-6)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("i", range(len(CLIPPED)), ids=[str(case) for case in CLIPPED])
+def test_gradients_are_clipped_as_by_torch_in_every_norm(i, level):
+    max_norm, p = CLIPPED[i]
+    parameters = [Tensor(x, requires_grad=True) for x in START.values()]
+    for parameter, name in zip(parameters, START):
+        parameter.grad = gradient(parameter.data, name, 4)
+    with use(level):
+        norm = clip_grad_norm(parameters, max_norm, p, eps=1e-6)
+    found = np.concatenate([[norm]] + [x.grad.ravel() for x in parameters])
+    np.testing.assert_allclose(found, GOLDEN[f"clipped|{i}"], rtol=1e-12)
+
+
+@given(st.floats(-300, 300), st.sampled_from([0.5, 1.0, 2.0, 3.0, math.inf]),
+       st.sampled_from(LEVELS))
+def test_a_norm_is_as_large_as_its_gradients_whatever_their_size(exponent, p, level):
+    (a,) = matrices(0, (5,))
+    expected = np.sum(np.abs(a.grad) ** p) ** (1 / p) if p < math.inf else np.abs(a.grad).max()
+    a.grad *= 10 ** exponent
+    with use(level):
+        assert math.isclose(clip_grad_norm([a], math.inf, p), expected * 10 ** exponent,
+                            rel_tol=1e-12)
+
+
+@pytest.mark.parametrize("dtype, size", [(np.float16, 6e4), (np.float32, 3e38),
+                                         (np.float64, 1e300)])
+def test_a_clipped_norm_is_exact_at_the_largest_numbers(dtype, size):
+    (p,) = matrices(0, (1000,), dtype=dtype)
+    p.grad[:] = size
+    clip_grad_norm([p], 1.0)
+    assert p.grad.dtype == dtype
+    assert math.isclose(clip_grad_norm(p, math.inf), 1, rel_tol=2 * np.finfo(dtype).eps)
+
+
+def test_clipping_by_value_bounds_every_element():
+    a, b = matrices(0, (3,), (2, 2))
+    before, b.grad = a.grad.copy(), None
+    clip_grad_value([a, b], 0.1)
+    assert np.array_equal(a.grad, np.clip(before, -0.1, 0.1))
+
+
+def test_limits_that_make_no_sense_are_named():
+    (p,) = matrices(0, (3,))
+    before = p.grad.copy()
+    for wrong in (math.nan, -1.0, -math.inf):
+        with pytest.raises(ValueError, match=f"max_norm is {wrong}"):
+            clip_grad_norm([p], wrong)
+        with pytest.raises(ValueError, match=f"max_value is {wrong}"):
+            clip_grad_value([p], wrong)
+        with pytest.raises(ValueError, match=f"norm_type is {wrong}"):
+            clip_grad_norm([p], 1.0, wrong)
+        with pytest.raises(ValueError, match=f"eps is {wrong}"):
+            clip_grad_norm([p], 1.0, eps=wrong)
+    with pytest.raises(ValueError, match="norm_type is 0"):
+        clip_grad_norm([p], 1.0, 0)
+    assert np.array_equal(p.grad, before)
 
 
 # ---- schedules -------------------------------------------------------------------------------

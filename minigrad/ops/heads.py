@@ -1,0 +1,103 @@
+"""Heads of attention: how they are cut, shared and put back, and which keys a query sees."""
+import numpy as np
+
+from minigrad.ops.shape import broadcast_to
+from minigrad.tensor import detach
+
+
+def repeat_heads(x, H):
+    """Repeat each of G heads H / G times: (B, G, S, D) to (B, H, S, D)."""
+    B, G, S, D = x.shape
+    if G == H:
+        return x
+    return broadcast_to(x[:, :, None], (B, G, H // G, S, D)).reshape(B, H, S, D)
+
+
+def sum_heads(dx, G):
+    """Add what the query heads of each group send to their one key head: the vjp of repeating."""
+    B, H, S, D = dx.shape
+    return dx if G == H else dx.reshape(B, G, H // G, S, D).sum(axis=2)
+
+
+def heads(qkv, H, G=None):
+    """View (B, T, (H + 2 G) D) as q, k and v, each (B, heads, T, D)."""
+    G = G or H
+    if H < 1 or H % G:
+        raise ValueError(f"there are {H} heads of queries and {G} of keys: the first must be a "
+                         "multiple of the second")
+    D = qkv.shape[-1] // (H + 2 * G)
+    if D * (H + 2 * G) != qkv.shape[-1]:
+        raise ValueError(f"{qkv.shape[-1]} features cannot be shared by {H} heads of queries and "
+                         f"{G} of keys and values: they must be ({H} + 2 x {G}) D")
+    places = 0, H * D, (H + G) * D, (H + 2 * G) * D
+    return [heads_of(qkv[..., start:stop], n)
+            for start, stop, n in zip(places, places[1:], (H, G, G))]
+
+
+def heads_of(x, n):
+    """Cut the features into n heads: (B, T, n D) to (B, n, T, D)."""
+    B, T, C = x.shape
+    return x.reshape((B, T, n, C // n)).transpose((0, 2, 1, 3))
+
+
+def side_by_side(x):
+    """Put heads back together: (B, n, T, D) to (B, T, n D)."""
+    B, n, T, D = x.shape
+    return x.transpose((0, 2, 1, 3)).reshape((B, T, n * D))
+
+
+# ---- who sees whom ---------------------------------------------------------------------------
+
+def visible(q, k, causal, key_lengths, mask):
+    """Return which keys each query may see, as a mask that broadcasts to (B, H, T, S)."""
+    T, S = q.shape[-2], k.shape[-2]
+    seen = np.ones((1, 1, T, S), bool)
+    if causal:
+        seen &= np.arange(S) <= np.arange(S - T, S)[:, None]
+    if key_lengths is not None:
+        seen = seen & (np.arange(S) < key_lengths[:, None, None, None])
+    return seen if mask is None else seen & detach(mask)
+
+
+def check_heads(q, k, v):
+    """Refuse arrays that are not queries, keys and values of heads."""
+    if q.ndim == k.ndim == v.ndim == 4:
+        (B, H, _, D), G = q.shape, k.shape[1]
+        if k.shape == v.shape and (k.shape[0], k.shape[3]) == (B, D) and G and H % G == 0:
+            return
+    raise ValueError("q must be (B, H, T, D), k and v (B, G, S, D) with H a multiple of G")
+
+
+def check_lengths(key_lengths, B, S):
+    """Return a copy of the lengths, (B,), each from 0 to S; None if there are none."""
+    if key_lengths is None:
+        return None
+    lengths = np.array(detach(key_lengths))
+    if lengths.shape != (B,):
+        raise ValueError(f"key_lengths has shape {lengths.shape}, but there are {B} sequences: "
+                         "give one length for each")
+    if lengths.dtype.kind not in "iu":
+        raise TypeError(f"key_lengths holds {lengths.tolist()}: give whole numbers")
+    wrong = lengths[(lengths < 0) | (lengths > S)]
+    if wrong.size:
+        raise ValueError(f"key_lengths holds {wrong[0]}, but there are {S} keys: give 0 to {S}")
+    return lengths.astype(np.int64)
+
+
+def check_seen(mask, bias, shape):
+    """Refuse a mask that is not of booleans, a bias that is not of floats, and other shapes."""
+    for name, x, kinds, advice in [
+            ("mask", mask, "b", "booleans, True where a query may see a key"),
+            ("bias", bias, "fc", "floats, which are added to the scores")]:
+        if x is None:
+            continue
+        x = np.asarray(detach(x))
+        if x.dtype.kind not in kinds:
+            raise TypeError(f"{name} is {x.dtype}: give {advice}")
+        try:
+            fits = np.broadcast_shapes(x.shape, shape) == shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(f"{name} has shape {x.shape}, which does not broadcast to {shape}: "
+                             "(sequences, heads, queries, keys)")
