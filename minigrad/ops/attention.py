@@ -10,7 +10,7 @@ from minigrad.ops.heads import (
     visible)
 from minigrad.ops.shape import swapaxes
 from minigrad.ops.softmax import softmax
-from minigrad.parallel import row_kernel, widest_vectors, worth_it
+from minigrad.parallel import is_float, row_kernel, widest_vectors, worth_it
 from minigrad.tensor import detach, op, sum_to_shape
 from minigrad.tiles import at, step
 from minigrad.weights import weigh, weigh_vjp
@@ -245,7 +245,7 @@ def attention_backward(g, q, k, v, lse, scale, causal, key_lengths, dq, dk, dv):
 
 def suits(q, k, v):
     """Whether to run the kernels."""
-    return (q.dtype.char in "fd" and q.dtype.isnative and q.dtype == k.dtype == v.dtype
+    return (is_float(q.dtype) and q.dtype == k.dtype == v.dtype
             and q.size and k.size and worth_it(q.size + k.size)
             and q.shape[-1] % tiles.lanes(q.dtype) == 0)
 

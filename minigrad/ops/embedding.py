@@ -5,7 +5,7 @@ from minigrad import jit
 from minigrad.buffers import empty
 from minigrad.ops.reduce import sum
 from minigrad.ops.shape import scatter
-from minigrad.parallel import plain, row_kernel, worth_it
+from minigrad.parallel import is_float, plain, row_kernel, worth_it
 from minigrad.tensor import op
 
 
@@ -147,8 +147,7 @@ def placed_embedding_fast_vjp(g, ids, shape, places_shape, start):
 
 def suits(ids, x, work):
     """Whether to run the kernels."""
-    return (type(ids) is np.ndarray and x.dtype.char in "fd" and x.dtype.isnative
-            and worth_it(work))
+    return type(ids) is np.ndarray and is_float(x.dtype) and worth_it(work)
 
 def kept(ids):
     """Return a copy: who gave the ids may write the next ones into them before backward."""

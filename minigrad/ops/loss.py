@@ -10,7 +10,7 @@ from minigrad.ops.linear import linear, rows
 from minigrad.ops.reduce import sum
 from minigrad.ops.shape import reshape
 from minigrad.ops.softmax import log_softmax
-from minigrad.parallel import plain, row_kernel, widest_vectors, worth_it
+from minigrad.parallel import is_float, plain, row_kernel, widest_vectors, worth_it
 from minigrad.tensor import detach, op
 from minigrad.tiles import at
 from minigrad.weights import weigh_row
@@ -306,10 +306,9 @@ def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, *losses)
 
 def suits(x, targets, work):
     """Whether to run the kernels."""
-    return (type(x) is type(targets) is np.ndarray and x.dtype.char in "fd" and worth_it(work)
+    return (type(x) is type(targets) is np.ndarray and is_float(x.dtype) and worth_it(work)
             and targets.shape == x.shape[:-1] and targets.size > 0
-            and targets.dtype.kind in "iu" and np.can_cast(targets.dtype, np.int64)
-            and x.dtype.isnative)
+            and targets.dtype.kind in "iu" and np.can_cast(targets.dtype, np.int64))
 
 def counted(x, targets, ignore_index, reduction, n_classes):
     """Return the targets as (N,) int64, and the share (1,) in the loss of each that counts."""

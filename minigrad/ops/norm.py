@@ -188,12 +188,12 @@ def add_rms_norm_parts(x, residual, gain=None, eps=1e-5):
     return total, rms_norm(total, gain, eps=eps)
 
 
-def power_of_two(x):
+def power_of_two(x, axis=-1):
     """Return for each row a number, 1 or more, by which x can be divided so that no square is inf.
 
     Of 2**n nothing is rounded: where the squares are finite, all digits are as without it.
     """
-    peak = np.abs(x).max(axis=-1, keepdims=True, initial=0)
+    peak = np.abs(x).max(axis=axis, keepdims=True, initial=0)
     n = np.where(np.isfinite(peak), np.frexp(peak)[1] - 1, 0)
     return np.ldexp(np.ones_like(peak), np.maximum(n, 0))
 

@@ -5,6 +5,7 @@ from minigrad.mistakes import normalized_axes
 from minigrad.ops.elementwise import where
 from minigrad.ops.flat import constant, reduced
 from minigrad.ops.places import flip, gather
+from minigrad.ops.norm import power_of_two
 from minigrad.ops.reduce import axis_inputs, count, kept_shape, max, mean, sum
 from minigrad.ops.shape import concatenate, reshape, swapaxes, transpose
 from minigrad.tensor import detach, op
@@ -18,7 +19,9 @@ def std(x, axis=None, ddof=0, keepdims=False):
 
     dx = g (x - mean) / ((n - ddof) y), and 0 where all elements are equal, as in torch.
     """
-    y = x.std(axis=axis, ddof=ddof, keepdims=keepdims)
+    scale = power_of_two(x, axis) if x.dtype.kind == "f" else np.ones(())
+    y = (x / scale).std(axis=axis, ddof=ddof, keepdims=keepdims)
+    y = y * scale.reshape(y.shape)
     return y, (x, y, axis, ddof)
 
 @std.vjp

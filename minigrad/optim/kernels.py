@@ -13,7 +13,7 @@ import weakref
 import numpy as np
 
 from minigrad import jit
-from minigrad.parallel import array_at, row_kernel, widest_vectors
+from minigrad.parallel import array_at, is_float, row_kernel, widest_vectors
 
 PIECE = 4_096      # elements
 
@@ -112,7 +112,7 @@ class Places:
 def suitable(x, dtype, shape):
     """Whether a kernel takes an array: of the float type and shape, not empty, contiguous."""
     return (x.dtype == dtype and x.shape == shape and x.flags.carray
-            and dtype.char in "fd" and dtype.isnative and x.size > 0)
+            and is_float(dtype) and x.size > 0)
 
 def check_gradient(p, g):
     """Refuse a gradient that is not of the shape and dtype of its parameter."""

