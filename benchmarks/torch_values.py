@@ -42,12 +42,11 @@ THEIRS = {
     "abs": "x.abs()", "add": "x + y", "arcsinh": "x.asinh()", "arctan2": "y.atan2(x)",
     "add_layer_norm": "(x + residual, F.layer_norm(x + residual, x.shape[-1:], gain, bias, eps))",
     "add_rms_norm": "(x + residual, F.rms_norm(x + residual, x.shape[-1:], gain, eps))",
-    "attention": "attend(q, k, v, causal, scale, key_lengths)",
+    "attention": "attend(q, k, v, causal, scale, key_lengths, bias, mask)",
     "broadcast_to": "x.broadcast_to(shape)", "cbrt": "x.sign() * x.abs() ** (1 / 3)",
     "clip": "x if min is max else x.clip(min, max)", "concatenate": "torch.cat(arrays, axis)",
     "cos": "x.cos()", "cosh": "x.cosh()",
-    "cross_entropy": "F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.flatten(), "
-                     "ignore_index=ignore_index)",
+    "cross_entropy": "surprise(logits, targets, ignore_index, reduction, label_smoothing, weight)",
     "cumsum": "x.flatten().cumsum(0) if axis is None else x.cumsum(axis)", "div": "x / y",
     "einsum": "torch.einsum(subscripts, *arrays)", "elu": "F.elu(x, alpha)",
     "embedding": "F.embedding(ids, weight)", "erf": "x.erf()", "exp": "x.exp()",
@@ -57,8 +56,7 @@ THEIRS = {
     "kl_divergence": "(log_p.exp() * (log_p - log_q)).sum(-1)",
     "layer_norm": "F.layer_norm(x, x.shape[-1:], gain, bias, eps)",
     "leaky_relu": "F.leaky_relu(x, slope)", "linear": "F.linear(x, weight, bias)",
-    "linear_cross_entropy": "F.cross_entropy(F.linear(x, weight).reshape(-1, len(weight)), "
-                            "targets.flatten(), ignore_index=ignore_index)",
+    "linear_cross_entropy": "surprise(F.linear(x, weight), targets, ignore_index, reduction)",
     "log": "x.log()", "log10": "x.log10()", "log1p": "x.log1p()", "log2": "x.log2()",
     "log_softmax": "x.log_softmax(axis)", "logaddexp": "x.logaddexp(y)",
     "logsumexp": "x.logsumexp(axes(x, axis), keepdims)", "matmul": "a @ b",
@@ -96,9 +94,11 @@ COMPOSED = {                                          # functions of one array w
 HUGE = "1e+20 -1e+20 1e+200 -1e+200"
 WHY = {                                               # labels, dtype: where torch is no measure
     "add_layer_norm": (HUGE, "float64"),              # it subtracts rounded means: -213974 for 0
+    "add_rms_norm": (HUGE, "float64"),                # its squares are inf: 0 for 1.7
+    "rms_norm": (HUGE, "float64"),
     "arccosh": ("-inf -0.0 0.0 -1.0 -1e+20 1e-20 -40.0 -1e+200 1e-200", ""),   # slopes of nan
-    "attention": ("-40.0 88.0 700.0", ""),            # scores in the thousands have few digits left
-    "self_attention": ("-40.0 88.0 700.0", ""),
+    "attention": ("nan inf -inf -40.0 88.0 700.0", ""),       # large scores have few digits left;
+    "self_attention": ("nan inf -inf -40.0 88.0 700.0", ""),  # of what is hidden, nan stays hidden
     "cbrt": ("-0.0 0.0 1e-200", ""),                  # it has none: sign(x) |x|**(1/3) has no slope
     "cumprod": ("-inf inf 1e+200 -1e+200", ""),       # it divides by the elements
     "hardswish": ("-inf -1e+200", ""),                # it multiplies -inf with 0
@@ -119,14 +119,23 @@ def helpers(torch):
     def axes(x, axis):
         return tuple(range(x.ndim)) if axis is None else axis
 
-    def attend(q, k, v, causal, scale=None, key_lengths=None):
+    def surprise(z, t, ignore_index, reduction, label_smoothing=0.0, weight=None):
+        t = t.reshape(-1, z.shape[-1]) if t.is_floating_point() else t.flatten()
+        weight = None if weight is None else torch.as_tensor(weight, dtype=z.dtype)
+        y = F.cross_entropy(z.reshape(-1, z.shape[-1]), t, weight, ignore_index=ignore_index,
+                            reduction=reduction, label_smoothing=label_smoothing)
+        return y.reshape(z.shape[:-1]) if reduction == "none" else y
+
+    def attend(q, k, v, causal, scale=None, key_lengths=None, bias=None, mask=None):
         T, S = q.shape[2], k.shape[2]
-        mask = torch.ones(T, S, dtype=torch.bool)
-        mask = mask.tril(S - T) if causal else mask
+        seen = torch.ones(T, S, dtype=torch.bool)
+        seen = seen.tril(S - T) if causal else seen
         if key_lengths is not None:
-            mask = mask & (torch.arange(S) < key_lengths.reshape(-1, 1, 1, 1))
+            seen = seen & (torch.arange(S) < key_lengths.reshape(-1, 1, 1, 1))
+        mask = seen if mask is None else seen & mask.bool()
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
         scores = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+        scores = scores if bias is None else scores + bias
         none = ~mask.any(-1, keepdim=True)            # a query that sees nothing gives zeros
         p = scores.masked_fill(~mask, -torch.inf).masked_fill(none, 0.0).softmax(-1)
         return p.masked_fill(none, 0.0) @ v
