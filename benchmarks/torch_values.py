@@ -97,8 +97,8 @@ WHY = {                                               # labels, dtype: where tor
     "add_rms_norm": (HUGE, "float64"),                # its squares are inf: 0 for 1.7
     "rms_norm": (HUGE, "float64"),
     "arccosh": ("-inf -0.0 0.0 -1.0 -1e+20 1e-20 -40.0 -1e+200 1e-200", ""),   # slopes of nan
-    "attention": ("nan inf -inf -40.0 88.0 700.0", ""),       # large scores have few digits left;
-    "self_attention": ("nan inf -inf -40.0 88.0 700.0", ""),  # of what is hidden, nan stays hidden
+    "attention": ("nan inf -inf -40.0 88.0 700.0 1e+200 -1e+200", ""),     # large scores have few
+    "self_attention": ("nan inf -inf -40.0 88.0 700.0 1e+200 -1e+200", ""),    # digits; hidden nan
     "cbrt": ("-0.0 0.0 1e-200", ""),                  # it has none: sign(x) |x|**(1/3) has no slope
     "cumprod": ("-inf inf 1e+200 -1e+200", ""),       # it divides by the elements
     "hardswish": ("-inf -1e+200", ""),                # it multiplies -inf with 0
@@ -132,7 +132,7 @@ def helpers(torch):
         seen = seen.tril(S - T) if causal else seen
         if key_lengths is not None:
             seen = seen & (torch.arange(S) < key_lengths.reshape(-1, 1, 1, 1))
-        mask = seen if mask is None else seen & mask.bool()
+        mask = seen if mask is None else seen & torch.as_tensor(mask)
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
         scores = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
         scores = scores if bias is None else scores + bias
