@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bpe.formats import CHARACTERS
+from bpe.spelling import CHARACTERS
 from bpe.pretokenize import PATTERNS, padded, split_segments
 
 GOLDEN = Path(__file__).parent / "golden.json"
