@@ -63,8 +63,8 @@ def read(path, pattern=None, special_tokens=None):
     path = Path(path)
     given = {name: value for name, value in
              (("pattern", pattern), ("special_tokens", special_tokens)) if value is not None}
-    if path.is_dir() and not (path / "vocab.json").exists():
-        path = path / "tokenizer.json"
+    if path.is_dir() and ((path / "tokenizer.json").exists() or not (path / "vocab.json").exists()):
+        path = path / "tokenizer.json"  # it says the pattern, too
     if path.is_dir() or path.name in ("vocab.json", "merges.txt"):
         folder = path if path.is_dir() else path.parent
         return _read_gpt2(folder) | given

@@ -40,6 +40,9 @@ def arguments_of(path, facts):
     where = lambda k: f"{path}: model.merges[{k}]"
     arguments, others = spelled_arguments(path, model.get("vocab"), _merges(path, model), where,
                                           special | added)
+    for text in special | added:
+        right = not (words and text in model["vocab"] and _spells_another(text))
+        check(path, "model.ignore_merges", words, right, f"false, since {text!r} is in the vocab")
     for text, i in others.items():
         right = spelled(text) or not words
         check(path, f"model.vocab[{text!r}]", i, right, "left out: it spells no bytes")
@@ -156,6 +159,11 @@ def _pattern(path, pre_tokenizer):
     return pattern_name(patterns[0]) or patterns[0]
 
 
+def _spells_another(text):
+    """Whether a text, taken for a spelling, is that of other text: "Ġa" is that of " a"."""
+    return spelled(text) and unspell(text) != text.encode()
+
+
 # ---- writing ----
 
 
@@ -173,6 +181,10 @@ def facts_of(tokenizer):
     ids = [i for _, i, _ in texts]
     if numbered([text for text, _, _ in texts], vocab) != ids:
         vocab |= {text: i for text, i, _ in texts}  # else others would number them otherwise
+        wrong = [text for text, _, _ in texts if _spells_another(text)]
+        if wrong and tokenizer.vocabulary.whole_words:
+            raise ValueError(f"{wrong[0]!r} is both a text of its own and how Hugging Face spells "
+                             f"{unspell(wrong[0])!r}: use the format bpe")
     added = [dict(id=i, content=text, single_word=False, lstrip=False, rstrip=False,
                   normalized=False, special=special) for text, i, special in texts]
     byte_level = dict(type="ByteLevel", add_prefix_space=False, trim_offsets=False, use_regex=False)

@@ -137,8 +137,9 @@ class Tokenizer:
         return _make, self._arguments
 
     def __repr__(self):
+        added = f", added_tokens={self.added_tokens}" if self.added_tokens else ""
         return (f"Tokenizer({self.vocab_size} tokens, pattern={self.pattern!r}, "
-                f"special_tokens={self.special_tokens})")
+                f"special_tokens={self.special_tokens}{added})")
 
     # ---- text to ids ----
 

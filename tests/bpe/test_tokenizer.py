@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from vocabularies import END, FIM, TEXT, raw_bytes, texts, tokenizer
 
 import bpe
-from bpe import Tokenizer
+from bpe import Tokenizer, reference
+from gpt.characters import CharTokenizer
 
 OURS = tokenizer()
 marked = st.lists(st.one_of(texts, st.sampled_from([END, FIM, "<|end", "|>", "<|end|>of"])),
@@ -203,18 +204,53 @@ def test_each_merge_step_joins_two_neighbours(text):
 
 # ---- decoding and mistakes ----
 
-@pytest.mark.parametrize("ids, named", [([0, 408], "id 408 at position 1"), ([-1], "id -1"),
-                                        ([10**30], "position 0"), ([1.5], "1.5"), (["a"], "'a'"),
-                                        (np.array([3, 500]), "id 500 at position 1")])
-def test_wrong_ids_are_named(ids, named):
+WRONG = [-1, 408, 10**30, 97.0, 1.5, np.nan, True, None, "a", b"a", [1], np.float32(3), np.True_]
+DECODERS = {"decode": OURS.decode, "bytes": OURS.decode_bytes,
+            "stream": lambda ids: OURS.decoder().feed(ids),
+            "characters": CharTokenizer(map(chr, range(408))).decode,
+            "reference": lambda ids: reference.decode(ids, OURS.merges.tolist() + [(97, 257)] * 2)}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+@pytest.mark.parametrize("n_before", [0, 2])
+def test_a_wrong_id_is_named(name, wrong, n_before):
+    with pytest.raises(ValueError, match=re.escape(f"id {wrong!r:.50} ") + ".*0 to 407"):
+        DECODERS[name]([97] * n_before + [wrong])
+
+
+@pytest.mark.parametrize("name", ["decode", "bytes", "stream", "characters"])
+@pytest.mark.parametrize("ids, named", [
+    (np.array([97.0]), "id 97.0 at position 0"), (np.array([True]), "id True at position 0"),
+    (np.array([[1, 2]]), r"id \[1, 2\] at position 0"), (np.array([3, 500]), "id 500 at pos"),
+    (np.array([-2], np.int8), "id -2"), (np.array(["a"]), "id 'a'")])
+def test_a_wrong_array_is_named(name, ids, named):
     with pytest.raises(ValueError, match=f"{named}.*0 to 407"):
-        OURS.decode(ids)
+        DECODERS[name](ids)
 
 
-@pytest.mark.parametrize("ids", [7, "text", None])
-def test_ids_that_are_no_sequence_are_refused(ids):
+SEQUENCES = [list, tuple, iter, np.int64, np.uint16, lambda ids: map(np.uint8, ids)]
+
+
+@given(st.lists(st.integers(0, 127), max_size=9), st.sampled_from(SEQUENCES))
+def test_ids_come_in_any_sequence(ids, sequence):
+    for name in ("decode", "characters"):
+        assert DECODERS[name](sequence(ids)) == "".join(map(chr, ids))
+
+
+@pytest.mark.parametrize("name", ["decode", "bytes", "characters"])
+@pytest.mark.parametrize("ids", [7, "text", b"text", None, 1.5, np.array(5)])
+def test_ids_that_are_no_sequence_are_refused(name, ids):
     with pytest.raises(TypeError, match="sequence of ints"):
-        OURS.decode(ids)
+        DECODERS[name](ids)
+
+
+@pytest.mark.parametrize("ours", [OURS, CharTokenizer("abc")], ids=["bpe", "characters"])
+@pytest.mark.parametrize("wrong", [None, 5, 1.5, True, ["a"], np.zeros(2)], ids=repr)
+def test_what_is_no_text_is_refused(ours, wrong):
+    for encode in (ours.encode, ours.encode_array):
+        with pytest.raises(TypeError, match="text must be str or bytes, not "):
+            encode(wrong)
 
 
 def test_errors_modes_are_those_of_python():
