@@ -11,6 +11,7 @@ from vocabularies import END, TEXT, data_folder, texts_for, tokenizer, tokenizer
 import bpe
 from bpe import Tokenizer, formats
 from bpe.formats import FORMATS
+from bpe.spelling import spell, spelled
 
 
 def same(a, b):
@@ -27,7 +28,7 @@ def test_what_is_written_is_read_again_or_refused(tmp_path_factory, format, ours
     try:
         ours.save(path, format)
     except ValueError as error:
-        assert format != "bpe" and "\n" not in str(error)
+        assert "\n" not in str(error) and not can_be_said(format, ours)
         return
     given = (ours.pattern, ours.special_tokens) if format == "tiktoken" else ()
     again = Tokenizer.load(path, *given)
@@ -41,6 +42,22 @@ def test_what_is_written_is_read_again_or_refused(tmp_path_factory, format, ours
     assert contents(path.with_name("again")) == contents(path)
     if format == "bpe":
         assert same(ours, again)
+
+
+def can_be_said(format, ours):
+    """Whether a format has a place for all of a tokenizer; with names that spell others, none."""
+    tokens = list(ours.vocabulary.tokens.values())
+    names = {*ours.special_tokens, *ours.added_tokens}
+    if format == "bpe":
+        return True
+    if len({*tokens}) < len(tokens):
+        return False
+    if format == "tiktoken":
+        return not ours.added_tokens and ours.vocabulary.is_ranks
+    if format == "gpt2":
+        return ours.pattern == "gpt2" and not ours.vocabulary.words_count
+    odd = {name for name in names if spelled(name) and not name.isascii()}
+    return not odd and not names & {*map(spell, tokens)}
 
 
 def contents(path):

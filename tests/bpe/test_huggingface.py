@@ -131,6 +131,10 @@ def test_any_added_tokens_have_their_ids_or_are_refused(tmp_path_factory, tokens
         ours = load(facts, tmp_path_factory.mktemp("hf"))
     except ValueError as error:
         assert "\n" not in str(error)
+        mixed = len({token["normalized"] for token in tokens}) == 2
+        special = {token["content"] for token in tokens if token["special"]}
+        taken = {"ab", "abc"} & special or any(token["content"] == "é" for token in tokens)
+        assert mixed or taken or any(token["lstrip"] for token in tokens)
         return
     theirs = peer.Tokenizer.from_str(json.dumps(facts))
     text = data.draw(texts_for(ours))
