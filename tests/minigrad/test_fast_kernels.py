@@ -276,8 +276,7 @@ def test_arrays_that_are_exchanged_between_steps_are_looked_up_again(data):
 AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+avx,+sse4.2"}
 
 
-@pytest.mark.skipif(os.environ.get("HYPOTHESIS_PROFILE") != "thorough",
-                    reason="takes minutes: HYPOTHESIS_PROFILE=thorough")
+@pytest.mark.thorough
 @pytest.mark.parametrize("variables", [{"NUMBA_DISABLE_JIT": "1"}, AVX2], ids=["python", "avx2"])
 def test_kernels_hold_as_plain_python_and_with_avx2_alone(variables):
     if variables is AVX2 and "avx2" not in jit.cpu_features():

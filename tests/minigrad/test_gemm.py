@@ -204,6 +204,7 @@ for n in (1, 2, 3, 4):
     assert other == [digests[0], "workqueue"]
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif("avx2" not in jit.cpu_features(), reason="the machine lacks AVX2")
 def test_is_right_with_avx2_alone():
     found = run_check("check(SHAPES); print(jit.vector_bytes())",
