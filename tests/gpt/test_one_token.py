@@ -41,7 +41,7 @@ def test_scores_and_cache_are_those_of_the_operations(config, n_before, seed):
 def test_a_large_model_says_the_same_on_any_number_of_threads():
     config = ModelConfig(vocab_size=300, context_length=40, n_layer=2, n_head=4, d_model=192)
     model, n_threads, scores = make(config, 0, np.float32), jit.threads(), []
-    for n in {1, n_threads}:
+    for n in {1, jit.config.NUMBA_NUM_THREADS}:
         jit.set_threads(n)
         try:
             one_token = OneToken(model, KVCache(config))

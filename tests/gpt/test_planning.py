@@ -187,10 +187,10 @@ def test_memory_that_is_short_gives_smaller_micro_batches_then_a_refusal(data, t
     assert forecast(run, 100).micro_batch == 64
     one, n = sequence_bytes(run.model), sum(x.size for x in run.model.parameters())
     fixed = 4 * n * 3.5
-    longer = replace(data, train=np.tile(data.train, 10_000))
+    longer = replace(data, train=np.tile(data.train, 500))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "available_bytes", lambda: 500_000_000)
-        with pytest.raises(ConfigError, match="a text of 2[0-9][0-9] MB needs 1.[0-9] GB at the"):
+        patch.setattr(planning, "available_bytes", lambda: 25_000_000)
+        with pytest.raises(ConfigError, match="a text of 1[0-9] MB needs 0.[0-9] GB at the"):
             forecast(Run.start(tiny(), longer, Plan.fixed(1)), 100)
     monkeypatch.setattr(planning, "available_bytes", lambda: int((fixed + 20 * one) / 0.9))
     assert 10 <= forecast(run, 100).micro_batch <= 20
