@@ -90,10 +90,11 @@ def test_special_text_is_refused_unless_it_is_allowed():
 
 # ---- streams ----
 
-@given(marked, st.lists(st.integers(0, 400), max_size=12), st.sampled_from(["gpt2", r"\s+|\S+"]))
-def test_a_stream_has_the_ids_of_the_whole_wherever_it_is_cut(text, cuts, pattern):
-    ours = STREAMED[pattern]
-    text *= 4
+@given(marked, st.lists(st.integers(0, 400), max_size=12),
+       st.sampled_from(["gpt2", r"\s+|\S+", "added"]))
+def test_a_stream_has_the_ids_of_the_whole_wherever_it_is_cut(text, cuts, name):
+    ours = STREAMED[name]
+    text = "  ".join([text] * 4) if name == "added" else text * 4
     cuts = sorted({0, *cuts, len(text)})
     parts = [text[i:j] for i, j in zip(cuts, cuts[1:])]
     ids = [i for array in ours.encode_iterator(parts, **special) for i in array.tolist()]
@@ -104,6 +105,8 @@ def test_a_stream_has_the_ids_of_the_whole_wherever_it_is_cut(text, cuts, patter
 
 
 STREAMED = {pattern: tokenizer(pattern) for pattern in ("gpt2", r"\s+|\S+")}
+STREAMED["added"] = Tokenizer(OURS.merges, "gpt2", OURS.special_tokens,
+                              added_tokens={"  ": 408, "\n   ": 409, "e t": 410})
 
 
 @pytest.fixture
@@ -296,7 +299,7 @@ def test_one_tokenizer_serves_many_threads():
 
 def test_a_copy_from_a_pickle_gives_the_same_ids():
     for ours in (OURS, Tokenizer(None, "cl100k", {"<x>": 300}, ranks={
-            bytes([k]): k for k in range(256)} | {b"lo": 256})):
+            bytes([k]): k for k in range(256)} | {b"lo": 256}), STREAMED["added"]):
         ours.encode(TEXT * 30)  # caches and tables are there, but stay behind
         again = pickle.loads(pickle.dumps(ours))
         assert again.fingerprint() == ours.fingerprint() and again.encode(TEXT) == ours.encode(TEXT)

@@ -20,7 +20,7 @@ from gpt.training import Diverged
 ROOT = Path(__file__).parent.parent.parent
 TINY = ["--n_layer", "1", "--n_head", "2", "--d_model", "16", "--context_length", "16",
         "--batch_tokens", "64", "--tokenizer", "char", "--plain"]
-KILLS = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 3
+KILLS = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 2
 STEPS = 100 + 40 * KILLS           # a kill comes within 20 steps, some more while it is decided
 
 
