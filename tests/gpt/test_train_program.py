@@ -52,7 +52,7 @@ def checkpoints(run):
 def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(text, tmp_path):
     """By turns while it steps, evaluates or saves, and while it starts; never after its end."""
     settings = [text, *TINY, "--steps", str(STEPS), "--eval_every", "15", "--eval_tokens", "64"]
-    run(*settings, "--name", "whole", sample_tokens=None)
+    finish(start(tmp_path, *settings, "--name", "whole"))
     whole, killed = (tmp_path / "runs" / name for name in ("whole", "killed"))
     rng, reached = random.Random(os.environ.get("SEED", 0)), [0]
     process = start(tmp_path, *settings, "--name", "killed")
