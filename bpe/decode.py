@@ -32,6 +32,38 @@ class StreamDecoder:
         return rest
 
 
+def bytes_of(ids, tokens):
+    """Join the bytes of ids.
+
+    Parameters
+    ----------
+    ids : sequence of int
+    tokens : list of bytes
+        By id; None for an id that stands for nothing.
+
+    Raises
+    ------
+    ValueError
+        Naming the first of `ids` that is no token: negative, too large, or no int at all.
+    """
+    ids = ids.tolist() if isinstance(ids, np.ndarray) else ids
+    if isinstance(ids, (str, bytes, bytearray)) or not hasattr(ids, "__iter__"):
+        raise TypeError(f"ids must be a sequence of ints, not {ids!r:.50}")
+    ids = list(ids)
+    if not {int}.issuperset(map(type, ids)):
+        ids = [int(i) if isinstance(i, np.integer) else i for i in ids]
+    try:
+        if {int}.issuperset(map(type, ids)) and min(ids, default=0) >= 0:
+            return b"".join(map(tokens.__getitem__, ids))
+    except (IndexError, TypeError):
+        pass  # an id is wrong: which?
+    known = range(len(tokens))
+    at = next(k for k, i in enumerate(ids)
+              if type(i) is not int or i not in known or tokens[i] is None)
+    raise ValueError(f"id {ids[at]!r:.50} at position {at} is no token: the ids of this tokenizer "
+                     f"are 0 to {len(tokens) - 1}")
+
+
 def checked_errors(errors):
     """Return `errors`, or say which there are."""
     try:

@@ -2,10 +2,11 @@
 
 `bpe`: one JSON file of this package, which holds everything:
 
-    format, version    "bpe tokenizer", 1
+    format, version    "bpe tokenizer", 1 (2 where there are added tokens)
     unicode            the version of the pinned classes of code points
     pattern            "gpt2", "cl100k", "o200k" or a regular expression
     special_tokens     text -> id
+    added_tokens       text -> id, if there are any
     whole_words        see `Tokenizer`
     byte_ids           the id of each byte, or null for the byte itself
     merge_ids          the id of what each merge makes, or null for 256, 257, ...
@@ -13,18 +14,25 @@
     merges             pairs of ids, in the order of ranks
 
 `tiktoken`: lines of `base64 rank`. It has neither pattern nor special tokens: those follow from the
-name of a published file, or are given. `gpt2`: `vocab.json` and `merges.txt`. `hf`: Hugging Face's
-`tokenizer.json`. The last two write a byte as a printable character, as GPT-2 does (`CHARACTERS`).
+name of a published file, or are given. `gpt2`: `vocab.json` and `merges.txt`, and beside them
+`added_tokens.json` (text -> id) and `special_tokens_map.json`, which names those of them that are
+special. `hf`: Hugging Face's `tokenizer.json` (`bpe.huggingface`). The last two write a byte as a
+printable character, as GPT-2 does (`CHARACTERS`).
+
+Whatever a file asks for is done, or refused in a sentence: what is written is read as the same
+tokenizer.
 """
 
 import base64
 import binascii
 import json
-import os
 import re
 from pathlib import Path
 
-from bpe.pretokenize import PATTERNS, pattern_name
+from bpe import huggingface
+from bpe.files import check, list_in, read_json, read_text, write_text
+from bpe.pretokenize import PATTERNS
+from bpe.spelling import spelled, spelled_arguments, unspell, vocab_and_merges
 from bpe.unicode_ranges import UNICODE_VERSION
 
 _END = "<|endoftext|>"
@@ -37,28 +45,8 @@ PUBLISHED = {  # name of a .tiktoken file -> pattern, special tokens
     "o200k_base": ("o200k", {_END: 199999, "<|endofprompt|>": 200018}),
 }
 _RANK_LINE = re.compile(r"([A-Za-z0-9+/]+={0,2})\s+([0-9]{1,9})\s*", re.ASCII)
+_MARK = re.compile(r"<.+>|\[\w+\]", re.DOTALL)  # what looks like a special token
 FORMATS = ("bpe", "tiktoken", "gpt2", "hf")
-
-
-def _characters():
-    """GPT-2's character for each byte: itself if it is printable, else the next from U+0100."""
-    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    others = iter(range(256, 512))
-    return [chr(byte if byte in printable else next(others)) for byte in range(256)]
-
-
-CHARACTERS = _characters()
-_BYTES = {character: byte for byte, character in enumerate(CHARACTERS)}
-
-
-def spell(token):
-    """Write bytes as GPT-2's characters."""
-    return "".join(CHARACTERS[byte] for byte in token)
-
-
-def unspell(text):
-    """Read bytes written as GPT-2's characters."""
-    return bytes(_BYTES[character] for character in text)
 
 
 # ---- reading ----
@@ -75,41 +63,26 @@ def read(path, pattern=None, special_tokens=None):
     path = Path(path)
     given = {name: value for name, value in
              (("pattern", pattern), ("special_tokens", special_tokens)) if value is not None}
-    if path.is_dir() and not (path / "vocab.json").exists():
-        path = path / "tokenizer.json"
+    if path.is_dir() and ((path / "tokenizer.json").exists() or not (path / "vocab.json").exists()):
+        path = path / "tokenizer.json"  # it says the pattern, too
     if path.is_dir() or path.name in ("vocab.json", "merges.txt"):
         folder = path if path.is_dir() else path.parent
-        return _read_gpt2(folder / "vocab.json", folder / "merges.txt") | given
+        return _read_gpt2(folder) | given
     if path.suffix == ".tiktoken":
         return _read_tiktoken(path, given)
-    facts = _read_json(path)
+    facts = read_json(path)
     if isinstance(facts, dict) and facts.get("format") == "bpe tokenizer":
         return _from_json(path, facts) | given
     if isinstance(facts, dict) and "model" in facts:
-        return _read_hf(path, facts) | given
+        return huggingface.arguments_of(path, facts) | given
     raise ValueError(f"{path} is no tokenizer: neither this package's JSON nor Hugging Face's")
-
-
-def _read_text(path):
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: byte {error.start} is not UTF-8") from None
-
-
-def _read_json(path):
-    try:
-        return json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
-    except RecursionError:
-        raise ValueError(f"{path}: the JSON is nested too deeply") from None
 
 
 def _from_json(path, facts):
     """Read this package's own format."""
-    if facts.get("version") != 1:
-        raise ValueError(f"{path} has version {facts.get('version')!r}, but only 1 is known here")
+    if facts.get("version") not in (1, 2):
+        raise ValueError(f"{path} has version {facts.get('version')!r}, but only 1 and 2 are known "
+                         f"here")
     if facts.get("unicode") != UNICODE_VERSION:
         raise ValueError(f"{path} was made for Unicode {facts.get('unicode')}, but text is split "
                          f"by Unicode {UNICODE_VERSION} here")
@@ -122,32 +95,24 @@ def _from_json(path, facts):
                 for i, token in facts["more_tokens"].items()}
     except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(f"{path}: more_tokens: {error}") from None
-    for k, pair in enumerate(_list(path, facts, "merges")):
+    for k, pair in enumerate(list_in(path, facts, "merges")):
         if not (type(pair) is list and len(pair) == 2 and type(pair[0]) is type(pair[1]) is int):
-            _check(path, f"merges[{k}]", pair, False, "a pair of ids")
+            check(path, f"merges[{k}]", pair, False, "a pair of ids")
     for name in ("byte_ids", "merge_ids"):
-        for k, i in enumerate([] if facts[name] is None else _list(path, facts, name)):
+        for k, i in enumerate([] if facts[name] is None else list_in(path, facts, name)):
             if type(i) is not int:
-                _check(path, f"{name}[{k}]", i, False, "an id")
-    for name, kind in (("pattern", str), ("special_tokens", dict), ("whole_words", bool)):
-        _check(path, name, facts[name], type(facts[name]) is kind, f"a {kind.__name__}")
-    return {name: facts[name] for name in names} | {"more_tokens": more}
-
-
-def _list(path, facts, name):
-    _check(path, name, facts.get(name), isinstance(facts.get(name), list), "a list")
-    return facts[name]
-
-
-def _check(path, where, value, right, wanted):
-    if not right:
-        raise ValueError(f"{path}: {where} is {value!r:.60}, but must be {wanted}")
+                check(path, f"{name}[{k}]", i, False, "an id")
+    facts = {"added_tokens": {}} | facts
+    kinds = dict(pattern=str, special_tokens=dict, added_tokens=dict, whole_words=bool)
+    for name, kind in kinds.items():
+        check(path, name, facts[name], type(facts[name]) is kind, f"a {kind.__name__}")
+    return {name: facts[name] for name in (*names, "added_tokens")} | {"more_tokens": more}
 
 
 def _read_tiktoken(path, given):
     """Read lines of `base64 rank`."""
     ranks = {}  # bytes -> int
-    for number, line in enumerate(_read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         match = _RANK_LINE.fullmatch(line)
         try:
             token = binascii.a2b_base64(match[1]) if match else None
@@ -168,94 +133,56 @@ def _read_tiktoken(path, given):
     return dict(merges=None, ranks=ranks, pattern=pattern) | known | given
 
 
-def _read_gpt2(vocab_path, merges_path):
-    """Read `vocab.json` and `merges.txt`."""
-    vocab = _read_json(vocab_path)
-    lines = _read_text(merges_path).splitlines()
+def _read_gpt2(folder):
+    """Read `vocab.json` and `merges.txt`, and what stands beside them.
+
+    Without `special_tokens_map.json`, what looks like a special token is one.
+    """
+    vocab = read_json(folder / "vocab.json")
+    lines = read_text(folder / "merges.txt").splitlines()
     start = 1 if lines and lines[0].startswith("#version") else 0
     merges = [tuple(line.split(" ")) for line in lines[start:] if line]
-    where = lambda k: f"{merges_path}: merge {k + 1}"
-    return _from_spelled(vocab_path, vocab, merges, where, {}) | {"pattern": "gpt2"}
+    where = lambda k: f"{folder / 'merges.txt'}: merge {k + 1}"
+    texts = _added_texts(folder / "added_tokens.json")
+    arguments, others = spelled_arguments(folder / "vocab.json", vocab, merges, where, texts)
+    names = _special_names(folder / "special_tokens_map.json", others | texts)
+    special = {text: i for text, i in (others | texts).items()
+               if (_MARK.fullmatch(text) if names is None else text in names)
+               or text not in texts and not spelled(text)}
+    added = {text: i for text, i in texts.items() if text not in special}
+    for text, i in others.items():
+        if special.get(text) != i:
+            check(folder / "vocab.json", text, i, spelled(text), "as in added_tokens.json")
+            arguments["more_tokens"][i] = unspell(text)
+    return arguments | dict(pattern="gpt2", special_tokens=special, added_tokens=added)
 
 
-def _from_spelled(path, vocab, merges, where, special_tokens):
-    """Turn tokens written in GPT-2's characters into ids and bytes; `where(k)` is merge k's place.
-
-    Of what no merge makes, that in angle brackets is taken for a special token.
-    """
-    if not isinstance(vocab, dict) or not all(type(i) is int for i in vocab.values()):
-        raise ValueError(f"{path}: the vocabulary must map tokens to ids")
-    byte_ids = []
-    for character in CHARACTERS:
-        if character not in vocab:
-            raise ValueError(f"{path}: there is no token {character!r} for the byte "
-                             f"{_BYTES[character]}; only byte-level vocabularies can be read")
-        byte_ids.append(vocab[character])
-    pairs, merge_ids = [], []
-    for k, pair in enumerate(merges):
-        try:
-            left, right = pair
-            pairs.append((vocab[left], vocab[right]))
-            merge_ids.append(vocab[left + right])
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{where(k)}: {' '.join(map(str, pair))!r:.60} is not two tokens that "
-                             f"make a third of the vocabulary") from None
-    made = {*byte_ids, *merge_ids, *special_tokens.values()}
-    more_tokens = {}
-    special_tokens = dict(special_tokens)
-    for text, i in vocab.items():
-        if i in made:
-            continue
-        if text.startswith("<") and text.endswith(">") or not set(text) <= _BYTES.keys():
-            special_tokens[text] = i
-        else:
-            more_tokens[i] = unspell(text)
-    return dict(merges=pairs, merge_ids=merge_ids, byte_ids=byte_ids, more_tokens=more_tokens,
-                special_tokens=special_tokens)
+def _added_texts(path):
+    """Read `added_tokens.json`, if it is there: text -> id."""
+    texts = read_json(path) if path.exists() else {}
+    right = isinstance(texts, dict) and all(type(i) is int for i in texts.values())
+    check(path, "the JSON", texts, right, "an object of texts and ids")
+    return texts
 
 
-def _read_hf(path, facts):
-    """Read Hugging Face's `tokenizer.json`, if it is byte-level BPE."""
-    model = facts["model"]
-    _check(path, "model", model, isinstance(model, dict), "an object")
-    _check(path, "model.type", model.get("type", "BPE"), model.get("type", "BPE") == "BPE", "'BPE'")
-    for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"):
-        _check(path, f"model.{name}", model.get(name), not model.get(name), "absent")
-    _check(path, "normalizer", facts.get("normalizer"), facts.get("normalizer") is None, "null")
-    merges = _list(path, model, "merges")
-    for k, pair in enumerate(merges):
-        if not isinstance(pair, (str, list)):
-            _check(path, f"model.merges[{k}]", pair, False, "a str or a list of two")
-    merges = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in merges]
-    special_tokens = {}
-    for k, token in enumerate(facts.get("added_tokens") or []):
-        right = isinstance(token, dict) and isinstance(token.get("content"), str)
-        _check(path, f"added_tokens[{k}]", token, right and type(token.get("id")) is int,
-               "an object with content and id")
-        special_tokens[token["content"]] = token["id"]
-    where = lambda k: f"{path}: model.merges[{k}]"
-    arguments = _from_spelled(path, model.get("vocab"), merges, where, special_tokens)
-    return arguments | {"pattern": _hf_pattern(path, facts.get("pre_tokenizer")),
-                        "whole_words": bool(model.get("ignore_merges"))}
-
-
-def _hf_pattern(path, pre_tokenizer):
-    """Find the pattern: of ByteLevel, or of a Split by regular expression before it."""
-    steps = [pre_tokenizer or {}]
-    if steps[0].get("type") == "Sequence":
-        steps = steps[0].get("pretokenizers") or [{}]
-    patterns = []
-    for step in steps:
-        if step.get("type") == "ByteLevel" and not step.get("add_prefix_space"):
-            patterns += [PATTERNS["gpt2"]] if step.get("use_regex", True) else []
-        elif step.get("type") == "Split" and step.get("behavior") == "Isolated":
-            patterns.append((step.get("pattern") or {}).get("Regex"))
-        else:
-            patterns.append(None)
-    if len(patterns) != 1 or not isinstance(patterns[0], str) or steps[-1]["type"] != "ByteLevel":
-        raise ValueError(f"{path}: pre_tokenizer must be ByteLevel without a prefix space, or one "
-                         f"isolating Split by a regular expression and then ByteLevel")
-    return pattern_name(patterns[0]) or patterns[0]
+def _special_names(path, texts):
+    """Read `special_tokens_map.json`: the set of special tokens, or None without the file."""
+    if not path.exists():
+        return None
+    roles, names = read_json(path), set()
+    check(path, "the JSON", roles, isinstance(roles, dict), "an object")
+    for role, tokens in roles.items():  # a token, an object with its content, or a list of these
+        for token in tokens if isinstance(tokens, list) else [tokens]:
+            name = token.get("content") if isinstance(token, dict) else token
+            check(path, role, token, isinstance(name, str), "a str or an object with content")
+            check(path, role, name, name in texts, "in vocab.json, and not made by a merge, or in "
+                                                   "added_tokens.json")
+            if isinstance(token, dict):
+                for option in ("single_word", "lstrip", "rstrip"):
+                    check(path, f"{role} {name!r}: {option}", token.get(option),
+                          not token.get(option), "false: a token is its text here")
+            names.add(name)
+    return names
 
 
 # ---- writing ----
@@ -268,20 +195,17 @@ def write(tokenizer, path, format=None):
     if format not in FORMATS:
         raise ValueError(f"format is {format!r}, but must be one of {', '.join(FORMATS)}")
     if format == "bpe":
-        _write_text(path, _dumps(as_json(tokenizer)))
+        write_text(path, _dumps(as_json(tokenizer)))
     elif format == "tiktoken":
-        _write_text(path, _tiktoken_lines(tokenizer))
+        write_text(path, _tiktoken_lines(tokenizer, path))
     elif format == "hf":
-        _write_text(path, json.dumps(_as_hf(tokenizer), ensure_ascii=False, indent=1) + "\n")
+        facts = huggingface.facts_of(tokenizer)
+        write_text(path, json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
     else:
-        vocab, merges = _spelled(tokenizer)
-        if tokenizer.pattern != "gpt2":
-            raise ValueError(f"vocab.json and merges.txt imply the pattern gpt2, but this one has "
-                             f"{tokenizer.pattern!r}: use the format bpe or hf")
+        texts = _gpt2_texts(tokenizer)
         path.mkdir(parents=True, exist_ok=True)
-        _write_text(path / "vocab.json", json.dumps(vocab | tokenizer.special_tokens,
-                                                    ensure_ascii=False) + "\n")
-        _write_text(path / "merges.txt", "\n".join(["#version: 0.2", *merges]) + "\n")
+        for name, text in texts.items():
+            write_text(path / name, text + "\n")
 
 
 def as_json(tokenizer):
@@ -291,12 +215,19 @@ def as_json(tokenizer):
     plain_bytes = vocabulary.byte_ids == list(range(256))
     plain_merges = vocabulary.merge_ids == list(range(256, 256 + n))
     more = {str(i): base64.b64encode(token).decode() for i, token in vocabulary.more_tokens.items()}
-    return dict(format="bpe tokenizer", version=1, unicode=UNICODE_VERSION,
-                pattern=tokenizer.pattern, special_tokens=tokenizer.special_tokens,
-                whole_words=vocabulary.whole_words,
-                byte_ids=None if plain_bytes else vocabulary.byte_ids,
-                merge_ids=None if plain_merges else vocabulary.merge_ids, more_tokens=more,
-                merges=vocabulary.merges.tolist())
+    facts = dict(format="bpe tokenizer", version=1, unicode=UNICODE_VERSION,
+                 pattern=tokenizer.pattern, special_tokens=plain(tokenizer.special_tokens))
+    if tokenizer.added_tokens:  # which programs of version 1 would not look for
+        facts |= dict(version=2, added_tokens=plain(tokenizer.added_tokens))
+    return facts | dict(whole_words=vocabulary.whole_words,
+                        byte_ids=None if plain_bytes else vocabulary.byte_ids,
+                        merge_ids=None if plain_merges else vocabulary.merge_ids, more_tokens=more,
+                        merges=vocabulary.merges.tolist())
+
+
+def plain(texts):
+    """Make NumPy's ids Python's: text -> int."""
+    return {text: int(i) for text, i in texts.items()}
 
 
 def _dumps(facts):
@@ -307,48 +238,38 @@ def _dumps(facts):
     return "{\n" + ",\n".join(lines) + ',\n  "merges": [\n' + merges + "\n  ]\n}\n"
 
 
-def _tiktoken_lines(tokenizer):
-    """Write ranks, if they say all: each merge makes a token of a higher id than those before."""
-    vocabulary = tokenizer.vocabulary
-    made = vocabulary.merge_ids
-    if len(set(vocabulary.tokens.values())) < len(vocabulary.tokens) or made != sorted(set(made)):
+def _tiktoken_lines(tokenizer, path):
+    """Write ranks, if they say all."""
+    tokens = tokenizer.vocabulary.tokens
+    if tokenizer.added_tokens:
+        raise ValueError("a .tiktoken file has no added tokens, and this tokenizer has "
+                         f"{next(iter(tokenizer.added_tokens))!r}: use the format bpe or hf")
+    implied = PUBLISHED.get(path.stem)
+    if implied not in (None, (tokenizer.pattern, tokenizer.special_tokens)):
+        raise ValueError(f"{path} has the name of a published file, which stands for another "
+                         f"pattern or other special tokens: use another name")
+    if not tokenizer.vocabulary.is_ranks:
         raise ValueError("this tokenizer has two ids for one token, or ids in another order than "
-                         "its merges, which .tiktoken files cannot say: use the format bpe")
-    lines = [f"{base64.b64encode(token).decode()} {i}" for i, token in sorted(
-        vocabulary.tokens.items())]
+                         "its merges, or merges that its tokens do not imply, which .tiktoken "
+                         "files cannot say: use the format bpe")
+    lines = [f"{base64.b64encode(token).decode()} {i}" for i, token in sorted(tokens.items())]
     return "\n".join(lines) + "\n"
 
 
-def _spelled(tokenizer):
-    """Write the tokens and merges in GPT-2's characters: text -> id; lines."""
-    vocabulary = tokenizer.vocabulary
-    vocab = {spell(token): i for i, token in sorted(vocabulary.tokens.items())}
-    if len(vocab) < len(vocabulary.tokens):
-        raise ValueError("this tokenizer has two ids for one token, which only the format bpe "
-                         "can say")
-    tokens = vocabulary.tokens
-    return vocab, [f"{spell(tokens[left])} {spell(tokens[right])}"
-                   for left, right in vocabulary.merges.tolist()]
-
-
-def _as_hf(tokenizer):
-    vocab, merges = _spelled(tokenizer)
-    byte_level = dict(type="ByteLevel", add_prefix_space=False, trim_offsets=False)
-    pattern = PATTERNS.get(tokenizer.pattern, tokenizer.pattern)
-    split = dict(type="Split", pattern={"Regex": pattern}, behavior="Isolated", invert=False)
-    steps = [split, byte_level | {"use_regex": False}]
-    added = [dict(id=i, content=text, single_word=False, lstrip=False, rstrip=False,
-                  normalized=False, special=True) for text, i in tokenizer.special_tokens.items()]
-    model = dict(type="BPE", dropout=None, unk_token=None, continuing_subword_prefix=None,
-                 end_of_word_suffix=None, fuse_unk=False, byte_fallback=False,
-                 ignore_merges=tokenizer.vocabulary.whole_words, vocab=vocab, merges=merges)
-    return dict(version="1.0", truncation=None, padding=None, added_tokens=added, normalizer=None,
-                pre_tokenizer=dict(type="Sequence", pretokenizers=steps), post_processor=None,
-                decoder=byte_level | {"use_regex": False}, model=model)
-
-
-def _write_text(path, text):
-    """Write a file under a temporary name, then rename it."""
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(text.encode("utf-8", "surrogatepass"))
-    os.replace(temporary, path)
+def _gpt2_texts(tokenizer):
+    """Write each file of the folder: name -> text."""
+    vocab, merges = vocab_and_merges(tokenizer)
+    if tokenizer.pattern != "gpt2":
+        raise ValueError(f"vocab.json and merges.txt imply the pattern gpt2, but this one has "
+                         f"{tokenizer.pattern!r}: use the format bpe or hf")
+    if tokenizer.vocabulary.words_count:
+        raise ValueError("vocab.json and merges.txt cannot say that a word which is a token is "
+                         "that token (whole_words): use the format bpe or hf")
+    special, added = plain(tokenizer.special_tokens), plain(tokenizer.added_tokens)
+    texts = special | added
+    beside = {"added_tokens.json": texts,
+              "special_tokens_map.json": {"additional_special_tokens": list(special)}}
+    behind = {text: i for text, i in texts.items() if text not in vocab}  # else it spells a token
+    files = {"vocab.json": vocab | behind} | beside
+    dumped = {name: json.dumps(facts, ensure_ascii=False) for name, facts in files.items()}
+    return dumped | {"merges.txt": "\n".join(["#version: 0.2", *merges])}

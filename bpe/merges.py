@@ -12,7 +12,7 @@ import numpy as np
 
 from bpe import pair_index, reference
 from bpe.counting import count
-from bpe.formats import CHARACTERS
+from bpe.spelling import CHARACTERS
 from bpe.pair_index import (
     DONE,
     GROW_ARENA,

@@ -23,6 +23,7 @@ from functools import lru_cache
 
 import regex
 
+from bpe.decode import bytes_of
 from bpe.pretokenize import PATTERNS, pattern_name, to_bytes
 from bpe.unicode_ranges import SETS, expand
 
@@ -139,5 +140,4 @@ def encode(text, merges, pattern, byte_order=BYTES):
 
 def decode(ids, merges, byte_order=BYTES):
     """Turn ids into bytes."""
-    tokens = vocabulary(merges, byte_order)
-    return b"".join(tokens[i] for i in ids)
+    return bytes_of(ids, vocabulary(merges, byte_order))

@@ -36,18 +36,21 @@ class Specials:
         All special tokens.
     allowed, disallowed : "all" or collection of str
         As in tiktoken. `disallowed="all"` means all that are not allowed.
+    always : dict of str -> int, optional
+        Tokens to recognise whatever is allowed.
     """
 
-    def __init__(self, ids, allowed=(), disallowed="all"):
+    def __init__(self, ids, allowed=(), disallowed="all", always=None):
         allowed = set(ids) if allowed == "all" else _chosen(allowed, ids, "allowed_special")
         if disallowed == "all":
             disallowed = set(ids) - allowed
         else:
             disallowed = _chosen(disallowed, ids, "disallowed_special")
-        self.ids = {name.encode(): ids[name] for name in allowed}
-        self.allowed = _any_of(allowed)
+        found = {name: ids[name] for name in allowed} | (always or {})
+        self.ids = {name.encode(): i for name, i in found.items()}
+        self.allowed = _any_of(found)
         self.disallowed = _any_of(disallowed)
-        self.longest = max((len(name.encode()) for name in allowed | disallowed), default=0)
+        self.longest = max((len(name.encode()) for name in {*found, *disallowed}), default=0)
 
     def refuse(self, data, start=0):
         """Raise ValueError if a disallowed special token stands in `data` behind `start`."""

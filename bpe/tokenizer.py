@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bpe import formats, reference
-from bpe.decode import StreamDecoder, checked_errors
+from bpe.decode import StreamDecoder, bytes_of, checked_errors
 from bpe.encoder import Encoder
 from bpe.pretokenize import compile_pattern, pattern_name, to_bytes
 from bpe.stream import (
@@ -47,6 +47,9 @@ class Tokenizer:
         "gpt2", "cl100k", "o200k", or a regular expression that cuts text into pre-tokens.
     special_tokens : dict of str -> int
         Texts that are one token each, where they are allowed.
+    added_tokens : dict of str -> int, optional
+        Texts that are one token each wherever they stand, such as runs of spaces: plain text like
+        any other, but looked for before the pattern cuts.
     byte_ids : sequence of 256 int, optional
         The id of each byte; by default the byte itself.
     merge_ids : sequence of int, optional
@@ -78,16 +81,17 @@ class Tokenizer:
     'hi hi'
     """
 
-    def __init__(self, merges, pattern="gpt2", special_tokens=None, *, byte_ids=None,
-                 merge_ids=None, more_tokens=None, whole_words=False, ranks=None):
-        self._arguments = (merges, pattern, special_tokens, byte_ids, merge_ids, more_tokens,
-                           whole_words, ranks)
+    def __init__(self, merges, pattern="gpt2", special_tokens=None, *, added_tokens=None,
+                 byte_ids=None, merge_ids=None, more_tokens=None, whole_words=False, ranks=None):
+        self._arguments = (merges, pattern, special_tokens, added_tokens, byte_ids, merge_ids,
+                           more_tokens, whole_words, ranks)
         self.pattern = pattern_name(pattern) or pattern
         if pattern_name(pattern) is None:
             compile_pattern(pattern)
         self.vocabulary = Vocabulary(merges, byte_ids, merge_ids, more_tokens, whole_words, ranks)
         self.special_tokens = dict(special_tokens or {})
-        self.tokens = self.vocabulary.with_special_tokens(self.special_tokens)
+        self.added_tokens = dict(added_tokens or {})
+        self.tokens = self.vocabulary.with_tokens(self.special_tokens, self.added_tokens)
         self.vocab_size = len(self.tokens)
         self._words = {}  # bytes -> list of int: what the plain path remembers
         self._plain_bytes_left = PLAIN_BYTES
@@ -133,8 +137,9 @@ class Tokenizer:
         return _make, self._arguments
 
     def __repr__(self):
+        added = f", added_tokens={self.added_tokens}" if self.added_tokens else ""
         return (f"Tokenizer({self.vocab_size} tokens, pattern={self.pattern!r}, "
-                f"special_tokens={self.special_tokens})")
+                f"special_tokens={self.special_tokens}{added})")
 
     # ---- text to ids ----
 
@@ -287,18 +292,7 @@ class Tokenizer:
         ValueError
             If an id is out of range or stands for nothing.
         """
-        if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
-            raise TypeError(f"ids must be a sequence of ints, not {ids!r:.50}")
-        ids = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
-        try:
-            if min(ids, default=0) >= 0:
-                return b"".join(map(self.tokens.__getitem__, ids))
-        except (IndexError, TypeError):
-            pass  # an id is wrong: which?
-        known = range(self.vocab_size)
-        at = next(k for k, i in enumerate(ids) if i not in known or self.tokens[i] is None)
-        raise ValueError(f"id {ids[at]!r} at position {at} is no token: the ids of this tokenizer "
-                         f"are 0 to {self.vocab_size - 1}")
+        return bytes_of(ids, self.tokens)
 
     def decoder(self, errors="replace"):
         """Make a `StreamDecoder`."""
@@ -337,7 +331,7 @@ class Tokenizer:
         key = tuple(names if isinstance(names, str) else frozenset(names)
                     for names in (allowed, disallowed))
         if key not in self._specials:
-            self._specials[key] = Specials(self.special_tokens, *key)
+            self._specials[key] = Specials(self.special_tokens, *key, always=self.added_tokens)
         return self._specials[key]
 
     def _pieces(self, specials, text):
@@ -384,9 +378,11 @@ class Tokenizer:
         return ids
 
 
-def _make(merges, pattern, special_tokens, byte_ids, merge_ids, more_tokens, whole_words, ranks):
-    return Tokenizer(merges, pattern, special_tokens, byte_ids=byte_ids, merge_ids=merge_ids,
-                     more_tokens=more_tokens, whole_words=whole_words, ranks=ranks)
+def _make(merges, pattern, special_tokens, added_tokens, byte_ids, merge_ids, more_tokens,
+          whole_words, ranks):
+    return Tokenizer(merges, pattern, special_tokens, added_tokens=added_tokens, byte_ids=byte_ids,
+                     merge_ids=merge_ids, more_tokens=more_tokens, whole_words=whole_words,
+                     ranks=ranks)
 
 
 def _checked_bytes(text):

@@ -31,20 +31,26 @@ class Vocabulary:
             self.tokens = self._merged_tokens()
         self._check_ids()
 
-    def with_special_tokens(self, special_tokens):
-        """List the bytes of every id, special tokens included; None where there is none."""
+    def with_tokens(self, special_tokens, added_tokens):
+        """List the bytes of every id, those of texts included; None where there is none.
+
+        An added token may have the id of the same bytes: plain text either way.
+        """
         tokens = dict(self.tokens)
-        for name, i in special_tokens.items():
-            if not isinstance(name, str) or not name:
-                raise ValueError(f"a special token must be a str of one character or more, "
-                                 f"not {name!r}")
-            if not isinstance(i, (int, np.integer)) or not 0 <= i < MAX_ID:
-                raise ValueError(f"the special token {name!r} has the id {i!r}, which is not in "
-                                 f"0 to {MAX_ID - 1}")
-            if i in tokens:
-                raise ValueError(f"the special token {name!r} has the id {i}, which is "
-                                 f"also {tokens[i]!r}")
-            tokens[int(i)] = name.encode()
+        for kind, texts in (("special", special_tokens), ("added", added_tokens)):
+            for text, i in texts.items():
+                _check_text(kind, text)
+                if not _is_id(i):
+                    raise ValueError(f"the {kind} token {text!r} has the id {i!r}, which is not in "
+                                     f"0 to {MAX_ID - 1}")
+                same = kind == "added" and self.tokens.get(i) == text.encode()
+                if i in tokens and not same:
+                    raise ValueError(f"the {kind} token {text!r} has the id {i}, which is "
+                                     f"also {tokens[i]!r}")
+                tokens[int(i)] = text.encode()
+        twice = sorted(special_tokens.keys() & added_tokens.keys())
+        if twice:
+            raise ValueError(f"{twice[0]!r} is both a special token and an added one")
         return [tokens.get(i) for i in range(max(tokens) + 1)]
 
     # ---- the plain path ----
@@ -130,6 +136,27 @@ class Vocabulary:
         _, merges, ids = self._recovered
         return {i: self.tokens[i] for i in ids[256:][merges[:, 0] < 0].tolist()}
 
+    # ---- what files of others can say ----
+
+    @property
+    def is_ranks(self):
+        """Whether the tokens and their ids alone imply all the rest, as in a `.tiktoken` file."""
+        if self._ranks is not None:
+            return True
+        ascending = self.merge_ids == sorted(set(self.merge_ids))
+        if not ascending or len(set(self.tokens.values())) < len(self.tokens):
+            return False
+        implied = Vocabulary(None, ranks={token: i for i, token in self.tokens.items()})
+        return (np.array_equal(implied.merges, self.merges)
+                and (self.whole_words or not implied.more_tokens))
+
+    @property
+    def words_count(self):
+        """Whether `whole_words` makes a difference."""
+        if not self.whole_words or self._ranks is not None:
+            return self.whole_words and bool(self.more_tokens)
+        return any([i] != list(self.merge_steps(token))[-1] for token, i in self._ids.items())
+
     # ---- checks ----
 
     def _merged_tokens(self):
@@ -159,11 +186,23 @@ class Vocabulary:
 
     def _check_ids(self):
         for i, token in self.tokens.items():
-            if not isinstance(i, (int, np.integer)) or not 0 <= i < MAX_ID:
+            if not _is_id(i):
                 raise ValueError(f"the token {token!r} has the id {i!r}, which is not in "
                                  f"0 to {MAX_ID - 1}")
             if not isinstance(token, bytes) or not token:
                 raise ValueError(f"id {i} is {token!r}, but a token is one byte or more")
+
+
+def _is_id(i):
+    return isinstance(i, (int, np.integer)) and not isinstance(i, bool) and 0 <= i < MAX_ID
+
+
+def _check_text(kind, text):
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"a token that is {kind} must be a str of one character or more, "
+                         f"not {text!r}")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"the {kind} token {text!r} has half a surrogate pair, which no text has")
 
 
 def _pairs_of_ids(merges):

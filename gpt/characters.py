@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 import bpe
+from bpe.decode import bytes_of, checked_errors
+from bpe.files import check, read_json
 from gpt.corpora import END_OF_TEXT
 
 
@@ -50,7 +52,7 @@ class CharTokenizer:
         ValueError
             Naming a character that the training text did not have.
         """
-        text = text.decode("utf-8") if isinstance(text, bytes) else text
+        text = checked_text(text)
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
         known = codes < len(self._ids)
         ids = np.where(known, self._ids[np.where(known, codes, 0)], -1)
@@ -60,12 +62,12 @@ class CharTokenizer:
         return ids
 
     def decode_bytes(self, ids):
-        """Turn ids into bytes."""
-        return b"".join([self.tokens[i] for i in np.asarray(ids, np.int64).tolist()])
+        """Turn ids into bytes; a ValueError names the first that is no token."""
+        return bytes_of(ids, self.tokens)
 
     def decode(self, ids, errors="replace"):
         """Turn ids into a str."""
-        return self.decode_bytes(ids).decode("utf-8", errors)
+        return self.decode_bytes(ids).decode("utf-8", checked_errors(errors))
 
     def decoder(self, errors="replace"):
         """Make a decoder for ids that come one by one."""
@@ -89,6 +91,19 @@ class CharTokenizer:
     def _json(self):
         return json.dumps({"kind": "characters", "characters": "".join(self.characters),
                            "special_tokens": list(self.special_tokens)})
+
+
+def checked_text(text):
+    """Return a str or UTF-8 bytes as a str."""
+    if isinstance(text, str):
+        return text
+    if not isinstance(text, (bytes, bytearray, memoryview)):
+        raise TypeError(f"text must be str or bytes, not {type(text).__name__}")
+    try:
+        return bytes(text).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} of the text is not UTF-8, and there are characters "
+                         f"for UTF-8 alone: use the tokenizer byte or bpe") from None
 
 
 def train_tokenizer(kind, vocabulary, documents, train_documents):
@@ -118,7 +133,11 @@ def load_tokenizer(path):
     """Read a tokenizer of either kind from its file."""
     path = Path(path)
     if path.suffix == ".json" and path.is_file():
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path)
         if isinstance(facts, dict) and facts.get("kind") == "characters":
-            return CharTokenizer(facts["characters"], facts["special_tokens"])
+            characters, names = facts.get("characters"), facts.get("special_tokens")
+            check(path, "characters", characters, isinstance(characters, str), "a str")
+            right = isinstance(names, list) and all(isinstance(name, str) for name in names)
+            check(path, "special_tokens", names, right, "a list of str")
+            return CharTokenizer(characters, names)
     return bpe.Tokenizer.load(path)

@@ -2,6 +2,7 @@
 
     python -m gpt.generate runs/NAME "Once upon a time" --temperature 0.8 --top_p 0.95 --n 3
 """
+import numbers
 import sys
 from dataclasses import dataclass
 
@@ -25,10 +26,12 @@ class Sampling:
     min_p: float = 0.0                 # among those at least so likely as a share of the likeliest
 
     def __post_init__(self):
-        for name, low, high in (("repetition_penalty", 1e-6, np.inf), ("temperature", 0, np.inf),
-                                ("top_k", 0, np.inf), ("top_p", 1e-9, 1), ("min_p", 0, 1)):
-            if not low <= getattr(self, name) <= high:
-                raise ConfigError(f"{name} is {getattr(self, name)}, but must be from {low:g} "
+        for name, low, high in (("repetition_penalty", 1e-6, 1e6), ("temperature", 0, 1e6),
+                                ("top_k", 0, 2**31), ("top_p", 1e-9, 1), ("min_p", 0, 1)):
+            value, kind = getattr(self, name), numbers.Integral if name == "top_k" else numbers.Real
+            if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
+                what = "an integer" if name == "top_k" else "a number"
+                raise ConfigError(f"{name} is {value!r}, but must be {what} from {low:g} "
                                   f"to {high:g}")
 
 
@@ -92,6 +95,11 @@ def choose(logits, text, sampling, rng):
     text : (T,) int
         What has been written, for the repetition penalty.
 
+    Raises
+    ------
+    FloatingPointError
+        If there is nothing to choose by: a score that is nan or inf, or all of them -inf.
+
     Examples
     --------
     >>> rng = np.random.default_rng(0)
@@ -100,10 +108,22 @@ def choose(logits, text, sampling, rng):
     >>> choose(np.array([0.0, 9.0, 8.0]), np.array([1]), Sampling(3.0, temperature=0), rng)
     2
     """
+    check_scores(logits)
     if sampling.temperature == 0:                  # the likeliest passes every filter
         return int(penalized(logits, text, sampling.repetition_penalty).argmax())
     p = probabilities(logits, text, sampling)
-    return int(np.searchsorted(np.cumsum(p), rng.random(), side="right").clip(0, len(p) - 1))
+    at = np.searchsorted(np.cumsum(p), rng.random(), side="right")
+    return int(min(at, np.flatnonzero(p)[-1]))     # the sum may be a little less than 1
+
+
+def check_scores(logits):
+    """Refuse what no token can be chosen by; -inf is the score of what must not be chosen."""
+    top = logits.max()                             # nan if one is nan
+    if not np.isfinite(top):
+        at = int(np.isnan(logits).argmax()) if np.isnan(top) else int(logits.argmax())
+        raise FloatingPointError(f"the score of token {at} is {logits[at]}, so that none can be "
+                                 f"chosen: the weights are damaged or their training diverged; "
+                                 f"take an earlier checkpoint")
 
 
 def penalized(logits, text, penalty):
@@ -118,7 +138,8 @@ def penalized(logits, text, penalty):
 def probabilities(logits, text, sampling):
     """Return what tokens are drawn with, (V,) float64."""
     z = penalized(logits, text, sampling.repetition_penalty)
-    z = (z - z.max()) / (sampling.temperature or 1)
+    with np.errstate(over="ignore"):               # to -inf, at a temperature close to 0
+        z = (z - z.max()) / (sampling.temperature or 1)
     if 0 < sampling.top_k < len(z):
         z[z < np.partition(z, -sampling.top_k)[-sampling.top_k]] = -np.inf
     p = np.exp(z)

@@ -121,6 +121,7 @@ def _one_token(n_threads, sizes, places, t, token, beside, cos, sin, layout, tok
     widest_vectors()
     H, G, T, F, mlp, qk_norm, n_stats, embedding_norm = sizes
     C, D, dtype, threaded = len(beside), 2 * cos.shape[1], beside.dtype, n_threads > 1
+    many = threaded and H * D * (t + 1) >= 4 * SMALL            # keys, that threads pay for
     eps, scale = dtype.type(EPS), dtype.type(1) / np.sqrt(dtype.type(D))
     x, x0, y = np.empty((1, C), dtype), np.empty((1, C), dtype), np.empty((1, C), dtype)
     qkv, turned = np.empty((1, H + 2 * G, D), dtype), np.empty((1, H + 2 * G, D), dtype)
@@ -152,7 +153,7 @@ def _one_token(n_threads, sizes, places, t, token, beside, cos, sin, layout, tok
             for j in range(D):
                 keys[(g * T + t) * D + j] = turned[0, H + g, j]
                 values[(g * T + t) * D + j] = turned[0, H + G + g, j]
-        attend(threaded, H, lse, turned.reshape(-1), keys, values, layout, scale, work,
+        attend(many, H, lse, turned.reshape(-1), keys, values, layout, scale, work,
                heads.reshape(-1))
         linear(threaded, out_weight, out_bias, heads, branch)
 

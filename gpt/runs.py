@@ -35,7 +35,8 @@ def report_errors(prog):
     try:
         jit.threads()                                 # a wrong number is told before all else
         yield
-    except (ConfigError, CorpusError, CheckpointError, Diverged, jit.ThreadsError) as error:
+    except (ConfigError, CorpusError, CheckpointError, Diverged, FloatingPointError,
+            jit.ThreadsError) as error:
         fail(prog, error)
     except MemoryError:
         fail(prog, "the memory is full: use a smaller model or --batch_tokens")

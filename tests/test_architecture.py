@@ -1,5 +1,6 @@
 """Who may import whom, read from the source."""
 import ast
+import functools
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -24,6 +25,7 @@ KERNELS = ("minigrad.jit", "minigrad.vmath", "minigrad.buffers", "minigrad.gemm"
            "minigrad.weights")
 
 
+@functools.cache
 def imports(name, inside_functions):
     """Collect the modules that a file imports, at its top or inside functions."""
     tree = ast.parse(FILES[name].read_text(encoding="utf-8"))

@@ -23,12 +23,31 @@ MODULES = [name for package in PACKAGES
            if not name.endswith("__main__")]
 
 
+# From these headings on, pages train one model after the other, as they did before them.
+LONG = {"docs/learn/06_networks.md": "## Normalisation",
+        "docs/learn/11_training.md": "## The learning rate"}
+
+
+def run_snippets(page, stop=None):
+    """Run the snippets that begin before a place of the page."""
+    sybil = Sybil([PythonCodeBlockParser(doctest_optionflags=FLAGS), SkipParser()])
+    for example in sybil.parse(ROOT / page).examples():
+        if stop is None or example.start < stop:
+            example.evaluate()
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_the_snippets_of_a_page_run_and_print_what_it_says(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    sybil = Sybil([PythonCodeBlockParser(doctest_optionflags=FLAGS), SkipParser()])
-    for example in sybil.parse(ROOT / page).examples():
-        example.evaluate()
+    text = (ROOT / page).read_text(encoding="utf-8")
+    run_snippets(page, text.index(LONG[page]) if page in LONG else None)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("page", LONG)
+def test_so_do_those_that_train_for_long(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_snippets(page)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -74,11 +93,16 @@ def test_the_pages_of_rare_operations_are_made_with_the_site(tmp_path):
             assert (ROOT / "docs" / "ops" / "rare" / link).resolve().exists(), link
 
 
-def test_the_figures_are_up_to_date():
+FIGURES = sorted(path.stem for path in (ROOT / "docs" / "figures").glob("*.svg"))
+TRAINED = [pytest.param(name, marks=pytest.mark.thorough if name == "loss_curve" else ())
+           for name in FIGURES]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_figure_is_up_to_date(name):
     path = ROOT / "docs" / "make_figures.py"
     names = {"__file__": str(path), "__name__": "make_figures"}
     exec(compile(path.read_text(encoding="utf-8"), path, "exec"), names)
-    written = {path.stem: path.read_text(encoding="utf-8")
-               for path in (ROOT / "docs" / "figures").glob("*.svg")}
-    assert written == {name: draw() for name, draw in names["FIGURES"].items()}, (
-        "run `python docs/make_figures.py`")
+    assert sorted(names["FIGURES"]) == FIGURES
+    written = (ROOT / "docs" / "figures" / f"{name}.svg").read_text(encoding="utf-8")
+    assert written == names["FIGURES"][name](), "run `python docs/make_figures.py`"

@@ -1,8 +1,12 @@
 """Every exercise is broken as it stands, one small repair solves it, and hints are shown."""
+import io
+import runpy
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,8 +54,23 @@ def folder(tmp_path):
 
 
 def run(folder, *arguments):
-    return subprocess.run([sys.executable, folder, *arguments], capture_output=True, text=True,
+    """Run the program in this process, where all that it imports is there already."""
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", [str(folder), *arguments])
+        patch.delitem(sys.modules, "checks", raising=False)   # it is this folder's own
+        try:
+            runpy.run_path(str(folder), run_name="__main__")
+        except SystemExit as left:
+            status = left.code or 0
+    return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
+
+
+def test_the_list_is_a_program(folder):
+    done = subprocess.run([sys.executable, folder], capture_output=True, text=True,
                           encoding="utf-8")
+    assert done.returncode == 0 and f"0 of {len(REPAIRS)} solved" in done.stdout
+    assert done.stdout == run(folder).stdout
 
 
 def test_every_exercise_is_broken_and_one_repair_solves_it(folder):

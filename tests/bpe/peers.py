@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bpe.formats import CHARACTERS
+from bpe.spelling import CHARACTERS
 from bpe.pretokenize import PATTERNS, padded, split_segments
 
 GOLDEN = Path(__file__).parent / "golden.json"
@@ -108,6 +108,51 @@ def rustbpe_tokens(texts, vocab_size, pattern):
     return [bytes(token) for token, _ in ranks][256:]
 
 
+def hf_case(added_tokens=(), **changes):
+    """The facts of a tokenizer.json of the 256 bytes, ab and abc."""
+    vocab = {character: i for i, character in enumerate(CHARACTERS)} | {"ab": 256, "abc": 257}
+    byte_level = dict(type="ByteLevel", add_prefix_space=False, trim_offsets=False, use_regex=True)
+    model = dict(type="BPE", dropout=None, unk_token=None, continuing_subword_prefix=None,
+                 end_of_word_suffix=None, fuse_unk=False, byte_fallback=False, ignore_merges=False,
+                 vocab=vocab, merges=["a b", "ab c"])
+    return dict(version="1.0", truncation=None, padding=None, added_tokens=list(added_tokens),
+                normalizer=None, pre_tokenizer=byte_level, post_processor=None, decoder=byte_level,
+                model=model) | changes
+
+
+def _added(**options):
+    """A token behind the vocabulary for each name: its options, of those that are not false."""
+    return [dict(id=258 + k, content=content, **dict.fromkeys(
+        ("single_word", "lstrip", "rstrip", "normalized", "special"), False) | given)
+        for k, (content, given) in enumerate(options.items())]
+
+
+def _more(**tokens):
+    """A model that has more tokens in its vocabulary."""
+    model = hf_case()["model"]
+    return model | dict(vocab=model["vocab"] | tokens)
+
+
+_SPACES = {" " * n: dict(normalized=True) for n in range(2, 6)}
+_CODE = "def f(x):\n    if x:\n         return  x<end>   "
+HF_CASES = {  # name -> facts of a tokenizer.json, a text
+    "spaces": (hf_case(_added(**_SPACES, **{"<end>": dict(special=True)})), _CODE),
+    "longest first": (hf_case(_added(**{"<a": {}, "<a>": {}, "<a><": dict(special=True)})),
+                      "<a<a><a>ab<a"),
+    "a token of the vocabulary": (hf_case([_added(abc={})[0] | dict(id=257)]), "xabcx abcabc"),
+    "an id far away": (hf_case([_added(**{"<x>": {}})[0] | dict(id=900)],
+                               model=_more(**{"<x>": 900})), "ab<x>c"),
+    "in the vocabulary alone": (hf_case(model=_more(**{"<x>": 258, "<y z>": 259})),
+                                "ab<x>c<y z>"),
+}
+
+
+def hf_ids(facts, text):
+    """The ids that Hugging Face gives."""
+    from tokenizers import Tokenizer
+    return Tokenizer.from_str(json.dumps(facts)).encode(text).ids
+
+
 def digest(items):
     """Hash a list of bytes or of tuples of bytes."""
     return hashlib.sha256(repr(items).encode()).hexdigest()
@@ -131,6 +176,7 @@ def main():
         golden[f"every code point, {pattern}"] = digest_of_every_code_point(pattern)
     golden["hf gpt2 1000"] = digest(hf_merges(texts, 1000, "gpt2"))
     golden["rustbpe gpt2 1000"] = digest(rustbpe_tokens(texts, 1000, "gpt2"))
+    golden["hf ids"] = {name: hf_ids(*case) for name, case in HF_CASES.items()}
     GOLDEN.write_text(json.dumps(golden, indent=1) + "\n")
 
 

@@ -80,7 +80,7 @@ def test_ids_equal_the_published_test_plans(name):
         assert ours.encode(text) == json.loads(ids) == by_kernels(ours, text)
 
 
-@pytest.mark.skipif(not THOROUGH, reason="100 MB take minutes: HYPOTHESIS_PROFILE=thorough")
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["r50k_base", "cl100k_base"])
 def test_ids_equal_tiktoken_on_100_mb_of_mixed_text(name):
     ours, theirs = published(name)
@@ -108,7 +108,7 @@ def test_degenerate_texts_equal_tiktoken(text):
     assert ours.encode(text) == theirs.encode_ordinary(text)
 
 
-@pytest.mark.skipif(not THOROUGH, reason="takes a minute: HYPOTHESIS_PROFILE=thorough")
+@pytest.mark.thorough
 def test_a_word_of_50_mb_takes_near_linear_time():
     ours = tokenizer()
     ids = ours.encode_array("theaaaabab" * 5 * 10**6)

@@ -1,14 +1,17 @@
 """Files: what is written is read again as the same tokenizer, here and by others."""
 import json
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vocabularies import END, TEXT, data_folder, fuzz_strings, merge_lists, tokenizer
+from vocabularies import END, TEXT, data_folder, texts_for, tokenizer, tokenizers
 
 import bpe
 from bpe import Tokenizer, formats
+from bpe.formats import FORMATS
+from bpe.spelling import spell, spelled
 
 
 def same(a, b):
@@ -18,21 +21,50 @@ def same(a, b):
 
 # ---- round trips ----
 
-@given(merge_lists(), st.booleans(), st.permutations(range(256)),
-       st.dictionaries(st.text(min_size=1, max_size=5), st.integers(1000, 1010), max_size=3),
-       st.sampled_from(["gpt2", "o200k", r"[^ ]+| \"é"]))
-def test_our_json_says_everything(tmp_path_factory, lists, whole_words, byte_ids, special, pattern):
-    special = {name: 1000 + k for k, name in enumerate(special)
-               if name == name.encode("utf-8", "replace").decode()}
-    merges = [tuple(byte_ids[i] if i < 256 else i for i in pair) for pair in lists[0]]
-    ours = Tokenizer(merges, pattern, special, merge_ids=lists[1], whole_words=whole_words,
-                     byte_ids=byte_ids, more_tokens={999: b"\xff\x00never"})
-    path = tmp_path_factory.mktemp("json") / "tokenizer.json"
-    ours.save(path)
-    again = Tokenizer.load(path)
-    assert same(ours, again)
-    again.save(path.with_name("again"))
-    assert path.read_bytes() == path.with_name("again").read_bytes()
+@given(st.sampled_from(FORMATS), tokenizers(("gpt2", "gpt2", "cl100k", r"[^ ]+| \"é")), st.data())
+def test_what_is_written_is_read_again_or_refused(tmp_path_factory, format, ours, data):
+    name = "mine.tiktoken" if format == "tiktoken" else "tokenizer.json"
+    path = tmp_path_factory.mktemp("saved") / name
+    try:
+        ours.save(path, format)
+    except ValueError as error:
+        assert "\n" not in str(error) and not can_be_said(format, ours)
+        return
+    given = (ours.pattern, ours.special_tokens) if format == "tiktoken" else ()
+    again = Tokenizer.load(path, *given)
+    assert (again.special_tokens, again.added_tokens) == (ours.special_tokens, ours.added_tokens)
+    assert again.tokens == ours.tokens and again.pattern == ours.pattern
+    text = data.draw(texts_for(ours))
+    for allowed in ("all", ()):
+        chosen = dict(allowed_special=allowed, disallowed_special=())
+        assert again.encode(text, **chosen) == ours.encode(text, **chosen)
+    again.save(path.with_name("again"), format)
+    assert contents(path.with_name("again")) == contents(path)
+    if format == "bpe":
+        assert same(ours, again)
+
+
+def can_be_said(format, ours):
+    """Whether a format has a place for all of a tokenizer; with names that spell others, none."""
+    tokens = list(ours.vocabulary.tokens.values())
+    names = {*ours.special_tokens, *ours.added_tokens}
+    if format == "bpe":
+        return True
+    if len({*tokens}) < len(tokens):
+        return False
+    if format == "tiktoken":
+        return not ours.added_tokens and ours.vocabulary.is_ranks
+    if format == "gpt2":
+        return ours.pattern == "gpt2" and not ours.vocabulary.words_count
+    odd = {name for name in names if spelled(name) and not name.isascii()}
+    return not odd and not names & {*map(spell, tokens)}
+
+
+def contents(path):
+    """The bytes of a file, or of each file of a folder."""
+    if path.is_file():
+        return path.read_bytes()
+    return {part.name: part.read_bytes() for part in path.iterdir()}
 
 
 @pytest.mark.parametrize("format, name", [("bpe", "x.json"), ("tiktoken", "x.tiktoken"),
@@ -74,32 +106,6 @@ def test_cl100k_ranks_are_written_as_they_were_published(tmp_path):
     assert (tmp_path / "x.tiktoken").read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k"])
-def test_hugging_face_reads_our_tokenizer_json(tmp_path, pattern):
-    tokenizers = pytest.importorskip("tokenizers")
-    ours = tokenizer(pattern)
-    ours.save(tmp_path / "tokenizer.json", "hf")
-    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    for text in [TEXT, "a<|endoftext|>b <|end|>of text", *fuzz_strings(300, seed=3)]:
-        assert theirs.encode(text).ids == ours.encode(text, allowed_special="all"), repr(text)
-        ids = ours.encode(text, allowed_special="all")
-        assert theirs.decode(ids, skip_special_tokens=False) == ours.decode(ids)
-
-
-def test_we_read_what_hugging_face_trains(tmp_path):
-    tokenizers = pytest.importorskip("tokenizers")
-    theirs = tokenizers.Tokenizer(tokenizers.models.BPE())
-    theirs.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    theirs.train_from_iterator([TEXT], tokenizers.trainers.BpeTrainer(
-        vocab_size=350, special_tokens=["<pad>", "<|endoftext|>"], show_progress=False,
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet()))
-    theirs.save(str(tmp_path / "tokenizer.json"))
-    ours = Tokenizer.load(tmp_path)
-    assert ours.special_tokens == {"<pad>": 0, "<|endoftext|>": 1} and ours.vocab_size == 350
-    for text in [TEXT, "<pad>a<|endoftext|>", *fuzz_strings(300, seed=4)]:
-        assert ours.encode(text, allowed_special="all") == theirs.encode(text).ids, repr(text)
-
-
 def test_special_tokens_and_patterns_can_be_given(tmp_path):
     tokenizer().save(tmp_path / "mine.tiktoken")
     with pytest.raises(ValueError, match="mine.tiktoken.*give the pattern"):
@@ -118,6 +124,50 @@ def test_what_a_format_cannot_say_is_refused(tmp_path):
             twice.save(tmp_path / "twice", format)
     with pytest.raises(ValueError, match="format is 'xml'"):
         twice.save(tmp_path / "twice", "xml")
+
+
+def test_merges_that_tokens_do_not_imply_are_no_ranks(tmp_path):
+    by_merges = Tokenizer([(98, 99), (97, 98), (257, 99)])  # a + bc is no merge, but abc is a token
+    assert by_merges.encode("abc") == [97, 256]
+    with pytest.raises(ValueError, match="do not imply"):
+        by_merges.save(tmp_path / "x.tiktoken")
+    with pytest.raises(ValueError, match="name of a published file"):
+        tokenizer("gpt2").save(tmp_path / "cl100k_base.tiktoken")
+
+
+@pytest.mark.parametrize("name", ["[PAD]", "<pad>", "<a b>", "a b", "\u4e16"])
+def test_a_folder_of_others_keeps_its_special_tokens(tmp_path, name):
+    ours = Tokenizer([(97, 98)], special_tokens={name: 257})
+    ours.save(tmp_path, "gpt2")
+    assert Tokenizer.load(tmp_path).special_tokens == {name: 257}
+    (tmp_path / "added_tokens.json").unlink()
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({"pad_token": {"content": name}}))
+    assert Tokenizer.load(tmp_path).special_tokens == {name: 257}
+    (tmp_path / "special_tokens_map.json").unlink()
+    assert Tokenizer.load(tmp_path).special_tokens == {name: 257}
+
+
+@pytest.mark.parametrize("name, content, words", [
+    ("added_tokens.json", [1], "must be an object of texts and ids"),
+    ("added_tokens.json", {"<x>": "1"}, "must be an object of texts and ids"),
+    ("special_tokens_map.json", [1], "must be an object"),
+    ("special_tokens_map.json", {"pad_token": 5}, "pad_token is 5"),
+    ("special_tokens_map.json", {"pad_token": "<x>"}, "pad_token is '<x>', but must be in vocab"),
+    ("special_tokens_map.json", {"mask_token": {"content": END, "lstrip": True}},
+     "'<|endoftext|>': lstrip is True"),
+])
+def test_what_stands_beside_a_vocabulary_is_done_or_refused(tmp_path, name, content, words):
+    tokenizer().save(tmp_path, "gpt2")
+    (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"{name}: .*{re.escape(words)}"):
+        Tokenizer.load(tmp_path)
+
+
+def test_a_tokenizer_json_says_more_than_the_vocabulary_beside_it(tmp_path):
+    tokenizer("gpt2").save(tmp_path, "gpt2")
+    tokenizer("cl100k").save(tmp_path / "tokenizer.json", "hf")
+    assert Tokenizer.load(tmp_path).pattern == "cl100k"
+    assert Tokenizer.load(tmp_path / "vocab.json").pattern == "gpt2"
 
 
 # ---- malformed files ----

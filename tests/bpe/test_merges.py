@@ -1,7 +1,6 @@
 """Training: the index gives the book's merges, and those of Hugging Face, rustbpe and CS336."""
 import itertools
 import json
-import os
 import sys
 
 import numpy as np
@@ -16,7 +15,6 @@ from bpe import merges, reference, sources
 from bpe.counting import WordCounter, count
 from bpe.merges import ORDERS, show_progress, train_steps
 
-THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 texts = st.lists(st.sampled_from(["a", "b", "c", "aa", "ab", " ", "\n", "é", "中"]), max_size=120)
 texts = texts.map("".join)
 documents = st.lists(texts, max_size=4)
@@ -119,7 +117,7 @@ def test_merges_equal_the_reference_of_cs336():
     assert set(tokenizer.tokens) == theirs
 
 
-@pytest.mark.skipif(not THOROUGH, reason="takes minutes: HYPOTHESIS_PROFILE=thorough runs it")
+@pytest.mark.thorough
 @pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k"])
 def test_merges_of_real_text_equal_those_of_the_installed_trainers(pattern):
     pytest.importorskip("tokenizers")

@@ -127,7 +127,7 @@ def test_fuzz_strings_split_as_in_tiktoken(pattern):
             assert ours == theirs, text
 
 
-@pytest.mark.skipif(not THOROUGH, reason="takes minutes: HYPOTHESIS_PROFILE=thorough runs it")
+@pytest.mark.thorough
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_every_code_point_splits_as_tiktoken_says_now(pattern):
     pytest.importorskip("tiktoken")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from vocabularies import END, FIM, TEXT, raw_bytes, texts, tokenizer
 
 import bpe
-from bpe import Tokenizer
+from bpe import Tokenizer, reference
+from gpt.characters import CharTokenizer
 
 OURS = tokenizer()
 marked = st.lists(st.one_of(texts, st.sampled_from([END, FIM, "<|end", "|>", "<|end|>of"])),
@@ -89,10 +90,11 @@ def test_special_text_is_refused_unless_it_is_allowed():
 
 # ---- streams ----
 
-@given(marked, st.lists(st.integers(0, 400), max_size=12), st.sampled_from(["gpt2", r"\s+|\S+"]))
-def test_a_stream_has_the_ids_of_the_whole_wherever_it_is_cut(text, cuts, pattern):
-    ours = STREAMED[pattern]
-    text *= 4
+@given(marked, st.lists(st.integers(0, 400), max_size=12),
+       st.sampled_from(["gpt2", r"\s+|\S+", "added"]))
+def test_a_stream_has_the_ids_of_the_whole_wherever_it_is_cut(text, cuts, name):
+    ours = STREAMED[name]
+    text = "  ".join([text] * 4) if name == "added" else text * 4
     cuts = sorted({0, *cuts, len(text)})
     parts = [text[i:j] for i, j in zip(cuts, cuts[1:])]
     ids = [i for array in ours.encode_iterator(parts, **special) for i in array.tolist()]
@@ -103,6 +105,8 @@ def test_a_stream_has_the_ids_of_the_whole_wherever_it_is_cut(text, cuts, patter
 
 
 STREAMED = {pattern: tokenizer(pattern) for pattern in ("gpt2", r"\s+|\S+")}
+STREAMED["added"] = Tokenizer(OURS.merges, "gpt2", OURS.special_tokens,
+                              added_tokens={"  ": 408, "\n   ": 409, "e t": 410})
 
 
 @pytest.fixture
@@ -203,18 +207,53 @@ def test_each_merge_step_joins_two_neighbours(text):
 
 # ---- decoding and mistakes ----
 
-@pytest.mark.parametrize("ids, named", [([0, 408], "id 408 at position 1"), ([-1], "id -1"),
-                                        ([10**30], "position 0"), ([1.5], "1.5"), (["a"], "'a'"),
-                                        (np.array([3, 500]), "id 500 at position 1")])
-def test_wrong_ids_are_named(ids, named):
+WRONG = [-1, 408, 10**30, 97.0, 1.5, np.nan, True, None, "a", b"a", [1], np.float32(3), np.True_]
+DECODERS = {"decode": OURS.decode, "bytes": OURS.decode_bytes,
+            "stream": lambda ids: OURS.decoder().feed(ids),
+            "characters": CharTokenizer(map(chr, range(408))).decode,
+            "reference": lambda ids: reference.decode(ids, OURS.merges.tolist() + [(97, 257)] * 2)}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+@pytest.mark.parametrize("n_before", [0, 2])
+def test_a_wrong_id_is_named(name, wrong, n_before):
+    with pytest.raises(ValueError, match=re.escape(f"id {wrong!r:.50} ") + ".*0 to 407"):
+        DECODERS[name]([97] * n_before + [wrong])
+
+
+@pytest.mark.parametrize("name", ["decode", "bytes", "stream", "characters"])
+@pytest.mark.parametrize("ids, named", [
+    (np.array([97.0]), "id 97.0 at position 0"), (np.array([True]), "id True at position 0"),
+    (np.array([[1, 2]]), r"id \[1, 2\] at position 0"), (np.array([3, 500]), "id 500 at pos"),
+    (np.array([-2], np.int8), "id -2"), (np.array(["a"]), "id 'a'")])
+def test_a_wrong_array_is_named(name, ids, named):
     with pytest.raises(ValueError, match=f"{named}.*0 to 407"):
-        OURS.decode(ids)
+        DECODERS[name](ids)
 
 
-@pytest.mark.parametrize("ids", [7, "text", None])
-def test_ids_that_are_no_sequence_are_refused(ids):
+SEQUENCES = [list, tuple, iter, np.int64, np.uint16, lambda ids: map(np.uint8, ids)]
+
+
+@given(st.lists(st.integers(0, 127), max_size=9), st.sampled_from(SEQUENCES))
+def test_ids_come_in_any_sequence(ids, sequence):
+    for name in ("decode", "characters"):
+        assert DECODERS[name](sequence(ids)) == "".join(map(chr, ids))
+
+
+@pytest.mark.parametrize("name", ["decode", "bytes", "characters"])
+@pytest.mark.parametrize("ids", [7, "text", b"text", None, 1.5, np.array(5)])
+def test_ids_that_are_no_sequence_are_refused(name, ids):
     with pytest.raises(TypeError, match="sequence of ints"):
-        OURS.decode(ids)
+        DECODERS[name](ids)
+
+
+@pytest.mark.parametrize("ours", [OURS, CharTokenizer("abc")], ids=["bpe", "characters"])
+@pytest.mark.parametrize("wrong", [None, 5, 1.5, True, ["a"], np.zeros(2)], ids=repr)
+def test_what_is_no_text_is_refused(ours, wrong):
+    for encode in (ours.encode, ours.encode_array):
+        with pytest.raises(TypeError, match="text must be str or bytes, not "):
+            encode(wrong)
 
 
 def test_errors_modes_are_those_of_python():
@@ -260,7 +299,7 @@ def test_one_tokenizer_serves_many_threads():
 
 def test_a_copy_from_a_pickle_gives_the_same_ids():
     for ours in (OURS, Tokenizer(None, "cl100k", {"<x>": 300}, ranks={
-            bytes([k]): k for k in range(256)} | {b"lo": 256})):
+            bytes([k]): k for k in range(256)} | {b"lo": 256}), STREAMED["added"]):
         ours.encode(TEXT * 30)  # caches and tables are there, but stay behind
         again = pickle.loads(pickle.dumps(ours))
         assert again.fingerprint() == ours.fingerprint() and again.encode(TEXT) == ours.encode(TEXT)

@@ -81,3 +81,34 @@ def merge_lists(draw):
     order = draw(st.permutations(range(len(merges))))
     made = [ids[tokens[left] + tokens[right]] for left, right in merges]
     return [merges[k] for k in order], [made[k] for k in order]
+
+
+TEXTS = ["[PAD]", "<x>", "<|a b|>", "  ", "   ", " c", "é", "ab", "abc", "Ġa", "世", "[a]", "bc a",
+         "c<", "<pad >"]
+
+
+@st.composite
+def tokenizers(draw, patterns=("gpt2", "cl100k")):
+    """Any tokenizers: ids in any order, special and added tokens that look like others."""
+    merges, made = draw(merge_lists())
+    byte_ids = draw(st.sampled_from([list(range(256)), list(range(255, -1, -1))]))
+    merges = [tuple(byte_ids[i] if i < 256 else i for i in pair) for pair in merges]
+    more = draw(st.sampled_from([{}, {}, {400: b"caab"}, {400: b"\xff", 401: b"a a"}]))
+    free = max([255, *made, *more]) + 1 + draw(st.sampled_from([0, 0, 3]))
+    names = draw(st.lists(st.sampled_from(TEXTS) | st.text(min_size=1, max_size=4), max_size=4,
+                          unique=True))
+    names = [name for name in names if name == name.encode("utf-8", "replace").decode()]
+    ids = dict(zip(names, draw(st.permutations(range(free, free + len(names))))))
+    kinds = draw(st.lists(st.booleans(), min_size=4, max_size=4))
+    special = {name: i for (name, i), kind in zip(ids.items(), kinds) if kind}
+    added = {name: i for name, i in ids.items() if name not in special}
+    return Tokenizer(merges, draw(st.sampled_from(patterns)), special, added_tokens=added,
+                     merge_ids=made, byte_ids=byte_ids, more_tokens=more,
+                     whole_words=draw(st.booleans()))
+
+
+def texts_for(tokenizer):
+    """Texts in which its tokens stand, and parts of them."""
+    names = [*tokenizer.special_tokens, *tokenizer.added_tokens]
+    parts = st.sampled_from([*"abc  ", "ab", "caab", "a a", "é", "\n", *TEXTS, *names])
+    return st.lists(parts, max_size=10).map("".join)

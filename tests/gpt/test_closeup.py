@@ -24,19 +24,19 @@ def test_the_page_holds_the_loss_of_the_very_step(tiny, data, tmp_path):
 
 
 def test_a_run_that_was_looked_at_ends_in_the_same_bytes(tiny, data, tmp_path):
-    plain = bytes_of(finished(start(tiny, data, dropout=0.1)), tmp_path / "plain")
-    run = start(tiny, data, dropout=0.1)
+    plain = bytes_of(finished(start(tiny, data, dropout=0.1, n_layer=1)), tmp_path / "plain")
+    run = start(tiny, data, dropout=0.1, n_layer=1)
     profile_steps(run, tmp_path)
     list(steps_with_trace(run, 2, tmp_path, print))
     assert bytes_of(run, tmp_path / "looked_at") == plain
 
 
 def test_of_a_large_batch_the_first_sequences_are_recorded(tiny, data, tmp_path):
-    run = start(tiny, data, batch_tokens=4096)
+    run = start(tiny, data, batch_tokens=4096, n_layer=1)
     said = trace_step(run, tmp_path / "page.html")
     assert f"{PAGE_TOKENS // 16} of its 256 sequences" in said
     assert next_batch(run)[0].shape == (256, 16) and run.step == 0
-    long = start(tiny, data, context_length=200, batch_tokens=400)
+    long = start(tiny, data, context_length=200, batch_tokens=400, n_layer=1)
     assert f"1 of its 2 sequences and {PAGE_TOKENS} of their 200" in trace_step(
         long, tmp_path / "page.html")
 

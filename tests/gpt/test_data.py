@@ -161,3 +161,28 @@ def test_without_network_the_standard_library_is_announced(monkeypatch, tmp_path
 def test_the_floor_of_the_stories_is_their_choices():
     text = stories(100).documents[0]
     assert story_floor(text) * len(text) == pytest.approx(100 * 12)
+
+
+@given(st.sets(st.characters(), min_size=1, max_size=20),
+       st.lists(st.sampled_from(["<|endoftext|>", "[PAD]", "é", "a"]), unique=True), st.data())
+def test_a_tokenizer_of_characters_is_read_as_it_was_written(tmp_path_factory, known, names, data):
+    ours = CharTokenizer(known, names)
+    path = tmp_path_factory.mktemp("characters") / "tokenizer.json"
+    ours.save(path)
+    again = load_tokenizer(path)
+    text = data.draw(st.text(st.sampled_from(sorted(known)), max_size=20))
+    assert again.special_tokens == ours.special_tokens and again.tokens == ours.tokens
+    assert again.encode(text) == ours.encode(text) and again.fingerprint() == ours.fingerprint()
+
+
+@pytest.mark.parametrize("facts", ['{"kind": "characters"}', '{"kind": "characters", "characters": '
+                                   '"ab", "special_tokens": 3}', '{"kind": '])
+def test_a_damaged_tokenizer_of_characters_is_named(tmp_path, facts):
+    (tmp_path / "tokenizer.json").write_text(facts)
+    with pytest.raises(ValueError, match="tokenizer.json.*(must be|not JSON)"):
+        load_tokenizer(tmp_path / "tokenizer.json")
+
+
+def test_bytes_that_are_no_characters_are_named():
+    with pytest.raises(ValueError, match="byte 1 of the text is not UTF-8"):
+        CharTokenizer("abc").encode(b"a\xff")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import bpe
 from gpt.characters import CharTokenizer
 from gpt.config import ConfigError, ModelConfig
-from gpt.generate import Sampling, choose, generate, main, probabilities, write
+from gpt.generate import Sampling, choose, generate, main, penalized, probabilities, write
 from gpt.model import GPT
 from minigrad import no_grad
 
@@ -89,10 +89,60 @@ def test_the_repetition_penalty_lowers_what_was_said():
     assert penalized[0] < free[0] and penalized[1] < free[1] and penalized[2] > free[2]
 
 
-@pytest.mark.parametrize("wrong", [{"top_p": 0}, {"temperature": -1}, {"min_p": 2}])
-def test_a_setting_that_makes_no_sense_is_refused(wrong):
-    with pytest.raises(ConfigError, match=next(iter(wrong))):
-        Sampling(**wrong)
+@pytest.mark.parametrize("name, values", [
+    ("top_p", [0, 1.5, -1]), ("temperature", [-1]), ("min_p", [2, -0.1]), ("top_k", [-1, 2.5]),
+    ("repetition_penalty", [0, -1])])
+def test_a_setting_that_makes_no_sense_is_refused(name, values):
+    for value in [*values, np.nan, np.inf, None, "1", True]:
+        with pytest.raises(ConfigError, match=f"{name} is .*, but must be"):
+            Sampling(**{name: value})
+
+
+SAMPLINGS = st.builds(Sampling, st.floats(0.5, 3), st.sampled_from([0, 1e-300, 0.1, 1, 1e6]),
+                      st.integers(0, 5), st.sampled_from([1e-9, 0.5, 1]),
+                      st.sampled_from([0, 0.5, 1]))
+SCORES = st.lists(st.sampled_from([-np.inf, -3e38, -1.0, 0.0, 0.5, 3e38]), min_size=1, max_size=8)
+
+
+@given(SCORES, SAMPLINGS, st.floats(0, 1, exclude_max=True))
+def test_only_a_token_that_may_be_chosen_is(z, sampling, drawn):
+    rng = type("Rng", (), {"random": lambda self: drawn})()
+    z = np.array(z, np.float32)
+    if (z == -np.inf).all():
+        with pytest.raises(FloatingPointError, match="token 0 is -inf"):
+            choose(z, [0], sampling, rng)
+    else:
+        with np.errstate(all="raise", under="ignore"):
+            chosen = choose(z, [0], sampling, rng)
+        assert z[chosen] > -np.inf
+        weak = penalized(z, [0], sampling.repetition_penalty)
+        if sampling.temperature == 0 or sampling.top_k == 1:
+            assert weak[chosen] == weak.max()
+
+
+@given(SCORES, SAMPLINGS, st.sampled_from([np.nan, np.inf]), st.integers(0, 8))
+def test_scores_that_are_no_numbers_are_told_and_never_a_token(z, sampling, wrong, at):
+    at = min(at, len(z))
+    z = np.array([*z[:at], wrong, *z[at:]], np.float32)
+    with pytest.raises(FloatingPointError, match=f"the score of token {at} is {wrong}"):
+        choose(z, [0], sampling, np.random.default_rng(0))
+
+
+def broken(config):
+    model = GPT(config, np.random.default_rng(0))
+    model.token_embedding.weight.data[3, 0] = np.nan
+    return model
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_a_broken_model_says_so_in_one_sentence_and_status_2(monkeypatch, capsys, temperature):
+    data = type("Data", (), {"tokenizer": CharTokenizer("abcd")})
+    model = broken(ModelConfig(vocab_size=4, context_length=8, n_layer=1, n_head=2, d_model=32))
+    monkeypatch.setattr("gpt.generate.open_model", lambda *_: (model, data, {}))
+    with pytest.raises(SystemExit) as left:
+        main(["x", "abcd", "--temperature", str(temperature)])
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and said.count("\n") == 1 and "is nan, so that none" in said
 
 
 class Script:

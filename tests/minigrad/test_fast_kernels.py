@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import minigrad  # noqa: F401  (registers the ops)
 from minigrad import Tensor, jit, no_grad, optim, rotary_angles, use
 from minigrad.tensor import OPS
+from minigrad.tiles import lanes
 
 FLOATS = [np.float32, np.float64]
 WIDE = 2 * 64 // 4 + 1                 # one more than two of the widest vectors hold
@@ -138,6 +139,24 @@ def test_dropout_by_a_key_over_every_tail_of_a_block(dtype):
         assert_as_accurate("keyed_dropout", [x], g, key=n ** 5, rate=n / 6000)
 
 
+def most_saved(D):
+    """The largest array that attention of one head of width D over 64 positions saves."""
+    q, k, v, _ = heads(np.random.default_rng(0), 1, 1, 1, 64, 64, D, np.float32)
+    _, saved = OPS["attention"].bodies["fast"][0](q, k, v)
+    return max(np.size(x) for x in saved if isinstance(x, np.ndarray))
+
+
+def test_attention_to_heads_of_whole_vectors_stores_no_weights():
+    assert most_saved(32) == 32 * 64
+
+
+@pytest.mark.xfail(strict=True, reason="the reference body takes over without a word, and stores "
+                                       "T x T weights")
+def test_attention_to_heads_of_any_width_stores_no_weights():
+    D = 5 * lanes(np.float32) // 2                        # 40 with 16 lanes
+    assert most_saved(D) == D * 64
+
+
 @pytest.mark.parametrize("T, S", [(0, 64), (64, 0), (0, 0)])
 def test_no_queries_and_no_keys_give_what_the_formula_gives(T, S):
     q, k = np.ones((2, 4, T, 32)), np.ones((2, 4, S, 32))
@@ -255,8 +274,7 @@ def test_arrays_that_are_exchanged_between_steps_are_looked_up_again(data):
 AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+avx,+sse4.2"}
 
 
-@pytest.mark.skipif(os.environ.get("HYPOTHESIS_PROFILE") != "thorough",
-                    reason="takes minutes: HYPOTHESIS_PROFILE=thorough")
+@pytest.mark.thorough
 @pytest.mark.parametrize("variables", [{"NUMBA_DISABLE_JIT": "1"}, AVX2], ids=["python", "avx2"])
 def test_kernels_hold_as_plain_python_and_with_avx2_alone(variables):
     if variables is AVX2 and "avx2" not in jit.cpu_features():

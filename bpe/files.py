@@ -1,0 +1,37 @@
+"""Read, check and write the files of tokenizers; a mistake is told in one sentence."""
+
+import json
+import os
+
+
+def read_text(path):
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: byte {error.start} is not UTF-8") from None
+
+
+def read_json(path):
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: the JSON is nested too deeply") from None
+
+
+def list_in(path, facts, name):
+    check(path, name, facts.get(name), isinstance(facts.get(name), list), "a list")
+    return facts[name]
+
+
+def check(path, where, value, right, wanted):
+    if not right:
+        raise ValueError(f"{path}: {where} is {value!r:.60}, but must be {wanted}")
+
+
+def write_text(path, text):
+    """Write a file under a temporary name, then rename it."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_bytes(text.encode("utf-8", "surrogatepass"))
+    os.replace(temporary, path)
