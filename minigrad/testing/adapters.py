@@ -11,7 +11,7 @@ from minigrad.mode import use
 from minigrad.parallel import kernels_from
 from minigrad.tensor import Op, Tensor, backprop, sum_to_shape
 from minigrad.testing import domains
-from minigrad.testing.strategies import parse_signature
+from minigrad.testing.signatures import parse_signature
 
 
 class Broken(Exception):
@@ -63,6 +63,7 @@ class Subject:
         self.batched = op.domain.get("batched")
         self.complex_works = level == "reference"      # until an example shows that it does not
         self.symmetries = {n: f for n, f in op.domain.items() if callable(f)}
+        self.is_judge, self.judges = False, {}         # name -> the Points that others compare with
 
     @property
     def name(self):
@@ -232,7 +233,8 @@ def op_of_pair(forward, vjp, signature, inputs, domain):
         grads = vjp(g, *arrays)
         if isinstance(grads, list):
             return tuple(grads)
-        return (grads,) if isinstance(grads, np.ndarray) and len(arrays) == 1 else grads
+        alone = isinstance(grads, (np.ndarray, np.generic)) and len(arrays) == 1
+        return (grads,) if alone else grads
     body.__name__, body.__doc__ = name_of_function(forward), forward.__doc__
     op = Op(body, signature, inputs, domain)
     op.core_ndim = None                                # a plain vjp undoes its own broadcasting

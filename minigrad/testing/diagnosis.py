@@ -5,7 +5,7 @@ import numpy as np
 
 from minigrad.testing import domains
 from minigrad.testing.adapters import Broken
-from minigrad.testing.laws import slope_along
+from minigrad.testing.points import slope_along
 
 LARGEST = 200                                          # elements worth measuring one by one
 NO_SAY = "too small a case to tell"
@@ -48,7 +48,7 @@ def diagnose(point, others=()):
     message, table : str
     hints : list of str
     """
-    for i in point.moving():
+    for i in point.moving:
         if point.arrays[i].size > LARGEST:
             continue
         shown = evidence(point, i)
@@ -70,7 +70,7 @@ def evidence(point, i):
 
 def wrong_evidence(point, i):
     """Return the evidence of a larger point, or None if it shows nothing."""
-    if i not in point.moving() or not 1 < point.arrays[i].size <= LARGEST / 2:
+    if i not in point.moving or not 1 < point.arrays[i].size <= LARGEST / 2:
         return None
     try:
         found = evidence(point, i)
@@ -318,53 +318,3 @@ def differs_by_term(e):
 HINTS = (says_nan, says_zero, ignores_g, has_other_sign, is_transposed, is_another_input,
          repeats_another, forgets_repeats, ends_early, has_float32_digits, has_other_ratio,
          is_clipped, misses_row_term, lacks_some, is_misplaced, misses_copies)
-
-
-# ---- smaller counterexamples -----------------------------------------------------------------
-
-def simplify(case, fails, domain_of, most=200):
-    """Replace the values of a failing case by rounder ones for as long as it fails.
-
-    Parameters
-    ----------
-    case : Case
-    fails : callable
-        From a Case to Broken or None.
-    domain_of : callable
-        From the index of an input to its domain.
-    most : int
-        How many tries.
-    """
-    tries = 0
-    for where in ("arrays", "g"):
-        for i, x in enumerate(getattr(case, where)):
-            if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
-                continue
-            domain = domain_of(i) if where == "arrays" else "real"
-            for candidate in rounder(x):
-                now = getattr(case, where)
-                simpler = np.asarray(candidate(now[i]))
-                tries += 1
-                if tries > most:
-                    return case
-                if np.array_equal(simpler, now[i]) or not domains.holds(simpler, domain):
-                    continue
-                smaller = case._replace(**{where: (*now[:i], simpler, *now[i + 1:])})
-                if isinstance(fails(smaller), Broken):
-                    case = smaller
-    return case
-
-
-def rounder(x):
-    """Yield functions that make an array simpler: first all of it, then element by element."""
-    for digits in (0, 1, 2):
-        yield lambda x, digits=digits: np.round(x, digits) + 0.0       # no -0
-    for at in list(np.ndindex(x.shape))[:30]:
-        for value in (0.0, 1.0):
-            yield lambda x, at=at, value=value: put(x, at, value)
-
-
-def put(x, at, value):
-    x = x.copy()
-    x[at] = value
-    return x

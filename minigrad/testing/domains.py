@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 
-STYLES = ("normal", "log_scale", "ties")
+STYLES = ("normal", "log_scale", "ties", "near 0.01", "near 0.001", "near 0.0001")
 LARGEST, SMALLEST = 100.0, 1e-3                        # of the log-scaled magnitudes
 WORDS = {"real", "positive", "away_from_zero", "spread", "moderate", "masked", "mask", "constant"}
 
@@ -41,7 +41,8 @@ def make_values(rng, shape, domain="real", style="normal", below=None):
     shape : tuple
     domain : str
     style : str
-        "normal", "log_scale" (magnitudes from 1e-3 to 100) or "ties" (small whole numbers).
+        "normal", "log_scale" (magnitudes from 1e-3 to 100), "ties" (small whole numbers) or
+        "near 0.01" (on both sides of plus and minus that, and of zero).
     below : int, optional
         For "index(v)": the size of axis v.
 
@@ -75,6 +76,10 @@ def make_reals(rng, shape, style):
     if style == "log_scale":
         exponent = rng.uniform(np.log10(SMALLEST), np.log10(LARGEST), shape)
         return np.where(rng.random(shape) < 0.5, -1, 1) * 10**exponent
+    if style.startswith("near"):
+        beside = (0.6, 0.99, 1.01, 1.6, 1e-9)[:rng.integers(4, 6)]
+        size = float(style.split()[1]) * rng.choice(beside, shape)
+        return np.asarray(np.where(rng.random(shape) < 0.5, -1, 1) * size)
     return np.asarray(rng.normal(size=shape))
 
 
