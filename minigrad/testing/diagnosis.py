@@ -98,7 +98,7 @@ def elementwise_slopes(point, i):
         if "positive" in domains.words(point.subject.domain_of(i)):
             v[at] *= abs(point.arrays[i][at])
         size = max(v[at], 1e-300)
-        slopes[at] = slope_along(point, {i: v}, 1e-9).value / size
+        slopes[at] = slope_along(point, {i: v}, 0.0).value / size
     return slopes
 
 

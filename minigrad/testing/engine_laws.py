@@ -150,8 +150,9 @@ def check_second_order(point):
     i = int(rng.choice([*v]))
     u = domains.direction(rng, point.arrays[i], subject.domain_of(i))
     terms = 0 * u if second[i] is None else second[i] * u
-    slope = gradient_slope(point.judge, i, u, v)
-    yours, size = float(terms.sum()), max(float(np.abs(terms).sum()), abs(slope.value))
+    yours = float(terms.sum())
+    slope = gradient_slope(point.judge, i, u, v, yours)
+    size = max(float(np.abs(terms).sum()), abs(slope.value))
     if slope.kink or slope.bar > 1e-5 * size and slope.bar > 1e6 * EPS * point.floor:
         return
     if not abs(yours - slope.value) <= 10 * point.rtol * size + 3 * slope.bar:
@@ -163,14 +164,15 @@ def check_second_order(point):
                          "it again in the vjp, or declare parts"])
 
 
-def gradient_slope(point, i, u, v):
+def gradient_slope(point, i, u, v, guess):
     """Measure how <gradient, v> changes when input i moves along u."""
     def phi(t):
         grads = point.subject.run(moved(point.arrays, {i: u}, t), point.params).pull(point.g)
         return float(sum((grads[k] * w).sum() for k, w in v.items()))
     if "second order" not in point.slopes:
         size = sum(np.abs(point.grads[k] * w).sum() for k, w in v.items())
-        point.slopes["second order"] = measure(phi, float(size) + 10 * point.floor, point.rtol)
+        point.slopes["second order"] = measure(phi, float(size) + 10 * point.floor,
+                                               point.rtol * abs(guess), guess=guess)
     return point.slopes["second order"]
 
 
@@ -263,9 +265,7 @@ def check_threads(subject, rtol, tally, seed=0):
     """One thread and all threads give the same bits."""
     before, most = jit.threads(), jit.config.NUMBA_NUM_THREADS
     try:
-        for side in (8, 32, 160):
-            rng = np.random.default_rng(seed)
-            point = Point(subject, make_case(subject, SizedDraw(rng, side), seed))
+        for point in large_points(subject, seed):
             results = []
             for n in (1, most):
                 jit.set_threads(n)
@@ -274,8 +274,16 @@ def check_threads(subject, rtol, tally, seed=0):
             (y, dx), (more_y, more_dx) = results
             same_bits(more_y, y, f"on {most} threads another output {{}}", str)
             same_bits(more_dx, dx, f"on {most} threads another gradient of {{}}", subject.name_of)
-            arrays = (x for x in (*point.outputs, *point.arrays) if isinstance(x, np.ndarray))
-            if max(x.size for x in arrays) > LARGE:
-                break                                  # or four axes of 160 come next: 5 GB
     finally:
         jit.set_threads(before)
+
+
+def large_points(subject, seed):
+    """Yield points whose sides are all 8, then all so long that an array has LARGE elements."""
+    side = 8
+    for _ in range(2):
+        draw = SizedDraw(np.random.default_rng(seed), side)
+        point = Point(subject, make_case(subject, draw, seed))
+        yield point
+        arrays = [x for x in (*point.outputs, *point.arrays) if isinstance(x, np.ndarray)]
+        side = max(side, int(np.ceil(LARGE ** (1 / max(1, *(x.ndim for x in arrays))))))

@@ -82,7 +82,7 @@ class Point:
         if inputs not in judge.slopes:
             moves = {i: judge.directions[i] for i in inputs}
             yours = sum(float((self.grads[i] * v).sum()) for i, v in moves.items())
-            judge.slopes[inputs] = slope_along(judge, moves, abs(yours))
+            judge.slopes[inputs] = slope_along(judge, moves, yours)
         return judge.slopes[inputs]
 
 
@@ -142,7 +142,7 @@ def moved(arrays, moves, t):
     return [x + t * moves[i] if i in moves else x for i, x in enumerate(arrays)]
 
 
-def slope_along(point, moves, size):
+def slope_along(point, moves, guess):
     """Measure how <g, f> changes when inputs move; `moves` are directions by input."""
     used = [(k, part, np.isfinite(y)) for k, (part, y) in enumerate(zip(point.g, point.outputs))
             if part is not None]
@@ -154,7 +154,7 @@ def slope_along(point, moves, size):
     def phi(t):
         outputs = point.subject.forward(moved(point.arrays, moves, t), point.params)
         return sum(float((part[mask] * outputs[k][mask]).sum()) for k, part, mask in used)
-    return measure(phi, rounding, point.rtol * size, exact_slope(point, moves))
+    return measure(phi, rounding, point.rtol * abs(guess), exact_slope(point, moves), guess)
 
 
 def exact_slope(point, moves):

@@ -43,9 +43,10 @@ WISHES = (
     Wish((3, 2), ((0, (3, 1)),)), Wish((2, 3), ((1, ()),)), Wish((2, 3), ((1, (2, 1)), (2, (3,)))),
     Wish((2, 3), ((0, (2, 1)), (1, (1, 3)))), Wish((2,), ((0, ()), (2, (1,)))),
     Wish((2,), style="near 0.001", side=3), Wish((1,), side=1), Wish((3,), ((0, (1,)),)),
-    Wish((2,), long=(65, 66, 71, 79, 100)), Wish((3,), style="near 0.0001", side=4),
+    Wish((2,), long=(65, 66, 71, 79, 100), side=2),
+    Wish((3,), style="near 0.0001", side=4),
     Wish((2, 2), many=True), Wish((2, 3), ((1, (1, 1)),), side=2),
-    Wish((2,), style="near 0.01", side=5), Wish((2,), long=(257, 263, 270, 289), side=2))
+    Wish((2,), style="near 0.01", side=5), Wish((2,), long=(257, 263, 270, 289), side=1))
 
 
 # ---- drawing ---------------------------------------------------------------------------------
@@ -178,7 +179,8 @@ class SizedDraw(Draw):
         self.drawn += 1
         if self.which is None:
             return max(self.size, low)
-        return self.size if self.drawn == self.which + 1 else self.integer(max(low, 1), 3)
+        most = 3 if self.size <= LONGEST else max(low, 1)
+        return self.size if self.drawn == self.which + 1 else self.integer(max(low, 1), most)
 
 
 # ---- examples --------------------------------------------------------------------------------
