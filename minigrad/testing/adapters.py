@@ -28,7 +28,8 @@ class Pass(NamedTuple):
     """One forward pass and the way back."""
     outputs: tuple                                     # of arrays
     saved: tuple
-    pull: object                                       # g, a tuple -> gradients, a tuple
+    pull: object                                       # g, a tuple -> gradients, a tuple; also
+                                                       # with which are wanted, with other saved
     asks: bool = False                                 # whether it can be asked for some of them
 
 
@@ -103,11 +104,12 @@ class Subject:
 
         vjp = self.op.bodies.get(self.level, self.op.bodies["reference"])[1]
 
-        def pull(g, wants=None):
+        def pull(g, wants=None, instead=None):
             g = tuple(np.asarray(part) if isinstance(part, np.generic) else part for part in g)
             wants = wants or tuple(self.moves(i, x) for i, x in enumerate(arrays))
             asked = (wants,) if vjp.asks else ()
-            return self.finish(arrays, lambda: vjp(g if several else g[0], *saved, *asked))
+            return self.finish(arrays, lambda: vjp(
+                g if several else g[0], *(saved if instead is None else instead), *asked))
         return Pass(outputs, saved, pull, vjp.asks)
 
     def finish(self, arrays, compute):
