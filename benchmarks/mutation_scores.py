@@ -1,6 +1,6 @@
 """How many wrong backward passes does check_op notice, and how often does it say what is wrong?
 
-    python benchmarks/mutation_scores.py [--seeds 20] [--ops softmax matmul ...] [--explain]
+    python benchmarks/mutation_scores.py [--seeds 20] [--ops softmax ...] [--own-law] [--explain]
 
 Each seed is one call of check_op with its default number of examples: on the mutants of
 `minigrad.testing` for the ops below, and on a fixed list of pairs written by hand
@@ -48,10 +48,11 @@ def score(targets, seeds, explain, show):
     return counts
 
 
-def mutants(names):
+def mutants(names, own_law):
     for name in names:
         for mutant in mutate_op(OPS[name]):
-            yield f"{name}: {mutant.name}", (mutant.op,), {}
+            laws = {"laws": [mutant.law]} if own_law else {}
+            yield f"{name}: {mutant.name}", (mutant.op,), laws
 
 
 def main():
@@ -59,9 +60,11 @@ def main():
     parser.add_argument("--seeds", type=int, default=20, metavar="N")
     parser.add_argument("--ops", nargs="*", default=CHECKED, metavar="OP")
     parser.add_argument("--explain", action="store_true")
+    parser.add_argument("--own-law", action="store_true",
+                        help="hold a mutant to the one law that is meant for it")
     options = parser.parse_args()
     start = time.perf_counter()
-    for label, targets in (("mutants", mutants(options.ops)), ("fixed_list", WRONG)):
+    for label, targets in (("mutants", mutants(options.ops, options.own_law)), ("fixed_list", WRONG)):
         refused, named, total = score(targets, options.seeds, options.explain, True)
         if not total:
             continue

@@ -181,22 +181,24 @@ def search(subject, names, rtol, report, seed, small, max_examples, explicit):
     if subject.judges and "agreement" in names:            # then its slopes are those of the judge
         names = ["agreement", *(name for name in names if name != "agreement")]
     report.laws = tuple(dict.fromkeys((*report.laws, *names)))
-    each = [LAWS[name] for name in names if not LAWS[name].once]
+    each, graphs, once = ([LAWS[name] for name in names if LAWS[name].of == of]
+                          for of in ("pass", "graph", "subject"))
     cases = explicit or examples(subject, max_examples, seed)
-    found, count = None, 0
+    found, points = None, []
     try:
-        for point in points_of(subject, "examples", cases if each else (), rtol, report.tally):
-            count += 1
+        for point in points_of(subject, "examples", cases, rtol, report.tally):
+            points.append(point)
             found = first_failure(each, point)
             if found is not None:
                 break
     except Broken as broken:                               # the forward pass itself raised
         found, found.law = broken, "shapes"
-    report.examples[subject.level] = count
+    report.examples[subject.level] = len(points)
+    for point in () if found else points:                  # these say less about what is wrong
+        found = found or first_failure(graphs, point)
     if found is not None:
         return smallest(subject, found, rtol) if small else found
-    once = [LAWS[name] for name in names if LAWS[name].once and explicit is None]
-    return first_failure(once, subject, rtol, report.tally, seed)
+    return first_failure(() if explicit else once, subject, rtol, report.tally, seed)
 
 
 def first_failure(laws, *args):

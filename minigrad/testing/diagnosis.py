@@ -6,10 +6,11 @@ from minigrad.testing.evidence import Evidence, elementwise_slopes, same
 from minigrad.testing.factors import FACTORS, is_special
 from minigrad.testing.hints import (
     HINTS, NO_SAY, differs_by_term, has_float32_digits, has_other_ratio, one_ratio)
-from minigrad.testing.trials import TRIALS
+from minigrad.testing.trials import SLOW_TRIALS, TRIALS
 
 LARGEST = 200                                          # elements worth measuring one by one
-ORDER = (*HINTS[:3], *TRIALS, *HINTS[3:], *FACTORS)
+MEASURED = 64                                          # of further cases, several times
+ORDER = (*HINTS[:3], *TRIALS, *HINTS[3:], *FACTORS, *SLOW_TRIALS)
 
 
 def diagnose(point, others=()):
@@ -41,6 +42,8 @@ def diagnose(point, others=()):
                    f"{shown.dx[worst]:.9g}, the slope is {shown.slopes[worst]:.9g}")
         more = [wrong_evidence(p, i) for p in others]
         more = [e for e in more if e is not None]
+        if not shown.wrong.any():
+            return message, table(shown.dx, shown.slopes), [has_float32_digits(shown)]
         special = is_special(shown) if others and not more else None
         hints = agreed_hints(more or [shown]) + [special] * bool(special)
         known = [hint for hint in hints if not hint.startswith("no known pattern")] or hints
@@ -55,7 +58,7 @@ def evidence(point, i):
 
 def wrong_evidence(point, i):
     """Return the evidence of a larger point, or None if it shows nothing."""
-    if i not in point.moving or not 1 < point.arrays[i].size <= LARGEST / 2:
+    if i not in point.moving or not 1 < point.arrays[i].size <= MEASURED:
         return None
     try:
         found = evidence(point, i)
@@ -66,14 +69,17 @@ def wrong_evidence(point, i):
 
 def agreed_hints(cases, most=2):
     """Return the hints that fit every case, the surest first; or else those that fit most."""
-    said = [(hint, [text for e in cases if (text := hint(e)) != NO_SAY]) for hint in ORDER]
-    for fits in (all, lambda texts: sum(map(bool, texts)) > len(texts) / 2):
-        found = [one_ratio(texts) if hint is has_other_ratio else next(filter(None, texts))
-                 for hint, texts in said if texts and fits(texts)]
-        found = [text for text in found if text]
-        if found:
-            return found[:most]
-    return [differs_by_term(cases[0])]
+    found, likely = [], []
+    for hint in ORDER:
+        if len(found) == most or found and hint in SLOW_TRIALS:
+            break
+        texts = [text for e in cases if (text := hint(e)) != NO_SAY]
+        text = next(filter(None, texts), None)
+        if text and all(texts):
+            found += [text] if hint is not has_other_ratio else filter(None, [one_ratio(texts)])
+        elif sum(map(bool, texts)) > len(texts) / 2 and hint is not has_other_ratio:
+            likely.append(text)
+    return found or likely[:most] or [differs_by_term(cases[0])]
 
 
 def table(dx, slopes, most=8):

@@ -37,7 +37,7 @@ def check_agreement(point):
         compare(point.grads, judge.grads, gradient_of(point), 10 * point.floor)
 
 
-@law("reuse")
+@law("reuse", of="graph")
 def check_reuse(point):
     """An input that is used twice receives the sum of both gradients."""
     subject = point.subject
@@ -89,7 +89,7 @@ def recorded_gradient(point, g):
     return inputs, {i: found[inputs[i]] for i in moving if inputs[i] in found}
 
 
-@law("adjoint", applies=lambda subject: subject.jvp or not subject.is_plain)
+@law("adjoint", of="graph", applies=lambda subject: subject.jvp or not subject.is_plain)
 def check_adjoint(point):
     """<g, J v> = <J^T g, v>: the Jacobian of the forward mode is that of the backward pass."""
     subject, v = point.subject, point.directions
@@ -135,7 +135,7 @@ def gradients_of_product(gradients, vectors, inputs):
     return [found.get(x) if isinstance(x, Tensor) else None for x in inputs]
 
 
-@law("second order", applies=lambda subject: not subject.is_plain)
+@law("second order", of="graph", applies=lambda subject: not subject.is_plain)
 def check_second_order(point):
     """The gradient of the gradient is the slope of the gradient."""
     subject, rng, v = point.subject, point.rng, point.directions
@@ -178,7 +178,7 @@ def gradient_slope(point, i, u, v, guess):
 
 # ---- symmetries ------------------------------------------------------------------------------
 
-@law("symmetry", applies=lambda subject: subject.symmetries or not subject.is_plain)
+@law("symmetry", of="graph", applies=lambda subject: subject.symmetries or not subject.is_plain)
 def check_symmetry(point):
     """What the op declares to be equal is equal, and so are the gradients of both sides."""
     subject = point.subject
@@ -234,7 +234,7 @@ def check_rows(point):
 SIZES = (*range(LONGEST + 1), 65, 257)                 # a vector's, then where kernels take over
 
 
-@law("sizes", once=True, applies=lambda subject: not subject.explicit)
+@law("sizes", of="subject", applies=lambda subject: not subject.explicit)
 def check_sizes(subject, rtol, tally, seed=0):
     """The slope is right for every size of every axis from 0 to 33 (twice a vector, and one)."""
     for point in points_of(subject, "sizes", sized_cases(subject, seed), rtol, tally):
@@ -260,7 +260,7 @@ def sized_cases(subject, seed):
                 yield case
 
 
-@law("threads", once=True, applies=lambda subject: subject.level == "fast")
+@law("threads", of="subject", applies=lambda subject: subject.level == "fast")
 def check_threads(subject, rtol, tally, seed=0):
     """One thread and all threads give the same bits."""
     before, most = jit.threads(), jit.config.NUMBA_NUM_THREADS

@@ -19,11 +19,11 @@ LAWS = {}                                              # name -> Law, in the ord
 
 
 class Law(NamedTuple):
-    """A law: its name, the check, whether it looks once at the subject (not at each example),
-    and for which subjects it says anything."""
+    """A law: its name, the check, what that looks at (a "pass" or a whole "graph", at each example;
+    the "subject" once), and for which subjects it says anything."""
     name: str
     check: object
-    once: bool = False
+    of: str = "pass"
     applies: object = lambda subject: True
 
     @property
@@ -31,10 +31,10 @@ class Law(NamedTuple):
         return self.check.__doc__.split("\n")[0]
 
 
-def law(name, once=False, applies=Law._field_defaults["applies"]):
+def law(name, of="pass", applies=Law._field_defaults["applies"]):
     """Add a function to LAWS."""
     def declare(check):
-        LAWS[name] = Law(name, check, once, applies)
+        LAWS[name] = Law(name, check, of, applies)
         return check
     return declare
 
@@ -73,7 +73,9 @@ def check_outputs(point):
     subject, outputs = point.subject, point.outputs
     if not subject.op.signature or subject.op.inputs:
         return
-    batched = subject.batched and [name in subject.batched for name in subject.names]
+    batched = None
+    if subject.batched is not None:
+        batched = [name in subject.batched for name in subject.names]
     expected = declared_shapes(subject.op.signature, point.arrays, batched)
     if expected is not None and len(expected) != len(outputs):
         raise Broken(f"the forward pass gives {len(outputs)} outputs, but the signature "

@@ -219,6 +219,7 @@ def same_bits(now, before, message, name):
         if isinstance(y, np.ndarray) and not (x.shape == y.shape and x.tobytes() == y.tobytes()):
             at = farthest(x, y, 0.0) if x.shape == y.shape else None
             where = "" if at is None else f":{element(at)[1:]} {y[at]:.12g} became {x[at]:.12g}"
-            raise Broken(message.format(name(i)) + where,
-                         ["work on a copy: others still use the same memory"]
-                         if "wrote" in message else [])
+            raise Broken(message.format(name(i)) + where, [
+                "work on a copy: others still use the same memory" if "wrote" in message else
+                "something is kept between calls, or read where nothing was written: make each "
+                "result anew, from what the arguments say alone"])

@@ -77,9 +77,38 @@ def is_not_linear(e):
                     "value, or a g that is not used where it should be")
 
 
+def depends_on_size(e):
+    """Make the input smaller: how does the error change?"""
+    if not np.isfinite(e.dx).all() or not np.isfinite(e.x).all():
+        return None
+    errors = {}
+    for t in (1.0, 0.2, 0.1, 0.03):
+        dx, slopes = both_at(e, t)
+        errors[t] = np.abs(dx - slopes) / np.abs(slopes).max(initial=1e-300)
+    if errors[0.03].max() > 100 * errors[1.0].max():
+        return ("the smaller the input, the larger the error: a constant such as eps, which "
+                "matters for small inputs only, is missing or another one")
+    clear = errors[0.1] > 1e-5
+    orders = np.log2(errors[0.2][clear] / errors[0.1][clear])
+    if clear.any() and np.ptp(orders) < 0.5 and abs(np.median(orders)) < 8:
+        k = round(float(np.median(orders)))
+        like = f"grows like its power {k}" if k > 0 else "is there however small it is"
+        return (f"for small {e.point.subject.name_of(e.i)} the error {like}: look at the terms of "
+                f"order {max(k, 0)}, one is missing or has another factor")
+
+
+def both_at(e, t):
+    """Return the gradient and the slopes where the input is t times as large."""
+    arrays = list(e.point.arrays)
+    arrays[e.i] = np.asarray(t * e.x)
+    point = Point(e.point.subject, e.point.case._replace(arrays=tuple(arrays)))
+    return np.asarray(point.grads[e.i]), elementwise_slopes(point, e.i)
+
+
 def slopes_for(e, g):
     """Measure the slopes again for another g."""
     return elementwise_slopes(Point(e.point.subject, e.point.case._replace(g=tuple(g))), e.i)
 
 
-TRIALS = (is_not_linear, takes_other_values, ignores_an_output, is_reversed, depends_on_others)
+TRIALS = (is_not_linear, takes_other_values)
+SLOW_TRIALS = (ignores_an_output, is_reversed, depends_on_others, depends_on_size)
