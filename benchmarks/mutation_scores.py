@@ -64,7 +64,8 @@ def main():
                         help="hold a mutant to the one law that is meant for it")
     options = parser.parse_args()
     start = time.perf_counter()
-    for label, targets in (("mutants", mutants(options.ops, options.own_law)), ("fixed_list", WRONG)):
+    ours = mutants(options.ops, options.own_law)
+    for label, targets in (("mutants", ours), ("fixed_list", WRONG)):
         refused, named, total = score(targets, options.seeds, options.explain, True)
         if not total:
             continue

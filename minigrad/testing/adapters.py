@@ -95,10 +95,10 @@ class Subject:
                     return self.run_parts(arrays, params)
                 out, saved = self.op.bodies.get(self.level, self.op.bodies["reference"])[0](
                     *arrays, **params)
+            several = type(out) is tuple
+            outputs = tuple(np.asarray(y) for y in (out if several else (out,)))
         except Exception as error:
             raise Broken(f"the forward pass raised {type(error).__name__}: {error}") from error
-        several = type(out) is tuple
-        outputs = tuple(np.asarray(y) for y in (out if several else (out,)))
         if not several:
             saved = tuple(outputs[0] if s is out else s for s in saved)
 

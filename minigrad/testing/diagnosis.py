@@ -58,7 +58,7 @@ def evidence(point, i):
 
 def wrong_evidence(point, i):
     """Return the evidence of a larger point, or None if it shows nothing."""
-    if i not in point.moving or not 1 < point.arrays[i].size <= MEASURED:
+    if i not in point.moving or not 0 < point.arrays[i].size <= MEASURED:
         return None
     try:
         found = evidence(point, i)

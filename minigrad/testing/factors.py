@@ -27,10 +27,10 @@ def is_times(e):
     for name, a in factors(e):
         if not np.ptp(a) > 1e-6 * np.abs(a).max(initial=0):
             continue
-        if all_same(e.dx, a * e.slopes):
-            return f"yours is the slope times {name}: a factor too much"
-        if all_same(a * e.dx, e.slopes):
-            return f"yours times {name} is the slope: that factor is missing"
+        if c := ratio_to(e.dx, a * e.slopes):
+            return f"yours is {c:.4g} times the slope times {name}: that is a factor too much"
+        if c := ratio_to(e.slopes, a * e.dx):
+            return f"yours times {name} is {1 / c:.4g} times the slope: that is a factor too few"
     used = np.abs(e.slopes) > 1e-3 * np.abs(e.slopes).max(initial=0)
     if e.dx.ndim and e.dx.shape[-1] > 1 and used.sum() > e.dx.size / 2 and np.isfinite(e.dx).all():
         square = (e.slopes * e.slopes).sum(axis=-1, keepdims=True)
@@ -38,6 +38,12 @@ def is_times(e):
         if all_same(e.dx, r * e.slopes):
             return ("within each row the ratio of yours to the slope is constant: a factor that "
                     "belongs to the row (a norm, a sum, a maximum) is missing or too much")
+
+
+def ratio_to(a, b):
+    """Return the number c with a = c b, or None."""
+    c = float((a * b).sum() / max((b * b).sum(), 1e-300))
+    return c if c and all_same(a, c * b) else None
 
 
 def lacks_term(e):

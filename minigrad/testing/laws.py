@@ -182,7 +182,7 @@ def other_g(rng, g):
 @law("layout")
 def check_layout(point):
     """How the memory of inputs and g lies makes no difference (in bits where a kernel computes)."""
-    subject, layout = point.subject, point.rng.choice(domains.LAYOUTS)
+    subject, layout = point.subject, domains.LAYOUTS[point.case.seed % len(domains.LAYOUTS)]
     arrays = [relaid(x, layout, subject.domain_of(i)) for i, x in enumerate(point.arrays)]
     g = [None if part is None else domains.lay(part, layout) for part in point.g]
     plain, plain_g = in_order(arrays), in_order(g)

@@ -39,14 +39,15 @@ class Wish(NamedTuple):
     style: str = None                                  # of the values
 
 
+ALL = ((None, ()),)                                    # no input is stretched
 WISHES = (
     Wish((3, 2), ((0, (3, 1)),)), Wish((2, 3), ((1, ()),)), Wish((2, 3), ((1, (2, 1)), (2, (3,)))),
     Wish((2, 3), ((0, (2, 1)), (1, (1, 3)))), Wish((2,), ((0, ()), (2, (1,)))),
-    Wish((2,), style="near 0.001", side=3), Wish((1,), side=1), Wish((3,), ((0, (1,)),)),
-    Wish((2,), long=(65, 66, 71, 79, 100), side=2),
-    Wish((3,), style="near 0.0001", side=4),
-    Wish((2, 2), many=True), Wish((2, 3), ((1, (1, 1)),), side=2),
-    Wish((2,), style="near 0.01", side=5), Wish((2,), long=(257, 263, 270, 289), side=1))
+    Wish((3, 4), ALL, style="near 0.001"), Wish((1,), ALL, side=1), Wish((3,), ((0, (1,)),)),
+    Wish((2,), ALL, long=(65, 66, 71, 79, 100), side=2), Wish((3, 4), ALL, style="near 0.0001"),
+    Wish((2, 2), ALL, many=True), Wish((2, 3), ((1, (1, 1)),), side=2),
+    Wish((4, 3), ALL, style="near 0.01"), Wish((3, 2), ALL, style="ties"),
+    Wish((2,), ALL, long=(257, 263, 270, 289), side=1))
 
 
 # ---- drawing ---------------------------------------------------------------------------------
@@ -112,7 +113,9 @@ class Draw:
     def wished_side(self, low, high):
         """Return the size that the wish asks for, if any."""
         if len(self.sides) == self.which and self.wish.long:
-            return int(self.rng.choice(self.wish.long))
+            return int(self.random.choice(self.wish.long))
+        if self.wish.stretched and self.wish.side is None and not self.wish.many:
+            return min(high, int(self.random.integers(2, 5)))
         if self.wish.side is None:
             return None
         return max(low, self.wish.side if self.wish.many else min(high, self.wish.side))
