@@ -194,6 +194,8 @@ def search(subject, names, rtol, report, seed, small, max_examples, explicit):
     except Broken as broken:                               # the forward pass itself raised
         found, found.law = broken, "shapes"
     report.examples[subject.level] = len(points)
+    if subject.judges and not subject.is_judge:            # whose graphs have all been looked at
+        points = points[::3]
     for point in () if found else points:                  # these say less about what is wrong
         found = found or first_failure(graphs, point)
     if found is not None:

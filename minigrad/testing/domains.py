@@ -5,6 +5,7 @@ two elements close to each other), "moderate" (at most 10 in magnitude), "masked
 -inf, but no whole row), "mask" (booleans), "index(v)" (integers below the size of axis
 v) and "constant" (any of these, but no gradient is expected).
 """
+import functools
 import re
 
 import numpy as np
@@ -16,9 +17,10 @@ WORDS = {"real", "positive", "away_from_zero", "spread", "moderate", "masked", "
 
 # ---- values ----------------------------------------------------------------------------------
 
+@functools.cache
 def words(domain):
     """Split a domain into its words and refuse unknown ones."""
-    found = set(domain.split())
+    found = frozenset(domain.split())
     unknown = {w for w in found - WORDS if not index_axis(w)}
     if unknown:
         raise ValueError(f"unknown domain {sorted(unknown)[0]!r}: use {', '.join(sorted(WORDS))} "
@@ -72,7 +74,10 @@ def make_values(rng, shape, domain="real", style="normal", below=None):
 
 def make_reals(rng, shape, style):
     if style == "ties":
-        return rng.integers(-2, 3, shape).astype(float)
+        x = rng.integers(-2, 3, shape).astype(float)
+        if x.size:
+            x.flat[rng.integers(x.size)] = 0.0         # for certain
+        return x
     if style == "log_scale":
         exponent = rng.uniform(np.log10(SMALLEST), np.log10(LARGEST), shape)
         return np.where(rng.random(shape) < 0.5, -1, 1) * 10**exponent

@@ -142,6 +142,10 @@ class Draw:
         rest = list(range(n))
         return tuple(rest.pop(self.integer(0, len(rest) - 1)) for _ in range(n))
 
+    def absent(self):
+        """Choose whether to leave an optional input out: not if there is a wish."""
+        return self.integer(0, 1, None if self.wish == Wish() else 0) == 1
+
     def leading(self):
         """Choose the axes that stand before those of a signature, for all inputs together."""
         wish = self.wish
@@ -283,7 +287,7 @@ def from_signature(subject, draw, sizes):
     batch = draw.leading()
     arrays = []
     for i, core in enumerate(inputs):
-        if i in subject.optional and draw.boolean():
+        if i in subject.optional and draw.absent():
             arrays.append(None)
             continue
         present = [name for name in core if name not in missing]
