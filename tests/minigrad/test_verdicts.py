@@ -1,6 +1,7 @@
 """What a failure says: the case that is shown breaks the law, and the reason is named."""
 import numpy as np
 import pytest
+from hypothesis import settings
 from wrong_pairs import WRONG, softmax
 
 from minigrad import OPS
@@ -83,6 +84,9 @@ def test_the_printed_counterexample_breaks_the_law(name, forward, vjp, signature
 
 # ---- the reason ------------------------------------------------------------------------------
 
+THOROUGH = settings.get_profile("thorough").max_examples == settings().max_examples
+
+
 def two_outputs(x):
     return np.sin(x), x * x
 
@@ -105,13 +109,13 @@ NAMED = [
 
 @pytest.mark.parametrize("forward, vjp, signature, options, words", NAMED)
 def test_usual_mistakes_get_a_name_at_every_seed(forward, vjp, signature, options, words):
-    for seed in range(3):
+    for seed in range(20 if THOROUGH else 2):
         error = failure(forward, vjp, signature, seed=seed, **options)
         assert words in str(error), error
 
 
 def test_a_broadcast_input_of_a_wrong_sign_gets_a_verdict():
-    for seed in range(20):
+    for seed in range(10):
         error = failure(lambda x, y: x - y, lambda g, x, y: (-g, g), "(),()->()", seed=seed)
         assert error.law in ("shapes", "slope") and error.hints
 
@@ -124,11 +128,12 @@ def test_a_reason_that_cannot_be_found_does_not_hide_the_verdict(monkeypatch):
     assert error.law == "slope" and "your backward says" in str(error)
 
 
-@pytest.mark.parametrize("name", ["mul", "linear", "embedding", "layer_norm", "split"])
+@pytest.mark.parametrize("name", sorted(OPS) if THOROUGH else ["mul", "embedding", "split"])
 def test_the_search_for_a_reason_never_fails(name):
-    for mutant in mutate_op(OPS[name])[::3]:
+    for mutant in mutate_op(OPS[name])[::1 if THOROUGH else 4]:
         if mutant.law == "slope":
             subject = Subject(mutant.op)
             with judging():
-                for point in verdict.larger_points(subject):
-                    diagnose(point, verdict.larger_points(subject))
+                points = verdict.larger_points(subject)
+                for k, point in enumerate(points):
+                    diagnose(point, points[:k])
