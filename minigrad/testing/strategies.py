@@ -47,7 +47,7 @@ WISHES = (
     Wish((2,), ALL, long=(65, 66, 71, 79, 100), side=2), Wish((3, 4), ALL, style="near 0.0001"),
     Wish((2, 2), ALL, many=True), Wish((2, 3), ((1, (1, 1)),), side=2),
     Wish((4, 3), ALL, style="near 0.01"), Wish((3, 2), ALL, style="ties"),
-    Wish((2,), ALL, long=(257, 263, 270, 289), side=1))
+    Wish((2,), ALL, long=(257, 263, 270, 289), side=1), Wish((3,), ALL, side=3))
 
 
 # ---- drawing ---------------------------------------------------------------------------------
