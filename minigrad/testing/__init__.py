@@ -1,11 +1,4 @@
 """Is my backward pass right? `check_op` says so in one line, and if not, what is wrong."""
-try:
-    import hypothesis  # noqa: F401
-except ImportError as error:
-    raise ImportError("minigrad.testing makes its examples with hypothesis: install it with "
-                      "`python -m pip install hypothesis`, or with the extra minigrad[test]"
-                      ) from error
-
 from minigrad.testing.check import GradientError, Report, check_op, op_test
 from minigrad.testing.laws import LAWS
 from minigrad.testing.mutants import Mutant, Score, mutate_op, mutation_score

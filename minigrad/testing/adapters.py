@@ -11,7 +11,7 @@ from minigrad.mode import use
 from minigrad.parallel import kernels_from
 from minigrad.tensor import Op, Tensor, backprop, sum_to_shape
 from minigrad.testing import domains
-from minigrad.testing.strategies import parse_signature
+from minigrad.testing.signatures import parse_signature
 
 
 class Broken(Exception):
@@ -28,7 +28,8 @@ class Pass(NamedTuple):
     """One forward pass and the way back."""
     outputs: tuple                                     # of arrays
     saved: tuple
-    pull: object                                       # g, a tuple -> gradients, a tuple
+    pull: object                                       # g, a tuple -> gradients, a tuple; also
+                                                       # with which are wanted, with other saved
     asks: bool = False                                 # whether it can be asked for some of them
 
 
@@ -63,6 +64,7 @@ class Subject:
         self.batched = op.domain.get("batched")
         self.complex_works = level == "reference"      # until an example shows that it does not
         self.symmetries = {n: f for n, f in op.domain.items() if callable(f)}
+        self.is_judge, self.judges = False, {}         # name -> the Points that others compare with
 
     @property
     def name(self):
@@ -93,20 +95,21 @@ class Subject:
                     return self.run_parts(arrays, params)
                 out, saved = self.op.bodies.get(self.level, self.op.bodies["reference"])[0](
                     *arrays, **params)
+            several = type(out) is tuple
+            outputs = tuple(np.asarray(y) for y in (out if several else (out,)))
         except Exception as error:
             raise Broken(f"the forward pass raised {type(error).__name__}: {error}") from error
-        several = type(out) is tuple
-        outputs = tuple(np.asarray(y) for y in (out if several else (out,)))
         if not several:
             saved = tuple(outputs[0] if s is out else s for s in saved)
 
         vjp = self.op.bodies.get(self.level, self.op.bodies["reference"])[1]
 
-        def pull(g, wants=None):
+        def pull(g, wants=None, instead=None):
             g = tuple(np.asarray(part) if isinstance(part, np.generic) else part for part in g)
             wants = wants or tuple(self.moves(i, x) for i, x in enumerate(arrays))
             asked = (wants,) if vjp.asks else ()
-            return self.finish(arrays, lambda: vjp(g if several else g[0], *saved, *asked))
+            return self.finish(arrays, lambda: vjp(
+                g if several else g[0], *(saved if instead is None else instead), *asked))
         return Pass(outputs, saved, pull, vjp.asks)
 
     def finish(self, arrays, compute):
@@ -232,7 +235,8 @@ def op_of_pair(forward, vjp, signature, inputs, domain):
         grads = vjp(g, *arrays)
         if isinstance(grads, list):
             return tuple(grads)
-        return (grads,) if isinstance(grads, np.ndarray) and len(arrays) == 1 else grads
+        alone = isinstance(grads, (np.ndarray, np.generic)) and len(arrays) == 1
+        return (grads,) if alone else grads
     body.__name__, body.__doc__ = name_of_function(forward), forward.__doc__
     op = Op(body, signature, inputs, domain)
     op.core_ndim = None                                # a plain vjp undoes its own broadcasting

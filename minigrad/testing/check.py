@@ -1,17 +1,18 @@
 """Check an operation: find a case that breaks a law, make it small, and say what is wrong."""
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-import hypothesis
 import numpy as np
-from hypothesis import HealthCheck, Phase, given, settings
 
+import minigrad.testing.engine_laws  # noqa: F401  (adds to LAWS)
 from minigrad.testing.adapters import Broken, judging, subjects
-from minigrad.testing.diagnosis import diagnose, simplify
-from minigrad.testing.engine_laws import complete
-from minigrad.testing.laws import LAWS, Point
-from minigrad.testing.strategies import Case, SizedDraw, cases, make_case
+from minigrad.testing.laws import LAWS
+from minigrad.testing.points import points_of, run_point
+from minigrad.testing.simplify import simplify
+from minigrad.testing.strategies import Case, examples, replay, shrink
+from minigrad.testing.verdict import write_verdict
 
 MANY_KINKS = 0.2
 EXAMPLES = 30
@@ -26,6 +27,8 @@ class GradientError(AssertionError):
     op, level : str
     arrays, params, g : tuple, dict, tuple
         The smallest counterexample: inputs, keyword arguments, and the gradient of the outputs.
+    other_g : tuple or None
+        The second gradient, if the law needs two ("linearity").
     hints : list of str
     """
 
@@ -33,9 +36,9 @@ class GradientError(AssertionError):
         super().__init__(verdict)
         self.law, self.op, self.level = broken.law, subject.name, subject.level
         self.hints = broken.hints
-        self.arrays, self.params, self.g, self.seed = (
-            (broken.case.arrays, broken.case.params, broken.case.g, broken.case.seed)
-            if broken.case else ((), {}, (), 0))
+        case = broken.case or Case((), {}, 0, ())
+        self.arrays, self.params, self.seed = case.arrays, case.params, case.seed
+        self.g, self.other_g = case.g, case.other_g
 
 
 @dataclass
@@ -95,7 +98,7 @@ def check_op(forward, vjp=None, signature=None, *, domain=None, inputs=None, lev
     rtol : float
         Relative tolerance of a slope.
     max_examples : int, optional
-        For each level; that of the hypothesis profile unless told.
+        For each level; 30 unless told, or what the loaded profile of hypothesis says.
     seed : int
     shrink : bool
         Whether to look for the smallest counterexample and the reason.
@@ -127,7 +130,9 @@ def check_op(forward, vjp=None, signature=None, *, domain=None, inputs=None, lev
     found = subjects(forward, vjp, signature, inputs if callable(inputs) else None, domain, level,
                      reference, jvp, explicit=inputs is not None and not callable(inputs))
     start, report = time.perf_counter(), Report(found[0].name)
+    found[0].is_judge = len(found) > 1 and "agreement" in names and reference is None
     for subject in found:
+        subject.judges = found[0].judges
         subject.batched = subject.batched if batched is None else batched
         subject.symmetries.update(symmetries or {})
         with judging():
@@ -151,9 +156,13 @@ def op_test(forward, vjp=None, signature=None, **options):
 
 
 def default_examples():
-    """Return what the loaded profile of hypothesis says; 30 where its own default stands."""
-    number = settings().max_examples
-    return EXAMPLES if number == settings.get_profile("default").max_examples else number
+    """Return what a loaded profile of hypothesis says, if any; 30 where its own default stands."""
+    hypothesis = sys.modules.get("hypothesis")
+    if hypothesis is None:
+        return EXAMPLES
+    number = hypothesis.settings().max_examples
+    usual = hypothesis.settings.get_profile("default").max_examples
+    return EXAMPLES if number == usual else number
 
 
 def explicit_cases(inputs):
@@ -166,156 +175,84 @@ def explicit_cases(inputs):
 
 # ---- the search ------------------------------------------------------------------------------
 
-def search(subject, names, rtol, report, seed, shrink, max_examples, explicit):
-    """Return the smallest Broken, or None; count into the report."""
+def search(subject, names, rtol, report, seed, small, max_examples, explicit):
+    """Return the Broken that was found, at a small case, or None; count into the report."""
     names = [name for name in names if LAWS[name].applies(subject)]
+    if subject.judges and "agreement" in names:            # then its slopes are those of the judge
+        names = ["agreement", *(name for name in names if name != "agreement")]
     report.laws = tuple(dict.fromkeys((*report.laws, *names)))
-    each = [LAWS[name] for name in names if not LAWS[name].once]
-    count = 0
+    each, graphs, once = ([LAWS[name] for name in names if LAWS[name].of == of]
+                          for of in ("pass", "graph", "subject"))
+    cases = explicit or examples(subject, max_examples, seed)
+    found, points = None, []
+    try:
+        for point in points_of(subject, "examples", cases, rtol, report.tally):
+            points.append(point)
+            found = first_failure(each, point)
+            if found is not None:
+                break
+    except Broken as broken:                               # the forward pass itself raised
+        found, found.law = broken, "shapes"
+    report.examples[subject.level] = len(points)
+    if subject.judges and not subject.is_judge:            # whose graphs have all been looked at
+        points = points[::3]
+    for point in () if found else points:                  # these say less about what is wrong
+        found = found or first_failure(graphs, point)
+    if found is not None:
+        return smallest(subject, found, rtol) if small else found
+    return first_failure(() if explicit else once, subject, rtol, report.tally, seed)
 
-    def examine(case, laws=each):
-        """Check the laws on one case; after a failure only the law that failed."""
-        nonlocal count
-        count += 1
-        point = complete_or_broken(subject, case, rtol, report.tally)
-        for law in laws:
-            failing = failure(law.check, point)
-            if failing is not None:
-                failing.law, failing.case = law.name, point.case
-                raise failing
 
-    found = first_failure(subject, examine, explicit, seed, shrink, max_examples) if each else None
-    if found is not None and shrink:
-        found = simplest(subject, found, rtol)
-    report.examples[subject.level] = count
-    if found is None and explicit is None:
-        found = first_of_once(subject, names, rtol, report, seed)
-    return found
+def first_failure(laws, *args):
+    """Run the checks until one fails; return its Broken or None."""
+    for law in laws:
+        broken = failure(law, *args)
+        if broken is not None:
+            return broken
+    return None
 
 
-def failure(check, *args):
+def failure(law, *args):
     """Run a check; any exception is a failure, of which Broken speaks for itself."""
     try:
-        check(*args)
-    except Broken as broken:
-        return broken
+        law.check(*args)
+        return None
+    except Broken as error:
+        broken = error
     except Exception as error:
         broken = Broken(f"{type(error).__name__}: {error}")
         broken.__cause__ = error
-        return broken
+    broken.law, broken.case = law.name, broken.case or getattr(args[0], "case", None)
+    return broken
 
 
-def complete_or_broken(subject, case, rtol, tally):
-    try:
-        return complete(subject, case, rtol, tally)
-    except Broken as broken:
-        broken.law, broken.case = "shapes", case._replace(g=())
-        raise
-
-
-def first_failure(subject, examine, explicit, seed, shrink, max_examples):
-    """Run the cases until one fails; hypothesis then looks for a smaller one that fails alike."""
-    last = None
-
-    def run(case):
-        nonlocal last
-        try:
-            examine(case, *([] if last is None or last.law is None else [[LAWS[last.law]]]))
-        except Broken as broken:
-            last = broken
-            raise
-
-    try:
-        if explicit is not None:
-            for case in explicit:
-                run(case)
-        else:
-            phases = (Phase.generate, Phase.shrink) if shrink else (Phase.generate,)
-            options = settings(max_examples=max_examples, deadline=None, database=None,
-                               phases=phases, suppress_health_check=list(HealthCheck),
-                               report_multiple_bugs=False, derandomize=False, print_blob=False)
-            hypothesis.seed(seed)(options(given(cases(subject))(run)))()
-    except Broken as broken:
-        return broken
-    except hypothesis.errors.Flaky:
-        last.hints.append("this case did not fail each time: the passes remember earlier calls")
-        return last
-    return None
-
-
-def simplest(subject, found, rtol):
-    """Round the values of the counterexample while the same law fails."""
-    if not found.case.g:
-        return found
+def smallest(subject, found, rtol):
+    """Look for the simplest case that breaks the same law: first its structure, then its values."""
+    seed, best = found.case.seed, found
 
     def fails(case):
-        broken = failure(LAWS[found.law].check, Point(subject, case, rtol))
-        if broken is not None:
-            broken.law, broken.case = found.law, case
-        return broken
-    return fails(simplify(found.case, fails, subject.domain_of)) or found
+        try:
+            return failure(LAWS[found.law], run_point(subject, case, rtol))
+        except Broken as broken:
+            broken.law = "shapes"
+            return broken if found.law == "shapes" else None
+
+    def fails_again(tape):
+        nonlocal best
+        try:
+            case = replay(subject, tape, seed)
+        except Exception:                                  # `inputs` may not take every tape
+            return False
+        broken = None if n_elements(case) > n_elements(best.case) else fails(case)
+        best = broken or best
+        return broken is not None
+    if fails(found.case) is None:
+        found.hints.append("this case did not fail each time: the passes remember earlier calls")
+        return found
+    if found.case.tape:
+        shrink(found.case.tape, fails_again)
+    return simplify(best, fails, subject.domain_of)
 
 
-def first_of_once(subject, names, rtol, report, seed):
-    for name in names:
-        if LAWS[name].once:
-            broken = failure(LAWS[name].check, subject, rtol, report.tally, seed)
-            if broken is not None:
-                broken.law = name
-                return broken
-    return None
-
-
-# ---- the verdict -----------------------------------------------------------------------------
-
-def write_verdict(subject, broken, explain):
-    """Say which law is broken, where, what might be the reason, and for which inputs."""
-    lines = [f"{subject.name}{f' at level {subject.level}' if not subject.is_plain else ''} breaks "
-             f'the law "{broken.law}": {LAWS[broken.law].text}', ""]
-    if explain and broken.case is not None and broken.case.g and broken.law in ("slope", "sizes"):
-        lines += details(subject, broken)
-    else:
-        lines.append(broken.message)
-    lines += [f"Hint: {hint}." for hint in dict.fromkeys(broken.hints)]
-    if broken.case is not None:
-        lines += ["", "The smallest counterexample found:", *write_case(subject, broken.case)]
-    return "\n".join(lines)
-
-
-def details(subject, broken):
-    """Say which element of which input is wrong, beside the measured slopes."""
-    found = diagnose(Point(subject, broken.case), larger_points(subject))
-    if found is None:
-        return [broken.message]
-    message, rows, hints = found
-    broken.hints[:0] = hints
-    return [message, rows]
-
-
-def larger_points(subject):
-    """Make a few more points with sides from 3 to 19, in which less coincides by chance."""
-    points = []
-    for seed, size in enumerate((3, 5, 11, 19) * (not subject.explicit)):
-        draw = SizedDraw(np.random.default_rng(seed), size, 0)
-        points.append(complete(subject, make_case(subject, draw, seed)))
-    return points
-
-
-def write_case(subject, case):
-    named = [(subject.names[i] if i < len(subject.names) else f"input_{i}", x)
-             for i, x in enumerate(case.arrays)]
-    named += list(case.params.items())
-    named += [("g" if len(case.g) == 1 else f"g_{i}", x) for i, x in enumerate(case.g)]
-    return [f"    {name} = {written(x)}" for name, x in named]
-
-
-def written(x):
-    """Write a value as Python, long arrays by their shape."""
-    if not isinstance(x, np.ndarray):
-        return repr(x)
-    if x.size > 64:
-        return f"<array of shape {x.shape}, from {x.min():.3g} to {x.max():.3g}>"
-    text = np.array2string(x, separator=", ", precision=17, floatmode="unique", threshold=100)
-    shape = f".reshape{x.shape}" if x.size == 0 else ""
-    text = " ".join(text.split()).replace("inf", "np.inf").replace("nan", "np.nan")
-    return f"np.array({text}){shape}"
+def n_elements(case):
+    return sum(x.size or 1 for x in case.arrays if isinstance(x, np.ndarray))

@@ -1,36 +1,16 @@
 """What is wrong with a gradient, in words: compare it, element by element, with the slopes."""
-from typing import NamedTuple
-
 import numpy as np
 
-from minigrad.testing import domains
 from minigrad.testing.adapters import Broken
-from minigrad.testing.laws import slope_along
+from minigrad.testing.evidence import Evidence, elementwise_slopes, same
+from minigrad.testing.factors import FACTORS, is_special
+from minigrad.testing.hints import (
+    HINTS, NO_SAY, differs_by_term, has_float32_digits, has_other_ratio, one_ratio)
+from minigrad.testing.trials import SLOW_TRIALS, TRIALS
 
 LARGEST = 200                                          # elements worth measuring one by one
-NO_SAY = "too small a case to tell"
-VECTORS = (32, 16, 8, 4)                               # widths of unrolled or vectorised loops
-
-
-class Evidence(NamedTuple):
-    """What the hints look at: one gradient, the measured slopes, and where they came from."""
-    dx: np.ndarray
-    slopes: np.ndarray
-    x: np.ndarray
-    point: object
-
-    @property
-    def g(self):
-        return self.point.g[0]
-
-    @property
-    def wrong(self):
-        return ~same(self.dx, self.slopes)
-
-    @property
-    def gap(self):
-        gap = np.abs(self.dx - self.slopes)
-        return np.where(np.isfinite(gap), gap, np.inf)
+MEASURED = 64                                          # of further cases, several times
+ORDER = (*HINTS[:3], *TRIALS, *HINTS[3:], *FACTORS, *SLOW_TRIALS)
 
 
 def diagnose(point, others=()):
@@ -48,10 +28,12 @@ def diagnose(point, others=()):
     message, table : str
     hints : list of str
     """
-    for i in point.moving():
+    for i in point.moving:
         if point.arrays[i].size > LARGEST:
             continue
         shown = evidence(point, i)
+        if shown.dx.shape != shown.slopes.shape:       # the law of shapes speaks of that
+            continue
         if shown.gap.max(initial=0) == 0 or not (shown.wrong.any() or has_float32_digits(shown)):
             continue
         worst = tuple(int(k) for k in np.unravel_index(shown.gap.argmax(), shown.gap.shape))
@@ -59,47 +41,45 @@ def diagnose(point, others=()):
         message = (f"{point.subject.name_of(i)}{place}: your backward says "
                    f"{shown.dx[worst]:.9g}, the slope is {shown.slopes[worst]:.9g}")
         more = [wrong_evidence(p, i) for p in others]
-        more = [e for e in more if e is not None] or [shown]
-        return message, table(shown.dx, shown.slopes), agreed_hints(more)
+        more = [e for e in more if e is not None]
+        if not shown.wrong.any():
+            return message, table(shown.dx, shown.slopes), [has_float32_digits(shown)]
+        special = is_special(shown) if others and not more else None
+        hints = agreed_hints(more or [shown]) + [special] * bool(special)
+        known = [hint for hint in hints if not hint.startswith("no known pattern")] or hints
+        return message, table(shown.dx, shown.slopes), known
     return None
 
 
 def evidence(point, i):
-    return Evidence(np.array(point.grads[i]), elementwise_slopes(point, i), point.arrays[i], point)
+    return Evidence(np.array(point.grads[i]), elementwise_slopes(point, i), point.arrays[i], point,
+                    i)
 
 
 def wrong_evidence(point, i):
     """Return the evidence of a larger point, or None if it shows nothing."""
-    if i not in point.moving() or not 1 < point.arrays[i].size <= LARGEST / 2:
+    if i not in point.moving or not 0 < point.arrays[i].size <= MEASURED:
         return None
     try:
         found = evidence(point, i)
     except Broken:
         return None
-    return found if found.wrong.any() else None
+    return found if found.dx.shape == found.slopes.shape and found.wrong.any() else None
 
 
 def agreed_hints(cases, most=2):
-    """Return the hints that fit every case, the surest first, in the words for the first."""
-    found = []
-    for hint in HINTS:
+    """Return the hints that fit every case, the surest first; or else those that fit most."""
+    found, likely = [], []
+    for hint in ORDER:
+        if len(found) == most or found and hint in SLOW_TRIALS:
+            break
         texts = [text for e in cases if (text := hint(e)) != NO_SAY]
-        if texts and all(texts) and (hint is not has_other_ratio or one_ratio(texts)):
-            found.append(texts[0] if hint is not has_other_ratio else one_ratio(texts))
-    return found[:most] or [differs_by_term(cases[0])]
-
-
-def elementwise_slopes(point, i):
-    """Measure the slope along each element of input i."""
-    slopes = np.zeros(point.arrays[i].shape)
-    for at in np.ndindex(slopes.shape):
-        v = np.zeros(slopes.shape)
-        v[at] = np.isfinite(point.arrays[i][at])
-        if "positive" in domains.words(point.subject.domain_of(i)):
-            v[at] *= abs(point.arrays[i][at])
-        size = max(v[at], 1e-300)
-        slopes[at] = slope_along(point, {i: v}, 1e-9).value / size
-    return slopes
+        text = next(filter(None, texts), None)
+        if text and all(texts):
+            found += [text] if hint is not has_other_ratio else filter(None, [one_ratio(texts)])
+        elif sum(map(bool, texts)) > len(texts) / 2 and hint is not has_other_ratio:
+            likely.append(text)
+    return found or likely[:most] or [differs_by_term(cases[0])]
 
 
 def table(dx, slopes, most=8):
@@ -109,262 +89,3 @@ def table(dx, slopes, most=8):
             + ("" if same(dx[at], slopes[at]) else "   <-") for at in order[:most]]
     more = [f"    ... and {dx.size - most} more"] * (dx.size > most)
     return "\n".join([f"    {'element':>10} {'yours':>14} {'slope':>14}", *rows, *more])
-
-
-def same(a, b, rtol=1e-5):
-    size = np.maximum(np.abs(a), np.abs(b))
-    with np.errstate(invalid="ignore"):
-        return np.abs(a - b) <= rtol * size + 1e-7 * np.max(np.abs(b), initial=1e-3)
-
-
-def all_same(a, b):
-    return np.shape(a) == np.shape(b) and bool(np.all(same(np.asarray(a), np.asarray(b))))
-
-
-# ---- hints, the surest first -----------------------------------------------------------------
-
-def says_nan(e):
-    bad = ~np.isfinite(e.dx)
-    return bad.any() and f"{bad.sum()} of {bad.size} elements are nan or inf"
-
-
-def says_zero(e):
-    if not e.dx.any():
-        return "all zeros: this gradient is never computed, or written to another array"
-
-
-def has_other_sign(e):
-    if all_same(-e.dx, e.slopes):
-        return "the sign is wrong everywhere: it is minus the slope"
-
-
-def is_transposed(e):
-    if e.dx.ndim > 1 and e.dx.shape[-1] == e.dx.shape[-2] > 1:
-        if all_same(e.dx.swapaxes(-1, -2), e.slopes):
-            return "it is the transpose of the slopes: a transposition is missing or too much"
-
-
-def has_other_ratio(e):
-    used = np.abs(e.slopes) > 1e-4 * np.abs(e.slopes).max()
-    if not used.any() or has_other_sign(e):
-        return None
-    r = float(e.dx[used][0] / e.slopes[used][0])
-    if r == 0 or same(r, 1) or not all_same(e.dx, r * e.slopes):
-        return None
-    return (f"the ratio of yours to the slope is constant, {r:.6g}: a scale is missing or too much"
-            + named(e, r))
-
-
-def one_ratio(texts):
-    """Return what all texts about a ratio say: the same number, or the size of an axis."""
-    if len({*texts}) == 1 or all("size of an axis" in text for text in texts):
-        return texts[0]
-    numbers = {text.split(" (")[0] for text in texts}
-    return numbers.pop() if len(numbers) == 1 else None
-
-
-def named(e, r):
-    """Name a ratio after a size or a constant that equals it."""
-    sizes = {n for x in (*e.point.arrays, *e.point.outputs) if isinstance(x, np.ndarray)
-             for n in (*x.shape, x.size) if n > 1}
-    for n in sorted(sizes):
-        if same(r, n):
-            return f" ({n} is the size of an axis: a sum where a mean was meant?)"
-        if same(r, 1 / n):
-            return f" (1/{n}, the size of an axis: a mean where a sum was meant?)"
-    return ""
-
-
-def ignores_g(e):
-    """Try another g: nothing changes."""
-    ones = tuple(None if g is None else np.ones_like(g) for g in e.point.g)
-    i = next(i for i, x in enumerate(e.point.arrays) if x is e.x)
-    if e.dx.any() and all_same(e.point.grads[i], e.point.passed.pull(ones)[i]) and not all(
-            np.all(same(g, 1)) for g in e.point.g if g is not None):
-        return ("the result does not depend on g: multiply by the gradient that arrives (a loss "
-                "like out.sum() hides this, because its g is all ones)")
-
-
-def forgets_repeats(e):
-    for ids in e.point.arrays:
-        if not (isinstance(ids, np.ndarray) and ids.dtype.kind in "iu") or e.dx.ndim < 1:
-            continue
-        values, counts = np.unique(ids, return_counts=True)
-        repeated = set(values[counts > 1].tolist())
-        rows = {int(at[0]) for at in np.argwhere(e.wrong)}
-        if rows and rows <= repeated:
-            return ("only rows whose id occurs more than once are wrong: add up their gradients "
-                    "(np.add.at, not dx[ids] = g)")
-
-
-def ends_early(e):
-    n = e.dx.shape[-1] if e.dx.ndim else 0
-    if n <= max(VECTORS[2:]):
-        return NO_SAY
-    columns = {int(at[-1]) for at in np.argwhere(e.wrong)} if n else set()
-    for width in VECTORS:
-        tail = set(range(n - n % width, n))
-        if n > width and columns and columns <= tail and min(columns) == min(tail):
-            return (f"only the last {n % width} of {n} elements are wrong, from {n - n % width} "
-                    f"on: the tail of a loop in steps of {width}")
-    flat = {int(np.ravel_multi_index(tuple(at), e.dx.shape)) for at in np.argwhere(e.wrong)}
-    for width in VECTORS:
-        tail = set(range(e.dx.size - e.dx.size % width, e.dx.size))
-        if e.dx.size > width and flat and flat <= tail and min(flat) == min(tail):
-            return f"only the last {e.dx.size % width} elements are wrong: the tail of a loop in " \
-                   f"steps of {width}"
-
-
-def is_clipped(e):
-    limit = np.abs(e.dx).max()
-    at_limit = same(np.abs(e.dx), limit) & e.wrong
-    if e.wrong.any() and np.array_equal(at_limit, e.wrong) and np.all(
-            np.abs(e.slopes[e.wrong]) > limit) and same(limit, round(limit, 3)):
-        return f"what is wrong is exactly {limit:.4g} in magnitude: a clip was left in"
-
-
-def has_float32_digits(e):
-    size = np.abs(e.slopes).max()
-    if size and np.all(np.abs(e.dx - e.slopes) <= 1e-5 * size):
-        return "it agrees to about 7 digits: something on the way is float32"
-
-
-def misses_row_term(e):
-    """Look at the error along the last axis: constant, or a multiple of something known."""
-    if e.dx.ndim == 0 or e.dx.shape[-1] < 2:
-        return None
-    error = e.dx - e.slopes
-    balanced = same_sum(e.slopes) and not same_sum(e.dx)
-    tail = (" (the slopes of a row sum to zero, yours do not)" if balanced else "")
-    if all_same(error, np.broadcast_to(error[..., :1], error.shape)):
-        return ("the error is the same for all elements of a row: a term such as a mean or a sum "
-                "over the row is forgotten or has the wrong size" + tail)
-    for name, known in known_factors(e):
-        if known.shape == error.shape and is_row_multiple(error, known):
-            return (f"the error is, row by row, a multiple of {name}: a term such as {name} * "
-                    f"sum(...) over the row is forgotten or has the wrong size" + tail)
-    if balanced:
-        return ("the slopes of a row sum to zero, yours do not: a term that takes out what moves "
-                "the whole row is forgotten")
-
-
-def same_sum(a):
-    return bool(np.all(np.abs(a.sum(axis=-1)) <= 1e-6 * np.abs(a).sum(axis=-1) + 1e-12))
-
-
-def known_factors(e):
-    centered = e.x - e.x.mean(axis=-1, keepdims=True)
-    yield "the output y", e.point.outputs[0]
-    yield "the input x", e.x
-    yield "x - mean(x)", centered
-    if e.g is not None:
-        yield "g", e.g
-        yield "g * y", e.g * e.point.outputs[0]
-
-
-def is_row_multiple(error, known):
-    """Say whether error[row] = c(row) known[row], for rows of at least 2 elements."""
-    sizes = np.maximum((known * known).sum(axis=-1, keepdims=True), 1e-300)
-    c = (error * known).sum(axis=-1, keepdims=True) / sizes
-    return bool(np.all(np.abs(error - c * known) <= 1e-5 * np.abs(error).max()))
-
-
-def misses_copies(e):
-    """Compare with the shape of the output: a broadcast input must sum over its copies."""
-    y = e.point.outputs[0]
-    if e.x.size < y.size and y.ndim and (e.x.ndim < y.ndim or e.x.shape != y.shape):
-        ratio = e.dx.sum() / e.slopes.sum() if e.slopes.sum() else np.nan
-        if e.x.size == 1 or not np.isfinite(ratio) or e.x.ndim < y.ndim:
-            return ("the input is smaller than the output, so it was used several times: its "
-                    "gradient is the sum over all uses, not one of them and not their mean")
-
-
-def is_misplaced(e):
-    if e.dx.size > 1 and all_same(np.sort(e.dx, axis=None), np.sort(e.slopes, axis=None)):
-        return "the values are right but in other places: an order, axis or reshape is mixed up"
-
-
-def is_another_input(e):
-    for j, other in enumerate(e.point.grads):
-        if other is not None and other is not e.dx and e.point.arrays[j] is not e.x and all_same(
-                np.asarray(other), e.slopes):
-            return f"the slopes are what you return for input {j}: two gradients are exchanged"
-
-
-def repeats_another(e):
-    for j, other in enumerate(e.point.grads):
-        if other is not None and e.point.arrays[j] is not e.x and e.dx.any() and all_same(
-                np.asarray(other), e.dx):
-            return f"it equals what you return for input {j}: one of the two is the other's"
-
-
-def lacks_some(e):
-    zeros = same(e.dx, 0) & e.wrong
-    if zeros.any() and np.array_equal(zeros, e.wrong):
-        return "what is wrong is zero in yours: those elements were skipped, masked or overwritten"
-    extra = same(e.slopes, 0) & e.wrong
-    if extra.any() and np.array_equal(extra, e.wrong):
-        return ("where it is wrong the input has no influence: something masked or unused leaks "
-                "into the gradient")
-
-
-def differs_by_term(e):
-    ratio = np.abs(e.dx - e.slopes).max() / max(np.abs(e.slopes).max(), 1e-300)
-    return (f"no known pattern; the largest error is {ratio:.2g} of the largest slope, in "
-            f"{int(e.wrong.sum())} of {e.dx.size} elements: check each term of the formula, or "
-            "compute it with the parts of the operation")
-
-
-HINTS = (says_nan, says_zero, ignores_g, has_other_sign, is_transposed, is_another_input,
-         repeats_another, forgets_repeats, ends_early, has_float32_digits, has_other_ratio,
-         is_clipped, misses_row_term, lacks_some, is_misplaced, misses_copies)
-
-
-# ---- smaller counterexamples -----------------------------------------------------------------
-
-def simplify(case, fails, domain_of, most=200):
-    """Replace the values of a failing case by rounder ones for as long as it fails.
-
-    Parameters
-    ----------
-    case : Case
-    fails : callable
-        From a Case to Broken or None.
-    domain_of : callable
-        From the index of an input to its domain.
-    most : int
-        How many tries.
-    """
-    tries = 0
-    for where in ("arrays", "g"):
-        for i, x in enumerate(getattr(case, where)):
-            if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
-                continue
-            domain = domain_of(i) if where == "arrays" else "real"
-            for candidate in rounder(x):
-                now = getattr(case, where)
-                simpler = np.asarray(candidate(now[i]))
-                tries += 1
-                if tries > most:
-                    return case
-                if np.array_equal(simpler, now[i]) or not domains.holds(simpler, domain):
-                    continue
-                smaller = case._replace(**{where: (*now[:i], simpler, *now[i + 1:])})
-                if isinstance(fails(smaller), Broken):
-                    case = smaller
-    return case
-
-
-def rounder(x):
-    """Yield functions that make an array simpler: first all of it, then element by element."""
-    for digits in (0, 1, 2):
-        yield lambda x, digits=digits: np.round(x, digits) + 0.0       # no -0
-    for at in list(np.ndindex(x.shape))[:30]:
-        for value in (0.0, 1.0):
-            yield lambda x, at=at, value=value: put(x, at, value)
-
-
-def put(x, at, value):
-    x = x.copy()
-    x[at] = value
-    return x

@@ -5,20 +5,22 @@ two elements close to each other), "moderate" (at most 10 in magnitude), "masked
 -inf, but no whole row), "mask" (booleans), "index(v)" (integers below the size of axis
 v) and "constant" (any of these, but no gradient is expected).
 """
+import functools
 import re
 
 import numpy as np
 
-STYLES = ("normal", "log_scale", "ties")
+STYLES = ("normal", "log_scale", "ties", "near 0.01", "near 0.001", "near 0.0001")
 LARGEST, SMALLEST = 100.0, 1e-3                        # of the log-scaled magnitudes
 WORDS = {"real", "positive", "away_from_zero", "spread", "moderate", "masked", "mask", "constant"}
 
 
 # ---- values ----------------------------------------------------------------------------------
 
+@functools.cache
 def words(domain):
     """Split a domain into its words and refuse unknown ones."""
-    found = set(domain.split())
+    found = frozenset(domain.split())
     unknown = {w for w in found - WORDS if not index_axis(w)}
     if unknown:
         raise ValueError(f"unknown domain {sorted(unknown)[0]!r}: use {', '.join(sorted(WORDS))} "
@@ -41,7 +43,8 @@ def make_values(rng, shape, domain="real", style="normal", below=None):
     shape : tuple
     domain : str
     style : str
-        "normal", "log_scale" (magnitudes from 1e-3 to 100) or "ties" (small whole numbers).
+        "normal", "log_scale" (magnitudes from 1e-3 to 100), "ties" (small whole numbers) or
+        "near 0.01" (on both sides of plus and minus that, and of zero).
     below : int, optional
         For "index(v)": the size of axis v.
 
@@ -71,10 +74,17 @@ def make_values(rng, shape, domain="real", style="normal", below=None):
 
 def make_reals(rng, shape, style):
     if style == "ties":
-        return rng.integers(-2, 3, shape).astype(float)
+        x = rng.integers(-2, 3, shape).astype(float)
+        if x.size:
+            x.flat[rng.integers(x.size)] = 0.0         # for certain
+        return x
     if style == "log_scale":
         exponent = rng.uniform(np.log10(SMALLEST), np.log10(LARGEST), shape)
         return np.where(rng.random(shape) < 0.5, -1, 1) * 10**exponent
+    if style.startswith("near"):
+        beside = (0.6, 0.99, 1.01, 1.6, 1e-9)[:rng.integers(4, 6)]
+        size = float(style.split()[1]) * rng.choice(beside, shape)
+        return np.asarray(np.where(rng.random(shape) < 0.5, -1, 1) * size)
     return np.asarray(rng.normal(size=shape))
 
 

@@ -12,7 +12,7 @@ from minigrad.tensor import Op
 from minigrad.testing import domains
 from minigrad.testing.adapters import (
     Broken, Subject, judging, named_domain, op_of_pair, parameters)
-from minigrad.testing.engine_laws import complete
+from minigrad.testing.points import Point
 from minigrad.testing.slips import from_source, general
 from minigrad.testing.strategies import SizedDraw, make_case
 
@@ -135,7 +135,7 @@ def sample(subject):
         rng = np.random.default_rng(seed)
         draw = SizedDraw(rng, int(rng.integers(2, 12)), int(rng.integers(0, 4)))
         draw.styles = domains.STYLES
-        points.append(complete(subject, make_case(subject, draw, seed)))
+        points.append(Point(subject, make_case(subject, draw, seed)))
     return points
 
 
@@ -154,7 +154,7 @@ def differs(subject, op, points):
                     return False                       # anybody would notice this at once
                 size = np.abs(right).max(initial=0)
                 gap = np.abs(dx - right).max(initial=0)
-                different |= bool(gap > 1e-9 * size + 1e-12 * point.floor()) or np.isnan(gap)
+                different |= bool(gap > 1e-9 * size + 1e-12 * point.floor) or np.isnan(gap)
     return different and raised < len(points) / 4
 
 

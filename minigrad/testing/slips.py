@@ -23,7 +23,7 @@ def general(subject):
     for i, label in enumerate(subject.names or ["inputs"]):
         def only(change, i=i, every=not subject.names):
             return on_each(lambda dx, x, j: change(dx, x) if every or i == j else dx)
-        moves = lambda point, i=i: i in point.moving()
+        moves = lambda point, i=i: i in point.moving
         yield f"the sign of d{label} is flipped", "slope", only(lambda dx, x: -dx), moves
         yield f"d{label} is zero", "slope", only(lambda dx, x: 0 * dx), moves
         yield f"d{label} is transposed", "slope", only(transposed), moves
@@ -176,19 +176,19 @@ def is_large(point):
 def has_zeros(point):
     return any(not domains.words(point.subject.domain_of(i)) & {
         "positive", "away_from_zero", "spread"} and np.any(point.arrays[i] == 0)
-        and point.grads[i].shape == point.arrays[i].shape for i in point.moving())
+        and point.grads[i].shape == point.arrays[i].shape for i in point.moving)
 
 
 def may_overflow(point):
     return any(not np.array_equal(x, domains.enlarge(x, point.subject.domain_of(i)))
-               for i in point.moving() for x in [point.arrays[i]])
+               for i in point.moving for x in [point.arrays[i]])
 
 
 def shares(point):
     return any(point.arrays[i].shape == point.arrays[j].shape and point.arrays[i].size
                and point.subject.domain_of(i) == point.subject.domain_of(j)
                and np.any(point.grads[j])
-               for i in point.moving() for j in point.moving() if i < j)
+               for i in point.moving for j in point.moving if i < j)
 
 
 def saves_floats(point):

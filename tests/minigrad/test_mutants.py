@@ -1,6 +1,10 @@
 """Every plausible wrong backward pass is noticed, by the law that is meant for it."""
+import functools
+
 import numpy as np
 import pytest
+from hypothesis import settings
+from wrong_pairs import WRONG
 
 from minigrad import OPS, Tensor, softmax, tanh
 from minigrad.testing import GradientError, check_op, mutate_op, mutation_score
@@ -8,21 +12,44 @@ from minigrad.testing import GradientError, check_op, mutate_op, mutation_score
 CHECKED = ["add", "attention", "cross_entropy", "embedding", "exp", "gelu", "layer_norm", "linear",
            "linear_cross_entropy", "log_softmax", "logsumexp", "matmul", "mul", "rms_norm",
            "rotary", "softmax", "swiglu", "tanh"]
+THOROUGH = settings.get_profile("thorough").max_examples == settings().max_examples
+SEEDS = range(20) if THOROUGH else range(1)
+mutants_of = functools.cache(lambda name: mutate_op(OPS[name]))
 
 
 @pytest.mark.parametrize("name", CHECKED)
-def test_the_law_meant_for_a_mutant_kills_it(name):
-    mutants = mutate_op(OPS[name])
+def test_every_mutant_is_noticed(name):
+    mutants = mutants_of(name)
     assert len(mutants) >= 10
     for mutant in mutants:
+        for seed in SEEDS:
+            with pytest.raises(GradientError):
+                check_op(mutant.op, seed=seed, max_examples=30, shrink=False, verbose=False)
+                pytest.fail(f"{mutant.name} is not noticed with the seed {seed}")
+
+
+@pytest.mark.parametrize("name", CHECKED if THOROUGH else CHECKED[::4])
+def test_the_law_meant_for_a_mutant_kills_it(name):
+    for mutant in mutants_of(name):
         with pytest.raises(GradientError) as error:
             check_op(mutant.op, laws=[mutant.law], max_examples=100, shrink=False, verbose=False)
             pytest.fail(f"{mutant.name} is not noticed by the law {mutant.law}")
         assert error.value.law == mutant.law
 
 
+@pytest.mark.parametrize("args, options", [case[1:] for case in WRONG], ids=[w[0] for w in WRONG])
+def test_every_wrong_pair_is_noticed(args, options):
+    for seed in range(20 if THOROUGH else 2):
+        with pytest.raises(GradientError):
+            check_op(*args, **options, seed=seed, max_examples=30, shrink=False, verbose=False)
+
+
+def test_the_fixed_list_has_27_pairs():
+    assert len(WRONG) == len({name for name, _, _ in WRONG}) == 27
+
+
 def test_every_law_of_a_single_pass_has_mutants():
-    laws = {mutant.law for name in CHECKED for mutant in mutate_op(OPS[name])}
+    laws = {mutant.law for name in CHECKED for mutant in mutants_of(name)}
     assert laws == {"shapes", "purity", "slope", "linearity", "layout", "finite", "float32",
                     "reuse", "second order"}
 
