@@ -19,7 +19,7 @@ def std(x, axis=None, ddof=0, keepdims=False):
 
     dx = g (x - mean) / ((n - ddof) y), and 0 where all elements are equal, as in torch.
     """
-    scale = power_of_two(x, axis) if x.dtype.kind == "f" else np.ones(())
+    scale = power_of_two(x, axis) if x.dtype.kind == "f" else np.ones(kept_shape(x.shape, axis))
     y = (x / scale).std(axis=axis, ddof=ddof, keepdims=keepdims)
     y = y * scale.reshape(y.shape)
     return y, (x, y, axis, ddof)

@@ -191,7 +191,7 @@ def test_a_corpus_with_markup_does_nothing_in_the_report(tmp_path, monkeypatch):
     (["text.txt", "stdlib"], "cannot be mixed"), (["text.txt", "--runs", "text.txt"], "--runs"),
     (["text.txt", "--trace_step", "3", "--steps", "2"], "takes the steps 1 to 2"),
     (["text.txt", "--d_model", "65536", "--n_layer", "96", "--steps", "1"], "billion weights"),
-    (["text.txt", "--learning_rate", "1e30", "--steps", "9"], "is not finite"),
+    (["text.txt", "--learning_rate", "1e39", "--steps", "9"], "is not finite"),
     (["text.txt", "--minutes", "0.001"], "use --minutes"),
     (["text.txt", "--vocabulary", "3", "--tokenizer", "bpe"], "256 bytes"),
     (["text.txt", "--no_causal", "--steps", "1"], "sees the next token"),
