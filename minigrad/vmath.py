@@ -218,9 +218,8 @@ def tanh(x):
 
 @scalar
 def sigmoid(x):
-    """1 / (1 + e**-x), from e**-|x|: far below 0 it is e**x, digit for digit."""
-    e = exp(-abs(x))
-    return (e if x < like(x, 0) else like(x, 1)) / (like(x, 1) + e)
+    """1 / (1 + e**-x): 0 where it would be less than the smallest normal number."""
+    return like(x, 1) / (like(x, 1) + exp(-x))
 
 
 # ---- log -------------------------------------------------------------------------------------

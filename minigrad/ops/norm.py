@@ -11,6 +11,7 @@ from minigrad.ops.linear import added_up, rows
 from minigrad.ops.reduce import mean
 from minigrad.parallel import fits, plain, row_kernel, widest_vectors
 from minigrad.tensor import detach, op
+from minigrad.vmath import like
 
 
 @op("(n),(n),(n)->(n)", x="spread", batched=("x",), eps=[1e-5, 0.1],
@@ -326,17 +327,26 @@ def normalize_kernel(start, stop, x, residual, gain, bias, eps, total, out, stat
         for j in range(n):
             out[i, j] = (total[i, j] - mean) * rstd * gain[j] + bias[j]
 
+@helper
+def power_of_two_below(peak):
+    """Return the largest 2**n that is not larger; 1 for inf and nan."""
+    return like(peak, 2.0 ** (math.frexp(peak)[1] - 1) if peak < np.inf else 1.0)
+
 @helper(fastmath=set())                                   # an estimate of 1 / sqrt(inf) is nan
+def inverse_root(square, eps, scale):
+    """Return 1 / sqrt(scale**2 square + eps), though scale**2 may be inf."""
+    return like(square, 1) / np.sqrt(square + eps / scale / scale) / scale
+
+@helper
 def rstd_of_large(row, mean, eps):
     """Return 1 / sqrt(mean((row - mean)**2) + eps) where the squares are not finite."""
-    zero, one = row.dtype.type(0), row.dtype.type(1)
-    peak, square = zero, zero
+    peak = square = row.dtype.type(0)
     for j in range(row.size):
         peak = max(peak, abs(row[j] - mean))
-    scale = row.dtype.type(2.0 ** (math.frexp(peak)[1] - 1)) if peak < np.inf else one
+    scale = power_of_two_below(peak)
     for j in range(row.size):
         square += (row[j] - mean) / scale * ((row[j] - mean) / scale)
-    return one / np.sqrt(square / row.dtype.type(row.size) + eps / scale / scale) / scale
+    return inverse_root(square / row.dtype.type(row.size), eps, scale)
 
 @row_kernel
 def _denormalize(start, stop, g, g_total, total, stats, gain, dx, dsums):

@@ -5,7 +5,7 @@ import numpy as np
 
 from minigrad.buffers import empty_like
 from minigrad.jit import helper
-from minigrad.ops.norm import rms_norm, rms_norm_vjp, rstd_of_large
+from minigrad.ops.norm import inverse_root, power_of_two_below, rms_norm, rms_norm_vjp
 from minigrad.ops.shape import concatenate, stack
 from minigrad.parallel import fits, plain, row_kernel, widest_vectors
 from minigrad.tensor import op
@@ -231,9 +231,9 @@ def _qk_rotary_vjp(start, stop, g, x, cos, sin, n_turned, norm, eps, dx):
                 along += a * x[i, h, j] + b * x[i, h, half + j]
             if norm:
                 rstd = _rstd(x, i, h, eps)
-                along *= rstd * share
+                along = _share_along(along, rstd, share)
                 for j in range(2 * half):
-                    dx[i, h, j] = (dx[i, h, j] - x[i, h, j] * rstd * along) * rstd
+                    dx[i, h, j] = (dx[i, h, j] - x[i, h, j] * along) * rstd
         for h in range(n_turned, x.shape[1]):
             for j in range(2 * half):
                 dx[i, h, j] = g[i, h, j]
@@ -243,6 +243,16 @@ def _rstd(x, i, h, eps):
     square, one = x.dtype.type(0), x.dtype.type(1)
     for j in range(x.shape[2]):
         square += x[i, h, j] * x[i, h, j]
-    if not square < np.inf:
-        return rstd_of_large(x[i, h], x.dtype.type(0), eps)
-    return one / np.sqrt(square / x.dtype.type(x.shape[2]) + eps)
+    if square < np.inf:
+        return one / np.sqrt(square / x.dtype.type(x.shape[2]) + eps)
+    peak = x.dtype.type(0)                                # as the reference: of x / scale
+    for j in range(x.shape[2]):
+        peak = max(peak, abs(x[i, h, j]))
+    scale, square = power_of_two_below(peak), x.dtype.type(0)
+    for j in range(x.shape[2]):
+        square += x[i, h, j] / scale * (x[i, h, j] / scale)
+    return inverse_root(square / x.dtype.type(x.shape[2]), eps, scale)
+
+@helper(fastmath=set())                                   # or rstd**2, which may be 0, comes first
+def _share_along(along, rstd, share):
+    return along * share * rstd * rstd
