@@ -238,17 +238,20 @@ def _qk_rotary_vjp(start, stop, g, x, cos, sin, n_turned, norm, eps, dx):
             for j in range(2 * half):
                 dx[i, h, j] = g[i, h, j]
 
-@helper
+@helper(inline=True)
 def _rstd(x, i, h, eps):
     square, one = x.dtype.type(0), x.dtype.type(1)
     for j in range(x.shape[2]):
         square += x[i, h, j] * x[i, h, j]
-    if square < np.inf:
-        return one / np.sqrt(square / x.dtype.type(x.shape[2]) + eps)
-    peak = x.dtype.type(0)                                # as the reference: of x / scale
+    rstd = one / np.sqrt(square / x.dtype.type(x.shape[2]) + eps)
+    return rstd if square < np.inf else _rstd_of_large(x, i, h, eps)
+
+@helper
+def _rstd_of_large(x, i, h, eps):
+    peak = square = x.dtype.type(0)
     for j in range(x.shape[2]):
         peak = max(peak, abs(x[i, h, j]))
-    scale, square = power_of_two_below(peak), x.dtype.type(0)
+    scale = power_of_two_below(peak)
     for j in range(x.shape[2]):
         square += x[i, h, j] / scale * (x[i, h, j] / scale)
     return inverse_root(square / x.dtype.type(x.shape[2]), eps, scale)
