@@ -107,7 +107,7 @@ def tanh_vjp(g, y):
 @op("()->()", mirror=lambda f, x: (f(-x), 1 - f(x)))
 def sigmoid(x):
     """1 / (1 + e**-x): dx = g y (1 - y). Computed from e**-|x|, which cannot overflow."""
-    e = np.exp(-np.abs(x))
+    e = np.exp(np.minimum(x, -1.0 * x))
     y = np.where(x < 0, e, 1.0) / (1 + e)             # below 0 it is e**x / (1 + e**x)
     return y, (y,)
 

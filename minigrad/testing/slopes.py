@@ -14,6 +14,7 @@ import numpy as np
 
 EPS = np.finfo(np.float64).eps
 STEPS = (1e-4, 1e-5, 1e-6, 1e-3)                       # the first usually does
+SHARP = 0.01                                           # of the tolerance, by the complex step
 TINY = 1e-30                                           # a complex step is never subtracted
 
 
@@ -50,8 +51,8 @@ def measure(phi, size, enough, exact=None, guess=None):
         central = (phi(STEPS[0]) - phi(-STEPS[0])) / (2 * STEPS[0])
         if abs(central - guess) <= enough and exact is None:
             return Slope(central, enough)
-        if abs(central - guess) <= enough and abs(central - exact) <= 10 * enough:
-            return Slope(exact, 64 * EPS * size, False, 0.01)
+        if abs(central - guess) <= enough and abs(exact - guess) <= SHARP * enough:
+            return Slope(exact, 64 * EPS * size, False, SHARP)
     at_zero, best = phi(0.0), Slope(np.nan, np.inf, False)
     for h in STEPS:
         slope = richardson(phi, at_zero, size, h)
@@ -60,7 +61,7 @@ def measure(phi, size, enough, exact=None, guess=None):
         if not best.kink and best.bar <= enough:
             break
     if exact is not None and not best.kink and abs(exact - best.value) <= 10 * best.bar + enough:
-        return Slope(exact, 64 * EPS * size, False, 0.01)
+        return Slope(exact, max(64 * EPS * size, abs(exact - best.value)), False, SHARP)
     return best
 
 

@@ -316,3 +316,16 @@ def test_large_cases_fit_into_memory():
     beside.side(), beside.side()                      # the axes of matrices
     assert beside.shape(max_dims=2) == (160,)
     assert SizedDraw(np.random.default_rng(0), 160).shape(max_dims=2) == (160, 160)
+
+
+def test_a_complex_step_that_an_absolute_value_spoils_a_little_raises_no_alarm():
+    def gate(x):
+        e = np.exp(-np.abs(x))                        # |x + ih| forgets h
+        return np.where(x < 0, e, 1.0) / (1 + e) * x + 3 * np.sin(x)
+
+    def gate_vjp(g, x):
+        s = 1 / (1 + np.exp(-x))
+        return g * (s + x * s * (1 - s) + 3 * np.cos(x)),
+    for seed in range(3):
+        check_op(gate, gate_vjp, "()->()", domain="moderate", max_examples=100, seed=seed,
+                 verbose=False)
