@@ -30,6 +30,8 @@ def grad(f, argnum=0):
 def value_and_grad(f, argnum=0):
     """Return a function that computes `f` and its gradient in one go."""
     def both(*args):
+        if not isinstance(argnum, int):
+            raise TypeError(f"argnum is {argnum!r}: name one argument by its place, like 0")
         if not -len(args) <= argnum < len(args):
             raise IndexError(f"argnum is {argnum}, but there are {len(args)} arguments")
         i = argnum % len(args)

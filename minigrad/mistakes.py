@@ -14,12 +14,16 @@ def explain(error, op, arrays):
     """Make the same error say in which op and for which shapes it happened."""
     shapes = ", ".join(str(x.shape) for x in arrays if isinstance(x, np.ndarray))
     text = f"{op.name} of shapes {shapes}: {error}"
-    if op.signature and isinstance(error, ValueError):
+    if op.signature and type(error) is ValueError:
         text += (f". Its signature is {op.signature}: axes of the same name need the same size, "
                  "the axes before them must broadcast; reshape or transpose an input")
-    if not any(isinstance(x, np.ndarray) and x.dtype.kind == "f" for x in arrays):
+    kinds = [x.dtype.kind for x in arrays if isinstance(x, np.ndarray)]
+    if kinds and "f" not in kinds and isinstance(error, TypeError):
         text += "; no input is a float: convert with .astype(np.float64)"
-    return type(error)(text)
+    try:
+        return type(error)(text)
+    except TypeError:                                 # NumPy's own kinds take other arguments
+        return TypeError(text)
 
 
 def numbers(data):
@@ -61,8 +65,9 @@ def normalized_axes(axis, ndim):
     try:
         return normalize_axis_tuple(axis, ndim)
     except np.exceptions.AxisError:
-        raise np.exceptions.AxisError(f"axis is {axis}, but there are {ndim} axes: use "
-                                      f"{-ndim} to {ndim - 1}") from None
+        remedy = f"use {-ndim} to {ndim - 1}" if ndim else "a single number has none"
+        raise np.exceptions.AxisError(f"axis is {axis}, but there are {ndim} axes: {remedy}"
+                                      ) from None
 
 
 def check_start(root, g):
@@ -77,11 +82,18 @@ def check_start(root, g):
         raise ValueError(f"grad has shape {np.shape(g)}, but the tensor has shape {root.shape}")
 
 
+def check_tuple(grads, op):
+    """Refuse what a vjp returns if it is not a tuple."""
+    if type(grads) is not tuple:
+        raise TypeError(f"the vjp of {op.name} returned a {type(grads).__name__}: return a tuple "
+                        "with one gradient for each input (with one input: `return dx,`)")
+
+
 def check_gradient(dx, op, i):
     """Refuse an input that requires a gradient where the op has none for it."""
     if dx is None:
-        raise RuntimeError(f"{op.name} has no gradient for input {i}, which requires one: pass "
-                           "x.detach() there if it is meant to be constant")
+        raise RuntimeError(f"the vjp of {op.name} gives no gradient for input {i}, which requires "
+                           "one: pass x.detach() there if it is meant to be constant")
 
 
 def check_usable(node):

@@ -7,13 +7,14 @@ Nothing here knows any calculus; that is in minigrad/ops.
 """
 import inspect
 import re
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
 
 from minigrad.mistakes import (
-    check_dtypes, check_gradient, check_name, check_start, check_usable, explain, mark_written,
-    numbers, writes)
+    check_dtypes, check_gradient, check_name, check_start, check_tuple, check_usable, explain,
+    mark_written, numbers, writes)
 from minigrad.mode import mode
 
 OPS = {}                                              # name -> Op; tests and docs loop over it
@@ -323,7 +324,7 @@ def add_gradients(so_far, dx, ours=False):
     g, owned = so_far
     if type(dx) is tuple:                             # of an op with several outputs
         return tuple(b if a is None else a if b is None else a + b for a, b in zip(g, dx)), False
-    if owned:
+    if owned and not isinstance(dx, Tensor):
         g += dx
         return g, True
     return g + dx, True
@@ -369,7 +370,8 @@ def backprop(root, g=None, *, retain_graph=False, leaves=frozenset(), run_vjp=No
             grads = run_vjp(node, g)
         else:
             grads = node.vjp(g, *node.saved)          # <- step into here
-        for i, (x, dx) in enumerate(zip(node.inputs, grads)):
+            check_tuple(grads, node.op)
+        for i, (x, dx) in enumerate(zip_longest(node.inputs, grads)):
             if needs_grad(x):
                 dx = unbroadcast(dx, x, node.op, i)
                 ours = not run_vjp and x.op is None and is_fresh(dx, g, node.saved, grads)

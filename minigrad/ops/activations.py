@@ -49,8 +49,8 @@ def gelu(x):
 @gelu.vjp
 def gelu_vjp(g, x):
     s = sigmoid(2 * gelu_argument(x))
-    slope = SQRT_2_OVER_PI * (1 + 3 * 0.044715 * x * x)
-    return g * (s + 2 * x * s * (1 - s) * slope),
+    slope = SQRT_2_OVER_PI * (1 + 3 * 0.044715 * np.minimum(x * x, 1e4))    # beyond, 1 - s is 0
+    return g * (s + x * s * (1 - s) * (2 * slope)),
 
 @gelu.parts
 def gelu_parts(x):
@@ -169,6 +169,7 @@ def gelu_kernel(x):
 @element_kernel
 def _gelu_vjp(g, x):
     square = x * x
+    square = square if square < like(x, 1e4) else like(x, 1e4)
     s = vmath.sigmoid(x * (like(x, GELU_1) + like(x, GELU_3) * square))
     slope = like(x, GELU_1) + like(x, 3 * GELU_3) * square
     return g * (s + x * s * (like(x, 1) - s) * slope)

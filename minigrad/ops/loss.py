@@ -1,4 +1,6 @@
 """Losses: how surprised the model is by what came, in nats."""
+import operator
+
 import numpy as np
 
 from minigrad import gemm, jit, vmath
@@ -161,7 +163,7 @@ def check_targets(logits, targets, ignore_index):
                          f"{logits.shape[:-1]}, or be floats of shape {logits.shape}, but they are "
                          f"{targets.dtype} of shape {targets.shape}")
     t = targets.reshape(-1)
-    valid = t != ignore_index
+    valid = t != operator.index(ignore_index)
     check_ids(t[valid], logits.shape[-1], "targets")
     return t, valid
 
@@ -313,6 +315,7 @@ def suits(x, targets, work):
 def counted(x, targets, ignore_index, reduction, n_classes):
     """Return the targets as (N,) int64, and the share (1,) in the loss of each that counts."""
     t, share = plain(targets.astype(np.int64, copy=False)).reshape(-1), np.empty(1, x.dtype)
+    operator.index(ignore_index)
     jit.run(count_targets, t, ignore_index, n_classes, reduction, share)
     return t, share
 

@@ -7,7 +7,7 @@ import numpy as np
 from minigrad.ops.elementwise import where
 from minigrad.ops.linear import rows
 from minigrad.ops.loss import IGNORE, check_targets, divisor, of_classes
-from minigrad.ops.more import abs, softplus, square
+from minigrad.ops.more import abs, clip, softplus, square
 from minigrad.ops.reduce import sum
 from minigrad.ops.shape import getitem, reshape
 from minigrad.tensor import Tensor
@@ -56,9 +56,9 @@ def huber_loss(x, target, reduction="mean", delta=1.0):
     """
     if not delta > 0:
         raise ValueError(f"delta is {delta}: give a number above 0")
-    d = abs(difference(x, target))
-    losses = where(d <= delta, 0.5 * square(d), delta * (d - 0.5 * delta))
-    return of_elements(losses, reduction)
+    d = difference(x, target)
+    held = clip(d, -delta, delta)
+    return of_elements(held * (d - 0.5 * held), reduction)
 
 
 def binary_cross_entropy_with_logits(x, target, reduction="mean", weight=None, pos_weight=None):

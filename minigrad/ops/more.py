@@ -185,7 +185,7 @@ def elu(x, alpha=1.0):
 
 @elu.vjp
 def elu_vjp(g, x, alpha):
-    return where(x <= 0, g * alpha * exp(minimum(x, 0.0)), g),
+    return where(x > 0, g, g * alpha * exp(minimum(x, 0.0))),
 
 
 @op("(),()->()", x="spread", y="spread")

@@ -28,7 +28,7 @@ def transpose_inputs(draw):
 @op(inputs=transpose_inputs)
 def transpose(x, axes=None):
     """Axes in another order, or reversed, as in NumPy; torch calls this permute."""
-    return x.transpose(axes), (axes,)
+    return x.transpose(axes), (None if axes is None else tuple(axes),)
 
 @transpose.vjp
 def transpose_vjp(g, axes):

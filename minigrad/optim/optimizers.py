@@ -123,6 +123,11 @@ class SGD(Optimizer):
     def memory(self, p):
         return {"velocity": np.zeros_like(p), "t": np.zeros((), np.int64)}
 
+    def load_state_dict(self, values):
+        """Copy arrays into the memory; states from before there was a t may lack it."""
+        counts = {name: x for name, x in self.state_dict().items() if name.endswith(".t")}
+        super().load_state_dict({**counts, **values})
+
 
 class AdamW(Optimizer):
     """Adam with decoupled weight decay: see `adamw` for the rule (torch: lr for learning_rate)."""

@@ -215,3 +215,14 @@ def test_derivatives_keep_the_dtype():
                   hessian_vector_product(lambda x: x.exp().sum(), x, x), jvp(lambda x: 1.0 + 0 * x,
                                                                              (x,), (x,))[1]):
         assert found.dtype == np.float32
+
+
+@given(st.permutations(["x", "x", "x * x", "2 * x", "x.sin()"]))
+def test_constant_and_curved_contributions_add_in_any_order(terms):
+    def f(x):
+        total = 0
+        for term in terms:
+            total = total + eval(term, {"x": x})
+        return total.sum()
+    x, v = np.array([1.0, 2.0]), np.array([1.0, -1.0])
+    np.testing.assert_allclose(hessian_vector_product(f, x, v), (2 - np.sin(x)) * v)

@@ -271,3 +271,25 @@ def test_a_deviation_is_finite_where_its_square_is_not(size):
     y.backward()
     np.testing.assert_allclose(y.data, size * 3 ** 0.5 / 4, 1e-6)
     np.testing.assert_allclose(x.grad, np.array([-1, 3, -1, -1]) / (4 * 3 ** 0.5), 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, np.bool_])
+def test_whole_numbers_do_not_wrap_around(dtype):
+    y = np.array([0, 1, 1], dtype)
+    x = Tensor(np.array([1e10, 2.0, 3.0]), requires_grad=True)
+    for name in ("sigmoid", "silu", "tanh", "gelu", "softplus", "softmax", "log_softmax"):
+        f = getattr(mg, name)
+        np.testing.assert_allclose(f(Tensor(y)).data, f(y.astype(float)), rtol=1e-3)
+    if dtype is not np.bool_:
+        (x ** Tensor(y)).sum().backward()
+        np.testing.assert_array_equal(x.grad, [0, 1, 1])
+
+
+@pytest.mark.parametrize("name", ["elu", "selu", "celu", "gelu", "silu", "sigmoid", "tanh"])
+def test_the_slope_of_a_smooth_function_is_nan_at_nan_and_finite_at_large_numbers(name):
+    for dtype in (np.float16, np.float32, np.float64):
+        top = np.finfo(dtype).max
+        x = Tensor(np.array([np.nan, top, -top, 300, -300], dtype), requires_grad=True)
+        with np.errstate(all="ignore"), use("reference"):
+            getattr(mg, name)(x).sum().backward()
+        assert np.isnan(x.grad[0]) and np.isfinite(x.grad[1:]).all(), (dtype, x.grad)

@@ -96,7 +96,7 @@ def test_an_input_that_wants_a_gradient_where_the_op_has_none_is_told():
     cos, sin = angles.cos(), angles.sin()
     mg.rotary(x, cos.detach(), sin.detach()).sum().backward()
     assert x.grad is not None
-    with pytest.raises(RuntimeError, match="rotary has no gradient for input 1"):
+    with pytest.raises(RuntimeError, match="rotary gives no gradient for input 1"):
         mg.rotary(x, cos, sin).sum().backward()
 
 
@@ -381,3 +381,43 @@ def test_the_level_comes_from_the_environment():
                              env={**os.environ, "MINIGRAD_LEVEL": level})
         assert run.returncode == status
         assert ("parts" in run.stdout) if status == 0 else ("MINIGRAD_LEVEL" in run.stderr)
+
+
+# ---- backward passes that are not right ------------------------------------------------------
+
+@pytest.mark.parametrize("vjp, message", [
+    (lambda g, x, y: (g * y,), "gives no gradient for input 1"),
+    (lambda g, x, y: g * y, "returned a ndarray: return a tuple"),
+    (lambda g, x, y: [g * y, g * x], "returned a list"),
+    (lambda g, x, y: (g * y, None), "gives no gradient for input 1")])
+def test_a_vjp_that_returns_too_little_is_told(vjp, message):
+    def forward(x, y):
+        """x * y."""
+        return x * y, (x, y)
+    op = mg.Op(forward, "(),()->()")
+    op.vjp(vjp)
+    with pytest.raises((RuntimeError, TypeError), match=message):
+        op(leaf(1, 2), leaf(3, 4)).sum().backward()
+
+
+@pytest.mark.parametrize("call", [
+    lambda x, t: mg.clip(x, t, None), lambda x, t: mg.clip(x, max=t), mg.leaky_relu,
+    lambda x, t: mg.leaky_relu(x, slope=t), lambda x, t: mg.elu(x, alpha=t),
+    lambda x, t: mg.layer_norm(x, eps=t)])
+def test_a_tensor_given_for_a_setting_is_no_silent_constant(call):
+    x, t = leaf(0.5, 2.0), Tensor(1.0, requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"x\.detach\(\)"):
+        call(x, t).sum().backward()
+
+
+def test_errors_of_other_types_than_ours_are_told_in_words_too():
+    with pytest.raises(TypeError, match="add of shapes"):
+        Tensor([1.0]) + "a"
+    for bad in (lambda: Tensor(np.arange(3))[10], lambda: Tensor(np.arange(3)).reshape(4)):
+        with pytest.raises((IndexError, ValueError)) as error:
+            bad()
+        assert "float" not in str(error.value)
+    with pytest.raises(np.exceptions.AxisError, match="a single number has none"):
+        Tensor(1.0).flip(0)
+    with pytest.raises(TypeError, match=r"argnum is \(0, 1\)"):
+        mg.grad(lambda x, y: x * y, (0, 1))(1.0, 2.0)
