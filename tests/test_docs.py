@@ -24,7 +24,7 @@ MODULES = [name for package in PACKAGES
 
 
 # From these headings on, pages train one model after the other, as they did before them.
-LONG = {"docs/learn/06_networks.md": "## Normalisation",
+LONG = {"docs/learn/06_networks.md": "## What it is worth",
         "docs/learn/11_training.md": "## The learning rate"}
 
 
