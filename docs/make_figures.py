@@ -237,7 +237,7 @@ def ladder():
         change = change if rung else "NumPy (OpenBLAS), one core"
         parts += [text(290, y + 16, f"{rung} {change}", "end", colour),
                   *box(300, y, width(float(speed)), 22, "", colour, 0.5),
-                  text(310 + width(float(speed)), y + 16, speed, "start", colour)]
+                  text(710, y + 16, speed, "end", colour)]
     x = 300 + width(179)
     bottom = 45 + 30 * len(rungs)
     parts += [line([(x, 28), (x, bottom)], ORANGE, 1.5, "4 4"),
