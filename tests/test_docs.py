@@ -93,6 +93,31 @@ def test_the_pages_of_rare_operations_are_made_with_the_site(tmp_path):
             assert (ROOT / "docs" / "ops" / "rare" / link).resolve().exists(), link
 
 
+def blocks(page, language):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_the_scalar_engine_has_as_many_lines_as_its_title_says():
+    page = "docs/learn/02_scalar_engine.md"
+    code = "".join(block for block in blocks(page, "python") if not block.startswith(">>>"))
+    count = sum(bool(line.strip()) for line in code.splitlines())
+    assert f"engine in {count} lines\n" in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_the_loop_that_a_chapter_quotes_stands_in_the_program():
+    program = (ROOT / "gpt" / "training.py").read_text(encoding="utf-8")
+    quoted, = blocks("docs/learn/06_networks.md", "py")
+    for line in quoted.splitlines():
+        assert line.split("#")[0].strip() + "\n" in program, line
+
+
+def test_the_readme_names_every_file_of_the_engine():
+    tree = (ROOT / "README.md").read_text(encoding="utf-8").split("## What is where")[1]
+    for path in (*(ROOT / "minigrad").glob("*.py"), *(ROOT / "minigrad" / "ops").glob("*.py")):
+        assert path.name in tree or path.name == "__init__.py", path
+
+
 FIGURES = sorted(path.stem for path in (ROOT / "docs" / "figures").glob("*.svg"))
 TRAINED = [pytest.param(name, marks=pytest.mark.thorough if name == "loss_curve" else ())
            for name in FIGURES]
