@@ -24,7 +24,7 @@ MODULES = [name for package in PACKAGES
 
 
 # From these headings on, pages train one model after the other, as they did before them.
-LONG = {"docs/learn/06_networks.md": "## Normalisation",
+LONG = {"docs/learn/06_networks.md": "## What it is worth",
         "docs/learn/11_training.md": "## The learning rate"}
 
 
@@ -91,6 +91,31 @@ def test_the_pages_of_rare_operations_are_made_with_the_site(tmp_path):
     for text in written.values():
         for link in re.findall(r"\]\(([^)#]+)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
             assert (ROOT / "docs" / "ops" / "rare" / link).resolve().exists(), link
+
+
+def blocks(page, language):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_the_scalar_engine_has_as_many_lines_as_its_title_says():
+    page = "docs/learn/02_scalar_engine.md"
+    code = "".join(block for block in blocks(page, "python") if not block.startswith(">>>"))
+    count = sum(bool(line.strip()) for line in code.splitlines())
+    assert f"engine in {count} lines\n" in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_the_loop_that_a_chapter_quotes_stands_in_the_program():
+    program = (ROOT / "gpt" / "training.py").read_text(encoding="utf-8")
+    quoted, = blocks("docs/learn/06_networks.md", "py")
+    for line in quoted.splitlines():
+        assert line.split("#")[0].strip() + "\n" in program, line
+
+
+def test_the_readme_names_every_file_of_the_engine():
+    tree = (ROOT / "README.md").read_text(encoding="utf-8").split("## What is where")[1]
+    for path in (*(ROOT / "minigrad").glob("*.py"), *(ROOT / "minigrad" / "ops").glob("*.py")):
+        assert path.name in tree or path.name == "__init__.py", path
 
 
 FIGURES = sorted(path.stem for path in (ROOT / "docs" / "figures").glob("*.svg"))
