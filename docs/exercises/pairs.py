@@ -1,0 +1,117 @@
+"""Forward and backward passes: each held to a reference, and to the laws of every backward pass."""
+import numpy as np
+from judge import Wrong, call, hold, is_same, listed, numbers, short
+
+from minigrad import Tensor
+from minigrad.testing import GradientError, check_op
+
+EXPLAIN = True                              # whether to look for the smallest counterexample
+SCALES = (1.0, 1e-6, 1e-3, 1.0, 30.0)
+
+
+class Pair:
+    """The check of an exercise that has `forward` and `vjp`.
+
+    Parameters
+    ----------
+    reference : callable
+        The forward pass, of arrays or of Tensors.
+    signature : str
+        As in `check_op`.
+    largest : float
+        What the inputs of the last case are multiplied by.
+    settings
+        More arguments of `check_op`.
+    """
+
+    def __init__(self, reference, signature, largest=100.0, **settings):
+        self.reference, self.signature, self.settings = reference, signature, settings
+        self.largest, self.domain = largest, settings.get("domain", {})
+        self.names = reference.__code__.co_varnames[:reference.__code__.co_argcount]
+
+    def __call__(self, names):
+        cases = list(self.cases(np.random.default_rng(0)))
+        for _, arrays in cases:
+            expected = np.asarray(self.reference(*arrays))
+            hold("forward", call(names, "forward", *arrays), expected,
+                 dict(zip(self.names, arrays)))
+        for g, arrays in cases:
+            problem = self.problem_of_vjp(names, g, arrays)
+            if problem:
+                self.explain(names)
+                raise Wrong("vjp", problem + listed({**dict(zip(self.names, arrays)), "g": g}))
+        self.explain(names)
+
+    def problem_of_vjp(self, names, g, arrays):
+        """Compare a backward pass with the engine's."""
+        grads = as_tuple(call(names, "vjp", g, *arrays))
+        if len(grads) != len(arrays):
+            raise Wrong("vjp", f"it gives {len(grads)} results, but there are {len(arrays)} inputs: "
+                        "return a gradient for each")
+        leaves = [Tensor(x, requires_grad=x.dtype.kind == "f") for x in arrays]
+        self.reference(*leaves).backward(g)
+        for name, x, dx, leaf in zip(self.names, arrays, grads, leaves):
+            if x.dtype.kind != "f":
+                if dx is not None:
+                    raise Wrong("vjp", f"{name} holds integers, which have no gradient: give None")
+                continue
+            dx = numbers("vjp", dx, x.shape, f"the gradient of {name}")
+            if not is_same(dx, leaf.grad, 1e-12 * np.abs(g).max(initial=0)):
+                return (f"the gradient of {name} is {short(dx)},\n"
+                        f"but the slopes are {short(leaf.grad)}")
+        return None
+
+    def explain(self, names):
+        """Hold a backward pass to all laws; that says most about what is wrong."""
+        def vjp(g, *arrays):
+            grads = as_tuple(names["vjp"](g, *arrays))
+            return tuple(np.asarray(dx, dtype=x.dtype) if x.dtype.kind == "f" else dx
+                         for x, dx in zip(arrays, grads))
+        try:
+            check_op(named_vjp(self.reference), vjp, self.signature, verbose=False,
+                     shrink=EXPLAIN, **self.settings)
+        except GradientError as error:
+            text = str(error).replace("vjp breaks", "it breaks", 1)
+            if error.law in ("slope", "sizes"):
+                text = text.replace("Hint:", "Hint (a guess from the pattern of the errors):")
+            raise Wrong("vjp", text) from error
+
+    def cases(self, rng):
+        """Yield g and inputs: small and large, square and not, near zero and far from it."""
+        letters = sorted({c for c in self.signature if c.isalpha()})
+        for k in range(25):
+            most = (2, 3, 4, 8, 20)[k // 5]
+            sizes = {c: int(rng.integers(1, most + 1)) for c in letters}
+            if k % 5 == 4:
+                sizes = dict.fromkeys(letters, most)
+            leading = ((), (2,), (3, 1))[k % 3] if "batched" not in self.settings else ()
+            arrays = [self.make(rng, name, leading, shape, sizes, SCALES[k % 5])
+                      for name, shape in zip(self.names, shapes(self.signature))]
+            yield rng.standard_normal(np.shape(self.reference(*arrays))), arrays
+        large = [x * self.largest if x.dtype.kind == "f" else x for x in arrays]
+        yield rng.standard_normal(np.shape(self.reference(*large))), large
+
+    def make(self, rng, name, leading, shape, sizes, scale):
+        shape = (*leading, *(sizes[c] for c in shape))
+        if self.domain.get(name, "").startswith("index"):
+            return rng.integers(sizes[self.domain[name][6]], size=shape)
+        return np.asarray(rng.standard_normal(shape) * scale)
+
+
+def shapes(signature):
+    """List the letters of each input: "(m,k),(k)->(m)" -> ["mk", "k"]."""
+    inputs = signature.split("->")[0].strip("()").split("),(")
+    return [shape.replace(",", "") for shape in inputs]
+
+
+def as_tuple(grads):
+    """Take one gradient without a tuple around it as well."""
+    if grads is None:
+        raise Wrong("vjp", "it gives None: nothing was returned")
+    return tuple(grads) if isinstance(grads, (tuple, list)) else (grads,)
+
+
+def named_vjp(reference):
+    """Let verdicts speak of vjp: the forward pass has been found right."""
+    reference.__name__ = "vjp"
+    return reference
