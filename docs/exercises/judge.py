@@ -5,7 +5,9 @@ import traceback
 
 import numpy as np
 
-RTOL = 1e-5                                 # of the largest number: float32 on the way is no mistake
+RTOL = 1e-5                                 # of the largest number: float32 is no mistake
+
+CHANGEABLE = (np.ndarray, list, dict, tuple)
 
 
 class Wrong(Exception):
@@ -35,7 +37,7 @@ def call(names, function, *arguments, writes=(), **options):
     run = names.get(function)
     if not callable(run):
         raise Wrong(function, "there is no function of this name in the file")
-    before = copy.deepcopy(arguments)
+    before = [copy.deepcopy(x) if isinstance(x, CHANGEABLE) else x for x in arguments]
     try:
         with np.errstate(all="ignore"):
             result = run(*arguments, **options)
@@ -53,7 +55,7 @@ def call(names, function, *arguments, writes=(), **options):
 def is_as_before(now, then):
     if isinstance(then, np.ndarray):
         return now.shape == then.shape and now.tobytes() == then.tobytes()
-    return not isinstance(then, (list, dict, tuple)) or repr(now) == repr(then)
+    return not isinstance(then, CHANGEABLE) or repr(now) == repr(then)
 
 
 def describe(error, path):

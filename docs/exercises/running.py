@@ -41,8 +41,9 @@ def attempt(task, path, limit_s=None):
         worker.start()
         worker.join(limit_s)
         if not problems:
-            problems.insert(0, f"it did not end within {limit_s:g} s{place_of(worker, path)}: "
-                               "does the loop, or the recursion, come to its end?")
+            function, line = place_of(worker, path)
+            problems.insert(0, f"{function}: it did not end within {limit_s:g} s{line}: does the "
+                               "loop, or the recursion, come to its end?")
             stop(worker)
             worker.join(1)
     return problems[0], printed.getvalue()
@@ -73,10 +74,14 @@ def apart(printed):
 
 
 def place_of(worker, path):
-    """Name the line of the exercise at which a thread is."""
+    """Name the function of the exercise, and the line, at which a thread is."""
     frame = sys._current_frames().get(worker.ident)
-    lines = [line for f, line in traceback.walk_stack(frame) if f.f_code.co_filename == str(path)]
-    return f" (it was in line {lines[0]})" if lines else ""
+    places = [(f.f_code.co_name, line) for f, line in traceback.walk_stack(frame)
+              if f.f_code.co_filename == str(path)] if frame else []
+    if not places:
+        return path.stem, ""
+    function = places[-1][0]                                # that which was called
+    return path.name if function == "<module>" else function, f" (it was in line {places[0][1]})"
 
 
 def stop(worker):

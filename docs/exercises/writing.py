@@ -21,6 +21,9 @@ def check_topological_order(names):
         result = call(names, "order", output, parents)
         if not isinstance(result, (list, tuple)):
             raise Wrong("order", f"it gives {result!r}, not a list of nodes")
+        for node in result:
+            if not isinstance(node, (str, int)):
+                raise Wrong("order", f"{node!r} in the list is no node")
         fault = fault_of_order(list(result), output, parents)
         if fault:
             shown = f"\n  output = {output!r}\n  parents = {parents}" if len(parents) < 13 else ""
@@ -97,6 +100,9 @@ def engine_gradients(x, targets, w1, b1, w2, b2):
 
 # ---- rotary positions --------------------------------------------------------------------------
 
+NEIGHBOURS = "neighbours are paired, 2i with 2i + 1"
+
+
 def check_rotary(names):
     rng = np.random.default_rng(0)
     for T, D in ((2, 2), (1, 2), (3, 4), (5, 8), (16, 6), (4, 4)):
@@ -105,7 +111,8 @@ def check_rotary(names):
         cos, sin = rotary_angles(T, D, dtype=np.float64)
         hold("rotate", turned, engine_rotary(x, cos, sin), {"x": x}, guesses=[
             ("it turns the other way round", engine_rotary(x, cos, -sin)),
-            ("neighbours are paired, 2i with 2i + 1", engine_rotary(x, cos, sin, True)),
+            (NEIGHBOURS, engine_rotary(x, cos, sin, True)),
+            (NEIGHBOURS, engine_rotary(np.hstack([x[:, ::2], x[:, 1::2]]), cos, sin)),
             ("all pairs turn equally fast",
              engine_rotary(x, cos[:, :1] + 0 * cos, sin[:, :1] + 0 * sin))])
 
@@ -131,8 +138,8 @@ def check_kv_cache(names):
                     ("nothing was kept of the positions before", v[t])])
                 for name, kept, wanted in zip(("keys", "values"), cache, (k, v)):
                     if len(kept) != t + 1:
-                        raise Wrong("attend", f"after {t + 1} positions the cache holds {len(kept)} "
-                                    f"{name}")
+                        raise Wrong("attend", f"after {t + 1} positions the cache holds "
+                                    f"{len(kept)} {name}")
                     hold("attend", kept, wanted[:t + 1], {}, f"what the cache holds as {name}")
 
 

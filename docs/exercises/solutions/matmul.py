@@ -10,7 +10,4 @@ def forward(a, b):
 
 
 def vjp(g, a, b):
-    m, k = a.shape
-    n = b.shape[1]
-    da = g @ b.T
-    return da, a.T @ g
+    return g @ b.T, a.T @ g

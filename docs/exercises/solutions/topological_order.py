@@ -1,7 +1,7 @@
 """The order of a backward pass, written from nothing.
 
-parents maps each node to the list of those it was computed from. List the output and all that it
-depends on, each once, and each before its parents: then a gradient is complete when it is passed on.
+parents maps each node to the list of those it was computed from. List the output and all that
+it depends on, each once, and each before its parents: a gradient is complete when it is passed on.
 """
 
 
