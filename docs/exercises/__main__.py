@@ -43,8 +43,9 @@ def check(name, debug=False):
     if debug:
         problem = running.problem_of(lambda: judge(name), path)
     else:
-        problem, printed = running.attempt(lambda: judge(name), path)
-    print(f"{name}: {'solved' if problem is None else 'not yet'}")
+        with running.watched():
+            problem, printed = running.attempt(lambda: judge(name), path)
+    print(f"{name}: {'solved' if problem is None else 'not yet'}", flush=True)
     if problem:
         print("  " + problem.replace("\n", "\n  "))
     for line in running.first_lines(printed):

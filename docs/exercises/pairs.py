@@ -7,7 +7,7 @@ from minigrad.testing import GradientError, check_op
 
 EXPLAIN = True                              # whether to look for the smallest counterexample
 LAWS = ("shapes", "purity", "slope", "linearity", "layout")     # of dtypes, nothing was said
-SCALES = (1.0, 1e-6, 1e-3, 1.0, 30.0)
+SCALES = (1.0, 1e-6, 1e-3, 1e-12, 30.0)
 
 
 class Pair:
@@ -39,7 +39,8 @@ class Pair:
         for g, arrays in cases:
             problem = self.problem_of_vjp(names, g, arrays)
             if problem:
-                self.hold_to_laws(names, 30)
+                if EXPLAIN:
+                    self.hold_to_laws(names, 30)
                 raise Wrong("vjp", problem + listed({**dict(zip(self.names, arrays)), "g": g}))
         self.hold_to_laws(names, 6)
 
@@ -72,7 +73,7 @@ class Pair:
                          for x, dx in zip(arrays, grads))
         try:
             check_op(named_vjp(self.reference), vjp, self.signature, verbose=False, laws=LAWS,
-                     shrink=EXPLAIN, max_examples=max_examples, **self.settings)
+                     max_examples=max_examples, **self.settings)
         except GradientError as error:
             text = str(error).replace("vjp breaks", "it breaks", 1)
             if error.law == "slope":
@@ -83,11 +84,11 @@ class Pair:
         """Yield g and inputs: small and large, square and not, near zero and far from it."""
         letters = sorted({c for c in self.signature if c.isalpha()})
         for k in range(25):
-            most = (2, 3, 4, 8, 20)[k // 5]
+            most = (2, 3, 4, 20, 8)[k // 5]
             sizes = {c: int(rng.integers(1, most + 1)) for c in letters}
             if k % 5 == 4:
                 sizes = dict.fromkeys(letters, most)
-            leading = ((), (2,), (3, 1))[k % 3] if "batched" not in self.settings else ()
+            leading = ((2,), (), (3, 1))[(k + k // 12) % 3] if "batched" not in self.settings else ()
             arrays = [self.make(rng, name, leading, shape, sizes, SCALES[k % 5])
                       for name, shape in zip(self.names, shapes(self.signature))]
             yield rng.standard_normal(np.shape(self.reference(*arrays))), arrays

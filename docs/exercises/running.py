@@ -1,5 +1,6 @@
 """Run what may not end, may exit and may print, and come back with what is wrong with it."""
 import ctypes
+import faulthandler
 import io
 import sys
 import threading
@@ -13,6 +14,7 @@ from judge import TimeUp, Wrong, describe
 from minigrad import use
 
 LIMIT_S = 10.0                              # a check takes a tenth of a second
+LAST_S = 60.0                               # then the program itself ends: Python never came back
 PRINTED = 10                                # lines of an answer's own that are shown
 
 
@@ -59,6 +61,16 @@ def problem_of(task, path):
     except BaseException as error:
         return describe(error, path)
     return None
+
+
+@contextmanager
+def watched():
+    """End the program, naming the line, if an answer holds up all threads (as `10**10**10` does)."""
+    faulthandler.dump_traceback_later(LAST_S, exit=True, file=sys.__stderr__)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @contextmanager

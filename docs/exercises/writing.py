@@ -76,10 +76,11 @@ def check_mlp(names):
             raise Wrong("backward", f"it gives a {type(result).__name__}, not a dict with the keys "
                         f"{', '.join(LINES)}")
         for line, expected in engine_gradients(**arrays).items():
+            what = line if line == LINES[0] else f"the lines before it are right; {line}"
             if result.get(line) is None:
-                raise Wrong("backward", f"the lines before {line} are right; {line} is missing")
+                raise Wrong("backward", f"{what} is missing")
             hold("backward", result[line], expected, {"B, C, F, V": (B, C, F, V)},
-                 f"the lines before it are right; {line}", [
+                 what, [
                      ("it was divided by B once too often, or not at all", expected * B),
                      ("it was divided by B once too often, or not at all", expected / B),
                      ("the sign is wrong", -expected),
