@@ -224,6 +224,7 @@ RIGHT = {
         ("return 2 * g * x,", "return [g * (x + x)]"),
         ("return 2 * g * x,", "return np.float64(2) * g * x"),
         ("return x * x", "return x**2"),
+        ("return 2 * g * x,", "return np.float32(2 * g * x),"),
     ],
     "broadcast": [
         ("g.sum(axis=0)", "np.ones(len(x)) @ g"),
@@ -268,6 +269,7 @@ RIGHT = {
         ("np.add.at(dweight, ids, g)", "dweight = np.eye(len(weight))[ids].T @ g"),
         ("np.add.at(dweight, ids, g)", "for t, i in enumerate(ids):\n        dweight[i] += g[t]"),
         ("dweight = np.zeros_like(weight)", "dweight = np.zeros(weight.shape)"),
+        ("np.zeros_like(weight)", "np.zeros(weight.shape, dtype=np.float32)"),
         ("return weight[ids]", "return np.eye(len(weight))[ids] @ weight"),
     ],
     "attention": [

@@ -164,10 +164,9 @@ def test_a_reason_read_from_the_numbers_is_called_a_guess(program):
 def test_what_a_law_knows_is_not_called_a_guess(program):
     text = changed("relu", "return g * (x > 0),", "return np.abs(g) * (x > 0),")[0]
     assert "it breaks the law" in problem_of(program, "relu", text, explain=True)
-    text = "calls = []\n" + changed("sum_of_paths", "return 2 * g * x,",
-                                    "calls.append(g)\n    return 2 * g * x + (len(calls) > 40),")[0]
-    problem = problem_of(program, "sum_of_paths", text, explain=True)
-    assert problem.startswith("vjp: ") and "guess" not in problem, problem
+    text = changed("relu", "return g * (x > 0),", "g *= x > 0\n    return g,")[0]
+    problem = problem_of(program, "relu", text, explain=True)
+    assert problem.startswith("vjp: it wrote into g") and "guess" not in problem, problem
 
 
 # ---- answers that do not play along ------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Forward and backward passes: each held to a reference, and to the laws of every backward pass."""
+"""Forward and backward passes, each held to the engine; what is wrong, the laws explain."""
 import numpy as np
 from judge import Wrong, call, hold, is_same, listed, numbers, short
 
@@ -6,8 +6,9 @@ from minigrad import Tensor
 from minigrad.testing import GradientError, check_op
 
 EXPLAIN = True                              # whether to look for the smallest counterexample
+WHOLE = 0.0                                 # small whole numbers, of which many are equal
 LAWS = ("shapes", "purity", "slope", "linearity", "layout")     # of dtypes, nothing was said
-SCALES = (1.0, 1e-6, 1e-3, 1e-12, 30.0)
+SCALES = (1.0, 1e-6, WHOLE, 1e-3, 1e-12, 30.0)
 
 
 class Pair:
@@ -20,12 +21,12 @@ class Pair:
     signature : str
         As in `check_op`.
     largest : float
-        What the inputs of the last case are multiplied by.
+        The magnitude of the inputs in the last cases.
     settings
         More arguments of `check_op`.
     """
 
-    def __init__(self, reference, signature, largest=100.0, **settings):
+    def __init__(self, reference, signature, largest=3e3, **settings):
         self.reference, self.signature, self.settings = reference, signature, settings
         self.largest, self.domain = largest, settings.get("domain", {})
         self.names = reference.__code__.co_varnames[:reference.__code__.co_argcount]
@@ -40,9 +41,8 @@ class Pair:
             problem = self.problem_of_vjp(names, g, arrays)
             if problem:
                 if EXPLAIN:
-                    self.hold_to_laws(names, 30)
+                    self.explain(names)
                 raise Wrong("vjp", problem + listed({**dict(zip(self.names, arrays)), "g": g}))
-        self.hold_to_laws(names, 6)
 
     def problem_of_vjp(self, names, g, arrays):
         """Compare a backward pass with the engine's."""
@@ -63,8 +63,8 @@ class Pair:
                         f"but the slopes are {short(leaf.grad)}")
         return None
 
-    def hold_to_laws(self, names, max_examples):
-        """Hold a backward pass to all laws; what they say tells most about a mistake."""
+    def explain(self, names):
+        """Raise what a broken law says of a backward pass, on the smallest input."""
         def vjp(g, *arrays):
             if 0 in [x.size for x in arrays]:           # of nothing, nobody asked
                 return tuple(np.zeros_like(x) if x.dtype.kind == "f" else None for x in arrays)
@@ -73,7 +73,7 @@ class Pair:
                          for x, dx in zip(arrays, grads))
         try:
             check_op(named_vjp(self.reference), vjp, self.signature, verbose=False, laws=LAWS,
-                     max_examples=max_examples, **self.settings)
+                     **self.settings)
         except GradientError as error:
             text = str(error).replace("vjp breaks", "it breaks", 1)
             if error.law == "slope":
@@ -83,23 +83,31 @@ class Pair:
     def cases(self, rng):
         """Yield g and inputs: small and large, square and not, near zero and far from it."""
         letters = sorted({c for c in self.signature if c.isalpha()})
-        for k in range(25):
-            most = (2, 3, 4, 20, 8)[k // 5]
+        alone = "batched" in self.settings
+        for k in range(30):
+            most = (2, 3, 4, 20, 8)[k // 6]
             sizes = {c: int(rng.integers(1, most + 1)) for c in letters}
-            if k % 5 == 4:
+            if k % 4 == 3:
                 sizes = dict.fromkeys(letters, most)
-            leading = ((2,), (), (3, 1))[(k + k // 12) % 3] if "batched" not in self.settings else ()
-            arrays = [self.make(rng, name, leading, shape, sizes, SCALES[k % 5])
-                      for name, shape in zip(self.names, shapes(self.signature))]
-            yield rng.standard_normal(np.shape(self.reference(*arrays))), arrays
-        large = [x * self.largest if x.dtype.kind == "f" else x for x in arrays]
-        yield rng.standard_normal(np.shape(self.reference(*large))), large
+            leading = () if alone else ((2,), (), (3, 1))[(k + k // 12) % 3]
+            yield self.case(rng, leading, sizes, SCALES[k % 6])
+        for n in (2, 3, 5):
+            sizes = dict.fromkeys(letters, n)
+            yield self.case(rng, () if alone else (4,), sizes, self.largest)
+
+    def case(self, rng, leading, sizes, scale):
+        arrays = [self.make(rng, name, leading, shape, sizes, scale)
+                  for name, shape in zip(self.names, shapes(self.signature))]
+        return rng.standard_normal(np.shape(self.reference(*arrays))), arrays
 
     def make(self, rng, name, leading, shape, sizes, scale):
         shape = (*leading, *(sizes[c] for c in shape))
         if self.domain.get(name, "").startswith("index"):
             return rng.integers(sizes[self.domain[name][6]], size=shape)
-        return np.asarray(rng.standard_normal(shape) * scale)
+        if scale == WHOLE and self.domain.get(name) != "away_from_zero":
+            return np.asarray(rng.integers(-2, 3, shape), dtype=np.float64)
+        x = np.asarray(rng.standard_normal(shape) * (scale or 1))
+        return np.array(x, order="F" if rng.random() < 0.3 else "C")
 
 
 def shapes(signature):

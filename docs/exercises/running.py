@@ -65,7 +65,7 @@ def problem_of(task, path):
 
 @contextmanager
 def watched():
-    """End the program, naming the line, if an answer holds up all threads (as `10**10**10` does)."""
+    """End the program, naming the line, if an answer holds up all threads, as 10**10**10 does."""
     faulthandler.dump_traceback_later(LAST_S, exit=True, file=sys.__stderr__)
     try:
         yield
