@@ -79,11 +79,25 @@ def test_there_is_a_solution_to_each_exercise_and_a_test_of_answers(program):
     assert min(map(len, WRONG.values())) >= 5 and min(map(len, RIGHT.values())) >= 2
 
 
-def test_the_list_is_a_program(folder):
-    done = subprocess.run([sys.executable, folder], capture_output=True, text=True,
-                          encoding="utf-8")
-    assert done.returncode == 0 and f"0 of {len(SOLUTIONS)} solved" in done.stdout
-    assert done.stdout == run(folder).stdout
+def test_the_list_names_each_exercise_with_its_title(folder):
+    listed = run(folder)
+    assert listed.returncode == 0 and f"0 of {len(SOLUTIONS)} solved" in listed.stdout
+    for name in SOLUTIONS:
+        assert re.search(rf"\[ \] {name} +\w", listed.stdout)
+
+
+def test_the_program_ends_with_the_line_even_if_an_answer_holds_up_all_threads(folder):
+    text = SOLUTIONS["relu"].replace("    return g", "    sum(iter(int, 1))\n    return g")
+    (folder / "relu.py").write_text(text, encoding="utf-8")
+    settings = (folder / "running.py").read_text(encoding="utf-8")
+    assert settings.count("LAST_S = 60.0") == 1
+    (folder / "running.py").write_text(settings.replace("LAST_S = 60.0", "LAST_S = 1.0"),
+                                       encoding="utf-8")
+    done = subprocess.run([sys.executable, folder, "check", "attention", "relu"], timeout=60,
+                          capture_output=True, text=True, encoding="utf-8")
+    line = 1 + text.splitlines().index("    sum(iter(int, 1))")
+    assert done.returncode == 1 and done.stdout.startswith("attention: not yet")
+    assert f'relu.py", line {line} in vjp' in done.stderr
 
 
 def test_every_exercise_is_open_until_its_solution_is_written(folder):
@@ -171,14 +185,13 @@ def test_what_a_law_knows_is_not_called_a_guess(program):
 
 # ---- answers that do not play along ------------------------------------------------------------
 
-@pytest.mark.parametrize("name, function", [("relu", "forward"), ("relu", "vjp"), ("adam", "step"),
-                                            ("training", "train"), ("sampling", "probabilities")])
+@pytest.mark.parametrize("name, function", [("relu", "vjp"), ("training", "train")])
 def test_an_endless_answer_is_stopped_and_the_line_named(program, name, function):
     text = re.sub(rf"(def {function}\(.*\):\n)", r"\1    while True:\n        pass\n",
                   SOLUTIONS[name])
-    problem = problem_of(program, name, text, limit_s=0.1)
+    problem = problem_of(program, name, text, limit_s=0.5)
     line = 1 + next(i for i, row in enumerate(text.splitlines()) if "while True" in row)
-    assert problem.startswith(f"{function}: it did not end within 0.1 s"), problem
+    assert problem.startswith(f"{function}: it did not end within 0.5 s"), problem
     assert f"line {line})" in problem or f"line {line + 1})" in problem
 
 

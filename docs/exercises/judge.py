@@ -101,13 +101,24 @@ def hold(function, result, expected, given, what="the result", guesses=()):
     guesses : sequence of (str, array)
         What the reason is likely to be if the result equals the array.
     """
-    x = numbers(function, result, np.shape(expected), what)
+    expected = np.asarray(expected)
+    x = numbers(function, result, expected.shape, what)
     if is_same(x, expected):
         return
     guess = next((text for text, other in guesses
                   if np.shape(other) == x.shape and is_same(x, other)), None)
-    raise Wrong(function, f"{what} is {short(x)},\nbut should be {short(expected)}{listed(given)}",
-                guess)
+    raise Wrong(function, f"{what} is {short(x)},\nbut should be {short(expected)}"
+                f"{first_difference(x, expected)}{listed(given)}", guess)
+
+
+def first_difference(x, expected):
+    """Name the first element that differs, where there are many."""
+    gap = np.abs(x - expected)
+    at = np.argwhere(~(gap <= RTOL * np.abs(expected).max()))
+    if x.size < 10 or not len(at):
+        return ""
+    at = tuple(map(int, at[0]))
+    return f"\n(the first that differs: {x[at]:.6g}, not {expected[at]:.6g}, at {list(at)})"
 
 
 def short(x):
