@@ -42,6 +42,7 @@ WRONG = {
         ("return g * (x > 0),", "return g * (x > -1e-5),"),
         ("return g * (x > 0),", "g *= x > 0\n    return g,"),
         ("return g * (x > 0),", "return g * x,"),
+        ("return g * (x > 0),", "return g * (x > 0) * (abs(g) < 3),"),
         ("return g * (x > 0),", "return x > 0,"),
         ("return g * (x > 0),", "return np.maximum(g, 0) * (x > 0),"),
         ("return g * (x > 0),", "x *= 0\n    return g * (x > 0),"),
@@ -294,6 +295,7 @@ RIGHT = {
          "        loss.backward()"),
         ("p.data -= learning_rate * p.grad", "p.data = p.data - p.grad * learning_rate"),
         ("losses.append(float(loss))", "losses.append(loss.data)"),
+        ("losses.append(float(loss))", "losses.append(loss)"),
     ],
     "adam": [
         ("p -= learning_rate * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)",

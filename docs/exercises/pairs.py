@@ -98,7 +98,8 @@ class Pair:
     def case(self, rng, leading, sizes, scale):
         arrays = [self.make(rng, name, leading, shape, sizes, scale)
                   for name, shape in zip(self.names, shapes(self.signature))]
-        return rng.standard_normal(np.shape(self.reference(*arrays))), arrays
+        g = rng.standard_normal(np.shape(self.reference(*arrays)))
+        return np.asarray(g * 10.0 ** rng.integers(-2, 3)), arrays
 
     def make(self, rng, name, leading, shape, sizes, scale):
         shape = (*leading, *(sizes[c] for c in shape))
