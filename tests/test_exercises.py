@@ -138,6 +138,16 @@ def test_a_broken_record_of_progress_is_begun_anew(folder):
         assert "0 of" in run(folder).stdout
 
 
+def test_the_program_is_left_by_ctrl_c_without_a_traceback(folder, monkeypatch):
+    (folder / ".progress.json").write_text("{}", encoding="utf-8")
+
+    def interrupted(text):
+        raise KeyboardInterrupt
+    monkeypatch.setattr("json.loads", interrupted)
+    left = run(folder)
+    assert left.returncode == 130 and left.stderr == ""
+
+
 def test_what_an_answer_prints_is_shown_shortened_and_under_its_verdict(folder):
     text = SOLUTIONS["relu"].replace("    return np", "    print('x is', x)\n    return np")
     (folder / "relu.py").write_text(text, encoding="utf-8")
