@@ -172,7 +172,7 @@ def linear_cross_entropy_inputs(draw):
     shape = draw.shape(max_dims=2, min_side=1)
     V, C = draw.side(1, 9), draw.side(1, 5)
     arrays = draw.array((*shape, C)), draw.array((V, C)), draw_targets(draw, shape, V)
-    return arrays, {"reduction": draw.choice(REDUCTIONS)}
+    return arrays, {"reduction": draw.choice((*REDUCTIONS, "none"))}
 
 @op(inputs=linear_cross_entropy_inputs, scale=lambda f, x, w, t: (f(2 * x, w, t), f(x, 2 * w, t)))
 def linear_cross_entropy(x, weight, targets, ignore_index=IGNORE, reduction="mean"):

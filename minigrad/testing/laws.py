@@ -197,6 +197,12 @@ def check_layout(point):
         for passed, whose in ((expected, "g"), (strided, "inputs and g")):
             compare(passed.pull(g), wanted, gradient_of(point, f"with {whose} {layout}, "),
                     10 * point.floor, backward_bits, hints)
+    turned = [None if part is None else np.asfortranarray(part) for part in plain_g]
+    if all(part is None or part.flags.c_contiguous for part in turned):
+        return                                             # of one axis there is one order
+    with shown(point.case._replace(arrays=tuple(plain), g=tuple(turned))):
+        compare(expected.pull(turned), wanted, gradient_of(point, "with g in Fortran order, "),
+                10 * point.floor, backward_bits, hints)
 
 
 def in_order(arrays):
