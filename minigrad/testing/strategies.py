@@ -301,7 +301,8 @@ def from_signature(subject, draw, sizes):
 def leading_axes(subject, draw, batch, i):
     """Choose the leading axes of input i."""
     if subject.batched is not None:
-        return batch if subject.names[i] in subject.batched else ()
+        named = subject.names[i:i + 1]                 # of a ufunc none may be known
+        return batch if named and named[0] in subject.batched else ()
     return batch if subject.n_inputs == 1 else draw.leading_of(batch, i)
 
 
