@@ -202,6 +202,8 @@ def subjects(target, vjp, signature, inputs, domain, level, reference, jvp, expl
         names = parameters(target.forward)[0]
         names = names[1:] if names[:1] == ["ctx"] else names
         target, vjp = torch_pair(target)
+    if vjp and not names:                              # older NumPy names no input of a ufunc
+        names = parameters(vjp)[0][1:]
     domain = named_domain(names, domain)
     if signature is None and inputs is None and not explicit:
         raise ValueError('say which shapes the inputs have: a signature such as "(m,k),(k)->(m)", '

@@ -114,6 +114,7 @@ def mutate_op(forward, vjp=None, signature=None, domain=None):
     """
     op, is_plain = forward, not isinstance(forward, Op)
     names, optional = parameters(op.forward if not is_plain else forward)
+    names = names or parameters(vjp)[0][1:] if is_plain else names
     if is_plain:
         op = op_of_pair(forward, vjp, signature, None, named_domain(names, domain))
     subject = Subject(op, "reference", names, optional, is_plain=is_plain)
