@@ -90,8 +90,8 @@ def pow(x, y):
 def pow_vjp(g, x, y, out, wants):
     if isinstance(y, np.ndarray) and y.dtype.kind != "f":     # unsigned, 0 - 1 is no -1
         y = y.astype(out.dtype)
-    dx = g * y * (x + (x == 0) * (y == 0)) ** (y - 1) if wants[0] else None    # 0**0 is flat in x
-    safe_x = where(x > 0, x, out ** 0) if wants[1] else None    # 0**y has no slope in y: log(1)
+    dx = g * y * where((x == 0) & (y == 0), 1.0, x) ** (y - 1) if wants[0] else None  # 0**0 is flat
+    safe_x = where(x <= 0, out ** 0, x) if wants[1] else None    # 0**y has no slope in y: log(1)
     return dx, g * out * log(safe_x) if wants[1] else None
 
 

@@ -293,3 +293,10 @@ def test_the_slope_of_a_smooth_function_is_nan_at_nan_and_finite_at_large_number
         with np.errstate(all="ignore"), use("reference"):
             getattr(mg, name)(x).sum().backward()
         assert np.isnan(x.grad[0]) and np.isfinite(x.grad[1:]).all(), (dtype, x.grad)
+
+
+def test_a_power_of_minus_zero_has_the_sign_of_its_slope():
+    x = Tensor(np.array([-0.0, 0.0, -0.0, 0.0]), requires_grad=True)
+    with np.errstate(all="ignore"):
+        (x ** np.array([-10.0, -10.0, 0.0, 0.0])).sum().backward()
+    np.testing.assert_array_equal(x.grad, [np.inf, -np.inf, 0, 0])
