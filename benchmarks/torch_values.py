@@ -103,7 +103,7 @@ WHY = {                                               # labels, dtype: where tor
     "attention": ("nan inf -inf -40.0 88.0 700.0 1e+200 -1e+200", ""),     # large scores have few
     "self_attention": ("nan inf -inf -40.0 88.0 700.0 1e+200 -1e+200", ""),    # digits; hidden nan
     "cbrt": ("-0.0 0.0 1e-200", ""),                  # it has none: sign(x) |x|**(1/3) has no slope
-    "cumprod": ("-inf inf 1e+200 -1e+200", ""),       # it divides by the elements
+    "cumprod": ("nan -inf inf 1e+200 -1e+200", ""),   # it divides by the elements
     "hardswish": ("-inf -1e+200", ""),                # it multiplies -inf with 0
     "layer_norm": (HUGE, "float64"),
     "pow": ("-inf -0.0 0.0 -1.0 -40.0 -1e+20 -1e+200", ""),   # x <= 0 has no slope in y
