@@ -145,7 +145,7 @@ def tile_rate():
 
 
 def ladder(seconds):
-    """Run the rungs of chapter 12, on one thread."""
+    """Run the rungs of the chapter Making it fast, on one thread."""
     from minigrad import gemm, jit
     before = jit.threads()
     jit.set_threads(1)

@@ -1,4 +1,5 @@
 """Settings of the site: `python -m sphinx -W docs site` (extra `docs`)."""
+import re
 import sys
 from pathlib import Path
 
@@ -17,8 +18,17 @@ html_theme = "furo"                 # search, light and dark
 html_title = "minigrad"
 html_show_copyright = False
 
+CHAPTERS = re.findall(r"learn/\w+/\w+(?=\.md\))",
+                      (Path(__file__).parent / "README.md").read_text(encoding="utf-8"))
+
+def chapters(part):
+    """List the chapters of a part in the order in which the front page names them first."""
+    return "\n".join(dict.fromkeys(x for x in CHAPTERS if x.startswith(f"learn/{part}/")))
+
+
 SECTIONS = {
-    "The learning path": "learn/*\nexercises/README\nbooks",
+    "The engine": chapters("engine"), "The GPT": chapters("gpt"), "Other nets": chapters("nets"),
+    "Exercises and books": "exercises/README\nbooks",
     "Questions": "questions/*",
     "Reference": "stepper\ntesting\nbpe\ntraining\nkernels\nbenchmarks\nops/README\n"
                  "adding_an_op"}

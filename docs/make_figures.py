@@ -47,7 +47,7 @@ def two_paths():
 
 
 def nudges():
-    """Draw the error of a central difference of x**3 against its step (chapter 1)."""
+    """Draw the error of a central difference of x**3 against its step (The derivative, by nudging)."""
     steps = [float(f"{digit}e-{k}") for k in range(1, 16) for digit in (7, 4, 2, 1)]
     cube = lambda x: x * x * x
     errors = [abs((cube(1 + h) - cube(1 - h)) / (2 * h) - 3) for h in steps]
@@ -67,7 +67,7 @@ def nudges():
 
 
 def broadcasting():
-    """Draw (2, 3) + (3,) and the way back (chapter 3)."""
+    """Draw (2, 3) + (3,) and the way back (From scalars to tensors)."""
     g = np.array([[1, 2, 3], [4, 5, 6]])
     parts = [text(20, 20, "forward: the row is repeated"),
              *grid(20, 40, [["a"] * 3] * 2, colour=BLUE), text(135, 80, "+"),
@@ -83,7 +83,7 @@ def broadcasting():
 
 
 def kink():
-    """Draw two central differences of relu, at a smooth point and beside the kink (chapter 4)."""
+    """Draw two central differences of relu, at a smooth point and beside the kink (Testing gradients)."""
     axes, parts = Axes(30, 30, 640, 220, (-1.6, 3.2), (-0.2, 3.2)), []
     relu = lambda x: max(x, 0.0)
     parts += [axes.curve((-1.6, 0, 3.1), (0, 0, 3.1), BLUE, 3)]
@@ -105,7 +105,7 @@ def kink():
 
 
 def bigrams(side=21):
-    """Draw the table of chapter 5: how likely each character is after each."""
+    """Draw the table of bigrams: how likely each character is after each."""
     choice, names = random.Random(1).choice, ["the cat", "the dog", "a bird", "a mouse"]
     said = "".join(f"{choice(names)} {choice(['sees', 'hears', 'likes'])} {choice(names)}.\n"
                    for _ in range(400))
@@ -131,7 +131,7 @@ def bigrams(side=21):
 
 
 def valley(steep=20.0):
-    """Draw the paths of three optimizers down (x**2 + 20 y**2) / 2 (chapter 6)."""
+    """Draw the paths of three optimizers down (x**2 + 20 y**2) / 2 (Networks)."""
     def path(step, n=40):
         p, memory, points = np.array([-9.0, 1.5]), np.zeros((2, 2)), []
         for t in range(1, n + 1):
@@ -166,7 +166,7 @@ def valley(steep=20.0):
 
 
 def adam_start():
-    """Draw Adam's running means of a gradient that is always 1, and its steps (chapter 6)."""
+    """Draw Adam's running means of a gradient that is always 1, and its steps (Networks)."""
     steps = np.arange(1, 101)
     m, v = 1 - 0.9 ** steps, 1 - 0.999 ** steps
     left, right = (Axes(x, 30, 280, 180, (0, 100), (0, top)) for x, top in ((45, 1.2), (400, 8)))
@@ -185,8 +185,8 @@ def adam_start():
 
 
 def vanishing():
-    """Draw how much gradient arrives so many steps back, by the code of chapter 7."""
-    arriving, back = code_of("learn/07_recurrent.md")["arriving"], (0, 8, 16, 31)
+    """Draw how much gradient arrives so many steps back, by the code of the chapter."""
+    arriving, back = code_of("learn/nets/recurrent.md")["arriving"], (0, 8, 16, 31)
     axes = Axes(80, 25, 560, 230, (0, 31), (1e-11, 100), log="y")
     parts = axes.frame(back, (1e-9, 1e-6, 1e-3, 1))
     for scale, colour, up in ((0.5, ORANGE, 12), (1.0, BLUE, -32), (1.5, GREEN, 12)):
@@ -202,8 +202,8 @@ def vanishing():
 
 
 def loss_curve():
-    """Draw the run of chapter 11, by the code of chapter 11."""
-    names = code_of("learn/11_training.md")
+    """Draw the run of the chapter on training, by its code."""
+    names = code_of("learn/gpt/training.md")
     _, losses = names["train"](names["train_rows"], schedule=names["trapezoid"])
     steps = np.arange(1, len(losses) + 1)
     smooth = [np.mean(losses[max(0, i - 5):i]) for i in steps]
@@ -228,8 +228,8 @@ def loss_curve():
 
 
 def ladder():
-    """Draw the rungs of chapter 12, as its table has them, on a logarithmic scale."""
-    table = (HERE / "learn" / "12_making_it_fast.md").read_text(encoding="utf-8")
+    """Draw the rungs of Making it fast, as its table has them, on a logarithmic scale."""
+    table = (HERE / "learn" / "gpt" / "making_it_fast.md").read_text(encoding="utf-8")
     rungs = re.findall(r"\| ?(\d?) \| ([^|]+) \| ([\d.]+) \| [\d.]+%", table)
     parts, width = [], lambda speed: 360 * np.log10(speed / 0.004) / np.log10(400 / 0.004)
     for i, (rung, change, speed) in enumerate(rungs):
@@ -247,7 +247,7 @@ def ladder():
 
 
 def roofline(peak=300.0, bandwidth=38.5):
-    """Draw the limits of chapter 12's machine, in GFLOP/s and GB/s, and where its examples lie."""
+    """Draw the limits of that chapter's machine, in GFLOP/s and GB/s, and where its examples lie."""
     axes = Axes(70, 20, 610, 280, (0.05, 1000), (1, 500), log="xy")
     ridge = peak / bandwidth
     parts = axes.frame((0.1, 1, 10, 100, 1000), (1, 10, 100))

@@ -27,7 +27,7 @@ def causal_mask(T=7, D=4):
 
 
 def heads():
-    """Draw the shapes of attention with three heads (chapter 8)."""
+    """Draw the shapes of attention with three heads (Attention)."""
     colours = BLUE, ORANGE, GREEN
     parts = [*box(10, 70, 70, 80, "x"), text(45, 170, "(T, C)", "middle"), arrow(85, 110, 125, 110)]
     for i, name in enumerate("qkv"):
@@ -50,7 +50,7 @@ def heads():
 
 
 def online_softmax():
-    """Draw the running maximum, sum and mean over three blocks of scores (chapter 8)."""
+    """Draw the running maximum, sum and mean over three blocks of scores (Attention)."""
     scores, values = np.array([[1, 0, 2], [0, 4, 1], [3, 2, 0]]), np.array([[1, 2, 3], [0, 1, 2],
                                                                             [2, 0, 1]])
     parts, m, s, o = [text(10, 58, "scores S"), text(10, 92, "values V")], -np.inf, 0.0, 0.0
@@ -76,7 +76,7 @@ def online_softmax():
 
 
 def residual_stream():
-    """Draw a block: a stream, and two branches that read it and add to it (chapter 9)."""
+    """Draw a block: a stream, and two branches that read it and add to it (The GPT block)."""
     y, parts = 60, [*box(10, 43, 90, 34, "embedding", INK), line([(100, 60), (600, 60)], BLUE, 4),
                     arrow(600, 60, 606, 60, BLUE), *box(608, 43, 82, 34, "norm", INK),
                     text(649, 98, "then scores", "middle")]
@@ -98,7 +98,7 @@ def residual_stream():
 
 
 def merges():
-    """Draw how `newest` is put together, merge by merge, as chapter 10 learns it."""
+    """Draw how `newest` is put together, merge by merge, as Byte-pair encoding learns it."""
     counts = {"low": 5, "lower": 2, "newest": 6, "widest": 3}
     learnt = reference.train([word for word, n in counts.items() for _ in range(n)], 7, "gpt2")
     tokens, word, side = reference.vocabulary(learnt), tuple(b"newest"), 60
@@ -123,7 +123,7 @@ def merges():
 
 
 def windows():
-    """Draw inputs and targets cut from a text (chapter 11)."""
+    """Draw inputs and targets cut from a text (Training)."""
     words = "One day Gwen lost the kite near the garden . Gwen looked".split()
     parts, width = [text(10, 40, "text")], 58
     for i, word in enumerate(words):
@@ -140,7 +140,7 @@ def windows():
 
 
 def temperature():
-    """Draw the probabilities of four tokens at five temperatures (chapter 13)."""
+    """Draw the probabilities of four tokens at five temperatures (Sampling and the KV cache)."""
     z, parts = np.array([3.0, 2.0, 1.0, 0.0]), []
     for i, degree in enumerate((0.25, 0.5, 1, 2, 100)):
         axes = Axes(20 + 135 * i, 30, 120, 150, (0, 4), (0, 1))
@@ -154,7 +154,7 @@ def temperature():
 
 
 def kv_cache(T=6, side=30):
-    """Draw what a new token computes with a cache and without (chapter 13)."""
+    """Draw what a new token computes with a cache and without (Sampling and the KV cache)."""
     parts = []
     for left, title, again in ((60, "without a cache: all again", True),
                                (390, "with one: a row, a key, a value", False)):

@@ -24,8 +24,8 @@ MODULES = [name for package in PACKAGES
 
 
 # From these headings on, pages train one model after the other, as they did before them.
-LONG = {"docs/learn/06_networks.md": "## What it is worth",
-        "docs/learn/11_training.md": "## The learning rate"}
+LONG = {"docs/learn/gpt/networks.md": "## What it is worth",
+        "docs/learn/gpt/training.md": "## The learning rate"}
 
 
 def run_snippets(page, stop=None):
@@ -55,6 +55,16 @@ def test_links_between_pages_lead_somewhere(page):
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)#]+)", text):
         assert link.startswith("http") or ((ROOT / page).parent / link).exists(), link
+
+
+def test_chapters_have_names_in_parts_and_the_front_page_lists_each():
+    front = (ROOT / "docs" / "README.md").read_text(encoding="utf-8").split("Looking for one")[0]
+    listed = re.findall(r"^- \[.*\]\((learn/.*?)\)", front, flags=re.MULTILINE)
+    found = [page for page in PAGES if page.startswith("docs/learn/")]
+    assert sorted(f"docs/{page}" for page in listed) == found
+    assert all(re.fullmatch(r"docs/learn/[a-z_]+/[a-z_]+\.md", page) for page in found)
+    assert not [page for page in PAGES if re.search(
+        r"\bour chapters? \d|\[chapter \d", (ROOT / page).read_text(encoding="utf-8"), re.I)]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -99,7 +109,7 @@ def blocks(page, language):
 
 
 def test_the_scalar_engine_has_as_many_lines_as_its_title_says():
-    page = "docs/learn/02_scalar_engine.md"
+    page = "docs/learn/engine/scalar_engine.md"
     code = "".join(block for block in blocks(page, "python") if not block.startswith(">>>"))
     count = sum(bool(line.strip()) for line in code.splitlines())
     assert f"engine in {count} lines\n" in (ROOT / page).read_text(encoding="utf-8")
@@ -107,7 +117,7 @@ def test_the_scalar_engine_has_as_many_lines_as_its_title_says():
 
 def test_the_loop_that_a_chapter_quotes_stands_in_the_program():
     program = (ROOT / "gpt" / "training.py").read_text(encoding="utf-8")
-    quoted, = blocks("docs/learn/06_networks.md", "py")
+    quoted, = blocks("docs/learn/gpt/networks.md", "py")
     for line in quoted.splitlines():
         assert line.split("#")[0].strip() + "\n" in program, line
 
