@@ -100,7 +100,7 @@ def matmul(seconds):
     """Multiply at the shapes of GPT training (tokens, d_in, d_out), the three forms of a step."""
     import torch
 
-    from minigrad import gemm
+    from minigrad.kernels import gemm
     ratios = {"OpenBLAS": [], "torch": []}
     rate = tile_rate()
     print(f"the register tile alone: {rate:.0f} GFLOP/s a core")
@@ -126,8 +126,8 @@ def matmul(seconds):
 
 def tile_rate():
     """Measure the register tile alone, operands in the nearest cache: GFLOP/s of one core."""
-    from minigrad import gemm, jit
-    from minigrad.microkernel import ROWS, VECTORS, lanes
+    from minigrad.kernels import gemm, jit
+    from minigrad.kernels.microkernel import ROWS, VECTORS, lanes
     width, kc = VECTORS * lanes(F4), 256
     a, b, c = aligned(ROWS, kc), aligned(kc, width), aligned(ROWS, width)
 
@@ -146,9 +146,9 @@ def tile_rate():
 
 def ladder(seconds):
     """Run the rungs of the chapter Making it fast, on one thread."""
-    from minigrad import gemm, jit
-    before = jit.threads()
-    jit.set_threads(1)
+    from minigrad.kernels import gemm, threads
+    before = threads.n_threads()
+    threads.set_threads(1)
     page = Path(__file__).parent.parent / "docs" / "learn" / "12_making_it_fast.md"
     names = {}
     for code in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
@@ -162,7 +162,7 @@ def ladder(seconds):
     for name, elapsed in best.items():
         print(f"{name:12} {2e-9 * 768 * 512 * 512 / elapsed:6.1f} GFLOP/s")
     print(f"{'tile':12} {tile_rate():6.1f} GFLOP/s")
-    jit.set_threads(before)
+    threads.set_threads(before)
     return []
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 import minigrad
 from minigrad import OPS, Tensor, use
-from minigrad.parallel import kernels_from
+from minigrad.kernels.rows import kernels_from
 from minigrad.testing import domains
 from minigrad.testing.adapters import Subject
 from minigrad.testing.strategies import Draw, SizedDraw, make_case

@@ -5,7 +5,7 @@
 A step is loss, backward, clipping of the gradients and AdamW, on one batch in memory; the model is
 nanoGPT's on both sides (there with torch's exact GELU, here with GPT-2's, by tanh): `small` its CPU
 configuration, `large` 6 layers, 384 wide, 16 x 256 tokens. Ours is taken as `train.py` takes it,
-through `minigrad.replay`; `ordinary` are steps that all go through `Tensor.backward`.
+through `minigrad.kernels.replay`; `ordinary` are steps that all go through `Tensor.backward`.
 Needs torch (`pip install .[bench]`). Each number of threads has a process of its own; there the
 sides take turns, so that a change of the machine's speed meets all of them. Printed are the times
 of the best round and, as the targets' ratios, the median of the ratios of all rounds. The engine's
@@ -35,8 +35,8 @@ def our_step(size, ids, targets, replayed=True):
     from gpt.config import Config
     from gpt.model import GPT
     from gpt.training import make_optimizers
+    from minigrad.kernels.replay import Replay
     from minigrad.optim import clip_grad_norm
-    from minigrad.replay import Replay
     config = Config.make("gpt2", vocab_size=VOCABULARY, bias=False, **size)
     model = GPT(config.model, np.random.default_rng(0))
     parameters, (optimizer,) = model.parameters(), make_optimizers(model, config.train)
@@ -79,7 +79,7 @@ def seconds(step, n):
 
 def engine_share(step, n):
     """Return the part of n steps that is spent outside kernels, by a clock around each of them."""
-    from minigrad import jit
+    from minigrad.kernels import jit
     inside, recording, run = [0.0], step.replay.recording, jit.run
 
     def clocked(function, *args):

@@ -47,7 +47,7 @@ def two_paths():
 
 
 def nudges():
-    """Draw the error of a central difference of x**3 against its step (The derivative, by nudging)."""
+    """Draw the error of a central difference of x**3 against its step."""
     steps = [float(f"{digit}e-{k}") for k in range(1, 16) for digit in (7, 4, 2, 1)]
     cube = lambda x: x * x * x
     errors = [abs((cube(1 + h) - cube(1 - h)) / (2 * h) - 3) for h in steps]
@@ -83,7 +83,7 @@ def broadcasting():
 
 
 def kink():
-    """Draw two central differences of relu, at a smooth point and beside the kink (Testing gradients)."""
+    """Draw two central differences of relu, at a smooth point and beside the kink."""
     axes, parts = Axes(30, 30, 640, 220, (-1.6, 3.2), (-0.2, 3.2)), []
     relu = lambda x: max(x, 0.0)
     parts += [axes.curve((-1.6, 0, 3.1), (0, 0, 3.1), BLUE, 3)]
@@ -247,7 +247,7 @@ def ladder():
 
 
 def roofline(peak=300.0, bandwidth=38.5):
-    """Draw the limits of that chapter's machine, in GFLOP/s and GB/s, and where its examples lie."""
+    """Draw the limits of a machine, in GFLOP/s and GB/s, and where examples lie."""
     axes = Axes(70, 20, 610, 280, (0.05, 1000), (1, 500), log="xy")
     ridge = peak / bandwidth
     parts = axes.frame((0.1, 1, 10, 100, 1000), (1, 10, 100))

@@ -54,10 +54,10 @@ def steps(op, up):
     program, t = traced(op)
     if not program:
         return []
-    return ["## Step by step", "", f"`python -m minigrad.trace {op.name}.py:f` walks through this "
-            f"program ([the stepper]({up}stepper.md)); `--html {op.name}.html` makes a page of it.",
-            "",
-            "```py", program.rstrip(), "```", "", "```text", t.text().rstrip(), "```", ""]
+    return ["## Step by step", "", f"`python -m minigrad.stepper {op.name}.py:f` walks through "
+            f"this program ([the stepper]({up}stepper.md)); `--html {op.name}.html` makes a page "
+            "of it.", "", "```py", program.rstrip(), "```", "",
+            "```text", t.text().rstrip(), "```", ""]
 
 
 def read_docstring(function):

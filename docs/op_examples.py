@@ -8,7 +8,7 @@ import re
 
 from minigrad import use
 from minigrad.stepper.command import arguments
-from minigrad.trace import record
+from minigrad.stepper.record import record
 
 ROW, MATRIX = "np.array([1.0, 2.0, 4.0])", "np.array([[1.0, 2.0], [3.0, 4.0]])"
 FIRST = "np.array([1.0, 0.0, 0.0])"

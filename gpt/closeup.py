@@ -8,8 +8,8 @@ from gpt.checkpoint import write_whole
 from gpt.config import ConfigError
 from gpt.training import next_batch, train_steps
 from minigrad.mode import LEVELS
-from minigrad.profile import profile
-from minigrad.trace import trace
+from minigrad.stepper import trace
+from minigrad.stepper.profile import profile
 
 PAGE_TOKENS = 128                  # of the batch, on the stepper's page
 ALL_LEVELS = 4                     # a model of so many layers is shown at each level

@@ -19,7 +19,8 @@ import numpy as np
 from gpt.config import Config, ConfigError
 from gpt.model import GPT
 from gpt.training import make_optimizers
-from minigrad import Tensor, gemm, jit, use, watch
+from minigrad import Tensor, use, watch
+from minigrad.kernels import cache, gemm, jit, threads
 from minigrad.optim import clip_grad_norm
 
 ROOT = Path(__file__).parent.parent
@@ -42,14 +43,14 @@ def compiling_ahead(preset, given):
 
 def is_worth_it():
     """Whether nothing is compiled yet, what is compiled will be kept, and there are two cores."""
-    return (jit.COMPILED and min(jit.threads(), jit.available_cores()) > 1
-            and jit.cache_directory(gemm.__file__) is not None
-            and not jit.compiled_before(gemm.__file__))
+    return (jit.COMPILED and min(threads.n_threads(), threads.available_cores()) > 1
+            and cache.cache_directory(gemm.__file__) is not None
+            and not cache.compiled_before(gemm.__file__))
 
 
 def start(preset, given):
     """Start the second process; None where the system gives none."""
-    settings = {"MINIGRAD_THREADS": "1", "MINIGRAD_CACHE_DIR": str(jit.cache_root().absolute())}
+    settings = {"MINIGRAD_THREADS": "1", "MINIGRAD_CACHE_DIR": str(cache.cache_root().absolute())}
     try:
         return subprocess.Popen([sys.executable, "-m", "gpt.compile_ahead",
                                  json.dumps([preset, given])], cwd=ROOT, env=os.environ | settings,

@@ -17,7 +17,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from minigrad.jit import cache_root
+from minigrad.kernels.cache import cache_root
 
 END_OF_TEXT = "<|endoftext|>"      # between documents
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}

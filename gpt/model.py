@@ -8,8 +8,9 @@ import numpy as np
 from gpt.config import ModelConfig
 from minigrad import (
     add_layer_norm, add_rms_norm, attention, concatenate, cross_entropy, dropout, embedding, erf,
-    gelu, jit, layer_norm, linear, linear_cross_entropy, placed_embedding, qk_rotary, relu_squared,
+    gelu, layer_norm, linear, linear_cross_entropy, placed_embedding, qk_rotary, relu_squared,
     rms_norm, rotary, rotary_angles, self_attention, silu, split, swiglu)
+from minigrad.kernels import jit
 from minigrad.nn import Embedding, Linear, Module, full, normal
 
 SMALL_VOCABULARY = 4096            # whose scores are stored, not made a second time on the way back

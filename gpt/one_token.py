@@ -6,17 +6,18 @@ needs to deliver the weights. So here the kernels of the same operations call ea
 """
 import numpy as np
 
-from minigrad import jit
-from minigrad.jit import helper, kernel
+from minigrad.kernels import jit, threads
+from minigrad.kernels.cache import compiled_before
+from minigrad.kernels.jit import helper, kernel
+from minigrad.kernels.rows import BLOCK, SMALL, array_at
+from minigrad.kernels.tiles import lanes
+from minigrad.kernels.vmath import widest_vectors
 from minigrad.mode import mode, no_grad
 from minigrad.ops.activations import gelu_kernel, relu_squared_kernel, silu_kernel, swiglu_kernel
 from minigrad.ops.attention import QUERIES, attention_kernel, layout_of
 from minigrad.ops.linear import few_rows_kernel
 from minigrad.ops.norm import normalize_kernel, vector
 from minigrad.ops.rotary import qk_rotary_kernel
-from minigrad.parallel import BLOCK, SMALL, array_at
-from minigrad.tiles import lanes
-from minigrad.vmath import widest_vectors
 
 attend, few_rows, normalize, turn, relu_squared, gelu, silu, swiglu = (k.driver for k in (
     attention_kernel, few_rows_kernel, normalize_kernel, qk_rotary_kernel,
@@ -32,7 +33,7 @@ def suits(model, cache, may_compile=True):
     return (jit.COMPILED and mode.level == "fast" and batch == 1
             and D % lanes(model.head.dtype) == 0 and config.causal and config.mlp in MLPS
             and config.norm_position == "pre" and config.position != "rotary_interleaved"
-            and (may_compile or jit.compiled_before(__file__)))
+            and (may_compile or compiled_before(__file__)))
 
 
 class OneToken:
@@ -75,9 +76,9 @@ class OneToken:
         if self.model.config.ngram_rows:
             with no_grad():
                 beside = beside + self.model.ngram_embedding(ids, self.cache.recent).data[0, 0]
-        jit.enter_pool()
-        scores = _one_token(jit.threads(), self.sizes, self.places, t, token, beside, *self.angles,
-                            self.layout, *self.ends)
+        threads.enter_pool()
+        scores = _one_token(threads.n_threads(), self.sizes, self.places, t, token, beside,
+                            *self.angles, self.layout, *self.ends)
         self.cache.advance(ids)
         return scores
 

@@ -26,17 +26,17 @@ from gpt.corpora import CorpusError
 from gpt.data import load_dataset
 from gpt.model import GPT
 from gpt.training import Diverged, Run, part
-from minigrad import jit
+from minigrad.kernels import threads
 
 
 @contextmanager
 def report_errors(prog):
     """Tell the user's errors in one sentence and leave with status 2."""
     try:
-        jit.threads()                                 # a wrong number is told before all else
+        threads.n_threads()                                 # a wrong number is told before all else
         yield
     except (ConfigError, CorpusError, CheckpointError, Diverged, FloatingPointError,
-            jit.ThreadsError) as error:
+            threads.ThreadsError) as error:
         fail(prog, error)
     except MemoryError:
         fail(prog, "the memory is full: use a smaller model or --batch_tokens")

@@ -12,7 +12,7 @@ from gpt.memory import peak_bytes
 from gpt.planning import duration, xz_bytes
 from gpt.runs import machine, read_manifest, write_manifest
 from gpt.training import part
-from minigrad.buffers import trim
+from minigrad.kernels.memory import trim
 
 SAMPLE_TOKENS = 80
 COPY_FROM = 16 << 20               # bytes of the training text that samples are compared with

@@ -15,9 +15,9 @@ from gpt.config import Config, ConfigError
 from gpt.data import Dataset, random_batch
 from gpt.model import GPT
 from minigrad import Tensor, backprop, watch
-from minigrad.muon import Muon
+from minigrad.kernels.replay import Replay
 from minigrad.optim import AdamW, clip_grad_norm, cosine_schedule, trapezoid_schedule, warmup
-from minigrad.replay import Replay
+from minigrad.optim.muon import Muon
 
 
 class Diverged(ArithmeticError):

@@ -14,16 +14,16 @@ from minigrad.ops.loss import cross_entropy, kl_divergence, linear_cross_entropy
 from minigrad.ops.losses import (
     binary_cross_entropy_with_logits, huber_loss, l1_loss, mse_loss, nll_loss)
 from minigrad.ops.more import (
-    abs, clip, cos, elu, erf, exp2, expm1, leaky_relu, log1p, log2, log10, logaddexp, logsigmoid,
+    abs, clip, cos, elu, erf, exp2, expm1, leaky_relu, log10, log1p, log2, logaddexp, logsigmoid,
     minimum, reciprocal, rsqrt, sin, softplus, square, tan)
 from minigrad.ops.norm import add_layer_norm, add_rms_norm, layer_norm, rms_norm
 from minigrad.ops.places import (
     chunk, diag, diagonal, expand, flatten, flip, gather, masked_fill, moveaxis, pad, repeat, roll,
     squeeze, tile, trace, tril, triu, unsqueeze)
 from minigrad.ops.rare import (
-    arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, cbrt, celu, cosh, cross,
-    exact_gelu, glu, hardshrink, hardsigmoid, hardswish, hardtanh, hypot, kron, mish, outer, prelu,
-    relu6, selu, sinh, softmin, softshrink, softsign, tanhshrink, tensordot, threshold)
+    arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, cbrt, celu, cosh, cross, exact_gelu,
+    glu, hardshrink, hardsigmoid, hardswish, hardtanh, hypot, kron, mish, outer, prelu, relu6, selu,
+    sinh, softmin, softshrink, softsign, tanhshrink, tensordot, threshold)
 from minigrad.ops.reduce import max, mean, sum, var
 from minigrad.ops.rotary import qk_rotary, rotary, rotary_angles
 from minigrad.ops.scans import argsort, cumprod, cumsum, min, prod, sort, std, topk
@@ -33,7 +33,7 @@ from minigrad.ops.softmax import log_softmax, logsumexp, softmax
 from minigrad.tensor import Tensor
 
 __all__ = [name for name in dir() if not name.startswith("_") and name[0].islower()
-           and name != "trace"]                       # minigrad.trace is the stepper
+           and name != "trace"]                       # minigrad.stepper.record is the stepper
 
 
 def several(function):

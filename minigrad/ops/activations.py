@@ -1,14 +1,14 @@
 """Activations: each is one pass over memory at level "fast", and small steps at level "parts"."""
 import numpy as np
 
-from minigrad import vmath
-from minigrad.buffers import empty, empty_like
+from minigrad.kernels import vmath
+from minigrad.kernels.memory import empty, empty_like
+from minigrad.kernels.rows import element_kernel, fits, plain, row_kernel, widest_vectors
+from minigrad.kernels.vmath import like
 from minigrad.ops.elementwise import maximum, sigmoid, tanh
 from minigrad.ops.linear import rows
 from minigrad.ops.shape import concatenate
-from minigrad.parallel import element_kernel, fits, plain, row_kernel, widest_vectors
 from minigrad.tensor import op
-from minigrad.vmath import like
 
 
 @op("()->()")

@@ -2,18 +2,18 @@
 import numba
 import numpy as np
 
-from minigrad import jit, tiles, vmath
-from minigrad.buffers import empty
+from minigrad.kernels import jit, threads, tiles, vmath
+from minigrad.kernels.memory import empty
+from minigrad.kernels.rows import is_float, row_kernel, widest_vectors, worth_it
+from minigrad.kernels.softmax import weigh, weigh_vjp
+from minigrad.kernels.tiles import at, step
 from minigrad.ops.elementwise import where
 from minigrad.ops.heads import (
     check_heads, check_lengths, check_seen, heads, heads_of, repeat_heads, side_by_side, sum_heads,
     visible)
 from minigrad.ops.shape import swapaxes
 from minigrad.ops.softmax import softmax
-from minigrad.parallel import is_float, row_kernel, widest_vectors, worth_it
 from minigrad.tensor import detach, op, sum_to_shape
-from minigrad.tiles import at, step
-from minigrad.weights import weigh, weigh_vjp
 
 
 def attention_inputs(draw):
@@ -264,7 +264,7 @@ def layout_of(arrays, k, causal, key_lengths):
 
 def scratch(dtype, n):
     """Make room on each thread for n rows of QUERIES numbers."""
-    return empty((jit.threads(), n * QUERIES), dtype)
+    return empty((threads.n_threads(), n * QUERIES), dtype)
 
 
 @jit.helper

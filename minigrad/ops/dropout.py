@@ -1,11 +1,11 @@
 """Dropout."""
 import numpy as np
 
-from minigrad.buffers import empty_like
-from minigrad.jit import helper
-from minigrad.parallel import BLOCK, fits, plain, row_kernel
+from minigrad.kernels.jit import helper
+from minigrad.kernels.memory import empty_like
+from minigrad.kernels.rows import BLOCK, fits, plain, row_kernel
+from minigrad.kernels.vmath import widest_vectors
 from minigrad.tensor import op
-from minigrad.vmath import widest_vectors
 
 
 def dropout(x, rate, rng=None):

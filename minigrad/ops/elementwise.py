@@ -1,10 +1,10 @@
 """Elementwise operations. Broadcasting is undone by the engine, not here."""
 import numpy as np
 
-from minigrad import vmath
-from minigrad.parallel import element_kernel, fits
+from minigrad.kernels import vmath
+from minigrad.kernels.rows import element_kernel, fits
+from minigrad.kernels.vmath import like
 from minigrad.tensor import op
-from minigrad.vmath import like
 
 
 @op("(),()->()", order=lambda f, x, y: (f(x, y), f(y, x)))

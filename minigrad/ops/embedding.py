@@ -1,11 +1,11 @@
 """Embedding of tokens, and of their places."""
 import numpy as np
 
-from minigrad import jit
-from minigrad.buffers import empty
+from minigrad.kernels import jit
+from minigrad.kernels.memory import empty
+from minigrad.kernels.rows import is_float, plain, row_kernel, worth_it
 from minigrad.ops.reduce import sum
 from minigrad.ops.shape import scatter
-from minigrad.parallel import is_float, plain, row_kernel, worth_it
 from minigrad.tensor import op
 
 

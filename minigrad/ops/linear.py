@@ -3,9 +3,9 @@ from math import prod
 
 import numpy as np
 
-from minigrad import gemm, jit
-from minigrad.buffers import empty
-from minigrad.parallel import is_float, plain, row_kernel, widest_vectors, worth_it
+from minigrad.kernels import gemm, jit
+from minigrad.kernels.memory import empty
+from minigrad.kernels.rows import is_float, plain, row_kernel, widest_vectors, worth_it
 from minigrad.tensor import op
 
 

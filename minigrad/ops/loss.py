@@ -3,8 +3,11 @@ import operator
 
 import numpy as np
 
-from minigrad import gemm, jit, vmath
-from minigrad.buffers import empty, empty_like
+from minigrad.kernels import gemm, jit, vmath
+from minigrad.kernels.memory import empty, empty_like
+from minigrad.kernels.rows import is_float, plain, row_kernel, widest_vectors, worth_it
+from minigrad.kernels.softmax import weigh_row
+from minigrad.kernels.tiles import at
 from minigrad.mode import mode
 from minigrad.ops.elementwise import exp, where
 from minigrad.ops.embedding import check_ids, kept
@@ -12,10 +15,7 @@ from minigrad.ops.linear import linear, rows
 from minigrad.ops.reduce import sum
 from minigrad.ops.shape import reshape
 from minigrad.ops.softmax import log_softmax
-from minigrad.parallel import is_float, plain, row_kernel, widest_vectors, worth_it
 from minigrad.tensor import detach, op
-from minigrad.tiles import at
-from minigrad.weights import weigh_row
 
 IGNORE = -100      # a target that does not count; the same number as in torch
 

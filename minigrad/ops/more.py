@@ -8,10 +8,10 @@ import math
 
 import numpy as np
 
-from minigrad import vmath
+from minigrad.kernels import vmath
+from minigrad.kernels.rows import element_kernel, fits
 from minigrad.ops.elementwise import exp, sigmoid, where
 from minigrad.ops.flat import sign
-from minigrad.parallel import element_kernel, fits
 from minigrad.tensor import detach, op
 
 LN_2, LN_10 = math.log(2), math.log(10)

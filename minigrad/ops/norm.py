@@ -1,17 +1,16 @@
 """Normalization over the last axis, alone and together with the residual add before it."""
 import functools
-import math
 
 import numpy as np
 
-from minigrad.buffers import empty, empty_like
-from minigrad.jit import helper
+from minigrad.kernels.jit import helper
+from minigrad.kernels.memory import empty, empty_like
+from minigrad.kernels.rows import fits, plain, row_kernel, widest_vectors
+from minigrad.kernels.vmath import inverse_root, power_of_two_below
 from minigrad.ops.elementwise import sqrt
 from minigrad.ops.linear import added_up, rows
 from minigrad.ops.reduce import mean
-from minigrad.parallel import fits, plain, row_kernel, widest_vectors
 from minigrad.tensor import detach, op
-from minigrad.vmath import like
 
 
 @op("(n),(n),(n)->(n)", x="spread", batched=("x",), eps=[1e-5, 0.1],
@@ -326,16 +325,6 @@ def normalize_kernel(start, stop, x, residual, gain, bias, eps, total, out, stat
         stats[-1, i] = rstd
         for j in range(n):
             out[i, j] = (total[i, j] - mean) * rstd * gain[j] + bias[j]
-
-@helper
-def power_of_two_below(peak):
-    """Return the largest 2**n that is not larger; 1 for inf and nan."""
-    return like(peak, 2.0 ** (math.frexp(peak)[1] - 1) if peak < np.inf else 1.0)
-
-@helper(fastmath=set())                                   # an estimate of 1 / sqrt(inf) is nan
-def inverse_root(square, eps, scale):
-    """Return 1 / sqrt(scale**2 square + eps), though scale**2 may be inf."""
-    return like(square, 1) / np.sqrt(square + eps / scale / scale) / scale
 
 @helper
 def rstd_of_large(row, mean, eps):

@@ -3,11 +3,12 @@ from math import prod
 
 import numpy as np
 
-from minigrad.buffers import empty_like
-from minigrad.jit import helper
-from minigrad.ops.norm import inverse_root, power_of_two_below, rms_norm, rms_norm_vjp
+from minigrad.kernels.jit import helper
+from minigrad.kernels.memory import empty_like
+from minigrad.kernels.rows import fits, plain, row_kernel, widest_vectors
+from minigrad.kernels.vmath import inverse_root, power_of_two_below
+from minigrad.ops.norm import rms_norm, rms_norm_vjp
 from minigrad.ops.shape import concatenate, stack
-from minigrad.parallel import fits, plain, row_kernel, widest_vectors
 from minigrad.tensor import op
 
 

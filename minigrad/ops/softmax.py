@@ -1,15 +1,15 @@
 """Softmax, its logarithm, and the logarithm of its denominator."""
 import numpy as np
 
-from minigrad import jit, vmath
-from minigrad.buffers import empty, empty_like
+from minigrad.kernels import jit, vmath
+from minigrad.kernels.memory import empty, empty_like
+from minigrad.kernels.rows import fits, plain, row_kernel, widest_vectors
+from minigrad.kernels.softmax import weigh_row
+from minigrad.kernels.tiles import at
 from minigrad.ops.elementwise import exp, log
 from minigrad.ops.linear import rows
 from minigrad.ops.reduce import axis_inputs, kept_shape, sum
-from minigrad.parallel import fits, plain, row_kernel, widest_vectors
 from minigrad.tensor import detach, op
-from minigrad.tiles import at
-from minigrad.weights import weigh_row
 
 
 def peak_of(x, axis):

@@ -1,6 +1,6 @@
 """Optimizers, gradient clipping and learning-rate schedules."""
 from minigrad.optim.clipping import clip_grad_norm, clip_grad_value, sum_of_squares
-from minigrad.optim.kernels import PIECE
+from minigrad.kernels.pieces import PIECE
 from minigrad.optim.optimizers import (
     SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop, decay_groups)
 from minigrad.optim.rules import adagrad, adam, adamw, rmsprop, sgd

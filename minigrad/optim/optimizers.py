@@ -5,7 +5,8 @@ import numpy as np
 
 from minigrad.mistakes import check_state, mark_written
 from minigrad.mode import mode
-from minigrad.optim.kernels import Places, adam_fast, adamw_fast, check_gradient, sgd_fast
+from minigrad.kernels.pieces import Places, check_gradient
+from minigrad.optim.kernels import adam_fast, adamw_fast, sgd_fast
 from minigrad.optim.rules import adagrad, adam, adamw, rmsprop, sgd
 from minigrad.tensor import Tensor
 

@@ -1,1 +1,2 @@
-"""What the stepper (`minigrad.trace`, `minigrad.draw`) is made of: each file reads one record."""
+"""The backprop stepper and the profile: each file reads one record of what the engine did."""
+from minigrad.stepper.record import trace

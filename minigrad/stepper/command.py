@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from minigrad.mode import LEVELS
+from minigrad.mode import LEVELS, mode, use
+from minigrad.stepper import example
+from minigrad.stepper.record import record
 from minigrad.tensor import Tensor
 
 
 def parse(argv):
     parser = argparse.ArgumentParser(
-        prog="python -m minigrad.trace", description="Step through a backward pass.")
+        prog="python -m minigrad.stepper", description="Step through a backward pass.")
     parser.add_argument("function", nargs="?", metavar="FILE.py:FUNCTION", help="what to run; its "
                         "parameters become tensors; without it, a = 1; b = a + a; c = b + b")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="given",
@@ -67,3 +69,20 @@ def number(name, text):
         return float(text)
     except ValueError:
         raise ValueError(f"{name} is {text!r}, which is no number: say --set {name}=2.0") from None
+
+
+def main(argv=None):
+    """Run the command line; wrong input ends with one sentence and exit status 2."""
+    parser, args = parse(argv)
+    try:
+        f = load(args.function) if args.function else example.doubled
+        with use(args.level or mode.level):
+            t = record(f, **arguments(f, args.given))
+    except (ValueError, TypeError, RuntimeError) as error:
+        parser.error(str(error))
+    if args.html:
+        t.html(args.html)
+    if args.text:
+        print(t.text(), end="")
+    if not (args.html or args.text):
+        t.terminal()

@@ -14,7 +14,7 @@ MANY = 40                                             # nodes from which on modu
 
 
 def frame(t, step=None, collapse=None, dark=False):
-    """Return the SVG of a step; `minigrad.trace.Trace.svg` describes the arguments."""
+    """Return the SVG of a step; `minigrad.stepper.record.Trace.svg` describes the arguments."""
     at = len(t.events) if step is None else step
     if not 1 <= at <= len(t.events):
         raise ValueError(f"step is {step}, but the record has the steps 1 to {len(t.events)}")

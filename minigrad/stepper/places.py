@@ -9,7 +9,8 @@ from minigrad.tensor import OPS, Tensor
 
 OPS_FOLDER = os.path.dirname(ops.__file__) + os.sep
 MINIGRAD = os.path.dirname(tensor.__file__) + os.sep
-ENGINE = {MINIGRAD + name for name in ("tensor.py", "functional.py", "mode.py", "trace.py")}
+ENGINE = {MINIGRAD + name for name in (
+    "tensor.py", "functional.py", "mode.py", os.path.join("stepper", "record.py"))}
 
 
 class Place(NamedTuple):

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minigrad.kernels.rows import kernels_from
 from minigrad.mode import use
-from minigrad.parallel import kernels_from
 from minigrad.tensor import Op, Tensor, backprop, sum_to_shape
 from minigrad.testing import domains
 from minigrad.testing.signatures import parse_signature

@@ -3,8 +3,8 @@ import functools
 
 import numpy as np
 
-from minigrad import jit
 from minigrad.functional import differentiable_vjp
+from minigrad.kernels import jit, threads
 from minigrad.mode import use
 from minigrad.ops import sum as total
 from minigrad.tensor import Tensor, backprop
@@ -268,19 +268,19 @@ def sized_cases(subject, seed):
 @law("threads", of="subject", applies=lambda subject: subject.level == "fast")
 def check_threads(subject, rtol, tally, seed=0):
     """One thread and all threads give the same bits."""
-    before, most = jit.threads(), jit.config.NUMBA_NUM_THREADS
+    before, most = threads.n_threads(), jit.config.NUMBA_NUM_THREADS
     try:
         for point in large_points(subject, seed):
             results = []
             for n in (1, most):
-                jit.set_threads(n)
+                threads.set_threads(n)
                 passed = subject.run(point.arrays, point.params)
                 results.append((passed.outputs, passed.pull(point.g)))
             (y, dx), (more_y, more_dx) = results
             same_bits(more_y, y, f"on {most} threads another output {{}}", str)
             same_bits(more_dx, dx, f"on {most} threads another gradient of {{}}", subject.name_of)
     finally:
-        jit.set_threads(before)
+        threads.set_threads(before)
 
 
 def large_points(subject, seed):

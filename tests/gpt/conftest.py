@@ -4,7 +4,7 @@ import pytest
 from gpt.config import Config
 from gpt.corpora import stories
 from gpt.data import prepare
-from minigrad import jit
+from minigrad.kernels import jit
 
 jit._Progress.said = 1         # what programs say is compared: here kernels are compiled in silence
 

@@ -9,7 +9,8 @@ from gpt import compile_ahead
 from gpt.config import PRESETS, Config
 from gpt.model import GPT
 from gpt.training import make_optimizers
-from minigrad import jit, optim, use, watch
+from minigrad import optim, use, watch
+from minigrad.kernels import jit
 from minigrad.tensor import OPS
 
 
@@ -29,7 +30,8 @@ def test_all_that_a_step_of_a_preset_runs_is_run_ahead(preset, monkeypatch):
             bodies = [noted(op, place, body) for place, body in enumerate(op.bodies["fast"])]
             monkeypatch.setitem(op.bodies, "fast", bodies)
     monkeypatch.setattr(optim.AdamW, "step", lambda self, rate=1.0: stepped.append("adamw"))
-    monkeypatch.setattr("minigrad.muon.Muon.step", lambda self, rate=1.0: stepped.append("muon"))
+    monkeypatch.setattr("minigrad.optim.muon.Muon.step",
+                        lambda self, rate=1.0: stepped.append("muon"))
     compile_ahead.compile_all(config)
     names = []
     model = GPT(config.model, np.random.default_rng(0))
@@ -42,16 +44,17 @@ def test_all_that_a_step_of_a_preset_runs_is_run_ahead(preset, monkeypatch):
     assert len(stepped) == len(make_optimizers(model, config.train))
 
 
-@pytest.mark.parametrize("threads, before, cache, worth_it", [
+@pytest.mark.parametrize("n_threads, before, cache, worth_it", [
     (2, False, True, True), (1, False, True, False), (2, True, True, False),
     (2, False, False, False)])
-def test_it_is_worth_it_with_an_empty_cache_that_keeps_and_two_cores(threads, before, cache,
+def test_it_is_worth_it_with_an_empty_cache_that_keeps_and_two_cores(n_threads, before, cache,
                                                                      worth_it, monkeypatch):
     monkeypatch.setattr(jit, "COMPILED", True)
-    monkeypatch.setattr(jit, "available_cores", lambda: 2)
-    monkeypatch.setattr(jit, "threads", lambda: threads)
-    monkeypatch.setattr(jit, "compiled_before", lambda source: before)
-    monkeypatch.setattr(jit, "cache_directory", lambda source: "somewhere" if cache else None)
+    monkeypatch.setattr(compile_ahead.threads, "available_cores", lambda: 2)
+    monkeypatch.setattr(compile_ahead.threads, "n_threads", lambda: n_threads)
+    monkeypatch.setattr(compile_ahead.cache, "compiled_before", lambda source: before)
+    monkeypatch.setattr(compile_ahead.cache, "cache_directory",
+                        lambda source: "somewhere" if cache else None)
     assert compile_ahead.is_worth_it() == worth_it
 
 

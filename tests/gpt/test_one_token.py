@@ -8,7 +8,8 @@ from gpt.config import ModelConfig
 from gpt.generate import Sampling, generate, last_logits
 from gpt.model import MLP, KVCache, Norm, added
 from gpt.one_token import MLPS, OneToken, suits
-from minigrad import jit, layer_norm, no_grad, rms_norm, tanh, use
+from minigrad import layer_norm, no_grad, rms_norm, tanh, use
+from minigrad.kernels import jit, threads
 from tests.gpt.test_model import CHOICES, make
 
 pytestmark = pytest.mark.skipif(not jit.COMPILED, reason="there is no call without compilation")
@@ -40,14 +41,14 @@ def test_scores_and_cache_are_those_of_the_operations(config, n_before, seed):
 
 def test_a_large_model_says_the_same_on_any_number_of_threads():
     config = ModelConfig(vocab_size=300, context_length=40, n_layer=2, n_head=4, d_model=192)
-    model, n_threads, scores = make(config, 0, np.float32), jit.threads(), []
+    model, n_threads, scores = make(config, 0, np.float32), threads.n_threads(), []
     for n in {1, jit.config.NUMBA_NUM_THREADS}:
-        jit.set_threads(n)
+        threads.set_threads(n)
         try:
             one_token = OneToken(model, KVCache(config))
             scores.append(np.array([one_token(np.array([[i]])) for i in range(40)]))
         finally:
-            jit.set_threads(n_threads)
+            threads.set_threads(n_threads)
     np.testing.assert_array_equal(scores[0], scores[-1])
     with no_grad():
         whole = model(np.arange(40)[None]).data[0]
@@ -95,7 +96,7 @@ def test_who_may_not_compile_takes_what_was_compiled_before(monkeypatch):
     config = ModelConfig(vocab_size=9, context_length=8, n_layer=1, n_head=2, d_model=32)
     model = make(config, 0, np.float32)
     for compiled in (True, False):
-        monkeypatch.setattr(jit, "compiled_before", lambda source, answer=compiled: answer)
+        monkeypatch.setattr("gpt.one_token.compiled_before", lambda source, answer=compiled: answer)
         assert suits(model, KVCache(config), may_compile=False) == compiled
 
 

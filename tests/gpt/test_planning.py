@@ -18,7 +18,7 @@ from gpt.planning import (
 from gpt.recipes import (
     REFERENCE_GFLOPS, choose_settings, choose_size, choose_tokenizer, expected_passes)
 from gpt.training import Plan, Run
-from minigrad import buffers
+from minigrad.kernels import memory
 
 
 class Clock:
@@ -168,7 +168,7 @@ def test_the_memory_of_a_step_is_what_was_said(tiny, more):
 
 def allocated_by(function, *args):
     """The bytes that are held while the result of a function is, none from a pool."""
-    buffers.reuse(False)
+    memory.reuse(False)
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -179,7 +179,7 @@ def allocated_by(function, *args):
         return held
     finally:
         tracemalloc.stop()
-        buffers.reuse(True)
+        memory.reuse(True)
 
 
 def test_memory_that_is_short_gives_smaller_micro_batches_then_a_refusal(data, tiny, monkeypatch):

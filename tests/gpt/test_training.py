@@ -11,9 +11,8 @@ from gpt import checkpoint
 from gpt.config import Config, ConfigError
 from gpt.data import random_batch
 from gpt.model import GPT
-from gpt.training import (
-    Diverged, Plan, Run, accumulate, batch_shape, due, rate_at, train_steps)
-from minigrad import jit, replay
+from gpt.training import Diverged, Plan, Run, accumulate, batch_shape, due, rate_at, train_steps
+from minigrad.kernels import jit, replay, threads
 
 
 def finished(run):
@@ -105,14 +104,14 @@ def test_a_run_that_was_stopped_equals_one_that_was_not(data, tiny, tmp_path_fac
 
 
 def test_any_number_of_threads_gives_the_same_bytes(data, tiny, tmp_path):
-    config, found, before = tiny(**LARGE_ENOUGH), [], jit.threads()
+    config, found, before = tiny(**LARGE_ENOUGH), [], threads.n_threads()
     try:
-        for threads in {1, jit.config.NUMBA_NUM_THREADS}:
-            jit.set_threads(threads)
+        for n in {1, jit.config.NUMBA_NUM_THREADS}:
+            threads.set_threads(n)
             run = finished(Run.start(config, data, Plan.fixed(6)))
-            found.append(bytes_of(run, tmp_path / str(threads)))
+            found.append(bytes_of(run, tmp_path / str(n)))
     finally:
-        jit.set_threads(before)
+        threads.set_threads(before)
     assert all(other == found[0] for other in found)
 
 

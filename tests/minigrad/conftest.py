@@ -4,7 +4,7 @@ from expressions import gpt_step, neuron
 
 from minigrad import Tensor
 from minigrad.stepper.example import doubled
-from minigrad.trace import record
+from minigrad.stepper.record import record
 
 
 @pytest.fixture(scope="module")

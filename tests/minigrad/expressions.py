@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from minigrad import (
     Tensor, attention, cross_entropy, embedding, gelu, layer_norm, linear, log, sigmoid, swapaxes,
     tanh)
-from minigrad.trace import record, trace
+from minigrad.stepper.record import record, trace
 
 BINARY = {"add": lambda x, y: x + y, "sub": lambda x, y: x - y, "mul": lambda x, y: x * y,
           "div": lambda x, y: x / (y * y + 1.0)}

@@ -8,13 +8,13 @@ from expressions import contents, neuron, programs, run_program, scalars
 from hypothesis import given, settings
 
 from minigrad import Tensor, tanh
-from minigrad.draw import Arrays, array, common_prefix, page
 from minigrad.stepper.example import doubled
 from minigrad.stepper.frame import brief
+from minigrad.stepper.html_page import Arrays, array, common_prefix, page
 from minigrad.stepper.layout import GAP_X, GAP_Y, HEIGHT, WIDTH, lay_out
 from minigrad.stepper.numbers import numbers
+from minigrad.stepper.record import record, trace
 from minigrad.stepper.words import sentence
-from minigrad.trace import record, trace
 
 SVG = "{http://www.w3.org/2000/svg}"
 

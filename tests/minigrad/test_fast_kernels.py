@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigrad  # noqa: F401  (registers the ops)
-from minigrad import Tensor, jit, no_grad, optim, rotary_angles, use
+from minigrad import Tensor, no_grad, optim, rotary_angles, use
+from minigrad.kernels import cache, jit, threads
+from minigrad.kernels.tiles import lanes
 from minigrad.tensor import OPS
-from minigrad.tiles import lanes
 
 FLOATS = [np.float32, np.float64]
 WIDE = 2 * 64 // 4 + 1                 # one more than two of the widest vectors hold
@@ -233,15 +234,15 @@ def test_steps_on_arrays_of_any_size_equal_the_rule(make, dtype):
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_steps_and_norms_are_the_same_bits_for_any_number_of_threads(make):
-    before, most = jit.threads(), jit.config.NUMBA_NUM_THREADS
+    before, most = threads.n_threads(), jit.config.NUMBA_NUM_THREADS
     results, arrays = [], [p.data for p in parameters([100_003, 7, 5_000], 1, np.float32)]
     try:
         for n in (1, most):
-            jit.set_threads(n)
+            threads.set_threads(n)
             state = steps(make, "fast", [100_003, 7, 5_000], np.float32)
             results.append((state.tobytes(), optim.sum_of_squares(arrays)))
     finally:
-        jit.set_threads(before)
+        threads.set_threads(before)
     assert results[0] == results[1]
 
 
@@ -277,7 +278,7 @@ AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+avx,+sse
 @pytest.mark.thorough
 @pytest.mark.parametrize("variables", [{"NUMBA_DISABLE_JIT": "1"}, AVX2], ids=["python", "avx2"])
 def test_kernels_hold_as_plain_python_and_with_avx2_alone(variables):
-    if variables is AVX2 and "avx2" not in jit.cpu_features():
+    if variables is AVX2 and "avx2" not in cache.cpu_features():
         pytest.skip("the machine lacks AVX2")
     here = Path(__file__)
     found = subprocess.run(

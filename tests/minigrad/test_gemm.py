@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigrad import gemm, jit
-from minigrad.gemm import matmul
+from minigrad.kernels import cache, gemm
+from minigrad.kernels.gemm import matmul
 from minigrad.ops.linear import FEW_ROWS, few_rows
 
 FLOATS = st.sampled_from([np.float32, np.float64])
-WIDE = gemm.VECTORS * jit.vector_bytes() // 4            # columns of a panel of float32
+WIDE = gemm.VECTORS * cache.vector_bytes() // 4            # columns of a panel of float32
 # Sizes on both sides of every boundary: a vector, a tile, a panel, a block of k, a block of n.
 EDGES = [0, 1, 2, 5, 6, 7, 12, 13, 15, 16, 17, 31, 33, WIDE - 1, WIDE, WIDE + 1, 2 * WIDE + 3]
 SIZES = st.sampled_from(EDGES) | st.integers(0, 70)
@@ -157,7 +157,7 @@ def test_a_wrong_out_or_bias_is_refused():
 CHECK = """
 import hashlib, sys
 import numpy as np
-from minigrad import gemm, jit
+from minigrad.kernels import cache, gemm, jit, threads
 from minigrad.ops.linear import few_rows
 
 def check(shapes):
@@ -193,20 +193,20 @@ def run_check(body, **environment):
 def test_results_are_the_same_bits_for_any_number_of_threads_and_any_layer():
     body = """
 for n in (1, 2, 3, 4):
-    jit.set_threads(n)
+    threads.set_threads(n)
     print(check(SHAPES))
 """
     digests = run_check(body, NUMBA_NUM_THREADS="4")
     assert len(set(digests)) == 1
-    other = run_check("jit.set_threads(3); print(check(SHAPES), jit.threading_layer())",
+    other = run_check("threads.set_threads(3); print(check(SHAPES), threads.threading_layer())",
                       NUMBA_NUM_THREADS="4", NUMBA_THREADING_LAYER="workqueue")
     assert other == [digests[0], "workqueue"]
 
 
 @pytest.mark.thorough
-@pytest.mark.skipif("avx2" not in jit.cpu_features(), reason="the machine lacks AVX2")
+@pytest.mark.skipif("avx2" not in cache.cpu_features(), reason="the machine lacks AVX2")
 def test_is_right_with_avx2_alone():
-    found = run_check("check(SHAPES); print(jit.vector_bytes())",
+    found = run_check("check(SHAPES); print(cache.vector_bytes())",
                       NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES="+avx2,+fma,+avx,+sse4.2")
     assert found == ["32"]
 

@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from minigrad import Tensor, use
-from minigrad import optim as optim_module
-from minigrad.muon import COEFFICIENTS, Muon, orthogonalize
+from minigrad import Tensor, optim as optim_module, use
 from minigrad.optim import (
     SGD, Adagrad, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value, cosine_schedule,
     decay_groups, linear_schedule, trapezoid_schedule)
+from minigrad.optim.muon import COEFFICIENTS, Muon, orthogonalize
 
 GOLDEN = load_file(Path(__file__).parent.parent / "golden" / "optimizer_values.safetensors")
 MAKERS = {"sgd": lambda p: SGD(p, 0.1, momentum=0.9, nesterov=True),
@@ -97,7 +96,7 @@ def test_one_answer_from_kernel_and_rule_whatever_the_gradients(make, data):
     gradients = [np.full((4, 3), data.draw(signed), dtype) for _ in range(3)]
     (fast, _), (rule, _) = (steps_along(make, gradients, level) for level in LEVELS)
     size = max(1, np.nan_to_num(np.abs(fast)).max())
-    error = 1e-3 if make is MAKERS["muon"] else 50 * np.finfo(dtype).eps   # see minigrad/muon.py
+    error = 1e-3 if make is MAKERS["muon"] else 50 * np.finfo(dtype).eps   # see optim/muon.py
     np.testing.assert_allclose(fast / size, rule / size, rtol=0, atol=error)
 
 

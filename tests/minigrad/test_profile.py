@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minigrad import Tensor, gelu, layer_norm, matmul, softmax, sum
-from minigrad.profile import Profile, machine, profile
+from minigrad.stepper.profile import Profile, machine, profile
 from minigrad.tensor import OPS
 
 RNG = np.random.default_rng(0)

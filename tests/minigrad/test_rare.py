@@ -283,4 +283,4 @@ def test_messages_name_the_value():
 def test_every_operation_can_be_imported_from_minigrad():
     for name in ops.__all__:
         assert getattr(mg, name) is getattr(ops, name)
-    assert "trace" not in ops.__all__                 # minigrad.trace is the stepper
+    assert "trace" not in ops.__all__                 # minigrad.stepper.record is the stepper

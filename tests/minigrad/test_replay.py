@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigrad import (
-    Tensor, add_layer_norm, add_rms_norm, buffers, cross_entropy, embedding, gelu, jit, layer_norm,
-    linear, linear_cross_entropy, placed_embedding, qk_rotary, relu_squared, replay, rms_norm,
-    rotary_angles, self_attention, silu, swiglu, use, watch)
-from minigrad.replay import Replay
+    Tensor, add_layer_norm, add_rms_norm, cross_entropy, embedding, gelu, layer_norm, linear,
+    linear_cross_entropy, placed_embedding, qk_rotary, relu_squared, rms_norm, rotary_angles,
+    self_attention, silu, swiglu, use, watch)
+from minigrad.kernels import jit, memory, replay, threads
+from minigrad.kernels.replay import Replay
 
 pytestmark = pytest.mark.skipif(not jit.COMPILED, reason="there are no kernels to replay")
 B, T, C, V = 4, 16, 32, 24                # large enough for kernels
@@ -214,12 +215,12 @@ def test_a_step_that_is_not_as_it_was_is_an_ordinary_one():
     with watch(seen.append):
         assert ordinary()
     assert len({node.op for node in seen}) == 3
-    n = jit.threads()
+    n = threads.n_threads()
     try:
-        jit.set_threads(n % 2 + 1)
+        threads.set_threads(n % 2 + 1)
         assert ordinary()
     finally:
-        jit.set_threads(n)
+        threads.set_threads(n)
     answers = []
     thread = threading.Thread(target=lambda: answers.append(ordinary()))
     thread.start()
@@ -272,10 +273,10 @@ def test_lists_are_arrays():
 
 def test_its_memory_is_counted_and_goes_with_it():
     gc.collect()
-    before = buffers.usage()["in_use"]
+    before = memory.usage()["in_use"]
     trial = Trial(lambda x, ids, w: self_attention(linear(x, w["wide"]), 2))
     for _ in range(5):
         trial.agrees()
-    assert buffers.usage()["in_use"] > before
+    assert memory.usage()["in_use"] > before
     del trial.replay                                     # at once, with nobody to look for cycles
-    assert buffers.usage()["in_use"] == before
+    assert memory.usage()["in_use"] == before

@@ -10,7 +10,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import OPS, Tensor, no_grad, use
-from minigrad.parallel import kernels_from
+from minigrad.kernels.rows import kernels_from
 from minigrad.testing.adapters import Subject, levels
 from minigrad.testing.strategies import SizedDraw, make_case
 

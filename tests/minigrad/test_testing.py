@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigrad import OPS, sigmoid, tanh
+from minigrad.kernels.rows import worth_it
 from minigrad.mode import mode
-from minigrad.parallel import worth_it
 from minigrad.stepper import numbers
 from minigrad.testing import LAWS, GradientError, check_op, op_test
 from minigrad.testing.adapters import Subject, judging, op_of_pair

@@ -22,7 +22,7 @@ from safetensors.numpy import load
 
 import minigrad as mg
 from minigrad import OPS, Tensor, no_grad, use, watch
-from minigrad.parallel import kernels_from
+from minigrad.kernels.rows import kernels_from
 
 GOLDEN = {}                                           # name of the case -> {"y0": array, ...}
 PATH = Path(__file__).parent.parent / "golden" / "torch_values.safetensors.gz"

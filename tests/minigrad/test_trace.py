@@ -10,17 +10,17 @@ from expressions import programs, run_program, scalars, training_step
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigrad import OPS, Tensor, attention, draw, layer_norm, linear, nn, softmax, tanh, use
-from minigrad import sum as sum_
+from minigrad import OPS, Tensor, attention, layer_norm, linear, nn, softmax, sum as sum_, tanh, use
 from minigrad.mode import mode
-from minigrad.stepper import cost
+from minigrad.stepper import cost, html_page
 from minigrad.stepper.example import doubled
 from minigrad.stepper.numbers import numbers, short
+from minigrad.stepper.command import main
+from minigrad.stepper.record import record, trace
 from minigrad.stepper.variants import VARIANTS, run
 from minigrad.stepper.words import backward_of, label, sentence
 from minigrad.testing.adapters import Subject
 from minigrad.testing.strategies import SizedDraw, make_case
-from minigrad.trace import main, record, trace
 
 NUMBERS = st.floats(-2, 2, allow_nan=False).map(lambda x: round(x, 3))
 
@@ -286,7 +286,8 @@ def test_every_op_can_be_recorded_taken_apart_and_drawn(name):
             norm = pytest.approx(np.sqrt((x.grad**2).sum()), rel=1e-14)   # summed in another order
             assert any(e.kind == "leaf" and e.total.norm == norm for e in t.events)
     assert name in t.text() and "backward starts" in parts.text()
-    assert draw.compare(t, parts)["leaves"] and json.dumps(draw.record(t, draw.Arrays(), name))
+    assert html_page.compare(t, parts)["leaves"] and json.dumps(
+        html_page.record(t, html_page.Arrays(), name))
 
 
 def test_a_second_backward_shows_the_gradient_that_was_there():
@@ -366,7 +367,7 @@ def test_the_reader_stops_at_the_first_nan():
 
 
 def command(*args):
-    return subprocess.run([sys.executable, "-m", "minigrad.trace", *args], capture_output=True,
+    return subprocess.run([sys.executable, "-m", "minigrad.stepper", *args], capture_output=True,
                           text=True, timeout=60)
 
 

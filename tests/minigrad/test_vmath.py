@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigrad import vmath
-from minigrad.parallel import element_kernel
+from minigrad.kernels import vmath
+from minigrad.kernels.rows import element_kernel
 
 
 @element_kernel

@@ -18,7 +18,8 @@ from hashlib import sha256
 
 import numpy as np
 
-from minigrad import buffers, jit, ops
+from minigrad import ops
+from minigrad.kernels import jit, memory, threads
 from minigrad.mode import mode, read, watch
 from minigrad.tensor import Tensor, backprop, pick
 
@@ -106,7 +107,7 @@ class Replay:
 
     def record(self, arrays):
         """Take an ordinary step, and write it down."""
-        buffers.trim()                                    # its memory will be the recording's
+        memory.trim()                                    # its memory will be the recording's
         found = Recording(arrays, self.parameters)
         with found.listening():
             loss = self.forward_backward(found.inputs)
@@ -121,7 +122,7 @@ class Replay:
         same = [np.array_equal(x, mine) for x, mine in zip(others, self.recording.inputs)]
         if any(same) or not self.recording.ready():
             return self.step(arrays)
-        with buffers.apart(self.recording.pool):
+        with memory.apart(self.recording.pool):
             results = [self.values_of(take, others) for take in (self.step, self.recording.run)]
         if results[0] != results[1]:
             self.recording, self.next = None, Replay.step
@@ -151,7 +152,7 @@ def added(so_far, dx, ours=False):
     if type(dx) is tuple:
         return tuple(b if a is None else a if b is None else added((a, False), b)[0]
                      for a, b in zip(g, dx)), False
-    out = g if owned else buffers.empty_like(g)
+    out = g if owned else memory.empty_like(g)
     jit.run(np.add, g, dx, out)
     return out, True
 
@@ -163,13 +164,13 @@ class Recording:
         self.inputs = [np.array(x, order="C") for x in arrays]
         self.parameters, self.leaves = parameters, frozenset(parameters)
         self.data = [(x.data, x.requires_grad) for x in parameters]
-        self.origin = jit.threads(), threading.get_ident()
+        self.origin = threads.n_threads(), threading.get_ident()
         self.calls, self.sound, self.last = [], True, None
 
     @contextmanager
     def listening(self):
         """Write down all calls in the block, and take its memory from a pool of our own."""
-        with buffers.apart() as self.pool, watch(self.look), \
+        with memory.apart() as self.pool, watch(self.look), \
                 read(functools.partial(backprop, add=added)):
             jit.recorder = self.note
             try:
@@ -201,7 +202,7 @@ class Recording:
 
     def ready(self):
         """Whether all is as it was, and nobody holds a gradient."""
-        return (self.origin == (jit.threads(), threading.get_ident())
+        return (self.origin == (threads.n_threads(), threading.get_ident())
                 and all(x.data is data and x.requires_grad == wanted
                         for x, (data, wanted) in zip(self.parameters, self.data))
                 and self.held() == self.holders)
@@ -218,7 +219,7 @@ class Recording:
         """Do it again for other arrays, and return the loss."""
         for mine, x in zip(self.inputs, arrays):
             np.copyto(mine, x)
-        jit.enter_pool()
+        threads.enter_pool()
         for function, args in self.calls:
             function(*args)
         self.hand_out()

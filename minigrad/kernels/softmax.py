@@ -12,8 +12,8 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from minigrad import jit, vmath
-from minigrad.tiles import INT, _load, _store, _vector, _view, lanes
+from minigrad.kernels import jit, vmath
+from minigrad.kernels.tiles import INT, _load, _store, _vector, _view, lanes
 
 I32 = ir.IntType(32)
 

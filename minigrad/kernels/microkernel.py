@@ -14,7 +14,8 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from minigrad.jit import cpu_features, intrinsic, vector_bytes
+from minigrad.kernels.cache import cpu_features, vector_bytes
+from minigrad.kernels.jit import intrinsic
 
 REGISTERS = 32 if "avx512f" in cpu_features() or platform.machine() in ("arm64", "aarch64") else 16
 ROWS, VECTORS = (6, 4) if REGISTERS == 32 else (6, 2)

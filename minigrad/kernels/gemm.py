@@ -16,13 +16,13 @@ from math import prod
 import numpy as np
 from numba import types
 
-from minigrad import buffers, jit
-from minigrad.jit import helper, kernel
-from minigrad.microkernel import (
+from minigrad.kernels import cache, jit, memory, threads
+from minigrad.kernels.jit import helper, kernel
+from minigrad.kernels.microkernel import (
     ROWS, RUN, VECTORS, at, copy_panel, copy_rows, lanes, tile1, tile2, tile3, tile4, transpose)
-from minigrad.parallel import is_float, spread
+from minigrad.kernels.rows import is_float, spread
 
-VECTOR = jit.vector_bytes()
+VECTOR = cache.vector_bytes()
 DEPTH = 384                                          # steps of k in a block, at most
 PACKED_DEPTH = 128                                   # where A is packed: two blocks must fit
 # Bytes of the resident block: of a second-level cache of 1 MiB and more (AVX-512) or 256 KiB.
@@ -280,7 +280,7 @@ def matmul(a, b, out=None, *, accumulate=False, bias=None):
     if b.ndim > 2 and b.shape[:-2] != stack:
         stack = np.broadcast_shapes(stack, b.shape[:-2])
     shape = (*stack, a.shape[-2], b.shape[-1])
-    c = buffers.empty(shape, a.dtype) if out is None else out
+    c = memory.empty(shape, a.dtype) if out is None else out
     if out is not None and (c.shape != shape or c.dtype != a.dtype):
         raise ValueError(f"out is {c.dtype}{c.shape}, but the product is {a.dtype}{shape}")
     if b.ndim == 2 and a.ndim > 2 and c.flags.c_contiguous:  # one tall matrix, not a stack
@@ -325,16 +325,16 @@ def _multiply(a, b, c, accumulate, bias):
         return
     contiguous = c.strides[-1] == c.itemsize or n == 1
     if not contiguous or not c.flags.aligned or len(stack) > 2 and not c.flags.c_contiguous:
-        product = buffers.empty(c.shape, c.dtype)
+        product = memory.empty(c.shape, c.dtype)
         _multiply(a, b, product, False, bias)
         c[...] = c + product if accumulate else product
         return
     packed = a.strides[-1] != a.itemsize
-    shares, cuts = _cuts(prod(stack), m, k, n, packed, jit.threads(), VECTOR // c.itemsize)
+    shares, cuts = _cuts(prod(stack), m, k, n, packed, threads.n_threads(), VECTOR // c.itemsize)
     work, none = _workspace(c.dtype, shares)
     arguments = (_four(a, stack), _four(b, stack), _four(c, stack),
                  none if bias is None else np.ascontiguousarray(bias), cuts, accumulate, work)
-    jit.enter_pool()                                     # even for one: the code refers to it
+    threads.enter_pool()                                     # even for one: the code refers to it
     jit.run(_products_for(c.dtype), shares, *arguments)
 
 

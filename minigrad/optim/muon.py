@@ -1,11 +1,11 @@
 """Muon: momentum, made orthogonal. For the matrices of hidden layers; the rest takes AdamW."""
 import numpy as np
 
-from minigrad import buffers, gemm
+from minigrad.kernels import gemm, memory
+from minigrad.kernels.pieces import cut, in_pieces, piece_of
+from minigrad.kernels.rows import element_kernel, row_kernel, widest_vectors
 from minigrad.ops.linear import matmul
-from minigrad.optim.kernels import cut, in_pieces, piece_of
 from minigrad.optim.optimizers import Optimizer
-from minigrad.parallel import element_kernel, row_kernel, widest_vectors
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315      # steepest at 0 among those that stay near 1
 TINY = 1e-7                                 # the least norm that a gradient is divided by
@@ -109,7 +109,7 @@ def muon_fast(jobs, places):
     ready = places.update([job[1:] for job in jobs])
     rest = [job for job, ok in zip(jobs, ready) if not ok]
     jobs = [job for job, ok in zip(jobs, ready) if ok]
-    updates = [buffers.empty(p.shape, p.dtype) for _, p, *_ in jobs]
+    updates = [memory.empty(p.shape, p.dtype) for _, p, *_ in jobs]
     squares = move(places, ready, jobs, updates)
     alike = {}
     for i, (settings, p, *_) in enumerate(jobs):
@@ -141,7 +141,7 @@ def move(places, ready, jobs, updates):
 def descend(side, jobs):
     """Step along the orthogonalized updates of parameters whose smaller side is `side`."""
     dtype = jobs[0][1].dtype
-    grams = buffers.empty((len(jobs), side, side), dtype)
+    grams = memory.empty((len(jobs), side, side), dtype)
     norms = np.array([max(square ** 0.5, TINY) for *_, square in jobs], dtype)[:, None, None]
     for gram, (_, p, u, _) in zip(grams, jobs):
         gemm.matmul(*((u, u.T) if side == len(p) else (u.T, u)), gram)

@@ -11,10 +11,10 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from minigrad import jit
-from minigrad.microkernel import I32, INT, _plain_at, _view, at, lanes  # noqa: F401 (at: for callers)
+from minigrad.kernels import cache, jit
+from minigrad.kernels.microkernel import I32, INT, _plain_at, _view, at, lanes  # noqa: F401 (at: for callers)
 
-VECTOR_BYTES = jit.vector_bytes()
+VECTOR_BYTES = cache.vector_bytes()
 # Rows of a tile of two vectors of columns: as many as 32 registers (AVX-512, Arm) or 16 hold, and
 # a power of two.
 ROWS = 8 if VECTOR_BYTES == 64 or platform.machine() in ("arm64", "aarch64") else 4

@@ -5,7 +5,7 @@
         loss.backward()
     t.html("step.html"); t.terminal(); print(t.text())
 
-`python -m minigrad.trace expr.py:f` does it for a function of yours. A step is one contribution:
+`python -m minigrad.stepper expr.py:f` does it for a function of yours. A step is one contribution:
 forward, a node is made; backward, one gradient flows along one edge and is added. The record is
 what `watch` reports and what `backprop` yields; nothing is computed a second way.
 """
@@ -19,10 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigrad import draw
 from minigrad.mode import LEVELS, mode, read, use, watch
-from minigrad.stepper import example, terminal, words
-from minigrad.stepper.command import arguments, load, parse
+from minigrad.stepper import example, html_page, terminal, words
 from minigrad.stepper.formula import forward_formula, input_names, saved_values, vjp_formula
 from minigrad.stepper.frame import frame
 from minigrad.stepper.numbers import Numbers, numbers
@@ -336,7 +334,8 @@ class Trace:
         levels : sequence of str
             Which levels the page can compare with the recorded one.
         """
-        Path(path).write_text(draw.page(self, levels, doubled()), encoding="utf-8", newline="\n")
+        text = html_page.page(self, levels, doubled())
+        Path(path).write_text(text, encoding="utf-8", newline="\n")
 
 
     def svg(self, path, step=None, collapse=None, dark=False):
@@ -392,8 +391,6 @@ def in_float64(x):
     return x.astype(np.float64) if getattr(x, "dtype", None) == np.float32 else x
 
 
-# ---- the command -----------------------------------------------------------------------------
-
 def record(f, **arguments):
     """Trace f(**arguments) and its backward pass."""
     with trace() as t:
@@ -404,24 +401,3 @@ def record(f, **arguments):
         if t.root is None:
             out.backward()
     return t
-
-
-def main(argv=None):
-    """Run the command line; wrong input ends with one sentence and exit status 2."""
-    parser, args = parse(argv)
-    try:
-        f = load(args.function) if args.function else example.doubled
-        with use(args.level or mode.level):
-            t = record(f, **arguments(f, args.given))
-    except (ValueError, TypeError, RuntimeError) as error:
-        parser.error(str(error))
-    if args.html:
-        t.html(args.html)
-    if args.text:
-        print(t.text(), end="")
-    if not (args.html or args.text):
-        t.terminal()
-
-
-if __name__ == "__main__":
-    main()

@@ -27,7 +27,7 @@ def page(t, levels=LEVELS, example=None):
 
     Parameters
     ----------
-    t : minigrad.trace.Trace
+    t : minigrad.stepper.record.Trace
         With a backward pass.
     levels : sequence of str
         Which levels the page can compare with the recorded one.

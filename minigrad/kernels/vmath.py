@@ -26,7 +26,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from minigrad import jit
+from minigrad.kernels import jit
 
 
 def scalar(function):
@@ -303,3 +303,16 @@ def log_total(row, m):
     for j in range(row.size):
         total += exp(row[j] - m)
     return log(total)
+
+
+# ---- roots of what may be too large to be squared ----
+
+@jit.helper
+def power_of_two_below(peak):
+    """Return the largest 2**n that is not larger; 1 for inf and nan."""
+    return like(peak, 2.0 ** (math.frexp(peak)[1] - 1) if peak < np.inf else 1.0)
+
+@jit.helper(fastmath=set())                               # an estimate of 1 / sqrt(inf) is nan
+def inverse_root(square, eps, scale):
+    """Return 1 / sqrt(scale**2 square + eps), though scale**2 may be inf."""
+    return like(square, 1) / np.sqrt(square + eps / scale / scale) / scale

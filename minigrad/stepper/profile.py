@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from minigrad import gemm, jit
+from minigrad.kernels import gemm, jit, threads
 from minigrad.mode import watch
 from minigrad.stepper.cost import count
 from minigrad.tensor import OPS
@@ -231,7 +231,8 @@ def table(p, limits):
     lines = ["  ".join(cell.ljust(w) if i < 2 else cell.rjust(w)
                        for i, (cell, w) in enumerate(zip(row, widths))).rstrip() for row in rows]
     return "\n".join([*lines, f"wall {1e3 * p.wall_s:.2f} ms; matrix multiply at best "
-                      f"{peak:.0f} GFLOP/s, memory {bandwidth:.1f} GB/s, {jit.threads()} threads"])
+                      f"{peak:.0f} GFLOP/s, memory {bandwidth:.1f} GB/s, "
+                      f"{threads.n_threads()} threads"])
 
 
 # ---- as a picture ----------------------------------------------------------------------------

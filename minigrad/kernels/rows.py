@@ -18,9 +18,9 @@ from numba import types
 from numba.core import cgutils
 from numba.np.arrayobj import populate_array
 
-from minigrad import jit, vmath
-from minigrad.buffers import empty_like
-from minigrad.vmath import widest_vectors
+from minigrad.kernels import jit, threads, vmath
+from minigrad.kernels.memory import empty_like
+from minigrad.kernels.vmath import widest_vectors
 
 SMALL = 16_384            # elements of the first array below which one thread is faster
 
@@ -47,8 +47,8 @@ def row_kernel(function=None, *, fastmath=jit.FAST_MATH, small=SMALL):
 
     @functools.wraps(function)
     def launch(n, *arrays):
-        jit.enter_pool()
-        jit.run(driver, jit.threads() > 1 and arrays[0].size >= small, n, *arrays)
+        threads.enter_pool()
+        jit.run(driver, threads.n_threads() > 1 and arrays[0].size >= small, n, *arrays)
     launch.driver = driver                                # for other kernels
     return launch
 

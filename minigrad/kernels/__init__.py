@@ -1,0 +1,1 @@
+"""What must run fast and nobody needs to read to understand backprop: compiled loops."""

@@ -1,0 +1,141 @@
+"""Where compiled kernels are kept, so that a later process compiles nothing.
+
+Numba's own cache notices neither a change in another file nor a changed option. A kernel calls
+helpers of its own file or of this folder alone; so what is compiled from a source file lives in a
+directory whose name is a hash of that file, of this folder, of the options and of the machine:
+nothing in it can be stale.
+"""
+import functools
+import hashlib
+import os
+import pickle
+import platform
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import llvmlite
+import numba
+import numpy as np
+from numba import config
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.codegen import get_host_cpu_features
+
+KEPT = 8              # directories kept for each source file, the last used ones
+GRACE_S = 24 * 3600   # none is removed within a day of its last use
+
+
+@functools.cache
+def cpu_features():
+    """Return the set of instruction-set features that kernels are compiled for."""
+    text = config.CPU_FEATURES
+    text = get_host_cpu_features() if text is None else text
+    return frozenset(name[1:] for name in text.split(",") if name.startswith("+"))
+
+
+def vector_bytes():
+    """Return the width of a vector register: 64 (AVX-512), 32 (AVX2) or 16 (NEON, SSE)."""
+    return 64 if "avx512f" in cpu_features() else 32 if "avx2" in cpu_features() else 16
+
+
+# ---- directories ----
+
+def cache_root():
+    """Return where compiled kernels are kept: MINIGRAD_CACHE_DIR, or the user's cache folder."""
+    home = Path.home() if "~" != os.path.expanduser("~") else Path(os.devnull)
+    default = {"darwin": home / "Library/Caches",
+               "win32": Path(os.environ.get("LOCALAPPDATA", home))}
+    base = default.get(sys.platform, Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache"))
+    return Path(os.environ.get("MINIGRAD_CACHE_DIR") or base / "minigrad")
+
+
+@functools.cache
+def cache_directory(source):
+    """Return the directory for the kernels of one source file; None where none can be written."""
+    try:
+        name = f"{Path(source).stem}-{fingerprint(source)}"
+        directory = cache_root() / name
+        if not directory.exists():
+            directory.mkdir(parents=True)
+            prune(directory)
+        os.utime(directory)
+    except OSError:
+        return None
+    return directory if os.access(directory, os.W_OK) else None
+
+
+def compiled_before(source):
+    """Whether the cache holds a kernel of a source file."""
+    directory = cache_directory(source)
+    return directory is not None and any(directory.rglob("*.nbi"))
+
+
+@functools.cache
+def _fingerprint_of_all():
+    """Hash what every kernel depends on."""
+    digest = hashlib.sha256(repr(_settings()).encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes() + b"\0")
+    return digest
+
+
+def fingerprint(source):
+    """Hash a kernel's source file, this folder, the options and the machine."""
+    digest = _fingerprint_of_all().copy()
+    digest.update(Path(source).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _settings():
+    cpu = config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
+    options = [(name, str(getattr(config, name, None))) for name in
+               ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "ENABLE_AVX")]
+    versions = numba.__version__, llvmlite.__version__, np.__version__, sys.version
+    return versions, options, platform.machine(), cpu, sorted(cpu_features())
+
+
+def prune(newest):
+    """Remove the directories that older versions of the same source file left."""
+    stem = newest.name.rpartition("-")[0]
+    older = [d for d in newest.parent.glob(f"{stem}-*")
+             if d != newest and d.name.rpartition("-")[0] == stem]
+    older.sort(key=lambda d: d.stat().st_mtime, reverse=True)
+    for directory in older[KEPT - 1:]:
+        if time.time() - directory.stat().st_mtime > GRACE_S:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+# ---- entries ----
+
+class Cache(FunctionCache):
+    """Numba's cache of one function, in a directory of ours; a damaged entry is not there."""
+
+    def __init__(self, function, directory):
+        before, config.CACHE_DIR = config.CACHE_DIR, str(directory)
+        try:
+            super().__init__(function)
+        finally:
+            config.CACHE_DIR = before
+        self._cache_file.__class__ = Sealed
+
+    def load_overload(self, signature, target):
+        try:
+            return super().load_overload(signature, target)
+        except Exception:             # there is no end to what damaged bytes may raise
+            self.flush()              # or the damaged index would be read again, to save
+            return None
+
+
+class Sealed(IndexDataCacheFile):
+    """Files of machine code that end in their SHA256: one changed bit of it could do anything."""
+
+    def _dump(self, entry):
+        data = super()._dump(entry)
+        return data + hashlib.sha256(data).digest()
+
+    def _load_data(self, name):
+        data = Path(self._data_path(name)).read_bytes()
+        if hashlib.sha256(data[:-32]).digest() != data[-32:]:
+            raise ValueError("damaged")
+        return pickle.loads(data)     # which stops before the digest
