@@ -30,13 +30,15 @@ import numpy as np
 import torch
 from nanogpt import CPU, B, NanoGPT, T, TorchTrainer
 
-from gpt.config import Config
-from gpt.corpora import load_corpus
-from gpt.data import prepare
-from gpt.generate import Sampling, generate
-from gpt.model import GPT
-from gpt.runs import open_model
-from gpt.training import Plan, Run, train_steps
+from gpt.data.corpora import load_corpus
+from gpt.data.documents import prepare
+from gpt.models.decoder import GPT
+from gpt.models.sampling import Sampling, generate
+from gpt.training.config import Config
+from gpt.training.folder import open_model
+from gpt.training.plan import Plan
+from gpt.training.run import Run
+from gpt.training.step import train_steps
 from minigrad import no_grad
 
 ROOT = Path(__file__).parent.parent

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:1] = [str(ROOT)]
 
-from gpt.corpora import CorpusError, load_corpus  # noqa: E402
+from gpt.data.corpora import CorpusError, load_corpus  # noqa: E402
 
 TIMES = 9
 ONE_KERNEL = """

@@ -32,9 +32,9 @@ TARGETS = {("small", "2"): (1.5, 1.4, 0.05), ("small", "1"): (1.2, 1.1, 0.05),
 
 
 def our_step(size, ids, targets, replayed=True):
-    from gpt.config import Config
-    from gpt.model import GPT
-    from gpt.training import make_optimizers
+    from gpt.models.decoder import GPT
+    from gpt.training.config import Config
+    from gpt.training.run import make_optimizers
     from minigrad.kernels.replay import Replay
     from minigrad.optim import clip_grad_norm
     config = Config.make("gpt2", vocab_size=VOCABULARY, bias=False, **size)

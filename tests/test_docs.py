@@ -116,7 +116,7 @@ def test_the_scalar_engine_has_as_many_lines_as_its_title_says():
 
 
 def test_the_loop_that_a_chapter_quotes_stands_in_the_program():
-    program = (ROOT / "gpt" / "training.py").read_text(encoding="utf-8")
+    program = (ROOT / "gpt" / "training" / "step.py").read_text(encoding="utf-8")
     quoted, = blocks("docs/learn/gpt/networks.md", "py")
     for line in quoted.splitlines():
         assert line.split("#")[0].strip() + "\n" in program, line

@@ -3,9 +3,11 @@ import re
 
 import pytest
 
-from gpt.closeup import PAGE_TOKENS, profile_steps, steps_with_trace, trace_step
-from gpt.config import ConfigError
-from gpt.training import Plan, Run, next_batch, train_steps
+from gpt.settings import ConfigError
+from gpt.show.closeup import PAGE_TOKENS, profile_steps, steps_with_trace, trace_step
+from gpt.training.plan import Plan
+from gpt.training.run import Run
+from gpt.training.step import next_batch, train_steps
 from tests.gpt.test_training import bytes_of, finished
 
 

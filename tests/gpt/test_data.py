@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt import corpora
-from gpt.characters import CharTokenizer, load_tokenizer
-from gpt.config import DataConfig
-from gpt.corpora import CorpusError, load_corpus, stories, story_floor
-from gpt.data import check_length, even_windows, load_dataset, prepare, split_documents
+from gpt.data import corpora
+from gpt.data.batch import even_windows
+from gpt.data.corpora import CorpusError, load_corpus, stories, story_floor
+from gpt.data.documents import check_length, load_dataset, prepare, split_documents
+from gpt.data.tokens.characters import CharTokenizer
+from gpt.data.tokens.kinds import load_tokenizer
+from gpt.training.config import DataConfig
 
 DOCUMENTS = st.lists(st.text(min_size=1, max_size=30).map(lambda s: s.encode("utf-8", "replace")),
                      min_size=1, max_size=5)

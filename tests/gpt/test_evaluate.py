@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.baselines import baselines, longest_copied_span, ngram_bits, runs
-from gpt.config import ModelConfig
-from gpt.evaluate import evaluate, main, token_surprise
-from gpt.model import GPT
+from gpt.evaluate import main
+from gpt.models.config import ModelConfig
+from gpt.models.decoder import GPT
+from gpt.training.baselines import baselines, longest_copied_span, ngram_bits, runs
+from gpt.training.measures import evaluate, token_surprise
 
 CONFIG = ModelConfig(vocab_size=16, context_length=8, n_layer=1, n_head=1, d_model=16)
 

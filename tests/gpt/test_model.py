@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.config import PRESETS, Config, ModelConfig
-from gpt.model import GPT, KVCache, flops_per_token
+from gpt.models.config import ModelConfig
+from gpt.models.decoder import GPT, KVCache, flops_per_token
+from gpt.training.config import PRESETS, Config
 from minigrad import no_grad, use
 
 CHOICES = {name: st.sampled_from(f.metadata["choices"]) if f.metadata["choices"] else st.booleans()

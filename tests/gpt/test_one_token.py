@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.config import ModelConfig
-from gpt.generate import Sampling, generate, last_logits
-from gpt.model import MLP, KVCache, Norm, added
-from gpt.one_token import MLPS, OneToken, suits
+from gpt.models.config import ModelConfig
+from gpt.models.decoder import MLP, KVCache, Norm, added
+from gpt.models.one_token import MLPS, OneToken, suits
+from gpt.models.sampling import Sampling, generate, last_logits
 from minigrad import layer_norm, no_grad, rms_norm, tanh, use
 from minigrad.kernels import jit, threads
 from tests.gpt.test_model import CHOICES, make
@@ -96,7 +96,8 @@ def test_who_may_not_compile_takes_what_was_compiled_before(monkeypatch):
     config = ModelConfig(vocab_size=9, context_length=8, n_layer=1, n_head=2, d_model=32)
     model = make(config, 0, np.float32)
     for compiled in (True, False):
-        monkeypatch.setattr("gpt.one_token.compiled_before", lambda source, answer=compiled: answer)
+        monkeypatch.setattr("gpt.models.one_token.compiled_before",
+                            lambda source, answer=compiled: answer)
         assert suits(model, KVCache(config), may_compile=False) == compiled
 
 
@@ -134,7 +135,8 @@ def test_what_is_changed_in_the_model_alone_is_heard_by_generation(monkeypatch, 
         monkeypatch.setattr(part, method, body)
     config = ModelConfig(vocab_size=40, context_length=24, n_layer=2, n_head=2, d_model=32)
     model, seen = make(config, 0, np.float32), []
-    monkeypatch.setattr("gpt.generate.choose", lambda logits, *_: seen.append(logits.copy()) or 1)
+    monkeypatch.setattr("gpt.models.sampling.choose",
+                        lambda logits, *_: seen.append(logits.copy()) or 1)
     for _ in generate(model, [[1, 2, 3]], max_tokens=6):
         pass
     with no_grad():

@@ -8,16 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt import planning
-from gpt.config import ConfigError
-from gpt.corpora import Corpus
-from gpt.model import GPT
-from gpt.planning import (
-    Pacer, check_duration, continue_plan, duration, final_tokens, forecast, plan_by_time,
-    sequence_bytes, time_to_finish)
-from gpt.recipes import (
+from gpt.data.corpora import Corpus
+from gpt.models.decoder import GPT
+from gpt.settings import ConfigError
+from gpt.training import clock, forecast as costs
+from gpt.training.clock import (
+    Pacer, check_duration, continue_plan, duration, final_tokens, plan_by_time, time_to_finish)
+from gpt.training.forecast import forecast, sequence_bytes
+from gpt.training.plan import Plan
+from gpt.training.recipes import (
     REFERENCE_GFLOPS, choose_settings, choose_size, choose_tokenizer, expected_passes)
-from gpt.training import Plan, Run
+from gpt.training.run import Run
 from minigrad.kernels import memory
 
 
@@ -26,7 +27,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 1000.0
-        monkeypatch.setattr(planning.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(clock.time, "monotonic", lambda: self.now)
 
 
 @pytest.mark.parametrize("speeds", [[1.0], [1.0, 2.0], [1.0, 0.5], [1.0, 2.0, 1.0, 0.6, 1.7]])
@@ -189,18 +190,18 @@ def test_memory_that_is_short_gives_smaller_micro_batches_then_a_refusal(data, t
     fixed = 4 * n * 3.5
     longer = replace(data, train=np.tile(data.train, 500))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "available_bytes", lambda: 25_000_000)
+        patch.setattr(costs, "available_bytes", lambda: 25_000_000)
         with pytest.raises(ConfigError, match="a text of 1[0-9] MB needs 0.[0-9] GB at the"):
             forecast(Run.start(tiny(), longer, Plan.fixed(1)), 100)
-    monkeypatch.setattr(planning, "available_bytes", lambda: int((fixed + 20 * one) / 0.9))
+    monkeypatch.setattr(costs, "available_bytes", lambda: int((fixed + 20 * one) / 0.9))
     assert 10 <= forecast(run, 100).micro_batch <= 20
-    monkeypatch.setattr(planning, "available_bytes", lambda: int(fixed))
+    monkeypatch.setattr(costs, "available_bytes", lambda: int(fixed))
     with pytest.raises(ConfigError, match="are free: use --d_model"):
         forecast(run, 100)
 
 
 def test_the_rate_of_matmul_is_measured_however_little_time_there_is():
-    assert 0 < planning.matmul_gflops(64, seconds=0) < 1e5
+    assert 0 < costs.matmul_gflops(64, seconds=0) < 1e5
 
 
 def test_a_run_of_days_needs_a_yes():

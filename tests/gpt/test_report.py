@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-import train as program
-from gpt.corpora import stories
-from gpt.report import as_script, attention_maps, passage, token_map, write_report
-from gpt.runs import open_model
+from gpt import train as program
+from gpt.data.corpora import stories
+from gpt.show.report import as_script, attention_maps, passage, token_map, write_report
+from gpt.training.folder import open_model
 
 SETTINGS = ["--n_layer", "2", "--n_head", "2", "--d_model", "16", "--context_length", "16",
             "--batch_tokens", "64", "--tokenizer", "char", "--plain", "--steps", "12"]

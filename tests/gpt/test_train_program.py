@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import train as program
-from gpt import summary
-from gpt.corpora import stories
-from gpt.training import Diverged
+from gpt import train as program
+from gpt.data.corpora import stories
+from gpt.show import summary
+from gpt.training.divergence import Diverged
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = ["--n_layer", "1", "--n_head", "2", "--d_model", "16", "--context_length", "16",
@@ -238,7 +238,7 @@ def test_what_stops_a_run_is_told_and_the_run_goes_on(text, tmp_path, monkeypatc
 
 
 def test_a_run_that_does_not_fit_into_memory_is_refused(text, capsys, monkeypatch):
-    monkeypatch.setattr("gpt.planning.available_bytes", lambda: 50_000)
+    monkeypatch.setattr("gpt.training.forecast.available_bytes", lambda: 50_000)
     with pytest.raises(SystemExit) as left:
         run(text, *TINY, "--steps", "1")
     assert left.value.code == 2 and "are free: use" in capsys.readouterr().err

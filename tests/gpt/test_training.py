@@ -7,11 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt import checkpoint
-from gpt.config import Config, ConfigError
-from gpt.data import random_batch
-from gpt.model import GPT
-from gpt.training import Diverged, Plan, Run, accumulate, batch_shape, due, rate_at, train_steps
+from gpt.data.batch import random_batch
+from gpt.models.decoder import GPT
+from gpt.settings import ConfigError
+from gpt.training import checkpoint
+from gpt.training.config import Config
+from gpt.training.divergence import Diverged
+from gpt.training.plan import Plan, batch_shape, due, rate_at
+from gpt.training.run import Run
+from gpt.training.step import accumulate, train_steps
 from minigrad.kernels import jit, replay, threads
 
 

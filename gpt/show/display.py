@@ -3,7 +3,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from gpt.planning import duration
+from gpt.training.clock import duration
 
 
 @dataclass

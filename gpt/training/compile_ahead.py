@@ -1,6 +1,6 @@
 """Compile kernels in a second process while the first one begins: half the wait of the first run.
 
-    python -m gpt.compile_ahead '["fast", {}]'       a preset, and the settings that were given
+    python -m gpt.training.compile_ahead '["fast", {}]'      a preset, and what was given
 
 The two meet in the cache on disk. The other begins with the matrix multiply and goes on from the
 embedding to the loss. This one begins with AdamW and attention, which takes longest, and works on
@@ -16,14 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.config import Config, ConfigError
-from gpt.model import GPT
-from gpt.training import make_optimizers
+from gpt.models.decoder import GPT
+from gpt.settings import ConfigError
+from gpt.training.config import Config
+from gpt.training.run import make_optimizers
 from minigrad import Tensor, use, watch
 from minigrad.kernels import cache, gemm, jit, threads
 from minigrad.optim import clip_grad_norm
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 SMALL = dict(n_layer=1, n_head=2, n_kv_head=0, d_model=128, d_mlp=0, context_length=64)
 SLOWEST = "self_attention"
 PRODUCTS = ("linear", "matmul", "linear_cross_entropy")        # made of the matrix multiply
@@ -52,7 +53,7 @@ def start(preset, given):
     """Start the second process; None where the system gives none."""
     settings = {"MINIGRAD_THREADS": "1", "MINIGRAD_CACHE_DIR": str(cache.cache_root().absolute())}
     try:
-        return subprocess.Popen([sys.executable, "-m", "gpt.compile_ahead",
+        return subprocess.Popen([sys.executable, "-m", "gpt.training.compile_ahead",
                                  json.dumps([preset, given])], cwd=ROOT, env=os.environ | settings,
                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                 stderr=subprocess.DEVNULL)

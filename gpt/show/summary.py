@@ -3,15 +3,16 @@ import math
 import shlex
 import sys
 
-from gpt import checkpoint
-from gpt.baselines import baselines, longest_copied_span
-from gpt.corpora import story_floor
-from gpt.evaluate import evaluate
-from gpt.generate import Sampling, write
-from gpt.memory import peak_bytes
-from gpt.planning import duration, xz_bytes
-from gpt.runs import machine, read_manifest, write_manifest
-from gpt.training import part
+from gpt import called
+from gpt.data.corpora import story_floor
+from gpt.models.sampling import Sampling, write
+from gpt.training import checkpoint
+from gpt.training.baselines import baselines, longest_copied_span
+from gpt.training.clock import duration, xz_bytes
+from gpt.training.folder import machine, read_manifest, write_manifest
+from gpt.training.measures import evaluate
+from gpt.training.memory import peak_bytes
+from gpt.training.run import part
 from minigrad.kernels.memory import trim
 
 SAMPLE_TOKENS = 80
@@ -87,7 +88,7 @@ def summarize(run, folder, say, n_tokens):
     if not manifest.get("same_everywhere", True):
         say("this text differs between machines: compare the loss with nobody else's")
     repeat = repeat_command(run, manifest)
-    say(f"write with: python -m gpt.generate {folder}      look at: {folder}/report.html")
+    say(f"write with: {called('generate')} {folder}      look at: {folder}/report.html")
     write_manifest(folder, result={
         "steps": run.step, "best_step": run.best_step, "bits_per_byte": found.bits_per_byte,
         "nats_per_token": found.nats_per_token, "perplexity": found.perplexity,

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from gpt.config import ConfigError
-from gpt.data import random_batch
-from gpt.model import GPT, KVCache
-from gpt.training import Plan, Run, train_steps
+from gpt.data.batch import random_batch
+from gpt.models.decoder import GPT, KVCache
+from gpt.settings import ConfigError
+from gpt.training.plan import Plan
+from gpt.training.run import Run
+from gpt.training.step import train_steps
 from minigrad import no_grad
 
 SECONDS = 50                       # for all checks together

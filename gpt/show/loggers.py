@@ -1,5 +1,5 @@
 """Loggers that the user has installed, behind one function of a step and numbers."""
-from gpt.config import ConfigError
+from gpt.settings import ConfigError
 
 LOGGERS = ("tensorboard", "wandb", "trackio")
 

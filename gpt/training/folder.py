@@ -7,7 +7,6 @@
       metrics.jsonl       a line for each step, evaluation and sample
       report.html
 """
-import errno
 import json
 import os
 import platform
@@ -19,39 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt import checkpoint
-from gpt.checkpoint import CheckpointError, write_whole
-from gpt.config import Config, ConfigError
-from gpt.corpora import CorpusError
-from gpt.data import load_dataset
-from gpt.model import GPT
-from gpt.training import Diverged, Run, part
-from minigrad.kernels import threads
-
-
-@contextmanager
-def report_errors(prog):
-    """Tell the user's errors in one sentence and leave with status 2."""
-    try:
-        threads.n_threads()                                 # a wrong number is told before all else
-        yield
-    except (ConfigError, CorpusError, CheckpointError, Diverged, FloatingPointError,
-            threads.ThreadsError) as error:
-        fail(prog, error)
-    except MemoryError:
-        fail(prog, "the memory is full: use a smaller model or --batch_tokens")
-    except BrokenPipeError:                           # the reader, such as head, has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
-    except OSError as error:
-        fail(prog, "the disk is full: make room" if error.errno == errno.ENOSPC else error)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-
-
-def fail(prog, error):
-    print(f"{prog}: {error}", file=sys.stderr)
-    raise SystemExit(2) from None
+from gpt import called
+from gpt.data.documents import load_dataset
+from gpt.models.decoder import GPT
+from gpt.settings import ConfigError
+from gpt.training import checkpoint
+from gpt.training.checkpoint import CheckpointError, write_whole
+from gpt.training.config import Config
+from gpt.training.divergence import Diverged
+from gpt.training.run import Run, part
 
 
 def new_folder(name, root="runs"):
@@ -102,7 +77,8 @@ def kept_if_begun(folder):
 def say_how_to_go_on(folder):
     saved = checkpoint.steps(folder / "checkpoints")
     if saved:
-        print(f"stopped; step {saved[-1]} is saved; go on with: python train.py --resume {folder}")
+        print(f"stopped; step {saved[-1]} is saved; go on with: {called('train')} "
+              f"--resume {folder}")
     else:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -145,23 +121,6 @@ def save(run, folder):
     """Write a checkpoint of a run, keeping the best one."""
     checkpoint.save(Path(folder) / "checkpoints", run.step, run.tensors(), run.facts(),
                     keep={run.best_step})
-
-
-@contextmanager
-def interruptible():
-    """Let Ctrl-C ask for a stop, which the loop finds in the list; a second one stops at once."""
-    asked = []
-
-    def ask(number, frame):
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-        print("\nstopping after this step; Ctrl-C again to stop at once", file=sys.stderr)
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def check_folder(folder):

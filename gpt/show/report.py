@@ -1,17 +1,18 @@
 """`report.html`: what happened in a run and what the model sees, in one file without network."""
 import base64
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
-from gpt.checkpoint import write_whole
-from gpt.evaluate import token_surprise
-from gpt.report_page import PAGE
-from gpt.runs import open_model, read_manifest, read_metrics
+from gpt.training.checkpoint import write_whole
+from gpt.training.folder import open_model, read_manifest, read_metrics
+from gpt.training.measures import token_surprise
 from minigrad import softmax, watch
 from minigrad.ops.attention import heads
 
+PAGE = files("gpt.show") / "page"   # the style, the structure and the drawing of the report
 POINTS = 600                       # of a curve
 PASSAGE_TOKENS = 64
 MAP_LIMIT = 96                     # layers times heads that are drawn
@@ -34,7 +35,11 @@ def write_report(folder):
              "profile": {name: read_if_there(folder / name)
                          for name in ("profile.txt", "roofline.svg")},
              "pages": sorted(path.name for path in folder.glob("step_*.html"))}
-    page = PAGE.replace("@DATA@", as_script(facts))
+    page = (PAGE / "report.html").read_text(encoding="utf-8")
+    for mark, text in (("@STYLE@", (PAGE / "report.css").read_text(encoding="utf-8")),
+                       ("@SCRIPT@", (PAGE / "report.js").read_text(encoding="utf-8")),
+                       ("@DATA@", as_script(facts))):
+        page = page.replace(mark, text)
     write_whole(folder / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
 
 

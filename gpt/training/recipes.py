@@ -3,9 +3,9 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
-from gpt.config import Config
-from gpt.model import flops_per_token
-from gpt.training import Plan
+from gpt.models.decoder import flops_per_token
+from gpt.training.config import Config
+from gpt.training.plan import Plan
 
 
 class Size(NamedTuple):

@@ -1,0 +1,92 @@
+"""A run: what changes while training, and what it is made from."""
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gpt.data.documents import Dataset
+from gpt.models.decoder import GPT
+from gpt.settings import ConfigError
+from gpt.training.config import Config
+from gpt.training.plan import Plan
+from minigrad.optim import AdamW
+from minigrad.optim.muon import Muon
+
+
+@dataclass
+class Run:
+    """What changes while training, and what it is made from."""
+
+    config: Config
+    data: Dataset
+    model: GPT
+    plan: Plan
+    step: int = 0
+    best_loss: float = math.inf    # on the validation part
+    best_step: int = 0
+    optimizers: list = field(default_factory=list)
+
+    @classmethod
+    def start(cls, config, data, plan, dtype=np.float32):
+        """Make a run with new weights."""
+        if not config.model.causal:
+            raise ConfigError("a model that sees the next token cannot learn to predict it: leave "
+                              "out --no_causal")
+        model = GPT(config.model, np.random.default_rng(config.train.seed), dtype)
+        return cls(config, data, model, plan, optimizers=make_optimizers(model, config.train))
+
+    def copy(self):
+        """Make a run of the same settings, to try its steps without end."""
+        return self.start(self.config, self.data, Plan.fixed(1_000_000))
+
+    def tensors(self):
+        """Return all that a checkpoint holds, by name."""
+        found = {f"model.{name}": x for name, x in self.model.state_dict().items()}
+        for i, optimizer in enumerate(self.optimizers):
+            found.update({f"optimizer{i}.{name}": x
+                          for name, x in optimizer.state_dict().items()})
+        return found
+
+    def facts(self):
+        """Return the rest of it."""
+        return {"config": self.config.to_dict(), "plan": str(self.plan),
+                "tokenizer": self.data.tokenizer.fingerprint(),
+                "best_loss": self.best_loss if self.best_step else None,
+                "best_step": self.best_step}
+
+    @classmethod
+    def resume(cls, tensors, facts, data):
+        """Make the run that a checkpoint was written by."""
+        if facts["tokenizer"] != data.tokenizer.fingerprint():
+            raise ConfigError("the checkpoint was trained with another tokenizer than the one in "
+                              "its folder: put tokenizer.json back")
+        run = cls.start(Config.from_dict(facts["config"]), data, Plan.parse(facts["plan"]))
+        run.model.load_state_dict(part(tensors, "model."))
+        for i, optimizer in enumerate(run.optimizers):
+            optimizer.load_state_dict(part(tensors, f"optimizer{i}."))
+        run.step, run.best_step = facts["step"], facts["best_step"]
+        run.best_loss = math.inf if facts["best_loss"] is None else facts["best_loss"]
+        return run
+
+
+def part(tensors, prefix):
+    return {name[len(prefix):]: x for name, x in tensors.items() if name.startswith(prefix)}
+
+
+def make_optimizers(model, settings):
+    """Give the matrices of the blocks to Muon, if it is asked for, and all else to AdamW.
+
+    What AdamW holds decays if it has two axes or more; gains, biases and scalars do not.
+    """
+    named = list(model.named_parameters())
+    matrices = [x for name, x in named if settings.optimizer == "muon"
+                and name.startswith("blocks.") and x.ndim == 2]
+    taken = set(matrices)
+    rest = [x for _, x in named if x not in taken]
+    groups = [{"parameters": [x for x in rest if x.ndim >= 2]},
+              {"parameters": [x for x in rest if x.ndim < 2], "weight_decay": 0.0}]
+    adamw = AdamW([group for group in groups if group["parameters"]], settings.learning_rate,
+                  betas=(settings.beta1, settings.beta2), weight_decay=settings.weight_decay)
+    if not matrices:
+        return [adamw]
+    return [adamw, Muon(matrices, settings.muon_learning_rate, weight_decay=settings.weight_decay)]
