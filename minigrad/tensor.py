@@ -157,7 +157,8 @@ class Op:
         self.inputs, self.domain = inputs, dict(domain)
         self.core_ndim = core_dimensions(signature)
         self.bodies = {"reference": [forward, None]}
-        self.composition = None
+        self.composition = self.when = None
+        self.replayed = False
 
     def vjp(self, function):
         """Register `function(g, *saved)`, which returns a tuple: one gradient for each input.
@@ -166,9 +167,18 @@ class Op:
         """
         return self._register("reference", 1, function)
 
-    def fast(self, function):
-        """Register a faster `forward`; it saves the same unless there is a `fast_vjp`."""
-        return self._register("fast", 0, function)
+    def fast(self, when, replayed=False):
+        """Register a faster `forward`, which saves the same unless there is a `fast_vjp`.
+
+        Parameters
+        ----------
+        when : callable
+            `when(*arrays, **params)` tells whether it takes these; the reference takes the others.
+        replayed : bool
+            Whether it and its vjp leave all that depends on values to `kernels.jit.run`.
+        """
+        self.when, self.replayed = when, replayed
+        return lambda function: self._register("fast", 0, function)
 
     def fast_vjp(self, function):
         """Register a faster `vjp`."""
@@ -189,12 +199,12 @@ class Op:
             return self.composition(*args, **params)
         if params and any(isinstance(x, Tensor) for x in params.values()):
             args, params = self._by_position(args, params)
-        forward, vjp = self.bodies.get(mode.level) or self.bodies["reference"]
         tensors = [x for x in args if isinstance(x, Tensor)]
         arrays = [x.data if isinstance(x, Tensor)
                   else weak(x) if tensors and isinstance(x, np.generic)
                   else x for x in args]
         try:
+            forward, vjp = self.body(mode.level, arrays, params)
             out, saved = forward(*arrays, **params)
         except (ValueError, TypeError, IndexError, OverflowError) as error:
             raise explain(error, self, arrays) from error
@@ -213,6 +223,16 @@ class Op:
         if several:
             return tuple(pick(node, i) if traced else Tensor(y) for i, y in enumerate(out))
         return node
+
+    def body(self, level, arrays, params):
+        """Return the (forward, vjp) that run at a level for these inputs."""
+        if level == "fast" and "fast" in self.bodies and self.when(*arrays, **params):
+            for hear in mode.listeners:
+                hear(self, "fast", arrays)
+            return self.bodies["fast"]
+        for hear in mode.listeners:
+            hear(self, "reference", arrays)
+        return self.bodies["reference"]
 
     def _record(self, node, args, params, traced, saved, vjp):
         """Write down how `node` was made; without this it is a plain array."""

@@ -24,11 +24,7 @@ from minigrad.mode import mode, read, watch
 from minigrad.tensor import Tensor, backprop, pick
 
 LOSSES = {ops.cross_entropy, ops.linear_cross_entropy}                 # with which a step ends
-# The operations whose fast path leaves all that depends on values to `jit.run`.
-REPLAYED = LOSSES | {
-    ops.add, ops.add_layer_norm, ops.add_rms_norm, ops.embedding, ops.gelu, ops.layer_norm,
-    ops.linear, ops.placed_embedding, pick, ops.qk_rotary, ops.relu_squared, ops.rms_norm,
-    ops.self_attention, ops.silu, ops.swiglu}
+pick.replayed = True
 
 
 class Replay:
@@ -185,7 +181,7 @@ class Recording:
     def look(self, node):
         """Notice what cannot be replayed; a loss ends the step, so that its gradient is 1."""
         leaves = {x for x in node.traced if x.op is None}
-        self.sound &= node.op in REPLAYED and self.last not in LOSSES
+        self.sound &= node.op.replayed and self.last not in LOSSES
         self.sound &= leaves <= self.leaves
         self.last = node.op
 

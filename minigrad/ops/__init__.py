@@ -1,5 +1,5 @@
 """Every operation, by name, and the operators and methods they give Tensor."""
-from minigrad.ops.activations import gelu, relu_squared, silu, swiglu
+from minigrad.ops.activations import exact_gelu, gelu, relu_squared, silu, swiglu
 from minigrad.ops.attention import attention, self_attention
 from minigrad.ops.dropout import dropout, keyed_dropout
 from minigrad.ops.einsum import dot, einsum
@@ -21,7 +21,7 @@ from minigrad.ops.places import (
     chunk, diag, diagonal, expand, flatten, flip, gather, masked_fill, moveaxis, pad, repeat, roll,
     squeeze, tile, trace, tril, triu, unsqueeze)
 from minigrad.ops.rare import (
-    arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, cbrt, celu, cosh, cross, exact_gelu,
+    arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, cbrt, celu, cosh, cross,
     glu, hardshrink, hardsigmoid, hardswish, hardtanh, hypot, kron, mish, outer, prelu, relu6, selu,
     sinh, softmin, softshrink, softsign, tanhshrink, tensordot, threshold)
 from minigrad.ops.reduce import max, mean, sum, var

@@ -5,8 +5,9 @@ from minigrad.kernels import vmath
 from minigrad.kernels.memory import empty, empty_like
 from minigrad.kernels.rows import element_kernel, fits, plain, row_kernel, widest_vectors
 from minigrad.kernels.vmath import like
-from minigrad.ops.elementwise import maximum, sigmoid, tanh
+from minigrad.ops.elementwise import exp, maximum, sigmoid, tanh
 from minigrad.ops.linear import rows
+from minigrad.ops.more import erf
 from minigrad.ops.shape import concatenate
 from minigrad.tensor import op
 
@@ -63,6 +64,30 @@ def gelu_argument(x):
     return SQRT_2_OVER_PI * (x + 0.044715 * (x * x * x))
 
 
+@op("()->()", mirror=lambda f, x: (f(x) - f(-x), x))
+def exact_gelu(x):
+    """x Phi(x), Phi(x) = (1 + erf(x / sqrt(2))) / 2: GELU as it was defined, as in BERT.
+
+    By the product rule dx = g (Phi(x) + x phi(x)), with the normal density phi = Phi'.
+    torch calls this gelu. Source: Hendrycks & Gimpel, arXiv:1606.08415, equation 1.
+    """
+    return x * normal_share(x), (x,)
+
+@exact_gelu.vjp
+def exact_gelu_vjp(g, x):
+    density = exp(-0.5 * (x * x)) * (2 * np.pi) ** -0.5
+    return g * (normal_share(x) + x * density),
+
+@exact_gelu.parts
+def exact_gelu_parts(x):
+    return x * normal_share(x)
+
+
+def normal_share(x):
+    """How much of the normal distribution lies below x."""
+    return 0.5 * (1 + erf(x * 0.5 ** 0.5))
+
+
 def two_halves(draw):
     *axes, n = draw.shape(min_dims=1)
     return (draw.array((*axes, 2 * n)),), {}
@@ -114,13 +139,13 @@ def halves(x):
 
 # ---- fast path -------------------------------------------------------------------------------
 
-@relu_squared.fast
+@relu_squared.fast(when=fits, replayed=True)
 def relu_squared_fast(x):
-    return (relu_squared_kernel(x), (x,)) if fits(x) else relu_squared.forward(x)
+    return relu_squared_kernel(x), (x,)
 
 @relu_squared.fast_vjp
 def relu_squared_fast_vjp(g, x):
-    return (_relu_squared_vjp(g, x),) if fits(x, g) else relu_squared_vjp(g, x)
+    return _relu_squared_vjp(g, x),
 
 @element_kernel
 def relu_squared_kernel(x):
@@ -132,13 +157,13 @@ def _relu_squared_vjp(g, x):
     return g * (like(x, 0) if x < like(x, 0) else x + x)
 
 
-@silu.fast
+@silu.fast(when=fits, replayed=True)
 def silu_fast(x):
-    return (silu_kernel(x), (x,)) if fits(x) else silu.forward(x)
+    return silu_kernel(x), (x,)
 
 @silu.fast_vjp
 def silu_fast_vjp(g, x):
-    return (_silu_vjp(g, x),) if fits(x, g) else silu_vjp(g, x)
+    return _silu_vjp(g, x),
 
 @element_kernel
 def silu_kernel(x):
@@ -154,13 +179,13 @@ def silu_slope(x):
     return s + x * s * (like(x, 1) - s)
 
 
-@gelu.fast
+@gelu.fast(when=fits, replayed=True)
 def gelu_fast(x):
-    return (gelu_kernel(x), (x,)) if fits(x) else gelu.forward(x)
+    return gelu_kernel(x), (x,)
 
 @gelu.fast_vjp
 def gelu_fast_vjp(g, x):
-    return (_gelu_vjp(g, x),) if fits(x, g) else gelu_vjp(g, x)
+    return _gelu_vjp(g, x),
 
 @element_kernel
 def gelu_kernel(x):
@@ -178,21 +203,39 @@ GELU_1 = 2 * SQRT_2_OVER_PI               # 2u = GELU_1 x + GELU_3 x**3
 GELU_3 = GELU_1 * 0.044715
 
 
-@swiglu.fast
+@exact_gelu.fast(when=fits, replayed=True)
+def exact_gelu_fast(x):
+    return exact_gelu_kernel(x), (x,)
+
+@exact_gelu.fast_vjp
+def exact_gelu_fast_vjp(g, x):
+    return _exact_gelu_vjp(g, x),
+
+@element_kernel
+def exact_gelu_kernel(x):
+    return x * below(x)
+
+@element_kernel
+def _exact_gelu_vjp(g, x):
+    density = vmath.exp(like(x, -0.5) * (x * x)) * like(x, 0.3989422804014327)
+    return g * (below(x) + x * density)
+
+@vmath.scalar
+def below(x):
+    return like(x, 0.5) * (like(x, 1) + vmath.erf(x * like(x, 0.7071067811865476)))
+
+
+def has_halves(x):
+    return fits(x) and x.ndim > 0 and x.shape[-1] % 2 == 0
+
+@swiglu.fast(when=has_halves, replayed=True)
 def swiglu_fast(x):
-    if not fits(x) or x.ndim == 0 or x.shape[-1] % 2:
-        return swiglu.forward(x)
     out = empty((*x.shape[:-1], x.shape[-1] // 2), x.dtype)
     swiglu_kernel(len(rows(out)), rows(plain(x)), rows(out))
     return out, (x,)
 
 @swiglu.fast_vjp
-def swiglu_fast_vjp(g, *saved):
-    if len(saved) == 2:                                       # of the reference
-        return swiglu_vjp(g, *saved)
-    x, = saved
-    if not fits(g) or g.dtype != x.dtype:
-        return swiglu_vjp(g, *halves(x))
+def swiglu_fast_vjp(g, x):
     dx = empty_like(x)
     _swiglu_vjp(len(rows(g)), rows(plain(x)), rows(plain(g)), rows(dx))
     return dx,

@@ -3,7 +3,7 @@ import numpy as np
 
 from minigrad.kernels.jit import helper
 from minigrad.kernels.memory import empty_like
-from minigrad.kernels.rows import BLOCK, fits, plain, row_kernel
+from minigrad.kernels.rows import BLOCK, first_fits, plain, row_kernel
 from minigrad.kernels.vmath import widest_vectors
 from minigrad.tensor import op
 
@@ -113,10 +113,8 @@ SHIFTS = np.uint64(30), np.uint64(27), np.uint64(31)
 
 # ---- fast path -------------------------------------------------------------------------------
 
-@keyed_dropout.fast
+@keyed_dropout.fast(when=first_fits, replayed=True)
 def keyed_dropout_fast(x, key, rate):
-    if not fits(x):
-        return keyed_dropout.forward(x, key, rate)
     check_key(key)
     dropped, scale = threshold_and_scale(rate)
     out = empty_like(x)

@@ -115,39 +115,33 @@ def check_ids(ids, n, name="ids"):
 COLUMNS = 64       # of the weight that one task adds to, so that no two threads share an element
 
 
-@embedding.fast
+def is_table(ids, weight, *_, **__):
+    """Whether the kernels take an array of ids and rows of one float type, enough of them."""
+    return (type(ids) is type(weight) is np.ndarray and is_float(weight.dtype)
+            and weight.ndim == 2 and worth_it(ids.size * weight.shape[1]))
+
+
+@embedding.fast(when=is_table, replayed=True)
 def embedding_fast(ids, weight):
-    if not suits(ids, weight, np.size(ids) * weight.shape[1]):
-        return embedding.forward(ids, weight)
     ids = kept(ids)
     return look_up(ids, weight, plain(weight[:0])), (ids, weight.shape)
 
 @embedding.fast_vjp
 def embedding_fast_vjp(g, ids, shape):
-    if not suits(ids, g, g.size):
-        return embedding_vjp(g, ids, shape)
     return None, added_by_id(g, ids, shape)
 
-@placed_embedding.fast
+@placed_embedding.fast(when=is_table, replayed=True)
 def placed_embedding_fast(ids, weight, places, start=0):
-    if not suits(ids, weight, np.size(ids) * weight.shape[1]):
-        return placed_embedding.forward(ids, weight, places, start)
     ids = kept(ids)
     return (look_up(ids, weight, plain(places_of(ids, weight, places, start))),
             (ids, weight.shape, places.shape, start))
 
 @placed_embedding.fast_vjp
 def placed_embedding_fast_vjp(g, ids, shape, places_shape, start):
-    if not suits(ids, g, g.size):
-        return placed_embedding_vjp(g, ids, shape, places_shape, start)
     dplaces = empty(places_shape, g.dtype)
     _sum_of_places(len(dplaces), plain(g).reshape(-1, *g.shape[-2:]), start, dplaces)
     return None, added_by_id(g, ids, shape), dplaces
 
-
-def suits(ids, x, work):
-    """Whether to run the kernels."""
-    return type(ids) is np.ndarray and is_float(x.dtype) and worth_it(work)
 
 def kept(ids):
     """Return a copy: who gave the ids may write the next ones into them before backward."""

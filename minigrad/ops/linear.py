@@ -77,16 +77,20 @@ def rows(x):
 # The same products on our own matrix multiply: 1.2 to 1.3x OpenBLAS at the shapes of a GPT, and
 # no second pool of threads beside that of the other kernels (docs/kernels.md).
 
-@matmul.fast
+def are_large(a, b, *_, **__):
+    """Whether to run the kernel: one float type, and enough to do.
+
+    Below 32 K multiplications NumPy is as fast, and its BLAS stays on the calling thread.
+    """
+    return (type(a) is type(b) is np.ndarray and a.dtype == b.dtype and is_float(a.dtype)
+            and worth_it(a.size * (b.shape[-1] if b.ndim > 1 else 1) / 128))
+
+@matmul.fast(when=are_large)
 def matmul_fast(a, b):
-    if not fits(a, b):
-        return matmul.forward(a, b)
     return gemm.matmul(a, b), (a, b)
 
 @matmul.fast_vjp
 def matmul_fast_vjp(g, a, b, wants):
-    if not fits(a, b, g):
-        return matmul_vjp(g, a, b, wants)
     if b.ndim == 1:                                           # a column
         da, db = matmul_fast_vjp(g[..., None], a, b[:, None], wants)
         return da, db[..., 0] if wants[1] else None
@@ -98,10 +102,14 @@ def matmul_fast_vjp(g, a, b, wants):
         a, g = rows(a), rows(g)
     return da, gemm.matmul(a.mT, g) if wants[1] else None
 
-@linear.fast
+
+def is_layer(x, weight, bias=None):
+    """Whether the kernel takes these, the weight being (n, k)."""
+    return (type(weight) is np.ndarray and are_large(x, weight.T)
+            and (bias is None or bias.dtype == x.dtype))
+
+@linear.fast(when=is_layer, replayed=True)
 def linear_fast(x, weight, bias=None):
-    if not fits(x, weight.T) or bias is not None and bias.dtype != x.dtype:
-        return linear.forward(x, weight, bias)
     if prod(x.shape[:-1]) <= FEW_ROWS:
         y = few_rows(rows(x), weight, bias).reshape(*x.shape[:-1], len(weight))
     else:
@@ -110,21 +118,9 @@ def linear_fast(x, weight, bias=None):
 
 @linear.fast_vjp
 def linear_fast_vjp(g, x, weight, has_bias, wants):
-    if not fits(x, weight.T, g):
-        return linear_vjp(g, x, weight, has_bias, wants)
     return (gemm.matmul(g, weight) if wants[0] else None,
             gemm.matmul(rows(g).T, rows(x)) if wants[1] else None,
             sum_of_rows(rows(g)) if has_bias and wants[2] else None)
-
-
-def fits(a, b, *others):
-    """Whether to run the kernel: one float type, and enough to do.
-
-    Below 32 K multiplications NumPy is as fast, and its BLAS stays on the calling thread.
-    """
-    return (type(a) is type(b) is np.ndarray and is_float(a.dtype)
-            and all(x.dtype == a.dtype for x in (b, *others))
-            and worth_it(a.size * (b.shape[-1] if b.ndim > 1 else 1) / 128))
 
 
 ROWS = 64                                            # of one task when rows are added up

@@ -256,12 +256,13 @@ def kl_divergence_parts(log_p, log_q):
 LOGITS_BYTES = 16 << 20    # of scores at a time, where they are not stored whole
 
 
-@cross_entropy.fast
+def are_plain(logits, targets, ignore_index=IGNORE, reduction="mean", label_smoothing=0.0,
+              weight=None):
+    return not label_smoothing and weight is None and suits(logits, targets, logits.size)
+
+@cross_entropy.fast(when=are_plain, replayed=True)
 def cross_entropy_fast(logits, targets, ignore_index=IGNORE, reduction="mean", label_smoothing=0.0,
                        weight=None):
-    if label_smoothing or weight is not None or not suits(logits, targets, logits.size):
-        return cross_entropy.forward(logits, targets, ignore_index, reduction, label_smoothing,
-                                     weight)
     t, share = counted(logits, targets, ignore_index, reduction, logits.shape[-1])
     dz = empty_like(logits) if mode.recording else np.empty((0, 0), logits.dtype)
     losses = empty(t.shape, logits.dtype)
@@ -269,17 +270,16 @@ def cross_entropy_fast(logits, targets, ignore_index=IGNORE, reduction="mean", l
     return losses.reshape(targets.shape) if reduction == "none" else summed(losses), (dz,)
 
 @cross_entropy.fast_vjp
-def cross_entropy_fast_vjp(g, *saved):
-    if len(saved) > 1:                                        # of the reference
-        return cross_entropy_vjp(g, *saved)
-    return saved[0] if g.ndim == 0 and g == 1 else saved[0] * g[..., None], None
+def cross_entropy_fast_vjp(g, dz):
+    return dz if g.ndim == 0 and g == 1 else dz * g[..., None], None
 
 
-@linear_cross_entropy.fast
+def go_together(x, weight, targets, *_, **__):
+    return (x.dtype == weight.dtype and x.shape[-1] == weight.shape[-1]
+            and suits(x, targets, x.size * len(weight)))
+
+@linear_cross_entropy.fast(when=go_together, replayed=True)
 def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE, reduction="mean"):
-    if (not suits(x, targets, x.size * len(weight)) or x.dtype != weight.dtype
-            or x.shape[-1] != weight.shape[-1]):
-        return linear_cross_entropy.forward(x, weight, targets, ignore_index, reduction)
     t, share = counted(x, targets, ignore_index, reduction, len(weight))
     t = kept(t)
     losses, unused = empty(t.shape, x.dtype), np.empty((0, 0), x.dtype)
@@ -290,10 +290,8 @@ def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE, reduction
     return loss, (x, weight, t, ignore_index, share, losses)
 
 @linear_cross_entropy.fast_vjp
-def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, *losses):
-    if not losses:                                            # of the reference: n, not share
-        return linear_cross_entropy_vjp(g, x, weight, t, ignore_index, share)
-    dx, dweight, again = empty_like(x), empty_like(weight), empty_like(losses[0])
+def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, losses):
+    dx, dweight, again = empty_like(x), empty_like(weight), empty_like(losses)
     scale, alike = empty_like(share), np.ndim(g) == 0
     jit.run(np.multiply, share, g if alike else 1, scale)
     for block in blocks_of_rows(t, weight):

@@ -5,7 +5,7 @@ import numpy as np
 
 from minigrad.kernels.jit import helper
 from minigrad.kernels.memory import empty, empty_like
-from minigrad.kernels.rows import fits, plain, row_kernel, widest_vectors
+from minigrad.kernels.rows import first_fits, fits, plain, row_kernel, widest_vectors
 from minigrad.kernels.vmath import inverse_root, power_of_two_below
 from minigrad.ops.elementwise import sqrt
 from minigrad.ops.linear import added_up, rows
@@ -217,55 +217,43 @@ def same_shape(x, residual):
 ROWS = 64         # rows of one task in the backward pass, whose gradients of gain are summed
 
 
-@layer_norm.fast
+def first_two_fit(x, residual, *_, **__):
+    return fits(x, residual)
+
+
+@layer_norm.fast(when=first_fits, replayed=True)
 def layer_norm_fast(x, gain=None, bias=None, eps=1e-5):
-    if not fits(x):
-        return layer_norm.forward(x, gain, bias, eps)
     (_, y), saved = normalize(x, None, gain, bias, eps, means=True)
     return y, saved
 
 @layer_norm.fast_vjp
 def layer_norm_fast_vjp(g, *saved):
-    if len(saved) == 4:
-        return layer_norm_vjp(g, *saved)
     return denormalize(None, g, *saved)
 
-@rms_norm.fast
+@rms_norm.fast(when=first_fits, replayed=True)
 def rms_norm_fast(x, gain=None, eps=1e-5):
-    if not fits(x):
-        return rms_norm.forward(x, gain, eps)
     (_, y), saved = normalize(x, None, gain, None, eps, means=False)
     return y, saved
 
 @rms_norm.fast_vjp
 def rms_norm_fast_vjp(g, *saved):
-    if len(saved) == 3:
-        return rms_norm_vjp(g, *saved)
     return denormalize(None, g, *saved)[:2]
 
-@add_layer_norm.fast
+@add_layer_norm.fast(when=first_two_fit, replayed=True)
 def add_layer_norm_fast(x, residual, gain=None, bias=None, eps=1e-5):
-    if not fits(x, residual):
-        return add_layer_norm.forward(x, residual, gain, bias, eps)
     return normalize(x, residual, gain, bias, eps, means=True)
 
 @add_layer_norm.fast_vjp
 def add_layer_norm_fast_vjp(g, *saved):
-    if len(saved) == 4:
-        return add_layer_norm_vjp(g, *saved)
     dx, dgain, dbias = denormalize(*g, *saved)
     return dx, dx, dgain, dbias
 
-@add_rms_norm.fast
+@add_rms_norm.fast(when=first_two_fit, replayed=True)
 def add_rms_norm_fast(x, residual, gain=None, eps=1e-5):
-    if not fits(x, residual):
-        return add_rms_norm.forward(x, residual, gain, eps)
     return normalize(x, residual, gain, None, eps, means=False)
 
 @add_rms_norm.fast_vjp
 def add_rms_norm_fast_vjp(g, *saved):
-    if len(saved) == 3:
-        return add_rms_norm_vjp(g, *saved)
     dx, dgain, _ = denormalize(*g, *saved)
     return dx, dx, dgain
 

@@ -9,7 +9,7 @@ from minigrad.mistakes import normalized_axes
 from minigrad.ops.elementwise import sigmoid, sqrt, tanh, where
 from minigrad.ops.flat import constant, sign
 from minigrad.ops.linear import matmul
-from minigrad.ops.more import abs, clip, elu, erf, log1p, softplus
+from minigrad.ops.more import abs, clip, elu, log1p, softplus
 from minigrad.ops.places import moveaxis
 from minigrad.ops.shape import getitem, reshape, split, transpose
 from minigrad.ops.softmax import softmax
@@ -62,11 +62,6 @@ def selu(x):
 def celu(x, alpha=1.0):
     """x where x > 0, else alpha (e**(x / alpha) - 1): smooth for every alpha (arXiv:1704.07483)."""
     return alpha * elu(x / alpha)
-
-
-def exact_gelu(x):
-    """x times the normal distribution function (torch: gelu); `gelu` is its tanh form."""
-    return x * 0.5 * (1 + erf(x * 2 ** -0.5))
 
 
 def glu(x, axis=-1):

@@ -137,11 +137,9 @@ def turned_heads(qkv, cos, sin, n_value_head):
 
 # ---- fast path -------------------------------------------------------------------------------
 
-@rotary.fast
+@rotary.fast(when=lambda x, cos, sin, interleaved=False: rows_per_angle(x, cos, sin) > 0)
 def rotary_fast(x, cos, sin, interleaved=False):
     inner = rows_per_angle(x, cos, sin)
-    if not inner:
-        return rotary.forward(x, cos, sin, interleaved)
     out, half = empty_like(x), cos.shape[-1]
     angles = plain(cos).reshape(-1, half), plain(sin).reshape(-1, half)
     n = x.size // x.shape[-1]
@@ -181,10 +179,11 @@ def _rotary_interleaved(start, stop, x, cos, sin, inner, out):
             out[i, 2 * j + 1] = a * sin[t, j] + b * cos[t, j]
 
 
-@qk_rotary.fast
+def are_of_one_type(qkv, cos, sin, *_, **__):
+    return fits(qkv) and cos.dtype == sin.dtype == qkv.dtype
+
+@qk_rotary.fast(when=are_of_one_type, replayed=True)
 def qk_rotary_fast(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
-    if not fits(qkv) or not cos.dtype == sin.dtype == qkv.dtype:
-        return qk_rotary.forward(qkv, cos, sin, n_value_head, norm, eps)
     heads, n_turned = turned_heads(plain(qkv), cos, sin, n_value_head)
     out, cos, sin, eps = empty_like(heads), plain(cos), plain(sin), qkv.dtype.type(eps)
     B, T, n, D = heads.shape
@@ -193,12 +192,9 @@ def qk_rotary_fast(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
     return out.reshape(qkv.shape), (x, cos, sin, n_turned, bool(norm), eps)
 
 @qk_rotary.fast_vjp
-def qk_rotary_fast_vjp(g, *saved):
-    if len(saved) == 4:
-        return qk_rotary_vjp(g, *saved)
-    x = saved[0]
+def qk_rotary_fast_vjp(g, x, *rest):
     dx = empty_like(g)
-    _qk_rotary_vjp(len(x), plain(g).reshape(x.shape), *saved, dx.reshape(x.shape))
+    _qk_rotary_vjp(len(x), plain(g).reshape(x.shape), x, *rest, dx.reshape(x.shape))
     return dx, None, None
 
 @row_kernel

@@ -113,34 +113,26 @@ def by_rows(kernel, *arrays):
     kernel(len(matrices[0]), *matrices, rows(out))
     return out
 
-def last(x, axis):
-    return axis in (-1, x.ndim - 1)
+def along_rows(x, axis=-1):
+    return fits(x) and axis in (-1, x.ndim - 1)
 
 
-@softmax.fast
+@softmax.fast(when=along_rows)
 def softmax_fast(x, axis=-1):
-    if not (fits(x) and last(x, axis)):
-        return softmax.forward(x, axis)
     y = by_rows(_softmax, x)
     return y, (y, axis)
 
 @softmax.fast_vjp
 def softmax_fast_vjp(g, y, axis):
-    if not (fits(y, g) and last(y, axis)):
-        return softmax_vjp(g, y, axis)
     return by_rows(_softmax_vjp, g, y),
 
-@log_softmax.fast
+@log_softmax.fast(when=along_rows)
 def log_softmax_fast(x, axis=-1):
-    if not (fits(x) and last(x, axis)):
-        return log_softmax.forward(x, axis)
     y = by_rows(_log_softmax, x)
     return y, (y, axis)
 
 @log_softmax.fast_vjp
 def log_softmax_fast_vjp(g, y, axis):
-    if not (fits(y, g) and last(y, axis)):
-        return log_softmax_vjp(g, y, axis)
     return by_rows(_log_softmax_vjp, g, y),
 
 @row_kernel
@@ -179,10 +171,11 @@ def _log_softmax_vjp(start, stop, g, y, dx):
             dx[i, j] = g[i, j] - vmath.exp(y[i, j]) * total
 
 
-@logsumexp.fast
+def over_rows(x, axis=None, keepdims=False):
+    return along_rows(x, axis)
+
+@logsumexp.fast(when=over_rows)
 def logsumexp_fast(x, axis=None, keepdims=False):
-    if not fits(x) or axis not in (-1, x.ndim - 1):
-        return logsumexp.forward(x, axis, keepdims)
     y = empty((*x.shape[:-1], 1) if keepdims else x.shape[:-1], x.dtype)
     _logsumexp(y.size, plain(x).reshape(y.size, x.shape[-1]), y.reshape(-1))
     return y, (x, y, axis)

@@ -93,16 +93,14 @@ class Subject:
             with use(self.level):
                 if self.level == "parts" and self.op.composition:
                     return self.run_parts(arrays, params)
-                out, saved = self.op.bodies.get(self.level, self.op.bodies["reference"])[0](
-                    *arrays, **params)
+                forward, vjp = self.op.body(self.level, arrays, params)
+                out, saved = forward(*arrays, **params)
             several = type(out) is tuple
             outputs = tuple(np.asarray(y) for y in (out if several else (out,)))
         except Exception as error:
             raise Broken(f"the forward pass raised {type(error).__name__}: {error}") from error
         if not several:
             saved = tuple(outputs[0] if s is out else s for s in saved)
-
-        vjp = self.op.bodies.get(self.level, self.op.bodies["reference"])[1]
 
         def pull(g, wants=None, instead=None):
             g = tuple(np.asarray(part) if isinstance(part, np.generic) else part for part in g)
