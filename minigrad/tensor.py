@@ -151,14 +151,14 @@ class Op:
     computes. The bodies never see a Tensor, but for `vjp` when gradients are differentiated.
     """
 
-    def __init__(self, forward, signature=None, inputs=None, domain=()):
+    def __init__(self, forward, signature=None, inputs=None, domain=(), replayed=False):
         self.name, self.__doc__ = forward.__name__.strip("_"), forward.__doc__
         self.forward, self.signature = forward, signature
         self.inputs, self.domain = inputs, dict(domain)
         self.core_ndim = core_dimensions(signature)
         self.bodies = {"reference": [forward, None]}
         self.composition = self.when = None
-        self.replayed = False
+        self.replayed = replayed
 
     def vjp(self, function):
         """Register `function(g, *saved)`, which returns a tuple: one gradient for each input.
@@ -167,17 +167,12 @@ class Op:
         """
         return self._register("reference", 1, function)
 
-    def fast(self, when, replayed=False):
+    def fast(self, when):
         """Register a faster `forward`, which saves the same unless there is a `fast_vjp`.
 
-        Parameters
-        ----------
-        when : callable
-            `when(*arrays, **params)` tells whether it takes these; the reference takes the others.
-        replayed : bool
-            Whether it and its vjp leave all that depends on values to `kernels.jit.run`.
+        `when(*arrays, **params)` tells whether it takes these; the reference takes the others.
         """
-        self.when, self.replayed = when, replayed
+        self.when = when
         return lambda function: self._register("fast", 0, function)
 
     def fast_vjp(self, function):
@@ -256,7 +251,7 @@ class Op:
         return f"<op {self.name} {self.signature or ''}>"
 
 
-def op(signature=None, *, inputs=None, **domain):
+def op(signature=None, *, inputs=None, replayed=False, **domain):
     """Declare an operation.
 
     Parameters
@@ -267,12 +262,15 @@ def op(signature=None, *, inputs=None, **domain):
     inputs : callable
         For an operation that no signature fits: `inputs(draw)` makes example arguments for the
         tests and returns them as (arrays, params); see minigrad.testing for what `draw` offers.
+    replayed : bool
+        Whether all that depends on values goes through `minigrad.kernels.jit.run`, forward and
+        backward, at level fast.
     **domain
         For an input by name, which values it takes: "positive", "away_from_zero", "index(v)", ...
         `batched` names the inputs that take leading axes, if not all do.
     """
     def declare(forward):
-        new = Op(forward, signature, inputs, domain)
+        new = Op(forward, signature, inputs, domain, replayed)
         check_name(new, OPS.get(new.name))
         OPS[new.name] = new
         return new
@@ -291,6 +289,8 @@ def core_dimensions(signature):
 def pick(outputs, i):
     """Take output i of an op that has several."""
     return outputs[i], (i, len(outputs))
+
+pick.replayed = True
 
 @pick.vjp
 def pick_vjp(g, i, n):

@@ -12,7 +12,7 @@ from minigrad.ops.shape import concatenate
 from minigrad.tensor import op
 
 
-@op("()->()")
+@op("()->()", replayed=True)
 def relu_squared(x):
     """max(x, 0)**2: dx = 2 g max(x, 0). Source: So et al. 2021, arXiv:2109.08668."""
     return np.square(np.maximum(x, 0)), (x,)
@@ -22,7 +22,7 @@ def relu_squared_vjp(g, x):
     return 2 * g * maximum(x, 0.0),
 
 
-@op("()->()", mirror=lambda f, x: (f(x) - f(-x), x))
+@op("()->()", replayed=True, mirror=lambda f, x: (f(x) - f(-x), x))
 def silu(x):
     """x sigmoid(x): dx = g (s + x s (1 - s)), s = sigmoid(x). Elfwing et al., arXiv:1702.03118."""
     return x * sigmoid(x), (x,)
@@ -37,7 +37,7 @@ def silu_parts(x):
     return x * sigmoid(x)
 
 
-@op("()->()", mirror=lambda f, x: (f(x) - f(-x), x))
+@op("()->()", replayed=True, mirror=lambda f, x: (f(x) - f(-x), x))
 def gelu(x):
     """x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x**3): GELU in its tanh form, as in GPT-2.
 
@@ -64,7 +64,7 @@ def gelu_argument(x):
     return SQRT_2_OVER_PI * (x + 0.044715 * (x * x * x))
 
 
-@op("()->()", mirror=lambda f, x: (f(x) - f(-x), x))
+@op("()->()", replayed=True, mirror=lambda f, x: (f(x) - f(-x), x))
 def exact_gelu(x):
     """x Phi(x), Phi(x) = (1 + erf(x / sqrt(2))) / 2: GELU as it was defined, as in BERT.
 
@@ -92,7 +92,7 @@ def two_halves(draw):
     *axes, n = draw.shape(min_dims=1)
     return (draw.array((*axes, 2 * n)),), {}
 
-@op(inputs=two_halves)
+@op(inputs=two_halves, replayed=True)
 def swiglu(x):
     """silu(gate) * value: gates, the first half of the last axis, open values, the other half.
 
@@ -139,7 +139,7 @@ def halves(x):
 
 # ---- fast path -------------------------------------------------------------------------------
 
-@relu_squared.fast(when=fits, replayed=True)
+@relu_squared.fast(when=fits)
 def relu_squared_fast(x):
     return relu_squared_kernel(x), (x,)
 
@@ -157,7 +157,7 @@ def _relu_squared_vjp(g, x):
     return g * (like(x, 0) if x < like(x, 0) else x + x)
 
 
-@silu.fast(when=fits, replayed=True)
+@silu.fast(when=fits)
 def silu_fast(x):
     return silu_kernel(x), (x,)
 
@@ -179,7 +179,7 @@ def silu_slope(x):
     return s + x * s * (like(x, 1) - s)
 
 
-@gelu.fast(when=fits, replayed=True)
+@gelu.fast(when=fits)
 def gelu_fast(x):
     return gelu_kernel(x), (x,)
 
@@ -203,7 +203,7 @@ GELU_1 = 2 * SQRT_2_OVER_PI               # 2u = GELU_1 x + GELU_3 x**3
 GELU_3 = GELU_1 * 0.044715
 
 
-@exact_gelu.fast(when=fits, replayed=True)
+@exact_gelu.fast(when=fits)
 def exact_gelu_fast(x):
     return exact_gelu_kernel(x), (x,)
 
@@ -228,7 +228,7 @@ def below(x):
 def has_halves(x):
     return fits(x) and x.ndim > 0 and x.shape[-1] % 2 == 0
 
-@swiglu.fast(when=has_halves, replayed=True)
+@swiglu.fast(when=has_halves)
 def swiglu_fast(x):
     out = empty((*x.shape[:-1], x.shape[-1] // 2), x.dtype)
     swiglu_kernel(len(rows(out)), rows(plain(x)), rows(out))

@@ -138,7 +138,7 @@ def last_changes_nothing(f, qkv):
     return f(qkv, **options)[:, :-1], f(qkv[:, :-1], **options)
 
 
-@op(inputs=self_attention_inputs, causality=last_changes_nothing)
+@op(inputs=self_attention_inputs, replayed=True, causality=last_changes_nothing)
 def self_attention(qkv, n_head, n_kv_head=None, causal=True):
     """Attention within a sequence, from queries, keys and values side by side in one array.
 
@@ -206,7 +206,7 @@ def attention_fast_vjp(g, q, k, v, *saved):
 def are_side_by_side(qkv, n_head, n_kv_head=None, causal=True):
     return is_float(qkv.dtype) and qkv.size > 0 and worth_it(qkv.size)
 
-@self_attention.fast(when=are_side_by_side, replayed=True)
+@self_attention.fast(when=are_side_by_side)
 def self_attention_fast(qkv, n_head, n_kv_head=None, causal=True):
     q, k, v = heads(qkv, n_head, n_kv_head)
     y, saved = attend(q, k, v, causal, scale_of(q.shape[-1], None), None)

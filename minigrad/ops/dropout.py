@@ -1,8 +1,9 @@
 """Dropout."""
 import numpy as np
 
+from minigrad.kernels import jit
 from minigrad.kernels.jit import helper
-from minigrad.kernels.memory import empty_like
+from minigrad.kernels.memory import empty, empty_like
 from minigrad.kernels.rows import BLOCK, first_fits, plain, row_kernel
 from minigrad.kernels.vmath import widest_vectors
 from minigrad.tensor import op
@@ -35,14 +36,21 @@ def dropout(x, rate, rng=None):
     check_rate(rate)
     if rng is None or rate == 0:
         return x
-    return keyed_dropout(x, int(rng.integers(2 ** 63)), rate)
+    key = empty((), np.int64)
+    jit.run(draw_key, rng, key)
+    return keyed_dropout(x, key, rate)
+
+
+def draw_key(rng, out):
+    """Write a random key into out, ()."""
+    out[...] = rng.integers(2 ** 63)
 
 
 def keyed_dropout_inputs(draw):
     return [draw.array(draw.shape())], {"key": draw.integer(0, 2 ** 63 - 1),
                                         "rate": draw.choice([0.1, 0.5])}
 
-@op(inputs=keyed_dropout_inputs, scale=lambda f, x: (f(2 * x), 2 * f(x)))
+@op(inputs=keyed_dropout_inputs, replayed=True, scale=lambda f, x: (f(2 * x), 2 * f(x)))
 def keyed_dropout(x, key, rate):
     """`dropout` whose random numbers follow from a key, so that nothing of them is stored.
 
@@ -52,7 +60,7 @@ def keyed_dropout(x, key, rate):
     Parameters
     ----------
     x : (...)
-    key : int, 0 to 2**63 - 1
+    key : int or () int64, 0 to 2**63 - 1
     rate : float, 0 to below 1
         Taken as the nearest multiple of 1/65536.
 
@@ -71,6 +79,7 @@ def keyed_dropout(x, key, rate):
     splittable pseudorandom number generators (SplitMix64).
     """
     check_key(key)
+    key = np.uint64(key)
     return x * dropout_mask(x.shape, x.dtype, key, rate), (key, rate)
 
 @keyed_dropout.vjp
@@ -81,7 +90,7 @@ def keyed_dropout_vjp(g, key, rate):
 def dropout_mask(shape, dtype, key, rate):
     """Return what elements are multiplied with: 0, or what keeps their mean."""
     n, (dropped, scale) = int(np.prod(shape)), threshold_and_scale(rate)
-    words = split_mix(np.uint64(key), np.arange(1, -(-n // 4) + 1, dtype=np.uint64))
+    words = split_mix(key, np.arange(1, -(-n // 4) + 1, dtype=np.uint64))
     return ((words.view(np.uint16)[:n] >= dropped) * dtype.type(scale)).reshape(shape)
 
 def threshold_and_scale(rate):
@@ -113,12 +122,14 @@ SHIFTS = np.uint64(30), np.uint64(27), np.uint64(31)
 
 # ---- fast path -------------------------------------------------------------------------------
 
-@keyed_dropout.fast(when=first_fits, replayed=True)
+@keyed_dropout.fast(when=first_fits)
 def keyed_dropout_fast(x, key, rate):
-    check_key(key)
+    if not isinstance(key, np.ndarray):                   # whose values are `draw_key`'s
+        check_key(key)
+        key = np.array(key, np.int64)
     dropped, scale = threshold_and_scale(rate)
     out = empty_like(x)
-    _keyed_dropout(-(-x.size // BLOCK), plain(x).reshape(-1), np.uint64(key), dropped,
+    _keyed_dropout(-(-x.size // BLOCK), plain(x).reshape(-1), key.reshape(1), dropped,
                    x.dtype.type(scale), out.reshape(-1))
     return out, (key, rate)
 
@@ -131,6 +142,7 @@ _split_mix = helper(split_mix)
 @row_kernel
 def _keyed_dropout(start, stop, x, key, dropped, scale, out):
     widest_vectors()
+    key = np.uint64(key[0])
     i, zero = np.arange(1, BLOCK // 4 + 1).astype(np.uint64), x.dtype.type(0)
     for block in range(start, stop):
         words = _split_mix(key, i + np.uint64(block * (BLOCK // 4))).view(np.uint16)

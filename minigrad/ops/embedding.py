@@ -9,7 +9,7 @@ from minigrad.ops.shape import scatter
 from minigrad.tensor import op
 
 
-@op("(),(v,c)->(c)", ids="index(v)", batched=("ids",),
+@op("(),(v,c)->(c)", replayed=True, ids="index(v)", batched=("ids",),
     order=lambda f, ids, weight: (f(ids, weight), f(len(weight) - 1 - ids, weight[::-1])))
 def embedding(ids, weight):
     """Look up one row of the weight for each id (torch's order of arguments).
@@ -40,7 +40,7 @@ def placed_inputs(draw):
     ids = draw.indices((*shape[:-1], T), V)
     return (ids, draw.array((V, C)), draw.array((P, C))), {"start": start}
 
-@op(inputs=placed_inputs)
+@op(inputs=placed_inputs, replayed=True)
 def placed_embedding(ids, weight, places, start=0):
     """Look up one row for each id and add one row for its place, as GPT-2 begins.
 
@@ -121,7 +121,7 @@ def is_table(ids, weight, *_, **__):
             and weight.ndim == 2 and worth_it(ids.size * weight.shape[1]))
 
 
-@embedding.fast(when=is_table, replayed=True)
+@embedding.fast(when=is_table)
 def embedding_fast(ids, weight):
     ids = kept(ids)
     return look_up(ids, weight, plain(weight[:0])), (ids, weight.shape)
@@ -130,7 +130,7 @@ def embedding_fast(ids, weight):
 def embedding_fast_vjp(g, ids, shape):
     return None, added_by_id(g, ids, shape)
 
-@placed_embedding.fast(when=is_table, replayed=True)
+@placed_embedding.fast(when=is_table)
 def placed_embedding_fast(ids, weight, places, start=0):
     ids = kept(ids)
     return (look_up(ids, weight, plain(places_of(ids, weight, places, start))),

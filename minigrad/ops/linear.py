@@ -40,7 +40,7 @@ def matmul_vjp(g, a, b, wants):
             db[..., 0] if column and wants[1] else db)
 
 
-@op("(k),(n,k),(n)->(n)", batched=("x",))
+@op("(k),(n,k),(n)->(n)", replayed=True, batched=("x",))
 def linear(x, weight, bias=None):
     """x W^T + bias for every row of x: what torch calls nn.functional.linear.
 
@@ -108,7 +108,7 @@ def is_layer(x, weight, bias=None):
     return (type(weight) is np.ndarray and are_large(x, weight.T)
             and (bias is None or bias.dtype == x.dtype))
 
-@linear.fast(when=is_layer, replayed=True)
+@linear.fast(when=is_layer)
 def linear_fast(x, weight, bias=None):
     if prod(x.shape[:-1]) <= FEW_ROWS:
         y = few_rows(rows(x), weight, bias).reshape(*x.shape[:-1], len(weight))

@@ -27,6 +27,8 @@ def cross_entropy_inputs(draw):
     shape = draw.shape(min_dims=1, max_dims=3, min_side=1)
     V = draw.side(1, 9)
     logits, options = draw.array((*shape, V)), {"reduction": draw.choice(REDUCTIONS + ("none",))}
+    if options["reduction"] == "mean" and draw.boolean():
+        options["n"] = draw.choice([3, np.array(2.5)])
     if draw.boolean():
         options["label_smoothing"] = draw.choice([0.0, 0.25])
         options["weight"] = np.arange(1, V + 1) / V if draw.boolean() else None
@@ -40,9 +42,9 @@ def draw_targets(draw, shape, V):
     ignored.flat[:1] = False
     return np.where(ignored, IGNORE, targets)
 
-@op(inputs=cross_entropy_inputs, shift=lambda f, z, t: (f(z + 1.5, t), f(z, t)))
+@op(inputs=cross_entropy_inputs, replayed=True, shift=lambda f, z, t: (f(z + 1.5, t), f(z, t)))
 def cross_entropy(logits, targets, ignore_index=IGNORE, reduction="mean", label_smoothing=0.0,
-                  weight=None):
+                  weight=None, n=None):
     r"""Surprise, -log of the probability given to the target, in the mean over the targets.
 
     .. math:: \text{loss}_i = - \sum_c q_{ic} \log p_{ic} = \text{logsumexp}(z_i) - z_{i, t_i},
@@ -63,6 +65,9 @@ def cross_entropy(logits, targets, ignore_index=IGNORE, reduction="mean", label_
         The share of q that is taken from the targets and given to all classes alike.
     weight : (V,), optional
         What q is multiplied with, for each class; N is then the weight of all integer targets.
+    n : float or () array, optional
+        What the mean divides the sum by instead of N: how many targets a whole step has, of which
+        these are a part. The losses and gradients of all parts then add up to those of the whole.
 
     Returns
     -------
@@ -76,10 +81,10 @@ def cross_entropy(logits, targets, ignore_index=IGNORE, reduction="mean", label_
     ----------
     Szegedy et al. 2016, arXiv:1512.00567, section 7, for the smoothing.
     """
-    q, counts, n = wanted(targets, logits, ignore_index, label_smoothing, weight)
+    q, counts, N = wanted(targets, logits, ignore_index, label_smoothing, weight)
     log_p = log_softmax.forward(rows(logits))[0]                               # (N, V)
     losses = -(q * np.where(impossible(log_p, q), 0, log_p)).sum(axis=-1)
-    n, share = divisor(n, reduction), share_of(targets, label_smoothing, weight, logits.shape)
+    n, share = divisor(N, reduction, n), share_of(targets, label_smoothing, weight, logits.shape)
     saved = log_p, q, counts, n, share, logits.shape
     return reduced(losses, n, reduction, logits.shape[:-1]), saved
 
@@ -94,12 +99,12 @@ def cross_entropy_vjp(g, log_p, q, counts, n, share, shape):
 
 @cross_entropy.parts
 def cross_entropy_parts(logits, targets, ignore_index=IGNORE, reduction="mean",
-                        label_smoothing=0.0, weight=None):
-    q, counts, n = wanted(targets, logits, ignore_index, label_smoothing, weight)
+                        label_smoothing=0.0, weight=None, n=None):
+    q, counts, N = wanted(targets, logits, ignore_index, label_smoothing, weight)
     log_p = log_softmax(rows(logits))                                          # (N, V)
     surprise = where(impossible(log_p, q), 0.0, log_p) * q
     losses = -sum(where(counts, surprise, 0.0), axis=-1)                       # (N,)
-    n = divisor(n, reduction)
+    n = divisor(N, reduction, n)
     return reshape(losses, shape=logits.shape[:-1]) if reduction == "none" else sum(losses) / n
 
 
@@ -142,11 +147,17 @@ def of_classes(weight, z):
                          "classes: give one number for each")
     return np.asarray(detach(weight), z.dtype)
 
-def divisor(n, reduction):
-    """Return what the sum of the losses is divided by."""
+def divisor(n_counted, reduction, n):
+    """Return what the sum of the losses is divided by: `n`, or the number that count."""
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction is {reduction!r}: give one of {', '.join(REDUCTIONS)}")
-    return (n or np.nan) if reduction == "mean" else 1
+    if n is None:
+        return (n_counted or np.nan) if reduction == "mean" else 1
+    if reduction != "mean":
+        raise ValueError(f"n is {n}, but reduction is {reduction!r}: only a mean is divided")
+    if not n > 0:
+        raise ValueError(f"n is {n}, but must be above 0: how many targets a step has")
+    return float(n)
 
 def reduced(losses, n, reduction, shape):
     """Return the losses (N,) as `shape`, or their sum over n, (), summed in float32 at least."""
@@ -174,8 +185,9 @@ def linear_cross_entropy_inputs(draw):
     arrays = draw.array((*shape, C)), draw.array((V, C)), draw_targets(draw, shape, V)
     return arrays, {"reduction": draw.choice((*REDUCTIONS, "none"))}
 
-@op(inputs=linear_cross_entropy_inputs, scale=lambda f, x, w, t: (f(2 * x, w, t), f(x, 2 * w, t)))
-def linear_cross_entropy(x, weight, targets, ignore_index=IGNORE, reduction="mean"):
+@op(inputs=linear_cross_entropy_inputs, replayed=True,
+    scale=lambda f, x, w, t: (f(2 * x, w, t), f(x, 2 * w, t)))
+def linear_cross_entropy(x, weight, targets, ignore_index=IGNORE, reduction="mean", n=None):
     """cross_entropy(linear(x, weight), targets), without ever storing all the logits.
 
     They are made in blocks of rows, forward and once more backward, and forgotten.
@@ -187,6 +199,8 @@ def linear_cross_entropy(x, weight, targets, ignore_index=IGNORE, reduction="mea
     targets : (...) int
     ignore_index : int
     reduction : "mean", "sum" or "none"
+    n : float or () array, optional
+        As for `cross_entropy`.
 
     Returns
     -------
@@ -198,7 +212,7 @@ def linear_cross_entropy(x, weight, targets, ignore_index=IGNORE, reduction="mea
     for block in row_blocks(t):
         z = rows(x)[block] @ weight.T
         losses[block], _ = cross_entropy.forward(z, t[block], ignore_index, "none")
-    n = divisor(np.count_nonzero(t != ignore_index), reduction)
+    n = divisor(np.count_nonzero(t != ignore_index), reduction, n)
     return reduced(losses, n, reduction, np.shape(targets)), (x, weight, t, ignore_index, n)
 
 @linear_cross_entropy.vjp
@@ -214,9 +228,9 @@ def linear_cross_entropy_vjp(g, x, weight, t, ignore_index, n):
     return dx.reshape(x.shape), dweight, None
 
 @linear_cross_entropy.parts
-def linear_cross_entropy_parts(x, weight, targets, ignore_index=IGNORE, reduction="mean"):
+def linear_cross_entropy_parts(x, weight, targets, ignore_index=IGNORE, reduction="mean", n=None):
     return cross_entropy(linear(x, weight), targets, ignore_index=ignore_index,
-                         reduction=reduction)
+                         reduction=reduction, n=n)
 
 
 def row_blocks(t, size=256):
@@ -257,13 +271,13 @@ LOGITS_BYTES = 16 << 20    # of scores at a time, where they are not stored whol
 
 
 def are_plain(logits, targets, ignore_index=IGNORE, reduction="mean", label_smoothing=0.0,
-              weight=None):
+              weight=None, n=None):
     return not label_smoothing and weight is None and suits(logits, targets, logits.size)
 
-@cross_entropy.fast(when=are_plain, replayed=True)
+@cross_entropy.fast(when=are_plain)
 def cross_entropy_fast(logits, targets, ignore_index=IGNORE, reduction="mean", label_smoothing=0.0,
-                       weight=None):
-    t, share = counted(logits, targets, ignore_index, reduction, logits.shape[-1])
+                       weight=None, n=None):
+    t, share = counted(logits, targets, ignore_index, reduction, n, logits.shape[-1])
     dz = empty_like(logits) if mode.recording else np.empty((0, 0), logits.dtype)
     losses = empty(t.shape, logits.dtype)
     _cross_entropy(len(t), rows(plain(logits)), t, ignore_index, share, losses, rows(dz))
@@ -271,16 +285,20 @@ def cross_entropy_fast(logits, targets, ignore_index=IGNORE, reduction="mean", l
 
 @cross_entropy.fast_vjp
 def cross_entropy_fast_vjp(g, dz):
-    return dz if g.ndim == 0 and g == 1 else dz * g[..., None], None
+    if g.ndim == 0 and g == 1:                                # the loss is where backward begins
+        return dz, None
+    scaled = empty_like(dz)
+    jit.run(np.multiply, dz, g[..., None], scaled)
+    return scaled, None
 
 
 def go_together(x, weight, targets, *_, **__):
     return (x.dtype == weight.dtype and x.shape[-1] == weight.shape[-1]
             and suits(x, targets, x.size * len(weight)))
 
-@linear_cross_entropy.fast(when=go_together, replayed=True)
-def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE, reduction="mean"):
-    t, share = counted(x, targets, ignore_index, reduction, len(weight))
+@linear_cross_entropy.fast(when=go_together)
+def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE, reduction="mean", n=None):
+    t, share = counted(x, targets, ignore_index, reduction, n, len(weight))
     t = kept(t)
     losses, unused = empty(t.shape, x.dtype), np.empty((0, 0), x.dtype)
     for block in blocks_of_rows(t, weight):
@@ -298,7 +316,7 @@ def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, losses):
         z = gemm.matmul(rows(x)[block], weight.T)
         _cross_entropy(len(z), z, t[block], ignore_index, scale, again[block], z)
         if not alike:
-            z *= g.reshape(-1, 1)[block]
+            jit.run(np.multiply, z, g.reshape(-1, 1)[block], z)
         gemm.matmul(z, weight, out=rows(dx)[block])
         gemm.matmul(z.T, rows(x)[block], out=dweight, accumulate=block.start > 0)
     return dx, dweight, None
@@ -310,20 +328,20 @@ def suits(x, targets, work):
             and targets.shape == x.shape[:-1] and targets.size > 0
             and targets.dtype.kind in "iu" and np.can_cast(targets.dtype, np.int64))
 
-def counted(x, targets, ignore_index, reduction, n_classes):
+def counted(x, targets, ignore_index, reduction, n, n_classes):
     """Return the targets as (N,) int64, and the share (1,) in the loss of each that counts."""
     t, share = plain(targets.astype(np.int64, copy=False)).reshape(-1), np.empty(1, x.dtype)
     operator.index(ignore_index)
-    jit.run(count_targets, t, ignore_index, n_classes, reduction, share)
+    jit.run(count_targets, t, ignore_index, n_classes, reduction, n, share)
     return t, share
 
-def count_targets(t, ignore_index, n_classes, reduction, out):
+def count_targets(t, ignore_index, n_classes, reduction, n, out):
     """Look whether each target is in range or ignored; write 1 / (how many count) or 1."""
-    n = t.size                                        # unsigned, what is below 0 is large, too
+    N = t.size                                        # unsigned, what is below 0 is large, too
     if t.view(np.uint64).max() >= n_classes or 0 <= ignore_index < n_classes:
         check_ids(t[t != ignore_index], n_classes, "targets")
-        n = np.count_nonzero(t != ignore_index)
-    out[0] = 1 / divisor(n, reduction)
+        N = np.count_nonzero(t != ignore_index)
+    out[0] = 1 / divisor(N, reduction, n)
 
 def summed(losses):
     """Return the sum of the losses, ()."""

@@ -13,7 +13,7 @@ from minigrad.ops.reduce import mean
 from minigrad.tensor import detach, op
 
 
-@op("(n),(n),(n)->(n)", x="spread", batched=("x",), eps=[1e-5, 0.1],
+@op("(n),(n),(n)->(n)", replayed=True, x="spread", batched=("x",), eps=[1e-5, 0.1],
     shift=lambda f, x, *rest: (f(x + 1.5, *rest), f(x, *rest)),
     scale=lambda f, x, *rest: (f(2 * x, *rest, eps=4e-5), f(x, *rest, eps=1e-5)))
 def layer_norm(x, gain=None, bias=None, eps=1e-5):
@@ -75,7 +75,7 @@ def layer_norm_parts(x, gain=None, bias=None, eps=1e-5):
     return scale_and_shift(x_hat, gain, bias)
 
 
-@op("(n),(n)->(n)", x="away_from_zero", batched=("x",), eps=[1e-5, 0.1],
+@op("(n),(n)->(n)", replayed=True, x="away_from_zero", batched=("x",), eps=[1e-5, 0.1],
     scale=lambda f, x, *rest: (f(2 * x, *rest, eps=4e-5), f(x, *rest, eps=1e-5)))
 def rms_norm(x, gain=None, eps=1e-5):
     r"""Divide the last axis by its root mean square, then scale.
@@ -121,7 +121,8 @@ def rms_norm_parts(x, gain=None, eps=1e-5):
     return scale_and_shift(x_hat, gain, None)
 
 
-@op("(n),(n),(n),(n)->(n),(n)", x="spread", residual="spread", batched=("x", "residual"),
+@op("(n),(n),(n),(n)->(n),(n)", replayed=True, x="spread", residual="spread",
+    batched=("x", "residual"),
     order=lambda f, x, y, *rest: (f(x, y, *rest)[1], f(y, x, *rest)[1]))
 def add_layer_norm(x, residual, gain=None, bias=None, eps=1e-5):
     """Add to the residual stream and normalize the sum: (x + residual, layer_norm(x + residual)).
@@ -156,7 +157,8 @@ def add_layer_norm_parts(x, residual, gain=None, bias=None, eps=1e-5):
     return total, layer_norm(total, gain, bias, eps=eps)
 
 
-@op("(n),(n),(n)->(n),(n)", x="away_from_zero", residual="spread", batched=("x", "residual"),
+@op("(n),(n),(n)->(n),(n)", replayed=True, x="away_from_zero", residual="spread",
+    batched=("x", "residual"),
     order=lambda f, x, y, *rest: (f(x, y, *rest)[1], f(y, x, *rest)[1]))
 def add_rms_norm(x, residual, gain=None, eps=1e-5):
     """Add to the residual stream and normalize the sum: (x + residual, rms_norm(x + residual)).
@@ -221,7 +223,7 @@ def first_two_fit(x, residual, *_, **__):
     return fits(x, residual)
 
 
-@layer_norm.fast(when=first_fits, replayed=True)
+@layer_norm.fast(when=first_fits)
 def layer_norm_fast(x, gain=None, bias=None, eps=1e-5):
     (_, y), saved = normalize(x, None, gain, bias, eps, means=True)
     return y, saved
@@ -230,7 +232,7 @@ def layer_norm_fast(x, gain=None, bias=None, eps=1e-5):
 def layer_norm_fast_vjp(g, *saved):
     return denormalize(None, g, *saved)
 
-@rms_norm.fast(when=first_fits, replayed=True)
+@rms_norm.fast(when=first_fits)
 def rms_norm_fast(x, gain=None, eps=1e-5):
     (_, y), saved = normalize(x, None, gain, None, eps, means=False)
     return y, saved
@@ -239,7 +241,7 @@ def rms_norm_fast(x, gain=None, eps=1e-5):
 def rms_norm_fast_vjp(g, *saved):
     return denormalize(None, g, *saved)[:2]
 
-@add_layer_norm.fast(when=first_two_fit, replayed=True)
+@add_layer_norm.fast(when=first_two_fit)
 def add_layer_norm_fast(x, residual, gain=None, bias=None, eps=1e-5):
     return normalize(x, residual, gain, bias, eps, means=True)
 
@@ -248,7 +250,7 @@ def add_layer_norm_fast_vjp(g, *saved):
     dx, dgain, dbias = denormalize(*g, *saved)
     return dx, dx, dgain, dbias
 
-@add_rms_norm.fast(when=first_two_fit, replayed=True)
+@add_rms_norm.fast(when=first_two_fit)
 def add_rms_norm_fast(x, residual, gain=None, eps=1e-5):
     return normalize(x, residual, gain, None, eps, means=False)
 

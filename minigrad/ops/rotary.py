@@ -73,7 +73,7 @@ def qk_rotary_inputs(draw):
     return (qkv, *rotary_angles(T, 2 * half, dtype=np.float64)), params
 
 
-@op(inputs=qk_rotary_inputs, qkv="away_from_zero", cos="constant", sin="constant")
+@op(inputs=qk_rotary_inputs, replayed=True, qkv="away_from_zero", cos="constant", sin="constant")
 def qk_rotary(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
     """Rotate the queries and keys of a projection by their positions, and leave its values.
 
@@ -182,7 +182,7 @@ def _rotary_interleaved(start, stop, x, cos, sin, inner, out):
 def are_of_one_type(qkv, cos, sin, *_, **__):
     return fits(qkv) and cos.dtype == sin.dtype == qkv.dtype
 
-@qk_rotary.fast(when=are_of_one_type, replayed=True)
+@qk_rotary.fast(when=are_of_one_type)
 def qk_rotary_fast(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
     heads, n_turned = turned_heads(plain(qkv), cos, sin, n_value_head)
     out, cos, sin, eps = empty_like(heads), plain(cos), plain(sin), qkv.dtype.type(eps)
