@@ -29,7 +29,7 @@ SECTIONS = {
     "Exercises and books": "exercises/README\nbooks",
     "Questions": "questions/*",
     "Reference": "stepper\ntesting\nbpe\ntraining\nkernels\nbenchmarks\nops/README\n"
-                 "adding_an_op"}
+                 "adding_an_op\ndeveloping"}
 CONTENTS = "".join(f"\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {title}\n\n{pages}\n```\n"
                    for title, pages in SECTIONS.items())
 OPERATIONS = "\n```{toctree}\n:hidden:\n:glob:\n*\n```\n"
