@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from nanogpt import CPU, B, NanoGPT, T, TorchTrainer
+from results import verdict
 
 from gpt.data.corpora import load_corpus
 from gpt.data.documents import prepare
@@ -44,11 +45,6 @@ from minigrad import no_grad
 ROOT = Path(__file__).parent.parent
 LOSS = 1.90
 REACH_STEPS = 160                  # of the preset `fast`, found by trying
-
-
-def verdict(name, value, target, more_is_better=True, form=".2f"):
-    ok = value >= target if more_is_better else value <= target
-    print(f"{name} {value:{form}} target {target:{form}} {'ok' if ok else 'short'}", flush=True)
 
 
 def tinyshakespeare():
@@ -138,8 +134,8 @@ def reach(steps=REACH_STEPS):
     theirs = time.perf_counter() - began
     print(f"PyTorch eager: val {trainer.val(np.asarray(data.val)):.4f} after {trainer.step} steps "
           f"and {theirs:.1f} s, not counting its start")
-    verdict("reached-loss", loss, LOSS, more_is_better=False, form=".4f")
-    verdict("time-to-loss", seconds / theirs, 1 / 6, more_is_better=False, form=".3f")
+    verdict("reached-loss", loss, LOSS, at_most=True)
+    verdict("time-to-loss", seconds / theirs, 1 / 6, at_most=True)
 
 
 def minutes(*budgets):
@@ -149,8 +145,9 @@ def minutes(*budgets):
             seconds, run = train(folder, tinyshakespeare(), "--tokenizer", "char", "--minutes",
                                  budget)
             target = {"10": 1.50, "30": 1.46}.get(budget, 1.4697)
-            verdict(f"val-after-{budget}-minutes", val_loss(run), target, False, ".4f")
-            verdict(f"time-of-{budget}-minutes", abs(seconds / 60 / float(budget) - 1), 0.05, False)
+            verdict(f"val-after-{budget}-minutes", val_loss(run), target, at_most=True)
+            off = abs(seconds / 60 / float(budget) - 1)
+            verdict(f"time-of-{budget}-minutes", off, 0.05, at_most=True)
 
 
 def plays():
@@ -159,10 +156,10 @@ def plays():
         seconds, run = train(folder)
         manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
         result = manifest["result"]
-        verdict("plays-bits-per-byte", result["bits_per_byte"], 2.25, False, ".3f")
-        verdict("plays-memory-off", abs(result["peak_bytes"] / manifest["forecast_bytes"] - 1), 0.1,
-                False)
-        verdict("plays-time-off", abs(seconds / 300 - 1), 0.05, False, ".3f")
+        memory_off = abs(result["peak_bytes"] / manifest["forecast_bytes"] - 1)
+        verdict("plays-bits-per-byte", result["bits_per_byte"], 2.25, at_most=True)
+        verdict("plays-memory-off", memory_off, 0.1, at_most=True)
+        verdict("plays-time-off", abs(seconds / 300 - 1), 0.05, at_most=True)
 
 
 def generation(rounds=6, n=60):

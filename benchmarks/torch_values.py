@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from results import HELP, verdict
 
 import minigrad
 from minigrad import OPS, Tensor, use
@@ -405,7 +406,7 @@ def short(x):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], epilog=HELP)
     parser.add_argument("names", nargs="*", metavar="NAME", help="all unless given")
     parser.add_argument("--examples", type=int, default=40, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
@@ -432,7 +433,8 @@ def main():
         for kind, failure in [*failures.items()][:options.failures]:
             write_failure(kind, failure)
     ratio = good / len(chosen)
-    print(f"\nequal_to_torch {ratio:.3f} target 1.000 {'ok' if ratio == 1 else 'short'}")
+    print()
+    verdict("equal_to_torch", ratio, 1)
     return 0 if ratio == 1 else 1
 
 

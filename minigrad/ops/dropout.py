@@ -79,7 +79,6 @@ def keyed_dropout(x, key, rate):
     splittable pseudorandom number generators (SplitMix64).
     """
     check_key(key)
-    key = np.uint64(key)
     return x * dropout_mask(x.shape, x.dtype, key, rate), (key, rate)
 
 @keyed_dropout.vjp
@@ -90,7 +89,7 @@ def keyed_dropout_vjp(g, key, rate):
 def dropout_mask(shape, dtype, key, rate):
     """Return what elements are multiplied with: 0, or what keeps their mean."""
     n, (dropped, scale) = int(np.prod(shape)), threshold_and_scale(rate)
-    words = split_mix(key, np.arange(1, -(-n // 4) + 1, dtype=np.uint64))
+    words = split_mix(np.uint64(key), np.arange(1, -(-n // 4) + 1, dtype=np.uint64))
     return ((words.view(np.uint16)[:n] >= dropped) * dtype.type(scale)).reshape(shape)
 
 def threshold_and_scale(rate):

@@ -147,7 +147,7 @@ def of_classes(weight, z):
                          "classes: give one number for each")
     return np.asarray(detach(weight), z.dtype)
 
-def divisor(n_counted, reduction, n):
+def divisor(n_counted, reduction, n=None):
     """Return what the sum of the losses is divided by: `n`, or the number that count."""
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction is {reduction!r}: give one of {', '.join(REDUCTIONS)}")

@@ -58,6 +58,7 @@ def test_long_and_short_merge_loops_agree(lists, word, data):
             assert (work.first == -1).all(), "every list is empty again"
 
 
+@pytest.mark.extra("tiktoken")
 @pytest.mark.parametrize("name", ["r50k_base", "cl100k_base"])
 def test_ids_equal_tiktoken_on_fuzz_strings(name):
     ours, theirs = published(name)
@@ -81,6 +82,7 @@ def test_ids_equal_the_published_test_plans(name):
 
 
 @pytest.mark.thorough
+@pytest.mark.extra("tiktoken")
 @pytest.mark.parametrize("name", ["r50k_base", "cl100k_base"])
 def test_ids_equal_tiktoken_on_100_mb_of_mixed_text(name):
     ours, theirs = published(name)
@@ -100,6 +102,7 @@ def test_ids_equal_tiktoken_on_100_mb_of_mixed_text(name):
     assert n_bytes > 1e8, "this machine has less text than 100 MB"
 
 
+@pytest.mark.extra("tiktoken")
 @pytest.mark.parametrize("text", [
     "a" * 10**6, "ab" * 10**5, " " * 10**5, "\n" * 10**5, "1" * 10**5, "é" * 10**5, "世" * 10**5,
     "\x00" * 1000, "aaab" * 3000 + "b" * 5000, "xyz" * 2 * 10**5])

@@ -2,7 +2,6 @@
 import base64
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -61,19 +60,7 @@ def test_surprise_and_tokens_are_those_of_the_model(run):
     assert max(abs(token["x"]) for token in places) <= 1 and places[0]["count"] > 0
 
 
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-                None)
-    if path is None:
-        pytest.skip("there is no Chromium on this machine")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
+@pytest.mark.extra("playwright")
 @pytest.mark.parametrize("width", [1100, 390])
 def test_the_page_works_in_a_browser(run, browser, width):
     page = browser.new_page(viewport={"width": width, "height": 900})

@@ -1,7 +1,5 @@
 """In a browser the page answers every control, and its numbers are the engine's."""
-import os
 import re
-import shutil
 from xml.etree import ElementTree
 
 import pytest
@@ -11,20 +9,7 @@ from minigrad.stepper.frame import frame
 from minigrad.stepper.variants import VARIANTS
 
 SVG = "{http://www.w3.org/2000/svg}"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, [os.environ.get("MINIGRAD_BROWSER"), *map(shutil.which, BROWSERS)]),
-                None)
-    if not path:
-        pytest.skip("no Chromium on this machine; MINIGRAD_BROWSER may name one")
-    with api.sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+pytestmark = pytest.mark.extra("playwright")
 
 
 @pytest.fixture(scope="module")

@@ -53,8 +53,9 @@ def test_a_function_of_tensors_passes_at_first_and_second_order():
     assert {"slope", "adjoint", "second order"} <= {*report.laws}
 
 
+@pytest.mark.extra("torch")
 def test_a_torch_function_is_checked_if_torch_is_there():
-    torch = pytest.importorskip("torch")
+    import torch
 
     class Product(torch.autograd.Function):
         @staticmethod

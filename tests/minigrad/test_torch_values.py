@@ -11,7 +11,7 @@ and for reasons of our own in
 - elements that are nan, or the -0.0 in x**0.5, whose gradients nobody should rely on.
 """
 import gzip
-import importlib.util
+import importlib
 from itertools import product
 from pathlib import Path
 
@@ -111,11 +111,9 @@ def test_differences_on_purpose():
                                    [2.0, 3.0])
 
 
-def test_the_script_that_compares_with_torch_names_every_op():
-    path = Path(__file__).parent.parent.parent / "benchmarks" / "torch_values.py"
-    spec = importlib.util.spec_from_file_location("torch_values", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+def test_the_script_that_compares_with_torch_names_every_op(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent.parent / "benchmarks")
+    script = importlib.import_module("torch_values")
     ours = {name for name, op in OPS.items() if op.forward.__module__.startswith("minigrad.ops.")}
     missing = sorted(ours ^ script.THEIRS.keys())
     assert not missing, f"THEIRS in benchmarks/torch_values.py lacks, or has alone, {missing}"
