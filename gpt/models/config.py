@@ -18,12 +18,12 @@ class ModelConfig:
     d_mlp: int = setting(0, "width of the MLP; 0 for 4 d_model, 8/3 d_model with swiglu",
                          at_least=0)
     position: str = setting("rotary", "learned (GPT-2), sinusoidal (arXiv:1706.03762), rotary "
-                            "(arXiv:2104.09864; half-split pairs, or interleaved), none",
-                            ("learned", "sinusoidal", "rotary", "rotary_interleaved", "none"))
+                            "(arXiv:2104.09864), none",
+                            ("learned", "sinusoidal", "rotary", "none"))
     norm: str = setting("rms_gainless", "layer (arXiv:1607.06450), rms (arXiv:1910.07467), "
                         "rms_gainless: without a gain", ("layer", "rms", "rms_gainless"))
-    norm_position: str = setting("pre", "before each sublayer (arXiv:2002.04745), after it, none",
-                                 ("pre", "post", "none"))
+    norm_position: str = setting("pre", "before each sublayer (arXiv:2002.04745), or after it",
+                                 ("pre", "post"))
     qk_norm: bool = setting(True, "RMS-normalize queries and keys (arXiv:2010.04245)")
     mlp: str = setting("relu_squared", "gelu (arXiv:1606.08415) or its tanh form gelu_tanh, "
                        "relu_squared (arXiv:2109.08668), silu, swiglu (arXiv:2002.05202)",
@@ -33,8 +33,6 @@ class ModelConfig:
                                 "(arXiv:1608.05859)")
     init: str = setting("zero", "of the output projections: zero (arXiv:1901.09321), or scaled "
                         "by 1/sqrt(2 n_layer) as in GPT-2", ("zero", "scaled"))
-    stream_scalars: bool = setting(False, "learn, per block, how much of the residual stream and "
-                                   "of the embedding enters it (modded-nanogpt, 2024)")
     ngram_rows: int = setting(0, "rows of a hashed table of bigram embeddings, and as many for "
                               "trigrams (arXiv:2106.12672); 0 for none", at_least=0)
     embedding_norm: bool = setting(True, "RMS-normalize the embedding before the first block")
@@ -51,7 +49,7 @@ class ModelConfig:
         if self.n_head % self.kv_heads:
             raise ConfigError(f"n_head is {self.n_head}, not a multiple of n_kv_head "
                               f"{self.n_kv_head}: use {self.n_head} or 1 key heads")
-        if self.position.startswith("rotary") and self.d_head % 2:
+        if self.position == "rotary" and self.d_head % 2:
             raise ConfigError(f"rotary positions pair features, but each head has {self.d_head}: "
                               f"use d_model {self.d_model + self.n_head} or other positions")
 

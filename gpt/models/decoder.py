@@ -1,19 +1,15 @@
-"""The model, read top to bottom: embeddings, blocks of attention and MLP, scores of what is next.
-
-Shapes: B batch, T time (position), S keys seen, C model width, H query heads, G key heads,
-D head width, F MLP width, V vocabulary, L layers.
-"""
+"""The decoder, read top to bottom: embeddings, blocks, scores of what is next."""
 import numpy as np
 
+from gpt.batch import Batch
+from gpt.models.caches import KVCache
 from gpt.models.config import ModelConfig
+from gpt.models.trunk import Block, Norm, Residual, Seen
 from minigrad import (
-    add_layer_norm, add_rms_norm, attention, concatenate, cross_entropy, dropout, embedding, erf,
-    gelu, layer_norm, linear, linear_cross_entropy, placed_embedding, qk_rotary, relu_squared,
-    rms_norm, rotary, rotary_angles, self_attention, silu, split, swiglu)
+    dropout, embedding, linear, placed_embedding, rms_norm, rotary_angles)
 from minigrad.kernels import jit
-from minigrad.nn import Embedding, Linear, Module, full, normal
-
-SMALL_VOCABULARY = 4096            # whose scores are stored, not made a second time on the way back
+from minigrad.nn import Embedding, Linear, Module, normal
+from minigrad.ops.cached import rows_at
 
 
 class GPT(Module):
@@ -35,205 +31,89 @@ class GPT(Module):
             self.position_embedding = Embedding(T, C, rng=rng, std=std, dtype=dtype)
         if config.position == "sinusoidal":
             self.position_table = sinusoids(T, C, dtype)                        # (T, C)
+        if config.position == "rotary" or config.qk_norm:
+            self.cos, self.sin = rotary_angles(T, config.d_head, dtype=dtype)   # (T, D / 2)
+            if config.position != "rotary":                                     # turn nothing
+                self.cos, self.sin = np.ones_like(self.cos), np.zeros_like(self.sin)
         if config.ngram_rows:
             self.ngram_embedding = NgramEmbedding(config, rng, dtype)
         self.blocks = [Block(config, rng, dtype) for _ in range(config.n_layer)]
-        if config.norm_position != "post":            # there, every block ends in one
+        if config.norm_position == "pre":             # else, every block ends in one
             self.final_norm = Norm(config, dtype)
         if not config.tie_weights:
             head_std = 0.0 if config.init == "zero" else 0.02
             self.unembedding = Linear(C, V, bias=False, rng=rng, std=head_std, dtype=dtype)
 
-    def __call__(self, ids, kv_cache=None):
-        """Score every token as the next one.
+    def __call__(self, ids, state=None):
+        """Score every token as the next one: (B, T) ids to (B, T, V) logits."""
+        return linear(self.stream(Batch(ids), state), self.head)
+
+    def stream(self, batch, state=None, rng=None):
+        """Run all but the unembedding.
 
         Parameters
         ----------
-        ids : (B, T) int
-        kv_cache : KVCache, optional
-            Of what came before `ids`; it is extended.
+        batch : Batch
+            Its ids, (B, T), are read.
+        state : KVCache, optional
+            Of what came before; keys and values are stored in it, and whoever calls counts them
+            with `state.advance(ids)`.
+        rng : numpy.random.Generator, optional
+            Of the dropout; without one nothing is dropped.
 
         Returns
         -------
-        logits : (B, T, V)
+        (B, T, C)
         """
-        x = self.stream(ids, kv_cache)
-        return linear(x, self.head)
-
-    def loss(self, ids, targets, rng=None):
-        """Return the mean surprise at `targets`, in nats per token.
-
-        Parameters
-        ----------
-        ids, targets : (B, T) int
-            A target of -100 does not count.
-        rng : numpy.random.Generator, optional
-            Of the dropout; without one nothing is dropped.
-        """
-        x = self.stream(ids, rng=rng)
-        if len(self.head) <= SMALL_VOCABULARY:
-            return cross_entropy(linear(x, self.head), targets)
-        return linear_cross_entropy(x, self.head, targets)
-
-    def stream(self, ids, kv_cache=None, rng=None):
-        """Run all but the unembedding: (B, T) ids to (B, T, C)."""
-        config, T = self.config, ids.shape[1]
-        start = kv_cache.length if kv_cache else 0
-        if start + T > config.context_length:
+        T, config = batch.ids.shape[1], self.config
+        if T > config.context_length:
             raise ValueError(f"context_length is {config.context_length}, but there are "
-                             f"{start + T} tokens: pass the last ones only")
-        x = self.embedded(ids, start, kv_cache.recent if kv_cache else None)
-        x = x0 = dropout(x, config.dropout, rng)
-        branch = None                                 # what is still to be added to x
+                             f"{T} tokens: pass the last ones only")
+        x = Residual(dropout(self.embedded(batch.ids, state), config.dropout, rng))
+        seen = self.seen(T, state)
         for i, block in enumerate(self.blocks):
-            x, branch = block(x, branch, x0, start, kv_cache.layers[i] if kv_cache else None, rng)
-        if kv_cache:
-            kv_cache.advance(ids)
-        return x if config.norm_position == "post" else self.final_norm.of_sum(branch, x)[1]
+            x = block(x, seen, state and state.layer(i), rng)
+        return x.value if config.norm_position == "post" else self.final_norm(x)
 
-    def embedded(self, ids, start=0, recent=None):
-        """Embed (B, T) ids at places from `start` on, after two `recent` ones: (B, T, C)."""
-        config, stop = self.config, start + ids.shape[1]
-        if config.position == "learned":
-            x = placed_embedding(ids, self.token_embedding.weight,
-                                 self.position_embedding.weight, start=start)   # (B, T, C)
-        else:
+    def embedded(self, ids, state=None):
+        """Embed (B, T) ids: (B, T, C)."""
+        config = self.config
+        places = self.places(ids.shape[1], state)
+        if places is None:
             x = self.token_embedding(ids)                                       # (B, T, C)
-        if config.position == "sinusoidal":
-            x = x + self.position_table[start:stop]
+        else:
+            x = placed_embedding(ids, self.token_embedding.weight, places)
         if config.ngram_rows:
-            x = x + self.ngram_embedding(ids, recent)
+            x = x + self.ngram_embedding(ids, state and state.recent)
         return rms_norm(x) if config.embedding_norm else x
+
+    def places(self, T, state):
+        """Return what is added to an embedding for its place, (T, C) or more; None for nothing."""
+        if self.config.position == "learned":
+            table = self.position_embedding.weight
+            return table if state is None else rows_at(table.data, state.place, T)
+        if self.config.position == "sinusoidal":
+            return self.position_table[:T] if state is None else rows_at(
+                self.position_table, state.place, T)
+        return None
+
+    def seen(self, T, state):
+        """Say who sees whom: `Seen` for T positions behind those of the state."""
+        if not hasattr(self, "cos"):
+            return Seen(self.config.causal)
+        if state is None:
+            return Seen(self.config.causal, self.cos[:T], self.sin[:T])
+        return Seen(self.config.causal, *(rows_at(table, state.place, T)
+                                          for table in (self.cos, self.sin)))
+
+    def start(self, batch):
+        """Return the state of sequences of which nothing has been read: `KVCache`."""
+        return KVCache(self.config, len(batch.ids), self.head.dtype)
 
     @property
     def head(self):
         """The (V, C) matrix of the unembedding."""
         return (self.token_embedding if self.config.tie_weights else self.unembedding).weight
-
-
-class Block(Module):
-    """Attention, which moves information between positions, and an MLP, which works on each.
-
-    The residual stream comes and goes as x and a branch that is still to be added to it (or None):
-    so the norm that follows adds and normalises in one pass.
-    """
-
-    def __init__(self, config, rng, dtype):
-        self.norm_position, self.dropout = config.norm_position, config.dropout
-        self.attention = Attention(config, rng, dtype)
-        self.mlp = MLP(config, rng, dtype)
-        if config.norm_position != "none":
-            self.norm1, self.norm2 = Norm(config, dtype), Norm(config, dtype)
-        if config.stream_scalars:
-            self.keep, self.again = full((), 1, dtype), full((), 0, dtype)
-
-    def __call__(self, x, branch, x0, start=0, layer_cache=None, rng=None):
-        attend = lambda y: dropout(self.attention(y, start, layer_cache), self.dropout, rng)
-        think = lambda y: dropout(self.mlp(y), self.dropout, rng)
-        if "keep" in vars(self):
-            x, branch = added(branch, x) * self.keep + x0 * self.again, None    # (B, T, C)
-        if self.norm_position == "pre":
-            x, y = self.norm1.of_sum(branch, x)
-            x, y = self.norm2.of_sum(attend(y), x)
-            return x, think(y)
-        x = added(branch, x)
-        if self.norm_position == "post":
-            _, x = self.norm1.of_sum(attend(x), x)
-            return self.norm2.of_sum(think(x), x)[1], None
-        x = x + attend(x)
-        return x, think(x)
-
-
-def added(branch, x):
-    return x if branch is None else x + branch
-
-
-class Attention(Module):
-    """Causal self-attention with H heads, or fewer for the keys and values."""
-
-    def __init__(self, config, rng, dtype):
-        C, D, H, G = config.d_model, config.d_head, config.n_head, config.kv_heads
-        self.config = config
-        self.query_key_value = Linear(C, (H + 2 * G) * D, bias=config.bias, rng=rng,
-                                      std=matrix_std(config, C), dtype=dtype)
-        self.projection = Linear(C, C, bias=config.bias, rng=rng, std=output_std(config),
-                                 dtype=dtype)
-        if config.position.startswith("rotary"):
-            self.cos, self.sin = rotary_angles(config.context_length, D, dtype=dtype)   # (T, D / 2)
-
-    def __call__(self, x, start=0, layer_cache=None):
-        config, H, G = self.config, self.config.n_head, self.config.kv_heads
-        qkv = self.turned(self.query_key_value(x), start)              # (B, T, (H + 2 G) D)
-        if layer_cache:
-            y = layer_cache.attend(qkv.data, start, H, config.causal)           # (B, T, C)
-        else:
-            y = self_attention(qkv, H, G, causal=config.causal)
-        return self.projection(y)
-
-    def turned(self, qkv, start):
-        """Normalise the queries and keys of (B, T, (H + 2 G) D), and turn them by their places."""
-        config, (B, T, _) = self.config, qkv.shape
-        if config.position.startswith("rotary"):
-            cos, sin = self.cos[start:start + T], self.sin[start:start + T]
-        if config.position == "rotary":
-            return qk_rotary(qkv, cos, sin, config.kv_heads, norm=config.qk_norm)
-        if not config.qk_norm and config.position != "rotary_interleaved":
-            return qkv
-        q_k, v = split(qkv.reshape(B, T, -1, config.d_head), [config.n_head + config.kv_heads], 2)
-        if config.qk_norm:
-            q_k = rms_norm(q_k)                                                 # (B, T, H + G, D)
-        if config.position == "rotary_interleaved":
-            q_k = rotary(q_k, cos[:, None], sin[:, None], interleaved=True)
-        return concatenate([q_k, v], axis=2).reshape(qkv.shape)
-
-
-class MLP(Module):
-    """Two linear layers with a nonlinearity between, at each position by itself."""
-
-    def __init__(self, config, rng, dtype):
-        C, F, self.kind = config.d_model, config.mlp_width, config.mlp
-        wide = 2 * F if self.kind == "swiglu" else F
-        self.expand = Linear(C, wide, bias=config.bias, rng=rng, std=matrix_std(config, C),
-                             dtype=dtype)
-        self.projection = Linear(F, C, bias=config.bias, rng=rng, std=output_std(config),
-                                 dtype=dtype)
-
-    def __call__(self, x):
-        x = self.expand(x)                                       # (B, T, F), with swiglu 2 F
-        return self.projection(ACTIVATIONS[self.kind](x))
-
-
-def exact_gelu(x):
-    """x times the normal distribution function."""
-    return x * 0.5 * (1 + erf(x * 2 ** -0.5))
-
-
-ACTIVATIONS = {"gelu": exact_gelu, "gelu_tanh": gelu, "relu_squared": relu_squared, "silu": silu,
-               "swiglu": swiglu}
-
-
-class Norm(Module):
-    """Layer norm, or RMS norm with or without a gain."""
-
-    def __init__(self, config, dtype):
-        self.kind, self.gain, self.bias = config.norm, None, None
-        if config.norm != "rms_gainless":
-            self.gain = full(config.d_model, 1, dtype)
-        if config.norm == "layer" and config.bias:
-            self.bias = full(config.d_model, 0, dtype)
-
-    def __call__(self, x):
-        if self.kind == "layer":
-            return layer_norm(x, self.gain, self.bias)
-        return rms_norm(x, self.gain)
-
-    def of_sum(self, branch, x):
-        """Return x + branch and its norm; without a branch x and its norm."""
-        if branch is None:
-            return x, self(x)
-        if self.kind == "layer":
-            return add_layer_norm(branch, x, self.gain, self.bias)
-        return add_rms_norm(branch, x, self.gain)
 
 
 class NgramEmbedding(Module):
@@ -265,66 +145,11 @@ def hashed(keys, rows):
     return (mixed >> np.uint64(33)) % np.uint64(rows)
 
 
-# ---- memory for generation ----
-
-class KVCache:
-    """The keys and values of all positions so far, so that a new token costs one position.
-
-    Parameters
-    ----------
-    config : ModelConfig
-    batch : int
-    """
-
-    def __init__(self, config, batch=1, dtype=np.float32):
-        shape = (batch, config.kv_heads, config.context_length, config.d_head)
-        self.layers = [LayerCache(shape, dtype) for _ in range(config.n_layer)]
-        self.ids = np.zeros((batch, 2 + config.context_length), np.int64)       # after two of none
-        self.length = 0
-
-    @property
-    def recent(self):
-        """The last two ids, (B, 2)."""
-        return self.ids[:, self.length:self.length + 2]
-
-    def advance(self, ids):
-        """Count the positions that all layers have stored."""
-        start, self.length = self.length, self.length + ids.shape[1]
-        self.ids[:, 2 + start:2 + self.length] = ids
-
-
-class LayerCache:
-    """The keys and values of one layer, each (B, G, context, D)."""
-
-    def __init__(self, shape, dtype):
-        self.k, self.v = np.empty(shape, dtype), np.empty(shape, dtype)
-
-    def attend(self, qkv, start, H, causal):
-        """Let positions from `start` on see all so far: (B, T, (H + 2 G) D) arrays to (B, T, H D).
-        """
-        (B, T, _), (_, G, _, D) = qkv.shape, self.k.shape
-        heads = qkv.reshape(B, T, H + 2 * G, D).transpose(0, 2, 1, 3)           # (B, H + 2 G, T, D)
-        stop = start + T
-        self.k[:, :, start:stop], self.v[:, :, start:stop] = heads[:, H:H + G], heads[:, H + G:]
-        y = attention(heads[:, :H], self.k[:, :, :stop], self.v[:, :, :stop], causal=causal)
-        return y.transpose(0, 2, 1, 3).reshape(B, T, H * D)
-
-
 # ---- initial sizes ----
 
 def embedding_std(config):
     """Return 0.02 as in GPT-2, or 1 where the embedding is normalized (its scale is free then)."""
     return 1.0 if config.embedding_norm else 0.02
-
-
-def matrix_std(config, d_in):
-    """Return 0.02 as in GPT-2, or half of what keeps the variance."""
-    return 0.5 * d_in ** -0.5 if config.init == "zero" else 0.02
-
-
-def output_std(config):
-    """Return the standard deviation of what writes into the residual stream."""
-    return 0.0 if config.init == "zero" else 0.02 / (2 * config.n_layer) ** 0.5
 
 
 def sinusoids(T, C, dtype):

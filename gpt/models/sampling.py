@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpt.models.decoder import KVCache
-from gpt.models.one_token import OneToken, suits
+from gpt.batch import Batch
 from gpt.settings import ConfigError
 from minigrad import linear, no_grad
+from minigrad.kernels.replay import Replay
+from minigrad.kernels.rows import kernels_from
+from minigrad.tensor import detach
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Sampling:
                                   f"to {high:g}")
 
 
-def generate(model, prompts, sampling=None, rng=None, max_tokens=None, may_compile=True):
+def generate(model, prompts, sampling=None, rng=None, max_tokens=None):
     """Continue prompts of one length, without end.
 
     When the context is full, the model forgets the older half of it and reads the newer half
@@ -46,8 +48,6 @@ def generate(model, prompts, sampling=None, rng=None, max_tokens=None, may_compi
         Seeded with 0 unless given.
     max_tokens : int, optional
         Stop after so many.
-    may_compile : bool
-        Whether to wait for the kernel of `gpt.models.one_token` if it was never compiled before.
 
     Yields
     ------
@@ -55,30 +55,44 @@ def generate(model, prompts, sampling=None, rng=None, max_tokens=None, may_compi
         The next token of each.
     """
     sampling, rng = sampling or Sampling(), rng or np.random.default_rng(0)
-    ids = np.asarray(prompts, np.int64)
-    limit, cache = model.config.context_length, None
+    ids, limit = np.asarray(prompts, np.int64), model.config.context_length
+    next_scores, unread = NextScores(model, len(ids)), ids[:, -limit:]
     made = 0
     while max_tokens is None or made < max_tokens:
-        if cache is None or cache.length == limit:
-            kept = ids[:, -max(1, limit // 2):] if cache else ids[:, -limit:]
-            cache = KVCache(model.config, len(ids), model.head.dtype)
-            logits = last_logits(model, kept, cache)
-            one_token = OneToken(model, cache) if suits(model, cache, may_compile) else None
-        elif one_token:
-            logits = one_token(ids[:, -1:])
-        else:
-            logits = last_logits(model, ids[:, -1:], cache)
+        if next_scores.state.length + unread.shape[1] > limit:
+            next_scores.state.clear()
+            unread = ids[:, -max(1, limit // 2):]
+        logits = next_scores(unread)
         chosen = np.array([choose(z, text, sampling, rng) for z, text in zip(logits, ids)])
-        ids = np.concatenate([ids, chosen[:, None]], axis=1)
+        unread = chosen[:, None]
+        ids = np.concatenate([ids, unread], axis=1)
         made += 1
         yield chosen
 
 
-def last_logits(model, ids, cache):
-    """Extend the cache by ids and return the scores of what follows, (B, V)."""
-    with no_grad():
-        x = model.stream(ids, cache)
-        return linear(x[:, -1], model.head).data
+class NextScores:
+    """A net and the state of what it has read, to be called with what it reads next.
+
+    One token more is a replayed forward pass, whatever the net is made of; kernels run however
+    few the numbers are.
+    """
+
+    def __init__(self, model, batch):
+        self.model, self.state = model, model.start(Batch(np.zeros((batch, 1), np.int64)))
+        self.one_more = Replay(self.compute, model.parameters(), backward=False)
+
+    def __call__(self, ids):
+        """Read ids, (B, T), and return the scores of what follows, (B, V)."""
+        with no_grad(), kernels_from(1):
+            compute = self.one_more if ids.shape[1] == 1 else self.compute
+            scores = compute(ids, *self.state.inputs)
+        self.state.advance(ids)
+        return detach(scores)
+
+    def compute(self, ids, *inputs):
+        x = self.model.stream(Batch(ids), self.state.at(*inputs))              # (B, T, C)
+        last = x if ids.shape[1] == 1 else x[:, -1:]
+        return linear(last.reshape(len(ids), -1), self.model.head)              # (B, V)
 
 
 def choose(logits, text, sampling, rng):
@@ -146,8 +160,7 @@ def probabilities(logits, text, sampling):
     return p / p.sum()
 
 
-def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=(),
-          may_compile=True):
+def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=()):
     """Continue a text, yielding pieces of it that hold whole characters only.
 
     Parameters
@@ -156,8 +169,6 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
         Empty for a line break.
     stop : sequence of str
         Texts before which to end.
-    may_compile : bool
-        As in `generate`.
     """
     try:
         ids = tokenizer.encode_array(prompt or "\n", disallowed_special=())
@@ -166,7 +177,7 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
     ends = set(tokenizer.special_tokens.values())
     decoder, held, longest = tokenizer.decoder(), "", max(map(len, stop), default=1) - 1
     rng = np.random.default_rng(seed)
-    for chosen in generate(model, [ids], sampling, rng, max_tokens, may_compile):
+    for chosen in generate(model, [ids], sampling, rng, max_tokens):
         if int(chosen[0]) in ends:
             break
         held += decoder.feed([int(chosen[0])])

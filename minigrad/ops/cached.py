@@ -1,0 +1,86 @@
+"""Attention to what came before, for nets that write: without gradients."""
+import numpy as np
+
+from minigrad.kernels import jit, threads, tiles
+from minigrad.kernels.attention import (
+    N_KEY, STRIDES, attention_kernel, layout_of, padded, room_for, scratch)
+from minigrad.kernels.memory import empty
+from minigrad.kernels.rows import SMALL, is_float, plain
+from minigrad.mode import mode
+from minigrad.ops.attention import attention
+from minigrad.ops.heads import heads, side_by_side
+
+
+def padded_width(D, dtype):
+    """Return the width of cached heads of D features: whole vectors."""
+    lanes = tiles.lanes(np.dtype(dtype))
+    return -(-D // lanes) * lanes
+
+
+def cached_attention(qkv, k, v, place, n_head, causal=True):
+    """Store the keys and values of T new positions, and let their queries see all so far.
+
+    Parameters
+    ----------
+    qkv : (B, T, (H + 2 G) D) array
+        As for `self_attention`.
+    k, v : (B, G, S, W) array, W = `padded_width(D)`
+        They are written to, at S positions from `place` on.
+    place : (1,) int64
+        How many positions are there already; an array, so that it can differ in a replay.
+    n_head : int
+    causal : bool
+
+    Returns
+    -------
+    y : (B, T, H D)
+
+    Raises
+    ------
+    ValueError
+        If there is no room for T more positions.
+    """
+    q, new_k, new_v = heads(qkv, n_head, k.shape[1])
+    jit.run(store, new_k, new_v, place, k, v)
+    if not (jit.COMPILED and mode.level == "fast" and is_float(qkv.dtype)):
+        stop, D = int(place[0]) + q.shape[2], q.shape[-1]
+        return side_by_side(attention(q, k[:, :, :stop, :D], v[:, :, :stop, :D], causal=causal))
+    (B, H, T, D), S, width = q.shape, *k.shape[2:]
+    q = padded(q)
+    y, lse = room_for(q, width), empty((B, H, T), q.dtype)
+    layout = layout_of((q, k, v, y.swapaxes(1, 2)), k, causal, None)
+    jit.run(set_length, place, T, layout)
+    threaded = threads.n_threads() > 1 and B * H * S * width >= 4 * SMALL
+    threads.enter_pool()
+    jit.run(attention_kernel.driver, threaded, B * H, lse, q[0, 0, 0], k[0, 0, 0], v[0, 0, 0],
+            layout, q.dtype.type(D ** -0.5), scratch(q.dtype, width + S + 2), y[0, 0, 0])
+    if width != D:
+        y, whole = room_for(q, D), y
+        jit.run(np.copyto, y, whole[..., :D])
+    return y.reshape(B, T, H * D)
+
+
+def store(new_k, new_v, place, k, v):
+    """Write new keys and values, (B, G, T, D), behind those that are there."""
+    start, (T, D) = place[0], new_k.shape[2:]
+    if start + T > k.shape[2]:
+        raise ValueError(f"there is room for {k.shape[2]} positions, but this is number "
+                         f"{start + T}: begin a new cache with the last ones")
+    k[:, :, start:start + T, :D] = new_k
+    v[:, :, start:start + T, :D] = new_v
+
+
+def set_length(place, T, layout):
+    """Tell a kernel how many keys there are."""
+    layout[N_KEY] = layout[STRIDES + 3 * 4:] = place[0] + T
+
+
+def rows_at(table, place, T):
+    """Return rows place to place + T of a table, (N, ...), which may differ in a replay."""
+    out = empty((T, *table.shape[1:]), table.dtype)
+    jit.run(copy_rows, plain(table), place, out)
+    return out
+
+
+def copy_rows(table, place, out):
+    out[...] = table[place[0]:place[0] + len(out)]
