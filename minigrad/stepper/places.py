@@ -9,8 +9,9 @@ from minigrad.tensor import OPS, Tensor
 
 OPS_FOLDER = os.path.dirname(ops.__file__) + os.sep
 MINIGRAD = os.path.dirname(tensor.__file__) + os.sep
-ENGINE = {MINIGRAD + name for name in (
-    "tensor.py", "functional.py", "mode.py", os.path.join("stepper", "record.py"))}
+STEPPER = os.path.join(MINIGRAD, "stepper", "")
+ENGINE = {MINIGRAD + name for name in ("tensor.py", "functional.py", "mode.py")}
+ENGINE |= {STEPPER + name for name in ("record.py", "recording.py", "again.py")}
 
 
 class Place(NamedTuple):
