@@ -1,10 +1,10 @@
 """Compute a recorded expression once more: at another level, or with one element nudged."""
 import sys
+from collections import ChainMap
 
 import numpy as np
 
 from minigrad.mode import use
-from minigrad.stepper.events import Ref
 from minigrad.stepper.recording import Recorder
 from minigrad.tensor import Tensor
 
@@ -38,7 +38,7 @@ def remake(again, node, live):
         x = Tensor(np.array(node.value), node.requires_grad)
         again.label(again.add(x, node.place), node.label)
         return x
-    args = [live[a.id] if isinstance(a, Ref) else a for a in node.args]
+    args = node.given(live)
     if node.op.name == "pick":
         outputs, i = args
         x = outputs[i]
@@ -66,13 +66,21 @@ def slope(t, node, index, h):
 
     Everything is computed in float64, from `t.exact`.
     """
-    ends = []
     with use("reference"):
-        for nudge in (h, -h):
-            x = t.exact[node].copy()
-            x[index] += nudge
-            ends.append(rerun(t, node, x))
-    return float((ends[0] - ends[1]) / (2 * h))
+        above, below = nudged(t, node, index, h), nudged(t, node, index, -h)
+    return float((above - below) / (2 * h))
+
+
+def nudged(t, start, index, h):
+    """Compute the root again with another value at one node."""
+    x = t.exact[start].copy()
+    x[index] += h
+    changed = {start: x}
+    for node in t.nodes[start + 1:]:
+        if any(i in changed for i in node.refs):
+            changed[node.id] = compute(node, ChainMap(changed, t.exact))
+    out = changed.get(t.root, t.exact[t.root])
+    return np.sum(out if t.root_g is None else out * t.root_g)
 
 
 def in_float64(t):
@@ -84,22 +92,12 @@ def in_float64(t):
 
 
 def compute(node, values):
-    args = [values[a.id] if isinstance(a, Ref) else widened(a) for a in node.args]
+    args = map(widened, node.given(values))
     params = {name: widened(x) for name, x in node.params.items()}
     out, _ = node.op.forward(*args, **params)
     return out if type(out) is tuple else np.asarray(out)
 
 
-def rerun(t, start, value):
-    """Compute the root again with another value at one node."""
-    changed = {start: value}
-    for node in t.nodes[start + 1:]:
-        if any(i in changed for i in node.refs):
-            values = {i: changed.get(i, t.exact[i]) for i in node.refs}
-            changed[node.id] = compute(node, values)
-    out = changed.get(t.root, t.exact[t.root])
-    return np.sum(out if t.root_g is None else out * t.root_g)
-
-
 def widened(x):
-    return x.astype(np.float64) if getattr(x, "dtype", None) == np.float32 else x
+    is_single = getattr(x, "dtype", None) == np.float32
+    return x.astype(np.float64) if is_single else x

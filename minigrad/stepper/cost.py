@@ -46,21 +46,26 @@ def memory(t):
 
 def kept_blocks(t):
     """List what is kept; what several nodes keep counts once, and is freed with the last."""
-    made = {e.node: i for i, e in enumerate(t.events) if e.kind == "make"}
-    last_act = {e.node: i for i, e in enumerate(t.events) if e.kind == "send"}
+    made, last_sent = last(t.events, "make"), last(t.events, "send")
     blocks = {}                                       # memory -> Block
     for node in t.nodes:
-        freed = last_act.get(node.id, len(t.events))
+        freed = last_sent.get(node.id, len(t.events))
         for memory_id, nbytes in node.saved:
-            block = blocks.get(memory_id) or Block(node.id, nbytes, made[node.id], freed)
+            new = Block(node.id, nbytes, made[node.id], freed)
+            block = blocks.setdefault(memory_id, new)
             blocks[memory_id] = block._replace(freed=max(block.freed, freed))
-    return sorted(blocks.values(), key=lambda block: (block.made, block.node))
+    return sorted(blocks.values(), key=lambda block: block.made)
+
+
+def last(events, *kinds):
+    """Find the last event of some kinds in which each node acts: {id: place}."""
+    return {e.node: i for i, e in enumerate(events) if e.kind in kinds}
 
 
 def waiting_bytes(events):
     """Sum the gradients that have arrived somewhere and are not yet used up."""
     waiting, out = {}, []
-    last_act = {e.node: i for i, e in enumerate(events) if e.kind in ("send", "leaf")}
+    last_act = last(events, "send", "leaf")
     for i, event in enumerate(events):
         if event.kind == "start":
             waiting = {event.node: event.g.nbytes}
@@ -74,17 +79,16 @@ def waiting_bytes(events):
 
 def flops(t):
     """Count the operations of every node: {id: (forward, backward)}."""
+    values = [node.value for node in t.nodes]
     found = {}
     for node in t.nodes:
-        inputs = [t.nodes[x.id] if isinstance(x, Ref) else None for x in node.args]
-        if node.op is None or any(x and x.several for x in inputs):
-            continue
-        args = [x.value if x else arg for x, arg in zip(inputs, node.args)]
-        wants = [x is not None and x.requires_grad for x in inputs]
-        found[node.id] = count_op(node.op, args, node.params, wants)
+        if node.op:
+            wants = [isinstance(x, Ref) and t.nodes[x.id].requires_grad for x in node.args]
+            found[node.id] = count_op(node.op, node.given(values), node.params, wants)
     return found
 
 
 def parameters_bytes(t):
     """Sum the leaves that a gradient flows to."""
-    return sum(node.value.nbytes for node in t.nodes if node.op is None and node.requires_grad)
+    leaves = [node for node in t.nodes if node.op is None]
+    return sum(leaf.value.nbytes for leaf in leaves if leaf.requires_grad)

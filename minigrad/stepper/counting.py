@@ -85,13 +85,15 @@ def count_op(op, args, params, wants=None):
 
 def count_node(node):
     """Count the operations of a tensor that an op made: (forward, backward)."""
-    args, wants = map(detach, node.inputs), map(needs_grad, node.inputs)
-    return count_op(node.op, list(args), node.params, list(wants))
+    args = [detach(x) for x in node.inputs]
+    wants = [needs_grad(x) for x in node.inputs]
+    return count_op(node.op, args, node.params, wants)
 
 
 def size_bytes(values):
     """Sum the bytes of all arrays in nested tuples and lists, each array once."""
-    return sum(x.nbytes for x in {id(x): x for x in arrays_in(values)}.values())
+    each_once = {id(x): x for x in arrays_in(values)}
+    return sum(x.nbytes for x in each_once.values())
 
 
 def arrays_in(values):
@@ -115,6 +117,8 @@ class Counted(np.ndarray):
             options["out"] = plain(out)
         result = getattr(ufunc, method)(*inputs, **options)
         Counted.flops += operations(ufunc, method, inputs, result)
+        if ufunc.nout > 1:                            # np.frexp: a fraction and an exponent
+            return tuple(x.view(Counted) for x in map(np.asarray, result))
         return None if result is None else np.asarray(result).view(Counted)
 
 
@@ -132,7 +136,8 @@ def counted(x):
     """Return an array of floats, or each in a tuple, as one that counts."""
     if type(x) is tuple:
         return tuple(map(counted, x))
-    return x.view(Counted) if type(x) is np.ndarray and x.dtype.kind == "f" else x
+    counts = type(x) is np.ndarray and x.dtype.kind == "f"
+    return x.view(Counted) if counts else x
 
 
 def plain(x):

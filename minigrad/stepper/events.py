@@ -37,6 +37,10 @@ class Node:
     def refs(self):
         return [x.id for x in self.args if isinstance(x, Ref)]
 
+    def given(self, values):
+        """Return what the op is called with, where values[i] is that of node i."""
+        return [values[x.id] if isinstance(x, Ref) else x for x in self.args]
+
     @property
     def several(self):
         """Whether it is the result of an op with several outputs: a tuple of arrays."""

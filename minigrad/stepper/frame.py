@@ -23,10 +23,10 @@ def frame(t, step=None, collapse=None, dark=False):
         raise ValueError(f"step is {step}, but the record has the steps 1 to {len(t.events)}")
     graph = picture(t, collapse)
     now = Situation(t, at - 1)
-    parts = [line(edge, now.flows_along(edge, graph)) for edge in graph.edges]
+    active = [edge for edge in graph.edges if now.flows_along(edge, graph)]
+    parts = [line(edge, edge in active) for edge in graph.edges]
     parts += [drawn(box, now) for box in graph.boxes]
-    parts += [flow(edge, now.event.sent)
-              for edge in graph.edges if now.flows_along(edge, graph)]
+    parts += [flow(edge, now.event.sent) for edge in active]
     return document(graph, parts, f"{at}. {sentence(t, now.event)}", dark)
 
 
@@ -44,8 +44,9 @@ class Situation:
     def __init__(self, t, at):
         self.t, self.event = t, t.events[at]
         self.open = {x: f"{n}/{of}" for x, n, of in waiting(t, at)}
-        self.wanted = {t.root} | {e.to for e in t.events if e.kind == "send"}
-        self.made, self.total, self.acted, self.started = set(), {}, set(), False
+        self.wanted = {t.root, *(e.to for e in t.events if e.kind == "send")}
+        self.made, self.acted = set(), set()
+        self.total, self.started = {}, False
         for event in t.events[:at + 1]:
             self.add(event)
 
@@ -53,25 +54,29 @@ class Situation:
         if event.kind == "make":
             self.made.add(event.node)
         elif event.kind == "start":
-            self.total, self.acted, self.started = {event.node: event.g}, set(), True
+            self.started = True
+            self.acted.clear()
+            self.total = {event.node: event.g}
         else:
             receiver = event.to if event.kind == "send" else event.node
             self.acted.add(event.node)
             self.total[receiver] = event.total
 
-    def ops(self, box):
-        return {i for i in box.nodes if self.t.nodes[i].op}
+    def parts(self, box):
+        """Return which nodes of a box are made by ops, and which get a gradient."""
+        ops = {i for i in box.nodes if self.t.nodes[i].op}
+        return ops, self.wanted.intersection(box.nodes)
 
     def flows_along(self, edge, graph):
         """Whether the gradient of this step flows along a line."""
         if self.event.kind != "send":
             return False
-        user, receiver = graph.box_of[self.event.node], graph.box_of[self.event.to]
-        return edge.end is user and edge.start is receiver
+        return (edge.end is graph.box_of[self.event.node]
+                and edge.start is graph.box_of[self.event.to])
 
     def classes(self, box):
         """Say how a box looks."""
-        ops, wanted = self.ops(box), self.wanted.intersection(box.nodes)
+        ops, wanted = self.parts(box)
         acts = self.event.node in box.nodes
         receives = self.event.kind == "send" and self.event.to in box.nodes
         looks = {
@@ -79,21 +84,19 @@ class Situation:
             "unmade": ops and ops.isdisjoint(self.made),
             "waiting": not self.open.keys().isdisjoint(box.nodes),
             "done": wanted and wanted <= self.acted,
-            "now": acts,
-            "to": receives and not acts}
-        return " ".join(["box", *(name for name, is_so in looks.items() if is_so)])
+            "now": acts, "to": receives and not acts}
+        return " ".join(["box", *filter(looks.get, looks)])
 
     def lines(self, box):
         """Write the three lines of a box."""
         if box.module is None:
             node = self.t.nodes[box.nodes[0]]
             return named(node), self.value_line(node), self.gradient_line(node.id)
-        ops, wanted = self.ops(box), self.wanted.intersection(box.nodes)
-        n_made, n_reached = len(ops & self.made), len(wanted & self.acted)
+        ops, wanted = self.parts(box)
         *_, name = box.module.split(" / ")
         return (fit(name, NAME),
-                f"{len(box.nodes)} nodes · {n_made}/{len(ops)} made",
-                f"{n_reached}/{len(wanted)} gradients")
+                f"{len(box.nodes)} nodes · {len(ops & self.made)}/{len(ops)} made",
+                f"{len(wanted & self.acted)}/{len(wanted)} gradients")
 
     def value_line(self, node):
         if node.several:
@@ -121,7 +124,7 @@ def drawn(box, now):
     texts = [f'<text x="{box.x:.1f}" y="{top + 16 * i:g}" text-anchor="middle" class="{kind}">'
              f"{plain(words)}</text>"
              for i, (kind, words) in enumerate(zip(kinds, now.lines(box)), 1)]
-    is_leaf = box.module is None and not now.ops(box)
+    is_leaf = box.module is None and now.t.nodes[box.nodes[0]].op is None
     corner = 20 if is_leaf else 6
     return (f'<g class="{now.classes(box)}"><rect x="{left:.1f}" y="{top:g}" '
             f'width="{WIDTH}" height="{HEIGHT}" rx="{corner}"/>{"".join(texts)}</g>')
@@ -142,16 +145,13 @@ def named(node):
 
 def points(edge):
     """List the points of a line: between them it is straight down, or an S."""
-    half = HEIGHT / 2
-    found = [(edge.start.x, edge.start.y + half)]
-    for bend in edge.bends:
-        found += [(bend.x, bend.y - half), (bend.x, bend.y + half)]
-    return [*found, (edge.end.x, edge.end.y - half)]
+    stops = [edge.start, *edge.bends, edge.end]
+    ends = [(item.x, item.y + side * HEIGHT / 2) for item in stops for side in (-1, 1)]
+    return ends[1:-1]
 
 
 def line(edge, active):
-    first, *rest = points(edge)
-    x0, y0 = first
+    (x0, y0), *rest = points(edge)
     path = f"M{x0:.1f},{y0:g}"
     for x1, y1 in rest:
         middle = (y0 + y1) / 2
@@ -164,9 +164,9 @@ def line(edge, active):
 def flow(edge, sent):
     """Write what is sent beside the middle of its line."""
     stops = np.array(points(edge))
-    curve = np.concatenate([s_curve(p, q) for p, q in zip(stops, stops[1:])])
+    curve = np.concatenate(list(map(s_curve, stops, stops[1:])))
     steps = np.hypot(*np.diff(curve, axis=0).T)
-    along = np.concatenate([[0], np.cumsum(steps)])
+    along = np.cumsum([0, *steps])
     x, y = (np.interp(along[-1] / 2, along, column) for column in curve.T)
     return (f'<text class="flow" text-anchor="middle" x="{x:.1f}" y="{y + 4:.1f}">'
             f"↑ {in_box(sent)}</text>")
@@ -176,9 +176,8 @@ def s_curve(p, q):
     """Return points of the Bézier curve that leaves p and reaches q straight down."""
     u = np.linspace(0, 1, 65)[:, None]
     v = 1 - u
-    middle = (p[1] + q[1]) / 2
-    below_p, above_q = np.array([p[0], middle]), np.array([q[0], middle])
-    return v**3 * p + 3 * v**2 * u * below_p + 3 * v * u**2 * above_q + u**3 * q
+    down = np.array([0, (q[1] - p[1]) / 2])
+    return v**3 * p + 3 * v**2 * u * (p + down) + 3 * v * u**2 * (q - down) + u**3 * q
 
 
 def document(graph, parts, caption, dark):

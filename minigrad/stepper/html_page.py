@@ -5,26 +5,25 @@ page are in minigrad/stepper/page.
 """
 import json
 from importlib.resources import files
+from math import isfinite
 
 import numpy as np
 
 from minigrad.mode import LEVELS
 from minigrad.stepper import cost, layout
 from minigrad.stepper.frame import picture
-from minigrad.stepper.numbers import evenly, numbers, same
+from minigrad.stepper.numbers import SIDE, Numbers, evenly, numbers, same
 from minigrad.stepper.terminal import gradient_at_peak
 from minigrad.stepper.variants import VARIANTS, right_sums, run
 from minigrad.stepper.words import backward_of, label, sentence
 
 SCRIPTS = ("player.js", "places.js", "graph.js", "arrays.js", "views.js", "quiz.js", "main.js")
 CELLS = 330_000                                       # numbers in one page, about 10 bytes each
-NUDGES = (0.1, 1e-2, 1e-3, 6e-6, 1e-9, 1e-12)         # of finite differences, for few small nodes
-NUDGE = 6e-6                                          # where there are more
+BEST_NUDGE = 6e-6                                     # of finite differences
+NUDGES = (0.1, 1e-2, 1e-3, BEST_NUDGE, 1e-9, 1e-12)   # for few small nodes
 NUDGE_WORK = 60_000_000                               # elements to recompute for slopes at most
-SIZES = {"width": layout.WIDTH, "height": layout.HEIGHT, "gapX": layout.GAP_X,
-         "gapY": layout.GAP_Y, "bend": layout.BEND, "margin": layout.MARGIN}
-CARRIED = {"make": (), "start": ("g", "before", "total"), "leaf": ("g", "before", "total"),
-           "send": ("g", "before", "total", "sent", "raw")}  # kind of event -> its arrays
+SIZES = {name: getattr(layout, name) for name in
+         ("WIDTH", "HEIGHT", "GAP_X", "GAP_Y", "BEND", "MARGIN")}
 
 
 def page(t, levels=LEVELS, example=None):
@@ -48,11 +47,8 @@ def page(t, levels=LEVELS, example=None):
         records.append(described(other, arrays, f"yours, level {other.level}"))
     if example is not None:
         records.append(described(example, arrays, "example: b = a + a, c = b + b", full=True))
-    data = {
-        "records": records,
-        "levels": [compare(t, other) for other in others],
-        "arrays": arrays.table(),
-        "box": SIZES}
+    levels = [compare(t, other) for other in others]
+    data = dict(records=records, levels=levels, arrays=arrays.table(), box=SIZES)
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return filled(text.replace("</", "<\\/"))
 
@@ -82,7 +78,7 @@ class Arrays:
         """Return the place of an array in the table, -1 for none."""
         if x is None:
             return -1
-        key = (x.shape, x.dtype, x.norm, x.low, x.high, x.cells.tobytes())
+        key = *x[:5], x.cells.tobytes()               # shape, dtype, norm, low, high
         if key not in self.places:
             self.places[key] = len(self.kept)
             self.kept.append(x)
@@ -91,8 +87,9 @@ class Arrays:
     def table(self):
         """Return all arrays for JSON, with as many cells as the page can hold."""
         shapes = np.array([x.cells.shape for x in self.kept])
-        side = 32
-        while side > 4 and np.minimum(shapes, side).prod(axis=1).sum() > CELLS:
+        n_cells = lambda side: np.minimum(shapes, side).prod(axis=1).sum()
+        side = SIDE
+        while side > 4 and n_cells(side) > CELLS:
             side -= 1
         return [array(x, side) for x in self.kept]
 
@@ -100,27 +97,26 @@ class Arrays:
 def array(x, side):
     rows, columns = (evenly(n, side) for n in x.cells.shape)
     cells = x.cells[np.ix_(rows, columns)].ravel()
-    dtype = x.dtype if x.size <= 16 else None         # few cells have all their digits
+    norm, low, high = map(digits, (x.norm, x.low, x.high))
+    few = x.size <= 16
+    written = map(exact, cells.astype(x.dtype)) if few else map(digits, cells)
     return {
-        "shape": list(x.shape),
-        "type": x.dtype,
-        "norm": digits(x.norm),
-        "low": digits(x.low),
-        "high": digits(x.high),
-        "bad": x.bad,
+        "shape": x.shape, "type": x.dtype, "bad": x.bad,
+        "norm": norm, "low": low, "high": high,
         "rows": x.rows[rows].tolist(),
         "columns": x.columns[columns].tolist(),
-        "cells": [digits(v, dtype) for v in cells]}
+        "cells": list(written)}
 
 
-def digits(value, dtype=None):
-    """Make a number fit for JSON: all its digits if its dtype is given, else six."""
-    if not np.isfinite(value):
-        return str(float(value))
-    if dtype is None:
-        return float(f"{value:.6g}")
-    shortest = str(np.dtype(dtype).type(value))
-    return float(shortest)
+def digits(value):
+    """Make a number fit for JSON, with six digits."""
+    return exact(f"{value:.6g}")
+
+
+def exact(value):
+    """Make a number fit for JSON, with all the digits that its dtype has."""
+    number = float(str(value))
+    return number if isfinite(number) else str(number)
 
 
 # ---- records ---------------------------------------------------------------------------------
@@ -129,91 +125,81 @@ def described(t, arrays, title, full=False):
     """Describe one record; in full also the slopes and the wrong variants."""
     one_each, modules = t.pictures
     return {
-        "title": title,
-        "level": t.level,
-        "root": t.root,
+        "title": title, "level": t.level, "root": t.root,
         "nodes": described_nodes(t, arrays),
         "runs": described_runs(t, arrays, VARIANTS if full else ()),
         "slopes": slopes(t) if full else {},
         "memory": described_memory(t),
-        "open": places(one_each),
-        "closed": places(modules),
+        "open": places(one_each), "closed": places(modules),
         "collapsed": picture(t) is modules}
 
 
 def described_nodes(t, arrays):
-    work, groups = cost.flops(t), layout.inner_groups(t.nodes)
-    return [described_node(node, group, arrays) | {"flops": work.get(node.id, (0, 0))}
-            for node, group in zip(t.nodes, groups)]
-
-
-def described_node(node, group, arrays):
-    name, doc = (node.op.name, node.op.__doc__ or "") if node.op else ("", "")
-    return {
-        "label": label(node),
-        "op": name,
-        "doc": doc.strip().split("\n")[0],
-        "refs": node.refs,
-        "group": group,
-        "line": node.place.line,
-        "text": node.place.text,
-        "inner": node.place.inner,
-        "formula": node.formula,
-        "numbers": node.with_numbers,
-        "needs": node.requires_grad,
-        "value": -1 if node.several else arrays.add(numbers(node.value)),
-        "shape": f"{len(node.value)} outputs" if node.several else "",
-        "seconds": [digits(node.forward_s), digits(node.backward_s)],
-        "origin": node.origin}
+    work, found = cost.flops(t), []
+    for node, group in zip(t.nodes, layout.inner_groups(t.nodes)):
+        value = None if node.several else numbers(node.value)
+        doc = node.op and node.op.__doc__ or ""
+        found.append({
+            "label": label(node), "origin": node.origin, "refs": node.refs,
+            "op": node.op.name if node.op else "",
+            "doc": doc.strip().split("\n")[0],
+            "formula": node.formula, "numbers": node.with_numbers,
+            "needs": node.requires_grad, "value": arrays.add(value),
+            "shape": f"{len(node.value)} outputs" if node.several else "",
+            "seconds": [digits(node.forward_s), digits(node.backward_s)],
+            "flops": work.get(node.id, (0, 0)),
+            **node.place._asdict(), "group": group})
+    return found
 
 
 def described_runs(t, arrays, variants):
     """Describe the events of the right backward pass, and of the wrong ones."""
     events = [described_event(t, e, arrays) for e in t.events]
-    runs = [{"title": "as it should be", "why": "", "verdict": "", "wrong": -1, "events": events}]
+    runs = [{"title": "as it should be", "wrong": -1, "events": events}]
     makes = [e for e in events if e["kind"] == "make"]
     for variant in variants:
         outcome = run(t, variant)
         first = outcome.first_wrong
         wrong_events = [described_event(t, e, arrays) for e in outcome.events]
         runs.append({
-            "title": variant.title,
-            "why": variant.why,
-            "verdict": outcome.verdict,
+            "title": variant.title, "why": variant.why, "verdict": outcome.verdict,
             "wrong": -1 if first < 0 else len(makes) + first,
             "events": makes + wrong_events})
     return runs
 
 
 def described_event(t, e, arrays):
-    out = {"kind": e.kind, "node": e.node, "says": sentence(t, e)}
-    out |= {name: arrays.add(getattr(e, name)) for name in CARRIED[e.kind]}
+    """Describe an event; its arrays are places in the table."""
+    found = dict(kind=e.kind, node=e.node, says=sentence(t, e))
     if e.kind == "send":
-        out |= {"to": e.to, "place": e.place, "vjp": backward_of(t, e)}
-    return out
+        found.update(to=e.to, place=e.place, vjp=backward_of(t, e))
+    for name, x in e._asdict().items():
+        if isinstance(x, Numbers):
+            found[name] = arrays.add(x)
+    return found
 
 
 def described_memory(t):
     found = cost.memory(t)
     place, peak = found.peak
-    return {
-        "kept": found.kept,
-        "waiting": found.waiting,
-        "place": place,
-        "peak": peak,
-        "parameters": cost.parameters_bytes(t),
-        "blocks": found.blocks}
+    return {**found._asdict(), "place": place, "peak": peak,
+            "parameters": cost.parameters_bytes(t)}
 
 
 def places(graph):
     """Say where the boxes of a picture stand, and where its lines bend."""
+    def place(item):
+        return dict(x=round(item.x, 2), y=item.y)
+
     at = {box: i for i, box in enumerate(graph.boxes)}
-    boxes = [{"nodes": box.nodes, "module": box.module, "x": round(box.x, 2), "y": box.y}
-             for box in graph.boxes]
-    lines = [{"from": at[edge.start], "to": at[edge.end],
-              "bends": [{"x": round(bend.x, 2), "y": bend.y} for bend in edge.bends]}
-             for edge in graph.edges]
-    return {"width": graph.width, "height": graph.height, "boxes": boxes, "lines": lines}
+    boxes, lines = [], []
+    for box in graph.boxes:
+        boxes.append({"nodes": box.nodes, "module": box.module} | place(box))
+    for edge in graph.edges:
+        bends = [place(bend) for bend in edge.bends]
+        ends = at[edge.start], at[edge.end]
+        lines.append(dict(ends=ends, bends=bends))
+    return dict(width=graph.width, height=graph.height, boxes=boxes, lines=lines)
 
 
 def slopes(t):
@@ -222,19 +208,17 @@ def slopes(t):
     after = np.cumsum(sizes[::-1])[::-1]              # elements of a node and of all behind it
     tiny = len(t.nodes) <= 40 and max(sizes) <= 100
     found, left = {}, NUDGE_WORK
-    for node in sorted(t.nodes, key=lambda n: (n.op is not None, n.id)):
-        peak, work = gradient_at_peak(t, node.id), 2 * int(after[node.id])
+    for node in sorted(t.nodes, key=lambda node: node.op is not None):
+        peak = gradient_at_peak(t, node.id)
+        work = 2 * int(after[node.id])
         if peak is None or work > left:
             continue
         left -= work
-        found[node.id] = nudged(t, peak, NUDGES if tiny else (NUDGE,))
+        i, index, g = peak
+        nudges = NUDGES if tiny else [BEST_NUDGE]
+        pairs = [[h, exact(t.slope(i, index, h))] for h in nudges]
+        found[i] = {"index": index, "g": exact(g), "slopes": pairs}
     return found
-
-
-def nudged(t, peak, nudges):
-    node, index, g = peak
-    pairs = [[h, digits(t.slope(node, index, h), "float64")] for h in nudges]
-    return {"index": list(index), "g": digits(g, "float64"), "slopes": pairs}
 
 
 # ---- levels ----------------------------------------------------------------------------------
@@ -242,28 +226,28 @@ def nudged(t, peak, nudges):
 def compare(t, other):
     """Set the nodes of a record beside those of another level that do the same."""
     mine, theirs = right_sums(t.events), right_sums(other.events)
-    made, leaves = {}, {}                             # node -> what it became at the other level
+    made, leaf_of = {}, {}                            # node -> what it became at the other level
     for node in other.nodes:
-        if node.op is None:
-            leaves[node.origin] = node.id
-        else:
+        if node.op:
             made.setdefault(node.origin, []).append(node)
-    rows = []
+        else:
+            leaf_of[node.origin] = node
+    rows, leaves = [], []
     for node in t.nodes:
-        if node.op is None or node.id not in made or node.several:
+        parts = made.get(node.id) if node.op else [leaf_of[node.id]]
+        if parts is None or node.several:
             continue
-        parts = made[node.id]
         result = parts[-1]
-        seconds = [node.forward_s, sum(part.forward_s for part in parts)]
+        off = difference(mine.get(node.id), theirs.get(result.id))
+        if node.op is None:
+            leaves += [] if off is None else [[node.id, off]]
+            continue
+        seconds = node.forward_s, sum(part.forward_s for part in parts)
         rows.append({
-            "node": node.id,
-            "boxes": len(parts),
+            "node": node.id, "boxes": len(parts),
             "value": difference(numbers(node.value), numbers(result.value)),
-            "gradient": difference(mine.get(node.id), theirs.get(result.id)),
-            "seconds": list(map(digits, seconds))})
-    own_leaves = [n.id for n in t.nodes if n.op is None and n.id in mine]
-    pairs = [[i, difference(mine[i], theirs.get(leaves.get(i)))] for i in own_leaves]
-    return {"level": other.level, "rows": rows, "leaves": pairs}
+            "gradient": off, "seconds": list(map(digits, seconds))})
+    return {"level": other.level, "rows": rows, "leaves": leaves}
 
 
 def difference(x, y):

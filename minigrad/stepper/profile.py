@@ -26,7 +26,8 @@ class Line:
     """What was measured of one op in one direction: the sum over its calls."""
 
     def __init__(self):
-        self.calls, self.seconds, self.flops, self.nbytes = 0, 0.0, 0, 0
+        self.calls, self.seconds = 0, 0.0
+        self.flops, self.nbytes = 0, 0
 
     @property
     def intensity(self):
@@ -165,17 +166,20 @@ def shapes(x):
 
 # ---- as text ---------------------------------------------------------------------------------
 
-HEAD = ("op", "pass", "calls", "ms", "of wall", "GFLOP/s", "of peak", "GB/s", "of memory")
+HEAD = "op", "pass", "calls", "ms", "of wall", "GFLOP/s", "of peak", "GB/s", "of memory"
+NO_RATES = "", "", "", ""
 
 
 def table(p, limits):
     """Write one line for each op and direction, the slowest first, and nobody's time."""
-    slowest_first = sorted(p.lines.items(), key=lambda item: -item[1].seconds)
+    slowest_first = sorted(p.lines, key=lambda key: -p.lines[key].seconds)
     rows = [HEAD]
-    for (name, direction), line in slowest_first:
-        times = time_cells(line.seconds, p.wall_s)
-        rows.append((name, direction, str(line.calls), *times, *rate_cells(line, limits)))
-    rows.append(("nobody's", "", "", *time_cells(p.nobodys_s, p.wall_s), *NO_RATES))
+    for key in slowest_first:
+        line = p.lines[key]
+        times, rates = time_cells(line.seconds, p.wall_s), rate_cells(line, limits)
+        rows.append((*key, str(line.calls), *times, *rates))
+    times = time_cells(p.nobodys_s, p.wall_s)
+    rows.append(("nobody's", "", "", *times, *NO_RATES))
     peak, bandwidth = limits
     return "\n".join([*aligned(rows), f"wall {1e3 * p.wall_s:.2f} ms; matrix multiply at best "
                       f"{peak:.0f} GFLOP/s, memory {bandwidth:.1f} GB/s, "
@@ -184,9 +188,6 @@ def table(p, limits):
 
 def time_cells(seconds, wall_s):
     return f"{1e3 * seconds:.2f}", f"{seconds / wall_s:.1%}"
-
-
-NO_RATES = ("", "", "", "")
 
 
 def rate_cells(line, limits):
@@ -201,6 +202,6 @@ def aligned(rows):
     """Write rows with their cells below one another: names to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     for name, direction, *cells in rows:
-        left = name.ljust(widths[0]), direction.ljust(widths[1])
-        right = [cell.rjust(width) for cell, width in zip(cells, widths[2:])]
+        left = map(str.ljust, (name, direction), widths)
+        right = map(str.rjust, cells, widths[2:])
         yield "  ".join([*left, *right]).rstrip()

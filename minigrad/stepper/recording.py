@@ -5,6 +5,7 @@ The record is what `watch` reports and what `backprop` yields; nothing is comput
 import sys
 from collections import Counter
 from contextlib import contextmanager
+from itertools import count
 from time import perf_counter
 
 import numpy as np
@@ -14,7 +15,7 @@ from minigrad.stepper.events import Event, Node, Ref
 from minigrad.stepper.formula import forward_formula, input_names, saved_values, vjp_formula
 from minigrad.stepper.numbers import numbers
 from minigrad.stepper.places import Places
-from minigrad.tensor import Tensor, add_gradients, backprop, needs_grad
+from minigrad.tensor import Tensor, add_gradients, backprop, detach, needs_grad
 
 
 class Recorder:
@@ -30,6 +31,7 @@ class Recorder:
 
     def __init__(self, record, home):
         self.record, self.places = record, Places(home)
+        self.nodes, self.events = record.nodes, record.events
         self.ids = {}                                 # Tensor -> int
         self.labels = Counter()                       # how many nodes wanted a name
         self.held = []                                # while memory lives, its id is its own
@@ -61,16 +63,15 @@ class Recorder:
         self.name(x for x in inputs if self.node_of(x).unnamed)
         node = self.add(tensor, place)
         node.forward_s, node.saved = seconds, self.kept(tensor)
-        arrays = [x.data if isinstance(x, Tensor) else x for x in tensor.inputs]
+        arrays = [detach(x) for x in tensor.inputs]
         node.names = input_names(tensor.op, len(arrays))
         if not node.several:
-            formulas = forward_formula(tensor.op, arrays, tensor.params)
-            node.formula, node.with_numbers = formulas
-        self.record.events.append(Event("make", node.id))
+            node.formula, node.with_numbers = forward_formula(tensor.op, arrays, tensor.params)
+        self.note("make", tensor)
         self.mark = perf_counter()
 
     def node_of(self, x):
-        return self.record.nodes[self.ids[x]]
+        return self.nodes[self.ids[x]]
 
     def add_leaf(self, x, place):
         if x.op is not None:
@@ -81,29 +82,29 @@ class Recorder:
 
     def add(self, x, place):
         """Give a tensor its place in the record."""
-        n = len(self.record.nodes)
+        n = len(self.nodes)
         args = tuple(Ref(self.ids[a]) if isinstance(a, Tensor) else a for a in x.inputs)
-        value = x.data if x.op else np.array(x.data)
-        node = Node(n, x.op, args, x.params or {}, value, x.requires_grad, place, f"%{n}")
+        params, value = x.params or {}, x.data if x.op else np.array(x.data)
+        node = Node(n, x.op, args, params, value, x.requires_grad, place, label=f"%{n}")
         if self.origin:
             node.origin = self.origin.id
-        self.record.nodes.append(node)
+        self.nodes.append(node)
         self.ids[x] = n
         return node
 
     def kept(self, tensor):
         """List the memory that a node keeps alive for its vjp, but for the leaves' own."""
         self.held.append(tensor.saved)
-        leaves = {id(memory_of(x.data)) for x in self.ids if x.op is None}
+        leaves = memories([x.data for x in self.ids if x.op is None])
         made = [x for x in tensor.inputs if isinstance(x, Tensor) and x.op]
-        arrays = [*tensor.saved, *(x.data for x in made)]
-        owners = [memory_of(x) for x in arrays if isinstance(x, np.ndarray)]
-        blocks = {id(x): x.nbytes for x in owners if id(x) not in leaves}
-        return tuple(blocks.items())
+        blocks = memories([*tensor.saved, *(x.data for x in made)])
+        return tuple((i, nbytes) for i, nbytes in blocks.items() if i not in leaves)
 
     def name(self, tensors):
         """Label tensors by the variables that hold them now."""
-        made_in = {x: x.op and self.node_of(x).place.group for x in tensors}
+        made_in = {}                                  # Tensor -> its group, None for a leaf
+        for x in tensors:
+            made_in[x] = self.node_of(x).place.group if x.op else None
         for x, name in self.places.name(made_in).items():
             self.label(self.node_of(x), name)
 
@@ -128,36 +129,39 @@ class Recorder:
             self.node_of(step.node).backward_s += seconds - add.noting_s
             arrived = numbers(step.g)
             if step.node is root:
-                start = Event("start", self.record.root, g=arrived, total=arrived)
-                self.record.events.append(start)
+                self.note("start", root, g=arrived, total=arrived)
             if step.node.op is None:
-                self.record.events.append(self.left(step, arrived))
-            self.record.events.extend(self.sends(step, arrived, add.noted, totals))
+                self.note_leaf(step.node, step.g, arrived)
+            else:
+                self.note_sends(step, arrived, iter(add.noted), totals)
             add.clear()
             yield step
 
-    def left(self, step, arrived):
-        """Describe what a gradient does to the one that its leaf has already."""
-        had = step.node.grad
-        before = None if had is None else numbers(had)
-        total = arrived if had is None else numbers(had + step.g)
-        return Event("leaf", self.ids[step.node], g=arrived, before=before, total=total)
+    def note(self, kind, x, **more):
+        self.events.append(Event(kind, self.ids[x], **more))
 
-    def sends(self, step, arrived, noted, totals):
-        """Describe the contributions of one step, in the order in which they were added."""
+    def note_leaf(self, leaf, g, arrived):
+        """Take down what a gradient does to the one that its leaf has already."""
+        before, total = None, arrived
+        if leaf.grad is not None:
+            before, total = numbers(leaf.grad), numbers(leaf.grad + g)
+        self.note("leaf", leaf, g=arrived, before=before, total=total)
+
+    def note_sends(self, step, arrived, noted, totals):
+        """Take down the contributions of one step, in the order in which they were added."""
         node, g, grads = step
-        values = saved_values(node) if node.op else {}
-        inputs = enumerate(zip(node.inputs, grads))
-        targets = [(i, x, dx) for i, (x, dx) in inputs if dx is not None and needs_grad(x)]
-        for (i, x, dx), (had, sent, total) in zip(targets, noted):
-            stretched = type(dx) is not tuple and dx.shape != sent.shape
+        values = saved_values(node)
+        for i, x, dx in zip(count(), node.inputs, grads):
+            if dx is None or not needs_grad(x):
+                continue
+            had, sent, total = next(noted)
             to = self.ids[x]
-            event = Event("send", self.ids[node], to, i, arrived)
+            before = totals.get(to) if had else None
+            stretched = type(dx) is not tuple and dx.shape != sent.shape
+            raw = numbers(dx) if stretched else None
             formula, with_numbers = vjp_formula(node.op, i, g, values)
-            yield event._replace(
-                raw=numbers(dx) if stretched else None, sent=sent,
-                before=totals.get(to) if had else None, total=total,
-                formula=formula, with_numbers=with_numbers)
+            self.note("send", node, to=to, place=i, g=arrived, raw=raw, sent=sent,
+                      before=before, total=total, formula=formula, with_numbers=with_numbers)
             totals[to] = total
 
 
@@ -190,10 +194,15 @@ class Noted:
         return total
 
 
-def memory_of(x):
-    while isinstance(x.base, np.ndarray):
-        x = x.base
-    return x
+def memories(values):
+    """Find the memory that arrays live in: {its id: its bytes}."""
+    found = {}
+    for x in values:
+        while isinstance(getattr(x, "base", None), np.ndarray):
+            x = x.base
+        if isinstance(x, np.ndarray):
+            found[id(x)] = x.nbytes
+    return found
 
 
 def clocked(steps):

@@ -1,5 +1,6 @@
 """What the machine could do, and a picture of how near each op comes to that."""
 from functools import cache
+from math import ceil, floor, log10
 from time import perf_counter
 
 import numpy as np
@@ -17,10 +18,10 @@ COLORS = {"forward": "#2b6cb0", "backward": "#c05621"}
 def machine():
     """Measure the peak of the matrix multiply (GFLOP/s) and of the memory (GB/s), all threads."""
     n = 960
-    a, b, c = (np.ones((n, n), np.float32) for _ in range(3))
-    peak = 2e-9 * n**3 / fastest(lambda: gemm.matmul(a, b, c), 12)
-    x, y = np.ones(8_000_000, np.float32), np.zeros(8_000_000, np.float32)
-    bandwidth = 3e-9 * x.nbytes / fastest(lambda: _scale(x, y), 6)
+    a, b, c = np.ones((3, n, n), np.float32)
+    peak = 2e-9 * n**3 / fastest(gemm.matmul, (a, b, c), 12)
+    x, y = np.ones((2, 8_000_000), np.float32)
+    bandwidth = 3e-9 * x.nbytes / fastest(_scale, (x, y), 6)
     return peak, bandwidth
 
 
@@ -31,11 +32,11 @@ def _scale(x, out):
         out[i] += x.dtype.type(2) * x[i]
 
 
-def fastest(function, calls):
+def fastest(function, args, calls):
     times = []
     for _ in range(calls):
         start = perf_counter()
-        function()
+        function(*args)
         times.append(perf_counter() - start)
     return min(times)
 
@@ -47,8 +48,10 @@ def drawn(p, limits):
     peak, bandwidth = limits
     lines = {key: line for key, line in p.lines.items()
              if line.flops and line.nbytes and line.seconds}
-    x_axis = Axis([peak / bandwidth, *(line.intensity for line in lines.values())], LEFT, RIGHT)
-    y_axis = Axis([peak, *(line.gflops for line in lines.values())], BOTTOM, TOP)
+    intensities = [line.intensity for line in lines.values()]
+    rates = [line.gflops for line in lines.values()]
+    x_axis = Axis([peak / bandwidth, *intensities], LEFT, RIGHT)
+    y_axis = Axis([peak, *rates], BOTTOM, TOP)
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         'font-family="sans-serif" font-size="11">',
@@ -66,14 +69,13 @@ class Axis:
     """A logarithmic axis over the powers of ten around positive values."""
 
     def __init__(self, values, start, end):
-        logs = np.log10(values)
-        self.first, self.last = int(np.floor(logs.min())), int(np.ceil(logs.max())) + 1
-        self.start, self.end = start, end
-        self.decades = [10.0**power for power in range(self.first, self.last + 1)]
+        first, last = floor(log10(min(values))), ceil(log10(max(values))) + 1
+        self.decades = [10.0**power for power in range(first, last + 1)]
+        self.start, self.first = start, first
+        self.step = (end - start) / (last - first)    # of a decade
 
     def __call__(self, value):
-        share = (np.log10(value) - self.first) / (self.last - self.first)
-        return self.start + (self.end - self.start) * share
+        return self.start + (log10(value) - self.first) * self.step
 
 
 def grid(x_axis, y_axis):
@@ -91,7 +93,8 @@ def grid(x_axis, y_axis):
 def roof(peak, bandwidth, x_axis, y_axis):
     """Draw what the machine allows: rising with memory, then flat."""
     start = max(x_axis.decades[0], y_axis.decades[0] / bandwidth)
-    corners = [(start, start * bandwidth), (peak / bandwidth, peak), (x_axis.decades[-1], peak)]
+    intensities = start, peak / bandwidth, x_axis.decades[-1]
+    corners = [(x, min(x * bandwidth, peak)) for x in intensities]
     path = "L".join(f"{x_axis(x):.1f} {y_axis(y):.1f}" for x, y in corners)
     yield f'<path fill="none" stroke="#444" stroke-width="2" d="M{path}"/>'
     yield (f'<text x="{RIGHT}" y="{y_axis(peak) - 6:.1f}" text-anchor="end">{peak:.0f} GFLOP/s, '

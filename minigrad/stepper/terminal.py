@@ -158,14 +158,9 @@ def run(t, lines=None, write=print):
     reader = Reader(t, write)
     reader.go(0)
     commands = {
-        "n": lambda _: reader.go(reader.at + 1),
-        "p": lambda _: reader.go(reader.at - 1),
-        "j": reader.jump,
-        "b": reader.stop,
-        "c": reader.run_on,
-        "s": reader.slope,
-        "w": reader.wrong,
-        "l": reader.near,
+        "n": lambda _: reader.go(reader.at + 1), "p": lambda _: reader.go(reader.at - 1),
+        "j": reader.jump, "b": reader.stop, "c": reader.run_on,
+        "s": reader.slope, "w": reader.wrong, "l": reader.near,
         "?": lambda _: write(HELP)}
     for line in keyboard() if lines is None else lines:
         command, _, text = line.strip().partition(" ")

@@ -74,10 +74,10 @@ def run(t, variant):
     note = ""
     for i in range(variant.passes):
         if variant.passes - i == variant.shown:
-            again.record.events.clear()
+            again.events.clear()
         steps = again.read(root, t.root_g, retain_graph=True, **variant.how)
         note = take(steps, variant) or note
-    events = again.record.events
+    events = again.events
     first = first_wrong(events, t.events)
     verdict = "Every number is right here."
     if first >= 0:

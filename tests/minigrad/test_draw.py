@@ -109,8 +109,8 @@ def test_the_page_and_a_picture_draw_at_the_same_places(pages, tmp_path, collaps
     for path, line in zip(paths, page["lines"], strict=True):
         places = np.array([float(v) for v in re.findall(r"-?[\d.]+", path)]).reshape(-1, 2)
         bends = [(bend["x"], bend["y"] - HEIGHT / 2) for bend in line["bends"]]
-        for place in [np.add(boxes[line["from"]], (0, HEIGHT / 2)), *bends,
-                      np.subtract(boxes[line["to"]], (0, HEIGHT / 2))]:
+        for place in [np.add(boxes[line["ends"][0]], (0, HEIGHT / 2)), *bends,
+                      np.subtract(boxes[line["ends"][1]], (0, HEIGHT / 2))]:
             assert np.abs(places - place).max(axis=1).min() < 0.06
     nodes = [i for box in page["boxes"] for i in box["nodes"]]
     assert sorted(nodes) == list(range(len(t.nodes)))

@@ -32,7 +32,7 @@ function layoutChanged() {
 }
 
 function drawBox(box) {
-  const node = record().nodes[box.nodes[0]], {width, height} = data.box;
+  const node = record().nodes[box.nodes[0]], {WIDTH: width, HEIGHT: height} = data.box;
   const x = box.x - width / 2, y = box.y - height / 2, closed = box.module !== null;
   const group = element("g", {class: closed ? "box module" : "box", tabindex: 0, role: "button"});
   box.rect = element("rect", {x, y, width, height, rx: node.op || closed ? 6 : 20});

@@ -19,7 +19,7 @@ function linked({width, height, boxes, lines}) {
   const boxOf = [];
   for (const box of boxes) for (const i of box.nodes) boxOf[i] = box;
   return {width, height, boxes, boxOf,
-          lines: lines.map(({from, to, bends}) => ({from: boxes[from], to: boxes[to], bends}))};
+          lines: lines.map(({ends: [i, j], bends}) => ({from: boxes[i], to: boxes[j], bends}))};
 }
 
 // A closed module stands where the last of its nodes stood; rows and columns that have become
@@ -48,26 +48,26 @@ function folded(rec, collapsed) {
 }
 
 function closeUp(graph) {
-  const {width, height, gapX, gapY, bend: narrow, margin} = data.box;
+  const {WIDTH, HEIGHT, GAP_X, GAP_Y, BEND, MARGIN} = data.box;
   const bends = graph.lines.flatMap(line => line.bends);
-  const items = [...graph.boxes.map(item => ({item, half: width / 2})),
-                 ...bends.map(item => ({item, half: narrow / 2}))];
+  const items = [...graph.boxes.map(item => ({item, half: WIDTH / 2})),
+                 ...bends.map(item => ({item, half: BEND / 2}))];
   const rows = [...new Set(graph.boxes.map(box => box.y))].sort((a, b) => a - b);
   items.sort((a, b) => (a.item.x - a.half) - (b.item.x - b.half));
-  let right = margin - gapX, shift = 0;
+  let right = MARGIN - GAP_X, shift = 0;
   for (const {item, half} of items) {
-    shift += Math.max(0, item.x - half - gapX - right);
+    shift += Math.max(0, item.x - half - GAP_X - right);
     right = Math.max(right, item.x + half);
     item.x -= shift;
-    item.y = margin + height / 2 + rows.indexOf(item.y) * (height + gapY);
+    item.y = MARGIN + HEIGHT / 2 + rows.indexOf(item.y) * (HEIGHT + GAP_Y);
   }
-  graph.width = right - shift + margin;
-  graph.height = 2 * margin + rows.length * (height + gapY) - gapY;
+  graph.width = right - shift + MARGIN;
+  graph.height = 2 * MARGIN + rows.length * (HEIGHT + GAP_Y) - GAP_Y;
   return graph;
 }
 
 function linePath({from, to, bends}) {
-  const half = data.box.height / 2, points = [[from.x, from.y + half]];
+  const half = data.box.HEIGHT / 2, points = [[from.x, from.y + half]];
   for (const {x, y} of bends) points.push([x, y - half], [x, y + half]);
   points.push([to.x, to.y - half]);
   let path = `M${points[0].map(v => v.toFixed(1))}`;
