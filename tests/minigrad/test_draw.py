@@ -11,7 +11,8 @@ from minigrad import Tensor, tanh
 from minigrad.stepper.example import doubled
 from minigrad.stepper.frame import as_in_javascript
 from minigrad.stepper.html_page import Arrays, array, page
-from minigrad.stepper.layout import GAP_X, GAP_Y, HEIGHT, WIDTH, common_prefix, lay_out
+from minigrad.stepper.layout import (
+    GAP_X, GAP_Y, HEIGHT, MARGIN, WIDTH, common_prefix, lay_out)
 from minigrad.stepper.numbers import numbers
 from minigrad.stepper.record import record, trace
 from minigrad.stepper.words import sentence
@@ -93,6 +94,31 @@ def test_boxes_of_a_picture_do_not_overlap(program):
     for i, a in enumerate(boxes):
         assert all(abs(a.y - b.y) >= HEIGHT + GAP_Y or abs(a.x - b.x) >= WIDTH + GAP_X - 1e-6
                    for b in boxes[i + 1:])
+
+
+@given(programs())
+@settings(max_examples=10)
+def test_lines_lead_down_layer_by_layer_and_a_leaf_stands_above_its_first_user(program):
+    with trace() as t:
+        run_program(program, scalars(0.3, -1.2)).backward()
+    graph, step = lay_out([()] * len(t.nodes), [node.refs for node in t.nodes]), HEIGHT + GAP_Y
+    inputs = {box: [] for box in graph.boxes}
+    users = {box: [] for box in graph.boxes}
+    for edge in graph.edges:
+        stops = [edge.start, *edge.bends, edge.end]
+        assert [b.y - a.y for a, b in zip(stops, stops[1:])] == [step] * (len(stops) - 1)
+        inputs[edge.end].append(edge.start)
+        users[edge.start].append(edge.end)
+    for box in graph.boxes:
+        if not inputs[box]:
+            assert box.y == min(user.y for user in users[box]) - step
+        else:
+            assert box.y == max(x.y for x in inputs[box]) + step
+    items = graph.boxes + [bend for edge in graph.edges for bend in edge.bends]
+    assert min(item.x - item.width / 2 for item in items) == pytest.approx(MARGIN)
+    assert max(item.x + item.width / 2 for item in items) == pytest.approx(graph.width - MARGIN)
+    assert min(box.y for box in graph.boxes) == MARGIN + HEIGHT / 2
+    assert max(box.y for box in graph.boxes) == graph.height - MARGIN - HEIGHT / 2
 
 
 @pytest.mark.parametrize("collapse", [False, True])

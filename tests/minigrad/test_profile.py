@@ -152,6 +152,7 @@ def test_operations_are_counted_and_results_are_the_functions():
     flops, out = count(lambda x, w: np.tanh(x @ w).sum(), x, w)
     assert flops == 2 * 4 * 5 * 6 + 24 + 24 and out == 24 * np.tanh(10.0)
     assert count(np.linalg.norm, "no array") == (None, None)
+    assert count(lambda outputs: outputs[0] + outputs[1], (x, x)).flops == 20
     assert type(x) is np.ndarray
 
 
