@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from minigrad.stepper.numbers import is_short, listed, shape_text
+from minigrad.stepper.numbers import is_short, listed
 from minigrad.tensor import detach
 
 LONGEST = 150                                         # characters; beyond, names are not expanded
@@ -203,13 +203,15 @@ class Insert(ast.NodeTransformer):
 
 def brief(name, x):
     """Say a value: a number, a few of them, or the name with its shape."""
-    if isinstance(x, np.ndarray) and x.ndim:
-        shown = is_short(x) and x.dtype.kind == "f"
-        return listed(x) if shown else f"{name}[{shape_text(x.shape)}]"
-    if isinstance(x, tuple | list) or np.asarray(x).dtype.kind not in "fiu":
+    if isinstance(x, tuple | list):
         return name
-    text = f"{float(x):.6g}"
-    return f"({text})" if text.startswith("-") else text
+    if np.ndim(x) == 0 and np.asarray(x).dtype.kind in "fiu":
+        text = f"{float(x):.6g}"
+        return f"({text})" if text.startswith("-") else text
+    if not isinstance(x, np.ndarray):
+        return name
+    shown = is_short(x) and x.dtype.kind == "f"
+    return listed(x) if shown else f"{name}[{'x'.join(map(str, x.shape))}]"
 
 
 def write(found, values):
