@@ -182,7 +182,8 @@ def misses_copies(e):
 
 
 def is_misplaced(e):
-    yours, slopes = np.sort(e.dx, axis=None), np.sort(e.slopes, axis=None)
+    yours = np.sort(e.dx, axis=None)
+    slopes = np.sort(e.slopes, axis=None)
     if yours.size > 1 and all_same(yours, slopes):
         return "the values are right but in other places: an order, axis or reshape is mixed up"
 

@@ -19,8 +19,7 @@ def parse_signature(signature):
     def cores(side):
         inside = re.findall(r"\((.*?)\)", side)        # "(m,k),()" -> ["m,k", ""]
         return [core.split(",") if core else [] for core in inside]
-    inputs, outputs = text.split("->")
-    return cores(inputs), cores(outputs)
+    return list(map(cores, text.split("->")))
 
 
 def axis_names(signature):

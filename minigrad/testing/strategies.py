@@ -286,7 +286,8 @@ def shrink(tape, fails):
 def simpler_tapes(tape):
     """Yield tapes with an end cut off, one number smaller, or one left out."""
     length = len(tape)
-    for n in sorted({0, length // 4, length // 2, length - 1} - {-1}):
+    lengths = {0, length // 4, length // 2, length - 1}
+    for n in sorted(lengths - {-1}):
         yield tape[:n]
     for i, n in enumerate(tape):
         for less in sorted({0, 1, n // 2, n - 1}):
@@ -309,7 +310,8 @@ def make_case(subject, draw, seed, sizes=()):
 
 def remake(draw, x, domain):
     """Give an array that `inputs` drew as real the values that its domain asks for."""
-    x = np.asarray(x) if isinstance(x, (np.generic, float)) else x
+    if isinstance(x, (np.generic, float)):
+        x = np.asarray(x)
     is_plain = not is_float(x) or domain in ("real", "constant")
     return x if is_plain else draw.array(x.shape, domain)
 
