@@ -168,6 +168,10 @@ class Draw:
         """Choose one of some axes, by its place from the front or from the end."""
         return self.integer(-ndim, ndim - 1)
 
+    def axes(self, ndim):
+        """Choose all axes as None, one of them, or all by their places."""
+        return self.choice([None, *range(-ndim, ndim), tuple(range(ndim))])
+
     def permutation(self, n):
         """Choose an order of range(n), the simplest being the usual one."""
         rest, order = list(range(n)), []
