@@ -71,7 +71,7 @@ def index_inputs(draw):
 @op(inputs=index_inputs)
 def index(x, key):
     """x[key] with NumPy's slices, integers, None, integer and boolean arrays."""
-    return x[key], (x.shape, own(key))
+    return x[key], (x.shape, own(key))                # a view where NumPy gives one
 
 @index.vjp
 def index_vjp(g, shape, key):

@@ -170,7 +170,8 @@ class Draw:
 
     def axes(self, ndim):
         """Choose all axes as None, one of them, or all by their places."""
-        return self.choice([None, *range(-ndim, ndim), tuple(range(ndim))])
+        every = tuple(range(ndim))
+        return self.choice([None, *range(-ndim, ndim), every])
 
     def permutation(self, n):
         """Choose an order of range(n), the simplest being the usual one."""
