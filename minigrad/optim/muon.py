@@ -79,7 +79,13 @@ def divided_by_norm(x):
 
 
 class Muon(Optimizer):
-    """Muon for matrices: see `muon` for the rule (torch: lr for learning_rate)."""
+    """Muon for matrices: see `muon` for the rule (torch: lr for learning_rate).
+
+    Raises
+    ------
+    ValueError
+        If a parameter is no matrix, or as every Optimizer does.
+    """
 
     rule = staticmethod(muon)
 
