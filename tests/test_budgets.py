@@ -2,6 +2,7 @@
 import ast
 import io
 import tokenize
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,67 @@ CORE = ["minigrad/tensor.py", "minigrad/ops/elementwise.py", "minigrad/ops/shape
 FILES = sorted(path.relative_to(ROOT).as_posix() for package in ("minigrad", "bpe", "gpt")
                for path in (ROOT / package).rglob("*.py")) + ["train.py"]
 FILES = [name for name in FILES if (ROOT / name).exists()]
+# Files that are still denser than the rule; this can only shrink.
+NOT_YET = {
+    "bpe/counting.py",
+    "bpe/decode.py",
+    "bpe/encode.py",
+    "bpe/encoder.py",
+    "bpe/huggingface.py",
+    "bpe/jit.py",
+    "bpe/merges.py",
+    "bpe/pair_index.py",
+    "bpe/reference.py",
+    "bpe/spelling.py",
+    "bpe/stream.py",
+    "bpe/tokenizer.py",
+    "bpe/view.py",
+    "bpe/vocabulary.py",
+    "gpt/baselines.py",
+    "gpt/characters.py",
+    "gpt/check.py",
+    "gpt/compile_ahead.py",
+    "gpt/corpora.py",
+    "gpt/generate.py",
+    "gpt/model.py",
+    "gpt/one_token.py",
+    "gpt/planning.py",
+    "gpt/recipes.py",
+    "gpt/report.py",
+    "gpt/summary.py",
+    "gpt/training.py",
+    "minigrad/kernels/gemm.py",
+    "minigrad/kernels/microkernel.py",
+    "minigrad/kernels/pieces.py",
+    "minigrad/kernels/rows.py",
+    "minigrad/kernels/softmax.py",
+    "minigrad/kernels/tiles.py",
+    "minigrad/kernels/vmath.py",
+    "minigrad/ops/activations.py",
+    "minigrad/ops/attention.py",
+    "minigrad/ops/dropout.py",
+    "minigrad/ops/elementwise.py",
+    "minigrad/ops/embedding.py",
+    "minigrad/ops/heads.py",
+    "minigrad/ops/linear.py",
+    "minigrad/ops/loss.py",
+    "minigrad/ops/norm.py",
+    "minigrad/ops/rotary.py",
+    "minigrad/ops/softmax.py",
+    "minigrad/stepper/cost.py",
+    "minigrad/stepper/formula.py",
+    "minigrad/stepper/frame.py",
+    "minigrad/stepper/html_page.py",
+    "minigrad/stepper/layout.py",
+    "minigrad/stepper/numbers.py",
+    "minigrad/stepper/places.py",
+    "minigrad/stepper/profile.py",
+    "minigrad/stepper/record.py",
+    "minigrad/stepper/terminal.py",
+    "minigrad/tensor.py",
+}
+# Parts of the core with fewer than 8 comments for 100 lines.
+FEW_COMMENTS = {"minigrad/ops/elementwise.py", "minigrad/tensor.py"}
 LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
           tokenize.ENDMARKER}
 
@@ -42,9 +104,31 @@ def measure(text):
     return len(set(lines)), len(lines)
 
 
+def density(text):
+    """Return the tokens a line on average, and the share of lines over 20 tokens in percent."""
+    counts = Counter(line for line, _ in code_tokens(text)).values()
+    n = max(len(counts), 1)
+    return sum(counts) / n, 100 * sum(count > 20 for count in counts) / n
+
+
+def comments(text):
+    """Return how many comments there are for 100 lines of code, shapes at their ends included."""
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    return 100 * sum(token.type == tokenize.COMMENT for token in tokens) / measure(text)[0]
+
+
+def but(names, beyond):
+    """Make parameters of names, of which some are known to fail until they are mended."""
+    mark = pytest.mark.xfail(strict=True, reason="not yet")
+    return [pytest.param(name, marks=mark) if name in beyond else name for name in names]
+
+
 def test_comments_docstrings_and_the_fast_path_are_not_counted():
     text = '"""Title.\n\nMore.\n"""\nimport os  # why\n\n\ndef f(x):\n    """Do."""\n    return x\n'
     assert measure(text) == (3, 2 + 6 + 2)
+    assert density(text) == (10 / 3, 0)
+    assert density("x = " + 10 * "1 + " + "1\ny = 2\n") == ((23 + 3) / 2, 50)
+    assert comments(text) == 100 / 3
 
 
 def test_the_core_is_read_in_an_hour():
@@ -60,6 +144,22 @@ def test_no_function_of_the_core_is_longer_than_a_screen(name):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             assert measure(ast.unparse(node))[0] <= 60, node.name
+
+
+@pytest.mark.parametrize("name", but(CORE, FEW_COMMENTS))
+def test_the_core_says_why_and_of_which_shape(name):
+    assert comments(read(name)) >= 8
+
+
+@pytest.mark.parametrize("name", but(FILES, NOT_YET))
+def test_a_line_holds_one_idea(name):
+    tokens, long_lines = density((ROOT / name).read_text(encoding="utf-8"))
+    assert tokens <= 12
+    assert long_lines <= 8
+
+
+def test_what_is_not_yet_mended_exists():
+    assert {*NOT_YET, *FEW_COMMENTS} <= {*FILES}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -11,7 +11,7 @@ from minigrad import (
     Tensor, add_layer_norm, add_rms_norm, cross_entropy, embedding, exact_gelu, gelu, keyed_dropout,
     layer_norm, linear, linear_cross_entropy, placed_embedding, qk_rotary, relu_squared, rms_norm,
     rotary_angles, self_attention, silu, swiglu, use, watch)
-from minigrad.kernels import jit, memory, replay, threads
+from minigrad.kernels import jit, memory, threads
 from minigrad.kernels.replay import Replay
 from minigrad.tensor import OPS, pick
 
