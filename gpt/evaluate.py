@@ -2,6 +2,8 @@
 
     python -m gpt.evaluate runs/NAME other.txt
 """
+import math
+
 import numpy as np
 
 from gpt import called
@@ -10,7 +12,7 @@ from gpt.data.corpora import load_corpus
 from gpt.settings import ConfigError
 from gpt.training.baselines import baselines
 from gpt.training.folder import open_model
-from gpt.training.measures import evaluate
+from gpt.training.tasks import TASKS, read
 
 
 def main(args=None):
@@ -24,14 +26,15 @@ def main(args=None):
     if args.tokens is not None and args.tokens < 1:
         parser.error(f"tokens is {args.tokens}, but must be at least 1")
     with report_errors(parser.prog):
-        model, data, facts = open_model(args.run, args.from_step)
+        model, data, config, step = open_model(args.run, args.from_step)
         ids = encode(load_corpus(args.text, binary=True), data) if args.text else data.val
         if len(ids) < 2:
             raise ConfigError(f"this text has {len(ids)} token, and no second one to predict")
-        found = evaluate(model, ids, data.tokenizer.token_bytes, args.tokens)
+        task = TASKS[config.train.task]
+        found = read(task.measure(model, data, ids), args.tokens or math.inf)
         print(f"{found.nats_per_token:.4f} nats/token  {found.bits_per_byte:.4f} bits/byte  "
-              f"perplexity {found.perplexity:.2f}  over {found.n_tokens:,} tokens, "
-              f"{found.n_bytes:,} bytes (step {facts['step']})")
+              f"perplexity {found.perplexity:.2f}  over {found.n_targets:,} tokens, "
+              f"{found.n_bytes:,} bytes (step {step})")
         simpler = baselines(data.text(data.train), data.text(ids))
         print("beside it, in bits/byte: " + ", ".join(
             f"{name} {bits:.2f}" for name, bits in simpler.items() if "xz" not in name))

@@ -31,7 +31,7 @@ def main(args=None):
     if "" in args.stop:
         parser.error("--stop is empty: name the text to end before")
     with report_errors(parser.prog):
-        model, data, _ = open_model(args.run, args.from_step)
+        model, data, _, _ = open_model(args.run, args.from_step)
         sampling = Sampling(args.repetition_penalty, args.temperature, args.top_k, args.top_p,
                             args.min_p)
         for i in range(args.n):

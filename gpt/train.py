@@ -20,11 +20,11 @@ from gpt.training.compile_ahead import compiling_ahead
 from gpt.training.folder import (
     Metrics, kept_if_begun, new_folder, open_run, read_manifest, save, write_manifest)
 from gpt.training.forecast import check_size, forecast, matmul_gflops, measure_step
-from gpt.training.measures import evaluate
 from gpt.training.plan import Plan, due
 from gpt.training.recipes import choose_settings
 from gpt.training.run import Run
 from gpt.training.step import train_steps
+from gpt.training.tasks import read
 
 
 def main(args=None, began=None):
@@ -114,8 +114,8 @@ def train(run, folder, args, display):
 
 def look(run, folder, status, metrics, logger, display):
     """Evaluate on a part of the validation text, write a sample, save."""
-    found = evaluate(run.model, run.data.val, run.data.tokenizer.token_bytes,
-                     run.config.train.eval_tokens)
+    found = read(run.task.measure(run.model, run.data, run.data.val),
+                 run.config.train.eval_tokens)
     if found.nats_per_token < run.best_loss:
         run.best_loss, run.best_step = found.nats_per_token, run.step
     status.val_bits, status.sample = found.bits_per_byte, sample(run)

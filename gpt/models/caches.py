@@ -47,6 +47,12 @@ class KVCache:
     def layer(self, i):
         return LayerCache(*self.arrays[i], self.place)
 
+    def check_room(self, n):
+        """Refuse n positions more than there is room for."""
+        if self.length + n > self.capacity:
+            raise ValueError(f"context_length is {self.capacity}, but this is position "
+                             f"{self.length + n}: begin again with the last ones")
+
     def advance(self, ids):
         """Count the positions that all layers have stored, of ids (B, T)."""
         self.place = self.place + ids.shape[1]

@@ -4,9 +4,9 @@ import numpy as np
 from gpt.batch import Batch
 from gpt.models.caches import KVCache
 from gpt.models.config import ModelConfig
+from gpt.models.heads import surprise
 from gpt.models.trunk import Block, Norm, Residual, Seen
-from minigrad import (
-    dropout, embedding, linear, placed_embedding, rms_norm, rotary_angles)
+from minigrad import dropout, embedding, linear, placed_embedding, rms_norm, rotary_angles
 from minigrad.kernels import jit
 from minigrad.nn import Embedding, Linear, Module, normal
 from minigrad.ops.cached import rows_at
@@ -45,8 +45,18 @@ class GPT(Module):
             self.unembedding = Linear(C, V, bias=False, rng=rng, std=head_std, dtype=dtype)
 
     def __call__(self, ids, state=None):
-        """Score every token as the next one: (B, T) ids to (B, T, V) logits."""
-        return linear(self.stream(Batch(ids), state), self.head)
+        """Score every token as the next one: (B, T) ids to (B, T, V) logits.
+
+        With a state, of what came before, ids are read behind it and counted there.
+        """
+        x = self.stream(Batch(ids), state)
+        if state:
+            state.advance(ids)
+        return linear(x, self.head)
+
+    def loss(self, ids, targets):
+        """Return the mean surprise at targets, (B, T), in nats; one of -100 does not count."""
+        return surprise(self.stream(Batch(ids)), self.head, targets)
 
     def stream(self, batch, state=None, rng=None):
         """Run all but the unembedding.

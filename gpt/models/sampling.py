@@ -83,6 +83,7 @@ class NextScores:
 
     def __call__(self, ids):
         """Read ids, (B, T), and return the scores of what follows, (B, V)."""
+        self.state.check_room(ids.shape[1])
         with no_grad(), kernels_from(1):
             compute = self.one_more if ids.shape[1] == 1 else self.compute
             scores = compute(ids, *self.state.inputs)

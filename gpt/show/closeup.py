@@ -62,19 +62,20 @@ def trace_step(run, path):
     Of a large batch the first sequences count, up to `PAGE_TOKENS`; of a long one its beginning.
     Nothing is dropped out.
     """
-    inputs, targets, _ = next_batch(run)
-    B, T = inputs.shape
+    batch, _ = next_batch(run)
+    B, T = batch.ids.shape
     few, short = max(1, PAGE_TOKENS // T), min(T, PAGE_TOKENS)
-    inputs, targets = inputs[:few, :short], targets[:few, :short]
+    batch = next(batch.parts(few))
+    batch = batch._replace(ids=batch.ids[:, :short], targets=batch.targets[:, :short])
     with trace() as t:
-        loss = run.model.loss(inputs, targets)
+        loss = run.task.loss(run.model, batch, batch.n_targets, None)
         loss.backward()
     for optimizer in run.optimizers:
         optimizer.zero_grad()
     levels = LEVELS if run.config.model.n_layer <= ALL_LEVELS else ()
     write_whole(path, lambda temporary: t.html(temporary, levels))
-    part = "" if inputs.size == B * T else (
-        f", with {inputs.shape[0]} of its {B} sequences"
+    part = "" if batch.ids.size == B * T else (
+        f", with {len(batch.ids)} of its {B} sequences"
         + (f" and {short} of their {T} tokens" if short < T else ""))
     return f"step {run.step + 1}{part}, gradient by gradient: {path}"
 

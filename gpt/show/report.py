@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gpt.batch import Batch
 from gpt.training.checkpoint import write_whole
 from gpt.training.folder import open_model, read_manifest, read_metrics
 from gpt.training.measures import token_surprise
@@ -22,7 +23,7 @@ TOKENS_SHOWN = 150
 def write_report(folder):
     """Read a run's folder and write `report.html` into it."""
     folder = Path(folder)
-    model, data, _ = open_model(folder)
+    model, data, _, _ = open_model(folder)
     rows = read_metrics(folder)
     ids = np.asarray(data.val[:min(PASSAGE_TOKENS, model.config.context_length) + 1], np.int64)
     manifest = read_manifest(folder)
@@ -93,7 +94,7 @@ def attention_maps(model, ids):
         if node.op.name == "self_attention":
             found.append(heads(node.inputs[0].data, model.config.n_head, model.config.kv_heads))
     with watch(look):
-        model.stream(ids[None])
+        model.stream(Batch(ids[None]))
     maps, hidden = [], np.triu(np.ones((len(ids), len(ids)), bool), 1)
     for layer, (q, k, _) in enumerate(found):                       # (1, H, T, D), (1, G, T, D)
         k = np.repeat(k, q.shape[1] // k.shape[1], axis=1)

@@ -10,9 +10,9 @@ from gpt.training import checkpoint
 from gpt.training.baselines import baselines, longest_copied_span
 from gpt.training.clock import duration, xz_bytes
 from gpt.training.folder import machine, read_manifest, write_manifest
-from gpt.training.measures import evaluate
 from gpt.training.memory import peak_bytes
 from gpt.training.run import part
+from gpt.training.tasks import read
 from minigrad.kernels.memory import trim
 
 SAMPLE_TOKENS = 80
@@ -55,14 +55,13 @@ def announce(say, run, cost, step_s, folder):
 def sample(run, max_tokens=SAMPLE_TOKENS, seed=None):
     """Let the model write, from a line break; the same step writes the same."""
     seed = run.step if seed is None else seed
-    return "".join(write(run.model, run.data.tokenizer, "", Sampling(), seed, max_tokens,
-                         may_compile=False))              # compiling would take longer, and memory
+    return "".join(write(run.model, run.data.tokenizer, "", Sampling(), seed, max_tokens))
 
 
 def summarize(run, folder, say, n_tokens):
     """Evaluate on so many validation tokens, sample, and put the result beside simpler means."""
     best = use_best(run, folder)
-    found = evaluate(run.model, run.data.val, run.data.tokenizer.token_bytes, n_tokens)
+    found = read(run.task.measure(run.model, run.data, run.data.val), n_tokens)
     samples = [sample(run, 4 * SAMPLE_TOKENS, seed) for seed in range(2)]
     known = run.data.text(run.data.train[:COPY_FROM])
     span = max((longest_copied_span(text.encode(), known) for text in samples), key=len)
@@ -73,7 +72,7 @@ def summarize(run, folder, say, n_tokens):
     say(samples[0].strip("\n"))
     say("")
     say(f"validation{best}: {found.bits_per_byte:.3f} bits/byte, {found.nats_per_token:.3f} "
-        f"nats/token, perplexity {found.perplexity:.1f}, over {found.n_tokens:,} tokens held out")
+        f"nats/token, perplexity {found.perplexity:.1f}, over {found.n_targets:,} tokens held out")
     say("beside it, in bits/byte: " + ", ".join(f"{name} {bits:.2f}"
                                                 for name, bits in simpler.items())
         + f", equally likely tokens {tokens_only:.2f}")
@@ -92,7 +91,7 @@ def summarize(run, folder, say, n_tokens):
     write_manifest(folder, result={
         "steps": run.step, "best_step": run.best_step, "bits_per_byte": found.bits_per_byte,
         "nats_per_token": found.nats_per_token, "perplexity": found.perplexity,
-        "n_tokens": found.n_tokens, "floor_bits_per_byte": floor, "copied": span.decode(
+        "n_tokens": found.n_targets, "floor_bits_per_byte": floor, "copied": span.decode(
             "utf-8", "replace"), "peak_bytes": peak_bytes(), "samples": samples,
         "equally_likely_tokens": tokens_only}, baselines=simpler, plan=str(run.plan), repeat=repeat,
         config=run.config.to_dict())

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gpt.data.batch import random_batch
-from gpt.models.decoder import GPT, KVCache
+from gpt.models.decoder import GPT
 from gpt.settings import ConfigError
 from gpt.training.plan import Plan
 from gpt.training.run import Run
@@ -46,23 +45,30 @@ def small(run, dtype=np.float64, n_layer=2):
     return model
 
 
-def batch(run, rng, B=2, T=16):
-    return random_batch(run.data.train, B, min(T, run.config.model.context_length), rng)
+def batch_of(run, model, rng, B=2, T=16):
+    shape = B, min(T, run.config.model.context_length)
+    return run.task.batch(run.data, shape, rng, model)
+
+
+def mean_loss(run, model, batch):
+    """Return the loss of a batch by itself, a Tensor."""
+    return run.task.loss(model, batch, batch.n_targets, None)
 
 
 def check_initial_loss(run, rng):
     """A new model knows nothing: every token is as likely as any other."""
     model = GPT(run.config.model, np.random.default_rng(run.config.train.seed))
-    V, (inputs, targets) = run.config.model.vocab_size, batch(run, rng, 8)
-    loss = model.loss(inputs, targets).item()
+    V = run.config.model.vocab_size
+    loss = mean_loss(run, model, batch_of(run, model, rng, 8)).item()
     return abs(loss - math.log(V)) < 0.15, f"{loss:.4f} nats, ln {V} is {math.log(V):.4f}"
 
 
 def check_gradient(run, rng, per_parameter=2, h=1e-5):
     """The gradient of the loss is its slope, in float64, at elements of every parameter."""
-    model, (inputs, targets) = small(run), batch(run, rng)
-    loss = lambda: model.loss(inputs, targets).item()
-    model.loss(inputs, targets).backward()
+    model = small(run)
+    batch = batch_of(run, model, rng)
+    loss = lambda: mean_loss(run, model, batch).item()
+    mean_loss(run, model, batch).backward()
     worst, where, count, kinks = 0.0, "", 0, 0
     stop = time.perf_counter() + SECONDS / 2
     for name, x in model.named_parameters():
@@ -95,7 +101,8 @@ def slope(f, flat, i, h):
 
 def check_causality(run, rng):
     """A changed token changes no score before it, and some from it on."""
-    model, (inputs, _) = small(run, np.float32), batch(run, rng)
+    model = small(run, np.float32)
+    inputs = batch_of(run, model, rng).ids
     place = inputs.shape[1] // 2
     other = inputs.copy()
     other[:, place] = (other[:, place] + 1) % run.config.model.vocab_size
@@ -107,8 +114,9 @@ def check_causality(run, rng):
 
 def check_cache(run, rng):
     """Token by token with a cache gives the scores of the whole at once."""
-    model, (inputs, _) = small(run, np.float32), batch(run, rng)
-    cache = KVCache(model.config, len(inputs))
+    model = small(run, np.float32)
+    batch = batch_of(run, model, rng)
+    inputs, cache = batch.ids, model.start(batch)
     with no_grad():
         whole = model(inputs).data
         parts = [model(inputs[:, i:i + 1], cache).data for i in range(inputs.shape[1])]

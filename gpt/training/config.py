@@ -22,6 +22,7 @@ class DataConfig:
 class TrainConfig:
     """How to learn it."""
 
+    task: str = setting("causal", "what is learnt: causal, the next token")
     minutes: float = setting(0.0, "time for the whole run; the steps are planned to fit",
                              at_least=0)
     steps: int = setting(0, "number of optimizer steps, instead of minutes", at_least=0)
@@ -71,6 +72,18 @@ PARTS = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
 SETTINGS = [f.name for kind in PARTS.values() for f in fields(kind)]
 
 
+GONE = {"stream_scalars": False}   # settings of earlier versions, and what did nothing
+
+
+def without_gone(settings):
+    """Leave out settings that have gone, if they did nothing."""
+    for name, nothing in GONE.items():
+        if settings.get(name, nothing) != nothing:
+            raise ConfigError(f"this run used {name}, which is no longer there: go on with the "
+                              "version that began it")
+    return {name: value for name, value in settings.items() if name not in GONE}
+
+
 @dataclass(frozen=True)
 class Config:
     """All settings of a run."""
@@ -102,9 +115,9 @@ class Config:
 
     @classmethod
     def from_dict(cls, settings):
-        """Read what `to_dict` wrote; settings that this version does not know are an error."""
+        """Read what `to_dict` wrote, here or in an earlier version."""
         try:
-            parts = {part: kind(**settings[part]) for part, kind in PARTS.items()}
+            parts = {part: kind(**without_gone(settings[part])) for part, kind in PARTS.items()}
         except (KeyError, TypeError) as error:
             raise ConfigError(f"the settings are of another version of this program: {error}"
                               ) from error

@@ -8,7 +8,7 @@ class Diverged(ArithmeticError):
     """The loss or a gradient is no number any more; the message says where that began."""
 
 
-def where_it_began(run, inputs, targets):
+def where_it_began(run, batch, n):
     """Say which parameter or operation of a step was the first that was not finite."""
     names = {x: name for name, x in run.model.named_parameters()}
     for x, name in names.items():
@@ -21,7 +21,7 @@ def where_it_began(run, inputs, targets):
         if not bad and not all(np.isfinite(x).all() for x in data):
             bad.append(node)
     with watch(look):
-        loss = run.model.loss(inputs, targets)
+        loss = run.task.loss(run.model, batch, n, None)
     if bad:
         return (f"at step {run.step + 1} the forward pass is not finite from {bad[0].op.name}"
                 f"{of_parameters(bad[0], names)} on")

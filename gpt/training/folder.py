@@ -102,7 +102,8 @@ def open_model(folder, step=None):
     -------
     model : GPT
     data : Dataset
-    facts : dict
+    config : Config
+    step : int
         Of the checkpoint.
     """
     check_folder(folder)
@@ -111,10 +112,10 @@ def open_model(folder, step=None):
     best = facts["best_step"]
     if step is None and best != facts["step"] and best in checkpoint.steps(kept):
         tensors, facts = checkpoint.load(kept, best)
-    config = Config.from_dict(facts["config"]).model
-    model = GPT(config, np.random.default_rng(0))
+    config = Config.from_dict(facts["config"])
+    model = GPT(config.model, np.random.default_rng(0))
     model.load_state_dict(part(tensors, "model."))
-    return model, load_dataset(Path(folder) / "data"), facts
+    return model, load_dataset(Path(folder) / "data"), config, facts["step"]
 
 
 def save(run, folder):

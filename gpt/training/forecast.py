@@ -64,12 +64,14 @@ def n_weights(config):
     return flops_per_token(without_context) // 6
 
 
-def sequence_bytes(model):
+def sequence_bytes(run):
     """Measure what the forward pass of one sequence keeps for the backward pass, in bytes.
 
     Gradients that the model may have are dropped.
     """
-    ids = np.zeros((1, model.config.context_length), np.int64)
+    model = run.model
+    batch = run.task.batch(run.data, (1, model.config.context_length), np.random.default_rng(0),
+                           model)
     known = {id(x.data) for x in model.parameters()}
     blocks = {}                                       # id of memory -> (array, bytes)
 
@@ -83,7 +85,7 @@ def sequence_bytes(model):
                 if id(base) not in known:
                     blocks[id(base)] = base, base.nbytes
     with watch(count):
-        loss = model.loss(ids, ids, np.random.default_rng(0))
+        loss = run.task.loss(model, batch, 1.0, np.random.default_rng(0))
     kept = sum(size for _, size in blocks.values())
     loss.backward()                                   # loads the kernels of the way back
     for x in model.parameters():
@@ -122,7 +124,7 @@ def forecast(run, peak_gflops):
     """
     config, n_parameters = run.config, sum(x.size for x in run.model.parameters())
     B, _ = batch_shape(config, 1.0)
-    per_sequence = sequence_bytes(run.model)
+    per_sequence = sequence_bytes(run)
     free, before = available_bytes(), used_bytes()    # now that the kernels are in memory
     need = lambda n: run_bytes(config, n_parameters, per_sequence, n)
     n = config.train.micro_batch or B

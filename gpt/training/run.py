@@ -6,9 +6,10 @@ import numpy as np
 
 from gpt.data.documents import Dataset
 from gpt.models.decoder import GPT
-from gpt.settings import ConfigError
+from gpt.settings import ConfigError, nearest
 from gpt.training.config import Config
 from gpt.training.plan import Plan
+from gpt.training.tasks import TASKS
 from minigrad.optim import AdamW
 from minigrad.optim.muon import Muon
 
@@ -29,11 +30,27 @@ class Run:
     @classmethod
     def start(cls, config, data, plan, dtype=np.float32):
         """Make a run with new weights."""
-        if not config.model.causal:
+        if config.train.task not in TASKS:
+            raise ConfigError(f"there is no task {nearest(config.train.task, TASKS)}")
+        if config.train.task == "causal" and not config.model.causal:
             raise ConfigError("a model that sees the next token cannot learn to predict it: leave "
                               "out --no_causal")
         model = GPT(config.model, np.random.default_rng(config.train.seed), dtype)
         return cls(config, data, model, plan, optimizers=make_optimizers(model, config.train))
+
+    @property
+    def task(self):
+        return TASKS[self.config.train.task]
+
+    @property
+    def trained(self):
+        """The parameters that learn, those that require a gradient."""
+        return [x for x in self.model.parameters() if x.requires_grad]
+
+    def micro_batch(self, batch):
+        """Return how many rows of a batch are taken at a time."""
+        longest = self.config.model.context_length // batch.ids.shape[1]   # of growing contexts
+        return self.config.train.micro_batch * longest or len(batch.ids)
 
     def copy(self):
         """Make a run of the same settings, to try its steps without end."""

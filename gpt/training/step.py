@@ -1,4 +1,4 @@
-"""Training as a generator of records, one for each optimizer step.
+"""The step of training: batch, loss, backward, clip, update; a record for each.
 
 Nothing random outlives a step: the batch of step 7 follows from the seed and the number 7 alone.
 So a run can stop anywhere, and goes on as if it had not.
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpt.data.batch import random_batch
+from gpt.batch import Batch
 from gpt.training.divergence import Diverged, where_it_began
 from gpt.training.plan import batch_shape, rate_at
 from minigrad.kernels.replay import Replay
@@ -21,7 +21,7 @@ class StepRecord(NamedTuple):
 
     step: int                      # how many are done, with this one
     progress: float
-    loss: float                    # nats per token, on the batch, before the step
+    loss: float                    # nats per target, on the batch, before the step
     grad_norm: float
     rate: float                    # the learning rate, as a share of the highest
     n_tokens: int
@@ -38,22 +38,22 @@ def train_steps(run):
     Diverged
         Before a step that would spoil the weights.
     """
-    settings, parameters = run.config.train, run.model.parameters()
-    replay = Replay(run.model.loss, parameters)
+    loss_and_gradients = Replay(lambda *arrays, rng: run.task.loss(
+        run.model, Batch(*arrays[:-1]), arrays[-1], rng), run.trained)
     while run.step < run.plan.steps:
         began, progress = time.perf_counter(), run.plan.progress(run.step)
-        inputs, targets, rng = next_batch(run)
-        loss = accumulate(run, inputs, targets, rng, replay)
-        try:
-            grad_norm = clip_grad_norm(parameters, settings.clip_norm or math.inf)
-        except FloatingPointError:
-            raise Diverged(where_it_began(run, inputs, targets)) from None
-        rate = rate_at(settings, run.plan, run.step)
+        batch, rng = next_batch(run)
+        n = np.float64(max(1, batch.n_targets))
+        loss = 0.0
+        for part in batch.parts(run.micro_batch(batch)):
+            loss += loss_and_gradients(*part, n, rng=rng)       # which add up over the parts
+        grad_norm = checked_norm(run, batch, n, loss)
+        rate = rate_at(run.config.train, run.plan, run.step)
         for optimizer in run.optimizers:
             optimizer.step(rate)
             optimizer.zero_grad()
         run.step += 1
-        yield StepRecord(run.step, progress, loss, grad_norm, rate, inputs.size,
+        yield StepRecord(run.step, progress, loss, grad_norm, rate, batch.ids.size,
                          time.perf_counter() - began)
 
 
@@ -62,29 +62,20 @@ def next_batch(run):
 
     Returns
     -------
-    inputs, targets : (B, T) int64
+    batch : Batch
     rng : numpy.random.Generator
         Of the step's dropout.
     """
     rng = np.random.default_rng((run.config.train.seed, run.step))
-    B, T = batch_shape(run.config, run.plan.progress(run.step))
-    return *random_batch(run.data.train, B, T, rng), rng
+    shape = batch_shape(run.config, run.plan.progress(run.step))
+    return run.task.batch(run.data, shape, rng, run.model), rng
 
 
-def accumulate(run, inputs, targets, rng, replay):
-    """Add up the gradients of a batch in micro-batches, and return its loss."""
-    longest = run.config.model.context_length // inputs.shape[1]       # of growing contexts
-    size, total = run.config.train.micro_batch * longest or len(inputs), 0.0
-    if size >= len(inputs) and not run.config.model.dropout:
-        total = replay(inputs, targets)
-        if not math.isfinite(total):
-            raise Diverged(where_it_began(run, inputs, targets))
-        return total
-    for i in range(0, len(inputs), size):
-        share = len(inputs[i:i + size]) / len(inputs)
-        loss = run.model.loss(inputs[i:i + size], targets[i:i + size], rng)
-        if not math.isfinite(loss.item()):
-            raise Diverged(where_it_began(run, inputs[i:i + size], targets[i:i + size]))
-        loss.backward(share)
-        total += loss.item() * share
-    return total
+def checked_norm(run, batch, n, loss):
+    """Clip the gradients and return their norm; a step that is not finite ends the run."""
+    try:
+        if math.isfinite(loss):
+            return clip_grad_norm(run.trained, run.config.train.clip_norm or math.inf)
+    except FloatingPointError:
+        pass
+    raise Diverged(where_it_began(run, batch, n))

@@ -41,15 +41,26 @@ def cached_attention(qkv, k, v, place, n_head, causal=True):
         If there is no room for T more positions.
     """
     q, new_k, new_v = heads(qkv, n_head, k.shape[1])
-    jit.run(store, new_k, new_v, place, k, v)
+    start, T = int(place[0]), qkv.shape[1]
+    if start + T > k.shape[2]:
+        raise ValueError(f"there is room for {k.shape[2]} positions, but this is number "
+                         f"{start + T}: begin a new cache with the last ones")
     if not (jit.COMPILED and mode.level == "fast" and is_float(qkv.dtype)):
-        stop, D = int(place[0]) + q.shape[2], q.shape[-1]
-        return side_by_side(attention(q, k[:, :, :stop, :D], v[:, :, :stop, :D], causal=causal))
+        D = q.shape[-1]
+        k[:, :, start:start + T, :D], v[:, :, start:start + T, :D] = new_k, new_v
+        seen_k, seen_v = (x[:, :, :start + T, :D] for x in (k, v))
+        return side_by_side(attention(q, seen_k, seen_v, causal=causal))
+    return cached_attention_fast(plain(qkv), q, k, v, place, causal)
+
+
+# ---- fast path -------------------------------------------------------------------------------
+
+def cached_attention_fast(qkv, q, k, v, place, causal):
     (B, H, T, D), S, width = q.shape, *k.shape[2:]
     q = padded(q)
     y, lse = room_for(q, width), empty((B, H, T), q.dtype)
     layout = layout_of((q, k, v, y.swapaxes(1, 2)), k, causal, None)
-    jit.run(set_length, place, T, layout)
+    jit.run(_store, qkv, place, H, D, k, v, layout)
     threaded = threads.n_threads() > 1 and B * H * S * width >= 4 * SMALL
     threads.enter_pool()
     jit.run(attention_kernel.driver, threaded, B * H, lse, q[0, 0, 0], k[0, 0, 0], v[0, 0, 0],
@@ -60,27 +71,32 @@ def cached_attention(qkv, k, v, place, n_head, causal=True):
     return y.reshape(B, T, H * D)
 
 
-def store(new_k, new_v, place, k, v):
-    """Write new keys and values, (B, G, T, D), behind those that are there."""
-    start, (T, D) = place[0], new_k.shape[2:]
-    if start + T > k.shape[2]:
-        raise ValueError(f"there is room for {k.shape[2]} positions, but this is number "
-                         f"{start + T}: begin a new cache with the last ones")
-    k[:, :, start:start + T, :D] = new_k
-    v[:, :, start:start + T, :D] = new_v
-
-
-def set_length(place, T, layout):
-    """Tell a kernel how many keys there are."""
-    layout[N_KEY] = layout[STRIDES + 3 * 4:] = place[0] + T
+@jit.kernel
+def _store(qkv, place, H, D, out_k, out_v, layout):
+    """Write new keys and values behind those that are there, and how many there are now."""
+    B, T, _ = qkv.shape
+    G, start = out_k.shape[1], place[0]
+    for b in range(B):
+        for t in range(T):
+            for g in range(G):
+                first_k, first_v = (H + g) * D, (H + G + g) * D
+                for j in range(D):
+                    out_k[b, g, start + t, j] = qkv[b, t, first_k + j]
+                    out_v[b, g, start + t, j] = qkv[b, t, first_v + j]
+    layout[N_KEY] = start + T
+    for b in range(B):
+        layout[STRIDES + 3 * 4 + b] = start + T
 
 
 def rows_at(table, place, T):
-    """Return rows place to place + T of a table, (N, ...), which may differ in a replay."""
-    out = empty((T, *table.shape[1:]), table.dtype)
-    jit.run(copy_rows, plain(table), place, out)
+    """Return rows place to place + T of a table, (N, n), which may differ in a replay."""
+    out = empty((T, table.shape[1]), table.dtype)
+    jit.run(_copy_rows, plain(table), place, out)
     return out
 
 
-def copy_rows(table, place, out):
-    out[...] = table[place[0]:place[0] + len(out)]
+@jit.kernel
+def _copy_rows(table, place, out):
+    for t in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[t, j] = table[place[0] + t, j]

@@ -151,10 +151,15 @@ def kept(ids):
 
 def look_up(ids, weight, places):
     """Return weight[ids], (..., t, c), plus the t rows of `places` if there are any."""
-    jit.run(check_ids, ids, len(weight))
+    jit.run(check_range, ids, len(weight))
     out = empty((*ids.shape, weight.shape[1]), weight.dtype)
     _gather(ids.size, plain(weight), flat(ids), places, out.reshape(ids.size, -1))
     return out
+
+def check_range(ids, n):
+    """Do `check_ids`, in one look where they are all right: unsigned, what is below 0 is large."""
+    if ids.dtype != np.int64 or ids.size and ids.view(np.uint64).max() >= n:
+        check_ids(ids, n)
 
 def added_by_id(g, ids, shape):
     """Return zeros of the weight's shape, with each row of g added to the row of its id."""

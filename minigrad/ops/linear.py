@@ -149,7 +149,7 @@ def _sum_of_rows(start, stop, g, sums):
                 sums[task, j] += g[i, j]
 
 
-FEW_ROWS = 4                                         # for which packing the weights would not pay
+FEW_ROWS = 16                                        # for which packing the weights would not pay
 
 
 def few_rows(x, weight, bias=None):

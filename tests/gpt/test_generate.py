@@ -140,7 +140,7 @@ def broken(config):
 def test_a_broken_model_says_so_in_one_sentence_and_status_2(monkeypatch, capsys, temperature):
     data = type("Data", (), {"tokenizer": CharTokenizer("abcd")})
     model = broken(ModelConfig(vocab_size=4, context_length=8, n_layer=1, n_head=2, d_model=32))
-    monkeypatch.setattr("gpt.generate.open_model", lambda *_: (model, data, {}))
+    monkeypatch.setattr("gpt.generate.open_model", lambda *_: (model, data, None, 0))
     with pytest.raises(SystemExit) as left:
         main(["x", "abcd", "--temperature", str(temperature)])
     said = capsys.readouterr().err

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpt.models.caches import KVCache
 from gpt.models.config import ModelConfig
-from gpt.models.decoder import GPT, KVCache, flops_per_token
+from gpt.models.decoder import GPT, flops_per_token
 from gpt.training.config import PRESETS, Config
 from minigrad import no_grad, use
 
@@ -123,8 +124,7 @@ def test_a_text_longer_than_the_context_is_refused():
 
 
 def test_flops_are_six_per_weight_and_the_attention():
-    config = ModelConfig(vocab_size=50, d_model=32, n_head=2, n_layer=3, context_length=10,
-                         stream_scalars=False)
+    config = ModelConfig(vocab_size=50, d_model=32, n_head=2, n_layer=3, context_length=10)
     model = GPT(config, np.random.default_rng(0))
     weights = sum(x.size for x in model.parameters()) - 50 * 32          # but the embedding
     assert flops_per_token(config) == 6 * weights + 6 * 3 * 32 * 10

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt.data.corpora import Corpus
-from gpt.models.decoder import GPT
 from gpt.settings import ConfigError
 from gpt.training import clock, forecast as costs
 from gpt.training.clock import (
@@ -156,14 +155,16 @@ def test_what_the_user_says_wins_over_the_table_and_the_preset():
 
 
 @pytest.mark.parametrize("more", [{}, {"dropout": 0.1}, {"preset": "llama"}], ids=str)
-def test_the_memory_of_a_step_is_what_was_said(tiny, more):
+def test_the_memory_of_a_step_is_what_was_said(data, tiny, more):
     """What a forward pass takes and keeps, by the allocator's count, and twice it for twice T."""
     said = []
     for T in (128, 256):
-        model = GPT(tiny(context_length=T, d_model=64, **more).model, np.random.default_rng(0))
-        ids, rng = np.zeros((1, T), np.int64), np.random.default_rng(0)
-        said.append(sequence_bytes(model))                    # with which kernels are compiled
-        assert allocated_by(model.loss, ids, ids, rng) == pytest.approx(said[-1], rel=0.03)
+        run = Run.start(tiny(context_length=T, d_model=64, **more), data, Plan.fixed(1))
+        rng = np.random.default_rng(0)
+        batch = run.task.batch(data, (1, T), rng, run.model)
+        said.append(sequence_bytes(run))                      # with which kernels are compiled
+        held = allocated_by(run.task.loss, run.model, batch, 1.0, rng)
+        assert held == pytest.approx(said[-1], rel=0.03)
     assert said[1] == pytest.approx(2 * said[0], rel=0.01)
 
 
@@ -186,7 +187,7 @@ def allocated_by(function, *args):
 def test_memory_that_is_short_gives_smaller_micro_batches_then_a_refusal(data, tiny, monkeypatch):
     run = Run.start(tiny(batch_tokens=16 * 64), data, Plan.fixed(1))
     assert forecast(run, 100).micro_batch == 64
-    one, n = sequence_bytes(run.model), sum(x.size for x in run.model.parameters())
+    one, n = sequence_bytes(run), sum(x.size for x in run.model.parameters())
     fixed = 4 * n * 3.5
     longer = replace(data, train=np.tile(data.train, 500))
     with pytest.MonkeyPatch.context() as patch:
