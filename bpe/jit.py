@@ -5,8 +5,10 @@ name carries a hash of everything compiled code depends on: nothing in it can be
 """
 import hashlib
 import os
+import pickle
 import shutil
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.extending import intrinsic
 
 OPTIONS = dict(nogil=True, boundscheck=False, error_model="numpy", _nrt=False,
@@ -29,22 +32,53 @@ def kernel(function=None, **options):
     """
     if function is None:
         return lambda f: kernel(f, **options)
+    dispatcher = numba.njit(**OPTIONS, **options)(function)
     directory = cache_directory()
-    if directory is None:
-        return numba.njit(**OPTIONS, **options)(function)
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = directory
-    try:
-        return numba.njit(cache=True, **OPTIONS, **options)(function)
-    except RuntimeError:  # numba: "no locator available"
-        return numba.njit(**OPTIONS, **options)(function)
-    finally:
-        numba.config.CACHE_DIR = before
+    if directory is not None:
+        dispatcher._cache = Cache(function, directory)
+    return dispatcher
+
+
+class Cache(FunctionCache):
+    """Numba's cache of one function, in a directory of ours; what goes wrong costs compilation."""
+
+    def __init__(self, function, directory):
+        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, directory
+        try:
+            super().__init__(function)
+        finally:
+            numba.config.CACHE_DIR = before
+        self._cache_file.__class__ = Sealed
+
+    def load_overload(self, signature, target):
+        with suppress(Exception):  # there is no end to what damaged bytes may raise
+            return super().load_overload(signature, target)
+        with suppress(OSError):
+            self.flush()  # or the damaged index would be read again, to save
+        return None
+
+    def save_overload(self, signature, result):
+        with suppress(Exception):  # the disk may be full
+            super().save_overload(signature, result)
+
+
+class Sealed(IndexDataCacheFile):
+    """Files of machine code that end in their SHA256: one changed bit of it could do anything."""
+
+    def _dump(self, entry):
+        data = super()._dump(entry)
+        return data + hashlib.sha256(data).digest()
+
+    def _load_data(self, name):
+        data = Path(self._data_path(name)).read_bytes()
+        if hashlib.sha256(data[:-32]).digest() != data[-32:]:
+            raise ValueError("damaged")
+        return pickle.loads(data)  # which stops before the digest
 
 
 @lru_cache(maxsize=1)
 def cache_directory():
-    """Make this version's cache directory and prune old ones; None where that is impossible."""
+    """Make this version's cache directory and prune old ones; None where none can be written."""
     try:
         base = _base() / "bpe-kernels"
         mine = base / _fingerprint()
@@ -52,15 +86,15 @@ def cache_directory():
         os.utime(mine)
         for old in sorted(base.iterdir(), key=lambda d: -d.stat().st_mtime)[KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
-        return str(mine)
     except (OSError, RuntimeError):  # RuntimeError: there is no home directory
         return None
+    return str(mine) if os.access(mine, os.W_OK) else None
 
 
 def _base():
     """The user's cache folder, by the custom of the platform; `BPE_CACHE_DIR` overrides it."""
-    if "BPE_CACHE_DIR" in os.environ:
-        return Path(os.environ["BPE_CACHE_DIR"])
+    if given := os.environ.get("BPE_CACHE_DIR"):
+        return Path(given)
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
     if sys.platform == "darwin":
