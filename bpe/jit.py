@@ -133,6 +133,19 @@ def load64(typing_context, array, index):
 
 
 @intrinsic
+def prefetch(typing_context, array, index):
+    """Ask for the cache line of array[index], which will be read and perhaps written."""
+    def generate(context, builder, signature, args):
+        byte, hint = ir.PointerType(_I8), _I32
+        pointer = pointer_to(context, builder, signature.args[0], *args, _I8)
+        kind = ir.FunctionType(ir.VoidType(), [byte, hint, hint, hint])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        builder.call(function, [pointer, hint(0), hint(3), hint(1)])
+        return context.get_dummy_value()
+    return types.void(array, types.uint64), generate
+
+
+@intrinsic
 def _bits64(typing_context, array, index, mask):
     """Do `bits64` where the array has 64 bytes from `index` on."""
     def generate(context, builder, signature, args):
@@ -175,16 +188,3 @@ def first_bits(n):
     if n >= 64:
         return np.uint64(0xFFFFFFFFFFFFFFFF)
     return (np.uint64(1) << np.uint64(max(n, 0))) - np.uint64(1)
-
-
-@kernel(inline="always")
-def same_bytes(a, i, b, j, length):
-    """Whether a[i:i+length] equals b[j:j+length], for length > 8."""
-    stop = i + length - 8
-    while i < stop:
-        if load64(a, i) != load64(b, j):
-            return False
-        i += 8
-        j += 8
-    back = i - stop
-    return load64(a, i - back) == load64(b, j - back)

@@ -32,6 +32,7 @@ from bpe.pair_index import (
 )
 from bpe.pretokenize import compile_pattern, pattern_name
 from bpe.sources import batches
+from bpe.table import index_pairs, power_of_two
 from bpe.tokenizer import Tokenizer
 
 DEFAULT_PATTERN = "cl100k"
@@ -314,7 +315,7 @@ class PairIndex:
         pairs.heap_key[:n], pairs.heap_count[:n] = pairs.key[in_order], pairs.count[in_order]
         pairs.start[:n], pairs.size[:n] = start[live], size[live]
         self.numbers[[N_PAIRS, N_HEAP, N_ARENA]] = n, n, total
-        pair_index.index_pairs(pairs, n)
+        index_pairs(pairs.key, n, pairs.slots)
         return pairs
 
     def _make_room(self, code):
@@ -326,7 +327,7 @@ class PairIndex:
             for old, new in zip(self.pairs[:4] + self.pairs[-2:], bigger[:4] + bigger[-2:]):
                 new[:len(old)] = old
             self.pairs = bigger
-            pair_index.index_pairs(bigger, self.numbers[N_PAIRS])
+            index_pairs(bigger.key, self.numbers[N_PAIRS], bigger.slots)
         elif code == GROW_ARENA:
             pair_index.drop_stale(self.text, self.pairs, self.numbers)
             n = 2 * wanted + int(self.numbers[N_ARENA] * 1.25)
@@ -342,7 +343,7 @@ class PairIndex:
 
 def _empty_pairs(n, n_places):
     """Make room for n pairs."""
-    slots = np.full(1 << (2 * n - 1).bit_length(), -1, np.int32)
+    slots = np.full(power_of_two(2 * n), -1, np.int32)
     return Pairs(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64),
                  np.empty(n, np.int32), slots, np.empty(n_places, np.int32), np.empty(n, np.int64),
                  np.empty(n, np.int64))

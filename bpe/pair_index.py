@@ -15,6 +15,7 @@ import numpy as np
 from numba import int64, uint64
 
 from bpe.jit import kernel
+from bpe.table import find_pair, pair_slot
 
 # cells: (P,) int32; counts: (P / 64,) int64; length, head, start: per token its bytes, how many
 # they are, the first 8 as a number and where all are in `data`
@@ -70,29 +71,6 @@ def place_bytes(cells, cursor, out_arena):
 
 
 # ---- pairs and the heap ----
-
-@kernel
-def _slot(key, keys, slots):
-    """The slot of a pair: where its index is, or the empty one where it belongs."""
-    mask = len(slots) - 1
-    q = int64((uint64(key) * uint64(0x9E3779B97F4A7C15)) >> uint64(32)) & mask
-    while slots[q] >= 0 and keys[slots[q]] != key:
-        q = (q + 1) & mask
-    return q
-
-
-@kernel
-def index_pairs(pairs, n):
-    """Enter the first n pairs into the empty slots."""
-    for x in range(n):
-        pairs.slots[_slot(pairs.key[x], pairs.key, pairs.slots)] = x
-
-
-@kernel
-def find_pair(key, pairs):
-    """The index of a pair, or -1."""
-    return pairs.slots[_slot(key, pairs.key, pairs.slots)]
-
 
 @kernel(inline="always")
 def _greater_token(a, b, text):
@@ -153,7 +131,7 @@ def top_pair(pairs, text, numbers, greatest, max_bytes):
     count, key = pairs.heap_count, pairs.heap_key
     while numbers[N_HEAP] > 0:
         k = key[0]
-        x = find_pair(k, pairs)
+        x = find_pair(k, pairs.key, pairs.slots)
         now = pairs.count[x]
         if now > 0 and text.length[k >> 32] + text.length[k & _LOW] <= max_bytes:
             if now == count[0]:
@@ -190,7 +168,7 @@ def merge_pairs(key, limits, text, pairs, changes, numbers, greatest, out):
     visits = numbers[VISITS]
     while numbers[N_TOKENS] < enough and numbers[VISITS] - visits < 1 << 21:
         if key >= 0:
-            x = find_pair(key, pairs)
+            x = find_pair(key, pairs.key, pairs.slots)
             size = pairs.size[x] if x >= 0 else 0
         else:
             x = top_pair(pairs, text, numbers, greatest, max_bytes)
@@ -310,7 +288,8 @@ def _take_away(a, b, changes, pairs):
     for side in range(2):
         for k in range(1, changes.lost[side, 0] + 1):
             y = int64(changes.lost[side, k])
-            x = find_pair(y << 32 | a if side == 0 else b << 32 | y, pairs)
+            key = y << 32 | a if side == 0 else b << 32 | y
+            x = find_pair(key, pairs.key, pairs.slots)
             pairs.count[x] -= changes.less[side, y]
             changes.less[side, y] = 0
 
@@ -325,7 +304,7 @@ def _add_pairs(new, changes, pairs, numbers, greatest, text):
             x, start = numbers[N_PAIRS], numbers[N_ARENA]
             pairs.key[x], pairs.count[x] = key, changes.more[side, y]
             pairs.start[x], pairs.size[x] = start, changes.places[side, y]
-            pairs.slots[_slot(key, pairs.key, pairs.slots)] = x
+            pairs.slots[pair_slot(key, pairs.key, pairs.slots)] = x
             _push(pairs.count[x], key, pairs, numbers, greatest, text)
             numbers[N_PAIRS] = x + 1
             numbers[N_ARENA] = start + changes.places[side, y]

@@ -16,7 +16,7 @@ import numpy as np
 
 from bpe import formats, reference
 from bpe.decode import StreamDecoder, bytes_of, checked_errors
-from bpe.encoder import Encoder
+from bpe.encode import Encoder
 from bpe.pretokenize import compile_pattern, pattern_name, to_bytes
 from bpe.stream import (
     BLOCK_BYTES,

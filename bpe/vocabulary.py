@@ -5,7 +5,7 @@ from math import inf
 
 import numpy as np
 
-from bpe.encoder import tables_from_merges, tables_from_tokens
+from bpe.pairs import tables_from_merges, tables_from_tokens
 
 MAX_ID = 1 << 24
 

@@ -1,0 +1,224 @@
+"""The hash tables of kernels: of words of any length, and of pairs of tokens.
+
+A table of words has four uint64 a slot, the last two for whoever keeps something about a word. The
+first two are its key. Of a word of up to 15 bytes: the bytes themselves, its length and one in the
+top byte. Of a longer one: a hash, and the place of its bytes in `store`, marked by the top byte
+255. Slots are looked up in blocks of words, all of them prefetched before any is read.
+
+A table of pairs has the pairs, left << 32 | right, in an array of whoever uses it, and one int32 a
+slot: where in this array a pair stands, -1 in an empty slot. Both have 2 ** n slots.
+"""
+from collections import namedtuple
+
+import numpy as np
+from numba import int64, uint64
+
+from bpe.jit import kernel, load64, prefetch
+
+BLOCK = 256  # words that are looked up together
+ONE, TWO, THREE, FOUR = (uint64(k) for k in range(1, 5))
+_LONG = uint64(255 << 56)
+_MULTIPLIER, _MULTIPLIER_2 = uint64(0x9E3779B97F4A7C15), uint64(0xD6E8FEB86659FD93)
+
+# slots: (4 * n_slots,) uint64; store: uint64, of a longer word its length, then its bytes; used:
+# words in the slots, numbers in the store; keys: for each word of a block its key and first slot
+Table = namedtuple("Table", "slots store used keys")
+
+
+def new_table(n_slots, n_store):
+    """Make an empty table."""
+    slots = np.zeros(4 * n_slots + 8, np.uint64)
+    start = -slots.ctypes.data % 64 // 8  # no slot lies across two cache lines
+    return Table(slots[start:start + 4 * n_slots], np.empty(n_store, np.uint64),
+                 np.zeros(2, np.int64), np.empty(3 * BLOCK, np.uint64))
+
+
+def moved(old, n_slots, n_store):
+    """Copy a table into one that is as large or larger."""
+    table = new_table(n_slots, n_store)
+    if n_slots == len(old.slots) >> 2:
+        table.slots[:] = old.slots
+    else:
+        move_slots(old.slots, table.slots)
+    n_words, n_numbers = table.used[:] = old.used
+    table.store[:n_numbers] = old.store[:n_numbers]
+    return table
+
+
+def words_of(table):
+    """List the words of a table, in no particular order: slots (W,), ends (W,), bytes and PAD."""
+    slots = np.flatnonzero(table.slots[1::4])
+    ends = np.empty(len(slots), np.int64)
+    n_bytes = word_ends(table, slots, ends)
+    data = np.zeros(n_bytes + 32, np.uint8)
+    write_words(table, slots, ends, data)
+    return slots, ends, data
+
+
+def power_of_two(n):
+    """The lowest power of two from n on."""
+    return 1 << (int(n) - 1).bit_length()
+
+
+# ---- words ----
+
+@kernel(inline="always")
+def _first_bytes(number, n):
+    """The first n bytes of 8, and zeros."""
+    return number & (uint64(0xFFFFFFFFFFFFFFFF) >> uint64(64 - 8 * n)) if n else uint64(0)
+
+
+@kernel(inline="always")
+def word_key(data, start, n):
+    """The key of a word; that of a longer one without its place."""
+    if n <= 15:
+        low = _first_bytes(load64(data, start), min(n, 8))
+        high = _first_bytes(load64(data, start + 8), max(n - 8, 0))
+        return low, high | uint64(n + 1) << uint64(56)
+    h = uint64(n)
+    for k in range(start, start + n - 7, 8):
+        h = (h ^ load64(data, k)) * _MULTIPLIER
+        h ^= h >> uint64(29)
+    h = (h ^ load64(data, start + n - 8)) * _MULTIPLIER
+    return h ^ (h >> uint64(32)), _LONG
+
+
+@kernel(inline="always")
+def first_slot(a, b, slots):
+    """Where to look first for the key (a, b)."""
+    n_slots = uint64(len(slots) >> 2)
+    h = a * _MULTIPLIER + b * _MULTIPLIER_2
+    return (((h >> uint64(32)) * n_slots) >> uint64(32)) << TWO
+
+
+@kernel(inline="always")
+def after(p, slots):
+    """The slot behind slot p."""
+    return (p + FOUR) & uint64(len(slots) - 1)
+
+
+@kernel(inline="always")
+def _stands_at(place, data, start, n, store):
+    """Whether the word at a place of the store is this one."""
+    if store[place - 1] != uint64(n):
+        return False
+    for k in range(0, n, 8):
+        if store[place + (k >> 3)] != _first_bytes(load64(data, start + k), min(n - k, 8)):
+            return False
+    return True
+
+
+@kernel(inline="always")
+def find(a, b, p, data, start, n, table):
+    """The slot of the word with this key, looked for from p on: its own, or an empty one."""
+    slots = table.slots
+    while slots[p + ONE] and not (slots[p] == a and (slots[p + ONE] == b or (
+            b == _LONG and slots[p + ONE] > _LONG
+            and _stands_at(int64(slots[p + ONE] ^ _LONG), data, start, n, table.store)))):
+        p = after(p, slots)
+    return p
+
+
+@kernel(inline="always")
+def size_in_store(n):
+    """How many numbers of the store a word of n bytes takes."""
+    return (n + 15) >> 3 if n > 15 else 0
+
+
+@kernel(inline="always")
+def enter(a, b, p, data, start, n, table):
+    """Enter a word into the empty slot p; the table has the room."""
+    slots, store, used, _ = table
+    used[0] += 1
+    slots[p], slots[p + ONE] = a, b
+    if b == _LONG:
+        place = used[1] + 1
+        slots[p + ONE] |= uint64(place)
+        store[place - 1] = n
+        for k in range(0, n, 8):
+            store[place + (k >> 3)] = _first_bytes(load64(data, start + k), min(n - k, 8))
+        used[1] += size_in_store(n)
+
+
+@kernel
+def is_full(table):
+    """Whether a block of new words would make it more than half full."""
+    return 8 * (table.used[0] + BLOCK) > len(table.slots)
+
+
+@kernel
+def look_ahead(data, begin, ends, first, stop, table):
+    """Write the keys and first slots of words first:stop, and ask for these slots' cache lines."""
+    slots, _, _, keys = table
+    q = uint64(0)
+    for j in range(first, stop):
+        n = ends[uint64(j)] - begin
+        a, b = word_key(data, begin, n)
+        p = first_slot(a, b, slots)
+        prefetch(slots, p)
+        keys[q], keys[q + ONE], keys[q + TWO] = a, b, p
+        q += THREE
+        begin = ends[uint64(j)]
+
+
+@kernel
+def move_slots(old, out_slots):
+    """Enter every word of a table into the empty slots of a larger one."""
+    for p in range(0, len(old), 4):
+        if old[p + 1]:
+            q = first_slot(old[p], min(old[p + 1], _LONG), out_slots)
+            while out_slots[q + ONE]:
+                q = after(q, out_slots)
+            for k in range(4):
+                out_slots[q + uint64(k)] = old[p + k]
+
+
+@kernel
+def word_ends(table, slots, out_ends):
+    """Write where each word in the slots ends, if they stand one after the other."""
+    end = 0
+    for k in range(len(slots)):
+        b = table.slots[4 * slots[k] + 1]
+        end += int64(table.store[int64(b ^ _LONG) - 1] if b > _LONG else (b >> uint64(56)) - ONE)
+        out_ends[k] = end
+    return end
+
+
+@kernel
+def write_words(table, slots, ends, out_data):
+    """Write the bytes of the words in the slots, one after the other."""
+    start = 0
+    for k in range(len(slots)):
+        p = 4 * slots[k]
+        b = table.slots[p + 1]
+        numbers = table.store[int64(b ^ _LONG):] if b > _LONG else table.slots[p:]
+        for i in range(ends[k] - start):
+            out_data[start + i] = numbers[i >> 3] >> uint64(8 * (i & 7)) & uint64(255)
+        start = ends[k]
+
+
+# ---- pairs ----
+
+@kernel
+def pair_slot(pair, pairs, slots):
+    """The slot of a pair: where its index is, or the empty one where it belongs."""
+    mask = len(slots) - 1
+    q = int64((uint64(pair) * _MULTIPLIER) >> uint64(32)) & mask
+    while slots[q] >= 0 and pairs[slots[q]] != pair:
+        q = (q + 1) & mask
+    return q
+
+
+@kernel
+def find_pair(pair, pairs, slots):
+    """The index of a pair, or -1."""
+    return slots[pair_slot(pair, pairs, slots)]
+
+
+@kernel
+def index_pairs(pairs, n, slots):
+    """Enter the first n pairs into the empty slots; of equal ones the first counts."""
+    for x in range(n):
+        q = pair_slot(pairs[x], pairs, slots)
+        if slots[q] < 0:
+            slots[q] = x
