@@ -42,8 +42,8 @@ class Encoder:
         self.max_slots = max(1 << 18, 2 * n_slots)
         data, ends = side_by_side([b"", *words])
         self.seed = new_table(n_slots, 2 * n_slots + len(data) // 8)
-        known = np.array([_MARK] if word_ids is None else [_MARK, *word_ids])
-        enter_words(data, ends, known, self.seed)
+        known = [_MARK] if word_ids is None else [_MARK, *word_ids]
+        enter_words(data, ends, np.array(known), self.seed)
         first = _State(self)
         first.words(data, ends)  # which merges those that are not known
         self.seed = first.cache
@@ -143,7 +143,8 @@ def enter_words(data, ends, ids, cache):
     for j in range(len(ids)):
         n = ends[j] - begin
         a, b = word_key(data, begin, n)
-        p = find(a, b, first_slot(a, b, cache.slots), data, begin, n, cache)
+        p = first_slot(a, b, cache.slots)
+        p = find(a, b, p, data, begin, n, cache)
         enter(a, b, p, data, begin, n, cache)
         cache.slots[p + TWO] = uint64(ids[j]) << _32 | ONE
         begin = ends[j]
@@ -196,7 +197,9 @@ def _copy_ids(p, cache, out, m):
     count = int64(low & _LOW)
     m = uint64(m)
     if count <= 3:
-        out[m], out[m + ONE], out[m + TWO] = low >> _32, high & _LOW, high >> _32
+        out[m] = low >> _32
+        out[m + ONE] = high & _LOW
+        out[m + TWO] = high >> _32
     else:
         for k in range(0, count, 2):
             two = cache.store[int64(high) + (k >> 1)]
@@ -232,7 +235,8 @@ def _keep_ids(p, cache, out, m, count):
         slots[p + TWO] = uint64(out[m]) << _32 | uint64(count)
         slots[p + THREE] = _two(out, m + 1)
     else:
-        slots[p + TWO], slots[p + THREE] = uint64(count), uint64(used[1])
+        slots[p + TWO] = count
+        slots[p + THREE] = used[1]
         for k in range(0, count, 2):
             store[used[1]] = _two(out, m + k)
             used[1] += 1

@@ -54,18 +54,25 @@ def lay_out(data, starts, ends, counts, id_of_byte, out_cells, out_counts):
 def count_bytes(cells, counts, out_count, out_size):
     """Count each pair of byte tokens, left << 8 | right, in the text and in the cells."""
     for p in range(len(cells) - 1):
-        if cells[p] >= 0 and cells[p + 1] >= 0:
-            k = int64(cells[p]) << 8 | int64(cells[p + 1])
+        k = _byte_pair(cells, p)
+        if k >= 0:
             out_count[k] += counts[p >> 6]
             out_size[k] += 1
+
+
+@kernel(inline="always")
+def _byte_pair(cells, p):
+    """The pair of byte tokens at p, left << 8 | right; -1 where there is none."""
+    left, right = int64(cells[p]), int64(cells[p + 1])
+    return left << 8 | right if left >= 0 and right >= 0 else -1
 
 
 @kernel
 def place_bytes(cells, cursor, out_arena):
     """Write the places of each pair of byte tokens from its `cursor` on."""
     for p in range(len(cells) - 1):
-        if cells[p] >= 0 and cells[p + 1] >= 0:
-            k = int64(cells[p]) << 8 | int64(cells[p + 1])
+        k = _byte_pair(cells, p)
+        if k >= 0:
             out_arena[cursor[k]] = p
             cursor[k] += 1
 
@@ -119,9 +126,12 @@ def _push(c, k, pairs, numbers, greatest, text):
     count, key = pairs.heap_count, pairs.heap_key
     i = numbers[N_HEAP]
     numbers[N_HEAP] += 1
-    while i > 0 and _before(c, k, count[(i - 1) >> 2], key[(i - 1) >> 2], greatest, text):
-        count[i], key[i] = count[(i - 1) >> 2], key[(i - 1) >> 2]
-        i = (i - 1) >> 2
+    while i > 0:
+        above = (i - 1) >> 2
+        if not _before(c, k, count[above], key[above], greatest, text):
+            break
+        count[i], key[i] = count[above], key[above]
+        i = above
     count[i], key[i] = c, k
 
 
@@ -168,19 +178,20 @@ def merge_pairs(key, limits, text, pairs, changes, numbers, greatest, out):
     visits = numbers[VISITS]
     while numbers[N_TOKENS] < enough and numbers[VISITS] - visits < 1 << 21:
         if key >= 0:
-            x = find_pair(key, pairs.key, pairs.slots)
-            size = pairs.size[x] if x >= 0 else 0
+            x, pair = find_pair(key, pairs.key, pairs.slots), key
         else:
             x = top_pair(pairs, text, numbers, greatest, max_bytes)
             if x < 0 or pairs.count[x] < min_count:
                 return NO_PAIR
-            size = pairs.size[x]
-        a, b = (key if key >= 0 else pairs.key[x]) >> 32, (key if key >= 0 else pairs.key[x]) & _LOW
+            pair = pairs.key[x]
+        size = pairs.size[x] if x >= 0 else 0
+        a, b = pair >> 32, pair & _LOW
         code = _what_must_grow(size, text.length[a] + text.length[b], text, pairs, changes, numbers)
         if code != DONE:
             return code
         new = numbers[N_TOKENS]
-        out[new, 0], out[new, 1], out[new, 2] = a, b, pairs.count[x] if x >= 0 else 0
+        out[new, 0], out[new, 1] = a, b
+        out[new, 2] = pairs.count[x] if x >= 0 else 0
         _make_token(a, b, new, text, numbers)
         if size:
             _replace(a, b, new, pairs.start[x], size, text, pairs.arena, changes, numbers)
@@ -197,7 +208,7 @@ def _what_must_grow(size, length, text, pairs, changes, numbers):
     """Compare the room there is with what a merge of `size` places can take."""
     numbers[WANTED] = size
     made = min(2 * size, 2 * numbers[N_TOKENS] + 2)
-    if numbers[N_PAIRS] + made > len(pairs.key) or numbers[N_HEAP] + made > len(pairs.heap_key):
+    if numbers[N_PAIRS] + made > len(pairs.key):  # the heap has no more entries than pairs
         return GROW_PAIRS
     if numbers[N_ARENA] + 2 * size > len(pairs.arena):
         return GROW_ARENA

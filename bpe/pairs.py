@@ -35,8 +35,9 @@ Work = namedtuple("Work", "symbol left right newer older first waiting")
 
 def new_work(n_positions, n_ranks):
     """Make room for words of up to `n_positions` bytes."""
-    positions = (np.empty(n_positions, np.int32) for _ in range(5))
-    return Work(*positions, np.full(n_ranks, -1, np.int32), np.zeros(n_ranks // 64 + 1, np.uint64))
+    positions = np.empty((5, n_positions), np.int32)
+    first = np.full(n_ranks, -1, np.int32)
+    return Work(*positions, first, np.zeros(n_ranks // 64 + 1, np.uint64))
 
 
 # ---- tables ----
@@ -53,14 +54,16 @@ def tables_from_merges(merges, made, ids):
     ids : (S,) int64
         The id of every symbol: bytes, what merges make, other tokens.
     """
-    tables = _empty_tables(merges[:, 0] << 32 | merges[:, 1], made, ids)
+    left, right = merges.T
+    ranks = np.arange(len(merges))
+    tables = _empty_tables(left << 32 | right, made, ids)
     index_pairs(tables.pairs, len(merges), tables.slots)
-    of_bytes = np.flatnonzero((merges < 256).all(axis=1))[::-1]  # of equal pairs the first stays
-    tables.byte_pairs[merges[of_bytes, 0] << 8 | merges[of_bytes, 1]] = of_bytes
+    of_bytes = np.flatnonzero((left < 256) & (right < 256))[::-1]  # of equal pairs the first stays
+    tables.byte_pairs[left[of_bytes] << 8 | right[of_bytes]] = of_bytes
     last = np.full(len(ids), -1)
-    last[made] = np.arange(len(merges))
-    ascending = (last[merges].max(axis=1, initial=-1) < np.arange(len(merges))).all()
-    return tables._replace(short=SHORT if ascending else np.iinfo(np.int64).max)
+    last[made] = ranks
+    ascending = (np.maximum(last[left], last[right]) < ranks).all()
+    return tables if ascending else tables._replace(short=np.iinfo(np.int64).max)
 
 
 def tables_from_tokens(tokens, ids):
@@ -74,16 +77,19 @@ def tables_from_tokens(tokens, ids):
         Symbols; -1 for a token that no merge makes.
     """
     n = len(tokens)
-    tables = _empty_tables(np.full(n, -1), np.arange(256, 256 + n), ids)
+    made = np.arange(256, 256 + n)
+    tables = _empty_tables(np.full(n, -1), made, ids)
     work = new_work(max(map(len, tokens), default=1), 1)
     recover_merges(*side_by_side(tokens), tables, work)
-    left, right = tables.pairs >> 32, tables.pairs & 0xFFFFFFFF
-    return tables, np.stack([left, np.where(left < 0, -1, right)], axis=1)
+    left = tables.pairs >> 32
+    right = np.where(left < 0, -1, tables.pairs & 0xFFFFFFFF)
+    return tables, np.stack([left, right], axis=1)
 
 
 def _empty_tables(pairs, made, ids):
-    slots = np.full(power_of_two(max(1024, 2 * len(pairs) + 2)), -1, np.int32)
-    byte_pairs = np.full(65536, NO_RANK, np.int32)
+    n_slots = power_of_two(2 * len(pairs) + 2)
+    slots = np.full(n_slots, -1, np.int32)
+    byte_pairs = np.full(1 << 16, NO_RANK, np.int32)
     return Tables(pairs, slots, byte_pairs, made.astype(np.int32), ids.astype(np.int32), SHORT)
 
 
@@ -92,7 +98,8 @@ def _empty_tables(pairs, made, ids):
 @kernel(inline="always")
 def _rank(left, right, tables):
     """The rank of a pair of symbols, or NO_RANK."""
-    rank = find_pair(int64(left) << 32 | int64(right), tables.pairs, tables.slots)
+    pair = int64(left) << 32 | int64(right)
+    rank = find_pair(pair, tables.pairs, tables.slots)
     return rank if rank >= 0 else NO_RANK
 
 
@@ -194,15 +201,21 @@ def _unlist_pair(k, work):
 @kernel(inline="always")
 def _merge_run(k, rank, n, tables, work):
     """Merge the pair at k; of a pair of equal symbols the whole run of them around k."""
-    symbol, left, right = work.symbol, work.left, work.right
-    a = symbol[k]
-    twins = symbol[right[k]] == a
+    symbol, left = work.symbol, work.left
+    a, new = symbol[k], tables.made[rank]
+    twins = _are_both(a, k, n, work)
     while twins and left[k] >= 0 and symbol[left[k]] == a:
         k = int64(left[k])
-    again = True
-    while again:
-        k = _merge_at(k, tables.made[rank], n, tables, work)
-        again = twins and k < n and symbol[k] == a and right[k] < n and symbol[right[k]] == a
+    k = _merge_at(k, new, n, tables, work)
+    while twins and _are_both(a, k, n, work):
+        k = _merge_at(k, new, n, tables, work)
+
+
+@kernel(inline="always")
+def _are_both(a, k, n, work):
+    """Whether a pair stands at k whose symbols both are `a`."""
+    symbol, right = work.symbol, work.right
+    return k < n and symbol[k] == a and right[k] < n and symbol[right[k]] == a
 
 
 @kernel(inline="always")

@@ -16,7 +16,7 @@ from numba import int64, uint64
 from bpe.jit import kernel, load64, prefetch
 
 BLOCK = 256  # words that are looked up together
-ONE, TWO, THREE, FOUR = (uint64(k) for k in range(1, 5))
+ONE, TWO, THREE, FOUR = map(uint64, range(1, 5))
 _LONG = uint64(255 << 56)
 _MULTIPLIER, _MULTIPLIER_2 = uint64(0x9E3779B97F4A7C15), uint64(0xD6E8FEB86659FD93)
 
@@ -29,8 +29,9 @@ def new_table(n_slots, n_store):
     """Make an empty table."""
     slots = np.zeros(4 * n_slots + 8, np.uint64)
     start = -slots.ctypes.data % 64 // 8  # no slot lies across two cache lines
-    return Table(slots[start:start + 4 * n_slots], np.empty(n_store, np.uint64),
-                 np.zeros(2, np.int64), np.empty(3 * BLOCK, np.uint64))
+    slots = slots[start:start + 4 * n_slots]
+    store, keys = np.empty(n_store, np.uint64), np.empty(3 * BLOCK, np.uint64)
+    return Table(slots, store, np.zeros(2, np.int64), keys)
 
 
 def moved(old, n_slots, n_store):
@@ -63,23 +64,26 @@ def power_of_two(n):
 # ---- words ----
 
 @kernel(inline="always")
-def _first_bytes(number, n):
-    """The first n bytes of 8, and zeros."""
-    return number & (uint64(0xFFFFFFFFFFFFFFFF) >> uint64(64 - 8 * n)) if n else uint64(0)
+def _eight_bytes(data, start, stop):
+    """Bytes from `start` on as one number; zeros from `stop` on."""
+    n = stop - start
+    if n <= 0:
+        return uint64(0)
+    return load64(data, start) & (uint64(0xFFFFFFFFFFFFFFFF) >> uint64(64 - 8 * min(n, 8)))
 
 
 @kernel(inline="always")
 def word_key(data, start, n):
     """The key of a word; that of a longer one without its place."""
+    stop = start + n
     if n <= 15:
-        low = _first_bytes(load64(data, start), min(n, 8))
-        high = _first_bytes(load64(data, start + 8), max(n - 8, 0))
+        low, high = _eight_bytes(data, start, stop), _eight_bytes(data, start + 8, stop)
         return low, high | uint64(n + 1) << uint64(56)
     h = uint64(n)
-    for k in range(start, start + n - 7, 8):
+    for k in range(start, stop - 7, 8):
         h = (h ^ load64(data, k)) * _MULTIPLIER
         h ^= h >> uint64(29)
-    h = (h ^ load64(data, start + n - 8)) * _MULTIPLIER
+    h = (h ^ load64(data, stop - 8)) * _MULTIPLIER
     return h ^ (h >> uint64(32)), _LONG
 
 
@@ -87,8 +91,8 @@ def word_key(data, start, n):
 def first_slot(a, b, slots):
     """Where to look first for the key (a, b)."""
     n_slots = uint64(len(slots) >> 2)
-    h = a * _MULTIPLIER + b * _MULTIPLIER_2
-    return (((h >> uint64(32)) * n_slots) >> uint64(32)) << TWO
+    h = (a * _MULTIPLIER + b * _MULTIPLIER_2) >> uint64(32)
+    return ((h * n_slots) >> uint64(32)) << TWO
 
 
 @kernel(inline="always")
@@ -102,19 +106,27 @@ def _stands_at(place, data, start, n, store):
     """Whether the word at a place of the store is this one."""
     if store[place - 1] != uint64(n):
         return False
-    for k in range(0, n, 8):
-        if store[place + (k >> 3)] != _first_bytes(load64(data, start + k), min(n - k, 8)):
+    for k in range(start, start + n, 8):
+        if store[place] != _eight_bytes(data, k, start + n):
             return False
+        place += 1
     return True
+
+
+@kernel(inline="always")
+def _stands_in(p, a, b, data, start, n, table):
+    """Whether the word with this key is that of slot p."""
+    there = table.slots[p + ONE]
+    if table.slots[p] != a or b != _LONG or there <= _LONG:
+        return table.slots[p] == a and there == b
+    return _stands_at(int64(there ^ _LONG), data, start, n, table.store)
 
 
 @kernel(inline="always")
 def find(a, b, p, data, start, n, table):
     """The slot of the word with this key, looked for from p on: its own, or an empty one."""
     slots = table.slots
-    while slots[p + ONE] and not (slots[p] == a and (slots[p + ONE] == b or (
-            b == _LONG and slots[p + ONE] > _LONG
-            and _stands_at(int64(slots[p + ONE] ^ _LONG), data, start, n, table.store)))):
+    while slots[p + ONE] and not _stands_in(p, a, b, data, start, n, table):
         p = after(p, slots)
     return p
 
@@ -132,12 +144,13 @@ def enter(a, b, p, data, start, n, table):
     used[0] += 1
     slots[p], slots[p + ONE] = a, b
     if b == _LONG:
-        place = used[1] + 1
-        slots[p + ONE] |= uint64(place)
-        store[place - 1] = n
-        for k in range(0, n, 8):
-            store[place + (k >> 3)] = _first_bytes(load64(data, start + k), min(n - k, 8))
-        used[1] += size_in_store(n)
+        place = used[1]
+        slots[p + ONE] |= uint64(place + 1)
+        store[place] = n
+        for k in range(start, start + n, 8):
+            place += 1
+            store[place] = _eight_bytes(data, k, start + n)
+        used[1] = place + 1
 
 
 @kernel
@@ -156,7 +169,8 @@ def look_ahead(data, begin, ends, first, stop, table):
         a, b = word_key(data, begin, n)
         p = first_slot(a, b, slots)
         prefetch(slots, p)
-        keys[q], keys[q + ONE], keys[q + TWO] = a, b, p
+        keys[q], keys[q + ONE] = a, b
+        keys[q + TWO] = p
         q += THREE
         begin = ends[uint64(j)]
 
@@ -165,8 +179,9 @@ def look_ahead(data, begin, ends, first, stop, table):
 def move_slots(old, out_slots):
     """Enter every word of a table into the empty slots of a larger one."""
     for p in range(0, len(old), 4):
-        if old[p + 1]:
-            q = first_slot(old[p], min(old[p + 1], _LONG), out_slots)
+        a, b = old[p], old[p + 1]
+        if b:
+            q = first_slot(a, min(b, _LONG), out_slots)
             while out_slots[q + ONE]:
                 q = after(q, out_slots)
             for k in range(4):
@@ -179,7 +194,10 @@ def word_ends(table, slots, out_ends):
     end = 0
     for k in range(len(slots)):
         b = table.slots[4 * slots[k] + 1]
-        end += int64(table.store[int64(b ^ _LONG) - 1] if b > _LONG else (b >> uint64(56)) - ONE)
+        if b > _LONG:
+            end += int64(table.store[int64(b ^ _LONG) - 1])
+        else:
+            end += int64(b >> uint64(56)) - 1
         out_ends[k] = end
     return end
 
@@ -193,7 +211,8 @@ def write_words(table, slots, ends, out_data):
         b = table.slots[p + 1]
         numbers = table.store[int64(b ^ _LONG):] if b > _LONG else table.slots[p:]
         for i in range(ends[k] - start):
-            out_data[start + i] = numbers[i >> 3] >> uint64(8 * (i & 7)) & uint64(255)
+            shift = uint64(8 * (i & 7))
+            out_data[start + i] = (numbers[i >> 3] >> shift) & uint64(255)
         start = ends[k]
 
 
