@@ -1,5 +1,4 @@
 """Read, check and write the files of tokenizers; a mistake is told in one sentence."""
-
 import json
 import os
 

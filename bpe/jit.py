@@ -84,7 +84,8 @@ def cache_directory():
         mine = base / _fingerprint()
         mine.mkdir(parents=True, exist_ok=True)
         os.utime(mine)
-        for old in sorted(base.iterdir(), key=lambda d: -d.stat().st_mtime)[KEPT:]:
+        age = lambda directory: -directory.stat().st_mtime
+        for old in sorted(base.iterdir(), key=age)[KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
     except (OSError, RuntimeError):  # RuntimeError: there is no home directory
         return None
@@ -104,7 +105,8 @@ def _base():
 
 def _fingerprint():
     """Hash the sources of this package, the options, the versions and the processor."""
-    parts = [p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py"))]
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    parts = [path.read_bytes() for path in sources]
     facts = (OPTIONS, numba.__version__, np.__version__, llvmlite.__version__, sys.version,
              llvmlite.binding.get_host_cpu_name())
     parts.append(repr(facts).encode())
@@ -140,7 +142,8 @@ def prefetch(typing_context, array, index):
         pointer = pointer_to(context, builder, signature.args[0], *args, _I8)
         kind = ir.FunctionType(ir.VoidType(), [byte, hint, hint, hint])
         function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
-        builder.call(function, [pointer, hint(0), hint(3), hint(1)])
+        read, near, data = hint(0), hint(3), hint(1)
+        builder.call(function, [pointer, read, near, data])
         return context.get_dummy_value()
     return types.void(array, types.uint64), generate
 

@@ -196,7 +196,8 @@ def _first_steps(texts, n_merges, pattern, order, min_count, max_bytes, initial_
         if len(tokens) - 256 < len(initial_merges):
             pair = tuple(initial_merges[len(tokens) - 256])
         else:
-            able = {pair: n for pair, n in counts.items() if n >= min_count and pair not in refused}
+            often = {pair: n for pair, n in counts.items() if n >= min_count}
+            able = {pair: n for pair, n in often.items() if pair not in refused}
             if not able:
                 return
             pair = reference.most_frequent(able, tokens, "first")
@@ -204,9 +205,10 @@ def _first_steps(texts, n_merges, pattern, order, min_count, max_bytes, initial_
             if len(token) > max_bytes or forbid and forbid(token):
                 refused.add(pair)
                 continue
-        words = {reference.merge(word, pair, len(tokens)): n for word, n in words.items()}
-        tokens.append(tokens[pair[0]] + tokens[pair[1]])
-        yield Merge(len(tokens) - 1, *pair, tokens[-1], counts.get(pair, 0))
+        new, (left, right) = len(tokens), pair
+        words = {reference.merge(word, pair, new): n for word, n in words.items()}
+        tokens.append(tokens[left] + tokens[right])
+        yield Merge(new, left, right, tokens[new], counts.get(pair, 0))
 
 
 # ---- fast path ----
@@ -285,7 +287,8 @@ class PairIndex:
         id_of = np.argsort(byte_of)
         pair_index.lay_out(words.data, ends - lengths, ends, counts, id_of, cells, per_block)
         self.numbers[N_TOKENS] = self.numbers[N_DATA] = 256
-        length, head = np.ones(n_tokens, np.int32), np.zeros(n_tokens, np.uint64)
+        length = np.ones(n_tokens, np.int32)
+        head = np.zeros(n_tokens, np.uint64)
         head[:256] = byte_of.astype(np.uint64) << np.uint64(56)
         data = _grown(byte_of, 256 + _ROOM)
         return Text(cells, per_block, length, head, np.arange(n_tokens), data)
@@ -304,7 +307,8 @@ class PairIndex:
         pairs = _empty_pairs(n + _ROOM, total + total // 4 + _ROOM)
         pair_index.place_bytes(self.text.cells, start.copy(), pairs.arena)
         pairs.key[:n] = left << 32 | right
-        pairs.count[:n], pairs.start[:n] = count[live], start[live]
+        pairs.count[:n] = count[live]
+        pairs.start[:n] = start[live]
         pairs.size[:n] = size[live]
         pairs.heap_key[:n] = pairs.key[in_order]
         pairs.heap_count[:n] = pairs.count[in_order]
@@ -326,7 +330,7 @@ class PairIndex:
             index_pairs(bigger.key, self.numbers[N_PAIRS], bigger.slots)
         elif code == GROW_ARENA:
             pair_index.drop_stale(self.text, self.pairs, self.numbers)
-            n = 2 * wanted + int(self.numbers[N_ARENA] * 1.25)
+            n = 2 * wanted + int(1.25 * self.numbers[N_ARENA])
             if n > len(self.pairs.arena):
                 arena = _grown(self.pairs.arena, n)
                 self.pairs = self.pairs._replace(arena=arena)
@@ -335,7 +339,8 @@ class PairIndex:
             self.changes = Changes(*self.changes[:5], *places)
         elif code == GROW_DATA:
             n = len(self.text.data) + int(self.text.length.max())
-            self.text = self.text._replace(data=_grown(self.text.data, 2 * n))
+            data = _grown(self.text.data, 2 * n)
+            self.text = self.text._replace(data=data)
 
 
 def _empty_pairs(n, n_places):

@@ -340,7 +340,8 @@ def drop_stale(text, pairs, numbers):
         start, size = pairs.start[x], pairs.size[x]
         pairs.start[x] = top
         if pairs.count[x] > 0:
-            a, b = pairs.key[x] >> 32, pairs.key[x] & _LOW
+            key = pairs.key[x]
+            a, b = key >> 32, key & _LOW
             for k in range(start, start + size):
                 p = arena[k]
                 if cells[p] == a and cells[p + text.length[a]] == b:

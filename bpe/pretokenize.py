@@ -80,7 +80,8 @@ class Splitter:
 
     def __init__(self, pattern):
         self.pattern, self.name = pattern, pattern_name(pattern)
-        self.classes, self.ends = np.empty(0, np.uint8), np.empty(0, np.int64)
+        self.classes = np.empty(0, np.uint8)
+        self.ends = np.empty(0, np.int64)
 
     def split(self, data, limits):
         """Do `split_offsets` on many documents in one array, none of which joins with the next.
@@ -123,7 +124,8 @@ def _split_with_regex(data, limits, pattern):
     ends, start = [np.empty(0, np.int64)], 0
     for limit in np.asarray(limits).tolist():
         text = data[start:limit].tobytes().decode("utf-8", "surrogateescape")
-        edges = np.unique([edge for match in find(text) for edge in match.span()] + [0, len(text)])
+        edges = [edge for match in find(text) for edge in match.span()]
+        edges = np.unique([0, *edges, len(text)])
         ends.append(start + _byte_offsets(text)[edges[1:]])
         start = limit
     return np.concatenate(ends)

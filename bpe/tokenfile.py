@@ -4,7 +4,6 @@ A token file is a NumPy `.npy` file of one uint16 or uint32 array, which `np.loa
 mmap_mode="r")` opens, followed by one line of JSON that `np.load` does not see: the fingerprint of
 the tokenizer, its vocabulary size and the number of tokens.
 """
-
 import errno
 import json
 from pathlib import Path
