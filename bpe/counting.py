@@ -2,7 +2,6 @@
 
 The third number of a slot is how often its word occurred.
 """
-import queue
 from collections import namedtuple
 
 import numpy as np
@@ -59,14 +58,12 @@ class WordCounter:
 def count(batches, pattern, threads):
     """Count the words of batches (lists of bytes), `threads` at a time, as they come."""
     counters = [WordCounter(pattern) for _ in range(threads)]
-    free = queue.SimpleQueue()
-    for counter in counters:
-        free.put(counter)
+    free = counters.copy()
 
     def add(pieces):
-        counter = free.get()
+        counter = free.pop()
         counter.add(pieces)
-        free.put(counter)
+        free.append(counter)
 
     for _ in map_in_order(add, batches, threads):
         pass

@@ -37,11 +37,9 @@ def new_table(n_slots, n_store):
 def moved(old, n_slots, n_store):
     """Copy a table into one that is as large or larger."""
     table = new_table(n_slots, n_store)
-    if n_slots == len(old.slots) >> 2:
-        table.slots[:] = old.slots
-    else:
-        move_slots(old.slots, table.slots)
-    n_words, n_numbers = table.used[:] = old.used
+    move_slots(old.slots, table.slots)
+    table.used[:] = old.used
+    n_numbers = old.used[1]
     table.store[:n_numbers] = old.store[:n_numbers]
     return table
 
@@ -49,9 +47,13 @@ def moved(old, n_slots, n_store):
 def words_of(table):
     """List the words of a table, in no particular order: slots (W,), ends (W,), bytes and PAD."""
     slots = np.flatnonzero(table.slots[1::4])
-    ends = np.empty(len(slots), np.int64)
-    n_bytes = word_ends(table, slots, ends)
-    data = np.zeros(n_bytes + 32, np.uint8)
+    keys = table.slots[1::4][slots]
+    lengths = (keys >> np.uint64(56)).astype(np.int64) - 1
+    long = keys > _LONG
+    places = (keys[long] ^ _LONG).astype(np.int64)
+    lengths[long] = table.store[places - 1]
+    ends = np.cumsum(lengths)
+    data = np.zeros(int(lengths.sum()) + 32, np.uint8)
     write_words(table, slots, ends, data)
     return slots, ends, data
 
@@ -177,7 +179,7 @@ def look_ahead(data, begin, ends, first, stop, table):
 
 @kernel
 def move_slots(old, out_slots):
-    """Enter every word of a table into the empty slots of a larger one."""
+    """Enter every word of a table into the empty slots of another."""
     for p in range(0, len(old), 4):
         a, b = old[p], old[p + 1]
         if b:
@@ -186,20 +188,6 @@ def move_slots(old, out_slots):
                 q = after(q, out_slots)
             for k in range(4):
                 out_slots[q + uint64(k)] = old[p + k]
-
-
-@kernel
-def word_ends(table, slots, out_ends):
-    """Write where each word in the slots ends, if they stand one after the other."""
-    end = 0
-    for k in range(len(slots)):
-        b = table.slots[4 * slots[k] + 1]
-        if b > _LONG:
-            end += int64(table.store[int64(b ^ _LONG) - 1])
-        else:
-            end += int64(b >> uint64(56)) - 1
-        out_ends[k] = end
-    return end
 
 
 @kernel

@@ -256,7 +256,8 @@ class Tokenizer:
         """
         ids = self.encode_array(text, allowed_special=allowed_special,
                                 disallowed_special=disallowed_special)
-        lengths = [len(self.tokens[i]) for i in ids.tolist()]
+        tokens = map(self.tokens.__getitem__, ids.tolist())
+        lengths = list(map(len, tokens))
         stops = np.cumsum(lengths, dtype=np.int64)
         starts = np.append(0, stops)[:len(stops)]
         if isinstance(text, str):
