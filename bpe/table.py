@@ -69,22 +69,20 @@ def power_of_two(n):
 # ---- words ----
 
 @kernel(inline="always")
-def _eight_bytes(data, start, stop):
-    """Bytes from `start` on as one number; zeros from `stop` on."""
-    n = stop - start
-    if n <= 0:
-        return uint64(0)
-    return load64(data, start) & (uint64(0xFFFFFFFFFFFFFFFF) >> uint64(64 - 8 * min(n, 8)))
+def _number(data, start, n):
+    """The n <= 8 bytes from `start` on as one number."""
+    half = uint64(4 * n)
+    return load64(data, start) & (((ONE << half) << half) - ONE)  # no branch, no shift by 64
 
 
 @kernel(inline="always")
 def word_key(data, start, n):
     """The key of a word; that of a longer one without its place."""
-    stop = start + n
     if n <= 15:
-        low, high = _eight_bytes(data, start, stop), _eight_bytes(data, start + 8, stop)
+        n_low = min(n, 8)
+        low, high = _number(data, start, n_low), _number(data, start + 8, n - n_low)
         return low, high | uint64(n + 1) << uint64(56)
-    h = uint64(n)
+    h, stop = uint64(n), start + n
     for k in range(start, stop - 7, 8):
         h = (h ^ load64(data, k)) * _MULTIPLIER
         h ^= h >> uint64(29)
@@ -111,8 +109,8 @@ def _stands_at(place, data, start, n, store):
     """Whether the word at a place of the store is this one."""
     if store[place - 1] != uint64(n):
         return False
-    for k in range(start, start + n, 8):
-        if store[place] != _eight_bytes(data, k, start + n):
+    for k in range(0, n, 8):
+        if store[place] != _number(data, start + k, min(n - k, 8)):
             return False
         place += 1
     return True
@@ -130,6 +128,14 @@ def _stands_in(p, a, b, data, start, n, table):
 @kernel(inline="always")
 def find(a, b, p, data, start, n, table):
     """The slot of the word with this key, looked for from p on: its own, or an empty one."""
+    if table.slots[p] == a and table.slots[p + ONE] == b:  # as most do
+        return p
+    return _find_on(a, b, p, data, start, n, table)
+
+
+@kernel
+def _find_on(a, b, p, data, start, n, table):
+    """Do `find` where the word is long, or not in its first slot."""
     slots = table.slots
     while slots[p + ONE] and not _stands_in(p, a, b, data, start, n, table):
         p = after(p, slots)
@@ -152,9 +158,9 @@ def enter(a, b, p, data, start, n, table):
         place = used[1]
         slots[p + ONE] |= uint64(place + 1)
         store[place] = n
-        for k in range(start, start + n, 8):
+        for k in range(0, n, 8):
             place += 1
-            store[place] = _eight_bytes(data, k, start + n)
+            store[place] = _number(data, start + k, min(n - k, 8))
         used[1] = place + 1
 
 
