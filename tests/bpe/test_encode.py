@@ -9,17 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vocabularies import (
-    MERGES,
-    TEXT,
-    by_kernels,
-    data_folder,
-    fuzz_strings,
-    merge_lists,
-    published,
-    raw_bytes,
-    texts,
-    tokenizer,
-)
+    MERGES, TEXT, by_kernels, data_folder, fuzz_strings, merge_lists, published, raw_bytes, texts,
+    tokenizer)
 
 from bpe import Tokenizer, pairs, reference
 
@@ -127,6 +118,15 @@ def test_words_longer_than_any_cache_or_buffer():
     once = by_kernels(ours, "theab" * 60)
     for n in (13, 14, 150, 9000):  # around the room for words that is always there
         assert by_kernels(ours, "theab" * 60 * n) == once * n
+
+
+def test_a_long_token_is_a_whole_word_to_the_kernels_too():
+    ranks = {bytes([i]): i for i in range(256)}
+    ranks |= {b"ab" * n: 255 + n for n in range(1, 4)} | {b"ab" * 150: 300, b"ab" * 200: 301}
+    ours = Tokenizer(None, "gpt2", ranks=ranks)
+    for n in (1, 3, 7, 8, 149, 150, 151, 200):
+        assert by_kernels(ours, "ab" * n) == ours.encode("ab" * n)
+    assert by_kernels(ours, "ab" * 150) == [300]
 
 
 def test_many_distinct_words_overflow_the_cache_and_nothing_changes():

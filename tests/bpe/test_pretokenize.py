@@ -11,13 +11,7 @@ from hypothesis import strategies as st
 
 from bpe import reference
 from bpe.pretokenize import (
-    GPT2_SPELLINGS,
-    PATTERNS,
-    padded,
-    split_offsets,
-    split_segments,
-    to_bytes,
-)
+    GPT2_SPELLINGS, PATTERNS, Splitter, side_by_side, split_offsets, to_bytes)
 from bpe.unicode_ranges import PACKED, UNICODE, class_table, pack
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
@@ -48,9 +42,8 @@ def test_scanners_equal_the_book_on_text(text, pattern):
 
 @given(st.lists(raw, max_size=5), patterns | st.just(r"\w+"))
 def test_documents_in_one_array_do_not_join(documents, pattern):
-    limits = np.cumsum([len(document) for document in documents], dtype=np.int64)
     pieces = [piece for document in documents for piece in reference.split(document, pattern)]
-    found = split_segments(padded(b"".join(documents)), limits, pattern)
+    found = Splitter(pattern).split(*side_by_side(documents))
     assert found.tolist() == ends_of(pieces)
 
 
