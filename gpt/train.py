@@ -15,11 +15,11 @@ from gpt.show.loggers import make_logger
 from gpt.show.report import write_report
 from gpt.show.summary import announce, beginning, sample, summarize
 from gpt.training.check import check_run
-from gpt.training.clock import check_duration, continue_plan, final_tokens, plan_by_time
+from gpt.training.clock import check_duration, continue_plan, plan_by_time
 from gpt.training.compile_ahead import compiling_ahead
 from gpt.training.folder import (
     Metrics, kept_if_begun, new_folder, open_run, read_manifest, save, write_manifest)
-from gpt.training.forecast import check_size, forecast, matmul_gflops, measure_step
+from gpt.training.forecast import check_size, forecast, matmul_gflops, measure_rates
 from gpt.training.plan import Plan, due
 from gpt.training.recipes import choose_settings
 from gpt.training.run import Run
@@ -70,12 +70,12 @@ def train(run, folder, args, display):
     minutes = run.config.train.minutes
     cost = forecast(run, matmul_gflops())
     run.config = run.config.changed(micro_batch=cost.micro_batch)
-    step_s, pacer = measure_step(run), None
+    rates, pacer = measure_rates(run), None
     if minutes and ("minutes" in args.given or not args.resume):
-        pacer = plan_by_time(run, args.began, step_s)
-    check_duration((run.plan.steps - run.step) * step_s, args.yes)
-    announce(display.say, run, cost, step_s, folder)
-    write_manifest(folder, forecast_bytes=cost.memory_bytes)
+        pacer = plan_by_time(run, args.began, rates)
+    check_duration((run.plan.steps - run.step) * rates.step_s, args.yes)
+    announce(display.say, run, cost, rates, folder)
+    write_manifest(folder, forecast_bytes=cost.memory_bytes, slow=rates.slow)
     if args.profile:
         display.say(profile_steps(run, folder))
     steps = train_steps(run) if args.trace_step is None else steps_with_trace(
@@ -107,7 +107,7 @@ def train(run, folder, args, display):
                 raise SystemExit(130)
     display.close()
     metrics.close()
-    summarize(run, folder, display.say, final_tokens(run, step_s))
+    summarize(run, folder, display.say, rates)
     write_report(folder)
     write_manifest(folder, reported_step=run.step)
 

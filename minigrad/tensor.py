@@ -50,8 +50,9 @@ class Tensor:
         if type(data) is not np.ndarray:
             data = np.asarray(detach(data))
         self.data, self.requires_grad = numbers(data), requires_grad
-        self.grad = self.op = self.params = self.saved = self.vjp = self.checksum = None
-        self.inputs = self.traced = ()                # traced: the inputs that need a gradient
+        self.grad = self.op = self.params = self.checksum = None
+        self.inputs = self.traced = self.saved = ()   # traced: the inputs that need a gradient
+        self.vjp = to_nobody
         if requires_grad and self.data.dtype.kind != "f":
             raise TypeError(f"only floats have a gradient, but the data is {self.data.dtype}; "
                             "convert it with .astype(np.float32) or .astype(np.float64)")
@@ -136,6 +137,11 @@ def detach(x):
 def weak(x):
     """Turn NumPy's scalar into Python's, which takes the dtype of the arrays around it."""
     return float(x) if isinstance(x, np.floating) else x.item()
+
+
+def to_nobody(g):
+    """Pass nothing on: the vjp of a leaf."""
+    return ()
 
 
 def needs_grad(x):
@@ -370,36 +376,49 @@ def backprop(root, g=None, *, retain_graph=False, leaves=frozenset(), run_vjp=No
         How to visit the nodes, how to sum contributions, and how to take the sum of a node when
         its turn has come, `take(pending, node)`.
     """
+    pending = begun(root, g)                          # node -> (sum so far, is it ours)
+    for node, g in arriving(order(root, leaves), pending, take, leaves, retain_graph or run_vjp):
+        # The chain rule; to see it, step into the next line.
+        grads = () if node in leaves else run_vjp(node, g) if run_vjp else node.vjp(g, *node.saved)
+        yield Step(node, g, passed_on(node, g, grads, pending, add))
+
+
+def begun(root, g):
+    """Return the sums that a walk begins with: the gradient of the root, and no other."""
     check_start(root, g)
     if not isinstance(g, Tensor):
         g = np.ones_like(root.data) if g is None else np.asarray(g, root.dtype)
-    pending = {root: (g, False)}                      # node -> (sum so far, is it ours)
-    for node in order(root, leaves):
+    return {root: (g, False)}
+
+
+def arriving(nodes, pending, take, leaves, keep):
+    """Yield nodes with the gradients that have arrived there; free each node, unless to be kept."""
+    for node in nodes:
         if node not in pending:                       # nothing that varies with it was sent
             continue
         g, ours = take(pending, node)
         if node.op is None or node in leaves:
-            if not run_vjp:
-                g = np.asarray(g) if ours else np.array(g)
-            yield Step(node, g, ())
+            yield node, g if isinstance(g, Tensor) else np.asarray(g) if ours else np.array(g)
             continue
         check_usable(node)
-        if type(node.data) is tuple:
+        if type(node.data) is tuple:                  # outputs, not all of which were used
             g = tuple(np.zeros_like(x) if dx is None else dx for x, dx in zip(node.data, g))
-        if run_vjp:
-            grads = run_vjp(node, g)
-        else:
-            grads = node.vjp(g, *node.saved)          # <- step into here
-            check_tuple(grads, node.op)
-        for i, (x, dx) in enumerate(zip_longest(node.inputs, grads)):
-            if needs_grad(x):
-                dx = unbroadcast(dx, x, node.op, i)
-                ours = not run_vjp and x.op is None and is_fresh(dx, g, node.saved, grads)
-                pending[x] = add(pending.get(x), dx, ours)
-        yield Step(node, g, grads)
-        if not (retain_graph or run_vjp):
+        yield node, g
+        if not keep:
             node.vjp = node.saved = None
             node.inputs = node.traced = ()
+
+
+def passed_on(node, g, grads, pending, add):
+    """Add what a vjp returned to the sums of the inputs, and return it."""
+    check_tuple(grads, node.op)
+    for i, (x, dx) in enumerate(zip_longest(node.inputs, grads) if grads else ()):
+        if needs_grad(x):
+            dx = unbroadcast(dx, x, node.op, i)
+            ours = (x.op is None and type(dx) is np.ndarray
+                    and is_fresh(dx, g, node.saved, grads))
+            pending[x] = add(pending.get(x), dx, ours)
+    return grads
 
 
 def unbroadcast(dx, x, op, i):

@@ -17,6 +17,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from bpe.files import write_whole
+
 END_OF_TEXT = "<|endoftext|>"      # between documents
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
@@ -209,9 +211,7 @@ def keep(path, data):
     """Write a file of the cache; where none can be written, do without."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        write_whole(path, lambda temporary: temporary.write_bytes(data))
     except OSError:
         pass
 

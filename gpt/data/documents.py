@@ -7,7 +7,7 @@ import numpy as np
 
 import bpe
 from bpe.tokenfile import save_tokens
-from gpt.data.corpora import END_OF_TEXT, Corpus, CorpusError
+from gpt.data.corpora import END_OF_TEXT, Corpus, CorpusError, load_corpus
 from gpt.data.tokens.kinds import load_tokenizer, train_tokenizer
 
 PART_TOKENS = 1 << 16              # decoded at a time
@@ -79,17 +79,21 @@ def prepare(corpus: Corpus, settings, folder):
     Raises
     ------
     CorpusError
-        If there is no such tokenizer, it does not know a character, or the disk is full.
+        If there is no such tokenizer, it does not know a character, a text to validate on cannot
+        be read, or the disk is full.
     """
     if settings.tokenizer not in ("bpe", "char", "byte") and not Path(settings.tokenizer).is_file():
         raise CorpusError(f"tokenizer is {settings.tokenizer!r}: choose bpe, char or byte, or name "
                           "the file of a trained one")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    train, val = split_documents(corpus.documents, settings.val_fraction)
+    documents = corpus.documents
+    train, val = split_documents(documents, settings.val_fraction)
+    if settings.val:
+        other = load_corpus([settings.val], binary=settings.tokenizer in ("byte", "bpe"))
+        train, val, documents = documents, other.documents, documents + other.documents
     try:
-        tokenizer = train_tokenizer(settings.tokenizer, settings.vocabulary, corpus.documents,
-                                    train)
+        tokenizer = train_tokenizer(settings.tokenizer, settings.vocabulary, documents, train)
         tokenizer.save(folder / "tokenizer.json")
         for name, documents in (("train", train), ("val", val)):
             save_tokens(folder / f"{name}.npy", encoded(documents, tokenizer), tokenizer)

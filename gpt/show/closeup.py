@@ -4,8 +4,8 @@ Both work beside the run, whose weights come out the same to the last bit.
 """
 from itertools import islice
 
+from bpe.files import write_whole
 from gpt.settings import ConfigError
-from gpt.training.checkpoint import write_whole
 from gpt.training.step import next_batch, train_steps
 from minigrad.mode import LEVELS
 from minigrad.stepper import trace

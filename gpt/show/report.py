@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bpe.files import write_whole
 from gpt.batch import Batch
-from gpt.training.checkpoint import write_whole
 from gpt.training.folder import open_model, read_manifest, read_metrics
 from gpt.training.measures import token_surprise
 from minigrad import softmax, watch

@@ -8,7 +8,7 @@ from gpt.data.corpora import story_floor
 from gpt.models.sampling import Sampling, write
 from gpt.training import checkpoint
 from gpt.training.baselines import baselines, longest_copied_span
-from gpt.training.clock import duration, xz_bytes
+from gpt.training.clock import baselines_s, duration, evaluation_s
 from gpt.training.folder import machine, read_manifest, write_manifest
 from gpt.training.memory import peak_bytes
 from gpt.training.run import part
@@ -27,10 +27,11 @@ def beginning(names, corpus, config):
             "corpus_bytes": corpus.size_bytes, "machine": machine(), "config": config.to_dict()}
 
 
-def announce(say, run, cost, step_s, folder):
+def announce(say, run, cost, rates, folder):
     """Say what will be done, before it is."""
     config, data, m, t = run.config, run.data, run.config.model, run.config.train
     tokenizer = config.data.tokenizer
+    step_s = rates.step_s
     left_s = (run.plan.steps - run.step) * step_s
     batch = t.batch_tokens
     tokens_s = batch / step_s
@@ -46,6 +47,8 @@ def announce(say, run, cost, step_s, folder):
     say(f"speed: {tokens_s:,.0f} tokens/s measured, "
         f"{cost.flops_per_token * tokens_s / cost.peak_gflops / 1e9:.0%} of the matmul peak of "
         f"{cost.peak_gflops:.0f} GFLOP/s")
+    for words in rates.slow:
+        say(f"slow: {words}")
     say(f"memory: {cost.memory_bytes / 1e6:,.0f} MB at most{free}")
     say(f"plan: steps {run.step:,} to {run.plan.steps:,} of {batch:,} tokens, "
         f"{(run.plan.steps - run.step) * batch / len(data.train):.1f} times the text, about "
@@ -58,10 +61,11 @@ def sample(run, max_tokens=SAMPLE_TOKENS, seed=None):
     return "".join(write(run.model, run.data.tokenizer, "", Sampling(), seed, max_tokens))
 
 
-def summarize(run, folder, say, n_tokens):
-    """Evaluate on so many validation tokens, sample, and put the result beside simpler means."""
+def summarize(run, folder, say, rates):
+    """Evaluate for as long as there is time, sample, put the result beside simpler means."""
     best = use_best(run, folder)
-    found = read(run.task.measure(run.model, run.data, run.data.val), n_tokens)
+    found = read(run.task.measure(run.model, run.data, run.data.val),
+                 seconds=evaluation_s(run, rates))
     samples = [sample(run, 4 * SAMPLE_TOKENS, seed) for seed in range(2)]
     known = run.data.text(run.data.train[:COPY_FROM])
     span = max((longest_copied_span(text.encode(), known) for text in samples), key=len)
@@ -101,7 +105,7 @@ def simpler_means(run):
     """Measure what simpler means reach on the same text, in the memory that training leaves."""
     trim()
     data = run.data
-    return baselines(data.text(data.train), data.text(data.val), xz_bytes(run.config))
+    return baselines(data.text(data.train), data.text(data.val), baselines_s(run))
 
 
 def use_best(run, folder):

@@ -1,33 +1,56 @@
 """What simpler means reach on the same text, in bits per byte, and how much is copied."""
 import lzma
+import math
+import time
 
 import numpy as np
 
 XZ_BYTES = 32 << 20                # of a longer text xz compresses the beginning
+TRIAL = 1 << 18                    # bytes by which is measured how long the rest will take
 PART = 1 << 22                     # bytes that are counted at a time, which bounds the memory
 
 
-def baselines(train, val, xz_bytes=XZ_BYTES):
+def baselines(train, val, seconds=math.inf):
     """Measure counting models, trained on one text, on another; and xz on both together.
+
+    Of a long text they read the beginning, as much as there is time for.
 
     Parameters
     ----------
     train, val : bytes
-    xz_bytes : int
-        Of the beginning of the text, for xz, which takes about a second for a million.
+    seconds : float
+        To be kept to, about; one second is enough for a megabyte.
 
     Returns
     -------
     dict of str to float, in bits per byte
     """
-    train_ids, val_ids, A = bytes_to_symbols(train, val)
+    counted, surprised = affordable(train, seconds / 4, count), val
+    train_ids, val_ids, A = bytes_to_symbols(counted, surprised)
     found = {"uniform": float(np.log2(256))}
     for n, name in ((1, "unigram"), (2, "bigram"), (3, "trigram")):
         found[name] = ngram_bits(train_ids, val_ids, n, A)
-    text = train[:xz_bytes] + val[:max(0, xz_bytes - len(train))]
-    name = "xz -9" if len(text) == len(train) + len(val) else f"xz -9 of {len(text) / 1e6:.1f} MB"
-    found[name] = 8 * len(xz(text)) / len(text)
+    text = affordable(train + val, seconds / 2, xz)[:XZ_BYTES]
+    whole = len(text) == len(train) + len(val)
+    found["xz -9" if whole else f"xz -9 of {len(text) / 1e6:.1f} MB"] = (
+        8 * len(xz(text)) / len(text))
     return found
+
+
+def affordable(text, seconds, work):
+    """Return the beginning of a text on which `work` takes so many seconds, by a first try."""
+    if seconds == math.inf:
+        return text
+    trial, began = text[:TRIAL], time.perf_counter()
+    work(trial)
+    rate = len(trial) / max(1e-6, time.perf_counter() - began)
+    return text[:max(len(trial), int(rate * seconds))]
+
+
+def count(text):
+    """Do what counting models do with a text."""
+    ids, A = bytes_to_symbols(text)
+    ngram_bits(ids, ids[:1000], 3, A)
 
 
 def xz(text):

@@ -6,11 +6,12 @@ exist and one that was cut off or altered is noticed. Nothing in it depends on t
 import errno
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+
+from bpe.files import write_whole
 
 FORMAT = 1
 
@@ -52,24 +53,6 @@ def save(folder, step, tensors, facts, keep=()):
         number = path.name[5:].split(".")[0]
         if number.isdigit() and int(number) < step and int(number) not in stay:
             path.unlink(missing_ok=True)
-
-
-def write_whole(path, write):
-    """Write a file under a temporary name, sync it to disk, and only then give it its name."""
-    temporary = path.with_name(f"{path.name}.partial")
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":                            # the name itself is on disk, too
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def refusal(folder, step, tensors, error):

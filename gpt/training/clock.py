@@ -1,14 +1,12 @@
 """How many steps fit into the minutes there are, and how a run keeps to them."""
-import itertools
+import math
 import statistics
 import time
-from dataclasses import replace
+from typing import NamedTuple
 
 from gpt import called
 from gpt.settings import ConfigError
-from gpt.training.baselines import XZ_BYTES
 from gpt.training.plan import Plan
-from gpt.training.recipes import fewer_evaluations
 
 def continue_plan(run, given, reported_step=None):
     """Set a new end to a run that is resumed; what else is given would make it another run.
@@ -53,8 +51,6 @@ def check_duration(seconds, agreed):
                           "model, name the time you have with --minutes, or say --yes")
 
 
-
-
 def duration(seconds):
     """Write seconds as people say them.
 
@@ -71,42 +67,41 @@ def duration(seconds):
             return f"{seconds // size} {unit}" + (f" {rest} {part}" if rest else "")
 
 
-FINAL_TOKENS = 500_000             # of the validation part, at the end
-FORWARD = 0.4                      # of the time of a step: an evaluation of as many tokens
-FINISH_S = 3                       # samples, what is copied in them, the report: at most this,
-FINISH_SHARE = 0.1                 # and this share of the time
-COUNTS_S, XZ_S = 0.1e-6, 0.8e-6    # for a byte of the text, by the baselines
-SAMPLE_S = 0.3                     # at an evaluation, with the checkpoint
-FEWEST_STEPS = 50                  # from which on anything is learnt
+# ---- what comes behind the last step is read until its share of the minutes is over ----
+
+EVALUATION, BASELINES = 0.05, 0.02     # shares of the minutes, at most
+REPORT_S, REPORT = 3, 0.05             # samples and the report: seconds, but at most this share
+LAST_TOKENS = 500_000                  # of the last evaluation, where there are no minutes
+FEWEST_STEPS = 50                      # from which on anything is learnt
 
 
-def final_tokens(run, step_s):
-    """Return how many validation tokens can be evaluated in a twentieth of the time."""
-    limit_s = 0.05 * 60 * run.config.train.minutes
-    tokens = FINAL_TOKENS if not limit_s else int(
-        limit_s / (FORWARD * step_s) * run.config.train.batch_tokens)
-    return min(tokens, FINAL_TOKENS, len(run.data.val))
+class Rates(NamedTuple):
+    """What was measured before the start."""
+
+    step_s: float                      # of a step
+    target_s: float                    # of a target that is evaluated
+    slow: tuple = ()                   # what is slower than it could be, in words
 
 
-def time_to_finish(run, step_s):
-    """Predict the seconds from the last step to the end: evaluation, samples, baselines, report."""
-    finish_s = min(FINISH_S, FINISH_SHARE * 60 * run.config.train.minutes)
-    n_bytes = run.data.n_bytes
-    finish_s += COUNTS_S * n_bytes + XZ_S * min(n_bytes, xz_bytes(run.config))
-    return finish_s + evaluation_s(run, step_s, final_tokens(run, step_s))
+def evaluation_s(run, rates):
+    """Return the seconds that the last evaluation may take."""
+    targets_s = len(run.data.val) * rates.target_s
+    return min(EVALUATION * 60 * run.config.train.minutes or LAST_TOKENS * rates.target_s,
+               targets_s)
 
 
-def xz_bytes(config):
-    """Return of how much of the text xz is measured: it should not take 4 % of the time."""
-    return int(2e6 * config.train.minutes) or XZ_BYTES
+def baselines_s(run):
+    """Return the seconds that simpler means may take; without minutes, what they need."""
+    return BASELINES * 60 * run.config.train.minutes or math.inf
 
 
-def evaluation_s(run, step_s, n_tokens):
-    """Predict the seconds of an evaluation on so many tokens."""
-    return FORWARD * step_s * min(n_tokens, len(run.data.val)) / run.config.train.batch_tokens
+def finish_s(run, rates):
+    """Return the seconds that are kept for what comes behind the last step."""
+    total_s = 60 * run.config.train.minutes
+    return evaluation_s(run, rates) + baselines_s(run) + min(REPORT_S, REPORT * total_s)
 
 
-def plan_by_time(run, began, step_s):
+def plan_by_time(run, began, rates):
     """Plan the steps of a run that has minutes.
 
     Parameters
@@ -115,8 +110,7 @@ def plan_by_time(run, began, step_s):
         Gets the plan.
     began : float
         When the time began, by `time.monotonic`.
-    step_s : float
-        The time of a step, as measured.
+    rates : Rates
 
     Returns
     -------
@@ -127,32 +121,21 @@ def plan_by_time(run, began, step_s):
     ConfigError
         If a new run would have too few steps to learn anything.
     """
-    settings, finish_s = run.config.train, time_to_finish(run, step_s)
-    pause_s = SAMPLE_S + evaluation_s(run, step_s, settings.eval_tokens)
-    pacer = Pacer(began + 60 * settings.minutes - finish_s, step_s, pause_s, settings.evaluations)
+    settings, last_s = run.config.train, finish_s(run, rates)
+    pause_s = min(settings.eval_tokens, len(run.data.val)) * rates.target_s
+    pacer = Pacer(began + 60 * settings.minutes - last_s, rates.step_s, pause_s,
+                  settings.evaluations)
     run.plan = pacer.first_plan(run.plan, run.step)
     if run.plan.steps < FEWEST_STEPS:
         before_s = time.monotonic() - began
+        needed_s = before_s + 1.1 * FEWEST_STEPS * rates.step_s + settings.evaluations * pause_s
+        minutes = needed_s / (1 - EVALUATION - BASELINES - REPORT) / 60
         raise ConfigError(
             f"minutes is {settings.minutes:g}, which leaves time for {run.plan.steps} steps, too "
             f"few to learn from, between {duration(before_s)} for the start and "
-            f"{duration(finish_s)} for the final evaluation: use --minutes "
-            f"{enough_minutes(run, before_s, step_s):g} or more")
+            f"{duration(last_s)} for the final evaluation: use --minutes "
+            f"{math.ceil(10 * minutes + 1) / 10:g} or more")
     return pacer
-
-
-def enough_minutes(run, before_s, step_s):
-    """Return the least minutes, in tenths, that leave time for `FEWEST_STEPS` steps and a few."""
-    for tenths in itertools.count(1):
-        needed = {name: max(n, getattr(run.config.train, name))
-                  for name, n in fewer_evaluations(tenths / 10).items()}
-        longer = replace(run, config=run.config.changed(minutes=tenths / 10, **needed))
-        settings = longer.config.train
-        pause_s = SAMPLE_S + evaluation_s(longer, step_s, settings.eval_tokens)
-        free_s = (6 * tenths - before_s - time_to_finish(longer, step_s)
-                  - settings.evaluations * pause_s)
-        if free_s > 1.1 * FEWEST_STEPS * step_s:
-            return tenths / 10
 
 
 class Pacer:

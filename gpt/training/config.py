@@ -14,8 +14,15 @@ class DataConfig:
                               at_least=0)
     val_fraction: float = setting(0.1, "share of the text, at its end, held out to validate on",
                                   at_least=0.001, below=0.9)
+    val: str = setting("", "a text of your own to validate on, a file, folder or glob; then "
+                       "nothing is held out")
 
     __post_init__ = check_limits
+
+    @property
+    def held_out(self):
+        """The share of the text that is not learnt from."""
+        return 0.0 if self.val else self.val_fraction
 
 
 @dataclass(frozen=True)

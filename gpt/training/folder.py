@@ -18,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+from bpe.files import write_whole
 from gpt import called
 from gpt.data.documents import load_dataset
 from gpt.models.decoder import GPT
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
-from gpt.training.checkpoint import CheckpointError, write_whole
+from gpt.training.checkpoint import CheckpointError
 from gpt.training.config import Config
 from gpt.training.divergence import Diverged
 from gpt.training.run import Run, part

@@ -8,12 +8,14 @@ import numpy as np
 
 from gpt.models.decoder import flops_per_token
 from gpt.settings import ConfigError
-from gpt.training.baselines import PART
-from gpt.training.clock import xz_bytes
+from gpt.training.baselines import PART, XZ_BYTES
+from gpt.training.clock import Rates
 from gpt.training.memory import available_bytes, peak_bytes, used_bytes
 from gpt.training.plan import batch_shape
 from gpt.training.step import train_steps
+from gpt.training.tasks import Measure
 from minigrad import matmul, watch
+from minigrad.stepper.declines import counting_declines
 
 
 @functools.cache
@@ -33,18 +35,26 @@ def matmul_gflops(n=768, seconds=0.05, fewest=8):
     return 2 * n ** 3 / min(times) / 1e9
 
 
-def measure_step(run, seconds=0.25):
-    """Take a few steps with a copy of a run, and return the seconds of one.
+def measure_rates(run, seconds=0.25):
+    """Take a few steps with a copy of a run, evaluate a few targets, and return their `Rates`.
 
     The first step, which loads or compiles the kernels, does not count, nor does one that is taken
     several times, to be replayed later.
     """
-    steps = train_steps(run.copy())
-    next(steps)
+    copy = run.copy()
+    steps = train_steps(copy)
+    with counting_declines() as declines:
+        next(steps)
     times, stop = [], time.perf_counter() + seconds
     while not times or time.perf_counter() < stop:
         times.append(next(steps).elapsed_s)
-    return statistics.median_low(times)
+    measures = run.task.measure(copy.model, run.data, run.data.val)
+    next(measures)
+    began = time.perf_counter()
+    n_targets = next(measures, Measure()).n_targets
+    target_s = (time.perf_counter() - began) / max(1, n_targets)
+    slow = tuple(f"{name} runs without its kernel" for name in declines)
+    return Rates(statistics.median_low(times), target_s, slow)
 
 
 # ---- memory ----
@@ -153,5 +163,5 @@ WRITER_BYTES = 20_000_000          # what is loaded later, for samples and the r
 def baseline_bytes(run):
     """Predict what the baselines take: xz and tables, the text, and the surprise at each byte."""
     n_bytes = run.data.n_bytes
-    at_once = min(n_bytes, max(xz_bytes(run.config), PART))
+    at_once = min(n_bytes, max(XZ_BYTES, PART))
     return int(14 * at_once + (2.2 + 8 * run.config.data.val_fraction) * n_bytes)

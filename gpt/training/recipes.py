@@ -114,7 +114,7 @@ def expected_passes(config, corpus, peak_gflops):
     if not settings.steps:
         flops = flops_per_token(replace(config.model, vocab_size=vocabulary))
         tokens = 60 * settings.minutes * USUAL_SHARE * 1e9 * peak_gflops / flops
-    return tokens * bytes_per_token / (corpus.size_bytes * (1 - config.data.val_fraction))
+    return tokens * bytes_per_token / (corpus.size_bytes * (1 - config.data.held_out))
 
 
 LONG_MINUTES = 3                   # from here on evaluations cost little

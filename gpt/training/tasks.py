@@ -1,5 +1,6 @@
 """What can be learnt: each task is three functions, a row of the table at the end."""
 import math
+import time
 from typing import NamedTuple
 from collections.abc import Callable
 
@@ -76,12 +77,12 @@ def causal_measure(model, data, ids):
         yield Measure(loss.item(), len(counted), int(token_bytes[counted].sum()))
 
 
-def read(measures, n_targets=math.inf):
-    """Add up measures until so many targets are counted."""
-    total = Measure()
+def read(measures, n_targets=math.inf, seconds=math.inf):
+    """Add up measures until so many targets are counted, or the time is over."""
+    total, began = Measure(), time.monotonic()
     for each in measures:
         total += each
-        if total.n_targets >= n_targets:
+        if total.n_targets >= n_targets or time.monotonic() - began > seconds:
             break
     return total
 

@@ -20,7 +20,7 @@ from minigrad.kernels import cache, jit, memory, threads
 from minigrad.kernels.jit import helper, kernel
 from minigrad.kernels.microkernel import (
     ROWS, RUN, VECTORS, at, copy_panel, copy_rows, lanes, tile1, tile2, tile3, tile4, transpose)
-from minigrad.kernels.rows import is_float, spread
+from minigrad.kernels.rows import call_rows, is_float, spread
 
 VECTOR = cache.vector_bytes()
 DEPTH = 384                                          # steps of k in a block, at most
@@ -235,7 +235,7 @@ def _shares(start, stop, a, b, c, bias, cuts, add, work):
 def _products(n, a, b, c, bias, cuts, add, work):
     """Compute all n shares, each on a thread of its own."""
     if n == 1:
-        _shares(n - 1, n, a, b, c, bias, cuts, add, work)   # numbers would be a type of their own
+        call_rows(_shares, n, (a, b, c, bias, cuts, add, work))
     else:
         spread(_shares, n, (a, b, c, bias, cuts, add, work))
 

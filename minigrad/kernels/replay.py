@@ -303,8 +303,8 @@ class Recording:
         """Notice an operation that decides by values outside of `jit.run`."""
         if not op.replayed or level != "fast" and "fast" in op.bodies:
             self.obstacle = self.obstacle or (
-                f"{op.name} has no kernel that can be" if not op.replayed else
-                f"{op.name} of {described(arrays)} runs the reference")
+                f"{op.name} runs its formula" if op.replayed else
+                f"{op.name} is an operation that cannot be replayed")
 
     def look(self, node):
         if any(x.op is None and x not in self.leaves for x in node.traced):
@@ -357,12 +357,6 @@ class Recording:
 def backprop_noting_sums(root, g=None, **how):
     """Run `backprop`, adding with `jit.run`."""
     return backprop(root, g, add=added, **how)
-
-
-def described(arrays):
-    """Say of which arrays an operation was called."""
-    return " and ".join(f"{x.dtype} {'x'.join(map(str, x.shape)) or '()'}"
-                        for x in arrays if isinstance(x, np.ndarray))
 
 
 def unowned(x):

@@ -57,7 +57,7 @@ def _driver(threaded, n, *arrays):
     if threaded and n > 1:
         spread(rows, n, arrays)                           # noqa: F821  (set by row_kernel)
     else:
-        rows(0, n, *arrays)                               # noqa: F821
+        call_rows(rows, n, arrays)                        # noqa: F821
 
 
 def _made_from(template, function, suffix, **names):
@@ -131,8 +131,7 @@ def spread(typing, function, n, arrays):
     One pretended array of bytes at address 0 makes args[0] the number of the thread, and data
     points to the packed arguments.
     """
-    signature = function.get_call_type(typing, (types.intp, types.intp, *arrays.types), {})
-    compiled = function.dispatcher.overloads[tuple(signature.args)]
+    signature, compiled = compiled_rows(typing, function, arrays)
 
     def codegen(context, builder, _, values):
         word = context.get_value_type(types.intp)
@@ -142,7 +141,6 @@ def spread(typing, function, n, arrays):
         packed = cgutils.alloca_once_value(builder, cgutils.pack_struct(
             builder, [values[1], n_threads, values[2]]))
         share = _share(context, builder.module, compiled, signature, packed.type)
-        context.active_code_library.add_linking_library(compiled.library)
         first = cgutils.alloca_once_value(builder, ir.Constant(pointer, None))
         count = cgutils.alloca_once_value(builder, n_threads)
         step = cgutils.alloca_once_value(builder, ir.Constant(word, 1))
@@ -154,6 +152,46 @@ def spread(typing, function, n, arrays):
                                     n_threads])
         return context.get_dummy_value()
     return types.void(function, n, arrays), codegen
+
+
+@jit.intrinsic(lambda function, n, arrays: function(0, n, *arrays))
+def call_rows(typing, function, n, arrays):
+    """Call function(0, n, *arrays) on this thread: the same code as `spread` calls."""
+    signature, compiled = compiled_rows(typing, function, arrays)
+
+    def codegen(context, builder, _, values):
+        callee = own_copy(context, builder.module, compiled)
+        numbers = context.get_constant(types.intp, 0), values[1]
+        context.call_conv.call_function(builder, callee, types.none, signature.args,
+                                        [*numbers, *cgutils.unpack_tuple(builder, values[2])])
+        return context.get_dummy_value()
+    return types.void(function, n, arrays), codegen
+
+
+def compiled_rows(typing, function, arrays):
+    signature = function.get_call_type(typing, (types.intp, types.intp, *arrays.types), {})
+    return signature, function.dispatcher.overloads[tuple(signature.args)]
+
+
+def own_copy(context, module, compiled):
+    """Declare a compiled function as it will be linked into this module, under a name of its own.
+
+    Linked code is optimized once more. Numba's linker would take the earlier code of that name in
+    the process where both are, and this one where it comes from the cache: they may round
+    differently.
+    """
+    linked, suffix = compiled.library._get_module_for_linking(), ".copy"
+    if not any(f.name.endswith(suffix) for f in linked.functions):
+        for f in linked.functions:
+            if not f.is_declaration:
+                f.name += suffix
+    context.active_code_library.add_linking_library(compiled.library)
+    kind = context.call_conv.get_function_type(compiled.fndesc.restype, compiled.fndesc.argtypes)
+    callee = cgutils.get_or_insert_function(module, kind,
+                                            compiled.fndesc.llvm_func_name + suffix)
+    context.call_conv.decorate_function(callee, compiled.fndesc.args, compiled.fndesc.argtypes,
+                                        noalias=compiled.fndesc.noalias)
+    return callee
 
 
 def _share(context, module, compiled, signature, packed):
@@ -170,7 +208,7 @@ def _share(context, module, compiled, signature, packed):
     first = builder.ptrtoint(builder.load(share.args[0]), word)
     last = builder.add(first, builder.load(share.args[1]))
     start, stop = (builder.sdiv(builder.mul(k, n), n_threads) for k in (first, last))
-    callee = context.declare_function(module, compiled.fndesc)
+    callee = own_copy(context, module, compiled)
     context.call_conv.call_function(builder, callee, types.none, signature.args,
                                     [start, stop, *cgutils.unpack_tuple(builder, arrays)])
     builder.ret_void()

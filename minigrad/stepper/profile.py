@@ -18,6 +18,7 @@ from time import perf_counter
 from minigrad.kernels import threads
 from minigrad.mode import watch
 from minigrad.stepper.counting import count_op, size_bytes
+from minigrad.stepper.declines import counting_declines
 from minigrad.stepper.roofline import drawn, machine
 from minigrad.tensor import OPS, detach
 
@@ -149,7 +150,7 @@ def profile():
         pair[0] = p.forward(op, body)
     start = p.clock()
     try:
-        with watch(p.backward):
+        with watch(p.backward), counting_declines() as p.declines:
             yield p
     finally:
         p.wall_s, p.running = p.clock() - start, False
@@ -183,7 +184,9 @@ def table(p, limits):
     peak, bandwidth = limits
     return "\n".join([*aligned(rows), f"wall {1e3 * p.wall_s:.2f} ms; matrix multiply at best "
                       f"{peak:.0f} GFLOP/s, memory {bandwidth:.1f} GB/s, "
-                      f"{threads.n_threads()} threads"])
+                      f"{threads.n_threads()} threads",
+                      *(f"without its kernel: {name}, {n} times"
+                        for name, n in p.declines.most_common())])
 
 
 def time_cells(seconds, wall_s):

@@ -12,7 +12,7 @@ from gpt.data.corpora import Corpus
 from gpt.settings import ConfigError
 from gpt.training import clock, forecast as costs
 from gpt.training.clock import (
-    Pacer, check_duration, continue_plan, duration, final_tokens, plan_by_time, time_to_finish)
+    Pacer, Rates, check_duration, continue_plan, duration, evaluation_s, finish_s, plan_by_time)
 from gpt.training.forecast import forecast, sequence_bytes
 from gpt.training.plan import Plan
 from gpt.training.recipes import (
@@ -63,17 +63,17 @@ def test_a_short_run_spends_most_of_its_time_on_steps(data, tiny, minutes, step_
     config = choose_settings(corpus, "fast", {"minutes": minutes}, 240)
     run = Run.start(tiny(minutes=minutes, batch_tokens=1024, eval_tokens=config.train.eval_tokens,
                          evaluations=config.train.evaluations), data, Plan.fixed(1))
-    run.data = replace(data, val=np.tile(data.val, 200))
+    run.data, rates = replace(data, val=np.tile(data.val, 200)), Rates(step_s, step_s / 2500)
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock(patch)
         try:
-            plan_by_time(run, clock.now, step_s)
+            plan_by_time(run, clock.now, rates)
         except ConfigError:
             assert 50 * step_s > 0.6 * 60 * minutes           # too few, though they are the most
             return
-    assert run.plan.steps >= 50 and final_tokens(run, step_s) > 0
+    assert run.plan.steps >= 50 and evaluation_s(run, rates) > 0
     assert run.plan.steps * step_s > 0.6 * 60 * minutes
-    assert run.plan.steps * step_s + time_to_finish(run, step_s) <= 60 * minutes
+    assert run.plan.steps * step_s + finish_s(run, rates) <= 60 * minutes
 
 
 @given(st.floats(0.02, 0.5), st.floats(0.01, 0.5), st.floats(0, 20))
@@ -85,15 +85,15 @@ def test_a_time_too_short_is_refused_with_one_that_works(data, tiny, minutes, st
         config = tiny(minutes=minutes, evaluations=chosen.evaluations,
                       eval_tokens=chosen.eval_tokens)
         return Run.start(config, data, Plan.fixed(1))
-    run = run_of(minutes)
+    run, rates = run_of(minutes), Rates(step_s, step_s / 2500)
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock(patch)
         try:
-            plan_by_time(run, clock.now - start_s, step_s)
+            plan_by_time(run, clock.now - start_s, rates)
         except ConfigError as refused:
             assert f"minutes is {minutes:g}, " in str(refused)
             run = run_of(float(str(refused).split("--minutes ")[1].split()[0]))
-            plan_by_time(run, clock.now - start_s, step_s)
+            plan_by_time(run, clock.now - start_s, rates)
     assert run.plan.steps >= 50
 
 

@@ -14,7 +14,9 @@ import pytest
 
 from gpt import train as program
 from gpt.data.corpora import stories
+from gpt.data.documents import load_dataset
 from gpt.show import summary
+from gpt.training.clock import Rates
 from gpt.training.divergence import Diverged
 
 ROOT = Path(__file__).parent.parent.parent
@@ -134,8 +136,23 @@ def test_20_steps_make_all_that_is_promised(text, tmp_path, capsys):
     assert "@DATA@" not in page and "http://" not in page.replace("http://www.w3.org/2000/svg", "")
 
 
+def test_a_text_of_ones_own_to_validate_on(text, tmp_path, capsys):
+    held_out = tmp_path / "held_out.txt"
+    held_out.write_bytes(stories(20, seed=7).documents[0])
+    run(text, *TINY, "--steps", "3", "--name", "a", "--val", str(held_out))
+    data = load_dataset(tmp_path / "runs" / "a" / "data")
+    assert data.text(data.val) == held_out.read_bytes()
+    assert data.text(data.train) == Path(text).read_bytes()
+    assert "--val" in json.loads((tmp_path / "runs/a/manifest.json").read_text())["repeat"]
+    with pytest.raises(SystemExit) as left:
+        run(text, *TINY, "--steps", "3", "--val", "nowhere.txt")
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and "nowhere.txt" in said and said.count("\n") == 1
+
+
 def test_the_manifest_repeats_a_run_that_was_planned_by_time(text, tmp_path, monkeypatch):
-    monkeypatch.setattr(program, "measure_step", lambda run: 0.01)    # however busy the machine is
+    rates = Rates(0.01, 1e-5)                         # however busy the machine is
+    monkeypatch.setattr(program, "measure_rates", lambda run: rates)
     run(text, *TINY, "--minutes", "0.05", "--name", "timed")
     timed = tmp_path / "runs" / "timed"
     repeat = json.loads((timed / "manifest.json").read_text())["repeat"].split()
