@@ -27,7 +27,8 @@ pass and the fast path. The site has a page for each operation, with an example 
 
 def listed():
     """Return the operations that this package declares, in order."""
-    return [op for op in OPS.values() if op.forward.__module__.startswith("minigrad.ops.")]
+    return [op for op in OPS.values()
+            if (op.forward.__module__ or "").startswith("minigrad.ops.")]
 
 
 def page(op):

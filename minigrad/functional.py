@@ -238,6 +238,8 @@ def check_shape(x, like, name, of):
 
 def differentiable_vjp(node, g):
     """Run the vjp on Tensors, so that it records the graph of the gradient."""
+    if node.op is None:                               # a leaf passes nothing on
+        return ()
     if node.op.composition:
         return vjp_of_parts(node, g)
     saved, owners = owned_saved(node)

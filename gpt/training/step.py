@@ -46,7 +46,7 @@ def train_steps(run):
         n = np.float64(max(1, batch.n_targets))
         loss = 0.0
         for part in batch.parts(run.micro_batch(batch)):
-            loss += loss_and_gradients(*part, n, rng=rng)       # which add up over the parts
+            loss += loss_and_gradients(*part, n, rng=rng)
         grad_norm = checked_norm(run, batch, n, loss)
         rate = rate_at(run.config.train, run.plan, run.step)
         for optimizer in run.optimizers:
