@@ -120,7 +120,8 @@ def qk_rotary(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
     of_norm = None
     if norm:
         x, of_norm = rms_norm.forward(x, None, eps)
-    turned = rotate(x, cos[:, None], sin[:, None], False)
+    angles = cos[:, None], sin[:, None]                   # (T, 1, D / 2)
+    turned = rotate(x, *angles, False)
     y = np.concatenate([turned, values], axis=2)
     saved = cos, sin, n_turned, of_norm
     return y.reshape(qkv.shape), saved
@@ -132,7 +133,8 @@ def qk_rotary_vjp(g, cos, sin, n_turned, of_norm):
     heads = g.reshape(B, T, -1, D)
     dx = heads[:, :, :n_turned]
     dvalues = heads[:, :, n_turned:]
-    dx = rotate(dx, cos[:, None], -sin[:, None], False)
+    angles = cos[:, None], -sin[:, None]
+    dx = rotate(dx, *angles, False)
     if of_norm:
         dx, _ = rms_norm_vjp(dx, *of_norm)
     dqkv = np.concatenate([dx, dvalues], axis=2)
@@ -145,7 +147,8 @@ def qk_rotary_parts(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
     values = heads[:, :, n_turned:]
     if norm:
         x = rms_norm(x, eps=eps)
-    turned = rotary(x, cos[:, None], sin[:, None])
+    angles = cos[:, None], sin[:, None]
+    turned = rotary(x, *angles)
     y = concatenate([turned, values], axis=2)
     return y.reshape(qkv.shape)
 
@@ -173,19 +176,21 @@ def go_together(x, cos, sin, interleaved=False):
 def rotary_fast(x, cos, sin, interleaved=False):
     inner = rows_per_angle(x, cos, sin)
     out = empty_like(x)
-    arrays = [rows(plain(each)) for each in (x, cos, sin)]
-    n = len(arrays[0])
     kernel = _rotary_interleaved if interleaved else _rotary
-    kernel(n, *arrays, inner, rows(out))
+    x_rows = rows(plain(x))
+    angles = rows(plain(cos)), rows(plain(sin))
+    kernel(len(x_rows), x_rows, *angles, inner, rows(out))
     return out, (cos, sin, interleaved)
 
 def rows_per_angle(x, cos, sin):
     """How many rows of x, one after the other, take the same angle; 0 if no kernel fits."""
     if not (fits(x) and cos.dtype == sin.dtype == x.dtype):
         return 0
-    if cos.shape != sin.shape or x.shape[-1] != 2 * cos.shape[-1]:
+    if cos.shape != sin.shape:
         return 0
-    axes = cos.shape[:-1]                                 # (T, 1, ..., 1) against (..., T, H)
+    *axes, half = cos.shape                               # (T, 1, ..., 1) against (..., T, H)
+    if x.shape[-1] != 2 * half:
+        return 0
     place = x.ndim - cos.ndim
     if not axes or place < 0 or axes[0] != x.shape[place]:
         return 0
@@ -201,9 +206,8 @@ def _rotary(start, stop, x, cos, sin, inner, out):
         t = i // inner % len(cos)
         for j in range(half):
             a, b = x[i, j], x[i, half + j]
-            c, s = cos[t, j], sin[t, j]
-            out[i, j] = a * c - b * s
-            out[i, half + j] = a * s + b * c
+            out[i, j] = a * cos[t, j] - b * sin[t, j]
+            out[i, half + j] = a * sin[t, j] + b * cos[t, j]
 
 @row_kernel
 def _rotary_interleaved(start, stop, x, cos, sin, inner, out):
@@ -213,9 +217,8 @@ def _rotary_interleaved(start, stop, x, cos, sin, inner, out):
         for j in range(cos.shape[1]):
             even, odd = 2 * j, 2 * j + 1
             a, b = x[i, even], x[i, odd]
-            c, s = cos[t, j], sin[t, j]
-            out[i, even] = a * c - b * s
-            out[i, odd] = a * s + b * c
+            out[i, even] = a * cos[t, j] - b * sin[t, j]
+            out[i, odd] = a * sin[t, j] + b * cos[t, j]
 
 
 def are_of_one_type(qkv, cos, sin, *_, **__):
@@ -235,9 +238,10 @@ def qk_rotary_fast(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
 
 @qk_rotary.fast_vjp
 def qk_rotary_fast_vjp(g, x, *rest):
+    g_heads = plain(g).reshape(x.shape)                   # (B T, n, D)
     dx = empty_like(g)
-    of_heads = plain(g).reshape(x.shape)                  # (B T, n, D)
-    _qk_rotary_vjp(len(x), of_heads, x, *rest, dx.reshape(x.shape))
+    dx_heads = dx.reshape(x.shape)
+    _qk_rotary_vjp(len(x), g_heads, x, *rest, dx_heads)
     return dx, None, None
 
 @row_kernel
@@ -252,9 +256,8 @@ def qk_rotary_kernel(start, stop, x, cos, sin, n_turned, norm, eps, out):
             for j in range(half):
                 a = x[i, h, j] * rstd
                 b = x[i, h, half + j] * rstd
-                c, s = cos[t, j], sin[t, j]
-                out[i, h, j] = a * c - b * s
-                out[i, h, half + j] = a * s + b * c
+                out[i, h, j] = a * cos[t, j] - b * sin[t, j]
+                out[i, h, half + j] = a * sin[t, j] + b * cos[t, j]
         for h in range(n_turned, x.shape[1]):
             for j in range(2 * half):
                 out[i, h, j] = x[i, h, j]
@@ -263,7 +266,8 @@ def qk_rotary_kernel(start, stop, x, cos, sin, n_turned, norm, eps, out):
 def _qk_rotary_vjp(start, stop, g, x, cos, sin, n_turned, norm, eps, dx):
     widest_vectors()
     half = cos.shape[1]
-    zero, one = x.dtype.type(0), x.dtype.type(1)
+    zero = x.dtype.type(0)
+    one = x.dtype.type(1)
     share = one / x.dtype.type(x.shape[2])
     for i in range(start, stop):
         t = i % len(cos)
@@ -271,7 +275,8 @@ def _qk_rotary_vjp(start, stop, g, x, cos, sin, n_turned, norm, eps, dx):
             along = zero
             for j in range(half):
                 k = half + j
-                ga, gb = g[i, h, j], g[i, h, k]
+                ga = g[i, h, j]
+                gb = g[i, h, k]
                 c, s = cos[t, j], sin[t, j]
                 a = ga * c + gb * s
                 b = gb * c - ga * s
@@ -282,8 +287,8 @@ def _qk_rotary_vjp(start, stop, g, x, cos, sin, n_turned, norm, eps, dx):
                 rstd = _rstd(x, i, h, eps)
                 along = _share_along(along, rstd, share)
                 for j in range(2 * half):
-                    across = dx[i, h, j] - x[i, h, j] * along
-                    dx[i, h, j] = across * rstd
+                    part = x[i, h, j] * along
+                    dx[i, h, j] = (dx[i, h, j] - part) * rstd
         for h in range(n_turned, x.shape[1]):
             for j in range(2 * half):
                 dx[i, h, j] = g[i, h, j]
@@ -291,7 +296,8 @@ def _qk_rotary_vjp(start, stop, g, x, cos, sin, n_turned, norm, eps, dx):
 @helper(inline=True)
 def _rstd(x, i, h, eps):
     D = x.dtype.type(x.shape[2])
-    square, one = x.dtype.type(0), x.dtype.type(1)
+    square = x.dtype.type(0)
+    one = x.dtype.type(1)
     for j in range(x.shape[2]):
         square += x[i, h, j] * x[i, h, j]
     rstd = one / np.sqrt(square / D + eps)
