@@ -9,12 +9,7 @@ from minigrad.kernels.rows import is_float, plain, row_kernel, widest_vectors, w
 from minigrad.tensor import op
 
 
-def either_doubled(f, a, b):
-    """A factor can stand at a or at b."""
-    doubled = f(2 * a, b)
-    return doubled, f(a, 2 * b)
-
-@op("(m?,k),(k,n?)->(m?,n?)", scale=either_doubled)
+@op("(m?,k),(k,n?)->(m?,n?)", scale=lambda f, a, b: (f(2 * a, b), f(a, 2 * b)))
 def matmul(a, b):
     """A B, for stacks of matrices; a 1-d input is a row on the left, a column on the right.
 
@@ -63,22 +58,18 @@ def linear(x, weight, bias=None):
     (..., n)
     """
     y = x @ weight.T
-    if bias is not None:
-        y = y + bias
-    return y, (x, weight, bias is not None)
+    return (y if bias is None else y + bias), (x, weight, bias is not None)
 
 @linear.vjp
 def linear_vjp(g, x, weight, has_bias, wants):
-    g_rows, x_rows = rows(g), rows(x)
     return (g @ weight if wants[0] else None,
-            g_rows.T @ x_rows if wants[1] else None,
-            g_rows.sum(axis=0) if has_bias and wants[2] else None)
+            rows(g).T @ rows(x) if wants[1] else None,
+            rows(g).sum(axis=0) if has_bias and wants[2] else None)
 
 
 def rows(x):
     """View (..., n) as (rows, n)."""
-    *places, n = x.shape
-    return x.reshape(prod(places), n)
+    return x.reshape(prod(x.shape[:-1]), x.shape[-1])
 
 
 # ---- fast path -------------------------------------------------------------------------------
