@@ -122,8 +122,8 @@ class Tensor:
 
     def __repr__(self):
         value = np.array2string(self.data, separator=", ", prefix="Tensor(", threshold=100)
-        made = f", op={self.op.name}" if self.op else self.requires_grad * ", requires_grad=True"
-        return f"Tensor({value}, shape={self.shape}, dtype={self.dtype}{made})"
+        end = f", op={self.op.name}" if self.op else int(self.requires_grad) * ", requires_grad=True"
+        return f"Tensor({value}, shape={self.shape}, dtype={self.dtype}{end})"
 
 
 def detach(x):
@@ -245,9 +245,9 @@ class Op:
         """Put tensors that were given by name among the inputs, in the order of `forward`."""
         bound = inspect.signature(self.forward).bind(*args, **params)
         bound.apply_defaults()
-        values = list(bound.arguments.items())
-        n = 1 + max(i for i, (_, x) in enumerate(values) if isinstance(x, Tensor))
-        return tuple(x for _, x in values[:n]), dict(values[n:])
+        names, values = zip(*bound.arguments.items())
+        n = 1 + max(i for i, x in enumerate(values) if isinstance(x, Tensor))
+        return values[:n], dict(zip(names[n:], values[n:]))
 
     def __repr__(self):
         return f"<op {self.name} {self.signature or ''}>"
@@ -312,8 +312,7 @@ def topological_order(root, leaves=()):
     """Yield every node after all of its users, and a leaf as soon as its last user is done."""
     users, found = {root: 0}, [root]                  # node -> how many have not been yielded
     while found:
-        node = found.pop()
-        for x in () if node in leaves else node.traced:
+        for x in traced_inputs(found.pop(), leaves):
             if x not in users:
                 users[x] = 0
                 found.append(x)
@@ -321,7 +320,7 @@ def topological_order(root, leaves=()):
     ready = [root]                                    # nodes all of whose users are done
     while ready:
         node = ready.pop()
-        inputs = () if node in leaves else node.traced    # asked first: backprop frees the node
+        inputs = traced_inputs(node, leaves)          # asked first: backprop frees the node
         yield node
         for x in inputs:
             users[x] -= 1
@@ -331,6 +330,10 @@ def topological_order(root, leaves=()):
                     yield x
                 else:
                     ready.append(x)
+
+
+def traced_inputs(node, leaves):
+    return () if node in leaves else node.traced
 
 
 def add_gradients(so_far, dx, ours=False):

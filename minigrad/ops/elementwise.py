@@ -3,7 +3,6 @@ import numpy as np
 
 from minigrad.kernels import vmath
 from minigrad.kernels.rows import element_kernel, fits
-from minigrad.kernels.vmath import like
 from minigrad.tensor import op
 
 
@@ -185,8 +184,9 @@ def _tanh(x):
 
 @element_kernel
 def _sigmoid(x):
+    zero, one = vmath.like(x, 0), vmath.like(x, 1)
     e = vmath.exp(-abs(x))
-    return (e if x < like(x, 0) else like(x, 1)) / (like(x, 1) + e)
+    return (e if x < zero else one) / (one + e)
 
 @add.fast(when=fits)
 def add_fast(x, y):
