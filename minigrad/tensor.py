@@ -122,8 +122,8 @@ class Tensor:
 
     def __repr__(self):
         value = np.array2string(self.data, separator=", ", prefix="Tensor(", threshold=100)
-        end = f", op={self.op.name}" if self.op else int(self.requires_grad) * ", requires_grad=True"
-        return f"Tensor({value}, shape={self.shape}, dtype={self.dtype}{end})"
+        by = f", op={self.op.name}" if self.op else int(self.requires_grad) * ", requires_grad=True"
+        return f"Tensor({value}, shape={self.shape}, dtype={self.dtype}{by})"
 
 
 def detach(x):
