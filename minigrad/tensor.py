@@ -122,9 +122,8 @@ class Tensor:
 
     def __repr__(self):
         value = np.array2string(self.data, separator=", ", prefix="Tensor(", threshold=100)
-        made = f", op={self.op.name}" if self.op else ", requires_grad=True"
-        return f"Tensor({value}, shape={self.shape}, dtype={self.dtype}" + (
-            made if self.requires_grad else "") + ")"
+        by = f", op={self.op.name}" if self.op else int(self.requires_grad) * ", requires_grad=True"
+        return f"Tensor({value}, shape={self.shape}, dtype={self.dtype}{by})"
 
 
 def detach(x):
@@ -159,12 +158,11 @@ class Op:
 
     def __init__(self, forward, signature=None, inputs=None, domain=(), replayed=False):
         self.name, self.__doc__ = forward.__name__.strip("_"), forward.__doc__
-        self.forward, self.signature = forward, signature
+        self.forward, self.signature, self.replayed = forward, signature, replayed
         self.inputs, self.domain = inputs, dict(domain)
         self.core_ndim = core_dimensions(signature)
-        self.bodies = {"reference": [forward, None]}
-        self.composition = self.when = None
-        self.replayed = replayed
+        self.bodies = {"reference": [forward, None]}  # level -> [forward, vjp]
+        self.composition = self.when = None           # the parts; what the fast path takes
 
     def vjp(self, function):
         """Register `function(g, *saved)`, which returns a tuple: one gradient for each input.
@@ -218,30 +216,28 @@ class Op:
             node.data = out                           # one node; `pick` makes its outputs
         elif type(out) is not np.ndarray:             # NumPy turns 0-d arrays into scalars
             saved = tuple(node.data if s is out else s for s in saved)
-        traced = tuple(x for x in tensors if x.requires_grad) if mode.recording else ()
+        traced = mode.recording and tuple(x for x in tensors if x.requires_grad)
         if traced:
             self._record(node, args, params, traced, saved, vjp)
-        if several:
-            return tuple(pick(node, i) if traced else Tensor(y) for i, y in enumerate(out))
-        return node
+        if several and traced:
+            return tuple(pick(node, i) for i in range(len(out)))
+        return tuple(map(Tensor, out)) if several else node
 
     def body(self, level, arrays, params):
         """Return the (forward, vjp) that run at a level for these inputs."""
-        if level == "fast" and "fast" in self.bodies and self.when(*arrays, **params):
-            for hear in mode.listeners:
-                hear(self, "fast", arrays)
-            return self.bodies["fast"]
+        fast = level == "fast" and "fast" in self.bodies
+        level = "fast" if fast and self.when(*arrays, **params) else "reference"
         for hear in mode.listeners:
-            hear(self, "reference", arrays)
-        return self.bodies["reference"]
+            hear(self, level, arrays)
+        return self.bodies[level]
 
     def _record(self, node, args, params, traced, saved, vjp):
         """Write down how `node` was made; without this it is a plain array."""
         if vjp.asks:
             saved = (*saved, tuple([needs_grad(x) for x in args]))
         node.requires_grad, node.made_at = True, writes.clock
-        node.op, node.inputs, node.params, node.traced = self, args, params, traced
-        node.saved, node.vjp = saved, vjp
+        node.op, node.inputs, node.params = self, args, params
+        node.traced, node.saved, node.vjp = traced, saved, vjp
         for watch in mode.watchers:
             watch(node)
 
@@ -249,9 +245,9 @@ class Op:
         """Put tensors that were given by name among the inputs, in the order of `forward`."""
         bound = inspect.signature(self.forward).bind(*args, **params)
         bound.apply_defaults()
-        values = list(bound.arguments.items())
-        n = 1 + max(i for i, (_, x) in enumerate(values) if isinstance(x, Tensor))
-        return tuple(x for _, x in values[:n]), dict(values[n:])
+        names, values = zip(*bound.arguments.items())
+        n = 1 + max(i for i, x in enumerate(values) if isinstance(x, Tensor))
+        return values[:n], dict(zip(names[n:], values[n:]))
 
     def __repr__(self):
         return f"<op {self.name} {self.signature or ''}>"
@@ -314,14 +310,14 @@ class Step(NamedTuple):
 
 def topological_order(root, leaves=()):
     """Yield every node after all of its users, and a leaf as soon as its last user is done."""
-    users, found = {root: 0}, [root]
+    users, found = {root: 0}, [root]                  # node -> how many have not been yielded
     while found:
         for x in traced_inputs(found.pop(), leaves):
             if x not in users:
                 users[x] = 0
                 found.append(x)
             users[x] += 1
-    ready = [root]
+    ready = [root]                                    # nodes all of whose users are done
     while ready:
         node = ready.pop()
         inputs = traced_inputs(node, leaves)          # asked first: backprop frees the node
@@ -388,7 +384,7 @@ def begun(root, g):
     check_start(root, g)
     if not isinstance(g, Tensor):
         g = np.ones_like(root.data) if g is None else np.asarray(g, root.dtype)
-    return {root: (g, False)}
+    return {root: (g, False)}                         # the caller's memory: not ours
 
 
 def arriving(nodes, pending, take, leaves, keep):
@@ -412,7 +408,8 @@ def arriving(nodes, pending, take, leaves, keep):
 def passed_on(node, g, grads, pending, add):
     """Add what a vjp returned to the sums of the inputs, and return it."""
     check_tuple(grads, node.op)
-    for i, (x, dx) in enumerate(zip_longest(node.inputs, grads) if grads else ()):
+    pairs = zip_longest(node.inputs, grads) if grads else ()    # a vjp may leave out the last
+    for i, (x, dx) in enumerate(pairs):
         if needs_grad(x):
             dx = unbroadcast(dx, x, node.op, i)
             ours = (x.op is None and type(dx) is np.ndarray

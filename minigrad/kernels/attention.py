@@ -28,19 +28,23 @@ def layout_of(arrays, k, causal, lengths):
     B, n_kv_head, S, width = k.shape
     n_head, T = arrays[0].shape[1:3]
     sizes = n_head, n_kv_head, T, S, width, causal
-    strides = [stride // x.itemsize for x in arrays for stride in x.strides[:3]]
-    lengths = [S] * B if lengths is None else lengths
+    strides = []
+    for x in arrays:
+        strides += [stride // x.itemsize for stride in x.strides[:3]]
+    if lengths is None:
+        lengths = [S] * B
     return np.array([*sizes, *strides, *lengths], np.int64)
 
 
 def padded(x):
     """Return (..., D) with a contiguous last axis of whole vectors: a copy if need be."""
     lanes = tiles.lanes(x.dtype)
-    D = x.shape[-1]
-    in_rows = x[0, 0, 0].flags.carray and all(s % x.itemsize == 0 for s in x.strides)
-    if in_rows and D % lanes == 0:
+    whole = all(stride % x.itemsize == 0 for stride in x.strides)
+    *axes, D = x.shape
+    if D % lanes == 0 and whole and x[0, 0, 0].flags.carray:
         return x
-    copy = empty((*x.shape[:-1], -(-D // lanes) * lanes), x.dtype)
+    width = -(-D // lanes) * lanes
+    copy = empty((*axes, width), x.dtype)
     jit.run(pad, x, copy)
     return copy
 
@@ -70,7 +74,8 @@ def seen_by(i, layout, length):
     """How many keys query i sees."""
     if not layout[CAUSAL]:
         return length
-    return max(0, min(length, layout[N_KEY] - layout[N_QUERY] + i + 1))
+    before = layout[N_KEY] - layout[N_QUERY] + i
+    return max(0, min(length, before + 1))
 
 
 @jit.helper
@@ -93,9 +98,11 @@ def transposed(x, stride, m, D, out, width):
     The columns beyond m repeat the last query.
     """
     for j in range(0, m, width):
+        rows = min(width, m - j)
         for d in range(0, D, width):
-            tiles.transpose(min(width, m - j), step(x, j * stride + d), stride,
-                            step(out, d * QUERIES + j), QUERIES)
+            source = step(x, j * stride + d)
+            target = step(out, d * QUERIES + j)
+            tiles.transpose(rows, source, stride, target, QUERIES)
     return (m + width - 1) // width * width
 
 
@@ -103,8 +110,11 @@ def transposed(x, stride, m, D, out, width):
 def products(n, D, x, stride, columns, out, m, width):
     """Multiply n rows of x (n, D) by m columns of (D, QUERIES)."""
     for j in range(0, n, tiles.ROWS):
-        tiles.strip(min(tiles.ROWS, n - j), m, D, step(x, j * stride), stride, 1, columns, QUERIES,
-                    step(out, j * QUERIES), QUERIES, 0, width)
+        rows = min(tiles.ROWS, n - j)
+        source = step(x, j * stride)
+        target = step(out, j * QUERIES)
+        tiles.strip(rows, m, D, source, stride, 1,
+                    columns, QUERIES, target, QUERIES, 0, width)
 
 
 @jit.helper
@@ -112,9 +122,11 @@ def weighted(i, m, D, layout, length, weights, x, stride, out, stride_out, width
     """For m queries from i on, sum the rows of x (keys, D) that they see, weighted."""
     for r in range(0, m, tiles.ROWS):
         rows = min(tiles.ROWS, m - r)
-        seen = max(1, seen_by(i + r + rows - 1, layout, length))
-        tiles.strip(rows, D, seen, step(weights, r), 1, QUERIES, x, stride,
-                    step(out, (i + r) * stride_out), stride_out, 0, width)
+        last = i + r + rows - 1
+        seen = max(1, seen_by(last, layout, length))
+        target = step(out, (i + r) * stride_out)
+        tiles.strip(rows, D, seen, step(weights, r), 1, QUERIES,
+                    x, stride, target, stride_out, 0, width)
 
 
 # ---- forward ---------------------------------------------------------------------------------
@@ -122,13 +134,17 @@ def weighted(i, m, D, layout, length, weights, x, stride, out, stride_out, width
 @row_kernel(small=FEW_QUERIES)
 def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
     widest_vectors()
-    H, T, S, D = layout[N_HEAD], layout[N_QUERY], layout[N_KEY], layout[WIDTH]
-    q_row, k_row, v_row = row_of(layout, Q), row_of(layout, K), row_of(layout, V)
-    out_row = row_of(layout, OUT)
-    width, w = tiles.VECTOR_BYTES // out.itemsize, work[numba.get_thread_id()]
-    columns, scores = at(w, 0), at(w, D * QUERIES)        # (D, QUERIES), (S, QUERIES)
-    peak = w[(D + S) * QUERIES:(D + S + 1) * QUERIES]
-    total = w[(D + S + 1) * QUERIES:]
+    H, T = layout[N_HEAD], layout[N_QUERY]
+    S, D = layout[N_KEY], layout[WIDTH]
+    q_row, k_row = row_of(layout, Q), row_of(layout, K)
+    v_row, out_row = row_of(layout, V), row_of(layout, OUT)
+    width = tiles.VECTOR_BYTES // out.itemsize
+    w = work[numba.get_thread_id()]
+    columns = at(w, 0)                                    # (D, QUERIES)
+    scores = at(w, D * QUERIES)                           # (S, QUERIES)
+    after = (D + S) * QUERIES
+    peak = w[after:after + QUERIES]
+    total = w[after + QUERIES:]
     infinity = w.dtype.type(np.inf)
     for task in range(start, stop):
         b, h = task // H, task % H
@@ -142,16 +158,20 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
             m = min(QUERIES, T - i)
             seen = seen_by(i + m - 1, layout, length)
             first = S - T + i if layout[CAUSAL] else S    # the last key that query i sees
-            cols = transposed(step(qp, i * q_row), q_row, m, D, columns, width)
+            queries = step(qp, i * q_row)
+            cols = transposed(queries, q_row, m, D, columns, width)
             products(seen, D, kp, k_row, columns, scores, cols, width)
             for r in range(0, cols, width):
-                weigh(step(scores, r), QUERIES, max(1, seen), first + r if seen else -QUERIES,
+                last = first + r if seen else -QUERIES
+                weigh(step(scores, r), QUERIES, max(1, seen), last,
                       scale, at(peak, r), at(total, r))
             for r in range(cols):             # inf if no key is seen: e**(score - inf) is 0 again
-                total[r] = peak[r] + vmath.log(total[r]) if total[r] != 0 else infinity
+                e = total[r]
+                total[r] = peak[r] + vmath.log(e) if e != 0 else infinity
             for r in range(m):
                 lse[b, h, i + r] = total[r]
-            weighted(i, m, D, layout, length, scores, vp, v_row, yp, out_row, width)
+            weighted(i, m, D, layout, length, scores,
+                     vp, v_row, yp, out_row, width)
 
 
 # ---- backward --------------------------------------------------------------------------------
@@ -159,44 +179,63 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
 @row_kernel(small=FEW_QUERIES)
 def attention_vjp_kernel(start, stop, lse, q, k, v, g, layout, scale, work, dq, dk, dv):
     widest_vectors()
-    H, n_kv, T, S, D = layout[0], layout[1], layout[2], layout[3], layout[4]
-    q_row, k_row, v_row = row_of(layout, Q), row_of(layout, K), row_of(layout, V)
-    g_row, dq_row = row_of(layout, G), row_of(layout, DQ)
-    dk_row, dv_row = row_of(layout, DK), row_of(layout, DV)
-    width, w = tiles.VECTOR_BYTES // lse.itemsize, work[numba.get_thread_id()]
-    shift, qt = w[:QUERIES], at(w, QUERIES)               # (QUERIES,), (D, QUERIES)
+    n_kv = layout[N_KV_HEAD]
+    shared = layout[N_HEAD] // n_kv                       # query heads to a key head
+    T, S, D = layout[N_QUERY], layout[N_KEY], layout[WIDTH]
+    q_row, dq_row = row_of(layout, Q), row_of(layout, DQ)
+    k_row, dk_row = row_of(layout, K), row_of(layout, DK)
+    v_row, dv_row = row_of(layout, V), row_of(layout, DV)
+    g_row = row_of(layout, G)
+    width = tiles.VECTOR_BYTES // lse.itemsize
+    w = work[numba.get_thread_id()]
+    shift = w[:QUERIES]                                   # (QUERIES,)
+    qt = at(w, QUERIES)                                   # (D, QUERIES)
     gt = at(w, (1 + D) * QUERIES)                         # (D, QUERIES)
     p = at(w, (1 + 2 * D) * QUERIES)                      # (S, QUERIES)
     dp = at(w, (1 + 2 * D + S) * QUERIES)                 # (S, QUERIES)
     for task in range(start, stop):
-        b, group, add = task // n_kv, task % n_kv, 0
+        b, group = task // n_kv, task % n_kv
+        add = 0                                           # the first block writes, later ones add
         length = layout[STRIDES + 3 * 7 + b]
-        kp, vp = at(k, place(layout, K, b, group)), at(v, place(layout, V, b, group))
-        dkp, dvp = at(dk, place(layout, DK, b, group)), at(dv, place(layout, DV, b, group))
-        for h in range(group * (H // n_kv), (group + 1) * (H // n_kv)):
-            qp, gp = at(q, place(layout, Q, b, h)), at(g, place(layout, G, b, h))
+        kp = at(k, place(layout, K, b, group))
+        vp = at(v, place(layout, V, b, group))
+        dkp = at(dk, place(layout, DK, b, group))
+        dvp = at(dv, place(layout, DV, b, group))
+        first_head = group * shared
+        for h in range(first_head, first_head + shared):
+            qp = at(q, place(layout, Q, b, h))
+            gp = at(g, place(layout, G, b, h))
             dqp = at(dq, place(layout, DQ, b, h))
-            for i in range((T - 1) // QUERIES * QUERIES, -1, -QUERIES):   # the last sees all keys
+            last_block = (T - 1) // QUERIES * QUERIES     # it sees all keys
+            for i in range(last_block, -1, -QUERIES):
                 m = min(QUERIES, T - i)
                 seen = seen_by(i + m - 1, layout, length)
                 first = S - T + i if layout[CAUSAL] else S
                 for r in range(QUERIES):
-                    shift[r] = lse[b, h, min(i + r, T - 1)]
-                cols = transposed(step(qp, i * q_row), q_row, m, D, qt, width)
-                transposed(step(gp, i * g_row), g_row, m, D, gt, width)
+                    t = min(i + r, T - 1)
+                    shift[r] = lse[b, h, t]
+                queries = step(qp, i * q_row)
+                cols = transposed(queries, q_row, m, D, qt, width)
+                gradients = step(gp, i * g_row)
+                transposed(gradients, g_row, m, D, gt, width)
                 products(seen, D, kp, k_row, qt, p, cols, width)
                 products(seen, D, vp, v_row, gt, dp, cols, width)
                 for r in range(0, cols, width):
-                    weigh_vjp(step(p, r), step(dp, r), QUERIES, max(1, seen),
-                              first + r if seen else -QUERIES, scale, at(shift, r))
-                weighted(i, m, D, layout, length, dp, kp, k_row, dqp, dq_row, width)
+                    last = first + r if seen else -QUERIES
+                    weigh_vjp(step(p, r), step(dp, r), QUERIES, max(1, seen), last,
+                              scale, at(shift, r))
+                weighted(i, m, D, layout, length, dp,
+                         kp, k_row, dqp, dq_row, width)
                 for j in range(0, seen, tiles.ROWS):
+                    n = min(tiles.ROWS, seen - j)
                     r = max(0, j - first) if layout[CAUSAL] else 0        # the first to see key j
-                    n, here = min(tiles.ROWS, seen - j), j * QUERIES + r
+                    here = j * QUERIES + r
+                    queries = step(qp, (i + r) * q_row)
+                    target = step(dkp, j * dk_row)
                     tiles.strip(n, D, m - r, step(dp, here), QUERIES, 1,
-                                step(qp, (i + r) * q_row), q_row,
-                                step(dkp, j * dk_row), dk_row, add, width)
+                                queries, q_row, target, dk_row, add, width)
+                    gradients = step(gp, (i + r) * g_row)
+                    target = step(dvp, j * dv_row)
                     tiles.strip(n, D, m - r, step(p, here), QUERIES, 1,
-                                step(gp, (i + r) * g_row), g_row,
-                                step(dvp, j * dv_row), dv_row, add, width)
+                                gradients, g_row, target, dv_row, add, width)
                 add = 1 if seen else add

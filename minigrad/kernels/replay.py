@@ -105,7 +105,8 @@ class Replay:
 
     def compute(self, arrays, rng):
         """Return the answer, and the array that it is in."""
-        result = self.function(*arrays) if rng is None else self.function(*arrays, rng=rng)
+        named = {} if rng is None else {"rng": rng}
+        result = self.function(*arrays, **named)
         if not self.backward:
             data = result.data if isinstance(result, Tensor) else result
             return data, data
@@ -212,7 +213,8 @@ class Replay:
         ours = {id(g) for g in self.last.gradients} if self.last else ()
         sums = []
         for x in self.parameters:
-            sums.append(x.grad.copy() if id(x.grad) in ours and x.grad is not None else x.grad)
+            is_ours = x.grad is not None and id(x.grad) in ours
+            sums.append(x.grad.copy() if is_ours else x.grad)
             x.grad = None
         return sums
 

@@ -1,5 +1,6 @@
 """Every operation, by name, and the operators and methods they give Tensor."""
 from minigrad.ops.activations import exact_gelu, gelu, relu_squared, silu, swiglu
+from minigrad.ops.add_norm import add_layer_norm, add_rms_norm
 from minigrad.ops.attention import attention, self_attention
 from minigrad.ops.dropout import dropout, keyed_dropout
 from minigrad.ops.einsum import dot, einsum
@@ -12,7 +13,8 @@ from minigrad.ops.flat import (
     astype, clone, full_like, one_hot, ones_like, zeros_like,
     ceil, floor, isfinite, isinf, isnan, round, sign)
 from minigrad.ops.linear import linear, matmul
-from minigrad.ops.loss import cross_entropy, kl_divergence, linear_cross_entropy
+from minigrad.ops.linear_cross_entropy import linear_cross_entropy
+from minigrad.ops.loss import cross_entropy, kl_divergence
 from minigrad.ops.losses import (
     binary_cross_entropy_with_logits, huber_loss, l1_loss, mse_loss, nll_loss)
 from minigrad.ops.more import (
@@ -20,7 +22,7 @@ from minigrad.ops.more import (
     elu, leaky_relu, logsigmoid, softplus,
     exp2, expm1, log10, log1p, log2, logaddexp,
     reciprocal, rsqrt, square)
-from minigrad.ops.norm import add_layer_norm, add_rms_norm, layer_norm, rms_norm
+from minigrad.ops.norm import layer_norm, rms_norm
 from minigrad.ops.places import (
     chunk, diag, diagonal, expand, flatten, flip, gather,
     masked_fill, moveaxis, pad, repeat, roll, squeeze,

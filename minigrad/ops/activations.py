@@ -22,7 +22,12 @@ def relu_squared_vjp(g, x):
     return 2 * g * maximum(x, 0.0),
 
 
-@op("()->()", replayed=True, mirror=lambda f, x: (f(x) - f(-x), x))
+def mirrored(f, x):
+    """The gates of x and -x add up to 1."""
+    y = f(x)
+    return y - f(-x), x
+
+@op("()->()", replayed=True, mirror=mirrored)
 def silu(x):
     """x sigmoid(x): dx = g (s + x s (1 - s)), s = sigmoid(x). Elfwing et al., arXiv:1702.03118."""
     return x * sigmoid(x), (x,)
@@ -37,7 +42,7 @@ def silu_parts(x):
     return x * sigmoid(x)
 
 
-@op("()->()", replayed=True, mirror=lambda f, x: (f(x) - f(-x), x))
+@op("()->()", replayed=True, mirror=mirrored)
 def gelu(x):
     """x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x**3): GELU in its tanh form, as in GPT-2.
 
@@ -50,8 +55,10 @@ def gelu(x):
 @gelu.vjp
 def gelu_vjp(g, x):
     s = sigmoid(2 * gelu_argument(x))
-    slope = SQRT_2_OVER_PI * (1 + 3 * 0.044715 * np.minimum(x * x, 1e4))    # beyond, 1 - s is 0
-    return g * (s + x * s * (1 - s) * (2 * slope)),
+    square = np.minimum(x * x, 1e4)                   # beyond, 1 - s is 0
+    slope = SQRT_2_OVER_PI * (1 + 3 * 0.044715 * square)
+    of_gate = x * s * (1 - s)
+    return g * (s + of_gate * (2 * slope)),
 
 @gelu.parts
 def gelu_parts(x):
@@ -64,7 +71,7 @@ def gelu_argument(x):
     return SQRT_2_OVER_PI * (x + 0.044715 * (x * x * x))
 
 
-@op("()->()", replayed=True, mirror=lambda f, x: (f(x) - f(-x), x))
+@op("()->()", replayed=True, mirror=mirrored)
 def exact_gelu(x):
     """x Phi(x), Phi(x) = (1 + erf(x / sqrt(2))) / 2: GELU as it was defined, as in BERT.
 
@@ -75,7 +82,8 @@ def exact_gelu(x):
 
 @exact_gelu.vjp
 def exact_gelu_vjp(g, x):
-    density = exp(-0.5 * (x * x)) * (2 * np.pi) ** -0.5
+    peak = (2 * np.pi) ** -0.5
+    density = exp(-0.5 * (x * x)) * peak
     return g * (normal_share(x) + x * density),
 
 @exact_gelu.parts
@@ -120,7 +128,9 @@ def swiglu(x):
 
 @swiglu.vjp
 def swiglu_vjp(g, gate, value):
-    return concatenate([silu_vjp(g * value, gate)[0], g * silu(gate)], axis=-1),
+    dgate, = silu_vjp(g * value, gate)
+    dvalue = g * silu(gate)
+    return concatenate([dgate, dvalue], axis=-1),
 
 @swiglu.parts
 def swiglu_parts(x):
@@ -130,7 +140,8 @@ def swiglu_parts(x):
 
 def halves(x):
     """Cut (..., 2 n) into two of (..., n)."""
-    n, odd = divmod(x.shape[-1] if x.ndim else 1, 2)
+    width = x.shape[-1] if x.ndim else 1
+    n, odd = divmod(width, 2)
     if odd:
         raise ValueError(f"swiglu takes gates and as many values side by side, but x has shape "
                          f"{x.shape}: give an even number of features")
@@ -149,12 +160,14 @@ def relu_squared_fast_vjp(g, x):
 
 @element_kernel
 def relu_squared_kernel(x):
-    y = like(x, 0) if x < like(x, 0) else x           # nan stays
+    zero = like(x, 0)
+    y = zero if x < zero else x                       # nan stays
     return y * y
 
 @element_kernel
 def _relu_squared_vjp(g, x):
-    return g * (like(x, 0) if x < like(x, 0) else x + x)
+    zero = like(x, 0)
+    return g * (zero if x < zero else x + x)
 
 
 @silu.fast(when=fits)
@@ -189,15 +202,18 @@ def gelu_fast_vjp(g, x):
 
 @element_kernel
 def gelu_kernel(x):
-    return x * vmath.sigmoid(x * (like(x, GELU_1) + like(x, GELU_3) * (x * x)))
+    a, b = like(x, GELU_1), like(x, GELU_3)
+    return x * vmath.sigmoid(x * (a + b * (x * x)))
 
 @element_kernel
 def _gelu_vjp(g, x):
-    square = x * x
-    square = square if square < like(x, 1e4) else like(x, 1e4)
-    s = vmath.sigmoid(x * (like(x, GELU_1) + like(x, GELU_3) * square))
-    slope = like(x, GELU_1) + like(x, 3 * GELU_3) * square
-    return g * (s + x * s * (like(x, 1) - s) * slope)
+    a, b = like(x, GELU_1), like(x, GELU_3)
+    square, most = x * x, like(x, 1e4)
+    square = square if square < most else most
+    s = vmath.sigmoid(x * (a + b * square))
+    slope = a + like(x, 3 * GELU_3) * square
+    of_gate = x * s * (like(x, 1) - s)
+    return g * (s + of_gate * slope)
 
 GELU_1 = 2 * SQRT_2_OVER_PI               # 2u = GELU_1 x + GELU_3 x**3
 GELU_3 = GELU_1 * 0.044715
@@ -217,27 +233,34 @@ def exact_gelu_kernel(x):
 
 @element_kernel
 def _exact_gelu_vjp(g, x):
-    density = vmath.exp(like(x, -0.5) * (x * x)) * like(x, 0.3989422804014327)
+    e = vmath.exp(like(x, -0.5) * (x * x))
+    density = e * like(x, 0.3989422804014327)
     return g * (below(x) + x * density)
 
 @vmath.scalar
 def below(x):
-    return like(x, 0.5) * (like(x, 1) + vmath.erf(x * like(x, 0.7071067811865476)))
+    z = x * like(x, 0.7071067811865476)
+    return like(x, 0.5) * (like(x, 1) + vmath.erf(z))
 
 
 def has_halves(x):
-    return fits(x) and x.ndim > 0 and x.shape[-1] % 2 == 0
+    if not fits(x) or x.ndim == 0:
+        return False
+    return x.shape[-1] % 2 == 0
 
 @swiglu.fast(when=has_halves)
 def swiglu_fast(x):
-    out = empty((*x.shape[:-1], x.shape[-1] // 2), x.dtype)
-    swiglu_kernel(len(rows(out)), rows(plain(x)), rows(out))
+    *places, width = x.shape
+    out = empty((*places, width // 2), x.dtype)
+    x_rows = rows(plain(x))
+    swiglu_kernel(len(x_rows), x_rows, rows(out))
     return out, (x,)
 
 @swiglu.fast_vjp
 def swiglu_fast_vjp(g, x):
     dx = empty_like(x)
-    _swiglu_vjp(len(rows(g)), rows(plain(x)), rows(plain(g)), rows(dx))
+    x_rows, g_rows = rows(plain(x)), rows(plain(g))
+    _swiglu_vjp(len(x_rows), x_rows, g_rows, rows(dx))
     return dx,
 
 @row_kernel
@@ -246,7 +269,8 @@ def swiglu_kernel(start, stop, x, out):
     n = out.shape[1]
     for i in range(start, stop):
         for j in range(n):
-            out[i, j] = x[i, j] * vmath.sigmoid(x[i, j]) * x[i, n + j]
+            gate, value = x[i, j], x[i, n + j]
+            out[i, j] = gate * vmath.sigmoid(gate) * value
 
 @row_kernel
 def _swiglu_vjp(start, stop, x, g, dx):
@@ -254,6 +278,7 @@ def _swiglu_vjp(start, stop, x, g, dx):
     n = g.shape[1]
     for i in range(start, stop):
         for j in range(n):
-            gate = x[i, j]
-            dx[i, j] = g[i, j] * x[i, n + j] * silu_slope(gate)
-            dx[i, n + j] = g[i, j] * gate * vmath.sigmoid(gate)
+            gate, value = x[i, j], x[i, n + j]
+            dy = g[i, j]
+            dx[i, j] = dy * value * silu_slope(gate)
+            dx[i, n + j] = dy * gate * vmath.sigmoid(gate)

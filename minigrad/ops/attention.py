@@ -4,6 +4,7 @@ import numpy as np
 from minigrad.kernels import jit
 from minigrad.kernels.attention import (
     attention_kernel, attention_vjp_kernel, layout_of, padded, room_for, scratch)
+from minigrad.kernels.memory import empty
 from minigrad.kernels.rows import is_float, worth_it
 from minigrad.ops.elementwise import where
 from minigrad.ops.heads import (
@@ -15,30 +16,49 @@ from minigrad.tensor import detach, op, sum_to_shape
 
 
 def attention_inputs(draw):
-    B, G, T = (draw.side(1, n) for n in (2, 2, 5))
+    B = draw.side(1, 2)
+    G = draw.side(1, 2)
+    T = draw.side(1, 5)
     D = draw.choice([1, 2, 3, 8, 16, 32])
-    H, S = G * draw.integer(1, 2), T + draw.integer(0, 2)
-    lengths = np.array([draw.integer(1, S) for _ in range(B)]) if draw.boolean() else None
-    q, k, v = draw.array((B, H, T, D)), draw.array((B, G, S, D)), draw.array((B, G, S, D))
-    options = {"causal": draw.boolean(), "key_lengths": lengths, "mask": None}
-    bias = draw.array((draw.choice([1, B]), 1, T, S)) if draw.boolean() else None
+    H = G * draw.integer(1, 2)
+    S = T + draw.integer(0, 2)
+    q = draw.array((B, H, T, D))
+    k = draw.array((B, G, S, D))
+    v = draw.array((B, G, S, D))
+    bias = lengths = mask = None
     if draw.boolean():
-        options["mask"] = draw.array((H, 1, S), "mask")
+        lengths = draw.indices((B,), S) + 1
+    if draw.boolean():
+        n = draw.choice([1, B])
+        bias = draw.array((n, 1, T, S))
+    if draw.boolean():
+        mask = draw.array((H, 1, S), "mask")
+    options = {
+        "causal": draw.boolean(),
+        "key_lengths": lengths,
+        "mask": mask,
+    }
     return (q, k, v, bias), options
+
 
 def without_last(f, q, k, v, bias=None):
     """Causality: the last position changes nothing before it."""
-    q, k, v = q[:, :, -k.shape[2]:], k[:, :, -q.shape[2]:], v[:, :, -q.shape[2]:]
+    n = min(q.shape[2], k.shape[2])
+    arrays = [x[:, :, -n:] for x in (q, k, v)]
+    before = [x[:, :, :-1] for x in arrays]
     options = {"causal": True, "key_lengths": None, "mask": None}
-    earlier = f(q[:, :, :-1], k[:, :, :-1], v[:, :, :-1], **options)
-    return f(q, k, v, **options)[:, :, :-1], earlier
+    y = f(*arrays, **options)
+    earlier = f(*before, **options)
+    return y[:, :, :-1], earlier
 
 
 def other_order(f, q, k, v, bias=None):
     """Without a mask, attention sees a set of keys: their order changes nothing."""
-    backward = k[:, :, ::-1], v[:, :, ::-1]
+    last_first = np.s_[:, :, ::-1]
     options = {"causal": False, "key_lengths": None, "mask": None}
-    return f(q, k, v, **options), f(q, *backward, **options)
+    y = f(q, k, v, **options)
+    other = f(q, k[last_first], v[last_first], **options)
+    return y, other
 
 
 @op(inputs=attention_inputs, causality=without_last, order=other_order)
@@ -82,60 +102,84 @@ def attention(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mas
     ----------
     Vaswani et al. 2017, arXiv:1706.03762, equation 1; Ainslie et al. 2023, arXiv:2305.13245.
     """
-    seen, scale = who_sees(q, k, v, bias, causal, scale, key_lengths, mask)
-    groups = k.shape[1]
-    k, v = repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1])           # (B, H, S, D)
-    scores = (q @ k.mT) * scale                                               # (B, H, T, S)
-    scores = np.where(seen, scores if bias is None else scores + bias, -np.inf)
-    peak = scores.max(axis=-1, keepdims=True, initial=np.finfo(q.dtype).min)  # finite
+    seen = who_sees(q, k, v, bias, causal, key_lengths, mask)
+    scale = scale_of(q, scale)
+    H, groups = q.shape[1], k.shape[1]
+    k = repeat_heads(k, H)                                # (B, H, S, D)
+    v = repeat_heads(v, H)
+    scores = q @ k.mT                                     # (B, H, T, S)
+    scores = scores * scale
+    if bias is not None:
+        scores = scores + bias
+    scores = np.where(seen, scores, -np.inf)
+    lowest = np.finfo(q.dtype).min                        # the peak is finite
+    peak = scores.max(axis=-1, keepdims=True, initial=lowest)
     e = np.exp(scores - peak)
     total = e.sum(axis=-1, keepdims=True)
-    p = e / np.where(total == 0, 1, total)                                    # (B, H, T, S)
-    return p @ v, (q, k, v, p, scale, groups, None if bias is None else np.shape(bias))
+    p = e / np.where(total == 0, 1, total)                # (B, H, T, S)
+    bias_shape = None if bias is None else np.shape(bias)
+    saved = q, k, v, p, scale, groups, bias_shape
+    return p @ v, saved
 
 @attention.vjp
 def attention_vjp(g, q, k, v, p, scale, groups, bias_shape):
-    dv = p.mT @ g
-    dp = g @ v.mT
-    ds = p * (dp - (dp * p).sum(axis=-1, keepdims=True))                      # (B, H, T, S)
+    dp = g @ v.mT                                         # (B, H, T, S)
+    along = (dp * p).sum(axis=-1, keepdims=True)
+    ds = p * (dp - along)                                 # of the scores with their bias
     dbias = None if bias_shape is None else sum_to_shape(ds, bias_shape)
     ds = ds * scale
-    return ds @ k, sum_heads(ds.mT @ q, groups), sum_heads(dv, groups), dbias
+    dq = ds @ k                                           # (B, H, T, D)
+    dk = sum_heads(ds.mT @ q, groups)                     # (B, G, S, D)
+    dv = sum_heads(p.mT @ g, groups)
+    return dq, dk, dv, dbias
 
 @attention.parts
 def attention_parts(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mask=None):
-    seen, scale = who_sees(q, k, v, bias, causal, scale, key_lengths, mask)
-    k, v = repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1])
+    seen = who_sees(q, k, v, bias, causal, key_lengths, mask)
+    scale = scale_of(q, scale)
+    k = repeat_heads(k, q.shape[1])
+    v = repeat_heads(v, q.shape[1])
     scores = (q @ swapaxes(k, -1, -2)) * scale
     if bias is not None:
-        scores, seen = scores + bias, seen & (detach(bias) > -np.inf)
-    p = softmax(where(seen, scores, np.finfo(q.dtype).min / 2))
-    return where(seen, p, 0.0) @ v                                            # (B, H, T, D)
+        scores = scores + bias
+        seen = seen & (detach(bias) > -np.inf)
+    low = np.finfo(q.dtype).min / 2
+    p = softmax(where(seen, scores, low))
+    return where(seen, p, 0.0) @ v                        # (B, H, T, D)
 
 
-def who_sees(q, k, v, bias, causal, scale, key_lengths, mask):
-    """Check what attention is given; return which keys each query sees, and the scale."""
+def who_sees(q, k, v, bias, causal, key_lengths, mask):
+    """Check what attention is given; return which keys each query sees."""
     check_heads(q, k, v)
-    (B, H, T, D), S = q.shape, k.shape[2]
-    check_seen(mask, bias, (B, H, T, S))
-    lengths = check_lengths(key_lengths, B, S)
-    return visible(q, k, causal, lengths, mask), scale_of(D, scale)
+    S = k.shape[2]
+    check_seen(mask, bias, (*q.shape[:3], S))             # (B, H, T, S)
+    lengths = check_lengths(key_lengths, len(q), S)
+    return visible(q, k, causal, lengths, mask)
 
-def scale_of(D, scale):
-    return max(1, D) ** -0.5 if scale is None else scale
+def scale_of(q, scale=None):
+    D = max(1, q.shape[-1])
+    return D ** -0.5 if scale is None else scale
 
 
 def self_attention_inputs(draw):
-    B, T, G, D = draw.side(1, 2), draw.side(1, 5), draw.side(1, 2), draw.choice([1, 2, 3, 8, 16])
+    B = draw.side(1, 2)
+    T = draw.side(1, 5)
+    G = draw.side(1, 2)
+    D = draw.choice([1, 2, 3, 8, 16])
     H = G * draw.integer(1, 2)
-    return (draw.array((B, T, (H + 2 * G) * D)),), {"n_head": H, "n_kv_head": G,
-                                                    "causal": draw.boolean()}
+    C = (H + 2 * G) * D
+    options = {"n_head": H, "n_kv_head": G, "causal": draw.boolean()}
+    return [draw.array((B, T, C))], options
+
 
 def last_changes_nothing(f, qkv):
     """Causality, with one head that is as wide as a third of the features."""
-    qkv = qkv[..., :qkv.shape[-1] // 3 * 3]
+    D = qkv.shape[-1] // 3
+    qkv = qkv[..., :3 * D]
     options = {"n_head": 1, "n_kv_head": 1, "causal": True}
-    return f(qkv, **options)[:, :-1], f(qkv[:, :-1], **options)
+    y = f(qkv, **options)
+    earlier = f(qkv[:, :-1], **options)
+    return y[:, :-1], earlier
 
 
 @op(inputs=self_attention_inputs, replayed=True, causality=last_changes_nothing)
@@ -166,17 +210,22 @@ def self_attention(qkv, n_head, n_kv_head=None, causal=True):
     ----------
     As for `attention`.
     """
-    y, saved = attention.forward(*heads(qkv, n_head, n_kv_head), causal=causal)
+    q, k, v = heads(qkv, n_head, n_kv_head)
+    y, saved = attention.forward(q, k, v, causal=causal)
     return side_by_side(y), saved
 
 @self_attention.vjp
 def self_attention_vjp(g, q, *saved):
-    *gradients, _ = attention_vjp(heads_of(g, q.shape[1]), q, *saved)
-    return np.concatenate([side_by_side(x) for x in gradients], axis=-1),
+    H = q.shape[1]
+    g = heads_of(g, H)
+    *gradients, _ = attention_vjp(g, q, *saved)
+    parts = [side_by_side(x) for x in gradients]
+    return np.concatenate(parts, axis=-1),
 
 @self_attention.parts
 def self_attention_parts(qkv, n_head, n_kv_head=None, causal=True):
-    y = attention(*heads(qkv, n_head, n_kv_head), causal=causal)
+    q, k, v = heads(qkv, n_head, n_kv_head)
+    y = attention(q, k, v, causal=causal)
     return side_by_side(y)
 
 
@@ -186,21 +235,25 @@ def self_attention_parts(qkv, n_head, n_kv_head=None, causal=True):
 
 
 def are_heads(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mask=None):
-    return (bias is None and mask is None and is_float(q.dtype) and q.dtype == k.dtype == v.dtype
-            and q.size > 0 and k.size > 0 and worth_it(q.size + k.size))
+    if bias is not None or mask is not None:
+        return False
+    of_one_type = is_float(q.dtype) and q.dtype == k.dtype == v.dtype
+    some = q.size > 0 and k.size > 0
+    return of_one_type and some and worth_it(q.size + k.size)
 
 @attention.fast(when=are_heads)
 def attention_fast(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mask=None):
     check_heads(q, k, v)
     lengths = check_lengths(key_lengths, len(k), k.shape[2])
-    y, saved = attend(q, k, v, causal, scale_of(q.shape[-1], scale), lengths)
+    scale = scale_of(q, scale)
+    y, saved = attend(q, k, v, causal, scale, lengths)
     return y.swapaxes(1, 2), saved
 
 @attention.fast_vjp
 def attention_fast_vjp(g, q, k, v, *saved):
-    dq, dk, dv = (room_for(x, g.shape[-1]).swapaxes(1, 2) for x in (q, k, v))
-    attend_vjp(g, q, k, v, *saved, dq, dk, dv)
-    return dq, dk, dv, None
+    gradients = rooms_for(q, k, v, g.shape[-1])
+    attend_vjp(g, q, k, v, *saved, *gradients)
+    return *gradients, None
 
 
 def are_side_by_side(qkv, n_head, n_kv_head=None, causal=True):
@@ -209,48 +262,68 @@ def are_side_by_side(qkv, n_head, n_kv_head=None, causal=True):
 @self_attention.fast(when=are_side_by_side)
 def self_attention_fast(qkv, n_head, n_kv_head=None, causal=True):
     q, k, v = heads(qkv, n_head, n_kv_head)
-    y, saved = attend(q, k, v, causal, scale_of(q.shape[-1], None), None)
-    return y.reshape(*qkv.shape[:2], -1), saved
+    scale = scale_of(q)
+    y, saved = attend(q, k, v, causal, scale, None)
+    B, T, _ = qkv.shape
+    return y.reshape(B, T, -1), saved
 
 @self_attention.fast_vjp
 def self_attention_fast_vjp(g, q, k, v, *saved):
-    (B, H, T, _), G = q.shape, k.shape[1]
-    D = g.shape[-1] // H
-    dqkv = room_for(q[:, :1], (H + 2 * G) * D)                                # (B, T, 1, ...)
-    dqkv = dqkv.reshape(B, T, -1)
-    attend_vjp(heads_of(g, H), q, k, v, *saved, *heads(dqkv, H, G))
+    B, T, C = g.shape
+    H, G = q.shape[1], k.shape[1]
+    D = C // H
+    n_features = (H + 2 * G) * D
+    dqkv = empty((B, T, n_features), q.dtype)
+    g = heads_of(g, H)
+    gradients = heads(dqkv, H, G)
+    attend_vjp(g, q, k, v, *saved, *gradients)
     return dqkv,
 
 
 def attend(q, k, v, causal, scale, lengths):
     """Run the kernel; return y, (B, T, H, D), and what `attend_vjp` takes."""
-    D, scale = q.shape[-1], q.dtype.type(scale)
+    D = q.shape[-1]
+    scale = q.dtype.type(scale)
     q, k, v = padded(q), padded(k), padded(v)
-    (B, H, T, width), S = q.shape, k.shape[2]
-    y, lse = room_for(q, width), room_for(q[..., 0], 1)
-    lse = lse.reshape(B, H, T)
-    layout = layout_of((q, k, v, y.swapaxes(1, 2)), k, causal, lengths)
-    attention_kernel(B * H, lse, *firsts(q, k, v), layout, scale, scratch(q.dtype, width + S + 2),
-                     y[0, 0, 0])
+    B, H, T, width = q.shape
+    n_rows = width + k.shape[2] + 2                       # of a thread's scratch
+    y = room_for(q, width)
+    lse = empty((B, H, T), q.dtype)
+    out = y.swapaxes(1, 2)                                # (B, H, T, width)
+    layout = layout_of((q, k, v, out), k, causal, lengths)
+    work = scratch(q.dtype, n_rows)
+    q0, k0, v0, out0 = firsts(q, k, v, out)
+    attention_kernel(B * H, lse, q0, k0, v0, layout, scale, work, out0)
     if width != D:
-        y, whole = room_for(q, D), y
+        whole = y
+        y = room_for(q, D)
         jit.run(np.copyto, y, whole[..., :D])
     return y, (q, k, v, lse, scale, causal, lengths)
 
 def attend_vjp(g, q, k, v, lse, scale, causal, lengths, *gradients):
     """Run the backward kernel, which writes into the gradients of q, k and v."""
-    D, (S, width), g = g.shape[-1], k.shape[2:], padded(g)
-    wide = gradients
-    if width != D:
-        wide = [room_for(x, width).swapaxes(1, 2) for x in (q, k, v)]
-    if lengths is not None:
-        wide[1][...] = wide[2][...] = 0                                       # what nobody sees
-    layout = layout_of((q, k, v, g, *wide), k, causal, lengths)
-    attention_vjp_kernel(k.shape[0] * k.shape[1], lse, *firsts(q, k, v, g), layout, scale,
-                         scratch(q.dtype, 2 * (S + width) + 1), *firsts(*wide))
+    D = g.shape[-1]
+    g = padded(g)
+    B, G, S, width = k.shape
+    wide = gradients if width == D else rooms_for(q, k, v, width)
+    if lengths is not None:                               # what nobody sees
+        for dx in wide[1:]:
+            dx[...] = 0
+    arrays = q, k, v, g
+    layout = layout_of((*arrays, *wide), k, causal, lengths)
+    n_rows = 2 * (S + width) + 1
+    work = scratch(q.dtype, n_rows)
+    inputs = firsts(*arrays)
+    outputs = firsts(*wide)
+    attention_vjp_kernel(B * G, lse, *inputs, layout, scale, work, *outputs)
     if width != D:
         for dx, whole in zip(gradients, wide):
             jit.run(np.copyto, dx, whole[..., :D])
+
+def rooms_for(q, k, v, width):
+    """Make arrays for the gradients of heads, (B, heads, T, width)."""
+    rooms = [room_for(x, width) for x in (q, k, v)]
+    return [x.swapaxes(1, 2) for x in rooms]
 
 def firsts(*arrays):
     """The first row of each: where a kernel finds the array."""

@@ -7,7 +7,7 @@ from minigrad.kernels.attention import (
 from minigrad.kernels.memory import empty
 from minigrad.kernels.rows import SMALL, is_float, plain
 from minigrad.mode import mode
-from minigrad.ops.attention import attention
+from minigrad.ops.attention import attention, firsts
 from minigrad.ops.heads import heads, side_by_side
 
 
@@ -45,28 +45,39 @@ def cached_attention(qkv, k, v, place, n_head, causal=True):
     if start + T > k.shape[2]:
         raise ValueError(f"there is room for {k.shape[2]} positions, but this is number "
                          f"{start + T}: begin a new cache with the last ones")
-    if not (jit.COMPILED and mode.level == "fast" and is_float(qkv.dtype)):
-        D = q.shape[-1]
-        k[:, :, start:start + T, :D], v[:, :, start:start + T, :D] = new_k, new_v
-        seen_k, seen_v = (x[:, :, :start + T, :D] for x in (k, v))
-        return side_by_side(attention(q, seen_k, seen_v, causal=causal))
-    return cached_attention_fast(plain(qkv), q, k, v, place, causal)
+    fast = jit.COMPILED and mode.level == "fast"
+    if fast and is_float(qkv.dtype):
+        return cached_attention_fast(plain(qkv), q, k, v, place, causal)
+    D = q.shape[-1]
+    new = np.s_[:, :, start:start + T, :D]
+    k[new] = new_k
+    v[new] = new_v
+    seen = np.s_[:, :, :start + T, :D]
+    y = attention(q, k[seen], v[seen], causal=causal)
+    return side_by_side(y)
 
 
 # ---- fast path -------------------------------------------------------------------------------
 
 def cached_attention_fast(qkv, q, k, v, place, causal):
-    (B, H, T, D), S, width = q.shape, *k.shape[2:]
+    B, H, T, D = q.shape
+    S, width = k.shape[2:]
     q = padded(q)
-    y, lse = room_for(q, width), empty((B, H, T), q.dtype)
-    layout = layout_of((q, k, v, y.swapaxes(1, 2)), k, causal, None)
+    y = room_for(q, width)
+    lse = empty((B, H, T), q.dtype)
+    out = y.swapaxes(1, 2)                                # (B, H, T, width)
+    layout = layout_of((q, k, v, out), k, causal, None)
     jit.run(_store, qkv, place, H, D, k, v, layout)
-    threaded = threads.n_threads() > 1 and B * H * S * width >= 4 * SMALL
+    work = B * H * S * width
+    threaded = threads.n_threads() > 1 and work >= 4 * SMALL
     threads.enter_pool()
-    jit.run(attention_kernel.driver, threaded, B * H, lse, q[0, 0, 0], k[0, 0, 0], v[0, 0, 0],
-            layout, q.dtype.type(D ** -0.5), scratch(q.dtype, width + S + 2), y[0, 0, 0])
+    q0, k0, v0, out0 = firsts(q, k, v, out)
+    scale = q.dtype.type(D ** -0.5)
+    rest = layout, scale, scratch(q.dtype, width + S + 2), out0
+    jit.run(attention_kernel.driver, threaded, B * H, lse, q0, k0, v0, *rest)
     if width != D:
-        y, whole = room_for(q, D), y
+        whole = y
+        y = room_for(q, D)
         jit.run(np.copyto, y, whole[..., :D])
     return y.reshape(B, T, H * D)
 
@@ -79,7 +90,8 @@ def _store(qkv, place, H, D, out_k, out_v, layout):
     for b in range(B):
         for t in range(T):
             for g in range(G):
-                first_k, first_v = (H + g) * D, (H + G + g) * D
+                first_k = (H + g) * D
+                first_v = (H + G + g) * D
                 for j in range(D):
                     out_k[b, g, start + t, j] = qkv[b, t, first_k + j]
                     out_v[b, g, start + t, j] = qkv[b, t, first_v + j]

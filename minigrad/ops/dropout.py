@@ -1,4 +1,6 @@
 """Dropout."""
+from math import prod
+
 import numpy as np
 
 from minigrad.kernels import jit
@@ -47,10 +49,16 @@ def draw_key(rng, out):
 
 
 def keyed_dropout_inputs(draw):
-    return [draw.array(draw.shape())], {"key": draw.integer(0, 2 ** 63 - 1),
-                                        "rate": draw.choice([0.1, 0.5])}
+    x = draw.array(draw.shape())
+    key = draw.integer(0, 2 ** 63 - 1)
+    return [x], {"key": key, "rate": draw.choice([0.1, 0.5])}
 
-@op(inputs=keyed_dropout_inputs, replayed=True, scale=lambda f, x: (f(2 * x), 2 * f(x)))
+def doubled(f, x):
+    """With one key, dropout is linear."""
+    y = f(x)
+    return f(2 * x), 2 * y
+
+@op(inputs=keyed_dropout_inputs, replayed=True, scale=doubled)
 def keyed_dropout(x, key, rate):
     """`dropout` whose random numbers follow from a key, so that nothing of them is stored.
 
@@ -79,7 +87,8 @@ def keyed_dropout(x, key, rate):
     splittable pseudorandom number generators (SplitMix64).
     """
     check_key(key)
-    return x * dropout_mask(x.shape, x.dtype, key, rate), (key, rate)
+    mask = dropout_mask(x.shape, x.dtype, key, rate)
+    return x * mask, (key, rate)
 
 @keyed_dropout.vjp
 def keyed_dropout_vjp(g, key, rate):
@@ -88,9 +97,12 @@ def keyed_dropout_vjp(g, key, rate):
 
 def dropout_mask(shape, dtype, key, rate):
     """Return what elements are multiplied with: 0, or what keeps their mean."""
-    n, (dropped, scale) = int(np.prod(shape)), threshold_and_scale(rate)
-    words = split_mix(np.uint64(key), np.arange(1, -(-n // 4) + 1, dtype=np.uint64))
-    return ((words.view(np.uint16)[:n] >= dropped) * dtype.type(scale)).reshape(shape)
+    n = prod(shape)
+    dropped, scale = threshold_and_scale(rate)
+    i = np.arange(1, -(-n // 4) + 1, dtype=np.uint64)
+    words = split_mix(np.uint64(key), i).view(np.uint16)      # four to a number
+    mask = (words[:n] >= dropped) * dtype.type(scale)
+    return mask.reshape(shape)
 
 def threshold_and_scale(rate):
     """Return below which of 65,536 equally likely numbers to drop, and how to scale the rest."""
@@ -127,9 +139,11 @@ def keyed_dropout_fast(x, key, rate):
         check_key(key)
         key = np.array(key, np.int64)
     dropped, scale = threshold_and_scale(rate)
+    scale = x.dtype.type(scale)
     out = empty_like(x)
-    _keyed_dropout(-(-x.size // BLOCK), plain(x).reshape(-1), key.reshape(1), dropped,
-                   x.dtype.type(scale), out.reshape(-1))
+    source, target = plain(x).reshape(-1), out.reshape(-1)
+    n_blocks = -(-x.size // BLOCK)
+    _keyed_dropout(n_blocks, source, key.reshape(1), dropped, scale, target)
     return out, (key, rate)
 
 @keyed_dropout.fast_vjp
@@ -142,9 +156,13 @@ _split_mix = helper(split_mix)
 def _keyed_dropout(start, stop, x, key, dropped, scale, out):
     widest_vectors()
     key = np.uint64(key[0])
-    i, zero = np.arange(1, BLOCK // 4 + 1).astype(np.uint64), x.dtype.type(0)
+    quarter = BLOCK // 4
+    i = np.arange(1, quarter + 1).astype(np.uint64)
+    zero = x.dtype.type(0)
     for block in range(start, stop):
-        words = _split_mix(key, i + np.uint64(block * (BLOCK // 4))).view(np.uint16)
+        first = np.uint64(block * quarter)
+        words = _split_mix(key, i + first).view(np.uint16)
         source, target = x[block * BLOCK:], out[block * BLOCK:]
         for j in range(min(BLOCK, source.size)):
-            target[j] = source[j] * (scale if words[j] >= dropped else zero)
+            kept = words[j] >= dropped
+            target[j] = source[j] * (scale if kept else zero)
