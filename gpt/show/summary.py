@@ -11,7 +11,7 @@ from gpt.training.baselines import baselines, longest_copied_span
 from gpt.training.clock import baselines_s, duration, evaluation_s
 from gpt.training.folder import machine, read_manifest, write_manifest
 from gpt.training.memory import peak_bytes
-from gpt.training.run import part
+from gpt.training.run import below
 from gpt.training.tasks import read
 from minigrad.kernels.memory import trim
 
@@ -113,7 +113,7 @@ def use_best(run, folder):
     if run.best_step in (0, run.step):
         return ""
     tensors, _ = checkpoint.load(folder / "checkpoints", run.best_step)
-    run.model.load_state_dict(part(tensors, "model."))
+    run.model.load_state_dict(below(tensors, "model"))
     return f" (of step {run.best_step}, the best)"
 
 
