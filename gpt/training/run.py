@@ -54,6 +54,10 @@ class Run:
         longest = self.config.model.context_length // batch.ids.shape[1]   # of growing contexts
         return self.config.train.micro_batch * longest or len(batch.ids)
 
+    def measures(self):
+        """Yield what is measured on the validation part, some windows at a time: `Measure`."""
+        return self.task.measure(self.model, self.data, self.data.val)
+
     def copy(self):
         """Make a run of the same settings, to try its steps without end."""
         return self.start(self.config, self.data, Plan.fixed(1_000_000))
