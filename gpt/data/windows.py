@@ -4,8 +4,9 @@ import numpy as np
 
 def random_windows(ids, B, T, rng):
     """Take B windows of T + 1 tokens at random places: (B, T + 1) int64."""
-    starts = rng.integers(0, len(ids) - T, B)
-    return np.asarray(ids)[starts[:, None] + np.arange(T + 1)].astype(np.int64)
+    starts = rng.integers(0, len(ids) - T, (B, 1))
+    places = starts + np.arange(T + 1)                                          # (B, T + 1)
+    return np.asarray(ids)[places].astype(np.int64)
 
 
 def spread_windows(ids, T, B):
@@ -19,12 +20,15 @@ def spread_windows(ids, T, B):
     counts : (<= B, T) bool
         Which of the targets, windows[:, 1:], are of the text: past its end there is none.
     """
-    n = -(-(len(ids) - 1) // T)
-    order = evenly_spread(n)
+    last = len(ids) - 1
+    n = -(-last // T)
+    starts = T * evenly_spread(n)
     for i in range(0, n, B):
-        places = np.sort(order[i:i + B])[:, None] * T + np.arange(T + 1)        # (B, T + 1)
-        inside = np.minimum(places, len(ids) - 1)
-        yield np.asarray(ids)[inside].astype(np.int64), places[:, 1:] < len(ids)
+        rows = np.sort(starts[i:i + B])
+        places = rows[:, None] + np.arange(T + 1)                               # (B, T + 1)
+        inside = np.minimum(places, last)
+        windows = np.asarray(ids)[inside]
+        yield windows.astype(np.int64), places[:, 1:] <= last
 
 
 def evenly_spread(n):
@@ -34,7 +38,8 @@ def evenly_spread(n):
     [0, 4, 2, 6, 1, 5, 3, 7]
     """
     bits = max(1, (n - 1).bit_length())
-    number, reversed_bits = np.arange(1 << bits), np.zeros(1 << bits, np.int64)
+    number = np.arange(1 << bits)
+    reversed_bits = np.zeros_like(number)
     for i in range(bits):
         reversed_bits |= (number >> i & 1) << bits - 1 - i
     return reversed_bits[reversed_bits < n]

@@ -23,11 +23,14 @@ class KVCache:
 
     def __init__(self, config, batch=1, dtype=np.float32):
         width = padded_width(config.d_head, dtype)
-        shape = batch, config.kv_heads, config.context_length, width
-        self.place, self.recent = np.zeros(1, np.int64), np.zeros((batch, 2), np.int64)
-        self.arrays = [(np.zeros(shape, dtype), np.zeros(shape, dtype))
-                       for _ in range(config.n_layer)]
         self.capacity = config.context_length
+        shape = batch, config.kv_heads, self.capacity, width
+        self.place = np.zeros(1, np.int64)
+        self.recent = np.zeros((batch, 2), np.int64)
+        self.layers = []               # of (k, v), each (B, G, context, D)
+        for _ in range(config.n_layer):
+            k, v = np.zeros(shape, dtype), np.zeros(shape, dtype)
+            self.layers.append((k, v))
 
     @property
     def length(self):
@@ -45,22 +48,25 @@ class KVCache:
         return other
 
     def layer(self, i):
-        return LayerCache(*self.arrays[i], self.place)
+        return LayerCache(*self.layers[i], self.place)
 
     def check_room(self, n):
         """Refuse n positions more than there is room for."""
-        if self.length + n > self.capacity:
+        position = self.length + n
+        if position > self.capacity:
             raise ValueError(f"context_length is {self.capacity}, but this is position "
-                             f"{self.length + n}: begin again with the last ones")
+                             f"{position}: begin again with the last ones")
 
     def advance(self, ids):
         """Count the positions that all layers have stored, of ids (B, T)."""
         self.place = self.place + ids.shape[1]
-        self.recent = np.concatenate([self.recent, ids], axis=1)[:, -2:]
+        known = np.concatenate([self.recent, ids], axis=1)                      # (B, 2 + T)
+        self.recent = known[:, -2:]                                             # (B, 2)
 
     def clear(self):
         """Forget everything."""
-        self.place, self.recent = np.zeros_like(self.place), np.zeros_like(self.recent)
+        self.place = np.zeros_like(self.place)
+        self.recent = np.zeros_like(self.recent)
 
 
 class LayerCache:
@@ -71,4 +77,4 @@ class LayerCache:
 
     def attend(self, qkv, n_head, causal):
         """Store what is new and let it see all so far: (B, T, (H + 2 G) D) to (B, T, H D)."""
-        return cached_attention(qkv, self.k, self.v, self.place, n_head, causal)
+        return cached_attention(qkv, self.k, self.v, self.place, n_head, causal)    # (B, T, H D)

@@ -24,25 +24,27 @@ class GPT(Module):
     """
 
     def __init__(self, config: ModelConfig, rng, dtype=np.float32):
+        self.config = config
         V, C, T = config.vocab_size, config.d_model, config.context_length
-        self.config, std = config, embedding_std(config)
-        self.token_embedding = Embedding(V, C, rng=rng, std=std, dtype=dtype)
+        initial = dict(rng=rng, std=embedding_std(config), dtype=dtype)
+        self.token_embedding = Embedding(V, C, **initial)
         if config.position == "learned":
-            self.position_embedding = Embedding(T, C, rng=rng, std=std, dtype=dtype)
+            self.position_embedding = Embedding(T, C, **initial)
         if config.position == "sinusoidal":
             self.position_table = sinusoids(T, C, dtype)                        # (T, C)
         if config.position == "rotary" or config.qk_norm:
             self.cos, self.sin = rotary_angles(T, config.d_head, dtype=dtype)   # (T, D / 2)
             if config.position != "rotary":                                     # turn nothing
-                self.cos, self.sin = np.ones_like(self.cos), np.zeros_like(self.sin)
+                self.cos = np.ones_like(self.cos)
+                self.sin = np.zeros_like(self.sin)
         if config.ngram_rows:
             self.ngram_embedding = NgramEmbedding(config, rng, dtype)
         self.blocks = [Block(config, rng, dtype) for _ in range(config.n_layer)]
         if config.norm_position == "pre":             # else, every block ends in one
             self.final_norm = Norm(config, dtype)
         if not config.tie_weights:
-            head_std = 0.0 if config.init == "zero" else 0.02
-            self.unembedding = Linear(C, V, bias=False, rng=rng, std=head_std, dtype=dtype)
+            initial["std"] = 0.0 if config.init == "zero" else 0.02
+            self.unembedding = Linear(C, V, bias=False, **initial)
 
     def __call__(self, ids, state=None):
         """Score every token as the next one: (B, T) ids to (B, T, V) logits.
@@ -52,7 +54,7 @@ class GPT(Module):
         x = self.stream(Batch(ids), state)
         if state:
             state.advance(ids)
-        return linear(x, self.head)
+        return linear(x, self.head)                                             # (B, T, V)
 
     def loss(self, ids, targets):
         """Return the mean surprise at targets, (B, T), in nats; one of -100 does not count."""
@@ -79,7 +81,8 @@ class GPT(Module):
         if T > config.context_length:
             raise ValueError(f"context_length is {config.context_length}, but there are "
                              f"{T} tokens: pass the last ones only")
-        x = Residual(dropout(self.embedded(batch.ids, state), config.dropout, rng))
+        x = self.embedded(batch.ids, state)                                     # (B, T, C)
+        x = Residual(dropout(x, config.dropout, rng))
         seen = self.seen(T, state)
         for i, block in enumerate(self.blocks):
             x = block(x, seen, state and state.layer(i), rng)
@@ -103,18 +106,20 @@ class GPT(Module):
             table = self.position_embedding.weight
             return table if state is None else rows_at(table.data, state.place, T)
         if self.config.position == "sinusoidal":
-            return self.position_table[:T] if state is None else rows_at(
-                self.position_table, state.place, T)
+            table = self.position_table
+            return table[:T] if state is None else rows_at(table, state.place, T)
         return None
 
     def seen(self, T, state):
         """Say who sees whom: `Seen` for T positions behind those of the state."""
+        causal = self.config.causal
         if not hasattr(self, "cos"):
-            return Seen(self.config.causal)
+            return Seen(causal)
         if state is None:
-            return Seen(self.config.causal, self.cos[:T], self.sin[:T])
-        return Seen(self.config.causal, *(rows_at(table, state.place, T)
-                                          for table in (self.cos, self.sin)))
+            return Seen(causal, self.cos[:T], self.sin[:T])
+        cos = rows_at(self.cos, state.place, T)                                 # (T, D / 2)
+        sin = rows_at(self.sin, state.place, T)
+        return Seen(causal, cos, sin)
 
     def start(self, batch):
         """Return the state of sequences of which nothing has been read: `KVCache`."""
@@ -123,7 +128,8 @@ class GPT(Module):
     @property
     def head(self):
         """The (V, C) matrix of the unembedding."""
-        return (self.token_embedding if self.config.tie_weights else self.unembedding).weight
+        tied = self.config.tie_weights
+        return self.token_embedding.weight if tied else self.unembedding.weight
 
 
 class NgramEmbedding(Module):
@@ -131,20 +137,22 @@ class NgramEmbedding(Module):
 
     def __init__(self, config, rng, dtype):
         self.vocab_size, self.rows = config.vocab_size, config.ngram_rows
-        self.tables = [normal(rng, (self.rows, config.d_model), 0.0, dtype) for _ in range(2)]
+        shape = self.rows, config.d_model
+        self.tables = [normal(rng, shape, 0.0, dtype) for _ in range(2)]
 
     def __call__(self, ids, recent=None):
         before = np.zeros((len(ids), 2), np.int64) if recent is None else recent
         rows = np.empty((2, *ids.shape), np.int64)
         jit.run(look_back, before, ids, self.vocab_size, self.rows, rows)
-        pairs, triples = (embedding(x, table) for x, table in zip(rows, self.tables))
-        return pairs + triples
+        pairs, triples = map(embedding, rows, self.tables)
+        return pairs + triples                                                  # (B, T, C)
 
 
 def look_back(before, ids, vocab_size, n_rows, out):
     """Write the rows (2, B, T) of the last two and of the last three tokens at each place."""
     ids = np.concatenate([before, ids], axis=1)                                 # (B, 2 + T)
-    pairs = ids[:, 1:-1] * vocab_size + ids[:, 2:]                              # (B, T)
+    second, third = ids[:, 1:-1], ids[:, 2:]                                    # (B, T)
+    pairs = second * vocab_size + third
     triples = ids[:, :-2] * vocab_size ** 2 + pairs
     out[:] = hashed(pairs, n_rows), hashed(triples, n_rows)
 
@@ -165,7 +173,8 @@ def embedding_std(config):
 def sinusoids(T, C, dtype):
     """Return sines and cosines of position / 10000**(2i/C), (T, C): Vaswani et al. 2017, 3.5."""
     cos, sin = rotary_angles(T, C + C % 2, dtype=dtype)
-    return np.stack([sin, cos], axis=-1).reshape(T, -1)[:, :C]
+    pairs = np.stack([sin, cos], axis=-1)                                       # (T, C / 2, 2)
+    return pairs.reshape(T, -1)[:, :C]
 
 
 # ---- arithmetic ----
@@ -175,8 +184,9 @@ def flops_per_token(config: ModelConfig):
 
     Two per weight of a matrix, and the causal half of the attention scores and sums.
     """
-    C, D, L = config.d_model, config.d_head, config.n_layer
-    attention_weights = C * (config.n_head + 2 * config.kv_heads) * D + C * C
+    C, L = config.d_model, config.n_layer
+    qkv_width = (config.n_head + 2 * config.kv_heads) * config.d_head
+    attention_weights = C * qkv_width + C * C
     mlp_weights = C * config.mlp_width * (3 if config.mlp == "swiglu" else 2)
     weights = L * (attention_weights + mlp_weights) + C * config.vocab_size
     return 6 * weights + 6 * L * C * config.context_length

@@ -23,13 +23,19 @@ class Sampling:
     min_p: float = 0.0                 # among those at least so likely as a share of the likeliest
 
     def __post_init__(self):
-        for name, low, high in (("repetition_penalty", 1e-6, 1e6), ("temperature", 0, 1e6),
-                                ("top_k", 0, 2**31), ("top_p", 1e-9, 1), ("min_p", 0, 1)):
-            value, kind = getattr(self, name), numbers.Integral if name == "top_k" else numbers.Real
-            if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
-                what = "an integer" if name == "top_k" else "a number"
+        for name, (low, high) in LIMITS.items():
+            value, what = getattr(self, name), "a number"
+            fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if name == "top_k":
+                what = "an integer"
+                fits = fits and isinstance(value, numbers.Integral)
+            if not fits or not low <= value <= high:
                 raise ConfigError(f"{name} is {value!r}, but must be {what} from {low:g} "
                                   f"to {high:g}")
+
+
+LIMITS = {"repetition_penalty": (1e-6, 1e6), "temperature": (0, 1e6), "top_k": (0, 2**31),
+          "top_p": (1e-9, 1), "min_p": (0, 1)}
 
 
 def generate(model, prompts, sampling=None, rng=None, max_tokens=None):
@@ -56,14 +62,16 @@ def generate(model, prompts, sampling=None, rng=None, max_tokens=None):
     """
     sampling, rng = sampling or Sampling(), rng or np.random.default_rng(0)
     ids, limit = np.asarray(prompts, np.int64), model.config.context_length
-    next_scores, unread = NextScores(model, len(ids)), ids[:, -limit:]
+    next_scores = NextScores(model, len(ids))
+    unread = ids[:, -limit:]                                                    # (B, <= limit)
+    pick = lambda z, text: choose(z, text, sampling, rng)
     made = 0
     while max_tokens is None or made < max_tokens:
         if next_scores.state.length + unread.shape[1] > limit:
             next_scores.state.clear()
             unread = ids[:, -max(1, limit // 2):]
-        logits = next_scores(unread)
-        chosen = np.array([choose(z, text, sampling, rng) for z, text in zip(logits, ids)])
+        logits = next_scores(unread)                                            # (B, V)
+        chosen = np.array([*map(pick, logits, ids)])                            # (B,)
         unread = chosen[:, None]
         ids = np.concatenate([ids, unread], axis=1)
         made += 1
@@ -78,7 +86,8 @@ class NextScores:
     """
 
     def __init__(self, model, batch):
-        self.model, self.state = model, model.start(Batch(np.zeros((batch, 1), np.int64)))
+        nothing = Batch(np.zeros((batch, 1), np.int64))
+        self.model, self.state = model, model.start(nothing)
         self.one_more = Replay(self.compute, model.parameters(), backward=False)
 
     def __call__(self, ids):
@@ -91,9 +100,10 @@ class NextScores:
         return detach(scores)
 
     def compute(self, ids, *inputs):
-        x = self.model.stream(Batch(ids), self.state.at(*inputs))              # (B, T, C)
-        last = x if ids.shape[1] == 1 else x[:, -1:]
-        return linear(last.reshape(len(ids), -1), self.model.head)              # (B, V)
+        B, T = ids.shape
+        x = self.model.stream(Batch(ids), self.state.at(*inputs))               # (B, T, C)
+        last = x if T == 1 else x[:, -1:]                                       # (B, 1, C)
+        return linear(last.reshape(B, -1), self.model.head)                     # (B, V)
 
 
 def choose(logits, text, sampling, rng):
@@ -122,15 +132,15 @@ def choose(logits, text, sampling, rng):
     if sampling.temperature == 0:                  # the likeliest passes every filter
         return int(penalized(logits, text, sampling.repetition_penalty).argmax())
     p = probabilities(logits, text, sampling)
-    at = np.searchsorted(np.cumsum(p), rng.random(), side="right")
+    reached = np.cumsum(p)                         # (V,)
+    at = np.searchsorted(reached, rng.random(), side="right")
     return int(min(at, np.flatnonzero(p)[-1]))     # the sum may be a little less than 1
 
 
 def check_scores(logits):
     """Refuse what no token can be chosen by; -inf is the score of what must not be chosen."""
-    top = logits.max()                             # nan if one is nan
-    if not np.isfinite(top):
-        at = int(np.isnan(logits).argmax()) if np.isnan(top) else int(logits.argmax())
+    at = logits.argmax()                           # of the first nan, if one is nan
+    if not np.isfinite(logits[at]):
         raise FloatingPointError(f"the score of token {at} is {logits[at]}, so that none can be "
                                  f"chosen: the weights are damaged or their training diverged; "
                                  f"take an earlier checkpoint")
@@ -141,7 +151,8 @@ def penalized(logits, text, penalty):
     z = logits.astype(np.float64)
     if penalty != 1:
         seen = np.unique(text)
-        z[seen] = np.where(z[seen] > 0, z[seen] / penalty, z[seen] * penalty)
+        known = z[seen]
+        z[seen] = np.where(known > 0, known / penalty, known * penalty)
     return z
 
 
@@ -150,13 +161,17 @@ def probabilities(logits, text, sampling):
     z = penalized(logits, text, sampling.repetition_penalty)
     with np.errstate(over="ignore"):               # to -inf, at a temperature close to 0
         z = (z - z.max()) / (sampling.temperature or 1)
-    if 0 < sampling.top_k < len(z):
-        z[z < np.partition(z, -sampling.top_k)[-sampling.top_k]] = -np.inf
+    k = sampling.top_k
+    if 0 < k < len(z):
+        lowest = np.partition(z, -k)[-k]
+        z[z < lowest] = -np.inf
     p = np.exp(z)
     p /= p.sum()
     if sampling.top_p < 1:
         order = np.argsort(-p, kind="stable")
-        p[order[np.cumsum(p[order]) - p[order] >= sampling.top_p]] = 0
+        falling = p[order]
+        likelier = np.cumsum(falling) - falling    # what those before each have together
+        p[order[likelier >= sampling.top_p]] = 0
     p[p < sampling.min_p * p.max()] = 0
     return p / p.sum()
 
@@ -176,7 +191,8 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
     except ValueError as error:
         raise ConfigError(f"the prompt cannot be encoded: {error}") from error
     ends = set(tokenizer.special_tokens.values())
-    decoder, held, longest = tokenizer.decoder(), "", max(map(len, stop), default=1) - 1
+    decoder, held = tokenizer.decoder(), ""
+    longest = max(map(len, stop), default=1) - 1   # part of a text to stop at, not seen whole
     rng = np.random.default_rng(seed)
     for chosen in generate(model, [ids], sampling, rng, max_tokens):
         if int(chosen[0]) in ends:

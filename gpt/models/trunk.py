@@ -31,7 +31,8 @@ class Block(Module):
         self.norm_position, self.dropout = config.norm_position, config.dropout
         self.attention = Attention(config, rng, dtype)
         self.mlp = MLP(config, rng, dtype)
-        self.norm1, self.norm2 = Norm(config, dtype), Norm(config, dtype)
+        self.norm1 = Norm(config, dtype)
+        self.norm2 = Norm(config, dtype)
 
     def __call__(self, x, seen, cache=None, rng=None):
         """Take the residual stream one block further.
@@ -49,15 +50,15 @@ class Block(Module):
         -------
         Residual
         """
+        drop = lambda y: dropout(y, self.dropout, rng)
+        attend = lambda y: drop(self.attention(y, seen, cache))                 # (B, T, C)
+        think = lambda y: drop(self.mlp(y))                                     # (B, T, C)
         if self.norm_position == "post":               # as in 2017: the norm is behind the sum
-            x = Residual(self.norm1(x + self.attention(x.value, seen, cache, self.drop(rng))))
-            return Residual(self.norm2(x + self.mlp(x.value, self.drop(rng))))
-        x = x + self.attention(self.norm1(x), seen, cache, self.drop(rng))
-        x = x + self.mlp(self.norm2(x), self.drop(rng))
+            x = Residual(self.norm1(x + attend(x.value)))
+            return Residual(self.norm2(x + think(x.value)))
+        x = x + attend(self.norm1(x))
+        x = x + think(self.norm2(x))
         return x
-
-    def drop(self, rng):
-        return lambda x: dropout(x, self.dropout, rng)
 
 
 class Residual:
@@ -79,12 +80,12 @@ class Residual:
     def __add__(self, branch):
         return Residual(self.value, branch)
 
-    def normalised(self, add_and_norm, norm):
-        """Return norm(value); where a branch waits, by `add_and_norm(branch, value)`."""
+    def normalised(self, add_and_norm, norm, *parameters):
+        """Return norm(value); where a branch waits, by `add_and_norm(branch, value)`: (B, T, C)."""
         if self.branch is None:
-            return norm(self._value)
-        self._value, y = add_and_norm(self.branch, self._value)
-        self.branch = None
+            return norm(self._value, *parameters)
+        self._value, y = add_and_norm(self.branch, self._value, *parameters)
+        self.branch = None                             # it is in the value now
         return y
 
 
@@ -101,62 +102,63 @@ class Norm(Module):
     def __call__(self, x):
         """Normalise a Residual, (B, T, C)."""
         if self.kind == "layer":
-            return x.normalised(lambda branch, x: add_layer_norm(branch, x, self.gain, self.bias),
-                                lambda x: layer_norm(x, self.gain, self.bias))
-        return x.normalised(lambda branch, x: add_rms_norm(branch, x, self.gain),
-                            lambda x: rms_norm(x, self.gain))
+            return x.normalised(add_layer_norm, layer_norm, self.gain, self.bias)
+        return x.normalised(add_rms_norm, rms_norm, self.gain)
 
 
 class Attention(Module):
     """Self-attention with H heads, or fewer for the keys and values."""
 
     def __init__(self, config, rng, dtype):
-        C, D, H, G = config.d_model, config.d_head, config.n_head, config.kv_heads
+        H, G, C = config.n_head, config.kv_heads, config.d_model
         self.n_head, self.n_kv_head, self.qk_norm = H, G, config.qk_norm
-        self.query_key_value = Linear(C, (H + 2 * G) * D, bias=config.bias, rng=rng,
-                                      std=matrix_std(config, C), dtype=dtype)
-        self.projection = Linear(C, C, bias=config.bias, rng=rng, std=output_std(config),
-                                 dtype=dtype)
+        wide = (H + 2 * G) * config.d_head
+        self.query_key_value = reader(config, wide, rng, dtype)
+        self.projection = writer(config, C, rng, dtype)
 
-    def __call__(self, x, seen, cache=None, drop=lambda y: y):
+    def __call__(self, x, seen, cache=None):
         """Let each position of (B, T, C) take from those it sees."""
         qkv = self.placed(self.query_key_value(x), seen)               # (B, T, (H + 2 G) D)
         if cache:
             y = cache.attend(qkv.data, self.n_head, seen.causal)       # (B, T, H D)
         else:
             y = self_attention(qkv, self.n_head, self.n_kv_head, causal=seen.causal)
-        return drop(self.projection(y))
+        return self.projection(y)                                      # (B, T, C)
 
     def placed(self, qkv, seen):
         """Normalise the queries and keys of (B, T, (H + 2 G) D), and turn them by their places."""
         if seen.cos is None:
             return qkv
-        return qk_rotary(qkv, seen.cos, seen.sin, self.n_kv_head, norm=self.qk_norm)
+        cos, sin = seen.cos, seen.sin
+        return qk_rotary(qkv, cos, sin, self.n_kv_head, norm=self.qk_norm)
 
 
 class MLP(Module):
     """Two linear layers with a nonlinearity between, at each position by itself."""
 
     def __init__(self, config, rng, dtype):
-        C, F, self.kind = config.d_model, config.mlp_width, config.mlp
+        F, self.kind = config.mlp_width, config.mlp
         wide = 2 * F if self.kind == "swiglu" else F
-        self.expand = Linear(C, wide, bias=config.bias, rng=rng, std=matrix_std(config, C),
-                             dtype=dtype)
-        self.projection = Linear(F, C, bias=config.bias, rng=rng, std=output_std(config),
-                                 dtype=dtype)
+        self.expand = reader(config, wide, rng, dtype)
+        self.projection = writer(config, F, rng, dtype)
 
-    def __call__(self, x, drop=lambda y: y):
+    def __call__(self, x):
         x = self.expand(x)                                             # (B, T, F), with swiglu 2 F
-        return drop(self.projection(ACTIVATIONS[self.kind](x)))
+        x = ACTIVATIONS[self.kind](x)                                  # (B, T, F)
+        return self.projection(x)                                      # (B, T, C)
 
 
-# ---- initial sizes ----
+# ---- what reads from the residual stream, and what writes into it ----
 
-def matrix_std(config, d_in):
-    """Return 0.02 as in GPT-2, or half of what keeps the variance."""
-    return 0.5 * d_in ** -0.5 if config.init == "zero" else 0.02
+def reader(config, d_out, rng, dtype):
+    """Make a linear layer from C: its std 0.02 as in GPT-2, or half of what keeps the variance."""
+    C = config.d_model
+    std = 0.5 * C ** -0.5 if config.init == "zero" else 0.02
+    return Linear(C, d_out, bias=config.bias, rng=rng, std=std, dtype=dtype)
 
 
-def output_std(config):
-    """Return the standard deviation of what writes into the residual stream."""
-    return 0.0 if config.init == "zero" else 0.02 / (2 * config.n_layer) ** 0.5
+def writer(config, d_in, rng, dtype):
+    """Make a linear layer to C, whose std keeps the sum of all that 2 L of them write small."""
+    C, n_writers = config.d_model, 2 * config.n_layer
+    std = 0.0 if config.init == "zero" else 0.02 / n_writers ** 0.5
+    return Linear(d_in, C, bias=config.bias, rng=rng, std=std, dtype=dtype)

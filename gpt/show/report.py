@@ -14,34 +14,41 @@ from minigrad import softmax, watch
 from minigrad.ops.attention import heads
 
 PAGE = files("gpt.show") / "page"   # the style, the structure and the drawing of the report
+CURVES = "loss", "rate", "grad_norm", "tokens_s", "val_loss", "val_bits"
 POINTS = 600                       # of a curve
 PASSAGE_TOKENS = 64
 MAP_LIMIT = 96                     # layers times heads that are drawn
 TOKENS_SHOWN = 150
+PROFILE = "profile.txt", "roofline.svg"
 
 
 def write_report(folder):
     """Read a run's folder and write `report.html` into it."""
     folder = Path(folder)
+    page = (PAGE / "report.html").read_text(encoding="utf-8")
+    for mark, name in ("@STYLE@", "report.css"), ("@SCRIPT@", "report.js"):
+        part = (PAGE / name).read_text(encoding="utf-8")
+        page = page.replace(mark, part)
+    page = page.replace("@DATA@", as_script(collect(folder)))
+    write_whole(folder / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
+
+
+def collect(folder):
+    """Return what the page draws, as JSON can hold it."""
     model, data, _, _ = open_model(folder)
     rows = read_metrics(folder)
-    ids = np.asarray(data.val[:min(PASSAGE_TOKENS, model.config.context_length) + 1], np.int64)
+    n = min(PASSAGE_TOKENS, model.config.context_length)
+    ids = np.asarray(data.val[:n + 1], np.int64)
     manifest = read_manifest(folder)
     manifest.pop("reported_step", None)               # that of the report before
-    facts = {"name": folder.name, "manifest": manifest, "curves": curves(rows),
-             "samples": [{"step": row["step"], "text": row["sample"]}
-                         for row in rows if "sample" in row],
-             "passage": passage(model, data, ids), "attention": attention_maps(model, ids[:-1]),
-             "tokens": token_map(model, data),
-             "profile": {name: read_if_there(folder / name)
-                         for name in ("profile.txt", "roofline.svg")},
-             "pages": sorted(path.name for path in folder.glob("step_*.html"))}
-    page = (PAGE / "report.html").read_text(encoding="utf-8")
-    for mark, text in (("@STYLE@", (PAGE / "report.css").read_text(encoding="utf-8")),
-                       ("@SCRIPT@", (PAGE / "report.js").read_text(encoding="utf-8")),
-                       ("@DATA@", as_script(facts))):
-        page = page.replace(mark, text)
-    write_whole(folder / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
+    samples = [row for row in rows if "sample" in row]
+    return {"name": folder.name, "manifest": manifest, "curves": curves(rows),
+            "samples": [{"step": row["step"], "text": row["sample"]} for row in samples],
+            "passage": passage(model, data, ids),
+            "attention": attention_maps(model, ids[:-1]),
+            "tokens": token_map(model, data),
+            "profile": {name: read_if_there(folder / name) for name in PROFILE},
+            "pages": sorted(path.name for path in folder.glob("step_*.html"))}
 
 
 def read_if_there(path):
@@ -56,25 +63,25 @@ def as_script(facts):
 
 def curves(rows):
     """Collect what is drawn over the steps, thinned out."""
-    steps = thinned([row for row in rows if "loss" in row])
-    evaluations = thinned([row for row in rows if "val_loss" in row])
-    found = {name: [[row["step"], row[name]] for row in steps]
-             for name in ("loss", "rate", "grad_norm", "tokens_s")}
-    for name in ("val_loss", "val_bits"):
-        found[name] = [[row["step"], row[name]] for row in evaluations]
+    found = {}
+    for name in CURVES:
+        known = thinned([row for row in rows if name in row])
+        found[name] = [[row["step"], row[name]] for row in known]
     return found
 
 
 def thinned(rows):
-    return rows[::-(-len(rows) // POINTS)] if rows else []
+    stride = -(-len(rows) // POINTS)
+    return rows[::stride or 1]
 
 
 def passage(model, data, ids):
     """Return the tokens of a validation passage with the surprise at each, in bits."""
     bits = token_surprise(model, ids) / np.log(2)
-    texts = [show(data.tokenizer, i) for i in ids]
-    return [{"text": text, "bits": None if i == 0 else round(float(bits[i - 1]), 2)}
-            for i, text in enumerate(texts)]
+    found = [{"text": show(data.tokenizer, i), "bits": None} for i in ids]
+    for token, x in zip(found[1:], bits.tolist()):              # the first is not predicted
+        token["bits"] = round(x, 2)
+    return found
 
 
 def show(tokenizer, i):
@@ -88,28 +95,41 @@ def attention_maps(model, ids):
     -------
     list of {"layer", "head", "size", "map"}, the map as base64 of (T, T) uint8
     """
-    found = []
+    config, T = model.config, len(ids)
+    layers = []                                                 # of (1, T, (H + 2 G) D)
 
     def look(node):
         if node.op.name == "self_attention":
-            found.append(heads(node.inputs[0].data, model.config.n_head, model.config.kv_heads))
+            layers.append(node.inputs[0].data)
     with watch(look):
         model.stream(Batch(ids[None]))
-    maps, hidden = [], np.triu(np.ones((len(ids), len(ids)), bool), 1)
-    for layer, (q, k, _) in enumerate(found):                       # (1, H, T, D), (1, G, T, D)
-        k = np.repeat(k, q.shape[1] // k.shape[1], axis=1)
-        scores = q[0] @ k[0].swapaxes(1, 2) * q.shape[-1] ** -0.5   # (H, T, T)
-        p = softmax(np.where(hidden & model.config.causal, -np.inf, scores))
-        for head, weights in enumerate(p):
-            levels = np.round(255 * np.sqrt(weights)).astype(np.uint8)
-            maps.append({"layer": layer + 1, "head": head + 1, "size": len(ids),
-                         "map": base64.b64encode(levels.tobytes()).decode()})
+    maps = []
+    for layer, qkv in enumerate(layers, 1):
+        (q,), (k,), _ = heads(qkv, config.n_head, config.kv_heads)     # (H, T, D), (G, T, D)
+        p = attention_weights(q, k, config.causal)
+        for head, weights in enumerate(p, 1):
+            levels = np.round(255 * np.sqrt(weights))
+            data = levels.astype(np.uint8).tobytes()
+            text = base64.b64encode(data).decode()
+            maps.append({"layer": layer, "head": head, "size": T, "map": text})
     return maps[:MAP_LIMIT]
+
+
+def attention_weights(q, k, causal):
+    """Return how much each query takes from each key: (H, T, D) and (G, T, D) to (H, T, T)."""
+    H, T, D = q.shape
+    k = np.repeat(k, H // len(k), axis=0)                       # (H, T, D)
+    scores = q @ k.swapaxes(1, 2) * D ** -0.5                   # (H, T, T)
+    if causal:
+        hidden = np.triu(np.ones((T, T), bool), 1)              # keys behind the query
+        scores[:, hidden] = -np.inf
+    return softmax(scores)
 
 
 def token_map(model, data):
     """Place the most frequent tokens in a plane: the two main axes of their embeddings."""
-    counts = np.bincount(data.train[:2_000_000], minlength=data.tokenizer.vocab_size)
+    tokenizer = data.tokenizer
+    counts = np.bincount(data.train[:2_000_000], minlength=tokenizer.vocab_size)    # (V,)
     chosen = np.argsort(-counts, kind="stable")[:TOKENS_SHOWN]
     chosen = chosen[counts[chosen] > 0]
     x = model.token_embedding.weight.data[chosen].astype(np.float64)
@@ -117,5 +137,9 @@ def token_map(model, data):
     u, s, _ = np.linalg.svd(x, full_matrices=False)
     places = (u * s)[:, :2]                                                     # (N, 2)
     places /= np.abs(places).max(axis=0) + 1e-12
-    return [{"text": show(data.tokenizer, i), "x": round(float(a), 3), "y": round(float(b), 3),
-             "count": int(counts[i])} for i, (a, b) in zip(chosen, places)]
+    found = []
+    for i, place in zip(chosen, places.tolist()):
+        x, y = (round(a, 3) for a in place)
+        text, count = show(tokenizer, i), int(counts[i])
+        found.append({"text": text, "x": x, "y": y, "count": count})
+    return found

@@ -27,14 +27,13 @@ def baselines(train, val, seconds=math.inf):
     """
     counted, surprised = affordable(train, seconds / 4, count), val
     train_ids, val_ids, A = bytes_to_symbols(counted, surprised)
-    found = {"uniform": float(np.log2(256))}
-    for n, name in ((1, "unigram"), (2, "bigram"), (3, "trigram")):
+    found = {"uniform": 8.0}
+    for n, name in enumerate(("unigram", "bigram", "trigram"), 1):
         found[name] = ngram_bits(train_ids, val_ids, n, A)
     text = affordable(train + val, seconds / 2, xz)[:XZ_BYTES]
     whole = len(text) == len(train) + len(val)
-    found["xz -9" if whole else f"xz -9 of {len(text) / 1e6:.1f} MB"] = (
-        8 * len(xz(text)) / len(text))
-    return found
+    name = "xz -9" if whole else f"xz -9 of {len(text) / 1e6:.1f} MB"
+    return found | {name: 8 * len(xz(text)) / len(text)}
 
 
 def affordable(text, seconds, work):
@@ -56,8 +55,8 @@ def count(text):
 def xz(text):
     """Compress as xz -9 does, but with a dictionary no longer than the text: less memory."""
     longest = min(max(len(text), 4096), 64 << 20)
-    return lzma.compress(text, filters=[{"id": lzma.FILTER_LZMA2, "preset": 9,
-                                         "dict_size": longest}])
+    how = {"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": longest}
+    return lzma.compress(text, filters=[how])
 
 
 def bytes_to_symbols(*texts):
@@ -68,7 +67,8 @@ def bytes_to_symbols(*texts):
     list of (N,) uint8, one for each text, and the number of symbols
     """
     texts = [np.frombuffer(text, np.uint8) for text in texts]
-    used = sum(np.bincount(text, minlength=256) for text in texts) > 0
+    counts = sum(np.bincount(text, minlength=256) for text in texts)           # (256,)
+    used = counts > 0
     number = (np.cumsum(used) - 1).astype(np.uint8)
     return *(number[text] for text in texts), int(used.sum())
 
@@ -90,14 +90,16 @@ def ngram_bits(train, val, n, A):
     for order in range(1, n + 1):
         counts = np.zeros(A ** order, np.int64)
         for _, key in runs(train, order, A):
-            counts += np.bincount(key, minlength=A ** order)
-        table = counts.reshape(-1, A)
-        total, distinct = table.sum(axis=1), (table > 0).sum(axis=1)
-        for first, key in runs(val, order, A):                # the first bytes have no history
-            history, at = key // A, slice(first + order - 1, first + order - 1 + len(key))
-            weight = np.maximum(total + distinct, 1)[history]
-            seen = (counts[key] + distinct[history] * p[at]) / weight
-            p[at] = np.where(total[history] == 0, p[at], seen)
+            counts += np.bincount(key, minlength=len(counts))
+        table = counts.reshape(-1, A)                         # (histories, A)
+        total = table.sum(axis=1)
+        distinct = np.count_nonzero(table, axis=1)
+        for first, key in runs(val, order, A):
+            history = key // A
+            places = p[first + order - 1:][:len(key)]         # the first bytes have no history
+            known, new = total[history], distinct[history]
+            seen = (counts[key] + new * places) / np.maximum(known + new, 1)
+            np.copyto(places, seen, where=known > 0)
     return float(-np.log2(p).mean())
 
 
@@ -128,22 +130,25 @@ def longest_copied_span(sample, text, at_least=8):
     best, known = b"", known_runs(sample, text, at_least)
     for start in range(len(sample)):
         stop = start + max(len(best) + 1, at_least)           # only a longer one is of interest
-        while (stop <= len(sample) and known[start:stop - at_least + 1].all()
-               and sample[start:stop] in text):
-            best = sample[start:stop]
+        while stop <= len(sample):
+            span = sample[start:stop]
+            if not known[start:stop - at_least + 1].all() or span not in text:
+                break
+            best = span
             stop += 1
     return best
 
 
 def known_runs(sample, text, n, part=1 << 20):
     """Tell of every n bytes in a row of a sample whether they stand in a text."""
-    runs, found = byte_runs(sample, n), []
+    runs = byte_runs(sample, n)
+    found = [runs[:0]]
     perhaps = np.zeros(1 << 16, bool)                         # by 16 bits that stand for a run
     perhaps[spread(runs)] = True
     for i in range(0, len(text), part):
         there = byte_runs(text[i:i + part + n - 1], n)
         found.append(np.unique(there[perhaps[spread(there)]]))
-    return np.isin(runs, np.concatenate([runs[:0], *found]))
+    return np.isin(runs, np.concatenate(found))
 
 
 def spread(keys):
@@ -154,7 +159,9 @@ def spread(keys):
 def byte_runs(text, n):
     """Number every n <= 8 bytes in a row: (N - n + 1,) uint64."""
     data = np.frombuffer(text, np.uint8).astype(np.uint64)
-    runs = np.zeros(max(0, len(data) - n + 1), np.uint64)
+    N = max(0, len(data) - n + 1)
+    runs = np.zeros(N, np.uint64)
     for i in range(n):
-        runs = runs << np.uint64(8) | data[i:i + len(runs)]
+        runs <<= np.uint64(8)
+        runs |= data[i:i + N]
     return runs

@@ -37,11 +37,13 @@ def check_run(run, say):
 
 def small(run, dtype=np.float64, n_layer=2):
     """Make a model like the run's, of few layers, with no weight at zero."""
-    config = replace(run.config.model, n_layer=min(n_layer, run.config.model.n_layer), dropout=0.0)
+    n_layer = min(n_layer, run.config.model.n_layer)
+    config = replace(run.config.model, n_layer=n_layer, dropout=0.0)
     rng = np.random.default_rng(1)
     model = GPT(config, rng, dtype)
     for x in model.parameters():
-        x.data += (0.05 * rng.standard_normal(x.shape)).astype(dtype)
+        noise = 0.05 * rng.standard_normal(x.shape)
+        x.data += noise.astype(dtype)
     return model
 
 
@@ -57,9 +59,11 @@ def mean_loss(run, model, batch):
 
 def check_initial_loss(run, rng):
     """A new model knows nothing: every token is as likely as any other."""
-    model = GPT(run.config.model, np.random.default_rng(run.config.train.seed))
-    V = run.config.model.vocab_size
-    loss = mean_loss(run, model, batch_of(run, model, rng, 8)).item()
+    config = run.config
+    model = GPT(config.model, np.random.default_rng(config.train.seed))
+    V = config.model.vocab_size
+    batch = batch_of(run, model, rng, B=8)
+    loss = mean_loss(run, model, batch).item()
     return abs(loss - math.log(V)) < 0.15, f"{loss:.4f} nats, ln {V} is {math.log(V):.4f}"
 
 
@@ -74,13 +78,15 @@ def check_gradient(run, rng, per_parameter=2, h=1e-5):
     for name, x in model.named_parameters():
         flat, g = x.data.reshape(-1), x.grad.reshape(-1)
         scale = max(np.abs(g).max(), 1e-8)
-        for i in np.argsort(-np.abs(g))[:50][rng.permutation(min(50, len(g)))[:per_parameter]]:
-            slopes = [slope(loss, flat, i, step) for step in (h, h / 2)]
+        steepest = np.argsort(-np.abs(g))[:50]
+        for i in rng.permutation(steepest)[:per_parameter]:
+            wide, narrow = slope(loss, flat, i, h), slope(loss, flat, i, h / 2)
+            error = abs(narrow - g[i]) / scale
             count += 1
-            if abs(slopes[0] - slopes[1]) > 1e-6 * scale:     # a kink of relu within reach
+            if abs(wide - narrow) > 1e-6 * scale:             # a kink of relu within reach
                 kinks += 1
-            elif abs(slopes[1] - g[i]) / scale > worst:
-                worst, where = abs(slopes[1] - g[i]) / scale, name
+            elif error > worst:
+                worst, where = error, name
         if time.perf_counter() > stop:
             break
     return worst < 1e-6 and kinks < count / 2, (
@@ -102,14 +108,16 @@ def slope(f, flat, i, h):
 def check_causality(run, rng):
     """A changed token changes no score before it, and some from it on."""
     model = small(run, np.float32)
-    inputs = batch_of(run, model, rng).ids
+    inputs = batch_of(run, model, rng).ids                    # (B, T)
     place = inputs.shape[1] // 2
     other = inputs.copy()
-    other[:, place] = (other[:, place] + 1) % run.config.model.vocab_size
+    other[:, place] += 1
+    other[:, place] %= run.config.model.vocab_size
     with no_grad():
-        change = np.abs(model(inputs).data - model(other).data).max(axis=(0, 2))
-    return change[:place].max() == 0 and change[place:].max() > 0, (
-        f"before the token {change[:place].max():g}, from it on {change[place:].max():.2g}")
+        change = np.abs(model(inputs).data - model(other).data)         # (B, T, V)
+    before, from_it_on = change[:, :place].max(), change[:, place:].max()
+    return before == 0 < from_it_on, (
+        f"before the token {before:g}, from it on {from_it_on:.2g}")
 
 
 def check_cache(run, rng):
@@ -119,18 +127,21 @@ def check_cache(run, rng):
     inputs, cache = batch.ids, model.start(batch)
     with no_grad():
         whole = model(inputs).data
-        parts = [model(inputs[:, i:i + 1], cache).data for i in range(inputs.shape[1])]
-    error = np.abs(np.concatenate(parts, axis=1) - whole).max() / np.abs(whole).max()
+        parts = [model(column[:, None], cache).data for column in inputs.T]
+    difference = np.concatenate(parts, axis=1) - whole        # (B, T, V)
+    error = np.abs(difference).max() / np.abs(whole).max()
     return error < 1e-5, f"largest difference {error:.1e} of the largest score"
 
 
 def check_learns_one_batch(run, rng):
     """What one small batch says can be learnt by heart."""
+    model = run.config.model
+    T, n_layer = min(32, model.context_length), min(2, model.n_layer)
     config = run.config.changed(batch_tokens=64, micro_batch=0, warmup_steps=5, dropout=0.0,
-                                n_layer=min(2, run.config.model.n_layer), context_growth=False)
-    T = min(32, config.model.context_length)
-    data = replace(run.data, train=np.asarray(run.data.train[:T + 1]))
-    copy = Run.start(config.changed(context_length=T), data, Plan.fixed(300))
+                                n_layer=n_layer, context_growth=False, context_length=T)
+    passage = np.asarray(run.data.train[:T + 1])
+    data = replace(run.data, train=passage)
+    copy = Run.start(config, data, Plan.fixed(300))
     first = last = None
     stop = time.perf_counter() + SECONDS / 3
     for record in train_steps(copy):

@@ -44,21 +44,24 @@ def save(folder, step, tensors, facts, keep=()):
         write_whole(folder / f"{name}.safetensors", lambda path: save_file(tensors, path))
         facts = {"format": FORMAT, "step": step, **facts,
                  "tensors_sha256": file_sha256(folder / f"{name}.safetensors")}
-        text = json.dumps({**facts, "sha256": facts_sha256(facts)}, indent=1, sort_keys=True)
+        facts["sha256"] = facts_sha256(facts)
+        text = json.dumps(facts, indent=1, sort_keys=True)
         write_whole(folder / f"{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(refusal(folder, step, tensors, error)) from error
-    stay = {*keep, *[s for s in steps(folder) if s < step][-1:]}
+    before = [s for s in steps(folder) if s < step]
+    stay = {*keep, *before[-1:]}
     for path in sorted(folder.glob("step-*")):        # JSON first; with what a killed one left
-        number = path.name[5:].split(".")[0]
-        if number.isdigit() and int(number) < step and int(number) not in stay:
+        of_step = step_of(path)
+        if of_step is not None and of_step < step and of_step not in stay:
             path.unlink(missing_ok=True)
 
 
 def refusal(folder, step, tensors, error):
     known = steps(folder)
     last = f"the one of step {known[-1]} is whole" if known else "there is none before it"
-    full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
+    code = getattr(error, "errno", None)
+    full = code == errno.ENOSPC or "No space" in str(error)
     size_mb = sum(x.nbytes for x in tensors.values()) / 1e6
     reason = (f"the disk is full: free {size_mb:.0f} MB" if full else
               f"{error}: make {folder} writable")
@@ -68,8 +71,14 @@ def refusal(folder, step, tensors, error):
 
 def steps(folder):
     """Return the steps of all checkpoints in a folder, in order."""
-    return sorted(int(path.stem[5:]) for path in Path(folder).glob("step-*.json")
-                  if path.stem[5:].isdigit())
+    found = map(step_of, Path(folder).glob("step-*.json"))
+    return sorted(step for step in found if step is not None)
+
+
+def step_of(path):
+    """Return the step in the name of a file of a checkpoint; None if there is none."""
+    number = path.name.removeprefix("step-").split(".")[0]
+    return int(number) if number.isdigit() else None
 
 
 def load(folder, step=None):
@@ -112,7 +121,8 @@ def load(folder, step=None):
 
 
 def facts_sha256(facts):
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    text = json.dumps(facts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def file_sha256(path):

@@ -2,11 +2,13 @@
 import math
 import statistics
 import time
+from itertools import pairwise
 from typing import NamedTuple
 
 from gpt import called
 from gpt.settings import ConfigError
 from gpt.training.plan import Plan
+
 
 def continue_plan(run, given, reported_step=None):
     """Set a new end to a run that is resumed; what else is given would make it another run.
@@ -29,16 +31,20 @@ def continue_plan(run, given, reported_step=None):
         raise ConfigError(f"--{other[0]} belongs to the run from its start: begin a new run, or "
                           "leave it out; --steps and --minutes can change")
     over = run.step >= run.plan.steps
-    steps = given.get("steps", 2 * run.step if over and given.get("minutes") else 0)
+    by_time = over and given.get("minutes")
+    steps = given.get("steps", 2 * run.step if by_time else 0)
     if steps and steps <= run.step:
         raise ConfigError(f"--steps is {steps}, but {run.step} are done: name the number of all "
                           "steps together")
     if over and not steps and run.step == reported_step:
         raise ConfigError(f"this run is at its end, step {run.step}: train longer with --steps or "
                           f"--minutes, or let it write with {called('generate')}")
-    if steps:
-        run.plan = run.plan.extended(steps) if over else run.plan.replanned(run.step, steps)
-    run.config = run.config.changed(minutes=given.get("minutes", run.config.train.minutes))
+    if steps and over:
+        run.plan = run.plan.extended(steps)
+    elif steps:
+        run.plan = run.plan.replanned(run.step, steps)
+    if "minutes" in given:
+        run.config = run.config.changed(minutes=given["minutes"])
 
 
 LONG_S = 2 * 24 * 3600             # a run that needs --yes
@@ -58,13 +64,12 @@ def duration(seconds):
     ('1 min 15 s', '1 h 6 min', '2 days 7 h')
     """
     seconds = max(0, int(round(seconds)))
-    if seconds < 60:
-        return f"{seconds} s"
-    for unit, size, below, part in (("min", 60, 3600, "s"), ("h", 3600, 86400, "min"),
-                                    ("days", 86400, 1e18, "h")):
-        if seconds < below:
-            rest = seconds % size // {"s": 1, "min": 60, "h": 3600}[part]
+    units = ("days", 86400), ("h", 3600), ("min", 60), ("s", 1)
+    for (unit, size), (part, smaller) in pairwise(units):
+        if seconds >= size:
+            rest = seconds % size // smaller
             return f"{seconds // size} {unit}" + (f" {rest} {part}" if rest else "")
+    return f"{seconds} s"
 
 
 # ---- what comes behind the last step is read until its share of the minutes is over ----
@@ -85,9 +90,9 @@ class Rates(NamedTuple):
 
 def evaluation_s(run, rates):
     """Return the seconds that the last evaluation may take."""
-    targets_s = len(run.data.val) * rates.target_s
-    return min(EVALUATION * 60 * run.config.train.minutes or LAST_TOKENS * rates.target_s,
-               targets_s)
+    share_s = EVALUATION * 60 * run.config.train.minutes
+    all_s = len(run.data.val) * rates.target_s
+    return min(share_s or LAST_TOKENS * rates.target_s, all_s)
 
 
 def baselines_s(run):
@@ -97,8 +102,8 @@ def baselines_s(run):
 
 def finish_s(run, rates):
     """Return the seconds that are kept for what comes behind the last step."""
-    total_s = 60 * run.config.train.minutes
-    return evaluation_s(run, rates) + baselines_s(run) + min(REPORT_S, REPORT * total_s)
+    report_s = min(REPORT_S, REPORT * 60 * run.config.train.minutes)
+    return evaluation_s(run, rates) + baselines_s(run) + report_s
 
 
 def plan_by_time(run, began, rates):
@@ -122,7 +127,8 @@ def plan_by_time(run, began, rates):
         If a new run would have too few steps to learn anything.
     """
     settings, last_s = run.config.train, finish_s(run, rates)
-    pause_s = min(settings.eval_tokens, len(run.data.val)) * rates.target_s
+    n_targets = min(settings.eval_tokens, len(run.data.val))
+    pause_s = n_targets * rates.target_s
     pacer = Pacer(began + 60 * settings.minutes - last_s, rates.step_s, pause_s,
                   settings.evaluations)
     run.plan = pacer.first_plan(run.plan, run.step)
@@ -156,12 +162,14 @@ class Pacer:
     MEMORY_S = 10                  # what the mean time of a step looks back on
 
     def __init__(self, end, step_s, pause_s=0.0, evaluations=20):
-        self.end, self.step_s, self.budget_s = end, step_s, end - time.monotonic()
+        self.end, self.step_s = end, step_s
+        self.budget_s = end - time.monotonic()
         self.pauses_s, self.evaluations = [pause_s], evaluations
 
     def first_plan(self, plan, step):
         """Plan with what was measured."""
-        free_s = self.end - time.monotonic() - self.evaluations * self.pauses_s[0]
+        pauses_s = self.evaluations * self.pauses_s[0]
+        free_s = self.end - time.monotonic() - pauses_s
         steps = max(1, int(0.97 * free_s / self.step_s))
         return plan.replanned(step, step + steps) if step else Plan.fixed(steps)
 
@@ -186,4 +194,5 @@ class Pacer:
         late_s = (plan.steps - step) * self.step_s - free_s
         if abs(late_s) <= max(0.01 * self.budget_s, 2 * self.step_s):
             return plan
-        return plan.replanned(step, step + max(1, int(free_s / self.step_s)))
+        left = max(1, int(free_s / self.step_s))
+        return plan.replanned(step, step + left)

@@ -25,7 +25,8 @@ from minigrad.kernels import cache, gemm, jit, threads
 from minigrad.optim import clip_grad_norm
 
 ROOT = Path(__file__).parent.parent.parent
-SMALL = dict(n_layer=1, n_head=2, n_kv_head=0, d_model=128, d_mlp=0, context_length=64)
+SMALL = {"n_layer": 1, "context_length": 64,
+         "d_model": 128, "d_mlp": 0, "n_head": 2, "n_kv_head": 0}
 SLOWEST = "self_attention"
 PRODUCTS = ("linear", "matmul", "linear_cross_entropy")        # made of the matrix multiply
 
@@ -44,19 +45,21 @@ def compiling_ahead(preset, given):
 
 def is_worth_it():
     """Whether nothing is compiled yet, what is compiled will be kept, and there are two cores."""
-    return (jit.COMPILED and min(threads.n_threads(), threads.available_cores()) > 1
+    cores = min(threads.n_threads(), threads.available_cores())
+    return (jit.COMPILED and cores > 1
             and cache.cache_directory(gemm.__file__) is not None
             and not cache.compiled_before(gemm.__file__))
 
 
 def start(preset, given):
     """Start the second process; None where the system gives none."""
-    settings = {"MINIGRAD_THREADS": "1", "MINIGRAD_CACHE_DIR": str(cache.cache_root().absolute())}
+    kept = str(cache.cache_root().absolute())
+    env = os.environ | {"MINIGRAD_THREADS": "1", "MINIGRAD_CACHE_DIR": kept}
+    command = [sys.executable, "-m", "gpt.training.compile_ahead", json.dumps([preset, given])]
+    nowhere = subprocess.DEVNULL
     try:
-        return subprocess.Popen([sys.executable, "-m", "gpt.training.compile_ahead",
-                                 json.dumps([preset, given])], cwd=ROOT, env=os.environ | settings,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                stderr=subprocess.DEVNULL)
+        return subprocess.Popen(command, cwd=ROOT, env=env,
+                                stdin=nowhere, stdout=nowhere, stderr=nowhere)
     except OSError:
         return None
 
@@ -64,15 +67,18 @@ def start(preset, given):
 def compile_all(config):
     """Compile what a training step of such a model takes, the last of it first."""
     model = GPT(config.model, np.random.default_rng(0))
-    ids, nodes = np.zeros((2, config.model.context_length), np.int64), {}
-    with use("reference"), watch(lambda node: nodes.setdefault(node.op.name, node)):
+    ids = np.zeros((2, config.model.context_length), np.int64)
+    nodes = {}                                         # by the name of the operation, its first
+    note = lambda node: nodes.setdefault(node.op.name, node)
+    with use("reference"), watch(note):
         model.loss(ids, ids)
     for x in model.parameters():
         x.grad = np.ones_like(x.data)
     clip_grad_norm(model.parameters(), 1.0)
     adamw, *muon = make_optimizers(model, config.train)
     adamw.step()
-    for node in sorted(reversed(nodes.values()), key=lambda node: node.op.name != SLOWEST):
+    slowest = nodes.pop(SLOWEST)
+    for node in (slowest, *reversed(nodes.values())):
         if "fast" in node.op.bodies and node.op.name not in PRODUCTS:
             run_both(node)
     for optimizer in muon:
@@ -82,16 +88,20 @@ def compile_all(config):
 def run_both(node):
     """Run the fast bodies of a node, forward and backward."""
     forward, vjp = node.op.bodies["fast"]
-    out, saved = forward(*(x.data if isinstance(x, Tensor) else x for x in node.inputs),
-                         **node.params)
-    g = tuple(map(np.ones_like, out)) if type(out) is tuple else np.ones_like(out)
-    vjp(g, *saved, *([(True,) * len(node.inputs)] if vjp.asks else []))
+    arrays = [x.data if isinstance(x, Tensor) else x for x in node.inputs]
+    out, saved = forward(*arrays, **node.params)
+    several = type(out) is tuple
+    g = tuple(map(np.ones_like, out)) if several else np.ones_like(out)
+    if vjp.asks:                                       # of which inputs the gradient is wanted
+        vjp(g, *saved, (True,) * len(arrays))
+    else:
+        vjp(g, *saved)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)       # or a compiler might swallow Ctrl-C
     preset, given = json.loads(sys.argv[1])
     try:
-        compile_all(Config.make(preset, **{**given, **SMALL}))
+        compile_all(Config.make(preset, **given | SMALL))
     except ConfigError:                                # which the first process reports
         pass

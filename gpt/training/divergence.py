@@ -10,27 +10,34 @@ class Diverged(ArithmeticError):
 
 def where_it_began(run, batch, n):
     """Say which parameter or operation of a step was the first that was not finite."""
+    at = f"at step {run.step + 1} the"
     names = {x: name for name, x in run.model.named_parameters()}
     for x, name in names.items():
-        if not np.isfinite(x.data).all():
-            return f"at step {run.step + 1} the parameter {name} is not finite"
+        if not all_finite(x.data):
+            return f"{at} parameter {name} is not finite"
     bad = []
 
     def look(node):
         data = node.data if isinstance(node.data, tuple) else (node.data,)
-        if not bad and not all(np.isfinite(x).all() for x in data):
+        if not bad and not all_finite(*data):
             bad.append(node)
     with watch(look):
         loss = run.task.loss(run.model, batch, n, None)
-    if bad:
-        return (f"at step {run.step + 1} the forward pass is not finite from {bad[0].op.name}"
-                f"{of_parameters(bad[0], names)} on")
+    for node in bad:
+        return f"{at} forward pass is not finite from {described(node, names)} on"
     for node, _, grads in backprop(loss):
-        if node.op and not all(np.isfinite(dx).all() for dx in grads
-                               if isinstance(dx, np.ndarray)):
-            return (f"at step {run.step + 1} the backward pass is not finite from {node.op.name}"
-                    f"{of_parameters(node, names)} on")
-    return f"at step {run.step + 1} the gradients, added up, are not finite"
+        arrays = [dx for dx in grads if isinstance(dx, np.ndarray)]
+        if node.op and not all_finite(*arrays):
+            return f"{at} backward pass is not finite from {described(node, names)} on"
+    return f"{at} gradients, added up, are not finite"
+
+
+def all_finite(*arrays):
+    return all(np.isfinite(x).all() for x in arrays)
+
+
+def described(node, names):
+    return node.op.name + of_parameters(node, names)
 
 
 def of_parameters(node, names):

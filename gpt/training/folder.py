@@ -27,7 +27,7 @@ from gpt.training import checkpoint
 from gpt.training.checkpoint import CheckpointError
 from gpt.training.config import Config
 from gpt.training.divergence import Diverged
-from gpt.training.run import Run, part
+from gpt.training.run import Run, below
 
 
 def new_folder(name, root="runs"):
@@ -115,7 +115,7 @@ def open_model(folder, step=None):
         tensors, facts = checkpoint.load(kept, best)
     config = Config.from_dict(facts["config"])
     model = GPT(config.model, np.random.default_rng(0))
-    model.load_state_dict(part(tensors, "model."))
+    model.load_state_dict(below(tensors, "model"))
     return model, load_dataset(Path(folder) / "data"), config, facts["step"]
 
 

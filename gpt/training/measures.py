@@ -16,6 +16,8 @@ def token_surprise(model, ids):
     nats : (T,)
     """
     ids = np.asarray(ids, np.int64)
+    inputs, targets = ids[:-1], ids[1:]
     with no_grad():
-        log_p = log_softmax(model(ids[None, :-1]).data[0])
-    return -log_p[np.arange(len(ids) - 1), ids[1:]]
+        logits = model(inputs[None]).data[0]                                    # (T, V)
+        log_p = log_softmax(logits)
+    return -log_p[np.arange(len(targets)), targets]

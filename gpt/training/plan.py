@@ -31,14 +31,16 @@ class Plan:
         """
         if step >= self.steps:
             return 1.0
-        first, done, per_step = self.lines[bisect_right(self.lines, (step, math.inf)) - 1]
+        i = bisect_right(self.lines, (step, math.inf)) - 1
+        first, done, per_step = self.lines[i]
         return min(1.0, done + (step - first) * per_step)
 
     def replanned(self, step, steps):
         """Return a plan that is the same up to `step` and ends at `steps`."""
         steps, done = max(steps, step + 1), self.progress(step)
-        past = tuple(line for line in self.lines if line[0] < step)
-        return Plan((*past, (step, done, (1 - done) / (steps - step))), steps)
+        past = [line for line in self.lines if line[0] < step]
+        line = step, done, (1 - done) / (steps - step)
+        return Plan((*past, line), steps)
 
     def extended(self, steps):
         """Return a plan that goes on behind its end, to train a finished run longer."""
@@ -46,22 +48,24 @@ class Plan:
         return Plan((*self.lines, line), steps)
 
     def __str__(self):
-        return ",".join(f"{step}:{done!r}:{per_step!r}" for step, done, per_step in self.lines
-                        ) + f",{self.steps}"
+        lines = [f"{step}:{done!r}:{per_step!r}" for step, done, per_step in self.lines]
+        return ",".join([*lines, str(self.steps)])
 
     @classmethod
     def parse(cls, text):
         """Read what str() wrote."""
         try:
-            *lines, steps = text.split(",")
-            lines = [line.split(":") for line in lines]
-            plan = cls(tuple((int(step), float(done), float(per_step))
-                             for step, done, per_step in lines), int(steps))
+            *texts, steps = text.split(",")
+            lines = []
+            for line in texts:
+                step, done, per_step = line.split(":")
+                lines.append((int(step), float(done), float(per_step)))
+            plan = cls(tuple(lines), int(steps))
         except ValueError:
             raise ConfigError(f"plan is {text!r:.60}, but must be what a manifest holds, such as "
                               "0:0.0:0.01,100") from None
-        first = [step for step, _, _ in plan.lines]
-        if not first or first[0] != 0 or sorted({*first, plan.steps}) != [*first, plan.steps]:
+        first = [step for step, _, _ in plan.lines] + [plan.steps]
+        if first[0] != 0 or first != sorted(set(first)) or not lines:
             raise ConfigError(f"plan is {text!r:.60}, but its steps must rise from 0")
         return plan
 
@@ -92,5 +96,5 @@ def due(run):
         return True
     if settings.eval_every:
         return step % settings.eval_every == 0
-    done = [math.floor(settings.evaluations * plan.progress(i) + 1e-9) for i in (step - 1, step)]
-    return done[0] < done[1]
+    evaluated = lambda step: math.floor(settings.evaluations * plan.progress(step) + 1e-9)
+    return evaluated(step - 1) < evaluated(step)

@@ -28,7 +28,8 @@ SIZES = (Size(3, 4, 128, 2, 128, 1024),
          Size(120, 6, 256, 4, 256, 4096),
          Size(1e9, 8, 384, 6, 256, 8192))
 # Tokens of bpe by the bytes of the text; shorter texts are learnt by characters.
-VOCABULARIES = ((200_000, 0), (1_000_000, 512), (20_000_000, 1024), (1e18, 4096))
+VOCABULARIES = {200_000: 0, 1_000_000: 512, 20_000_000: 1024, math.inf: 4096}
+FEWEST, USUAL = 512, 1024          # where bpe is asked for, of short texts; of texts yet unread
 MANY_CHARACTERS = 400              # more of them in a text, and bytes are better
 
 
@@ -51,16 +52,19 @@ def choose_size(minutes, peak_gflops):
     """Return the settings of the model for a budget, as the table has them."""
     scaled = minutes * peak_gflops / REFERENCE_GFLOPS
     row = next(row for row in SIZES if scaled <= row.minutes)
-    return {name: value for name, value in row._asdict().items() if name != "minutes"}
+    settings = row._asdict()
+    del settings["minutes"]
+    return settings
 
 
 def choose_tokenizer(corpus):
     """Return (kind, vocabulary) for a corpus."""
-    size = next(v for limit, v in VOCABULARIES if corpus.size_bytes < limit)
+    size = next(v for limit, v in VOCABULARIES.items() if corpus.size_bytes < limit)
     if size:
         return "bpe", size
     try:
-        characters = set().union(*(document.decode() for document in corpus.documents))
+        texts = [document.decode() for document in corpus.documents]
+        characters = set().union(*texts)
     except UnicodeDecodeError:
         return "byte", 0
     return ("char", 0) if len(characters) <= MANY_CHARACTERS else ("byte", 0)
@@ -87,28 +91,30 @@ def choose_settings(corpus, preset, given, peak_gflops):
         settings["steps"] = Plan.parse(settings["plan"]).steps
     if not settings.get("steps") and not settings.get("minutes"):
         settings["minutes"] = DEFAULT_MINUTES
-    size = choose_size(settings.get("minutes") or DEFAULT_MINUTES, peak_gflops)
+    minutes = settings.get("minutes")
+    size = choose_size(minutes or DEFAULT_MINUTES, peak_gflops)
     if "d_model" in settings and "n_head" not in settings:
         size["n_head"] = max(1, settings["d_model"] // 64)
-    settings = {**size, **fewer_evaluations(settings.get("minutes") or LONG_MINUTES), **settings}
+    settings = size | fewer_evaluations(minutes or LONG_MINUTES) | settings
     kind, vocabulary = choose_tokenizer(corpus)
     if settings.get("tokenizer", "auto") == "auto":
         settings.update(tokenizer=kind, vocabulary=settings.get("vocabulary") or vocabulary)
     elif settings["tokenizer"] == "bpe" and not settings.get("vocabulary"):
-        settings["vocabulary"] = vocabulary or VOCABULARIES[1][1]
+        settings["vocabulary"] = vocabulary or FEWEST
     config = Config.make(preset, **settings)
     if preset != "fast":
         return config
     passes = expected_passes(config, corpus, peak_gflops)
     recipe = next(row.settings for row in RECIPES if passes <= row.passes)
-    return config.changed(**{name: value for name, value in recipe.items() if name not in given})
+    unset = {name: value for name, value in recipe.items() if name not in given}
+    return config.changed(**unset)
 
 
 def expected_passes(config, corpus, peak_gflops):
     """Estimate how often a run will see its text."""
     settings, vocabulary, bytes_per_token = config.train, 256, 1
     if config.data.tokenizer not in ("char", "byte"):
-        vocabulary = config.data.vocabulary or VOCABULARIES[-2][1]
+        vocabulary = config.data.vocabulary or USUAL
         bytes_per_token = 0.24 * math.log2(vocabulary)                       # of English, about
     tokens = settings.steps * settings.batch_tokens
     if not settings.steps:
@@ -123,4 +129,5 @@ LONG_MINUTES = 3                   # from here on evaluations cost little
 def fewer_evaluations(minutes):
     """Return the settings that keep the evaluations of a short run below a tenth of it."""
     share = min(1, minutes / LONG_MINUTES)
-    return {"evaluations": max(4, round(20 * share)), "eval_tokens": max(2048, int(16384 * share))}
+    return {"evaluations": max(4, round(20 * share)),
+            "eval_tokens": max(2048, int(16384 * share))}

@@ -35,8 +35,10 @@ class Run:
         if config.train.task == "causal" and not config.model.causal:
             raise ConfigError("a model that sees the next token cannot learn to predict it: leave "
                               "out --no_causal")
-        model = GPT(config.model, np.random.default_rng(config.train.seed), dtype)
-        return cls(config, data, model, plan, optimizers=make_optimizers(model, config.train))
+        rng = np.random.default_rng(config.train.seed)
+        model = GPT(config.model, rng, dtype)
+        optimizers = make_optimizers(model, config.train)
+        return cls(config, data, model, plan, optimizers=optimizers)
 
     @property
     def task(self):
@@ -52,21 +54,28 @@ class Run:
         longest = self.config.model.context_length // batch.ids.shape[1]   # of growing contexts
         return self.config.train.micro_batch * longest or len(batch.ids)
 
+    def measures(self):
+        """Yield what is measured on the validation part, some windows at a time: `Measure`."""
+        return self.task.measure(self.model, self.data, self.data.val)
+
     def copy(self):
         """Make a run of the same settings, to try its steps without end."""
         return self.start(self.config, self.data, Plan.fixed(1_000_000))
 
     def tensors(self):
         """Return all that a checkpoint holds, by name."""
-        found = {f"model.{name}": x for name, x in self.model.state_dict().items()}
-        for i, optimizer in enumerate(self.optimizers):
-            found.update({f"optimizer{i}.{name}": x
-                          for name, x in optimizer.state_dict().items()})
-        return found
+        return {f"{prefix}.{name}": x for prefix, part in self.parts().items()
+                for name, x in part.state_dict().items()}
+
+    def parts(self):
+        """Return what has tensors, by the name that stands before theirs."""
+        optimizers = {f"optimizer{i}": x for i, x in enumerate(self.optimizers)}
+        return {"model": self.model, **optimizers}
 
     def facts(self):
         """Return the rest of it."""
-        return {"config": self.config.to_dict(), "plan": str(self.plan),
+        return {"config": self.config.to_dict(),
+                "plan": str(self.plan),
                 "tokenizer": self.data.tokenizer.fingerprint(),
                 "best_loss": self.best_loss if self.best_step else None,
                 "best_step": self.best_step}
@@ -77,17 +86,20 @@ class Run:
         if facts["tokenizer"] != data.tokenizer.fingerprint():
             raise ConfigError("the checkpoint was trained with another tokenizer than the one in "
                               "its folder: put tokenizer.json back")
-        run = cls.start(Config.from_dict(facts["config"]), data, Plan.parse(facts["plan"]))
-        run.model.load_state_dict(part(tensors, "model."))
-        for i, optimizer in enumerate(run.optimizers):
-            optimizer.load_state_dict(part(tensors, f"optimizer{i}."))
+        config, plan = Config.from_dict(facts["config"]), Plan.parse(facts["plan"])
+        run = cls.start(config, data, plan)
+        for prefix, part in run.parts().items():
+            part.load_state_dict(below(tensors, prefix))
         run.step, run.best_step = facts["step"], facts["best_step"]
         run.best_loss = math.inf if facts["best_loss"] is None else facts["best_loss"]
         return run
 
 
-def part(tensors, prefix):
-    return {name[len(prefix):]: x for name, x in tensors.items() if name.startswith(prefix)}
+def below(tensors, prefix):
+    """Return the tensors whose names begin with a prefix and a dot, by the rest of their names."""
+    start = f"{prefix}."
+    names = [name for name in tensors if name.startswith(start)]
+    return {name.removeprefix(start): tensors[name] for name in names}
 
 
 def make_optimizers(model, settings):
@@ -100,10 +112,13 @@ def make_optimizers(model, settings):
                 and name.startswith("blocks.") and x.ndim == 2]
     taken = set(matrices)
     rest = [x for _, x in named if x not in taken]
-    groups = [{"parameters": [x for x in rest if x.ndim >= 2]},
-              {"parameters": [x for x in rest if x.ndim < 2], "weight_decay": 0.0}]
-    adamw = AdamW([group for group in groups if group["parameters"]], settings.learning_rate,
-                  betas=(settings.beta1, settings.beta2), weight_decay=settings.weight_decay)
+    tables = [x for x in rest if x.ndim >= 2]
+    groups = [{"parameters": tables}] if tables else []
+    gains = [x for x in rest if x.ndim < 2]
+    if gains:
+        groups.append({"parameters": gains, "weight_decay": 0.0})
+    adamw = AdamW(groups, settings.learning_rate, betas=(settings.beta1, settings.beta2),
+                  weight_decay=settings.weight_decay)
     if not matrices:
         return [adamw]
     return [adamw, Muon(matrices, settings.muon_learning_rate, weight_decay=settings.weight_decay)]

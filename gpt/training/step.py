@@ -38,8 +38,10 @@ def train_steps(run):
     Diverged
         Before a step that would spoil the weights.
     """
-    loss_and_gradients = Replay(lambda *arrays, rng: run.task.loss(
-        run.model, Batch(*arrays[:-1]), arrays[-1], rng), run.trained)
+    def loss_of(*arrays, rng):
+        *part, n = arrays
+        return run.task.loss(run.model, Batch(*part), n, rng)
+    loss_and_gradients = Replay(loss_of, run.trained)
     while run.step < run.plan.steps:
         began, progress = time.perf_counter(), run.plan.progress(run.step)
         batch, rng = next_batch(run)
@@ -66,9 +68,11 @@ def next_batch(run):
     rng : numpy.random.Generator
         Of the step's dropout.
     """
-    rng = np.random.default_rng((run.config.train.seed, run.step))
+    seed = run.config.train.seed, run.step
+    rng = np.random.default_rng(seed)
     shape = batch_shape(run.config, run.plan.progress(run.step))
-    return run.task.batch(run.data, shape, rng, run.model), rng
+    batch = run.task.batch(run.data, shape, rng, run.model)
+    return batch, rng
 
 
 def checked_norm(run, batch, n, loss):

@@ -34,8 +34,9 @@ class CharTokenizer:
         texts = [*self.characters, *self.special_tokens]
         self.tokens = [text.encode("utf-8", "surrogatepass") for text in texts]
         self.vocab_size = len(self.tokens)
-        codes = np.array([ord(c) for c in self.characters], np.int64)
-        self._ids = np.full(codes.max(initial=0) + 1, -1, np.int32)             # by code point
+        codes = [*map(ord, self.characters)]
+        n_codes = max(codes, default=0) + 1
+        self._ids = np.full(n_codes, -1, np.int32)     # by code point
         self._ids[codes] = np.arange(len(codes))
 
     def encode(self, text, **_):
@@ -52,10 +53,12 @@ class CharTokenizer:
         """
         text = checked_text(text)
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-        known = codes < len(self._ids)
-        ids = np.where(known, self._ids[np.where(known, codes, 0)], -1)
-        if (ids < 0).any():
-            raise ValueError(f"the character {text[int(np.argmax(ids < 0))]!r} is not among the "
+        inside = codes < len(self._ids)
+        ids = self._ids[np.where(inside, codes, 0)]
+        unknown = ~inside | (ids < 0)
+        if unknown.any():
+            first = text[int(unknown.argmax())]
+            raise ValueError(f"the character {first!r} is not among the "
                              f"{len(self.characters)} that the model knows: leave it out")
         return ids
 
@@ -74,20 +77,22 @@ class CharTokenizer:
     @cached_property
     def token_bytes(self):
         """(V,) int32: how many bytes of text each id stands for, 0 for special tokens."""
-        lengths = np.array([len(token) for token in self.tokens], np.int32)
+        lengths = np.array([*map(len, self.tokens)], np.int32)
         lengths[list(self.special_tokens.values())] = 0
         return lengths
 
     def fingerprint(self):
         """Name this tokenizer by 16 hexadecimal digits: equal names mean equal ids."""
-        return hashlib.sha256(self._json().encode()).hexdigest()[:16]
+        digest = hashlib.sha256(self._json().encode())
+        return digest.hexdigest()[:16]
 
     def save(self, path):
         """Write the tokenizer to a JSON file."""
         Path(path).write_text(self._json(), encoding="utf-8")
 
     def _json(self):
-        return json.dumps({"kind": "characters", "characters": "".join(self.characters),
+        return json.dumps({"kind": "characters",
+                           "characters": "".join(self.characters),
                            "special_tokens": list(self.special_tokens)})
 
 
