@@ -8,13 +8,13 @@ from gpt.settings import ConfigError, check_limits, setting
 class ModelConfig:
     """The shape of the model: the preset `fast`, where time and text do not choose otherwise."""
 
-    vocab_size: int = setting(256, "number of tokens", at_least=1)
-    context_length: int = setting(128, "tokens the model looks back on", at_least=1)
-    n_layer: int = setting(6, "blocks", at_least=1)
-    n_head: int = setting(3, "attention heads", at_least=1)
+    vocab_size: int = setting(256, "number of tokens", at_least=1)           # V
+    context_length: int = setting(128, "tokens the model looks back on", at_least=1)   # T, at most
+    n_layer: int = setting(6, "blocks", at_least=1)                              # L
+    n_head: int = setting(3, "attention heads", at_least=1)                      # H
     n_kv_head: int = setting(0, "key and value heads, each shared by n_head / n_kv_head query "
                              "heads (arXiv:2305.13245); 0 for n_head", at_least=0)
-    d_model: int = setting(192, "width of the residual stream", at_least=1)
+    d_model: int = setting(192, "width of the residual stream", at_least=1)    # C
     d_mlp: int = setting(0, "width of the MLP; 0 for 4 d_model, 8/3 d_model with swiglu",
                          at_least=0)
     position: str = setting("rotary", "learned (GPT-2), sinusoidal (arXiv:1706.03762), rotary "
@@ -55,11 +55,11 @@ class ModelConfig:
 
     @property
     def d_head(self):
-        return self.d_model // self.n_head
+        return self.d_model // self.n_head                     # D
 
     @property
     def kv_heads(self):
-        return self.n_kv_head or self.n_head
+        return self.n_kv_head or self.n_head                    # G
 
     @property
     def mlp_width(self):
@@ -67,4 +67,4 @@ class ModelConfig:
             return self.d_mlp
         if self.mlp == "swiglu":
             return -(-8 * self.d_model // 3 // 16) * 16       # 2/3 of 4 d_model: 3 matrices, not 2
-        return 4 * self.d_model
+        return 4 * self.d_model                                 # F
