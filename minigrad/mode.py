@@ -51,7 +51,7 @@ def watch(function):
 
 
 def listen(function):
-    """Call `function(op, level, arrays)` whenever an operation runs, with the body it takes."""
+    """Call `function(op, level, arrays, params)` for each operation, with the body it takes."""
     return changed("listeners", (*mode.listeners, function))
 
 

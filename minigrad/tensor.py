@@ -228,7 +228,7 @@ class Op:
         fast = level == "fast" and "fast" in self.bodies
         level = "fast" if fast and self.when(*arrays, **params) else "reference"
         for hear in mode.listeners:
-            hear(self, level, arrays)
+            hear(self, level, arrays, params)
         return self.bodies[level]
 
     def _record(self, node, args, params, traced, saved, vjp):

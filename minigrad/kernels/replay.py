@@ -301,7 +301,7 @@ class Recording:
         if threading.get_ident() == self.origin[1]:
             self.calls.append((function, tuple(unowned(x) for x in args)))
 
-    def hear(self, op, level, arrays):
+    def hear(self, op, level, arrays, params):
         """Notice an operation that decides by values outside of `jit.run`."""
         if not op.replayed or level != "fast" and "fast" in op.bodies:
             self.obstacle = self.obstacle or (

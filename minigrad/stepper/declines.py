@@ -4,18 +4,20 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from minigrad.kernels.rows import worth_it
+from minigrad.kernels.rows import kernels_from
 from minigrad.mode import listen, mode
 
 
 class Declines(Counter):
     """How often an operation's kernel did not take its arrays: "softmax of int64 8x300" -> 3."""
 
-    def __call__(self, op, level, arrays):
-        if mode.level == "fast" and level == "reference" and "fast" in op.bodies:
-            arrays = [x for x in arrays if isinstance(x, np.ndarray)]
-            if any(worth_it(x.size) for x in arrays):     # few numbers are NumPy's on purpose
-                self[f"{op.name} of {described(arrays)}"] += 1
+    def __call__(self, op, level, arrays, params):
+        if mode.level != "fast" or level != "reference" or "fast" not in op.bodies:
+            return
+        with kernels_from(1):                             # few numbers are NumPy's on purpose
+            declined = not op.when(*arrays, **params)
+        if declined:
+            self[f"{op.name} of {described(arrays)}"] += 1
 
     def __str__(self):
         return "; ".join(f"{name} ({n} times)" for name, n in self.most_common())
@@ -23,7 +25,9 @@ class Declines(Counter):
 
 def described(arrays):
     """Say of which arrays an operation was called: "float32 8x300 and int64 8"."""
-    return " and ".join(f"{x.dtype} {'x'.join(map(str, x.shape)) or '()'}" for x in arrays)
+    shapes = [(x.dtype, "x".join(map(str, x.shape)) or "()") for x in arrays
+              if isinstance(x, np.ndarray)]
+    return " and ".join(f"{dtype} {shape}" for dtype, shape in shapes)
 
 
 @contextmanager

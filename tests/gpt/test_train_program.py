@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -155,7 +156,8 @@ def test_the_manifest_repeats_a_run_that_was_planned_by_time(text, tmp_path, mon
     monkeypatch.setattr(program, "measure_rates", lambda run: rates)
     run(text, *TINY, "--minutes", "0.05", "--name", "timed")
     timed = tmp_path / "runs" / "timed"
-    repeat = json.loads((timed / "manifest.json").read_text())["repeat"].split()
+    repeat = json.loads((timed / "manifest.json").read_text())["repeat"]
+    repeat = shlex.split(repeat)
     run(*repeat[2:], "--name", "again")
     tensors = [sorted((folder / "checkpoints").glob("*.safetensors"))[-1]
                for folder in (timed, tmp_path / "runs" / "again")]

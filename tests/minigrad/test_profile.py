@@ -192,3 +192,14 @@ def test_every_op_can_be_counted_in_both_directions(name, monkeypatch):
 def test_bytes_of_an_array_count_once():
     x = np.ones(10, np.float32)
     assert size_bytes((x, [x, (x[:5],), None, 3])) == 40 + 20
+
+
+def test_what_runs_its_formula_although_it_has_a_kernel_is_told():
+    x = np.arange(2400.0).reshape(8, 300)
+    with profile() as p:
+        softmax(x)                                    # its kernel takes it
+        softmax(x, axis=0)
+        softmax(x.astype(np.int64))
+        softmax(x[:1, :3])                            # few numbers, which are NumPy's on purpose
+    assert p.declines == {"softmax of float64 8x300": 1, "softmax of int64 8x300": 1}
+    assert "without its kernel: softmax of int64 8x300, 1 times" in str(p)
