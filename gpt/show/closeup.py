@@ -16,6 +16,13 @@ ALL_LEVELS = 4                     # a model of so many layers is shown at each 
 WARM_STEPS, PROFILED_STEPS = 3, 10
 
 
+def looked_at(run, folder, say, profiled, traced):
+    """Return the steps of a run: profiled before the first, one recorded, if that is asked."""
+    if profiled:
+        say(profile_steps(run, folder))
+    return train_steps(run) if traced is None else steps_with_trace(run, traced, folder, say)
+
+
 # ---- one step, gradient by gradient ----
 
 def steps_with_trace(run, number, folder, say):

@@ -8,7 +8,8 @@ import numpy as np
 
 from bpe.files import write_whole
 from gpt.batch import Batch
-from gpt.training.folder import open_model, read_manifest, read_metrics
+from gpt.show.summary import summarize
+from gpt.training.folder import open_model, read_manifest, read_metrics, write_manifest
 from gpt.training.measures import token_surprise
 from minigrad import softmax, watch
 from minigrad.ops.attention import heads
@@ -143,3 +144,10 @@ def token_map(model, data):
         text, count = show(tokenizer, i), int(counts[i])
         found.append({"text": text, "x": x, "y": y, "count": count})
     return found
+
+
+def conclude(run, folder, say, rates):
+    """Say how a run went, and write its report."""
+    summarize(run, folder, say, rates)
+    write_report(folder)
+    write_manifest(folder, reported_step=run.step)

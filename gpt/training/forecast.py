@@ -9,7 +9,8 @@ import numpy as np
 from gpt.models.decoder import flops_per_token
 from gpt.settings import ConfigError
 from gpt.training.baselines import PART, XZ_BYTES
-from gpt.training.clock import Rates
+from gpt.training.clock import Rates, check_duration, plan_by_time
+from gpt.training.folder import write_manifest
 from gpt.training.memory import available_bytes, peak_bytes, used_bytes
 from gpt.training.plan import batch_shape
 from gpt.training.step import train_steps
@@ -165,3 +166,33 @@ def baseline_bytes(run):
     n_bytes = run.data.n_bytes
     at_once = min(n_bytes, max(XZ_BYTES, PART))
     return int(14 * at_once + (2.2 + 8 * run.config.data.val_fraction) * n_bytes)
+
+
+# ---- all of it, before the first step ----
+
+def plan_run(run, folder, began, agreed):
+    """Forecast, measure and plan a run, and write down what was found.
+
+    Parameters
+    ----------
+    run : Run
+        Gets its micro-batch and, where there are minutes, its plan.
+    folder : path
+    began : float or None
+        When its minutes began, by `time.monotonic`; None where steps are planned.
+    agreed : bool
+        Whether it may take days.
+
+    Returns
+    -------
+    cost : Forecast
+    rates : Rates
+    pacer : Pacer or None
+    """
+    cost = forecast(run, matmul_gflops())
+    run.config = run.config.changed(micro_batch=cost.micro_batch)
+    rates = measure_rates(run)
+    pacer = None if began is None else plan_by_time(run, began, rates)
+    check_duration((run.plan.steps - run.step) * rates.step_s, agreed)
+    write_manifest(folder, forecast_bytes=cost.memory_bytes, slow=rates.slow)
+    return cost, rates, pacer

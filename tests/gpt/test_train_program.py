@@ -153,7 +153,7 @@ def test_a_text_of_ones_own_to_validate_on(text, tmp_path, capsys):
 
 def test_the_manifest_repeats_a_run_that_was_planned_by_time(text, tmp_path, monkeypatch):
     rates = Rates(0.01, 1e-5)                         # however busy the machine is
-    monkeypatch.setattr(program, "measure_rates", lambda run: rates)
+    monkeypatch.setattr("gpt.training.forecast.measure_rates", lambda run: rates)
     run(text, *TINY, "--minutes", "0.05", "--name", "timed")
     timed = tmp_path / "runs" / "timed"
     repeat = json.loads((timed / "manifest.json").read_text())["repeat"]
@@ -169,7 +169,7 @@ def test_a_run_that_was_killed_at_its_end_gets_its_report(text, tmp_path, monkey
     def killed(folder):
         raise SystemExit(137)
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(program, "write_report", killed)
+        patch.setattr("gpt.show.report.write_report", killed)
         run(text, *TINY, "--steps", "5", "--name", "a")
     folder = tmp_path / "runs" / "a"
     before = checkpoints(folder)
