@@ -76,9 +76,16 @@ class GPT(Module):
         Returns
         -------
         (B, T, C)
+
+        Raises
+        ------
+        ValueError
+            If there are more tokens than the context, or the state, has room for.
         """
         T, config = batch.ids.shape[1], self.config
-        if T > config.context_length:
+        if state:
+            state.check_room(T)
+        elif T > config.context_length:
             raise ValueError(f"context_length is {config.context_length}, but there are "
                              f"{T} tokens: pass the last ones only")
         x = self.embedded(batch.ids, state)                                     # (B, T, C)

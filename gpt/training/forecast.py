@@ -54,8 +54,10 @@ def measure_rates(run, seconds=0.25):
     began = time.perf_counter()
     n_targets = next(measures, Measure()).n_targets
     target_s = (time.perf_counter() - began) / max(1, n_targets)
-    slow = tuple(f"{name} runs without its kernel" for name in declines)
-    return Rates(statistics.median_low(times), target_s, slow)
+    slow = [f"{name} runs without its kernel" for name in declines]
+    if copy.obstacle:
+        slow.append(f"steps are not replayed, because {copy.obstacle}")
+    return Rates(statistics.median_low(times), target_s, tuple(slow))
 
 
 # ---- memory ----

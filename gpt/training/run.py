@@ -26,6 +26,7 @@ class Run:
     best_loss: float = math.inf    # on the validation part
     best_step: int = 0
     optimizers: list = field(default_factory=list)
+    obstacle: str | None = None    # what keeps its steps from being replayed
 
     @classmethod
     def start(cls, config, data, plan, dtype=np.float32):

@@ -49,6 +49,7 @@ def train_steps(run):
         loss = 0.0
         for part in batch.parts(run.micro_batch(batch)):
             loss += loss_and_gradients(*part, n, rng=rng)
+        run.obstacle = loss_and_gradients.obstacle
         grad_norm = checked_norm(run, batch, n, loss)
         rate = rate_at(run.config.train, run.plan, run.step)
         for optimizer in run.optimizers:

@@ -1,8 +1,8 @@
 """What can be learnt: each task is three functions, a row of the table at the end."""
 import math
 import time
-from typing import NamedTuple
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,6 @@ class Measure(NamedTuple):
     nats: float = 0.0              # in all
     n_targets: int = 0
     n_bytes: int = 0               # of text that the targets stand for
-    right: int = 0                 # targets that were the likeliest
 
     def __add__(self, other):
         return Measure(*map(sum, zip(self, other)))
@@ -78,7 +77,18 @@ def causal_measure(model, data, ids):
 
 
 def read(measures, n_targets=math.inf, seconds=math.inf):
-    """Add up measures until so many targets are counted, or the time is over."""
+    """Add up measures until so many targets are counted, or the time is over.
+
+    Parameters
+    ----------
+    measures : iterable of Measure
+    n_targets : float
+    seconds : float
+
+    Returns
+    -------
+    Measure
+    """
     total, began = Measure(), time.monotonic()
     for each in measures:
         total += each

@@ -153,7 +153,7 @@ class Replay:
         return found.answer()
 
     def confirm(self, attempt, arrays, rng):
-        """Replay with other numbers, in memory full of nan, and compare with an ordinary call."""
+        """Replay with other numbers, in cleared memory, and compare with an ordinary call."""
         others = [x if x is None else changed(x, mine)
                   for x, mine in zip(arrays, attempt.recording.inputs)]
         sums = self.set_aside()

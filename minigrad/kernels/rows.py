@@ -9,6 +9,7 @@ same machine code on one thread.
 import ctypes
 import functools
 import os
+import threading
 import types as python_types
 from contextlib import contextmanager
 
@@ -238,23 +239,28 @@ def array_at(typing, address, n, like):
 
 # ---- what a fast body does before it calls its kernel ----------------------------------------
 
-_few = max(1, int(os.environ.get("MINIGRAD_FEW", 256)))
+class Few(threading.local):
+    """From how many elements on kernels run, in one thread."""
+
+    least = max(1, int(os.environ.get("MINIGRAD_FEW", 256)))
+
+
+few = Few()
 
 
 def worth_it(n):
     """Whether n elements are enough: below 256 NumPy is as good, and worth no compilation."""
-    return n >= _few
+    return n >= few.least
 
 
 @contextmanager
 def kernels_from(n):
     """Let kernels run from n elements on, as tests of them wish: `with kernels_from(1):`."""
-    global _few
-    before, _few = _few, n
+    before, few.least = few.least, n
     try:
         yield
     finally:
-        _few = before
+        few.least = before
 
 
 def is_float(dtype):
@@ -264,7 +270,7 @@ def is_float(dtype):
 
 def fits(x, *others):
     """Whether to run a kernel: arrays of one shape and float type, neither small nor empty."""
-    if type(x) is not np.ndarray or x.size < _few or not is_float(x.dtype):
+    if type(x) is not np.ndarray or x.size < few.least or not is_float(x.dtype):
         return False
     for y in others:
         if type(y) is not np.ndarray or y.shape != x.shape or y.dtype != x.dtype:

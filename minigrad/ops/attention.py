@@ -95,8 +95,7 @@ def attention(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mas
 
     Notes
     -----
-    The kernel knows `causal`, `scale` and `key_lengths`; with a mask or a bias, or where D is no
-    multiple of a vector of numbers, the reference runs.
+    The kernel knows `causal`, `scale` and `key_lengths`; with a mask or a bias the reference runs.
 
     References
     ----------
@@ -294,11 +293,16 @@ def attend(q, k, v, causal, scale, lengths):
     work = scratch(q.dtype, n_rows)
     q0, k0, v0, out0 = firsts(q, k, v, out)
     attention_kernel(B * H, lse, q0, k0, v0, layout, scale, work, out0)
-    if width != D:
-        whole = y
-        y = room_for(q, D)
-        jit.run(np.copyto, y, whole[..., :D])
-    return y, (q, k, v, lse, scale, causal, lengths)
+    return narrowed(y, D), (q, k, v, lse, scale, causal, lengths)
+
+def narrowed(y, D):
+    """Return the first D features of heads that were padded, (B, T, H, width)."""
+    if y.shape[-1] == D:
+        return y
+    B, T, H, _ = y.shape
+    out = empty((B, T, H, D), y.dtype)
+    jit.run(np.copyto, out, y[..., :D])
+    return out
 
 def attend_vjp(g, q, k, v, lse, scale, causal, lengths, *gradients):
     """Run the backward kernel, which writes into the gradients of q, k and v."""

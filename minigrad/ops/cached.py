@@ -7,7 +7,7 @@ from minigrad.kernels.attention import (
 from minigrad.kernels.memory import empty
 from minigrad.kernels.rows import SMALL, is_float, plain
 from minigrad.mode import mode
-from minigrad.ops.attention import attention, firsts
+from minigrad.ops.attention import attention, firsts, narrowed
 from minigrad.ops.heads import heads, side_by_side
 
 
@@ -41,7 +41,8 @@ def cached_attention(qkv, k, v, place, n_head, causal=True):
         If there is no room for T more positions.
     """
     q, new_k, new_v = heads(qkv, n_head, k.shape[1])
-    start, T = int(place[0]), qkv.shape[1]
+    start = int(place[0])
+    T = qkv.shape[1]
     if start + T > k.shape[2]:
         raise ValueError(f"there is room for {k.shape[2]} positions, but this is number "
                          f"{start + T}: begin a new cache with the last ones")
@@ -75,10 +76,7 @@ def cached_attention_fast(qkv, q, k, v, place, causal):
     scale = q.dtype.type(D ** -0.5)
     rest = layout, scale, scratch(q.dtype, width + S + 2), out0
     jit.run(attention_kernel.driver, threaded, B * H, lse, q0, k0, v0, *rest)
-    if width != D:
-        whole = y
-        y = room_for(q, D)
-        jit.run(np.copyto, y, whole[..., :D])
+    y = narrowed(y, D)
     return y.reshape(B, T, H * D)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nets import make
 
 from gpt.models.caches import KVCache
 from gpt.models.config import ModelConfig
@@ -20,15 +21,6 @@ CHOICES.update(causal=st.just(True), n_kv_head=st.sampled_from([0, 1, 2]),
                ngram_rows=st.sampled_from([0, 50]))
 VARIANTS = st.builds(ModelConfig, vocab_size=st.just(11), context_length=st.just(8),
                      n_layer=st.just(2), n_head=st.just(2), d_model=st.just(8), **CHOICES)
-
-
-def make(config, seed=0, dtype=np.float64):
-    """Make a model in which no weight is zero, so that nothing is hidden."""
-    rng = np.random.default_rng(seed)
-    model = GPT(config, rng, dtype)
-    for x in model.parameters():
-        x.data += (0.1 * rng.standard_normal(x.shape)).astype(dtype)
-    return model
 
 
 @given(VARIANTS, st.integers(0, 7), st.integers(1, 10))

@@ -4,10 +4,10 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from nets import make
 
 from gpt.models import trunk
 from gpt.models.config import ModelConfig
-from gpt.models.decoder import GPT
 from gpt.models.sampling import NextScores, Sampling, generate
 from minigrad import add_rms_norm, no_grad, rms_norm, tanh, use
 from minigrad.kernels import jit, threads
@@ -24,13 +24,8 @@ ONE_BY_ONE = [{name: value} for name, values in OTHERS.items() for value in valu
 IN_PAIRS = [{a: OTHERS[a][-1], b: OTHERS[b][0]} for a, b in combinations(OTHERS, 2)]
 
 
-def make(config, seed=0, dtype=np.float32):
-    """Make a model in which no weight is zero, so that nothing is hidden."""
-    rng = np.random.default_rng(seed)
-    model = GPT(config, rng, dtype)
-    for x in model.parameters():
-        x.data += (0.1 * rng.standard_normal(x.shape)).astype(dtype)
-    return model
+def small(seed=0, **changes):
+    return make(ModelConfig(**SMALL | changes), seed, np.float32)
 
 
 def scores_one_by_one(model, ids, prompt=3):
@@ -59,7 +54,7 @@ def test_the_table_has_every_setting_of_a_net():
 
 @pytest.mark.parametrize("change", ONE_BY_ONE, ids=str)
 def test_every_setting_is_heard_by_generation_and_replayed(change):
-    one_more = assert_heard(make(ModelConfig(**SMALL | change)))
+    one_more = assert_heard(small(**change))
     if jit.COMPILED:
         assert one_more.obstacle is None
         assert [each.next for each in one_more.attempts.values()] == ["replay"]
@@ -68,7 +63,7 @@ def test_every_setting_is_heard_by_generation_and_replayed(change):
 @pytest.mark.thorough
 @pytest.mark.parametrize("change", IN_PAIRS, ids=str)
 def test_so_is_every_pair_of_settings(change):
-    assert_heard(make(ModelConfig(**SMALL | change)), B=2)
+    assert_heard(small(**change), B=2)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -76,7 +71,7 @@ def test_so_are_many_settings_together(seed):
     rng = np.random.default_rng(seed)
     chosen = {name: values[rng.integers(len(values))] for name, values in OTHERS.items()
               if rng.random() < 0.4}
-    assert_heard(make(ModelConfig(**SMALL | chosen), seed), B=1 + seed % 3)
+    assert_heard(small(seed, **chosen), B=1 + seed % 3)
 
 
 def with_eps(self, x):
@@ -95,7 +90,7 @@ def other_activation(self, x):
 @pytest.mark.parametrize("part, body", [(trunk.Norm, with_eps), (trunk.MLP, half_as_much),
                                         (trunk.MLP, other_activation)])
 def test_what_is_changed_in_the_net_alone_is_heard_by_generation(monkeypatch, part, body):
-    model = make(ModelConfig(**SMALL))
+    model = small()
     with no_grad():
         before = model(np.array([[1, 2, 3]])).data
         monkeypatch.setattr(part, "__call__", body)
@@ -104,7 +99,7 @@ def test_what_is_changed_in_the_net_alone_is_heard_by_generation(monkeypatch, pa
 
 
 def test_any_number_of_threads_gives_the_same_scores():
-    model, n, found = make(ModelConfig(**SMALL | {"context_length": 400})), threads.n_threads(), []
+    model, n, found = small(context_length=400), threads.n_threads(), []
     ids = np.random.default_rng(0).integers(0, 40, (2, 60))
     try:
         for n_threads in {1, jit.config.NUMBA_NUM_THREADS}:
@@ -117,7 +112,7 @@ def test_any_number_of_threads_gives_the_same_scores():
 
 @pytest.mark.parametrize("level", ["fast", "reference"])
 def test_greedy_text_is_that_of_the_whole_model(level):
-    model, ids = make(ModelConfig(**SMALL), 3), [1, 2, 3]
+    model, ids = small(3), [1, 2, 3]
     with use(level):
         made = [int(i[0]) for i in generate(model, [ids], Sampling(temperature=0), max_tokens=20)]
         with no_grad():
@@ -127,7 +122,7 @@ def test_greedy_text_is_that_of_the_whole_model(level):
 
 
 def test_a_token_that_does_not_exist_and_one_too_many_are_refused():
-    next_scores = NextScores(make(ModelConfig(**SMALL)), 1)
+    next_scores = NextScores(small(), 1)
     for _ in range(5):
         next_scores(np.array([[1 + _]]))
     for token in (-1, 40):

@@ -8,6 +8,7 @@ import numpy as np
 
 import bpe
 from bpe.decode import bytes_of, checked_errors
+from bpe.files import write_text
 
 
 class CharTokenizer:
@@ -88,7 +89,7 @@ class CharTokenizer:
 
     def save(self, path):
         """Write the tokenizer to a JSON file."""
-        Path(path).write_text(self._json(), encoding="utf-8")
+        write_text(Path(path), self._json())
 
     def _json(self):
         return json.dumps({"kind": "characters",
