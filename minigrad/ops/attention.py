@@ -283,7 +283,7 @@ def attend(q, k, v, causal, scale, lengths):
     """Run the kernel; return y, (B, T, H, D), and what `attend_vjp` takes."""
     D = q.shape[-1]
     scale = q.dtype.type(scale)
-    q, k, v = padded(q), padded(k), padded(v)
+    q, k, v = map(padded, (q, k, v))
     B, H, T, width = q.shape
     n_rows = width + k.shape[2] + 2                       # of a thread's scratch
     y = room_for(q, width)
