@@ -128,6 +128,7 @@ def train_steps(source, n_merges, *, pattern=DEFAULT_PATTERN, special_tokens=(),
         return _first_steps(texts, n_merges, pattern, order, min_count, max_bytes, initial_merges,
                             forbid)
     words = count(texts, pattern, threads or os.cpu_count() or 1)
+    n_merges = min(n_merges, len(words.data) + len(initial_merges))  # each makes a word shorter
     index = PairIndex(words, n_merges, ORDERS[order], ties == "greatest")
     return index.steps(n_merges, min_count, max_bytes, list(initial_merges), forbid)
 

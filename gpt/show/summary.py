@@ -1,9 +1,8 @@
 """What is told before and after a run, and written into its manifest."""
 import math
-import shlex
 import sys
 
-from gpt import called
+from gpt import called, quoted
 from gpt.data.corpora import story_floor
 from gpt.models.sampling import Sampling, write
 from gpt.training import checkpoint
@@ -21,8 +20,7 @@ COPY_FROM = 16 << 20               # bytes of the training text that samples are
 
 def beginning(names, corpus, config):
     """Return what the manifest holds from the start."""
-    command = shlex.join(["python", "train.py", *sys.argv[1:]])
-    return {"command": command, "text": list(names),
+    return {"command": quoted(sys.executable, *sys.orig_argv[1:]), "text": list(names),
             "corpus": corpus.source, "corpus_name": corpus.name,
             "corpus_sha256": corpus.fingerprint(), "same_everywhere": corpus.same_everywhere,
             "corpus_bytes": corpus.size_bytes, "machine": machine(), "config": config.to_dict()}
@@ -93,7 +91,8 @@ def summarize(run, folder, say, rates):
         "said before")
     if not manifest.get("same_everywhere", True):
         say("this text differs between machines: compare the loss with nobody else's")
-    say(f"write with: {called('generate')} {folder}      look at: {folder}/report.html")
+    say(f"write with: {called('generate', folder)}")
+    say(f"look at: {folder / 'report.html'}")
     result = {"steps": run.step, "best_step": run.best_step,
               "bits_per_byte": found.bits_per_byte, "nats_per_token": found.nats_per_token,
               "perplexity": found.perplexity, "n_tokens": found.n_targets,
@@ -131,4 +130,4 @@ def repeat_command(run, manifest):
         else:
             flags += [f"--{name}", str(value)]
     end = "--steps", str(run.plan.steps), "--plan", str(run.plan)
-    return shlex.join(["python", "train.py", *manifest.get("text", []), *flags, *end])
+    return called("train", *manifest.get("text", []), *flags, *end)
