@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from bpe import view
 from bpe.console import (
-    Parser, accept_any_encoding, check_writable, is_stream, read_stream, visible,
+    Parser, accept_any_encoding, check_writable, is_stream, read_stream, typed, visible,
     whole)
 from bpe.formats import FORMATS
 from bpe.merges import DEFAULT_PATTERN, ORDERS, TIES, train
@@ -280,7 +280,7 @@ def _explain(options):
     """See the merges of words, one after the other."""
     tokenizer = _load(options)
     for word in options.words:
-        print(*view.explain(tokenizer, word), sep="\n")
+        print(*view.explain(tokenizer, typed(word)), sep="\n")
 
 
 def _texts(options):

@@ -120,6 +120,11 @@ def accept_any_encoding():
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def typed(text):
+    """Read a text of the command line as UTF-8, whatever encoding the terminal is said to have."""
+    return os.fsencode(text).decode("utf-8", "replace")
+
+
 def visible(text):
     r"""Write what would move a cursor, ring or recolour as an escape; line ends and tabs stay.
 

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from bpe.console import check_writable, finite, visible, whole
+from bpe.console import check_writable, finite, typed, visible, whole
 from bpe.files import write_text
 from gpt.command import find_run, make_parser, report_errors
 from gpt.models.sampling import Sampling, encode_prompt, write
@@ -42,6 +42,7 @@ def parse(args):
             parser.error(f"{name} is {getattr(args, name)}, but must be at least {least}")
     if "" in args.stop:
         parser.error("--stop is empty: name the text to end before")
+    args.stop = [*map(typed, args.stop)]
     if args.prompts is not None and args.prompt is not None:
         parser.error(f"--prompts is {args.prompts!r}, but {args.prompt!r} is a prompt, too: leave "
                      "one of them out")
@@ -68,7 +69,7 @@ def main(args=None):
 
 def print_texts(model, tokenizer, sampling, args):
     """Print the continuations of one prompt while they are made."""
-    prompt = args.prompt or ""
+    prompt = typed(args.prompt or "")
     encode_prompt(tokenizer, prompt)                  # or it would be printed before it is refused
     show = visible if sys.stdout.isatty() else str
     for i in range(args.n):

@@ -71,7 +71,7 @@ class ThreadsError(ValueError):
 def _default_threads():
     """Read MINIGRAD_THREADS, else take the physical cores, within Numba's own limit."""
     text = os.environ.get("MINIGRAD_THREADS")
-    if text is None:
+    if not text:
         return min(available_cores(), config.NUMBA_NUM_THREADS)
     if not text.isdigit():
         raise ThreadsError(f"MINIGRAD_THREADS is {text!r}, but must be a number of threads, like 2")
