@@ -115,7 +115,9 @@ def finite(text):
 # ---- terminals and files ----
 
 def accept_any_encoding():
-    """Write what standard output has no character for as an escape, not as an error."""
+    """Write what standard output has no character for as an escape; without one, to nowhere."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
 

@@ -24,9 +24,9 @@ from gpt.training.tasks import read
 def main(args=None, began=None):
     args = parse(args)
     began = began or time.monotonic()
-    display = make_display(args.plain)
     ahead = nullcontext() if args.resume else compiling_ahead(args.preset, args.given)
-    with report_errors(command_name("train")), closing(display), ahead:
+    with (report_errors(command_name("train")), closing(make_display(args.plain)) as display,
+          ahead):
         if args.check:
             with tempfile.TemporaryDirectory() as args.runs, kept_if_begun(Path(args.runs)):
                 return check_run(begin(args, display.say)[0], display.say)

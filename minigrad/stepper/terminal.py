@@ -148,7 +148,7 @@ def keyboard():
         sys.stdout.write("(step) ")
         sys.stdout.flush()
         try:
-            line = sys.stdin.readline()
+            line = sys.stdin.readline() if sys.stdin else ""
         except KeyboardInterrupt:
             line = ""
         if not line:
