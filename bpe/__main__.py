@@ -213,15 +213,15 @@ def _end_ids(tokenizer, options):
 def _decode(options):
     """Turn ids into text."""
     tokenizer = _load(options)
-    decoder = tokenizer.decoder()
+    write = _write_visibly if sys.stdout.isatty() else sys.stdout.buffer.write
     with _files([options.file or "-"]) as [path]:
         ids = _ids_in(path, tokenizer)
         for start in range(0, len(ids), 1 << 20):
-            part = ids[start:start + (1 << 20)]
-            if sys.stdout.isatty():
-                sys.stdout.write(visible(decoder.feed(part)))
-            else:
-                sys.stdout.buffer.write(tokenizer.decode_bytes(part))
+            write(tokenizer.decode_bytes(ids[start:start + (1 << 20)]))
+
+
+def _write_visibly(data):
+    sys.stdout.write(visible(data.decode("utf-8", "replace")))
 
 
 def _ids_in(path, tokenizer):
@@ -270,10 +270,9 @@ def _show(options):
 
 def _head(data, limit):
     """At most `limit` bytes, without a part of a character at the end."""
-    stop = limit
-    while 0 < stop < len(data) and data[stop] & 0xC0 == 0x80:
-        stop -= 1
-    return data[:stop]
+    while 0 < limit < len(data) and data[limit] & 0xC0 == 0x80:
+        limit -= 1
+    return data[:limit]
 
 
 def _explain(options):

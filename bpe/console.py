@@ -152,6 +152,8 @@ def read_stream(name):
         return Path(name).read_bytes()
     if sys.stdin is None:
         raise OSError("there is no standard input: name a file")
+    if sys.stdin.isatty():
+        print("reading what you type, until Ctrl-D (on Windows Ctrl-Z)", file=sys.stderr)
     return sys.stdin.buffer.read()
 
 
