@@ -16,13 +16,15 @@ from math import prod
 import numpy as np
 from numba import types
 
-from minigrad.kernels import cache, jit, memory, threads
+from minigrad.kernels import jit, memory, threads
 from minigrad.kernels.jit import helper, kernel
-from minigrad.kernels.microkernel import (
-    ROWS, RUN, VECTORS, at, copy_panel, copy_rows, lanes, tile1, tile2, tile3, tile4, transpose)
-from minigrad.kernels.rows import is_float, spread
+from minigrad.kernels.llvm import VECTOR_BYTES as VECTOR
+from minigrad.kernels.llvm import at, copy, lanes, spread, transpose
+from minigrad.kernels.rows import is_float
+from minigrad.kernels.tiles import RUN, tile_of
+from minigrad.kernels.tiles import TILE_ROWS as ROWS
+from minigrad.kernels.tiles import TILE_VECTORS as VECTORS
 
-VECTOR = cache.vector_bytes()
 DEPTH = 384                                          # steps of k in a block, at most
 PACKED_DEPTH = 128                                   # where A is packed: two blocks must fit
 # Bytes of the resident block: of a second-level cache of 1 MiB and more (AVX-512) or 256 KiB.
@@ -41,14 +43,14 @@ def _pack_panel(b, k0, kc, j0, n, width, out, o):
     first = k0 * rsb + j0 * csb
     if csb == 1 and n == VECTORS * step:
         for k in range(kc):
-            copy_panel(at(out, o + k * width), at(b, first + k * rsb))
+            copy(at(out, o + k * width), at(b, first + k * rsb), n)
         return
     ks = js = 0                                      # what whole square blocks cover
     if rsb == 1:
         ks, js = kc // step * step, n // step * step
         for k in range(0, ks, step):
             for j in range(0, js, step):
-                transpose(at(out, o + k * width + j), width, at(b, first + k + j * csb), csb)
+                transpose(step, at(b, first + k + j * csb), csb, at(out, o + k * width + j), width)
     for k in range(kc):
         for j in range(js if k < ks else 0, n):
             out[o + k * width + j] = b[k0 + k, j0 + j]
@@ -68,7 +70,7 @@ def _pack_rows(a, i0, m, k0, kc, out, o):
     roomy = min(kc - 1, a.shape[1] - 1 - k0) if rsa == 1 and csa >= ROWS + 2 else 0
     for k in range(roomy):
         for t in range(tiles):
-            copy_rows(at(out, o + (t * kc + k) * ROWS), at(a, i0 + t * ROWS + (k0 + k) * csa))
+            copy(at(out, o + (t * kc + k) * ROWS), at(a, i0 + t * ROWS + (k0 + k) * csa), ROWS + 2)
     for t in range(tiles):
         for k in range(roomy, kc):
             for r in range(ROWS):
@@ -77,6 +79,9 @@ def _pack_rows(a, i0, m, k0, kc, out, o):
 
 
 # ---- tiles ----
+
+tile1, tile2, tile3, tile4 = (tile_of(ROWS, vectors) for vectors in (1, 2, 3, 4))
+
 
 @helper
 def _tile(vectors, kc, a, rsa, csa, b, ldb, c, ldc, add, ahead, step):

@@ -13,7 +13,8 @@ import weakref
 import numpy as np
 
 from minigrad.kernels import jit
-from minigrad.kernels.rows import array_at, is_float
+from minigrad.kernels.llvm import array_at
+from minigrad.kernels.rows import is_float
 
 PIECE = 4_096      # elements
 

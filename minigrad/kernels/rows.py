@@ -6,21 +6,16 @@ rows; one intrinsic hands it to the entry point of the thread pool that `prange`
 It compiles in half the time or less, starts sooner (1.4 us, not 2.0), and small work takes the
 same machine code on one thread.
 """
-import ctypes
 import functools
 import os
 import types as python_types
 from contextlib import contextmanager
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.np.arrayobj import populate_array
 
 from minigrad.kernels import jit, threads, vmath
+from minigrad.kernels.llvm import spread, widest_vectors
 from minigrad.kernels.memory import empty_like
-from minigrad.kernels.vmath import widest_vectors
 
 SMALL = 16_384            # elements of the first array below which one thread is faster
 
@@ -118,84 +113,6 @@ def _map_3(start, stop, x, y, z, out):
     z, out = z[start * BLOCK:stop * BLOCK], out[start * BLOCK:stop * BLOCK]
     for i in range(out.size):
         out[i] = element(x[i], y[i], z[i])                # noqa: F821
-
-
-# ---- threads ---------------------------------------------------------------------------------
-
-@jit.intrinsic(lambda function, n, arrays: function(0, n, *arrays))
-def spread(typing, function, n, arrays):
-    """Call function(start, stop, *arrays) on every thread, with its share of range(n).
-
-    The pool calls `share(args, dimensions, steps, data)` as it would the inner loop of a ufunc,
-    for one number after the other (25 ns each): so it is given the threads to count, not the rows.
-    One pretended array of bytes at address 0 makes args[0] the number of the thread, and data
-    points to the packed arguments.
-    """
-    signature = function.get_call_type(typing, (types.intp, types.intp, *arrays.types), {})
-    compiled = function.dispatcher.overloads[tuple(signature.args)]
-
-    def codegen(context, builder, _, values):
-        word = context.get_value_type(types.intp)
-        pointer = ir.IntType(8).as_pointer()
-        n_threads = builder.call(cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(word, []), "get_num_threads"), [])
-        packed = cgutils.alloca_once_value(builder, cgutils.pack_struct(
-            builder, [values[1], n_threads, values[2]]))
-        share = _share(context, builder.module, compiled, signature, packed.type)
-        context.active_code_library.add_linking_library(compiled.library)
-        first = cgutils.alloca_once_value(builder, ir.Constant(pointer, None))
-        count = cgutils.alloca_once_value(builder, n_threads)
-        step = cgutils.alloca_once_value(builder, ir.Constant(word, 1))
-        parallel_for = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [pointer] * 5 + [word] * 3),
-            "numba_parallel_for")
-        addresses = [builder.bitcast(p, pointer) for p in (share, first, count, step, packed)]
-        builder.call(parallel_for, [*addresses, ir.Constant(word, 0), ir.Constant(word, 1),
-                                    n_threads])
-        return context.get_dummy_value()
-    return types.void(function, n, arrays), codegen
-
-
-def _share(context, module, compiled, signature, packed):
-    """Build the function that does the rows of some threads: k n / n_threads is where k begins."""
-    word = context.get_value_type(types.intp)
-    pointer = ir.IntType(8).as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [pointer.as_pointer(), word.as_pointer(),
-                                           word.as_pointer(), pointer])
-    share = ir.Function(module, kind, module.get_unique_name("share"))
-    share.linkage = "internal"
-    builder = ir.IRBuilder(share.append_basic_block())
-    n, n_threads, arrays = cgutils.unpack_tuple(
-        builder, builder.load(builder.bitcast(share.args[3], packed)))
-    first = builder.ptrtoint(builder.load(share.args[0]), word)
-    last = builder.add(first, builder.load(share.args[1]))
-    start, stop = (builder.sdiv(builder.mul(k, n), n_threads) for k in (first, last))
-    callee = context.declare_function(module, compiled.fndesc)
-    context.call_conv.call_function(builder, callee, types.none, signature.args,
-                                    [start, stop, *cgutils.unpack_tuple(builder, arrays)])
-    builder.ret_void()
-    return share
-
-
-# ---- memory by its address -------------------------------------------------------------------
-
-def _plain_array_at(address, n, like):
-    memory = (ctypes.c_char * int(n * like.itemsize)).from_address(int(address))
-    return np.frombuffer(memory, like.dtype)
-
-
-@jit.intrinsic(_plain_array_at)
-def array_at(typing, address, n, like):
-    """View n elements at an address as an array of the type of `like`; nothing keeps it alive."""
-    def codegen(context, builder, signature, args):
-        kind = signature.return_type
-        array = context.make_array(kind)(context, builder)
-        size = context.get_constant(types.intp, context.get_abi_sizeof(
-            context.get_data_type(kind.dtype)))
-        populate_array(array, data=builder.inttoptr(args[0], array.data.type), shape=[args[1]],
-                       strides=[size], itemsize=size, meminfo=None)
-        return array._getvalue()
-    return types.Array(like.dtype, 1, "C")(address, n, like), codegen
 
 
 # ---- what a fast body does before it calls its kernel ----------------------------------------

@@ -3,10 +3,12 @@ import numba
 import numpy as np
 
 from minigrad.kernels import jit, threads, tiles, vmath
+from minigrad.kernels.llvm import at
+from minigrad.kernels.llvm import at as step
 from minigrad.kernels.memory import empty
 from minigrad.kernels.rows import is_float, row_kernel, widest_vectors, worth_it
-from minigrad.kernels.softmax import weigh, weigh_vjp
-from minigrad.kernels.tiles import at, step
+from minigrad.kernels.softmax import softmax_columns as weigh
+from minigrad.kernels.softmax import softmax_columns_vjp as weigh_vjp
 from minigrad.ops.elementwise import where
 from minigrad.ops.heads import (
     check_heads, check_lengths, check_seen, heads, heads_of, repeat_heads, side_by_side, sum_heads,

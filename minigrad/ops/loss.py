@@ -4,10 +4,10 @@ import operator
 import numpy as np
 
 from minigrad.kernels import gemm, jit, vmath
+from minigrad.kernels.llvm import at
 from minigrad.kernels.memory import empty, empty_like
 from minigrad.kernels.rows import is_float, plain, row_kernel, widest_vectors, worth_it
-from minigrad.kernels.softmax import weigh_row
-from minigrad.kernels.tiles import at
+from minigrad.kernels.softmax import softmax_row as weigh_row
 from minigrad.mode import mode
 from minigrad.ops.elementwise import exp, where
 from minigrad.ops.embedding import check_ids, kept

@@ -2,10 +2,10 @@
 import numpy as np
 
 from minigrad.kernels import jit, vmath
+from minigrad.kernels.llvm import at
 from minigrad.kernels.memory import empty, empty_like
 from minigrad.kernels.rows import fits, plain, row_kernel, widest_vectors
-from minigrad.kernels.softmax import weigh_row
-from minigrad.kernels.tiles import at
+from minigrad.kernels.softmax import softmax_row as weigh_row
 from minigrad.ops.elementwise import exp, log
 from minigrad.ops.linear import rows
 from minigrad.ops.reduce import axis_inputs, kept_shape, sum
