@@ -9,8 +9,9 @@ import numpy as np
 from minigrad.kernels import jit, threads
 from minigrad.kernels.cache import compiled_before
 from minigrad.kernels.jit import helper, kernel
-from minigrad.kernels.llvm import array_at, lanes, widest_vectors
+from minigrad.kernels.llvm import array_at, widest_vectors
 from minigrad.kernels.rows import BLOCK, SMALL
+from minigrad.kernels.twins import lanes
 from minigrad.mode import mode, no_grad
 from minigrad.ops.activations import gelu_kernel, relu_squared_kernel, silu_kernel, swiglu_kernel
 from minigrad.ops.attention import QUERIES, attention_kernel, layout_of

@@ -19,11 +19,12 @@ from numba import types
 from minigrad.kernels import jit, memory, threads
 from minigrad.kernels.jit import helper, kernel
 from minigrad.kernels.llvm import VECTOR_BYTES as VECTOR
-from minigrad.kernels.llvm import at, copy, lanes, spread, transpose
+from minigrad.kernels.llvm import at, copy, spread, transpose
 from minigrad.kernels.rows import is_float
 from minigrad.kernels.tiles import RUN, tile_of
 from minigrad.kernels.tiles import TILE_ROWS as ROWS
 from minigrad.kernels.tiles import TILE_VECTORS as VECTORS
+from minigrad.kernels.twins import lanes
 
 DEPTH = 384                                          # steps of k in a block, at most
 PACKED_DEPTH = 128                                   # where A is packed: two blocks must fit

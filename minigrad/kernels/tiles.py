@@ -9,8 +9,9 @@ many take a `strip`.
 """
 from minigrad.kernels.jit import helper
 from minigrad.kernels.llvm import (
-    REGISTERS, VECTOR_BYTES, add_outer, at, lanes, pointers_of, prefetch_of, put, transpose,  # noqa: F401
+    REGISTERS, VECTOR_BYTES, add_outer, at, pointers_of, prefetch_of, put, transpose,  # noqa: F401
     zeros_of)
+from minigrad.kernels.twins import lanes  # noqa: F401
 
 TILE_ROWS, TILE_VECTORS = (6, 4) if REGISTERS == 32 else (6, 2)
 # Rows of a strip, two vectors wide: as many as the registers hold, and a power of two.

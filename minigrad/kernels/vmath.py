@@ -135,7 +135,8 @@ def log(x):
     zero, one, half = like(x, 0), like(x, 1), like(x, 0.5)
     small = x < pick(x, 1.1754943508222875e-38, 2.2250738585072014e-308)   # not a normal number
     y = x * pick(x, 2.0**23, 2.0**52) if small else x
-    n, m = exponent(y), significand(y)
+    n = exponent(y) - pick(x, 2.0**23 + 126, 2.0**52 + 1022)
+    m = significand(y)
     n = n - pick(x, 23.0, 52.0) if small else n
     below = m < like(x, 0.7071067811865476)
     m = m + m if below else m
