@@ -9,7 +9,8 @@ import numpy as np
 from minigrad.kernels import jit, threads
 from minigrad.kernels.cache import compiled_before
 from minigrad.kernels.jit import helper, kernel
-from minigrad.kernels.llvm import array_at, widest_vectors
+from minigrad.kernels.llvm import widest_vectors
+from minigrad.kernels.pieces import array_at
 from minigrad.kernels.rows import BLOCK, SMALL
 from minigrad.kernels.twins import lanes
 from minigrad.mode import mode, no_grad

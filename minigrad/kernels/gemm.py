@@ -19,7 +19,7 @@ from numba import types
 from minigrad.kernels import jit, memory, threads
 from minigrad.kernels.jit import helper, kernel
 from minigrad.kernels.llvm import VECTOR_BYTES as VECTOR
-from minigrad.kernels.llvm import at, copy, spread, transpose
+from minigrad.kernels.llvm import at, copy, load, spread, store, transpose
 from minigrad.kernels.rows import is_float
 from minigrad.kernels.tiles import RUN, tile_of
 from minigrad.kernels.tiles import TILE_ROWS as ROWS
@@ -44,7 +44,9 @@ def _pack_panel(b, k0, kc, j0, n, width, out, o):
     first = k0 * rsb + j0 * csb
     if csb == 1 and n == VECTORS * step:
         for k in range(kc):
-            copy(at(out, o + k * width), at(b, first + k * rsb), n)
+            for v in range(VECTORS):
+                x = load(at(b, first + k * rsb), v * step)
+                store(x, at(out, o + k * width), v * step)
         return
     ks = js = 0                                      # what whole square blocks cover
     if rsb == 1:

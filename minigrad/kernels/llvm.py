@@ -1,7 +1,7 @@
 """All that is written in LLVM's own instructions, so that other kernels are loops and arithmetic.
 
 Numba has numbers and arrays. Here it learns pointers (`at`), vectors (a `Vector` is a register
-full of numbers: `load` fills one, + - * / < > == work on it, `store` writes it), tiles (a tuple of
+full of numbers: `load` fills one, + - * / < == work on it, `store` writes it), tiles (a tuple of
 vectors, row by row), some instructions on numbers, and how to call a function on every thread.
 Pointers are not checked. `twins` has the same in NumPy.
 """
@@ -14,7 +14,6 @@ from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import lower_builtin, models, register_model
-from numba.np.arrayobj import populate_array
 
 from minigrad.kernels import cache, jit, twins
 
@@ -76,33 +75,23 @@ def at(builder, x, n):
         x = builder.extract_value(x, DATA)
     return builder.gep(x, [n])
 
-@jit.intrinsic(twins.array_at)
-def array_at(typing, address, n, like):
-    """View n elements at an address as an array of the type of `like`; nothing keeps it alive."""
-    kind = types.Array(like.dtype, 1, "C")
-
-    def emit(context, builder, signature, args):
-        array = context.make_array(kind)(context, builder)
-        size = INT(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
-        data = builder.inttoptr(args[0], array.data.type)
-        populate_array(array, data, [args[1]], [size], size, None)
-        return array._getvalue()
-    return kind(address, n, like), emit
+@instruction(twins.pointer_at, lambda address, like: types.CPointer(like.dtype))
+def pointer_at(builder, address, like):
+    """Point to an address, as to an element of the array `like`."""
+    return builder.inttoptr(address, builder.extract_value(like, DATA).type)
 
 @instruction(twins.copy, nothing)
 def copy(builder, target, source, n):
     """Copy n elements; where n is a constant, through registers."""
     cgutils.raw_memcpy(builder, target, source, n, size_of(target.type.pointee))
 
-def prefetch_of(n, write, level):
-    """Make prefetch(pointer): ask the memory for n vectors that will soon be read, or written."""
+def prefetch_of(write, level):
+    """Make prefetch(pointer): ask the memory for what will soon be read there, or written."""
     @instruction(lambda pointer: None, nothing)
     def prefetch(builder, pointer):
         hints = [I32(x) for x in (write, level, 1)]
-        count = vector_type(pointer.type.pointee).count
-        for v in range(n):
-            place = builder.bitcast(builder.gep(pointer, [INT(v * count)]), BYTES)
-            call(builder, "llvm.prefetch.p0i8", VOID, place, *hints)
+        place = builder.bitcast(pointer, BYTES)
+        call(builder, "llvm.prefetch.p0i8", VOID, place, *hints)
     return prefetch
 
 
@@ -117,8 +106,6 @@ class Vector(types.Type):
 
 @register_model(Vector)
 class VectorModel(models.PrimitiveModel):
-    """How a Vector is kept: as LLVM's own."""
-
     def __init__(self, manager, kind):
         number = manager.lookup(kind.dtype).get_value_type()
         super().__init__(manager, kind, ir.VectorType(number, kind.count))
@@ -150,7 +137,6 @@ register(operator.sub, vector_of, ir.IRBuilder.fsub)
 register(operator.mul, vector_of, ir.IRBuilder.fmul)
 register(operator.truediv, vector_of, ir.IRBuilder.fdiv)
 register(operator.lt, mask_of, ir.IRBuilder.fcmp_ordered, "<")
-register(operator.gt, mask_of, ir.IRBuilder.fcmp_ordered, ">")
 register(operator.eq, mask_of, ir.IRBuilder.fcmp_ordered, "==")
 
 
@@ -364,23 +350,14 @@ def polynomial(builder, x, c32, c64):
         y = fused(builder, y, x, a)
     return y
 
-@instruction(max)
-def maximum(builder, x, y):
-    """The larger of x and y as one instruction, so that a running maximum vectorises.
-
-    NaN must not occur here. (`max`, `if` and `np.max` stay scalar: 1.2 ns an element, not 0.2.)
-    """
-    name = f"llvm.maxnum.{name_of(x.type)}"
-    return call(builder, name, x.type, x, y, flags=("nnan", "nsz"))
-
 def of_bits(twin, change):
     """Let change(builder, bits, whole, mantissa, bias) work on the bits of a float."""
     @instruction(twin)
     def changed(builder, x):
         integer, mantissa, bias = chosen(x, (I32, 23, 127), (INT, 52, 1023))
         def whole(c):
-            x_count = getattr(x.type, "count", 0)
-            return ir.VectorType(integer, x_count)([c] * x_count) if x_count else integer(c)
+            count = getattr(x.type, "count", 0)
+            return ir.VectorType(integer, count)([c] * count) if count else integer(c)
         bits = builder.bitcast(x, whole(0).type)
         return builder.bitcast(change(builder, bits, whole, mantissa, bias), x.type)
     return changed
@@ -409,10 +386,9 @@ def widest_vectors(builder):
 def spread(typing, function, n, arrays):
     """Call function(start, stop, *arrays) on every thread, with its share of range(n).
 
-    The pool calls `share(args, dimensions, steps, data)` as it would the inner loop of a ufunc,
-    for one number after the other (25 ns each): so it is given the threads to count, not the rows.
-    One pretended array of bytes at address 0 makes args[0] the number of the thread, and data
-    points to the packed arguments.
+    The pool calls share(args, counts, steps, data) as it would the inner loop of a ufunc, for one
+    number after the other (25 ns each): so it counts threads, not rows. One pretended array of
+    bytes at address 0 makes args[0] the number of the thread.
     """
     signature = function.get_call_type(typing, (types.intp, types.intp, *arrays.types), {})
     compiled = function.dispatcher.overloads[tuple(signature.args)]

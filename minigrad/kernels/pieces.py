@@ -11,9 +11,10 @@ import operator
 import weakref
 
 import numpy as np
+from numba import carray
 
 from minigrad.kernels import jit
-from minigrad.kernels.llvm import array_at
+from minigrad.kernels.llvm import pointer_at
 from minigrad.kernels.rows import is_float
 
 PIECE = 4_096      # elements
@@ -95,6 +96,11 @@ def cut(sizes):
     """Return the pieces of arrays: each is (job, where it begins, where it ends)."""
     return np.array([(job, begin, min(begin + PIECE, size)) for job, size in enumerate(sizes)
                      for begin in range(0, size, PIECE)], np.int64).reshape(-1, 3)
+
+@jit.helper(inline=True)
+def array_at(address, n, like):
+    """View n elements at an address as an array of the type of `like`; nothing keeps it alive."""
+    return carray(pointer_at(address, like), (n,))
 
 @jit.helper
 def piece_of(piece, addresses, place, like):

@@ -11,13 +11,8 @@ import numpy as np
 
 from minigrad.kernels.jit import helper
 from minigrad.kernels.llvm import (
-    lanes_before, lanes_from, largest, like, load, load_some, multiply_add, size, splat, store, store_some, total, where)
-from minigrad.kernels.vmath import exp_or_zero
-
-
-@helper(inline=True)
-def larger(x, y):
-    return where(x > y, x, y)
+    lanes_before, lanes_from, like, load, load_some, multiply_add, size, splat, store, store_some, total, where)
+from minigrad.kernels.vmath import exp_or_zero, largest_at
 
 
 @helper(inline=True)
@@ -30,12 +25,8 @@ def softmax_row(row, out, n, scale):
     width = size(zero)
     whole = n // width * width
     rest = lanes_before(n - whole, zero)
-    peak, sums = lowest, zero
-    for j in range(0, whole, width):
-        peak = larger(load(row, j), peak)
-    if whole < n:
-        peak = larger(load_some(row, whole, rest, lowest), peak)
-    m = largest(peak)
+    sums = zero
+    m = largest_at(row, n, scale)
     m = like(m, 0) if m == like(m, -np.inf) else m
     shift = splat(m)
     j = 0
@@ -70,7 +61,7 @@ def softmax_columns(scores, step, n, first, scale, peaks, totals):
         x = load(scores, j * step) * factor
         x = where(lanes_from(j - first, zero), x, lowest)
         store(x, scores, j * step)
-        peak = larger(x, peak)
+        peak = where(peak < x, x, peak)
     m = where(peak == lowest, zero, peak)
     for j in range(n):
         e = exp_or_zero(load(scores, j * step) - m)

@@ -9,14 +9,18 @@ many take a `strip`.
 """
 from minigrad.kernels.jit import helper
 from minigrad.kernels.llvm import (
-    REGISTERS, VECTOR_BYTES, add_outer, at, pointers_of, prefetch_of, put, transpose,  # noqa: F401
-    zeros_of)
+    REGISTERS, VECTOR_BYTES, add_outer, at, pointers_of, prefetch_of, put, size,
+    transpose, zeros_of)  # noqa: F401
 from minigrad.kernels.twins import lanes  # noqa: F401
 
 TILE_ROWS, TILE_VECTORS = (6, 4) if REGISTERS == 32 else (6, 2)
 # Rows of a strip, two vectors wide: as many as the registers hold, and a power of two.
 ROWS = 8 if REGISTERS == 32 else 4
 RUN = 16          # steps of k between two requests for a row of C
+
+
+prefetch = prefetch_of(write=0, level=2)
+prefetch_to_write = prefetch_of(write=1, level=3)
 
 
 def tile_of(rows, vectors):
@@ -27,16 +31,16 @@ def tile_of(rows, vectors):
     the rows of C; in a burst they held up the loads of B (8 % of the time).
     """
     point, zeros = pointers_of(rows), zeros_of(rows * vectors)
-    prefetch_row = prefetch_of(vectors, write=1, level=3)
-    prefetch = prefetch_of(TILE_VECTORS, write=0, level=2)
 
     @helper(inline=True)
     def tile(kc, a, rsa, csa, b, ldb, c, ldc, add, ahead, stride):
         rows_a, column = point(a, rsa, rows), 0
         row_c, sums = c, zeros(c)
         for start in range(0, kc, RUN):
-            prefetch_row(row_c)
-            prefetch(ahead)
+            for v in range(vectors):
+                prefetch_to_write(at(row_c, v * size(sums[0])))
+            for v in range(TILE_VECTORS):
+                prefetch(at(ahead, v * size(sums[0])))
             row_c, ahead = at(row_c, ldc), at(ahead, stride)
             for _ in range(start, min(start + RUN, kc)):
                 sums = add_outer(sums, rows_a, column, b)

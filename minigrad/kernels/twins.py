@@ -25,10 +25,9 @@ def at(x, n):
     step = 1 if n >= 0 else -1
     return view(x, abs(n) + 1, steps=(step,))[-1:]
 
-def array_at(address, n, like):
-    size = int(n * like.itemsize)
-    memory = (ctypes.c_char * size).from_address(int(address))
-    return np.frombuffer(memory, like.dtype)
+def pointer_at(address, like):
+    kind = np.ctypeslib.as_ctypes_type(like.dtype)
+    return ctypes.cast(int(address), ctypes.POINTER(kind))
 
 def copy(target, source, n):
     view(target, n)[:] = view(source, n)

@@ -25,7 +25,8 @@ import numpy as np
 
 from minigrad.kernels import jit
 from minigrad.kernels.llvm import (
-    exponent, like, maximum, multiply_add, pick, polynomial, power_of_two, significand, where, widest_vectors)
+    at, exponent, lanes_before, largest, like, load, load_some, multiply_add, pick, polynomial,
+    power_of_two, significand, size, splat, where, widest_vectors)
 
 
 def scalar(function):
@@ -187,12 +188,23 @@ def erf(x):
 
 @over_row
 def peak_of(row):
-    """The largest element."""
-    widest_vectors()
-    m = row[0]
-    for j in range(row.size):
-        m = maximum(m, row[j])
-    return m
+    """The largest element; NaN is none."""
+    return largest_at(at(row, 0), row.size, row[0])
+
+
+@over_row
+def largest_at(row, n, like_it):
+    """The largest of n numbers from a pointer on."""
+    lowest = splat(like(like_it, -np.inf))
+    width, peak = size(lowest), lowest
+    whole = n // width * width
+    for j in range(0, whole, width):
+        x = load(row, j)
+        peak = where(peak < x, x, peak)
+    if whole < n:
+        x = load_some(row, whole, lanes_before(n - whole, lowest), lowest)
+        peak = where(peak < x, x, peak)
+    return largest(peak)
 
 
 @over_row
