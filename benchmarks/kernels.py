@@ -127,7 +127,9 @@ def matmul(seconds):
 def tile_rate():
     """Measure the register tile alone, operands in the nearest cache: GFLOP/s of one core."""
     from minigrad.kernels import gemm, jit
-    from minigrad.kernels.microkernel import ROWS, VECTORS, lanes
+    from minigrad.kernels.tiles import TILE_ROWS as ROWS
+    from minigrad.kernels.tiles import TILE_VECTORS as VECTORS
+    from minigrad.kernels.twins import lanes
     width, kc = VECTORS * lanes(F4), 256
     a, b, c = aligned(ROWS, kc), aligned(kc, width), aligned(ROWS, width)
 

@@ -19,8 +19,9 @@ from numba import types
 from minigrad.kernels import jit, memory, threads
 from minigrad.kernels.jit import helper, kernel
 from minigrad.kernels.llvm import VECTOR_BYTES as VECTOR
-from minigrad.kernels.llvm import at, copy, load, spread, store, transpose
+from minigrad.kernels.llvm import at, copy, load, store, transpose
 from minigrad.kernels.rows import is_float
+from minigrad.kernels.spread import spread
 from minigrad.kernels.tiles import RUN, tile_of
 from minigrad.kernels.tiles import TILE_ROWS as ROWS
 from minigrad.kernels.tiles import TILE_VECTORS as VECTORS

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 import numpy as np
 
 from minigrad.kernels import jit, threads, vmath
-from minigrad.kernels.llvm import spread, widest_vectors
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty_like
+from minigrad.kernels.spread import spread
 
 SMALL = 16_384            # elements of the first array below which one thread is faster
 

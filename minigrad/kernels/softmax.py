@@ -5,13 +5,14 @@ around a short loop than in it: it asks whether arrays overlap, and leaves up to
 scalar loop. In attention it took four times as long as all products together.
 
 Down columns, keys are rows and queries are columns, so that the maximum and the sum over the keys
-are kept in one register each.
+are kept in one register each; sums are taken in the order of the keys, however LLVM unrolls.
 """
 import numpy as np
 
-from minigrad.kernels.jit import helper
+from minigrad.kernels.jit import EXACT_MATH, helper
 from minigrad.kernels.llvm import (
-    lanes_before, lanes_from, like, load, load_some, multiply_add, size, splat, store, store_some, total, where)
+    lanes_before, lanes_from, like, load, load_some, multiply_add, size, splat, store, store_some,
+    total, where)
 from minigrad.kernels.vmath import exp_or_zero, largest_at
 
 
@@ -48,7 +49,7 @@ def softmax_row(row, out, n, scale):
     return m, s
 
 
-@helper
+@helper(fastmath=EXACT_MATH)
 def softmax_columns(scores, step, n, first, scale, peaks, totals):
     """Turn n rows of scores into weights, each column summing to 1, or 0 where no key is seen.
 
@@ -74,7 +75,7 @@ def softmax_columns(scores, step, n, first, scale, peaks, totals):
     store(s, totals, 0)
 
 
-@helper
+@helper(fastmath=EXACT_MATH)
 def softmax_columns_vjp(scores, dscores, step, n, first, scale, lse):
     """Turn scores into weights again, and the gradient of the weights into that of the scores."""
     zero, factor, shift = splat(like(scale, 0)), splat(scale), load(lse, 0)

@@ -8,10 +8,10 @@ multiplies it by one number from each row of A.
 many take a `strip`.
 """
 from minigrad.kernels.jit import helper
-from minigrad.kernels.llvm import (
-    REGISTERS, VECTOR_BYTES, add_outer, at, pointers_of, prefetch_of, put, size,
-    transpose, zeros_of)  # noqa: F401
-from minigrad.kernels.twins import lanes  # noqa: F401
+from minigrad.kernels.llvm import (  # noqa: F401 (VECTOR_BYTES, transpose: for attention)
+    REGISTERS, VECTOR_BYTES, add_outer, at, pointers_of, prefetch_of, put, size, transpose,
+    zeros_of)
+from minigrad.kernels.twins import lanes  # noqa: F401 (for attention)
 
 TILE_ROWS, TILE_VECTORS = (6, 4) if REGISTERS == 32 else (6, 2)
 # Rows of a strip, two vectors wide: as many as the registers hold, and a power of two.

@@ -23,7 +23,8 @@ def view(pointer, *shape, steps=(1,)):
 
 def at(x, n):
     step = 1 if n >= 0 else -1
-    return view(x, abs(n) + 1, steps=(step,))[-1:]
+    way = view(x, abs(n) + 1, steps=(step,))
+    return way[-1:]
 
 def pointer_at(address, like):
     kind = np.ctypeslib.as_ctypes_type(like.dtype)
@@ -33,7 +34,8 @@ def copy(target, source, n):
     view(target, n)[:] = view(source, n)
 
 def load(pointer, n):
-    return view(at(pointer, n), lanes(pointer.dtype)).copy()
+    count = lanes(pointer.dtype)
+    return view(at(pointer, n), count).copy()
 
 def load_some(pointer, n, mask, default):
     there = view(at(pointer, n), np.count_nonzero(mask))
@@ -45,6 +47,8 @@ def store(x, pointer, n, mask=...):
 
 
 # ---- vectors and tiles -----------------------------------------------------------------------
+
+size, where, largest, total = np.size, np.where, np.max, np.sum
 
 def splat(x):
     return np.full(lanes(x.dtype), x)
@@ -58,11 +62,17 @@ def lanes_from(n, x):
 def multiply_add(x, y, z):
     return x * y + z
 
-def point(pointer, step, m, n):
-    return tuple(at(pointer, min(i, m - 1) * step) for i in range(n))
+def pointers_of(n):
+    def point(pointer, step, m):
+        places = [step * min(i, m - 1) for i in range(n)]
+        return tuple(at(pointer, place) for place in places)
+    return point
 
-def zeros(pointer, n):
-    return (np.zeros(lanes(pointer.dtype), pointer.dtype),) * n
+def zeros_of(n):
+    def zeros(pointer):
+        count = lanes(pointer.dtype)
+        return (np.zeros(count, pointer.dtype),) * n
+    return zeros
 
 def add_outer(tile, rows, k, b):
     width, count = len(tile) // len(rows), tile[0].size
@@ -80,7 +90,8 @@ def put(tile, rows, add):
 def transpose(m, source, lds, out, ldo):
     n = lanes(out.dtype)
     rows = np.minimum(np.arange(n), m - 1)
-    view(out, n, n, steps=(ldo, 1))[:] = view(source, m, n, steps=(lds, 1))[rows].T
+    square = view(source, m, n, steps=(lds, 1))[rows]
+    view(out, n, n, steps=(ldo, 1))[:] = square.T
 
 
 # ---- numbers ---------------------------------------------------------------------------------
@@ -106,7 +117,8 @@ def power_of_two(x):
     return bits.view(f"f{size}")[()]
 
 def exponent(x):
-    return like(x, np.frexp(x)[1] + pick(x, 2.0**23 + 126, 2.0**52 + 1022))
+    extra = pick(x, 2.0**23 + 126, 2.0**52 + 1022)
+    return like(x, np.frexp(x)[1] + extra)
 
 def significand(x):
     return np.frexp(x)[0]
