@@ -204,10 +204,12 @@ def lanes_that(twin, test):
 lanes_before = lanes_that(twins.lanes_before, "<")
 lanes_from = lanes_that(twins.lanes_from, ">=")
 
-@instruction(twins.size, lambda x: types.intp)
-def size(builder, x):
-    """How many numbers a vector holds."""
-    return INT(x.type.count)
+@instruction(twins.lanes_of, lambda x: types.intp)
+def lanes_of(builder, x):
+    """How many numbers like those of an array, a pointer or a vector a register holds."""
+    kind = x.type.elements[DATA] if isinstance(x.type, ir.LiteralStructType) else x.type
+    number = kind.pointee if isinstance(kind, ir.PointerType) else kind.element
+    return INT(vector_type(number).count)
 
 @instruction(twins.where, lambda mask, x, y: x)
 def where(builder, mask, x, y):

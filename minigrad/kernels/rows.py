@@ -38,13 +38,14 @@ def row_kernel(function=None, *, fastmath=jit.FAST_MATH, small=SMALL):
     if function is None:
         return functools.partial(row_kernel, fastmath=fastmath, small=small)
     rows = jit.helper(function, fastmath=fastmath)
-    driver = jit.kernel(_made_from(_driver, function, "driver", spread=spread, rows=rows),
-                        fastmath=fastmath)
+    driver = _made_from(_driver, function, "driver", spread=spread, rows=rows)
+    driver = jit.kernel(driver, fastmath=fastmath)
 
     @functools.wraps(function)
     def launch(n, *arrays):
         threads.enter_pool()
-        jit.run(driver, threads.n_threads() > 1 and arrays[0].size >= small, n, *arrays)
+        threaded = threads.n_threads() > 1 and arrays[0].size >= small
+        jit.run(driver, threaded, n, *arrays)
     launch.driver = driver                                # for other kernels
     return launch
 
@@ -95,23 +96,25 @@ def element_kernel(function):
 
 def _map_1(start, stop, x, out):
     widest_vectors()
-    x, out = x[start * BLOCK:stop * BLOCK], out[start * BLOCK:stop * BLOCK]
+    first, end = start * BLOCK, stop * BLOCK
+    x, out = x[first:end], out[first:end]
     for i in range(out.size):
         out[i] = element(x[i])                            # noqa: F821  (set by element_kernel)
 
 
 def _map_2(start, stop, x, y, out):
     widest_vectors()
-    x, y = x[start * BLOCK:stop * BLOCK], y[start * BLOCK:stop * BLOCK]
-    out = out[start * BLOCK:stop * BLOCK]
+    first, end = start * BLOCK, stop * BLOCK
+    x, y, out = x[first:end], y[first:end], out[first:end]
     for i in range(out.size):
         out[i] = element(x[i], y[i])                      # noqa: F821
 
 
 def _map_3(start, stop, x, y, z, out):
     widest_vectors()
-    x, y = x[start * BLOCK:stop * BLOCK], y[start * BLOCK:stop * BLOCK]
-    z, out = z[start * BLOCK:stop * BLOCK], out[start * BLOCK:stop * BLOCK]
+    first, end = start * BLOCK, stop * BLOCK
+    x, y = x[first:end], y[first:end]
+    z, out = z[first:end], out[first:end]
     for i in range(out.size):
         out[i] = element(x[i], y[i], z[i])                # noqa: F821
 

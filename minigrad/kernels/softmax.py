@@ -11,8 +11,8 @@ import numpy as np
 
 from minigrad.kernels.jit import EXACT_MATH, helper
 from minigrad.kernels.llvm import (
-    lanes_before, lanes_from, like, load, load_some, multiply_add, size, splat, store, store_some,
-    total, where)
+    lanes_before, lanes_from, lanes_of, like, load, load_some, multiply_add, splat, store,
+    store_some, total, where)
 from minigrad.kernels.vmath import exp_or_zero, largest_at
 
 
@@ -22,12 +22,13 @@ def softmax_row(row, out, n, scale):
 
     Returns m and s with logsumexp(row) = m + log(s); m is not -inf.
     """
-    lowest, zero = splat(like(scale, -np.inf)), splat(like(scale, 0))
-    width = size(zero)
+    zero = splat(like(scale, 0))
+    lowest = splat(like(scale, -np.inf))
+    width = lanes_of(zero)
     whole = n // width * width
     rest = lanes_before(n - whole, zero)
     sums = zero
-    m = largest_at(row, n, scale)
+    m = largest_at(row, n)
     m = like(m, 0) if m == like(m, -np.inf) else m
     shift = splat(m)
     j = 0
@@ -45,7 +46,8 @@ def softmax_row(row, out, n, scale):
     for j in range(0, whole, width):
         store(load(out, j) * share, out, j)
     if whole < n:
-        store_some(load_some(out, whole, rest, zero) * share, out, whole, rest)
+        e = load_some(out, whole, rest, zero)
+        store_some(e * share, out, whole, rest)
     return m, s
 
 
@@ -56,7 +58,8 @@ def softmax_columns(scores, step, n, first, scale, peaks, totals):
     Query r sees the keys up to first + r. Left at `peaks` and `totals` are m and s with
     logsumexp = m + log(s).
     """
-    lowest, zero = splat(like(scale, -np.inf)), splat(like(scale, 0))
+    zero = splat(like(scale, 0))
+    lowest = splat(like(scale, -np.inf))
     peak, s, factor = lowest, zero, splat(scale)
     for j in range(n):
         x = load(scores, j * step) * factor
@@ -68,7 +71,8 @@ def softmax_columns(scores, step, n, first, scale, peaks, totals):
         e = exp_or_zero(load(scores, j * step) - m)
         store(e, scores, j * step)
         s = e + s
-    share = where(s == zero, zero, splat(like(scale, 1)) / s)
+    one = splat(like(scale, 1))
+    share = where(s == zero, zero, one / s)
     for j in range(n):
         store(load(scores, j * step) * share, scores, j * step)
     store(m, peaks, 0)
@@ -78,7 +82,8 @@ def softmax_columns(scores, step, n, first, scale, peaks, totals):
 @helper(fastmath=EXACT_MATH)
 def softmax_columns_vjp(scores, dscores, step, n, first, scale, lse):
     """Turn scores into weights again, and the gradient of the weights into that of the scores."""
-    zero, factor, shift = splat(like(scale, 0)), splat(scale), load(lse, 0)
+    zero, factor = splat(like(scale, 0)), splat(scale)
+    shift = load(lse, 0)
     dot = zero
     for j in range(n):
         seen = lanes_from(j - first, zero)

@@ -21,32 +21,38 @@ def spread(typing, function, n, arrays):
 
     def emit(context, builder, _, values):
         n_threads = call(builder, "get_num_threads", INT)
-        data = cgutils.pack_struct(builder, [values[1], n_threads, values[2]])
+        _, n, arrays = values
+        data = cgutils.pack_struct(builder, [n, n_threads, arrays])
         args = BYTES(None), n_threads, INT(1), data
         args = [cgutils.alloca_once_value(builder, x) for x in args]
-        share = share_of(context, builder.module, compiled, signature, args[-1].type)
+        kind = args[-1].type
+        share = share_of(context, builder.module, compiled, signature, kind)
         context.active_code_library.add_linking_library(compiled.library)
-        args = [builder.bitcast(x, BYTES) for x in (share, *args)]
-        call(builder, "numba_parallel_for", VOID, *args, INT(0), INT(1), n_threads)
+        addresses = share, *args
+        addresses = [builder.bitcast(x, BYTES) for x in addresses]
+        loop = INT(0), INT(1), n_threads
+        call(builder, "numba_parallel_for", VOID, *addresses, *loop)
         return context.get_dummy_value()
     return types.void(function, n, arrays), emit
 
 
 def share_of(context, module, compiled, signature, data):
     """Build the function that does the rows of some threads: k n / n_threads is where k begins."""
-    words = INT.as_pointer()
-    kind = ir.FunctionType(VOID, [BYTES.as_pointer(), words, words, BYTES])
+    words, addresses = INT.as_pointer(), BYTES.as_pointer()
+    kind = ir.FunctionType(VOID, [addresses, words, words, BYTES])
     share = ir.Function(module, kind, module.get_unique_name("share"))
     share.linkage = "internal"
     builder = ir.IRBuilder(share.append_basic_block())
     packed = builder.load(builder.bitcast(share.args[3], data))
     n, n_threads, arrays = cgutils.unpack_tuple(builder, packed)
-    first = builder.ptrtoint(builder.load(share.args[0]), INT)
-    last = builder.add(first, builder.load(share.args[1]))
-    products = [builder.mul(k, n) for k in (first, last)]
-    args = [builder.sdiv(x, n_threads) for x in products]          # start and stop
-    args += cgutils.unpack_tuple(builder, arrays)
+    address, count = builder.load(share.args[0]), builder.load(share.args[1])
+    first = builder.ptrtoint(address, INT)
+    last = builder.add(first, count)
+    start = builder.sdiv(builder.mul(first, n), n_threads)
+    stop = builder.sdiv(builder.mul(last, n), n_threads)
+    args = start, stop, *cgutils.unpack_tuple(builder, arrays)
     callee = context.declare_function(module, compiled.fndesc)
-    context.call_conv.call_function(builder, callee, types.none, signature.args, args)
+    convention = context.call_conv
+    convention.call_function(builder, callee, types.none, signature.args, args)
     builder.ret_void()
     return share

@@ -48,7 +48,10 @@ def store(x, pointer, n, mask=...):
 
 # ---- vectors and tiles -----------------------------------------------------------------------
 
-size, where, largest, total = np.size, np.where, np.max, np.sum
+where, largest, total = np.where, np.max, np.sum
+
+def lanes_of(x):
+    return lanes(x.dtype)
 
 def splat(x):
     return np.full(lanes(x.dtype), x)

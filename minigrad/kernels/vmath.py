@@ -25,8 +25,8 @@ import numpy as np
 
 from minigrad.kernels import jit
 from minigrad.kernels.llvm import (
-    at, exponent, lanes_before, largest, like, load, load_some, multiply_add, pick, polynomial,
-    power_of_two, significand, size, splat, where, widest_vectors)
+    at, exponent, lanes_before, lanes_of, largest, like, load, load_some, multiply_add, pick,
+    polynomial, power_of_two, significand, splat, where, widest_vectors)
 
 
 def scalar(function):
@@ -75,9 +75,11 @@ def _split(x, t):
     where it is subnormal or overflows.
     """
     n = t - shifter(x)
-    r = multiply_add(n, pick(x, -2 * LN2_HIGH[0], -2 * LN2_HIGH[1]), x)
-    r = multiply_add(n, pick(x, -2 * LN2_LOW[0], -2 * LN2_LOW[1]), r)
-    return power_of_two(t), multiply_add(polynomial(r, EXP_32, EXP_64), r, like(x, 1)), r
+    high = pick(x, -2 * LN2_HIGH[0], -2 * LN2_HIGH[1])
+    low = pick(x, -2 * LN2_LOW[0], -2 * LN2_LOW[1])
+    r = multiply_add(n, low, multiply_add(n, high, x))
+    slope = multiply_add(polynomial(r, EXP_32, EXP_64), r, like(x, 1))
+    return power_of_two(t), slope, r
 
 
 @scalar
@@ -100,17 +102,21 @@ def exp_or_zero(x):
     low = pick(x, -87.0, -708.0)
     below = x < low
     x = where(below, low, x)                                      # NaN stays
-    root, slope, r = _split(x, multiply_add(x, like(x, 0.5 * LOG2_E), shifter(x)))
-    return where(below, like(x, 0), multiply_add(slope, r, like(x, 1)) * root * root)
+    t = multiply_add(x, like(x, 0.5 * LOG2_E), shifter(x))
+    root, slope, r = _split(x, t)
+    y = multiply_add(slope, r, like(x, 1)) * root * root
+    return where(below, like(x, 0), y)
 
 
 @scalar
 def tanh(x):
     """(e**2x - 1) / (e**2x + 1), from e**2x - 1 so that small x keep their digits."""
-    one, a, top = like(x, 1), abs(x), pick(x, 10.0, 20.0)
+    one, a = like(x, 1), abs(x)
+    top = pick(x, 10.0, 20.0)
     a = top if a > top else a                                     # NaN stays
     a = a + a
-    root, slope, r = _split(a, a * like(x, 0.5 * LOG2_E) + shifter(x))
+    t = a * like(x, 0.5 * LOG2_E) + shifter(x)
+    root, slope, r = _split(a, t)
     power = root * root
     e = power * (slope * r) + (power - one)
     return math.copysign(e / (e + like(x, 2)), x)
@@ -119,7 +125,8 @@ def tanh(x):
 @scalar
 def sigmoid(x):
     """1 / (1 + e**-x): 0 where it would be less than the smallest normal number."""
-    return like(x, 1) / (like(x, 1) + exp(-x))
+    one = like(x, 1)
+    return one / (one + exp(-x))
 
 
 # ---- log -------------------------------------------------------------------------------------
@@ -133,7 +140,8 @@ LOG_64 = (0.6666666666666734, 0.3999999999941453, 0.28571428742434046, 0.2222219
 @scalar
 def log(x):
     """Natural logarithm: -inf at 0, NaN below."""
-    zero, one, half = like(x, 0), like(x, 1), like(x, 0.5)
+    zero, one = like(x, 0), like(x, 1)
+    half = like(x, 0.5)
     small = x < pick(x, 1.1754943508222875e-38, 2.2250738585072014e-308)   # not a normal number
     y = x * pick(x, 2.0**23, 2.0**52) if small else x
     n = exponent(y) - pick(x, 2.0**23 + 126, 2.0**52 + 1022)
@@ -147,7 +155,8 @@ def log(x):
     z, square = s * s, half * f * f
     tail = s * (square + z * polynomial(z, LOG_32, LOG_64))
     tail = tail + n * pick(x, LN2_LOW[0], LN2_LOW[1])
-    y = n * pick(x, LN2_HIGH[0], LN2_HIGH[1]) - ((square - tail) - f)
+    whole = n * pick(x, LN2_HIGH[0], LN2_HIGH[1])
+    y = whole - ((square - tail) - f)
     y = y if x < like(x, np.inf) else x                           # inf and NaN are their own log
     y = y if x != zero else like(x, -np.inf)
     return like(x, np.nan) if x < zero else y
@@ -177,7 +186,8 @@ ERFC_64 = (1.8496055099332482, 2.6389675142347757, 0.843107256359413, 0.04156109
 @scalar
 def erf(x):
     """The error function: x times a polynomial up to 1, beyond it 1 - e**-(a polynomial)."""
-    a, one, top = abs(x), like(x, 1), pick(x, 3.95, 5.95)
+    a, one = abs(x), like(x, 1)
+    top = pick(x, 3.95, 5.95)
     a = top if a > top else a
     inner = a + a * polynomial(a * a, ERF_32, ERF_64)
     outer = one - exp(-polynomial(a - one, ERFC_32, ERFC_64))
@@ -189,14 +199,14 @@ def erf(x):
 @over_row
 def peak_of(row):
     """The largest element; NaN is none."""
-    return largest_at(at(row, 0), row.size, row[0])
+    return largest_at(at(row, 0), row.size)
 
 
 @over_row
-def largest_at(row, n, like_it):
-    """The largest of n numbers from a pointer on."""
-    lowest = splat(like(like_it, -np.inf))
-    width, peak = size(lowest), lowest
+def largest_at(row, n):
+    """The largest of n > 0 numbers from a pointer on."""
+    lowest = splat(like(row[0], -np.inf))
+    width, peak = lanes_of(lowest), lowest
     whole = n // width * width
     for j in range(0, whole, width):
         x = load(row, j)
