@@ -78,8 +78,9 @@ def _split(x, t):
     high = pick(x, -2 * LN2_HIGH[0], -2 * LN2_HIGH[1])
     low = pick(x, -2 * LN2_LOW[0], -2 * LN2_LOW[1])
     r = multiply_add(n, low, multiply_add(n, high, x))
+    root = power_of_two(t)
     slope = multiply_add(polynomial(r, EXP_32, EXP_64), r, like(x, 1))
-    return power_of_two(t), slope, r
+    return root, slope, r
 
 
 @scalar
