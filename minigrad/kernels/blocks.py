@@ -96,8 +96,9 @@ def _pack_rows(a, i0, m, k0, kc, out, o):
 
 # ---- tiles ----
 
-_tile_1, _tile_2 = tile_of(TILE_ROWS, 1), tile_of(TILE_ROWS, 2)
-_tile_3, _tile_4 = tile_of(TILE_ROWS, 3), tile_of(TILE_ROWS, 4)
+_tiles = [tile_of(TILE_ROWS, n) for n in range(1, TILE_VECTORS + 1)]
+_tile_1, _tile_2 = _tiles[:2]
+_tile_3, _tile_4 = _tiles[-2:]                       # not used, and not compiled, where 2 are most
 
 @helper
 def _tile(vectors, kc, rows, panel, c, ldc, add, ahead, stride):
