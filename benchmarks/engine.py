@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import torch
+from results import verdict
 
 from minigrad import Tensor, add, exp, matmul, mul, tanh
 
@@ -37,16 +38,16 @@ def main():
     ours = [Tensor(v, requires_grad=True) for v in (a, b)]
     theirs = [torch.tensor(v, requires_grad=True) for v in (a, b)]
     torch_g = torch.tensor(g)
-    lines = []
+    ratios = {}
     for name, (here, there) in CASES.items():
         runs = (lambda here=here: here(*ours).backward(g),
                 lambda there=there: there(*theirs).backward(torch_g))
         times = [[seconds(run) for run in runs] for _ in range(ROUNDS)]
-        ratio = statistics.median(there / here for here, there in times)
+        ratios[name] = statistics.median(there / here for here, there in times)
         print(f"{name:8} here {min(t[0] for t in times) * 1e6:6.2f} us"
               f"   torch {min(t[1] for t in times) * 1e6:6.2f} us")
-        lines.append(f"overhead-{name} {ratio:.2f} target 1.00 {'ok' if ratio >= 1 else 'short'}")
-    print("\n".join(lines))
+    for name, ratio in ratios.items():
+        verdict(f"overhead-{name}", ratio, 1)
 
 
 if __name__ == "__main__":

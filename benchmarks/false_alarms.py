@@ -13,6 +13,8 @@ import json
 import time
 from pathlib import Path
 
+from results import HELP, verdict
+
 import minigrad.testing
 from minigrad import OPS
 from minigrad.testing import GradientError, check_op
@@ -55,7 +57,7 @@ def run_part(name, level, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], epilog=HELP)
     parser.add_argument("--examples", type=int, default=10_000, metavar="N")
     parser.add_argument("--log", type=Path, default=Path("false_alarms.jsonl"))
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after these")
@@ -89,9 +91,9 @@ def report(options, results):
             print(f"\n{part['op']} at {part['level']}, seed {part['seed']}:\n{part['alarm']}")
     alarms = sum(part["alarm"] is not None for part in results)
     fewest = min(PART * sum(part["op"] == name for part in results) for name in options.ops)
-    print(f"\nfalse_alarms {alarms} target 0 {'ok' if alarms == 0 else 'short'}")
-    print(f"fewest_examples {fewest} target {options.examples} "
-          f"{'ok' if fewest >= options.examples else 'short'}")
+    print()
+    verdict("false_alarms", alarms, 0, at_most=True)
+    verdict("fewest_examples", fewest, options.examples)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections import Counter
 
 import numpy as np
 import torch
+from results import HELP, verdict
 
 from minigrad import OPS
 from minigrad.testing import GradientError, check_op, mutate_op
@@ -175,7 +176,7 @@ def relu_alarms(examples):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], epilog=HELP)
     parser.add_argument("--examples", type=int, default=40, metavar="N")
     parser.add_argument("--ops", nargs="+", default=OPS_COMPARED, metavar="OP")
     options = parser.parse_args()
@@ -192,7 +193,8 @@ def main():
               f"{caught[rule, number, 'alarms']} of {total['alarms']} |")
     print("\nfalse alarm at the kink of relu:", ", ".join(relu_alarms(options.examples)) or "none")
     ours = caught["minigrad.testing", "many", "mutants"] / total["mutants"]
-    print(f"\nmutants_noticed {ours:.3f} target 1.000 {'ok' if ours == 1 else 'short'}")
+    print()
+    verdict("mutants_noticed", ours, 1)
 
 
 def by_law_order(by_law):

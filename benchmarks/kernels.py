@@ -15,7 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from processes import THREADS, run_each, verdict
+from processes import run_each
+from results import HELP, THREADS, verdict
 
 import numpy as np
 
@@ -151,7 +152,7 @@ def ladder(seconds):
     from minigrad.kernels import gemm, threads
     before = threads.n_threads()
     threads.set_threads(1)
-    page = Path(__file__).parent.parent / "docs" / "learn" / "12_making_it_fast.md"
+    page = Path(__file__).parent.parent / "docs" / "learn" / "gpt" / "making_it_fast.md"
     names = {}
     for code in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
         if ">>>" not in code:
@@ -347,12 +348,12 @@ def measure(sections, seconds):
     for name in sections:
         print(f"\n{name}, {THREADS} thread{'s' * (THREADS != '1')}", flush=True)
         targets += SECTIONS[name](seconds)
-    for name, ratio, target in targets:
-        verdict(name, ratio, target, ratio >= target)
+    for target in targets:
+        verdict(*target)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=HELP)
     parser.add_argument("sections", nargs="*", metavar="SECTION",
                         help=f"which to run: {', '.join(SECTIONS)} (default: all)")
     parser.add_argument("--threads", default="1,2", help="numbers of threads (default: 1,2)")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "minigrad"))
 
+from results import HELP, verdict  # noqa: E402
 from wrong_pairs import WRONG  # noqa: E402
 
 from minigrad import OPS  # noqa: E402
@@ -56,7 +57,7 @@ def mutants(names, own_law):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], epilog=HELP)
     parser.add_argument("--seeds", type=int, default=20, metavar="N")
     parser.add_argument("--ops", nargs="*", default=CHECKED, metavar="OP")
     parser.add_argument("--explain", action="store_true")
@@ -69,11 +70,10 @@ def main():
         refused, named, total = score(targets, options.seeds, options.explain, True)
         if not total:
             continue
-        print(f"{label}_refused {refused / total:.4f} target 1.0000 "
-              f"{'ok' if refused == total else 'short'}  ({refused} of {total})", flush=True)
+        print(f"{label}: {refused} of {total} refused" + f", {named} explained" * options.explain)
+        verdict(f"{label}_refused", refused / total, 1)
         if options.explain:
-            print(f"{label}_explained {named / total:.4f} target 0.8000 "
-                  f"{'ok' if named >= 0.8 * total else 'short'}  ({named} of {total})")
+            verdict(f"{label}_explained", named / total, 0.8)
     print(f"{time.perf_counter() - start:.0f} s")
 
 

@@ -1,4 +1,4 @@
-"""Measure the tables of `gpt.recipes`: sizes, tokenizers, and what helps how often a text is seen.
+"""Measure the tables of `gpt.training.recipes`: sizes, tokenizers, what helps a text seen often.
 
     python benchmarks/planning_table.py sizes 2 5 30      minutes of each candidate
     python benchmarks/planning_table.py tokenizers 5
@@ -19,8 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path[:1] = [str(ROOT), str(Path(__file__).parent)]       # or gpt would be gpt.py beside this
 
-from gpt.config import Config  # noqa: E402
-from gpt.recipes import RECIPES  # noqa: E402
+from gpt.training.config import Config  # noqa: E402
+from gpt.training.recipes import RECIPES  # noqa: E402
 
 # layers, width, heads, context, tokens per batch
 SIZES = ((3, 128, 2, 64, 1024), (4, 128, 2, 64, 1024), (4, 192, 3, 64, 1024),

@@ -3,21 +3,16 @@ import os
 import subprocess
 import sys
 
+from results import THREADS
+
 # Idle threads wait for a moment (2 ms), as minigrad's do by themselves, and then sleep, or they
 # would take the core from the peer, whose threads are others.
 os.environ |= {"OPENBLAS_THREAD_TIMEOUT": "4", "GOMP_SPINCOUNT": "100000"}
 
-THREADS = os.environ.get("BENCHMARK_THREADS")          # in a process that measures
 if THREADS:
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
                  "MINIGRAD_THREADS"):
         os.environ[name] = THREADS
-
-
-def verdict(name, value, target, ok):
-    """Report a target from a process that measures."""
-    print(f"TARGET {name}_{THREADS}t {value:.3g} target {target} {'ok' if ok else 'short'}",
-          flush=True)
 
 
 def run_each(threads):

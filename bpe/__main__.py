@@ -1,5 +1,4 @@
 """The command line: python -m bpe train | encode | decode | show | explain."""
-
 import argparse
 import os
 import sys
@@ -109,7 +108,6 @@ def _load(options):
 
 
 # ---- the commands ----
-
 
 def _train(options):
     tokenizer = train([Path(source) for source in options.sources], options.vocab_size,

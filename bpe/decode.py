@@ -1,5 +1,4 @@
 """Decode ids as they come."""
-
 import codecs
 
 import numpy as np
@@ -47,13 +46,15 @@ def bytes_of(ids, tokens):
         Naming the first of `ids` that is no token: negative, too large, or no int at all.
     """
     ids = ids.tolist() if isinstance(ids, np.ndarray) else ids
-    if isinstance(ids, (str, bytes, bytearray)) or not hasattr(ids, "__iter__"):
+    is_text = isinstance(ids, (str, bytes, bytearray))
+    if is_text or not hasattr(ids, "__iter__"):
         raise TypeError(f"ids must be a sequence of ints, not {ids!r:.50}")
     ids = list(ids)
     if not {int}.issuperset(map(type, ids)):
         ids = [int(i) if isinstance(i, np.integer) else i for i in ids]
+    all_ints = {int}.issuperset(map(type, ids))
     try:
-        if {int}.issuperset(map(type, ids)) and min(ids, default=0) >= 0:
+        if all_ints and min(ids, default=0) >= 0:
             return b"".join(map(tokens.__getitem__, ids))
     except (IndexError, TypeError):
         pass  # an id is wrong: which?

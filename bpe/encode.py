@@ -1,252 +1,248 @@
-"""Turn pre-tokens into ids: the cache of words, and the kernel that goes through text.
+"""Turn pre-tokens into ids, on any number of threads.
 
-A word that was seen before is looked up, not merged: one slot of 32 bytes holds up to 15 bytes of
-the word and up to three ids, and the slots of a block of words are prefetched before any is read.
+A word that was seen before is looked up, not merged. The third number of its slot is how many ids
+it has (32 bits) and the first of them; the fourth the next two, or, where there are more than
+three, the place of all of them in the table's store.
 """
-
-from collections import namedtuple
-
 import numpy as np
-from llvmlite import ir
-from numba import int64, types, uint64
-from numba.extending import intrinsic
+from numba import int64, uint64
 
-from bpe.jit import kernel, load64, same_bytes
-from bpe.pairs import merge_long, merge_short
+from bpe.jit import kernel
+from bpe.pairs import merge_long, merge_short, new_work
+from bpe.pretokenize import Splitter, side_by_side
+from bpe.table import (
+    BLOCK, ONE, THREE, TWO, enter, find, first_slot, is_full, look_ahead, moved, new_table,
+    power_of_two, size_in_store, word_key)
 
-PADDING = 16  # readable bytes needed after the last word
-BLOCK = 256  # words whose slots are prefetched together
-_CACHED = 253  # bytes; longer words are not kept
-_BYTE, _I32 = ir.IntType(8), ir.IntType(32)
-ONE, TWO, THREE = uint64(1), uint64(2), uint64(3)
-_MULTIPLIER = 0x9E3779B97F4A7C15
-_MULTIPLIER_2 = 0xD6E8FEB86659FD93
-
-# One per thread. slots: 4 uint64 a word (`_word_key` and `encode_words` say what); long_words:
-# bytes of words of 16 bytes and more; long_ids: ids of words with four ids and more; used: how much
-# of the three is taken; keys: what a block of words is looked up by.
-Cache = namedtuple("Cache", "slots long_words long_ids used keys")
+_MARK = -1  # in place of an id, what an empty word becomes: such a word stands where a mark is
+_KEPT_WORD = 256  # bytes; longer words are not kept
+_KEPT_BYTES = 1 << 23  # buffers for more than this are given back
+_POSITIONS = 1 << 12  # bytes; room for words that is always there
+_MOST_POSITIONS = 2**31 - 1  # they are int32
+_32 = uint64(32)
+_LOW = uint64(0xFFFFFFFF)
 
 
-# ---- words ----
+class Encoder:
+    """The kernels with their tables, for any number of threads.
+
+    Parameters
+    ----------
+    tables : Tables
+    words : list of bytes
+        The tokens: what they are is in the cache from the start.
+    word_ids : (W,) int32 or None
+        The ids of `words`, whatever the merges say; None to ask the merges.
+    pattern : str
+    """
+
+    def __init__(self, tables, words, word_ids, pattern):
+        self.tables, self.pattern = tables, pattern
+        n_slots = power_of_two(4 * (len(words) + BLOCK))  # fuller, and words lie far from home
+        self.max_slots = max(1 << 18, 2 * n_slots)
+        data, ends = side_by_side([b"", *words])
+        self.seed = new_table(n_slots, 2 * n_slots + len(data) // 8)
+        known = [_MARK] if word_ids is None else [_MARK, *word_ids]
+        enter_words(data, ends, np.array(known), self.seed)
+        first = _State(self)
+        first.words(data, ends)  # which merges those that are not known
+        self.seed = first.cache
+        self._idle = []
+
+    def encode(self, pieces):
+        """Turn pieces of text into ids.
+
+        Parameters
+        ----------
+        pieces : list of (bytes-like, int or None)
+            No pre-token crosses from one piece into the next. The number, an id or a mark of the
+            caller's, is put behind the ids of its piece.
+
+        Returns
+        -------
+        ids : (N,) int32
+        """
+        try:
+            state = self._idle.pop()
+        except IndexError:
+            state = _State(self)  # one for each thread at work
+        try:
+            return state.encode(pieces)
+        finally:
+            self._idle.append(state)
 
 
-# ---- memory ----
+class _State:
+    """What one thread writes to while it encodes."""
 
+    def __init__(self, encoder):
+        self.encoder = encoder
+        self._start_cache()
+        self._make_buffers()
 
-def new_cache(n_slots):
-    """Make an empty cache for half as many words as `n_slots`, a power of two."""
-    slots = np.zeros(4 * n_slots + 8, np.uint64)
-    start = -slots.ctypes.data % 64 // 8  # no slot lies across two cache lines
-    return Cache(slots[start:start + 4 * n_slots], np.empty(4 * n_slots + PADDING, np.uint8),
-                 np.empty(2 * n_slots, np.int32), np.zeros(3, np.int64),
-                 np.empty(3 * BLOCK, np.uint64))
+    def encode(self, pieces):
+        """Do `Encoder.encode`."""
+        data, limits = side_by_side([text for text, _ in pieces])
+        ends = self.splitter.split(data, limits)
+        marked = [k for k, (_, mark) in enumerate(pieces) if mark is not None]
+        if marked:
+            ends = np.sort(np.append(ends, limits[marked]), kind="stable")
+        ids = self.words(data, ends).copy()
+        if marked:
+            ids[ids == _MARK] = [pieces[k][1] for k in marked]
+        if len(data) > _KEPT_BYTES:
+            self._make_buffers()
+        return ids
 
+    def words(self, data, ends):
+        """Encode the words that end at `ends`; the ids stay valid until the next call."""
+        room = len(data) + len(ends) + 3
+        if room > len(self.out):
+            self.out = np.empty(room, np.int32)
+        done = n_ids = 0
+        while done < len(ends):
+            done, more = encode_words(data, ends, done, self.encoder.tables, self.cache, self.work,
+                                      self.out[n_ids:])
+            n_ids += more
+            if done < len(ends):
+                self._make_room(int(ends[done] - (ends[done - 1] if done else 0)))
+        return self.out[:n_ids]
 
-def fill_cache(old, cache):
-    """Enter all words of `old` into the empty `cache`, which is as large or larger."""
-    if len(old.slots) == len(cache.slots):
-        cache.slots[:] = old.slots
-    else:
-        rehash(old.slots, cache.slots, shift_of(cache))
-    for i in (1, 2):
-        cache[i][:old.used[i]] = old[i][:old.used[i]]
-    cache.used[:] = old.used
+    def _make_buffers(self):
+        self.splitter = Splitter(self.encoder.pattern)
+        self.out = np.empty(0, np.int32)
+        self._make_work(_POSITIONS)
 
+    def _make_work(self, n_positions):
+        if n_positions > _MOST_POSITIONS:
+            raise ValueError(f"a pre-token is {n_positions} bytes long, more than the "
+                             f"{_MOST_POSITIONS} that can be merged")
+        self.work = new_work(n_positions, len(self.encoder.tables.made))
 
-def shift_of(cache):
-    return 65 - (len(cache.slots) >> 2).bit_length()
+    def _make_room(self, n_bytes):
+        """For a word of so many bytes, or else for more words: a larger cache, or a new one."""
+        n_slots = len(self.cache.slots) >> 1
+        if n_bytes > len(self.work.symbol):
+            self._make_work(n_bytes)
+        elif n_slots > self.encoder.max_slots:
+            self._start_cache()
+        else:
+            self.cache = moved(self.cache, n_slots, 2 * len(self.cache.store))
+
+    def _start_cache(self):
+        seed = self.encoder.seed
+        self.cache = moved(seed, len(seed.slots) >> 2, len(seed.store))
 
 
 # ---- kernels ----
 
-
-@intrinsic
-def _prefetch(typing_context, array, k):
-    """Ask for the cache line of array[k], which will be read and perhaps written."""
-
-    def codegen(context, builder, signature, args):
-        pointer = context.make_array(signature.args[0])(context, builder, args[0]).data
-        address = builder.bitcast(builder.gep(pointer, [args[1]]), _BYTE.as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer()] + 3 * [_I32])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [_BYTE.as_pointer()], kind)
-        builder.call(prefetch, [address, _I32(0), _I32(3), _I32(1)])
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), codegen
-
-
-@kernel(inline="always")
-def _word_key(data, start, n):
-    """Return two uint64 for a word of n <= 15 bytes: bytes 0 to 7; bytes 8 to 14 with n on top."""
-    low = min(n, 8)
-    high = n - low
-    ones = uint64(0xFFFFFFFFFFFFFFFF)
-    a = load64(data, start) & (ones >> uint64(64 - 8 * low))
-    b = load64(data, start + 8) & ((ones >> uint64(1)) >> uint64(63 - 8 * high))
-    return a, b | (uint64(n) << uint64(56))
-
-
-@kernel(inline="always")
-def _long_key(data, start, n):
-    """Return two uint64 for a longer word: a hash of its bytes; its length on top of zeros."""
-    h = uint64(n)
-    for k in range(start, start + n - 7, 8):
-        h = (h ^ load64(data, k)) * uint64(_MULTIPLIER)
-        h ^= h >> uint64(29)
-    h = (h ^ load64(data, start + n - 8)) * uint64(_MULTIPLIER)
-    return h ^ (h >> uint64(32)), uint64(n) << uint64(56)
-
-
-@kernel(inline="always")
-def _home(a, b, shift):
-    return int64((a * uint64(_MULTIPLIER) + b * uint64(_MULTIPLIER_2)) >> uint64(shift)) << 2
+@kernel
+def enter_words(data, ends, ids, cache):
+    """Enter the first words, which are one token each; `cache` has the room."""
+    begin = 0
+    for j in range(len(ids)):
+        n = ends[j] - begin
+        a, b = word_key(data, begin, n)
+        p = first_slot(a, b, cache.slots)
+        p = find(a, b, p, data, begin, n, cache)
+        enter(a, b, p, data, begin, n, cache)
+        cache.slots[p + TWO] = uint64(ids[j]) << _32 | ONE
+        begin = ends[j]
 
 
 @kernel
-def rehash(old, slots, shift):
-    """Enter the words of `old` into the larger, empty `slots`, 2 ** (64 - shift) of them."""
-    for q in range(0, len(old), 4):
-        a = old[q]
-        b = old[q + 1]
-        if b != uint64(0):
-            short = (b >> uint64(56)) < uint64(16)
-            p = _home(a, b if short else (b >> uint64(56)) << uint64(56), shift)
-            while slots[p + 1] != uint64(0):
-                p = (p + 4) & (len(slots) - 1)
-            for k in range(4):
-                slots[p + k] = old[q + k]
+def encode_words(data, ends, done, tables, cache, work, out):
+    """Write the ids of words from number `done` on.
 
-
-@kernel
-def add_words(data, ends, ids, cache, shift):
-    """Enter words that are one token each, so that they are never merged; `cache` has the room."""
-    slots, long_words, _, used, _ = cache
-    start = 0
-    for j in range(len(ends)):
-        w = ends[j] - start
-        if w <= _CACHED:
-            a, b = _word_key(data, start, w) if w <= 15 else _long_key(data, start, w)
-            p = _home(a, b, shift)
-            while slots[p + 1] != uint64(0):
-                p = (p + 4) & (len(slots) - 1)
-            slots[p] = a
-            slots[p + 1] = b
-            slots[p + 2] = (uint64(ids[j]) << uint64(32)) | uint64(1)
-            used[0] += 1
-            if w > 15:
-                slots[p + 1] |= uint64(used[1] + 1)
-                for k in range(w):
-                    long_words[used[1] + k] = data[start + k]
-                used[1] += w
-        start = ends[j]
-
-
-@kernel
-def encode_words(data, start, ends, tables, cache, work, out):
-    """Write the ids of the words that end at `ends`, of which the first starts at `start`, to
-    `out`.
-
-    An empty word is written as -1. `data` has PADDING bytes behind the last word; `out` has room
-    for one id a byte and three more.
+    `data` has PAD bytes behind the last word; `out` has room for one id a byte and three more.
 
     Returns
     -------
-    n_words, n_ids : int
-        What was done. It is less than all where the cache is half full or the next word does not
-        fit into `work`: the caller makes room and calls again.
+    done, n_ids : int
+        Where it stopped, for want of room in `cache` or in `work` for this word, or the end; how
+        many ids it wrote.
     """
-    pairs, byte_pairs, made, ids, short = tables
-    slots, long_words, long_ids, used, keys = cache
-    symbol = work.symbol
-    rank = work.older
-    n_slots = len(slots) >> 2
-    shift = 64
-    while (1 << (64 - shift)) < n_slots:
-        shift -= 1
+    slots, _, _, keys = cache
     m = 0
-    begin = start
-    for block in range(0, len(ends), BLOCK):
-        stop = min(block + BLOCK, len(ends))
-        if 2 * (used[0] + BLOCK) > n_slots:
-            return block, m
-        s = begin
-        for j in range(block, stop):
-            w = ends[uint64(j)] - s
-            if w == 0:
-                a, b = uint64(0), uint64(0xFE) << uint64(56)
-            elif w <= 15:
-                a, b = _word_key(data, s, w)
-            elif w <= _CACHED:
-                a, b = _long_key(data, s, w)
+    begin = ends[done - 1] if done else 0
+    for first in range(done, len(ends), BLOCK):
+        if is_full(cache):
+            return first, m
+        stop = min(first + BLOCK, len(ends))
+        look_ahead(data, begin, ends, first, stop, cache)
+        q = uint64(0)
+        for j in range(first, stop):
+            n = ends[uint64(j)] - begin
+            a, b = keys[q], keys[q + ONE]
+            p = find(a, b, keys[q + TWO], data, begin, n, cache)
+            if slots[p + ONE]:
+                count = _copy_ids(p, cache, out, m)
+            elif n > len(work.symbol):
+                return j, m
             else:
-                a, b = uint64(0), uint64(0xFF) << uint64(56)
-            p = _home(a, b, shift)
-            _prefetch(slots, p)
-            q = uint64(3 * (j - block))  # unsigned: no test for an index from the end
-            keys[q] = a
-            keys[q + ONE] = b
-            keys[q + TWO] = uint64(p)
-            s = ends[uint64(j)]
-        for j in range(block, stop):
-            w = ends[uint64(j)] - begin
-            q = uint64(3 * (j - block))
-            a = keys[q]
-            b = keys[q + ONE]
-            p = keys[q + TWO]
-            found = slots[p] == a and slots[p + ONE] == b
-            while not found and slots[p + ONE] != uint64(0):
-                if w > 15 and slots[p] == a and (slots[p + ONE] >> uint64(56)) == uint64(w):
-                    at = int64(slots[p + ONE] & uint64(0xFFFFFFFFFF)) - 1
-                    found = same_bytes(data, begin, long_words, at, w)
-                if not found:
-                    p = (p + uint64(4)) & uint64(len(slots) - 1)
-                    found = slots[p] == a and slots[p + ONE] == b
-            if found:
-                low = slots[p + TWO]
-                high = slots[p + THREE]
-                count = int64(low & uint64(0xFFFFFFFF))
-                if count <= 3:
-                    out[uint64(m)] = low >> uint64(32)
-                    out[uint64(m + 1)] = high & uint64(0xFFFFFFFF)
-                    out[uint64(m + 2)] = high >> uint64(32)
-                else:
-                    for k in range(count):
-                        out[m + k] = long_ids[int64(high) + k]
-            elif w == 0:
-                out[m] = -1
-                count = 1
-            else:
-                if w > len(symbol):
-                    return j, m
-                if w <= short:
-                    count = merge_short(
-                        data, begin, w, pairs, byte_pairs, made, symbol, rank)
-                else:
-                    count = merge_long(data, begin, w, tables, work)
-                for k in range(count):
-                    out[m + k] = ids[symbol[k]]
-                room = used[1] + w <= len(long_words) and used[2] + count <= len(long_ids)
-                if w <= _CACHED and room:
-                    used[0] += 1
-                    slots[p] = a
-                    slots[p + ONE] = b
-                    if w > 15:
-                        slots[p + ONE] |= uint64(used[1] + 1)
-                        for k in range(w):
-                            long_words[used[1] + k] = data[begin + k]
-                        used[1] += w
-                    if count <= 3:
-                        slots[p + TWO] = (uint64(out[m]) << uint64(32)) | uint64(count)
-                        second = uint64(out[m + 1]) if count > 1 else uint64(0)
-                        third = uint64(out[m + 2]) if count > 2 else uint64(0)
-                        slots[p + THREE] = second | (third << uint64(32))
-                    else:
-                        slots[p + TWO] = uint64(count)
-                        slots[p + THREE] = uint64(used[2])
-                        for k in range(count):
-                            long_ids[used[2] + k] = out[m + k]
-                        used[2] += count
+                count = _merge(data, begin, n, tables, work, out, m)
+                if n <= _KEPT_WORD and _has_room(n, count, cache):
+                    enter(a, b, p, data, begin, n, cache)
+                    _keep_ids(p, cache, out, m, count)
             m += count
+            q += THREE
             begin = ends[uint64(j)]
     return len(ends), m
+
+
+@kernel(inline="always")
+def _copy_ids(p, cache, out, m):
+    """Write the ids of the word in slot p from out[m] on, or two more; return how many."""
+    low, high = cache.slots[p + TWO], cache.slots[p + THREE]
+    count = int64(low & _LOW)
+    m = uint64(m)
+    if count <= 3:
+        out[m] = low >> _32
+        out[m + ONE] = high & _LOW
+        out[m + TWO] = high >> _32
+    else:
+        for k in range(0, count, 2):
+            two = cache.store[int64(high) + (k >> 1)]
+            out[m] = two & _LOW
+            out[m + ONE] = two >> _32
+            m += TWO
+    return count
+
+
+@kernel(inline="always")
+def _merge(data, start, n, tables, work, out, m):
+    """Write the ids of a word that is not in the cache; return how many."""
+    if n <= tables.short:
+        count = merge_short(data, start, n, tables, work)
+    else:
+        count = merge_long(data, start, n, tables, work)
+    for k in range(count):
+        out[m + k] = tables.ids[work.symbol[k]]
+    return count
+
+
+@kernel(inline="always")
+def _has_room(n, count, cache):
+    """Whether the store takes a word of n bytes with so many ids."""
+    return cache.used[1] + size_in_store(n) + ((count + 1) >> 1) <= len(cache.store)
+
+
+@kernel(inline="always")
+def _keep_ids(p, cache, out, m, count):
+    """Write the ids out[m:m + count] to slot p."""
+    slots, store, used, _ = cache
+    if count <= 3:
+        slots[p + TWO] = uint64(out[m]) << _32 | uint64(count)
+        slots[p + THREE] = _two(out, m + 1)
+    else:
+        slots[p + TWO] = count
+        slots[p + THREE] = used[1]
+        for k in range(0, count, 2):
+            store[used[1]] = _two(out, m + k)
+            used[1] += 1
+
+
+@kernel(inline="always")
+def _two(out, k):
+    """Two ids in one number; what stands behind the last id does not matter."""
+    return uint64(out[k]) & _LOW | uint64(out[k + 1]) << _32

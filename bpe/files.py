@@ -1,5 +1,4 @@
 """Read, check and write the files of tokenizers; a mistake is told in one sentence."""
-
 import json
 import os
 
@@ -31,7 +30,31 @@ def check(path, where, value, right, wanted):
 
 
 def write_text(path, text):
-    """Write a file under a temporary name, then rename it."""
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(text.encode("utf-8", "surrogatepass"))
-    os.replace(temporary, path)
+    data = text.encode("utf-8", "surrogatepass")
+    write_whole(path, lambda temporary: temporary.write_bytes(data))
+
+
+def write_whole(path, write):
+    """Write a file under a temporary name, sync it to disk, and only then give it its name.
+
+    `write` gets the temporary path; what it returns is returned.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        result = write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":
+        _sync_folder(path.parent)  # the name itself is on disk, too
+    return result
+
+
+def _sync_folder(folder):
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -22,7 +22,6 @@ printable character, as GPT-2 does (`CHARACTERS`).
 Whatever a file asks for is done, or refused in a sentence: what is written is read as the same
 tokenizer.
 """
-
 import base64
 import binascii
 import json
@@ -50,7 +49,6 @@ FORMATS = ("bpe", "tiktoken", "gpt2", "hf")
 
 
 # ---- reading ----
-
 
 def read(path, pattern=None, special_tokens=None):
     """Read the arguments of `Tokenizer` from a file or folder of any of the formats.
@@ -186,7 +184,6 @@ def _special_names(path, texts):
 
 
 # ---- writing ----
-
 
 def write(tokenizer, path, format=None):
     """Write a tokenizer to a file, or for "gpt2" to a folder."""

@@ -4,7 +4,6 @@ Every part of such a file changes ids or text: what is not done here is refused,
 things make no difference where every byte is a token: what to do with unknown ones, and how the
 places of tokens are trimmed.
 """
-
 from bpe.files import check, list_in
 from bpe.pretokenize import PATTERNS, pattern_name
 from bpe.spelling import spelled, spelled_arguments, unspell, vocab_and_merges
@@ -18,30 +17,33 @@ _TOKEN = {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "spe
 
 # ---- reading ----
 
-
 def arguments_of(path, facts):
     """Read the arguments of `Tokenizer` from the JSON of `path`."""
     model = facts["model"]
     check(path, "model", model, isinstance(model, dict), "an object")
-    check(path, "model.type", model.get("type", "BPE"), model.get("type", "BPE") == "BPE", "'BPE'")
+    kind = model.get("type", "BPE")
+    check(path, "model.type", kind, kind == "BPE", "'BPE'")
     for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
-        check(path, f"model.{name}", model.get(name), not model.get(name), "null")
+        value = model.get(name)
+        check(path, f"model.{name}", value, not value, "null")
     words = model.get("ignore_merges", False)
     check(path, "model.ignore_merges", words, type(words) is bool, "true or false")
     for name in ("normalizer", "truncation", "padding"):
-        check(path, name, facts.get(name), facts.get(name) is None, "null")
+        value = facts.get(name)
+        check(path, name, value, value is None, "null")
     _check_known(path, "", facts, _PARTS)
     _check_known(path, "model.", model, _MODEL)
     _check_post_processor(path, facts.get("post_processor"))
     decoder = facts.get("decoder") or {"type": "ByteLevel"}
     check(path, "decoder", decoder, _type(decoder) == "ByteLevel", "ByteLevel or null")
 
-    special, added = _texts(path, facts, model.get("vocab"))
+    vocab = model.get("vocab")
+    special, added = _texts(path, facts, vocab)
+    texts = special | added
     where = lambda k: f"{path}: model.merges[{k}]"
-    arguments, others = spelled_arguments(path, model.get("vocab"), _merges(path, model), where,
-                                          special | added)
-    for text in special | added:
-        right = not (words and text in model["vocab"] and _spells_another(text))
+    arguments, others = spelled_arguments(path, vocab, _merges(path, model), where, texts)
+    for text in texts:
+        right = not (words and text in vocab and _spells_another(text))
         check(path, "model.ignore_merges", words, right, f"false, since {text!r} is in the vocab")
     for text, i in others.items():
         right = spelled(text) or not words
@@ -98,7 +100,8 @@ def _texts(path, facts, vocab):
         for name in ("single_word", "lstrip", "rstrip"):
             check(path, where + name, True, not token[name], "false: a token is its text here")
         _check_known(path, where, token, _TOKEN)
-    for token, i in zip(tokens, numbered([token["content"] for token in tokens], vocab)):
+    ids = numbered([token["content"] for token in tokens], vocab)
+    for token, i in zip(tokens, ids):
         if token["id"] != i:
             raise ValueError(f"{path}: the added token {token['content']!r} has the id "
                              f"{token['id']}, but Hugging Face would number it {i}")
@@ -153,7 +156,8 @@ def _pattern(path, pre_tokenizer):
             patterns.append(given.get("Regex") if isinstance(given, dict) else None)
         else:
             patterns.append(None)
-    if len(patterns) != 1 or not isinstance(patterns[0], str) or _type(steps[-1]) != "ByteLevel":
+    is_one = len(patterns) == 1 and isinstance(patterns[0], str)
+    if not is_one or _type(steps[-1]) != "ByteLevel":
         raise ValueError(f"{path}: pre_tokenizer must be ByteLevel without a prefix space, or one "
                          f"isolating Split by a regular expression and then ByteLevel")
     return pattern_name(patterns[0]) or patterns[0]
@@ -166,31 +170,28 @@ def _spells_another(text):
 
 # ---- writing ----
 
-
 def facts_of(tokenizer):
     """Say everything about a tokenizer as Hugging Face does, in JSON's types."""
     vocab, merges = vocab_and_merges(tokenizer)
-    texts = [(text, int(i), special) for special, ids in ((True, tokenizer.special_tokens),
-                                                          (False, tokenizer.added_tokens))
-             for text, i in ids.items()]
-    texts.sort(key=lambda token: token[1])
-    for text, i, _ in texts:
+    special = tokenizer.special_tokens
+    texts = special | tokenizer.added_tokens
+    texts = {text: int(texts[text]) for text in sorted(texts, key=texts.get)}
+    for text, i in texts.items():
         if vocab.get(text, i) != i:
             raise ValueError(f"{text!r} is both a text of its own and how Hugging Face spells "
                              f"{tokenizer.tokens[vocab[text]]!r}: use the format bpe")
-    ids = [i for _, i, _ in texts]
-    if numbered([text for text, _, _ in texts], vocab) != ids:
-        vocab |= {text: i for text, i, _ in texts}  # else others would number them otherwise
-        wrong = [text for text, _, _ in texts if _spells_another(text)]
+    if numbered(texts, vocab) != [*texts.values()]:
+        vocab |= texts  # else others would number them otherwise
+        wrong = [text for text in texts if _spells_another(text)]
         if wrong and tokenizer.vocabulary.whole_words:
             raise ValueError(f"{wrong[0]!r} is both a text of its own and how Hugging Face spells "
                              f"{unspell(wrong[0])!r}: use the format bpe")
-    added = [dict(id=i, content=text, single_word=False, lstrip=False, rstrip=False,
-                  normalized=False, special=special) for text, i, special in texts]
+    plain = dict(single_word=False, lstrip=False, rstrip=False, normalized=False)
+    added = [dict(id=i, content=text, **plain, special=text in special)
+             for text, i in texts.items()]
     byte_level = dict(type="ByteLevel", add_prefix_space=False, trim_offsets=False, use_regex=False)
-    split = dict(type="Split", pattern={"Regex": PATTERNS.get(tokenizer.pattern,
-                                                              tokenizer.pattern)},
-                 behavior="Isolated", invert=False)
+    pattern = PATTERNS.get(tokenizer.pattern, tokenizer.pattern)
+    split = dict(type="Split", pattern={"Regex": pattern}, behavior="Isolated", invert=False)
     model = dict(type="BPE", dropout=None, unk_token=None, continuing_subword_prefix=None,
                  end_of_word_suffix=None, fuse_unk=False, byte_fallback=False,
                  ignore_merges=tokenizer.vocabulary.whole_words, vocab=vocab, merges=merges)

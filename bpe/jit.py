@@ -5,8 +5,10 @@ name carries a hash of everything compiled code depends on: nothing in it can be
 """
 import hashlib
 import os
+import pickle
 import shutil
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.extending import intrinsic
 
 OPTIONS = dict(nogil=True, boundscheck=False, error_model="numpy", _nrt=False,
@@ -29,38 +32,70 @@ def kernel(function=None, **options):
     """
     if function is None:
         return lambda f: kernel(f, **options)
+    dispatcher = numba.njit(**OPTIONS, **options)(function)
     directory = cache_directory()
-    if directory is None:
-        return numba.njit(**OPTIONS, **options)(function)
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = directory
-    try:
-        return numba.njit(cache=True, **OPTIONS, **options)(function)
-    except RuntimeError:  # numba: "no locator available"
-        return numba.njit(**OPTIONS, **options)(function)
-    finally:
-        numba.config.CACHE_DIR = before
+    if directory is not None:
+        dispatcher._cache = Cache(function, directory)
+    return dispatcher
+
+
+class Cache(FunctionCache):
+    """Numba's cache of one function, in a directory of ours; what goes wrong costs compilation."""
+
+    def __init__(self, function, directory):
+        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, directory
+        try:
+            super().__init__(function)
+        finally:
+            numba.config.CACHE_DIR = before
+        self._cache_file.__class__ = Sealed
+
+    def load_overload(self, signature, target):
+        with suppress(Exception):  # there is no end to what damaged bytes may raise
+            return super().load_overload(signature, target)
+        with suppress(OSError):
+            self.flush()  # or the damaged index would be read again, to save
+        return None
+
+    def save_overload(self, signature, result):
+        with suppress(Exception):  # the disk may be full
+            super().save_overload(signature, result)
+
+
+class Sealed(IndexDataCacheFile):
+    """Files of machine code that end in their SHA256: one changed bit of it could do anything."""
+
+    def _dump(self, entry):
+        data = super()._dump(entry)
+        return data + hashlib.sha256(data).digest()
+
+    def _load_data(self, name):
+        data = Path(self._data_path(name)).read_bytes()
+        if hashlib.sha256(data[:-32]).digest() != data[-32:]:
+            raise ValueError("damaged")
+        return pickle.loads(data)  # which stops before the digest
 
 
 @lru_cache(maxsize=1)
 def cache_directory():
-    """Make this version's cache directory and prune old ones; None where that is impossible."""
+    """Make this version's cache directory and prune old ones; None where none can be written."""
     try:
         base = _base() / "bpe-kernels"
         mine = base / _fingerprint()
         mine.mkdir(parents=True, exist_ok=True)
         os.utime(mine)
-        for old in sorted(base.iterdir(), key=lambda d: -d.stat().st_mtime)[KEPT:]:
+        age = lambda directory: -directory.stat().st_mtime
+        for old in sorted(base.iterdir(), key=age)[KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
-        return str(mine)
     except (OSError, RuntimeError):  # RuntimeError: there is no home directory
         return None
+    return str(mine) if os.access(mine, os.W_OK) else None
 
 
 def _base():
     """The user's cache folder, by the custom of the platform; `BPE_CACHE_DIR` overrides it."""
-    if "BPE_CACHE_DIR" in os.environ:
-        return Path(os.environ["BPE_CACHE_DIR"])
+    if given := os.environ.get("BPE_CACHE_DIR"):
+        return Path(given)
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
     if sys.platform == "darwin":
@@ -70,7 +105,8 @@ def _base():
 
 def _fingerprint():
     """Hash the sources of this package, the options, the versions and the processor."""
-    parts = [p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py"))]
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    parts = [path.read_bytes() for path in sources]
     facts = (OPTIONS, numba.__version__, np.__version__, llvmlite.__version__, sys.version,
              llvmlite.binding.get_host_cpu_name())
     parts.append(repr(facts).encode())
@@ -96,6 +132,20 @@ def load64(typing_context, array, index):
         pointer = pointer_to(context, builder, signature.args[0], *args, _I64)
         return builder.load(pointer, align=1)
     return types.uint64(array, types.int64), generate
+
+
+@intrinsic
+def prefetch(typing_context, array, index):
+    """Ask for the cache line of array[index], which will be read and perhaps written."""
+    def generate(context, builder, signature, args):
+        byte, hint = ir.PointerType(_I8), _I32
+        pointer = pointer_to(context, builder, signature.args[0], *args, _I8)
+        kind = ir.FunctionType(ir.VoidType(), [byte, hint, hint, hint])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        read, near, data = hint(0), hint(3), hint(1)
+        builder.call(function, [pointer, read, near, data])
+        return context.get_dummy_value()
+    return types.void(array, types.uint64), generate
 
 
 @intrinsic
@@ -141,16 +191,3 @@ def first_bits(n):
     if n >= 64:
         return np.uint64(0xFFFFFFFFFFFFFFFF)
     return (np.uint64(1) << np.uint64(max(n, 0))) - np.uint64(1)
-
-
-@kernel(inline="always")
-def same_bytes(a, i, b, j, length):
-    """Whether a[i:i+length] equals b[j:j+length], for length > 8."""
-    stop = i + length - 8
-    while i < stop:
-        if load64(a, i) != load64(b, j):
-            return False
-        i += 8
-        j += 8
-    back = i - stop
-    return load64(a, i - back) == load64(b, j - back)

@@ -12,26 +12,13 @@ import numpy as np
 
 from bpe import pair_index, reference
 from bpe.counting import count
-from bpe.spelling import CHARACTERS
 from bpe.pair_index import (
-    DONE,
-    GROW_ARENA,
-    GROW_CHANGES,
-    GROW_DATA,
-    GROW_PAIRS,
-    N_ARENA,
-    N_DATA,
-    N_HEAP,
-    N_PAIRS,
-    N_TOKENS,
-    NO_PAIR,
-    WANTED,
-    Changes,
-    Pairs,
-    Text,
-)
+    DONE, GROW_ARENA, GROW_CHANGES, GROW_DATA, GROW_PAIRS, NO_PAIR,
+    N_ARENA, N_DATA, N_HEAP, N_PAIRS, N_TOKENS, WANTED, Changes, Pairs, Text)
 from bpe.pretokenize import compile_pattern, pattern_name
 from bpe.sources import batches
+from bpe.spelling import CHARACTERS
+from bpe.table import index_pairs, power_of_two
 from bpe.tokenizer import Tokenizer
 
 DEFAULT_PATTERN = "cl100k"
@@ -51,7 +38,8 @@ class Merge(NamedTuple):
 
 
 # The byte of each id below 256; "hf" sorts bytes by the characters that stand for them.
-ORDERS = {"bytes": reference.BYTES, "hf": tuple(sorted(range(256), key=CHARACTERS.__getitem__))}
+_BY_CHARACTER = tuple(sorted(range(256), key=CHARACTERS.__getitem__))
+ORDERS = {"bytes": reference.BYTES, "hf": _BY_CHARACTER}
 
 
 def train(source, vocab_size, *, pattern=DEFAULT_PATTERN, special_tokens=(), ties="smallest",
@@ -119,7 +107,8 @@ def train(source, vocab_size, *, pattern=DEFAULT_PATTERN, special_tokens=(), tie
     if progress:
         steps = show_progress(steps, n_merges)
     merges = [(step.left, step.right) for step in steps]
-    specials = {name: 256 + len(merges) + k for k, name in enumerate(special_tokens)}
+    n = 256 + len(merges)
+    specials = {name: n + k for k, name in enumerate(special_tokens)}
     byte_ids = [ORDERS[order].index(byte) for byte in range(256)]
     return Tokenizer(merges, pattern, specials, byte_ids=byte_ids)
 
@@ -207,7 +196,8 @@ def _first_steps(texts, n_merges, pattern, order, min_count, max_bytes, initial_
         if len(tokens) - 256 < len(initial_merges):
             pair = tuple(initial_merges[len(tokens) - 256])
         else:
-            able = {pair: n for pair, n in counts.items() if n >= min_count and pair not in refused}
+            often = {pair: n for pair, n in counts.items() if n >= min_count}
+            able = {pair: n for pair, n in often.items() if pair not in refused}
             if not able:
                 return
             pair = reference.most_frequent(able, tokens, "first")
@@ -215,9 +205,10 @@ def _first_steps(texts, n_merges, pattern, order, min_count, max_bytes, initial_
             if len(token) > max_bytes or forbid and forbid(token):
                 refused.add(pair)
                 continue
-        words = {reference.merge(word, pair, len(tokens)): n for word, n in words.items()}
-        tokens.append(tokens[pair[0]] + tokens[pair[1]])
-        yield Merge(len(tokens) - 1, *pair, tokens[-1], counts.get(pair, 0))
+        new, (left, right) = len(tokens), pair
+        words = {reference.merge(word, pair, new): n for word, n in words.items()}
+        tokens.append(tokens[left] + tokens[right])
+        yield Merge(new, left, right, tokens[new], counts.get(pair, 0))
 
 
 # ---- fast path ----
@@ -235,10 +226,10 @@ class PairIndex:
         self.out = np.empty((256 + n_merges, 3), np.int64)
         self.text = self._lay_out(words, 256 + n_merges)
         self.pairs = self._first_pairs()
-        rows = (2, 257 + n_merges)
-        self.changes = Changes(*(np.zeros(rows, np.int64) for _ in range(3)),
-                               *(np.zeros(rows, np.int32) for _ in range(2)),
-                               *(np.zeros((2, _ROOM), np.int32) for _ in range(2)))
+        per_token = np.zeros((3, 2, 257 + n_merges), np.int64)
+        seen = np.zeros((2, 2, 257 + n_merges), np.int32)
+        places = np.zeros((2, 2, _ROOM), np.int32)
+        self.changes = Changes(*per_token, *seen, *places)
 
     def steps(self, n_merges, min_count, max_bytes, initial_merges, forbid):
         """Yield a `Merge` for each merge."""
@@ -261,7 +252,8 @@ class PairIndex:
             if x < 0 or self.pairs.count[x] < limits[1]:
                 return None
             key = int(self.pairs.key[x])
-            if not forbid(self.tokens[key >> 32] + self.tokens[key & 0xFFFFFFFF]):
+            token = self.tokens[key >> 32] + self.tokens[key & 0xFFFFFFFF]
+            if not forbid(token):
                 return key
             self.pairs.count[x] = 0
 
@@ -272,34 +264,38 @@ class PairIndex:
             code = pair_index.merge_pairs(key, limits, self.text, self.pairs, self.changes,
                                           self.numbers, self.greatest, self.out)
             self._make_room(code)
-            for left, right, times in self.out[len(self.tokens):self.numbers[N_TOKENS]].tolist():
-                self.tokens.append(self.tokens[left] + self.tokens[right])
-                yield Merge(len(self.tokens) - 1, left, right, self.tokens[-1], times)
+            made = self.out[len(self.tokens):self.numbers[N_TOKENS]]
+            for left, right, times in made.tolist():
+                new, token = len(self.tokens), self.tokens[left] + self.tokens[right]
+                self.tokens.append(token)
+                yield Merge(new, left, right, token, times)
 
     def _lay_out(self, words, n_tokens):
         """Write the words as cells, and the byte tokens."""
-        starts = np.append(0, words.ends[:-1])
-        chosen = np.flatnonzero(words.ends - starts > 1)
+        lengths = np.diff(words.ends, prepend=0)
+        chosen = np.flatnonzero(lengths > 1)
         chosen = chosen[np.argsort(words.counts[chosen], kind="stable")]
-        starts, ends, counts = starts[chosen], words.ends[chosen], words.counts[chosen]
-        blocks = np.count_nonzero(np.diff(counts))
-        n_cells = int((ends - starts + 1).sum()) + 64 * (blocks + 1)
+        lengths, ends, counts = lengths[chosen], words.ends[chosen], words.counts[chosen]
+        blocks = np.count_nonzero(np.diff(counts)) + 1
+        n_cells = int(lengths.sum()) + len(ends) + 64 * blocks
         if n_cells > _MAX_CELLS:
             raise ValueError(f"the {len(ends):,} distinct words take {n_cells:,} bytes, more than "
                              f"{_MAX_CELLS:,}: train on less text, or a pattern that cuts more")
-        cells, per_block = np.full(n_cells, -1, np.int32), np.zeros(n_cells // 64 + 1, np.int64)
-        byte_of = np.array([token[0] for token in self.tokens], np.uint8)
-        pair_index.lay_out(words.data, starts, ends, counts, np.argsort(byte_of), cells, per_block)
+        cells = np.full(n_cells, -1, np.int32)
+        per_block = np.zeros(n_cells // 64 + 1, np.int64)
+        byte_of = np.frombuffer(b"".join(self.tokens), np.uint8)
+        id_of = np.argsort(byte_of)
+        pair_index.lay_out(words.data, ends - lengths, ends, counts, id_of, cells, per_block)
         self.numbers[N_TOKENS] = self.numbers[N_DATA] = 256
-        text = Text(cells, per_block, np.ones(n_tokens, np.int32), np.zeros(n_tokens, np.uint64),
-                    np.arange(n_tokens), np.empty(256 + _ROOM, np.uint8))
-        text.data[:256] = byte_of
-        text.head[:256] = byte_of.astype(np.uint64) << np.uint64(56)
-        return text
+        length = np.ones(n_tokens, np.int32)
+        head = np.zeros(n_tokens, np.uint64)
+        head[:256] = byte_of.astype(np.uint64) << np.uint64(56)
+        data = _grown(byte_of, 256 + _ROOM)
+        return Text(cells, per_block, length, head, np.arange(n_tokens), data)
 
     def _first_pairs(self):
         """Count the pairs of bytes and list their places."""
-        count, size = np.zeros(1 << 16, np.int64), np.zeros(1 << 16, np.int64)
+        count, size = np.zeros((2, 1 << 16), np.int64)
         pair_index.count_bytes(self.text.cells, self.text.counts, count, size)
         live = np.flatnonzero(count)
         start = np.cumsum(size) - size
@@ -310,42 +306,50 @@ class PairIndex:
         in_order = np.lexsort((*ties, -count[live]))  # sorted, so a heap
         pairs = _empty_pairs(n + _ROOM, total + total // 4 + _ROOM)
         pair_index.place_bytes(self.text.cells, start.copy(), pairs.arena)
-        pairs.key[:n], pairs.count[:n] = left << 32 | right, count[live]
-        pairs.heap_key[:n], pairs.heap_count[:n] = pairs.key[in_order], pairs.count[in_order]
-        pairs.start[:n], pairs.size[:n] = start[live], size[live]
+        pairs.key[:n] = left << 32 | right
+        pairs.count[:n] = count[live]
+        pairs.start[:n] = start[live]
+        pairs.size[:n] = size[live]
+        pairs.heap_key[:n] = pairs.key[in_order]
+        pairs.heap_count[:n] = pairs.count[in_order]
         self.numbers[[N_PAIRS, N_HEAP, N_ARENA]] = n, n, total
-        pair_index.index_pairs(pairs, n)
+        index_pairs(pairs.key, n, pairs.slots)
         return pairs
 
     def _make_room(self, code):
         """Grow what a kernel found too small."""
         wanted = int(self.numbers[WANTED])
         if code == GROW_PAIRS:
-            n = 2 * len(self.pairs.key) + 2 * min(wanted, len(self.tokens) + 2)
-            bigger = _empty_pairs(n, 0)._replace(arena=self.pairs.arena)
-            for old, new in zip(self.pairs[:4] + self.pairs[-2:], bigger[:4] + bigger[-2:]):
-                new[:len(old)] = old
+            more = min(wanted, len(self.tokens) + 2)
+            bigger = _empty_pairs(2 * (len(self.pairs.key) + more), 0)
+            bigger = bigger._replace(arena=self.pairs.arena)
+            for name in ("key", "count", "start", "size", "heap_count", "heap_key"):
+                old = getattr(self.pairs, name)
+                getattr(bigger, name)[:len(old)] = old
             self.pairs = bigger
-            pair_index.index_pairs(bigger, self.numbers[N_PAIRS])
+            index_pairs(bigger.key, self.numbers[N_PAIRS], bigger.slots)
         elif code == GROW_ARENA:
             pair_index.drop_stale(self.text, self.pairs, self.numbers)
-            n = 2 * wanted + int(self.numbers[N_ARENA] * 1.25)
+            n = 2 * wanted + int(1.25 * self.numbers[N_ARENA])
             if n > len(self.pairs.arena):
-                self.pairs = self.pairs._replace(arena=_grown(self.pairs.arena, n))
+                arena = _grown(self.pairs.arena, n)
+                self.pairs = self.pairs._replace(arena=arena)
         elif code == GROW_CHANGES:
-            fresh = (np.zeros((2, 2 * wanted + 1), np.int32) for _ in range(2))
-            self.changes = Changes(*self.changes[:5], *fresh)
+            places = np.zeros((2, 2, 2 * wanted + 1), np.int32)
+            self.changes = Changes(*self.changes[:5], *places)
         elif code == GROW_DATA:
-            data = _grown(self.text.data, 2 * len(self.text.data) + int(self.text.length.max()) * 2)
+            n = len(self.text.data) + int(self.text.length.max())
+            data = _grown(self.text.data, 2 * n)
             self.text = self.text._replace(data=data)
 
 
 def _empty_pairs(n, n_places):
     """Make room for n pairs."""
-    slots = np.full(1 << (2 * n - 1).bit_length(), -1, np.int32)
-    return Pairs(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64),
-                 np.empty(n, np.int32), slots, np.empty(n_places, np.int32), np.empty(n, np.int64),
-                 np.empty(n, np.int64))
+    slots = np.full(power_of_two(2 * n), -1, np.int32)
+    numbers = np.empty((5, n), np.int64)
+    size = np.empty(n, np.int32)
+    arena = np.empty(n_places, np.int32)
+    return Pairs(*numbers[:3], size, slots, arena, *numbers[3:])
 
 
 def _grown(array, n):

@@ -15,6 +15,7 @@ import numpy as np
 from numba import int64, uint64
 
 from bpe.jit import kernel
+from bpe.table import find_pair, pair_slot
 
 # cells: (P,) int32; counts: (P / 64,) int64; length, head, start: per token its bytes, how many
 # they are, the first 8 as a number and where all are in `data`
@@ -53,46 +54,30 @@ def lay_out(data, starts, ends, counts, id_of_byte, out_cells, out_counts):
 def count_bytes(cells, counts, out_count, out_size):
     """Count each pair of byte tokens, left << 8 | right, in the text and in the cells."""
     for p in range(len(cells) - 1):
-        if cells[p] >= 0 and cells[p + 1] >= 0:
-            k = int64(cells[p]) << 8 | int64(cells[p + 1])
+        k = _byte_pair(cells, p)
+        if k >= 0:
             out_count[k] += counts[p >> 6]
             out_size[k] += 1
+
+
+@kernel(inline="always")
+def _byte_pair(cells, p):
+    """The pair of byte tokens at p, left << 8 | right; -1 where there is none."""
+    left, right = int64(cells[p]), int64(cells[p + 1])
+    return left << 8 | right if left >= 0 and right >= 0 else -1
 
 
 @kernel
 def place_bytes(cells, cursor, out_arena):
     """Write the places of each pair of byte tokens from its `cursor` on."""
     for p in range(len(cells) - 1):
-        if cells[p] >= 0 and cells[p + 1] >= 0:
-            k = int64(cells[p]) << 8 | int64(cells[p + 1])
+        k = _byte_pair(cells, p)
+        if k >= 0:
             out_arena[cursor[k]] = p
             cursor[k] += 1
 
 
 # ---- pairs and the heap ----
-
-@kernel
-def _slot(key, keys, slots):
-    """The slot of a pair: where its index is, or the empty one where it belongs."""
-    mask = len(slots) - 1
-    q = int64((uint64(key) * uint64(0x9E3779B97F4A7C15)) >> uint64(32)) & mask
-    while slots[q] >= 0 and keys[slots[q]] != key:
-        q = (q + 1) & mask
-    return q
-
-
-@kernel
-def index_pairs(pairs, n):
-    """Enter the first n pairs into the empty slots."""
-    for x in range(n):
-        pairs.slots[_slot(pairs.key[x], pairs.key, pairs.slots)] = x
-
-
-@kernel
-def find_pair(key, pairs):
-    """The index of a pair, or -1."""
-    return pairs.slots[_slot(key, pairs.key, pairs.slots)]
-
 
 @kernel(inline="always")
 def _greater_token(a, b, text):
@@ -141,9 +126,12 @@ def _push(c, k, pairs, numbers, greatest, text):
     count, key = pairs.heap_count, pairs.heap_key
     i = numbers[N_HEAP]
     numbers[N_HEAP] += 1
-    while i > 0 and _before(c, k, count[(i - 1) >> 2], key[(i - 1) >> 2], greatest, text):
-        count[i], key[i] = count[(i - 1) >> 2], key[(i - 1) >> 2]
-        i = (i - 1) >> 2
+    while i > 0:
+        above = (i - 1) >> 2
+        if not _before(c, k, count[above], key[above], greatest, text):
+            break
+        count[i], key[i] = count[above], key[above]
+        i = above
     count[i], key[i] = c, k
 
 
@@ -153,7 +141,7 @@ def top_pair(pairs, text, numbers, greatest, max_bytes):
     count, key = pairs.heap_count, pairs.heap_key
     while numbers[N_HEAP] > 0:
         k = key[0]
-        x = find_pair(k, pairs)
+        x = find_pair(k, pairs.key, pairs.slots)
         now = pairs.count[x]
         if now > 0 and text.length[k >> 32] + text.length[k & _LOW] <= max_bytes:
             if now == count[0]:
@@ -190,19 +178,20 @@ def merge_pairs(key, limits, text, pairs, changes, numbers, greatest, out):
     visits = numbers[VISITS]
     while numbers[N_TOKENS] < enough and numbers[VISITS] - visits < 1 << 21:
         if key >= 0:
-            x = find_pair(key, pairs)
-            size = pairs.size[x] if x >= 0 else 0
+            x, pair = find_pair(key, pairs.key, pairs.slots), key
         else:
             x = top_pair(pairs, text, numbers, greatest, max_bytes)
             if x < 0 or pairs.count[x] < min_count:
                 return NO_PAIR
-            size = pairs.size[x]
-        a, b = (key if key >= 0 else pairs.key[x]) >> 32, (key if key >= 0 else pairs.key[x]) & _LOW
+            pair = pairs.key[x]
+        size = pairs.size[x] if x >= 0 else 0
+        a, b = pair >> 32, pair & _LOW
         code = _what_must_grow(size, text.length[a] + text.length[b], text, pairs, changes, numbers)
         if code != DONE:
             return code
         new = numbers[N_TOKENS]
-        out[new, 0], out[new, 1], out[new, 2] = a, b, pairs.count[x] if x >= 0 else 0
+        out[new, 0], out[new, 1] = a, b
+        out[new, 2] = pairs.count[x] if x >= 0 else 0
         _make_token(a, b, new, text, numbers)
         if size:
             _replace(a, b, new, pairs.start[x], size, text, pairs.arena, changes, numbers)
@@ -219,7 +208,7 @@ def _what_must_grow(size, length, text, pairs, changes, numbers):
     """Compare the room there is with what a merge of `size` places can take."""
     numbers[WANTED] = size
     made = min(2 * size, 2 * numbers[N_TOKENS] + 2)
-    if numbers[N_PAIRS] + made > len(pairs.key) or numbers[N_HEAP] + made > len(pairs.heap_key):
+    if numbers[N_PAIRS] + made > len(pairs.key):  # the heap has no more entries than pairs
         return GROW_PAIRS
     if numbers[N_ARENA] + 2 * size > len(pairs.arena):
         return GROW_ARENA
@@ -310,7 +299,8 @@ def _take_away(a, b, changes, pairs):
     for side in range(2):
         for k in range(1, changes.lost[side, 0] + 1):
             y = int64(changes.lost[side, k])
-            x = find_pair(y << 32 | a if side == 0 else b << 32 | y, pairs)
+            key = y << 32 | a if side == 0 else b << 32 | y
+            x = find_pair(key, pairs.key, pairs.slots)
             pairs.count[x] -= changes.less[side, y]
             changes.less[side, y] = 0
 
@@ -325,7 +315,7 @@ def _add_pairs(new, changes, pairs, numbers, greatest, text):
             x, start = numbers[N_PAIRS], numbers[N_ARENA]
             pairs.key[x], pairs.count[x] = key, changes.more[side, y]
             pairs.start[x], pairs.size[x] = start, changes.places[side, y]
-            pairs.slots[_slot(key, pairs.key, pairs.slots)] = x
+            pairs.slots[pair_slot(key, pairs.key, pairs.slots)] = x
             _push(pairs.count[x], key, pairs, numbers, greatest, text)
             numbers[N_PAIRS] = x + 1
             numbers[N_ARENA] = start + changes.places[side, y]
@@ -350,7 +340,8 @@ def drop_stale(text, pairs, numbers):
         start, size = pairs.start[x], pairs.size[x]
         pairs.start[x] = top
         if pairs.count[x] > 0:
-            a, b = pairs.key[x] >> 32, pairs.key[x] & _LOW
+            key = pairs.key[x]
+            a, b = key >> 32, key & _LOW
             for k in range(start, start + size):
                 p = arena[k]
                 if cells[p] == a and cells[p + text.length[a]] == b:

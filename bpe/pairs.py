@@ -1,4 +1,4 @@
-"""Merge one word: the table of pairs and two loops that take the pair of lowest rank first.
+"""Merge one word: the ranks of pairs, and two loops that take the pair of lowest rank first.
 
 Inside the kernels a token is a *symbol*: a byte is its own symbol, and the token that merge `r`
 makes is symbol `256 + r` (the first such `r` where several merges make one token). Merging always
@@ -9,161 +9,134 @@ keeps, for every rank, the list of positions where that pair stands. A pair can 
 merge of lower rank, so ranks are taken in ascending order and each list once: a million equal
 letters take 0.03 s, tiktoken 0.33 s.
 """
-
 from collections import namedtuple
 
 import numpy as np
 from numba import int64, uint64
 
-from bpe.jit import kernel
+from bpe.jit import kernel, trailing_zeros
+from bpe.pretokenize import side_by_side
+from bpe.table import find_pair, index_pairs, pair_slot, power_of_two
 
 NO_RANK = 0x7FFFFFFF  # larger than any rank
-MAX_SYMBOLS = 1 << 20  # three numbers of 20 bits share one int64 in the table of pairs
 SHORT = 64  # bytes; longer words take the merge loop with lists
-_MULTIPLIER = 0x9E3779B97F4A7C15
+_ONE = uint64(1)
 
-# Read by all threads. pairs: open addressing, left << 40 | right << 20 | rank, -1 where empty;
-# byte_pairs: rank of each pair of bytes; made: symbol that a merge makes; ids: id of each symbol;
-# short: longest word for `merge_short` (all words, where `merge_long` does not apply).
-Tables = namedtuple("Tables", "pairs byte_pairs made ids short")
+# Read by all threads. pairs: (M,) int64 left << 32 | right, in the order of ranks; slots: their
+# table; byte_pairs: rank of each pair of bytes; made: symbol that a merge makes; ids: id of each
+# symbol; short: longest word for `merge_short` (all words, where `merge_long` does not apply).
+Tables = namedtuple("Tables", "pairs slots byte_pairs made ids short")
 
 # One per thread. Per position of a word: its symbol, its neighbours, its neighbours in the list of
-# its rank; per rank: the first position of its list; heap: the ranks whose lists are not empty.
-Work = namedtuple("Work", "symbol left right newer older first heap")
+# its rank; per rank: the first position of its list, or -1; waiting: a bit for each rank that may
+# have a list; groups: a bit for each number of `waiting` that is not 0.
+Work = namedtuple("Work", "symbol left right newer older first waiting groups")
 
 
 def new_work(n_positions, n_ranks):
     """Make room for words of up to `n_positions` bytes."""
-    positions = (np.empty(n_positions, np.int32) for _ in range(5))
-    return Work(*positions, np.full(n_ranks, -1, np.int32), np.empty(n_ranks + 1, np.int32))
+    positions = (np.empty(n_positions, np.int32) for _ in range(5))  # not of one: cache sets
+    first = np.full(n_ranks, -1, np.int32)
+    waiting = np.zeros((n_ranks >> 6) + 1, np.uint64)
+    groups = np.zeros((n_ranks >> 12) + 1, np.uint64)
+    return Work(*positions, first, waiting, groups)
 
 
-# ---- the table of pairs ----
+# ---- tables ----
+
+def tables_from_merges(merges, made, ids):
+    """Build the tables of a list of merges.
+
+    Parameters
+    ----------
+    merges : (M, 2) int64
+        Symbols, in rank order.
+    made : (M,) int32
+        The symbol that each makes.
+    ids : (S,) int64
+        The id of every symbol: bytes, what merges make, other tokens.
+    """
+    left, right = merges.T
+    ranks = np.arange(len(merges))
+    tables = _empty_tables(left << 32 | right, made, ids)
+    index_pairs(tables.pairs, len(merges), tables.slots)
+    of_bytes = np.flatnonzero((left < 256) & (right < 256))[::-1]  # of equal pairs the first stays
+    tables.byte_pairs[left[of_bytes] << 8 | right[of_bytes]] = of_bytes
+    last = np.full(len(ids), -1)
+    last[made] = ranks
+    ascending = (np.maximum(last[left], last[right]) < ranks).all()
+    return tables if ascending else tables._replace(short=np.iinfo(np.int64).max)
 
 
-@kernel(inline="always")
-def _pair_home(left, right, mask):
-    key = uint64((left << 20) | right)
-    return int64((key * uint64(_MULTIPLIER)) >> uint64(30)) & mask
+def tables_from_tokens(tokens, ids):
+    """Build the tables of tokens (bytes, two at least, in rank order) and find the merges behind
+    them.
+
+    Returns
+    -------
+    tables : Tables
+    merges : (M, 2) int64
+        Symbols; -1 for a token that no merge makes.
+    """
+    n = len(tokens)
+    made = np.arange(256, 256 + n)
+    tables = _empty_tables(np.full(n, -1), made, ids)
+    work = new_work(max(map(len, tokens), default=1), 1)
+    recover_merges(*side_by_side(tokens), tables, work)
+    left = tables.pairs >> 32
+    right = np.where(left < 0, -1, tables.pairs & 0xFFFFFFFF)
+    return tables, np.stack([left, right], axis=1)
 
 
-@kernel(inline="always")
-def _rank(pairs, left, right):
-    key = (left << 20) | right
-    mask = len(pairs) - 1
-    p = _pair_home(left, right, mask)
-    while True:
-        entry = pairs[p]
-        if (entry >> 20) == key:
-            return entry & 0xFFFFF
-        if entry < 0:
-            return int64(NO_RANK)
-        p = (p + 1) & mask
-
-
-@kernel
-def add_pairs(merges, pairs):
-    """Enter merges ((M, 2) int64 symbols); of equal pairs the first counts."""
-    mask = len(pairs) - 1
-    for r in range(len(merges)):
-        key = (merges[r, 0] << 20) | merges[r, 1]
-        p = _pair_home(merges[r, 0], merges[r, 1], mask)
-        while pairs[p] >= 0 and (pairs[p] >> 20) != key:
-            p = (p + 1) & mask
-        if pairs[p] < 0:
-            pairs[p] = (key << 20) | r
+def _empty_tables(pairs, made, ids):
+    n_slots = power_of_two(4 * len(pairs) + 2)  # most pairs that are looked for are not there
+    slots = np.full(n_slots, -1, np.int32)
+    byte_pairs = np.full(1 << 16, NO_RANK, np.int32)
+    return Tables(pairs, slots, byte_pairs, made.astype(np.int32), ids.astype(np.int32), SHORT)
 
 
 # ---- merge loops ----
 
+@kernel(inline="always")
+def _rank(left, right, tables):
+    """The rank of a pair of symbols, or NO_RANK."""
+    pair = int64(left) << 32 | int64(right)
+    rank = find_pair(pair, tables.pairs, tables.slots)
+    return rank if rank >= 0 else NO_RANK
+
 
 @kernel(inline="always")
-def merge_short(data, start, n, pairs, byte_pairs, made, symbol, rank):
-    """Merge the word data[start:start + n] into symbol[:count], in quadratic time."""
+def _byte_rank(data, k, tables):
+    """The rank of the pair of bytes at k."""
+    return tables.byte_pairs[int64(data[k]) << 8 | int64(data[k + 1])]
+
+
+@kernel
+def merge_short(data, start, n, tables, work):
+    """Merge the word data[start:start + n] into work.symbol[:count], in quadratic time."""
+    symbol, rank = work.symbol, work.older
     for k in range(n):
         symbol[k] = data[start + k]
     for k in range(n - 1):
-        rank[k] = byte_pairs[(int64(data[start + k]) << 8) | data[start + k + 1]]
+        rank[k] = _byte_rank(data, start + k, tables)
     while n > 1:
-        lowest = rank[0]
-        at = 0
+        lowest, at = rank[0], 0
         for k in range(1, n - 1):
             if rank[k] < lowest:
-                lowest = rank[k]
-                at = k
+                lowest, at = rank[k], k
         if lowest == NO_RANK:
             break
-        symbol[at] = made[lowest]
+        symbol[at] = tables.made[lowest]
         n -= 1
         for k in range(at + 1, n):
             symbol[k] = symbol[k + 1]
         for k in range(at + 1, n - 1):
             rank[k] = rank[k + 1]
         if at > 0:
-            rank[at - 1] = _rank(pairs, int64(symbol[at - 1]), int64(symbol[at]))
+            rank[at - 1] = _rank(symbol[at - 1], symbol[at], tables)
         if at < n - 1:
-            rank[at] = _rank(pairs, int64(symbol[at]), int64(symbol[at + 1]))
+            rank[at] = _rank(symbol[at], symbol[at + 1], tables)
     return n
-
-
-@kernel(inline="always")
-def _push(heap, size, rank):
-    k = size
-    while k > 0 and heap[(k - 1) >> 1] > rank:
-        heap[k] = heap[(k - 1) >> 1]
-        k = (k - 1) >> 1
-    heap[k] = rank
-    return size + 1
-
-
-@kernel(inline="always")
-def _pop(heap, size):
-    """Return the lowest rank and take it out; the heap then has size - 1."""
-    top = heap[0]
-    last = heap[size - 1]
-    k = 0
-    while True:
-        child = 2 * k + 1
-        if child >= size - 1:
-            break
-        if child + 1 < size - 1 and heap[child + 1] < heap[child]:
-            child += 1
-        if heap[child] >= last:
-            break
-        heap[k] = heap[child]
-        k = child
-    heap[k] = last
-    return top
-
-
-@kernel(inline="always")
-def _list_pair(k, rank, newer, older, first, heap, size):
-    """Put position k in front of the list of `rank`; -1 in `first`: empty, and not in the heap."""
-    head = first[rank]
-    if head == -1:
-        size = _push(heap, size, rank)
-    if head >= 0:
-        newer[head] = k
-    older[k] = head if head >= 0 else -1
-    newer[k] = -rank - 2  # no newer one: this is the head of that list
-    first[rank] = k
-    return size
-
-
-@kernel(inline="always")
-def _unlist_pair(k, newer, older, first):
-    """Take position k out of its list, if it is in one; -2 in `first`: empty, but in the heap."""
-    above = newer[k]
-    if above == -1:
-        return
-    below = older[k]
-    if above >= 0:
-        older[above] = below
-    else:
-        first[-above - 2] = below if below >= 0 else -2
-    if below >= 0:
-        newer[below] = above
-    newer[k] = -1
 
 
 @kernel
@@ -174,84 +147,129 @@ def merge_long(data, start, n, tables, work):
     Its order matters only for a pair of equal symbols, whose places overlap: those are merged along
     the whole run from its left end.
     """
-    pairs, byte_pairs, made, _, _ = tables
-    symbol, left, right, newer, older, first, heap = work
-    size = 0
+    first, waiting, groups = work.first, work.waiting, work.groups
+    _list_byte_pairs(data, start, n, tables, work)
+    for g in range(len(groups)):
+        while groups[g]:
+            k = (g << 6) + trailing_zeros(groups[g])
+            while waiting[k]:
+                rank = (k << 6) + trailing_zeros(waiting[k])
+                waiting[k] &= waiting[k] - _ONE
+                while first[rank] >= 0:
+                    _merge_run(int64(first[rank]), rank, n, tables, work)
+            groups[g] &= groups[g] - _ONE
+    return _gather(n, work)
+
+
+@kernel(inline="always")
+def _list_byte_pairs(data, start, n, tables, work):
+    """Write the bytes of a word as symbols, and list the places of their pairs."""
     for k in range(n):
-        symbol[k] = data[start + k]
-        left[k] = k - 1
-        right[k] = k + 1
-        newer[k] = -1
+        work.symbol[k] = data[start + k]
+        work.left[k] = k - 1
+        work.right[k] = k + 1
+        work.newer[k] = -1
     for k in range(n - 2, -1, -1):
-        r = byte_pairs[(int64(data[start + k]) << 8) | data[start + k + 1]]
-        if r != NO_RANK:
-            size = _list_pair(k, r, newer, older, first, heap, size)
-    while size > 0:
-        rank = _pop(heap, size)
-        size -= 1
-        while first[rank] >= 0:
-            k = int64(first[rank])
-            a = symbol[k]
-            twins = symbol[right[k]] == a
-            while twins and left[k] >= 0 and symbol[left[k]] == a:
-                k = int64(left[k])
-            while True:
-                gone = right[k]
-                after = right[gone]
-                before = left[k]
-                _unlist_pair(k, newer, older, first)
-                _unlist_pair(gone, newer, older, first)
-                symbol[k] = made[rank]
-                right[k] = after
-                if before >= 0:
-                    _unlist_pair(before, newer, older, first)
-                    r = _rank(pairs, int64(symbol[before]), int64(symbol[k]))
-                    if r != NO_RANK:
-                        size = _list_pair(before, r, newer, older, first, heap, size)
-                if after >= n:
-                    break
-                left[after] = k
-                r = _rank(pairs, int64(symbol[k]), int64(symbol[after]))
-                if r != NO_RANK:
-                    size = _list_pair(k, r, newer, older, first, heap, size)
-                k = int64(after)
-                if not (twins and symbol[k] == a and right[k] < n and symbol[right[k]] == a):
-                    break
-        first[rank] = -1
-    count = 0
-    k = 0
+        _list_pair(k, _byte_rank(data, start + k, tables), work)
+
+
+@kernel(inline="always")
+def _list_pair(k, rank, work):
+    """Put position k in front of the list of `rank`, if it is one."""
+    if rank == NO_RANK:
+        return
+    head = work.first[rank]
+    if head >= 0:
+        work.newer[head] = k
+    work.older[k] = head
+    work.newer[k] = -rank - 2  # no newer one: this is the head of that list
+    work.first[rank] = k
+    work.waiting[rank >> 6] |= _ONE << uint64(rank & 63)
+    work.groups[rank >> 12] |= _ONE << uint64((rank >> 6) & 63)
+
+
+@kernel(inline="always")
+def _unlist_pair(k, work):
+    """Take position k out of its list, if it is in one."""
+    newer, older = work.newer, work.older
+    above, below = newer[k], older[k]
+    if above == -1:
+        return
+    if above >= 0:
+        older[above] = below
+    else:
+        work.first[-above - 2] = below
+    if below >= 0:
+        newer[below] = above
+    newer[k] = -1
+
+
+@kernel(inline="always")
+def _merge_run(k, rank, n, tables, work):
+    """Merge the pair at k; of a pair of equal symbols the whole run of them around k."""
+    symbol, left = work.symbol, work.left
+    a, new = symbol[k], tables.made[rank]
+    twins = _are_both(a, k, n, work)
+    while twins and left[k] >= 0 and symbol[left[k]] == a:
+        k = int64(left[k])
+    k = _merge_at(k, new, n, tables, work)
+    while twins and _are_both(a, k, n, work):
+        k = _merge_at(k, new, n, tables, work)
+
+
+@kernel(inline="always")
+def _are_both(a, k, n, work):
+    """Whether a pair stands at k whose symbols both are `a`."""
+    symbol, right = work.symbol, work.right
+    return k < n and symbol[k] == a and right[k] < n and symbol[right[k]] == a
+
+
+@kernel(inline="always")
+def _merge_at(k, new, n, tables, work):
+    """Write the symbol `new` for the pair at k; return the position behind it."""
+    symbol, left, right = work.symbol, work.left, work.right
+    gone, before = right[k], left[k]
+    behind = int64(right[gone])
+    _unlist_pair(k, work)
+    _unlist_pair(gone, work)
+    symbol[k] = new
+    right[k] = behind
+    if before >= 0:
+        _unlist_pair(before, work)
+        _list_pair(before, _rank(symbol[before], new, tables), work)
+    if behind < n:
+        left[behind] = k
+        _list_pair(k, _rank(new, symbol[behind], tables), work)
+    return behind
+
+
+@kernel(inline="always")
+def _gather(n, work):
+    """Move the symbols that are left to the front; return how many."""
+    count, k = 0, 0
     while k < n:
-        symbol[count] = symbol[k]
+        work.symbol[count] = work.symbol[k]
+        k = work.right[k]
         count += 1
-        k = right[k]
     return count
 
 
 @kernel
-def recover_merges(data, ends, tables, work, merges):
+def recover_merges(data, ends, tables, work):
     """Find the merge that makes each token: the last two symbols its bytes merge to by earlier
     tokens.
 
-    The tokens, in rank order, stand one after the other in `data` and end at `ends`. `merges` ((n,
-    2) int64) is filled, with -1 for a token that no merge makes; `tables` learns each merge at
-    once.
+    The tokens, in rank order, stand one after the other in `data` and end at `ends`. `tables`
+    learns each merge at once; -1 stays in `tables.pairs` for a token that no merge makes.
     """
-    pairs, byte_pairs, made, _, _ = tables
-    mask = len(pairs) - 1
+    pairs, slots, byte_pairs, _, _, _ = tables
     start = 0
     for r in range(len(ends)):
         n = ends[r] - start
-        count = merge_short(data, start, n, pairs, byte_pairs, made, work.symbol, work.older)
-        merges[r, 0] = -1
-        merges[r, 1] = -1
-        if count == 2:
+        if merge_short(data, start, n, tables, work) == 2:
             left, right = int64(work.symbol[0]), int64(work.symbol[1])
-            merges[r, 0] = left
-            merges[r, 1] = right
-            p = _pair_home(left, right, mask)
-            while pairs[p] >= 0:
-                p = (p + 1) & mask
-            pairs[p] = (((left << 20) | right) << 20) | r
+            pairs[r] = left << 32 | right
+            slots[pair_slot(pairs[r], pairs, slots)] = r
             if n == 2:
-                byte_pairs[(left << 8) | right] = r
+                byte_pairs[left << 8 | right] = r
         start = ends[r]

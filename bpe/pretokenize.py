@@ -1,23 +1,15 @@
 """Cut text into pre-tokens, the pieces that no merge crosses.
 
-The three named patterns are scanned by kernels: one pass writes a class byte for each byte of text,
-a second one finds where each pre-token ends. Any other pattern goes through `regex`, far slower.
-`bpe.reference.split` says the same in ten lines.
-
-Text is bytes. A byte that belongs to no valid UTF-8 sequence (surrogates and overlong forms are not
-valid) counts as one character of class OTHER, such as a symbol; so does an unassigned code point.
+The three named patterns are scanned by the kernels of `bpe.scan`. Any other pattern goes through
+`regex`, far slower. `bpe.reference.split` says the same in ten lines.
 """
 from functools import lru_cache
 
 import numpy as np
 import regex
-from llvmlite import ir
-from numba import types, uint64
-from numba.extending import intrinsic
 
-from bpe.jit import LANES, bits64, first_bits, kernel, pointer_to, trailing_zeros
-from bpe.unicode_ranges import (
-    LETTER, LOWER, MARK, NAMED, NEWLINE, NUMBER, OTHER, SPACE, UPPER, class_table)
+from bpe.scan import SCANNERS
+from bpe.unicode_ranges import SPACE, class_table
 
 PATTERNS = {  # as tiktoken 0.14 has them
     "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s",
@@ -49,11 +41,11 @@ def to_bytes(text):
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def padded(data):
-    """Copy bytes into a writable uint8 array with `PAD` zeros behind, as kernels want them."""
-    array = np.zeros(len(data) + PAD, np.uint8)
-    array[:len(data)] = np.frombuffer(data, np.uint8)
-    return array
+def side_by_side(pieces):
+    """Lay bytes out as kernels want them: one writable uint8 array, `PAD` zeros behind; the ends.
+    """
+    data = np.frombuffer(bytearray().join((*pieces, bytes(PAD))), np.uint8)
+    return data, np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
 
 
 def pattern_name(pattern):
@@ -80,31 +72,39 @@ def split_offsets(data, pattern):
     ends : (W,) int64
         Rising; the last is N (none for empty data).
     """
-    data = bytes(data)
-    return split_segments(padded(data), np.array([len(data)], np.int64), pattern)
+    return Splitter(pattern).split(*side_by_side([bytes(data)]))
 
 
-def split_segments(data, limits, pattern):
-    """Do `split_offsets` on many documents in one array, none of which joins with the next.
+class Splitter:
+    """A pattern, and arrays that are used again for one text after the other."""
 
-    Parameters
-    ----------
-    data : (>= limits[-1] + PAD,) uint8, writable
-    limits : (D,) int64
-        Rising: where each document ends.
-    pattern : str
+    def __init__(self, pattern):
+        self.pattern, self.name = pattern, pattern_name(pattern)
+        self.classes = np.empty(0, np.uint8)
+        self.ends = np.empty(0, np.int64)
 
-    Returns
-    -------
-    ends : (W,) int64
-    """
-    name = pattern_name(pattern)
-    n = int(limits[-1]) if len(limits) else 0
-    if name is None:
-        return _split_with_regex(data, limits, pattern)
-    ends = np.empty(n, np.int64)
-    found = SCANNERS[name](data, limits, class_table(), np.empty(n + 64, np.uint8), ends)
-    return ends[:found].copy()
+    def split(self, data, limits):
+        """Do `split_offsets` on many documents in one array, none of which joins with the next.
+
+        Parameters
+        ----------
+        data : (>= limits[-1] + PAD,) uint8, writable
+        limits : (D,) int64
+            Rising: where each document ends.
+
+        Returns
+        -------
+        ends : (W,) int64
+            Valid until the next call.
+        """
+        if self.name is None:
+            return _split_with_regex(data, limits, self.pattern)
+        if len(data) > len(self.ends):
+            self.classes = np.empty(len(data) + 64, np.uint8)
+            self.ends = np.empty(len(data), np.int64)
+        scan = SCANNERS[self.name]
+        n_words = scan(data, limits, class_table(), self.classes, self.ends)
+        return self.ends[:n_words]
 
 
 @lru_cache(maxsize=64)
@@ -124,7 +124,8 @@ def _split_with_regex(data, limits, pattern):
     ends, start = [np.empty(0, np.int64)], 0
     for limit in np.asarray(limits).tolist():
         text = data[start:limit].tobytes().decode("utf-8", "surrogateescape")
-        edges = np.unique([edge for match in find(text) for edge in match.span()] + [0, len(text)])
+        edges = [edge for match in find(text) for edge in match.span()]
+        edges = np.unique([0, *edges, len(text)])
         ends.append(start + _byte_offsets(text)[edges[1:]])
         start = limit
     return np.concatenate(ends)
@@ -136,311 +137,3 @@ def _byte_offsets(text):
     lengths = 1 + (points > 0x7F) + (points > 0x7FF) + (points > 0xFFFF)
     lengths[points >> 11 == 0xD800 >> 11] = 1
     return np.append(0, np.cumsum(lengths))
-
-
-# ---- pass one: a class byte for each byte ----
-
-CONTINUES = 128  # with any class: not a character's first byte
-ONE = uint64(1)
-KIND = LETTER | NUMBER | SPACE  # none of the three is what the patterns write [^\s\p{L}\p{N}]
-
-
-@kernel(inline="always")
-def _code_point(data, i, stop):
-    """Decode the character at i: (code point, length), or (-1, 1) where UTF-8 is not valid."""
-    a = np.int64(data[i])
-    if a < 0x80:
-        return a, 1
-    length = 2 if a < 0xE0 else 3 if a < 0xF0 else 4
-    if a < 0xC2 or i + length > stop:
-        return np.int64(-1), 1
-    point = a & (0x7F >> length)
-    for k in range(1, length):
-        b = np.int64(data[i + k])
-        if b & 0xC0 != 0x80:
-            return np.int64(-1), 1
-        point = point << 6 | b & 63
-    if length > 2 and (point < 1 << 5 * length - 4 or point >> 11 == 27 or point > 0x10FFFF):
-        return np.int64(-1), 1  # written too long, a surrogate, or no code point
-    return point, length
-
-
-@kernel
-def _classify(data, start, stop, table, out_classes):
-    """Write the class of each byte's character; later bytes of a character have CONTINUES set."""
-    i = start
-    while i < stop:
-        if i + 64 <= stop and bits64(data, i, 0x80) == 0:
-            _classify_ascii(data, i, out_classes)
-            i += 64
-            continue
-        for _ in range(64):  # characters; then it may be ASCII again
-            if i >= stop:
-                break
-            point, length = _code_point(data, i, stop)
-            kind = OTHER if point < 0 else table[point]
-            out_classes[i] = kind
-            for k in range(1, length):
-                out_classes[i + k] = kind | CONTINUES
-            i += length
-
-
-def _ascii_ranges():
-    """The runs of equal classes in ASCII: (first, last, class)."""
-    table = class_table()[:128]
-    edges = [0, *(np.flatnonzero(np.diff(table)) + 1).tolist(), 128]
-    return [(first, stop - 1, int(table[first])) for first, stop in zip(edges, edges[1:])]
-
-
-@intrinsic
-def _classify_ascii(typing_context, data, index, out_classes):
-    """Do `_classify` for 64 ASCII bytes, by comparing them all with each range of characters."""
-    def generate(context, builder, signature, args):
-        every = lambda value: ir.Constant(LANES, [value] * 64)
-        text, out = (pointer_to(context, builder, signature.args[k], args[k], args[1], LANES)
-                     for k in (0, 2))
-        text, classes = builder.load(text, align=1), every(0)
-        for first, last, kind in _ascii_ranges():
-            inside = builder.icmp_unsigned("<=", builder.sub(text, every(first)),
-                                           every(last - first))
-            classes = builder.select(inside, every(kind), classes) if kind else classes
-        builder.store(classes, out, align=1)
-        return context.get_dummy_value()
-    return types.void(data, types.int64, out_classes), generate
-
-
-# ---- pass two: where pre-tokens end ----
-
-@kernel(inline="always")
-def _run(classes, i, stop, mask, kind):
-    """The end of the run of characters from i whose class under `mask` is `kind`."""
-    while i < stop and classes[i] & mask == kind:
-        i += 1
-    return i
-
-
-@kernel(inline="always")
-def _long_run(classes, i, stop, bit):
-    """The end of the run of characters from i whose class has the bit: quicker where it is long."""
-    while i < stop:
-        others = ~bits64(classes, i, bit)
-        if others:
-            return min(i + trailing_zeros(others), stop)
-        i += 64
-    return stop
-
-
-@kernel(inline="always")
-def _next(classes, i, stop):
-    """The start of the next character."""
-    i += 1
-    while i < stop and classes[i] & CONTINUES:
-        i += 1
-    return i
-
-
-@kernel(inline="always")
-def _last(classes, i):
-    """The start of the character that ends at i."""
-    i -= 1
-    while classes[i] & CONTINUES:
-        i -= 1
-    return i
-
-
-@kernel(inline="always")
-def _white(classes, i, end, stop):
-    r"""`\s+(?!\S)|\s`: white space up to `end` leaves its last character to what follows."""
-    last = _last(classes, end)
-    return last if end < stop and last > i else end
-
-
-@kernel(inline="always")
-def _after_newlines(classes, i, end):
-    r"""`\s*[\r\n]`: the end of the last newline of the white space i:end, or i."""
-    while end > i and not classes[end - 1] & NEWLINE:
-        end -= 1
-    return end
-
-
-@kernel
-def _contraction(data, i, stop, any_case):
-    """The length of 's 'd 'm 't 'll 've 're at i, or 0. Any case folds U+017F into s."""
-    if i + 1 >= stop or data[i] != 39:
-        return 0
-    fold = 32 if any_case else 0
-    a = data[i + 1] | fold
-    if a == 115 or a == 100 or a == 109 or a == 116:
-        return 2
-    if i + 2 >= stop:
-        return 0
-    b = data[i + 2] | fold
-    if a == 108 and b == 108 or b == 101 and (a == 118 or a == 114):
-        return 3
-    return 3 if any_case and data[i + 1] == 0xC5 and data[i + 2] == 0xBF else 0
-
-
-@kernel
-def _three_numbers(classes, i, stop):
-    r"""`\p{N}{1,3}` from i."""
-    for _ in range(3):
-        if i < stop and classes[i] & NUMBER:
-            i = _next(classes, i, stop)
-    return i
-
-
-@kernel
-def _scan_gpt2(data, limits, table, out_classes, out_ends):
-    """Write the ends of pre-tokens of all documents; return how many there are.
-
-    Each class of 64 bytes is a number of 64 bits, and some shifts tell where pre-tokens start: at a
-    change of class, but not behind U+0020; and at the last white space before something else.
-    """
-    found, begin = 0, 0
-    for stop in limits:
-        _classify(data, begin, stop, table, out_classes)
-        letter_before = number_before = space_before = other_before = blank_before = uint64(0)
-        forced = merged = uint64(0)  # starts that a contraction of the last 64 bytes makes, undoes
-        for i in range(begin, stop, 64):
-            letter, number = bits64(out_classes, i, LETTER), bits64(out_classes, i, NUMBER)
-            space, named = bits64(out_classes, i, SPACE), bits64(out_classes, i, NAMED)
-            other, blank = ~(letter | number | space), named & space
-            starts = (letter & ~(letter << ONE | letter_before)
-                      | number & ~(number << ONE | number_before)
-                      | other & ~(other << ONE | other_before))
-            starts &= ~(blank << ONE | blank_before)
-            starts |= space & ~(space << ONE | space_before)
-            starts |= _last_white(out_classes, i, stop, space)
-            starts = (starts | forced) & ~merged
-            forced = merged = uint64(0)
-            quotes = starts & named & ~space & first_bits(stop - i)
-            while quotes:
-                at = trailing_zeros(quotes)
-                n = _contraction(data, i + at, stop, False)
-                for k in range(1, n + 1):
-                    bit = ONE << uint64((at + k) & 63)
-                    if at + k < 64:
-                        starts = starts | bit if k == n else starts & ~bit
-                    else:
-                        forced |= bit if k == n else uint64(0)
-                        merged |= bit if k < n else uint64(0)
-                quotes &= quotes - ONE
-            letter_before, number_before = letter >> uint64(63), number >> uint64(63)
-            space_before, other_before = space >> uint64(63), other >> uint64(63)
-            blank_before = blank >> uint64(63)
-            starts &= first_bits(stop - i)
-            if i == begin:
-                starts &= ~ONE
-            while starts:
-                out_ends[found] = i + trailing_zeros(starts)
-                found += 1
-                starts &= starts - ONE
-        if stop > begin:
-            out_ends[found] = stop
-            found += 1
-        begin = stop
-    return found
-
-
-@kernel
-def _last_white(classes, i, stop, space):
-    """Of 64 bytes from i, the first byte of each white character that something else follows."""
-    next_space = bits64(classes, i + 1, SPACE)
-    last = space & ~next_space & first_bits(stop - i - 1)
-    continued, continues = bits64(classes, i, CONTINUES), bits64(classes, i + 1, CONTINUES)
-    if space & (continued | continues):  # white space of two or three bytes
-        first = space & ~continued
-        last2 = continues & ~bits64(classes, i + 2, SPACE) & first_bits(stop - i - 2)
-        last3 = (continues & bits64(classes, i + 2, CONTINUES) & ~bits64(classes, i + 3, SPACE)
-                 & first_bits(stop - i - 3))
-        last = first & (last | last2 | last3)
-    return last
-
-
-@kernel
-def _scan_cl100k(data, limits, table, out_classes, out_ends):
-    """Write the ends of pre-tokens of all documents; return how many there are."""
-    found, i = 0, 0
-    for stop in limits:
-        _classify(data, i, stop, table, out_classes)
-        while i < stop:
-            i = _cl100k_end(data, i, stop, out_classes)
-            out_ends[found] = i
-            found += 1
-    return found
-
-
-@kernel(inline="always")
-def _cl100k_end(data, i, stop, classes):
-    """The end of the pre-token of cl100k that starts at i."""
-    n = _contraction(data, i, stop, True)
-    if n:
-        return i + n
-    here = classes[i]
-    if here & NUMBER:
-        return _three_numbers(classes, i, stop)
-    j = i if here & (LETTER | NEWLINE) else _next(classes, i, stop)
-    if j < stop and classes[j] & LETTER:
-        return _long_run(classes, j, stop, LETTER)
-    j = i + 1 if data[i] == 32 else i
-    end = _run(classes, j, stop, KIND, 0)
-    if end > j:
-        return _run(classes, end, stop, NEWLINE, NEWLINE)
-    end = _run(classes, i, stop, SPACE, SPACE)
-    cut = _after_newlines(classes, i, end)
-    return cut if cut > i and end < stop else _white(classes, i, end, stop)
-
-
-@kernel
-def _scan_o200k(data, limits, table, out_classes, out_ends):
-    """Write the ends of pre-tokens of all documents; return how many there are."""
-    found, i = 0, 0
-    for stop in limits:
-        _classify(data, i, stop, table, out_classes)
-        while i < stop:
-            i = _o200k_end(data, i, stop, out_classes)
-            out_ends[found] = i
-            found += 1
-    return found
-
-
-@kernel(inline="always")
-def _cased_word(classes, i, stop):
-    """The end of UPPER* LOWER+ at i, else of UPPER+, else i."""
-    upper = _run(classes, i, stop, UPPER, UPPER)
-    if upper < stop and classes[upper] & LOWER:
-        return _long_run(classes, upper, stop, LOWER)
-    end = upper
-    while end > i and not classes[end - 1] & LOWER:
-        end -= 1
-    return end if end > i else upper
-
-
-@kernel(inline="always")
-def _o200k_end(data, i, stop, classes):
-    """The end of the pre-token of o200k that starts at i."""
-    here = classes[i]
-    end = i
-    if here & NUMBER:
-        return _three_numbers(classes, i, stop)
-    if here & LETTER:
-        end = _cased_word(classes, i, stop)
-    elif not here & NEWLINE:
-        j = _next(classes, i, stop)
-        end = _cased_word(classes, j, stop)
-        if end == j or here & MARK and not classes[end - 1] & LOWER:
-            end = j if here & MARK else i  # a mark is a word, rather than the prefix of capitals
-    if end > i:
-        return end + _contraction(data, end, stop, True) if end < stop else end
-    j = i + 1 if data[i] == 32 else i
-    end = _run(classes, j, stop, KIND, 0)
-    if end > j:
-        while end < stop and (classes[end] & NEWLINE or data[end] == 47):
-            end += 1
-        return end
-    end = _run(classes, i, stop, SPACE, SPACE)
-    cut = _after_newlines(classes, i, end)
-    return cut if cut > i else _white(classes, i, end, stop)
-
-
-SCANNERS = {"gpt2": _scan_gpt2, "cl100k": _scan_cl100k, "o200k": _scan_o200k}

@@ -20,6 +20,7 @@ et al. 2019 (GPT-2) for bytes and for cutting into pre-tokens by a pattern.
 import re
 from collections import Counter
 from functools import lru_cache
+from itertools import pairwise
 
 import regex
 
@@ -41,7 +42,8 @@ def split(text, pattern):
     for match in compiled(pattern).finditer(text):
         edges |= set(match.span())
     edges = sorted(edges)
-    return [text[i:j].encode("utf-8", "surrogateescape") for i, j in zip(edges, edges[1:])]
+    pieces = [text[i:j] for i, j in pairwise(edges)]
+    return [piece.encode("utf-8", "surrogateescape") for piece in pieces]
 
 
 @lru_cache(maxsize=64)
@@ -51,7 +53,8 @@ def compiled(pattern):
         return regex.compile(pattern)
     pattern = PATTERNS[pattern_name(pattern)].replace("(?!\\S)", "(?![^\\s])")
     names = sorted(SETS, key=len, reverse=True)
-    inside = re.compile("(\\[[^]]*\\])|(" + "|".join(map(re.escape, names)) + ")")
+    any_name = "|".join(map(re.escape, names))
+    inside = re.compile(f"(\\[[^]]*\\])|({any_name})")
 
     def pin(match):
         text = match.group()
@@ -127,7 +130,8 @@ def vocabulary(merges, byte_order=BYTES):
 def encode(text, merges, pattern, byte_order=BYTES):
     """Turn a str or bytes into ids: in each pre-token, the earliest merge comes first."""
     ids = {byte: i for i, byte in enumerate(byte_order)}
-    ranks = {pair: 256 + k for k, pair in reversed(list(enumerate(merges)))}
+    numbered = list(enumerate(merges, 256))
+    ranks = {pair: i for i, pair in reversed(numbered)}
     out = []
     for piece in split(text, pattern):
         word = tuple(ids[b] for b in piece)

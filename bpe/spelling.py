@@ -39,7 +39,8 @@ def spelled_arguments(path, vocab, merges, where, texts):
     others : dict of str -> int
         What is neither a byte, nor made by a merge, nor among `texts`.
     """
-    if not isinstance(vocab, dict) or not all(type(i) is int for i in vocab.values()):
+    ids = vocab.values() if isinstance(vocab, dict) else [None]
+    if not {int}.issuperset(map(type, ids)):
         raise ValueError(f"{path}: the vocabulary must map tokens to ids")
     byte_ids = []
     for character in CHARACTERS:
@@ -51,7 +52,8 @@ def spelled_arguments(path, vocab, merges, where, texts):
     for k, pair in enumerate(merges):
         try:
             left, right = pair
-            pair, made = (vocab[left], vocab[right]), vocab[left + right]
+            pair = vocab[left], vocab[right]
+            made = vocab[left + right]
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{where(k)}: {' '.join(map(str, pair))!r:.60} is not two tokens that "
                              f"make a third of the vocabulary") from None
@@ -61,14 +63,15 @@ def spelled_arguments(path, vocab, merges, where, texts):
         merge_ids.append(made)
     made = {*byte_ids, *merge_ids, *texts.values()}
     others = {text: i for text, i in vocab.items() if i not in made}
-    arguments = dict(merges=list(pairs), merge_ids=merge_ids, byte_ids=byte_ids, more_tokens={})
-    return arguments, others
+    ids = dict(byte_ids=byte_ids, merge_ids=merge_ids)
+    return dict(merges=list(pairs), more_tokens={}, **ids), others
 
 
 def vocab_and_merges(tokenizer):
     """Write the tokens and merges in GPT-2's characters: text -> id; lines."""
     tokens = tokenizer.vocabulary.tokens
-    vocab = {spell(token): i for i, token in sorted(tokens.items())}
+    in_order = sorted(tokens.items())
+    vocab = {spell(token): i for i, token in in_order}
     if len(vocab) < len(tokens):
         raise ValueError("this tokenizer has two ids for one token, which only the format bpe "
                          "can say")

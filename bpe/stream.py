@@ -3,7 +3,6 @@
 A piece is (bytes, mark): no pre-token crosses into the next one, and the mark, a number or None,
 goes behind its ids. A special token ends the piece before it and is that piece's mark.
 """
-
 import re
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -50,7 +49,8 @@ class Specials:
         self.ids = {name.encode(): i for name, i in found.items()}
         self.allowed = _any_of(found)
         self.disallowed = _any_of(disallowed)
-        self.longest = max((len(name.encode()) for name in {*found, *disallowed}), default=0)
+        names = map(str.encode, {*found, *disallowed})
+        self.longest = max(map(len, names), default=0)
 
     def refuse(self, data, start=0):
         """Raise ValueError if a disallowed special token stands in `data` behind `start`."""

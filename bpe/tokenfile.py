@@ -4,13 +4,13 @@ A token file is a NumPy `.npy` file of one uint16 or uint32 array, which `np.loa
 mmap_mode="r")` opens, followed by one line of JSON that `np.load` does not see: the fingerprint of
 the tokenizer, its vocabulary size and the number of tokens.
 """
-
 import errno
 import json
-import os
 from pathlib import Path
 
 import numpy as np
+
+from bpe.files import write_whole
 
 _HEADER_BYTES = 128
 
@@ -32,26 +32,22 @@ def save_tokens(path, arrays, tokenizer):
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    return write_whole(path, lambda temporary: _write_tokens(temporary, arrays, tokenizer))
+
+
+def _write_tokens(path, arrays, tokenizer):
+    """Write head, ids and facts; return how many ids there are, which the head says in the end."""
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
-    try:
-        with open(temporary, "wb") as file:
-            n_tokens = 0
-            file.write(_header(dtype, n_tokens))
-            for ids in arrays:
-                file.write(ids.astype(dtype))
-                n_tokens += len(ids)
-            facts = dict(fingerprint=tokenizer.fingerprint(), vocab_size=tokenizer.vocab_size,
-                         n_tokens=n_tokens)
-            file.write(json.dumps(facts).encode() + b"\n")
-            file.seek(0)
-            file.write(_header(dtype, n_tokens))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return n_tokens
+    facts = dict(fingerprint=tokenizer.fingerprint(), vocab_size=tokenizer.vocab_size, n_tokens=0)
+    with open(path, "wb") as file:
+        file.write(_header(dtype, 0))
+        for ids in arrays:
+            file.write(ids.astype(dtype))
+            facts["n_tokens"] += len(ids)
+        file.write(json.dumps(facts).encode() + b"\n")
+        file.seek(0)
+        file.write(_header(dtype, facts["n_tokens"]))
+    return facts["n_tokens"]
 
 
 def load_tokens(path, tokenizer=None):

@@ -4,11 +4,10 @@ A sentence takes the plain path, Python and a dictionary of words, so that nobod
 compiler; text from `PLAIN_BYTES` on (or as much in small portions) takes the kernels of
 `bpe.encode`. Both give the same ids, on any number of threads.
 """
-
 import hashlib
 import json
 import os
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 
@@ -16,17 +15,10 @@ import numpy as np
 
 from bpe import formats, reference
 from bpe.decode import StreamDecoder, bytes_of, checked_errors
-from bpe.encoder import Encoder
+from bpe.encode import Encoder
 from bpe.pretokenize import compile_pattern, pattern_name, to_bytes
 from bpe.stream import (
-    BLOCK_BYTES,
-    Specials,
-    blocks_of,
-    blocks_of_file,
-    jobs,
-    joined,
-    map_in_order,
-)
+    BLOCK_BYTES, Specials, blocks_of, blocks_of_file, jobs, joined, map_in_order)
 from bpe.tokenfile import save_tokens
 from bpe.vocabulary import Vocabulary
 
@@ -83,8 +75,10 @@ class Tokenizer:
 
     def __init__(self, merges, pattern="gpt2", special_tokens=None, *, added_tokens=None,
                  byte_ids=None, merge_ids=None, more_tokens=None, whole_words=False, ranks=None):
-        self._arguments = (merges, pattern, special_tokens, added_tokens, byte_ids, merge_ids,
-                           more_tokens, whole_words, ranks)
+        self._arguments = dict(
+            merges=merges, pattern=pattern, special_tokens=special_tokens,
+            added_tokens=added_tokens, byte_ids=byte_ids, merge_ids=merge_ids,
+            more_tokens=more_tokens, whole_words=whole_words, ranks=ranks)
         self.pattern = pattern_name(pattern) or pattern
         if pattern_name(pattern) is None:
             compile_pattern(pattern)
@@ -134,7 +128,7 @@ class Tokenizer:
 
     def __reduce__(self):
         """Pickle the arguments only: another process makes its own tables and caches."""
-        return _make, self._arguments
+        return partial(Tokenizer, **self._arguments), ()
 
     def __repr__(self):
         added = f", added_tokens={self.added_tokens}" if self.added_tokens else ""
@@ -173,6 +167,9 @@ class Tokenizer:
     def encode_array(self, text, *, allowed_special=(), disallowed_special="all", threads=None):
         """Do `encode`, but return an (N,) int32 array: less memory, and a third faster."""
         specials = self._special(allowed_special, disallowed_special)
+        threads = _checked_threads(threads)
+        if isinstance(text, (str, bytes)) and len(text) <= BLOCK_BYTES:
+            return self._encode_job(list(specials.pieces(to_bytes(text))))
         arrays = self._encode_pieces(self._pieces(specials, text), threads)
         return joined(arrays, len(text))
 
@@ -184,13 +181,13 @@ class Tokenizer:
         end = self.vocab_size  # a mark behind each text that is no id
         pieces = ((data, end if mark is None else mark) for text in texts
                   for data, mark in specials.pieces(_checked_bytes(text)))
-        arrays, pending = [], []
+        arrays, begun = [], []
         for ids in self._encode_pieces(pieces, threads):
-            parts = np.split(ids, np.flatnonzero(ids == end) + 1)
-            for part in parts[:-1]:
-                arrays.append(np.concatenate([*pending, part[:-1]]) if pending else part[:-1])
-                pending = []
-            pending += [parts[-1]] if len(parts[-1]) else []
+            *whole, rest = np.split(ids, np.flatnonzero(ids == end) + 1)
+            for part in whole:
+                arrays.append(np.concatenate([*begun, part[:-1]]))
+                begun = []
+            begun.append(rest)
         return arrays
 
     def encode_iterator(self, texts, *, allowed_special=(), disallowed_special="all", threads=1):
@@ -259,7 +256,9 @@ class Tokenizer:
         """
         ids = self.encode_array(text, allowed_special=allowed_special,
                                 disallowed_special=disallowed_special)
-        stops = np.cumsum([len(self.tokens[i]) for i in ids.tolist()], dtype=np.int64)
+        tokens = map(self.tokens.__getitem__, ids.tolist())
+        lengths = list(map(len, tokens))
+        stops = np.cumsum(lengths, dtype=np.int64)
         starts = np.append(0, stops)[:len(stops)]
         if isinstance(text, str):
             data = np.frombuffer(to_bytes(text), np.uint8)
@@ -376,13 +375,6 @@ class Tokenizer:
                 self._words.clear()
             ids = self._words[word] = self.vocabulary.encode_word(word)
         return ids
-
-
-def _make(merges, pattern, special_tokens, added_tokens, byte_ids, merge_ids, more_tokens,
-          whole_words, ranks):
-    return Tokenizer(merges, pattern, special_tokens, added_tokens=added_tokens, byte_ids=byte_ids,
-                     merge_ids=merge_ids, more_tokens=more_tokens, whole_words=whole_words,
-                     ranks=ranks)
 
 
 def _checked_bytes(text):

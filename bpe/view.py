@@ -1,7 +1,7 @@
 """Show what a tokenizer does to text: in the terminal, as HTML, merge by merge, in numbers."""
-
 import html
 from collections import Counter
+from itertools import pairwise
 
 from bpe import reference
 
@@ -16,12 +16,17 @@ def spelling(token):
     >>> spelling(b" na\xc3\xafve\n\xc3")
     '␣naïve\\n\\xc3'
     """
+    return _with_signs(token, {" ": "␣"})
+
+
+def _with_signs(token, signs):
+    """A token's text, with a sign or an escape for each character that would not be seen."""
     text = token.decode("utf-8", "backslashreplace")
-    return "".join("␣" if c == " " else c if c.isprintable() else repr(c)[1:-1] for c in text)
+    shown = lambda c: signs.get(c) or (c if c.isprintable() else repr(c)[1:-1])
+    return "".join(map(shown, text))
 
 
 # ---- the terminal ----
-
 
 def in_terminal(tokenizer, ids, colour=True):
     """Write tokens side by side: on coloured grounds, or with a bar between any two.
@@ -49,9 +54,7 @@ def in_terminal(tokenizer, ids, colour=True):
 
 def _with_line_ends(token):
     """A token's text, with a sign for what moves the cursor and real line ends."""
-    text = token.decode("utf-8", "backslashreplace")
-    signs = {"\n": "⏎\n", "\t": "⇥", "\r": "␍", " ": " "}
-    return "".join(signs.get(c) or (c if c.isprintable() else repr(c)[1:-1]) for c in text)
+    return _with_signs(token, {"\n": "⏎\n", "\t": "⇥", "\r": "␍"})
 
 
 # ---- HTML ----
@@ -97,7 +100,7 @@ def as_html(tokenizer, documents):
     tints = "\n".join(f"pre b.c{k} {{ background: {tint} }}" for k, tint in enumerate(_TINTS))
     sections = []
     for name, ids in documents.items():
-        facts = _facts(sum(tokenizer.token_bytes[i] for i in ids), len(ids))
+        facts = _facts(_n_bytes(tokenizer, ids), len(ids))
         tokens = "".join(_html_token(tokenizer, k, i) for k, i in enumerate(ids))
         sections.append(f'<h2>{html.escape(name)}</h2>\n<p class="facts">{facts}</p>\n'
                         f"<pre>{tokens}</pre>")
@@ -117,7 +120,6 @@ def _html_token(tokenizer, k, i):
 
 # ---- merge by merge ----
 
-
 def explain(tokenizer, text):
     """Say how a text becomes tokens: its pre-tokens, and for each the merges in their order.
 
@@ -127,21 +129,20 @@ def explain(tokenizer, text):
     """
     tokens = tokenizer.tokens
     for word in reference.split(text, tokenizer.pattern):
-        *steps, last = tokenizer.merge_steps(word)
-        yield f"{spelling(word)}"
-        for ids, merged in zip(steps, [*steps[1:], last]):
+        steps = list(tokenizer.merge_steps(word))
+        yield spelling(word)
+        for ids, merged in pairwise(steps):
             at = next(k for k, (old, new) in enumerate(zip(ids, [*merged, None])) if old != new)
             pair = f"{spelling(tokens[ids[at]])} + {spelling(tokens[ids[at + 1]])}"
             row = "  ".join(spelling(tokens[i]) for i in ids)
             yield f"    {row:40}  {pair} = {merged[at]}"
         ids = tokenizer.vocabulary.encode_word(word)
-        if ids != last:
+        if ids != steps[-1]:
             yield "    the pre-token is a token as a whole, which needs no merges"
         yield "    " + "  ".join(f"{spelling(tokens[i])} {i}" for i in ids)
 
 
 # ---- numbers ----
-
 
 def report(tokenizer, documents, n_longest=10):
     """Say how well the tokenizer compresses documents, and which tokens they use.
@@ -158,23 +159,27 @@ def report(tokenizer, documents, n_longest=10):
     uses = Counter()
     for name, ids in documents.items():
         uses.update(ids)
-        yield f"{name}: {_facts(sum(tokenizer.token_bytes[i] for i in ids), len(ids))}"
-    n_bytes = sum(int(tokenizer.token_bytes[i]) * n for i, n in uses.items())
+        yield f"{name}: {_facts(_n_bytes(tokenizer, ids), len(ids))}"
+    n_bytes = _n_bytes(tokenizer, uses.elements())
     if len(documents) > 1:
         yield f"together: {_facts(n_bytes, uses.total())}"
     words = [i for i, token in enumerate(tokenizer.tokens)
              if token is not None and i not in tokenizer.special_tokens.values()]
+    words.sort(key=lambda i: (-len(tokenizer.tokens[i]), i))
+    used = [i for i in words if i in uses]
     unused = [i for i in words if i not in uses]
-    yield (f"tokens that occur: {len(words) - len(unused)} of {len(words)}; "
+    yield (f"tokens that occur: {len(used)} of {len(words)}; "
            f"{len(unused)} do not ({len(unused) / len(words):.1%})")
-    longest = sorted((i for i in words if i in uses), key=lambda i: (-len(tokenizer.tokens[i]), i))
-    for title, ids in (("longest", longest), ("longest of those that do not occur", sorted(
-            unused, key=lambda i: (-len(tokenizer.tokens[i]), i)))):
+    for title, ids in (("longest", used), ("longest of those that do not occur", unused)):
         if ids and n_longest:
             yield f"{title}:"
         for i in ids[:n_longest]:
             count = f"  x {uses[i]}" if i in uses else ""
             yield f"    {i:6}  {spelling(tokenizer.tokens[i])}{count}"
+
+
+def _n_bytes(tokenizer, ids):
+    return sum(map(tokenizer.token_bytes.tolist().__getitem__, ids))
 
 
 def _facts(n_bytes, n_tokens):

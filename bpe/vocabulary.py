@@ -1,11 +1,10 @@
 """The tokens and merges of a tokenizer: checked, named by id, and as tables for the kernels."""
-
 from functools import cached_property
 from math import inf
 
 import numpy as np
 
-from bpe.encoder import tables_from_merges, tables_from_tokens
+from bpe.pairs import tables_from_merges, tables_from_tokens
 
 MAX_ID = 1 << 24
 
@@ -23,10 +22,10 @@ class Vocabulary:
             self.byte_ids = _byte_ids_of_ranks(ranks)
             self.tokens = {i: token for token, i in ranks.items()}  # int -> bytes
         else:
-            self.byte_ids = list(range(256) if byte_ids is None else map(int, byte_ids))
             self.merges = _pairs_of_ids(merges)
             n = len(self.merges)
-            self.merge_ids = list(range(256, 256 + n) if merge_ids is None else map(int, merge_ids))
+            self.byte_ids = _ids_or(range(256), byte_ids)
+            self.merge_ids = _ids_or(range(256, 256 + n), merge_ids)
             self.more_tokens = dict(more_tokens or {})
             self.tokens = self._merged_tokens()
         self._check_ids()
@@ -68,12 +67,13 @@ class Vocabulary:
         ids = [self.byte_ids[byte] for byte in word]
         yield ids
         while True:
-            ranks = [rank_of(left, right) for left, right in zip(ids, ids[1:])]
+            ranks = list(map(rank_of, ids, ids[1:]))
             rank = min(ranks, default=inf)
             if rank == inf:
                 return
             at = ranks.index(rank)
-            ids = [*ids[:at], id_of(rank), *ids[at + 2:]]
+            ids = ids.copy()
+            ids[at:at + 2] = [id_of(rank)]
             yield ids
 
     @cached_property
@@ -83,13 +83,15 @@ class Vocabulary:
             tokens, ranks = self.tokens, self._ranks
             return lambda left, right: ranks.get(tokens[left] + tokens[right], inf), int
         pairs = map(tuple, self.merges[::-1].tolist())  # reversed: of equal pairs the first stays
-        table = dict(zip(pairs, range(len(self.merges) - 1, -1, -1)))
+        ranks = reversed(range(len(self.merges)))
+        table = dict(zip(pairs, ranks))
         return lambda left, right: table.get((left, right), inf), self.merge_ids.__getitem__
 
     @cached_property
     def _ids(self):
         """bytes -> int, the lowest id where two tokens are the same bytes."""
-        return {token: i for i, token in sorted(self.tokens.items(), reverse=True)}
+        last_first = sorted(self.tokens.items(), reverse=True)
+        return {token: i for i, token in last_first}
 
     # ---- the kernels ----
 
@@ -105,16 +107,20 @@ class Vocabulary:
         n = len(self.merges)
         ids = np.array([*self.byte_ids, *self.merge_ids, *self.more_tokens], np.int64)
         symbols = np.full(max(self.tokens) + 1, -1)
-        symbols[ids[::-1]] = np.arange(len(ids))[::-1]  # backwards: the first to make a token stays
-        return tables_from_merges(symbols[self.merges], symbols[ids[256:256 + n]], ids)
+        numbers = np.arange(len(ids))
+        symbols[ids[::-1]] = numbers[::-1]  # backwards: the first to make a token stays
+        made = symbols[ids[256:256 + n]]
+        return tables_from_merges(symbols[self.merges], made, ids)
 
     # ---- from ranks ----
 
     @cached_property
     def _recovered(self):
         """Tables; the merge of each token of two bytes and more, or (-1, -1); ids of symbols."""
-        tokens = [token for token in sorted(self._ranks, key=self._ranks.get) if len(token) > 1]
-        ids = np.array(self.byte_ids + [self._ranks[token] for token in tokens], np.int64)
+        in_order = sorted(self._ranks, key=self._ranks.get)
+        tokens = [token for token in in_order if len(token) > 1]
+        made = [self._ranks[token] for token in tokens]
+        ids = np.array(self.byte_ids + made, np.int64)
         tables, merges = tables_from_tokens(tokens, ids)
         return tables, merges, ids
 
@@ -134,7 +140,8 @@ class Vocabulary:
     def more_tokens(self):
         """The tokens that no merge makes, int -> bytes."""
         _, merges, ids = self._recovered
-        return {i: self.tokens[i] for i in ids[256:][merges[:, 0] < 0].tolist()}
+        others = ids[256:][merges[:, 0] < 0].tolist()
+        return {i: self.tokens[i] for i in others}
 
     # ---- what files of others can say ----
 
@@ -144,9 +151,10 @@ class Vocabulary:
         if self._ranks is not None:
             return True
         ascending = self.merge_ids == sorted(set(self.merge_ids))
-        if not ascending or len(set(self.tokens.values())) < len(self.tokens):
+        ranks = {token: i for i, token in self.tokens.items()}
+        if not ascending or len(ranks) < len(self.tokens):
             return False
-        implied = Vocabulary(None, ranks={token: i for i, token in self.tokens.items()})
+        implied = Vocabulary(None, ranks=ranks)
         return (np.array_equal(implied.merges, self.merges)
                 and (self.whole_words or not implied.more_tokens))
 
@@ -191,6 +199,10 @@ class Vocabulary:
                                  f"0 to {MAX_ID - 1}")
             if not isinstance(token, bytes) or not token:
                 raise ValueError(f"id {i} is {token!r}, but a token is one byte or more")
+
+
+def _ids_or(default, ids):
+    return list(map(int, default if ids is None else ids))
 
 
 def _is_id(i):

@@ -3,10 +3,8 @@ import re
 import sys
 from pathlib import Path
 
-from minigrad import OPS
-
 sys.path.insert(0, str(Path(__file__).parent))
-from make_op_pages import is_rare, write_rare  # noqa: E402
+from make_op_pages import listed, write_pages  # noqa: E402
 from op_examples import example, traced  # noqa: E402
 
 project = "minigrad"
@@ -31,21 +29,21 @@ SECTIONS = {
     "Exercises and books": "exercises/README\nbooks",
     "Questions": "questions/*",
     "Reference": "stepper\ntesting\nbpe\ntraining\nkernels\nbenchmarks\nops/README\n"
-                 "adding_an_op"}
+                 "adding_an_op\ndeveloping"}
 CONTENTS = "".join(f"\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {title}\n\n{pages}\n```\n"
                    for title, pages in SECTIONS.items())
-OPERATIONS = "\n```{toctree}\n:hidden:\n:glob:\n*\nrare/*\n```\n"
-STEPS = '\n<p><a href="{}steps/{}.html">Step through this example in the browser</a></p>\n'
-EXAMPLES = {f"ops/{'rare/' * is_rare(op)}{op.name}": op for op in OPS.values()
-            if op.forward.__module__.startswith("minigrad.ops.") and example(op)}
+OPERATIONS = "\n```{toctree}\n:hidden:\n:glob:\n*\n```\n"
+STEPS = '\n<p><a href="steps/{}.html">Step through this example in the browser</a></p>\n'
+EXAMPLES = {f"ops/{op.name}": op for op in listed() if example(op)}
 
 
 def add_contents(app, docname, source):
     """Give the site its tree; the Markdown stays free of it, so that it reads well by itself."""
+    if docname == "ops/README":                      # the list names the pages that are built
+        source[0] = re.sub(r"^- `(\w+)`:", r"- [\1](\1.md):", source[0], flags=re.MULTILINE)
     source[0] += {"README": CONTENTS, "ops/README": OPERATIONS}.get(docname, "")
     if docname in EXAMPLES:
-        op = EXAMPLES[docname]
-        source[0] += STEPS.format("../" * is_rare(op), op.name)
+        source[0] += STEPS.format(EXAMPLES[docname].name)
 
 
 def write_steps(app, error):
@@ -58,6 +56,6 @@ def write_steps(app, error):
 
 
 def setup(app):
-    write_rare()
+    write_pages()
     app.connect("source-read", add_contents)
     app.connect("build-finished", write_steps)

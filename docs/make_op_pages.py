@@ -1,9 +1,9 @@
-"""Write docs/ops/: a page for every operation, made from its declaration.
+"""Write docs/ops/: a page for every operation, made from its declaration, and their list.
 
     python docs/make_op_pages.py
 
-A test compares the pages with what this would write. Those of the rarely used operations go to
-docs/ops/rare/ when the site is built (conf.py calls `write_rare`) and are not kept.
+The list, docs/ops/README.md, is kept in the repository; the pages are not, as they change with
+every operation: conf.py writes them when the site is built.
 """
 import inspect
 import sys
@@ -14,16 +14,27 @@ from minigrad import OPS
 sys.path.insert(0, str(Path(__file__).parent))
 from op_examples import traced  # noqa: E402
 
-HERE = Path(__file__).parent
-RARE = "minigrad.ops.rare"
+FOLDER = Path(__file__).parent / "ops"
 SECTIONS = {"Parameters", "Returns", "Raises", "Notes", "References"}
+TITLE = """# Operations
+
+Each line says what an operation computes and, where one line holds it, its backward pass: dx is the
+gradient of the input x, g that of the output y. The linked file holds the formula, the backward
+pass and the fast path. The site has a page for each operation, with an example to step through:
+`python -m sphinx docs site` builds it (extra `docs`).
+"""
+
+
+def listed():
+    """Return the operations that this package declares, in order."""
+    return [op for op in OPS.values()
+            if (op.forward.__module__ or "").startswith("minigrad.ops.")]
 
 
 def page(op):
     """Return one operation's page as Markdown."""
     summary, sections = read_docstring(op.forward)
-    file = op.forward.__module__.replace(".", "/") + ".py"
-    up = "../../" if is_rare(op) else "../"           # to docs/
+    file = file_of(op)
     lines = [f"# {op.name}", "", summary, ""]
     if op.signature:
         lines += [f"Signature: `{op.signature}`. Axes before the named ones broadcast.", ""]
@@ -36,28 +47,29 @@ def page(op):
     if op.composition:
         lines += ["## The same in smaller steps", "", "`with use(\"parts\"):` runs this.", "",
                   *code(op.composition)]
-    lines += steps(op, up)
-    lines += [f"[{file}]({up}../{file}) holds it"
+    lines += steps(op)
+    lines += [f"[{file}](../../{file}) holds it"
               + (", with its kernel below the line `# ---- fast path`." if "fast" in op.bodies
                  else "; it needs no kernel."),
               f"`minigrad.testing.check_op(minigrad.{op.name})` holds it to "
-              f"[the laws]({up}testing.md)."]
+              "[the laws](../testing.md)."]
     return "\n".join(lines) + "\n"
 
 
-def is_rare(op):
-    return op.forward.__module__ == RARE
+def file_of(op):
+    """Return the path of the source file, from the root."""
+    return op.forward.__module__.replace(".", "/") + ".py"
 
 
-def steps(op, up):
+def steps(op):
     """Return the section that steps through a tiny example."""
     program, t = traced(op)
     if not program:
         return []
     return ["## Step by step", "", f"`python -m minigrad.stepper {op.name}.py:f` walks through "
-            f"this program ([the stepper]({up}stepper.md)); `--html {op.name}.html` makes a page "
-            "of it.", "", "```py", program.rstrip(), "```", "",
-            "```text", t.text().rstrip(), "```", ""]
+            "this program ([the stepper](../stepper.md)); "
+            f"`--html {op.name}.html` makes a page of it.", "",
+            "```py", program.rstrip(), "```", "", "```text", t.text().rstrip(), "```", ""]
 
 
 def read_docstring(function):
@@ -86,8 +98,13 @@ def math(text):
             inside = False
             out += ["$$", ""]
         else:
-            out.append(line.strip() if inside else line)
+            out.append(line.strip() if inside else plain(line))
     return "\n".join(out + ["$$"] * inside)
+
+
+def plain(text):
+    """Keep Markdown from reading powers as emphasis."""
+    return text.replace("**", r"\*\*")
 
 
 def code(function):
@@ -102,47 +119,32 @@ def code(function):
     return ["```py", source.strip("\n"), "```", ""]
 
 
-def index(ops):
-    """Return the list of all operations, by file."""
-    lines = ["# Operations", "", "One page for each, made from its declaration.", ""]
-    files = sorted({op.forward.__module__ for op in ops})
-    for module in files:
-        names = sorted(op.name for op in ops if op.forward.__module__ == module)
-        shown = (", ".join(names) + " (pages on the site only)" if module == RARE else
-                 ", ".join(f"[{name}]({name}.md)" for name in names))
-        lines += [f"- `{module.replace('.', '/')}.py`: {shown}"]
-    return "\n".join(lines) + "\n"
+def index():
+    """Return the list of all operations, by file, a line each."""
+    lines, families = [TITLE], {}
+    for op in listed():
+        families.setdefault(op.forward.__module__, []).append(op)
+    for module, ops in families.items():
+        file = file_of(ops[0])
+        about = inspect.getdoc(sys.modules[module]).split("\n\n")[0]
+        lines += [f"## {Path(file).stem}", "", about, f"Source: [{file}](../../{file}).", ""]
+        for op in ops:
+            summary = inspect.getdoc(op.forward).split("\n")[0]
+            lines += [f"- `{op.name}`: {plain(summary)}"]
+        lines += [""]
+    return "\n".join(lines)
 
 
-def pages():
-    """Return {file name: text} for all pages that are kept."""
-    ops = [op for op in OPS.values() if str(op.forward.__module__).startswith("minigrad.ops.")]
-    return {"README.md": index(ops), **{f"{op.name}.md": page(op) for op in ops if not is_rare(op)}}
-
-
-def write_rare():
-    """Write the pages of the rarely used operations, those that have changed."""
-    folder = HERE / "ops" / "rare"
-    folder.mkdir(exist_ok=True)
-    texts = {folder / f"{op.name}.md": page(op) for op in OPS.values() if is_rare(op)}
-    for path in folder.glob("*.md"):
-        if path not in texts:
-            path.unlink()
+def write_pages(folder=FOLDER):
+    """Write the pages of all operations, those that have changed; remove others."""
+    texts = {folder / f"{op.name}.md": page(op) for op in listed()}
+    for path in {*folder.glob("*.md")} - {*texts, folder / "README.md"}:
+        path.unlink()
     for path, text in texts.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
 
 
-def main():
-    folder = HERE / "ops"
-    folder.mkdir(exist_ok=True)
-    texts = pages()
-    for path in folder.glob("*.md"):
-        if path.name not in texts:
-            path.unlink()
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    (FOLDER / "README.md").write_text(index(), encoding="utf-8")
+    write_pages()

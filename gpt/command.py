@@ -1,45 +1,81 @@
-"""The command line of `train.py`: a flag for each setting, and what is no setting."""
-from pathlib import Path
+"""What all commands share: their flags, one sentence for an error, and Ctrl-C."""
+import argparse
+import errno
+import os
+import signal
+import sys
+from contextlib import contextmanager
 
-from gpt.config import PRESETS, Parser, add_settings, given_settings
-from gpt.loggers import LOGGERS
+from gpt.data.corpora import CorpusError
+from gpt.settings import ConfigError, nearest
+from gpt.training.checkpoint import CheckpointError
+from gpt.training.divergence import Diverged
+from minigrad.kernels import threads
 
 
-def parse(args, description):
-    """Read the command line.
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence on stderr, status 2, with the nearest flag."""
 
-    Returns
-    -------
-    parsed : argparse.Namespace
-        With the settings that were given in `given`, by name.
-    """
-    parser = Parser(prog="train.py", description=description)
-    parser.add_argument("corpus", nargs="*", help="files, folders, globs, or shakespeare, stdlib, "
-                        "stories [shakespeare]")
-    parser.add_argument("--preset", choices=PRESETS, default="fast",
-                        help="settings to begin with [fast]")
-    parser.add_argument("--resume", metavar="RUN", help="the folder of a run to go on with")
-    parser.add_argument("--from_step", type=int, help="go on from an earlier checkpoint")
-    parser.add_argument("--name", help="of the run [that of the text]")
-    parser.add_argument("--runs", default="runs", help="where runs are kept [runs]")
-    parser.add_argument("--log", choices=LOGGERS, help="log there, too, if it is installed")
-    parser.add_argument("--plain", action="store_true", help="plain lines, no live display")
-    parser.add_argument("--check", action="store_true",
-                        help="test the model of these settings for a minute, and do not train")
-    parser.add_argument("--trace_step", type=int, metavar="N",
-                        help="record step N gradient by gradient: a page to step through")
-    parser.add_argument("--profile", action="store_true",
-                        help="say where the time of a step goes, op by op, before training")
-    parser.add_argument("--yes", action="store_true", help="agree to a run of days")
-    add_settings(parser)
-    args = parser.parse_args(args)
-    args.given = given_settings(args)
-    if args.resume and args.corpus:
-        parser.error(f"a resumed run has its text in its folder: leave out {args.corpus[0]}")
-    if args.from_step is not None and not args.resume:
-        parser.error("--from_step needs the run whose checkpoint it is: add --resume RUN")
-    if {"steps", "minutes"} <= args.given.keys():
-        parser.error("--steps and --minutes both say when to end: leave one of them out")
-    if args.name is not None and (args.name != Path(args.name).name or args.name in ("", "..")):
-        parser.error(f"name is {args.name!r}, but must name a folder: say where with --runs")
-    return args
+    def error(self, message):
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        raise SystemExit(2)
+
+    def parse_args(self, args=None):
+        """Parse; `--a-b` is `--a_b`, and a flag that does not exist names the nearest one."""
+        args = [dashes_to_underscores(arg) for arg in (sys.argv[1:] if args is None else args)]
+        parsed, unknown = self.parse_known_args(args)
+        for arg in unknown:
+            if arg.startswith("-"):
+                flags = [flag for action in self._actions for flag in action.option_strings]
+                self.error(f"there is no flag {nearest(arg.split('=')[0], flags)}")
+            self.error(f"what is {arg!r}? --help lists what can be said")
+        return parsed
+
+
+def dashes_to_underscores(arg):
+    flag, equals, value = arg.partition("=")
+    return "--" + flag[2:].replace("-", "_") + equals + value if flag.startswith("--") else arg
+
+
+# ---- how a command ends ----
+
+@contextmanager
+def report_errors(prog):
+    """Tell the user's errors in one sentence and leave with status 2."""
+    try:
+        threads.n_threads()                                 # a wrong number is told before all else
+        yield
+    except (ConfigError, CorpusError, CheckpointError, Diverged, FloatingPointError,
+            threads.ThreadsError) as error:
+        fail(prog, error)
+    except MemoryError:
+        fail(prog, "the memory is full: use a smaller model or --batch_tokens")
+    except BrokenPipeError:                           # the reader, such as head, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except OSError as error:
+        fail(prog, "the disk is full: make room" if error.errno == errno.ENOSPC else error)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def fail(prog, error):
+    print(f"{prog}: {error}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+
+@contextmanager
+def interruptible():
+    """Let Ctrl-C ask for a stop, which the loop finds in the list; a second one stops at once."""
+    asked = []
+
+    def ask(number, frame):
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        print("\nstopping after this step; Ctrl-C again to stop at once", file=sys.stderr)
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -2,194 +2,16 @@
 
     python -m gpt.generate runs/NAME "Once upon a time" --temperature 0.8 --top_p 0.95 --n 3
 """
-import numbers
 import sys
-from dataclasses import dataclass
 
-import numpy as np
+from gpt import called
+from gpt.command import Parser, report_errors
+from gpt.models.sampling import Sampling, write
+from gpt.training.folder import open_model
 
-from gpt.config import ConfigError, Parser
-from gpt.model import KVCache
-from gpt.one_token import OneToken, suits
-from gpt.runs import open_model, report_errors
-from minigrad import linear, no_grad
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen from the scores. The filters apply in the order given here."""
-
-    repetition_penalty: float = 1.0    # weakens the logits of what the text has (1909.05858)
-    temperature: float = 0.8           # 0 for always the likeliest
-    top_k: int = 0                     # among so many likeliest tokens; 0 for all
-    top_p: float = 1.0                 # among the likeliest that together reach this (1904.09751)
-    min_p: float = 0.0                 # among those at least so likely as a share of the likeliest
-
-    def __post_init__(self):
-        for name, low, high in (("repetition_penalty", 1e-6, 1e6), ("temperature", 0, 1e6),
-                                ("top_k", 0, 2**31), ("top_p", 1e-9, 1), ("min_p", 0, 1)):
-            value, kind = getattr(self, name), numbers.Integral if name == "top_k" else numbers.Real
-            if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
-                what = "an integer" if name == "top_k" else "a number"
-                raise ConfigError(f"{name} is {value!r}, but must be {what} from {low:g} "
-                                  f"to {high:g}")
-
-
-def generate(model, prompts, sampling=None, rng=None, max_tokens=None, may_compile=True):
-    """Continue prompts of one length, without end.
-
-    When the context is full, the model forgets the older half of it and reads the newer half
-    again; then it goes on.
-
-    Parameters
-    ----------
-    model : GPT
-    prompts : (B, T) int
-        At least one token; of a prompt longer than the context the last part counts.
-    sampling : Sampling, optional
-    rng : numpy.random.Generator, optional
-        Seeded with 0 unless given.
-    max_tokens : int, optional
-        Stop after so many.
-    may_compile : bool
-        Whether to wait for the kernel of `gpt.one_token` if it was never compiled before.
-
-    Yields
-    ------
-    ids : (B,) int
-        The next token of each.
-    """
-    sampling, rng = sampling or Sampling(), rng or np.random.default_rng(0)
-    ids = np.asarray(prompts, np.int64)
-    limit, cache = model.config.context_length, None
-    made = 0
-    while max_tokens is None or made < max_tokens:
-        if cache is None or cache.length == limit:
-            kept = ids[:, -max(1, limit // 2):] if cache else ids[:, -limit:]
-            cache = KVCache(model.config, len(ids), model.head.dtype)
-            logits = last_logits(model, kept, cache)
-            one_token = OneToken(model, cache) if suits(model, cache, may_compile) else None
-        elif one_token:
-            logits = one_token(ids[:, -1:])
-        else:
-            logits = last_logits(model, ids[:, -1:], cache)
-        chosen = np.array([choose(z, text, sampling, rng) for z, text in zip(logits, ids)])
-        ids = np.concatenate([ids, chosen[:, None]], axis=1)
-        made += 1
-        yield chosen
-
-
-def last_logits(model, ids, cache):
-    """Extend the cache by ids and return the scores of what follows, (B, V)."""
-    with no_grad():
-        x = model.stream(ids, cache)
-        return linear(x[:, -1], model.head).data
-
-
-def choose(logits, text, sampling, rng):
-    """Draw the next token.
-
-    Parameters
-    ----------
-    logits : (V,)
-    text : (T,) int
-        What has been written, for the repetition penalty.
-
-    Raises
-    ------
-    FloatingPointError
-        If there is nothing to choose by: a score that is nan or inf, or all of them -inf.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> choose(np.array([0.0, 9.0, 8.0]), np.array([1]), Sampling(temperature=0), rng)
-    1
-    >>> choose(np.array([0.0, 9.0, 8.0]), np.array([1]), Sampling(3.0, temperature=0), rng)
-    2
-    """
-    check_scores(logits)
-    if sampling.temperature == 0:                  # the likeliest passes every filter
-        return int(penalized(logits, text, sampling.repetition_penalty).argmax())
-    p = probabilities(logits, text, sampling)
-    at = np.searchsorted(np.cumsum(p), rng.random(), side="right")
-    return int(min(at, np.flatnonzero(p)[-1]))     # the sum may be a little less than 1
-
-
-def check_scores(logits):
-    """Refuse what no token can be chosen by; -inf is the score of what must not be chosen."""
-    top = logits.max()                             # nan if one is nan
-    if not np.isfinite(top):
-        at = int(np.isnan(logits).argmax()) if np.isnan(top) else int(logits.argmax())
-        raise FloatingPointError(f"the score of token {at} is {logits[at]}, so that none can be "
-                                 f"chosen: the weights are damaged or their training diverged; "
-                                 f"take an earlier checkpoint")
-
-
-def penalized(logits, text, penalty):
-    """Return logits, (V,) float64, with those of tokens that the text has weakened."""
-    z = logits.astype(np.float64)
-    if penalty != 1:
-        seen = np.unique(text)
-        z[seen] = np.where(z[seen] > 0, z[seen] / penalty, z[seen] * penalty)
-    return z
-
-
-def probabilities(logits, text, sampling):
-    """Return what tokens are drawn with, (V,) float64."""
-    z = penalized(logits, text, sampling.repetition_penalty)
-    with np.errstate(over="ignore"):               # to -inf, at a temperature close to 0
-        z = (z - z.max()) / (sampling.temperature or 1)
-    if 0 < sampling.top_k < len(z):
-        z[z < np.partition(z, -sampling.top_k)[-sampling.top_k]] = -np.inf
-    p = np.exp(z)
-    p /= p.sum()
-    if sampling.top_p < 1:
-        order = np.argsort(-p, kind="stable")
-        p[order[np.cumsum(p[order]) - p[order] >= sampling.top_p]] = 0
-    p[p < sampling.min_p * p.max()] = 0
-    return p / p.sum()
-
-
-def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=(),
-          may_compile=True):
-    """Continue a text, yielding pieces of it that hold whole characters only.
-
-    Parameters
-    ----------
-    prompt : str
-        Empty for a line break.
-    stop : sequence of str
-        Texts before which to end.
-    may_compile : bool
-        As in `generate`.
-    """
-    try:
-        ids = tokenizer.encode_array(prompt or "\n", disallowed_special=())
-    except ValueError as error:
-        raise ConfigError(f"the prompt cannot be encoded: {error}") from error
-    ends = set(tokenizer.special_tokens.values())
-    decoder, held, longest = tokenizer.decoder(), "", max(map(len, stop), default=1) - 1
-    rng = np.random.default_rng(seed)
-    for chosen in generate(model, [ids], sampling, rng, max_tokens, may_compile):
-        if int(chosen[0]) in ends:
-            break
-        held += decoder.feed([int(chosen[0])])
-        found = [held.index(text) for text in stop if text in held]
-        if found:
-            yield held[:min(found)]
-            return
-        sure = len(held) - longest
-        if sure > 0:
-            yield held[:sure]
-            held = held[sure:]
-    yield held + decoder.close()
-
-
-# ---- the command ----
 
 def main(args=None):
-    parser = Parser(prog="python -m gpt.generate", description="Let a trained model write.")
+    parser = Parser(prog=called("generate"), description="Let a trained model write.")
     parser.add_argument("run", help="the folder of a run")
     parser.add_argument("prompt", nargs="?", default="", help="the text to continue")
     parser.add_argument("--n", type=int, default=1, help="number of continuations [1]")
@@ -209,7 +31,7 @@ def main(args=None):
     if "" in args.stop:
         parser.error("--stop is empty: name the text to end before")
     with report_errors(parser.prog):
-        model, data, _ = open_model(args.run, args.from_step)
+        model, data, _, _ = open_model(args.run, args.from_step)
         sampling = Sampling(args.repetition_penalty, args.temperature, args.top_k, args.top_p,
                             args.min_p)
         for i in range(args.n):

@@ -12,12 +12,12 @@ from minigrad.mode import watch
 
 def explain(error, op, arrays):
     """Make the same error say in which op and for which shapes it happened."""
-    shapes = ", ".join(str(x.shape) for x in arrays if isinstance(x, np.ndarray))
-    text = f"{op.name} of shapes {shapes}: {error}"
+    arrays = [x for x in arrays if isinstance(x, np.ndarray)]
+    text = f"{op.name} of shapes {listed(x.shape for x in arrays)}: {error}"
     if op.signature and type(error) is ValueError:
         text += (f". Its signature is {op.signature}: axes of the same name need the same size, "
                  "the axes before them must broadcast; reshape or transpose an input")
-    kinds = [x.dtype.kind for x in arrays if isinstance(x, np.ndarray)]
+    kinds = [x.dtype.kind for x in arrays]
     if kinds and "f" not in kinds and isinstance(error, TypeError):
         text += "; no input is a float: convert with .astype(np.float64)"
     try:
@@ -26,12 +26,17 @@ def explain(error, op, arrays):
         return TypeError(text)
 
 
+def listed(things):
+    return ", ".join(map(str, things))
+
+
 def numbers(data):
     """Refuse an array of anything but real numbers and booleans; bring others' byte order home."""
     if data.dtype.kind not in "fiub":
         raise TypeError(f"a Tensor holds real numbers or booleans, but the data is {data.dtype}: "
                         "convert it first (of complex numbers, take real and imaginary parts)")
-    return data if data.dtype.isnative else data.astype(data.dtype.newbyteorder("="))
+    native = data.dtype.newbyteorder("=")
+    return data if data.dtype.isnative else data.astype(native)
 
 
 def check_name(op, known):
@@ -50,12 +55,12 @@ def check_dtypes(op, arrays, out):
         return                                        # the common case, at the least cost
     if op.name == "astype":
         return
-    floats = {x.dtype.newbyteorder("=") for x in arrays
-              if isinstance(x, np.ndarray) and x.dtype.kind == "f"}
-    if len(floats) > 1 or (floats and out.dtype.kind == "f" and out.dtype not in floats):
-        names = ", ".join(str(x.dtype) for x in arrays if isinstance(x, np.ndarray))
-        raise TypeError(f"{op.name} of dtypes {names} would give {out.dtype}: convert the inputs "
-                        "to one float dtype with .astype")
+    dtypes = [x.dtype for x in arrays if isinstance(x, np.ndarray)]
+    floats = {dtype.newbyteorder("=") for dtype in dtypes if dtype.kind == "f"}
+    is_wider = floats and out.dtype.kind == "f" and out.dtype not in floats
+    if len(floats) > 1 or is_wider:
+        raise TypeError(f"{op.name} of dtypes {listed(dtypes)} would give {out.dtype}: convert "
+                        "the inputs to one float dtype with .astype")
 
 
 def normalized_axes(axis, ndim):
@@ -78,8 +83,9 @@ def check_start(root, g):
     if g is None and root.size != 1:
         raise ValueError(f"backward needs a scalar, but the shape is {root.shape}: reduce with "
                          ".sum() or .mean(), or pass the gradient of each element as grad=")
-    if g is not None and np.shape(getattr(g, "data", g)) != root.shape:
-        raise ValueError(f"grad has shape {np.shape(g)}, but the tensor has shape {root.shape}")
+    shape = root.shape if g is None else np.shape(getattr(g, "data", g))
+    if shape != root.shape:
+        raise ValueError(f"grad has shape {shape}, but the tensor has shape {root.shape}")
 
 
 def check_tuple(grads, op):
@@ -104,7 +110,7 @@ def check_usable(node):
                            "backward with retain_graph=True")
     changed = node.checksum is not None and node.checksum != checksum(node)
     if changed or written_since(node):
-        shapes = ", ".join(str(x.shape) for x in node.inputs if hasattr(x, "shape"))
+        shapes = listed(x.shape for x in node.inputs if hasattr(x, "shape"))
         raise RuntimeError(f"an array that the vjp of {node.op.name} (inputs {shapes}) needs was "
                            "changed in place after the forward pass: change a copy, or call "
                            "backward first")
@@ -125,13 +131,16 @@ class Writes:
         for array in arrays:
             while isinstance(array.base, np.ndarray):
                 array = array.base
-            known = self.last.get(id(array))
-            self.last[id(array)] = self.clock, known[1] if known else self.reference(array)
+            _, reference = self.last.get(id(array)) or (0, self.reference(array))
+            self.last[id(array)] = self.clock, reference
 
     def reference(self, memory):
         """Refer to memory weakly, and forget it when it is gone."""
         key = id(memory)
-        return weakref.ref(memory, lambda _: self.last.pop(key, None))
+
+        def forget(_):
+            self.last.pop(key, None)
+        return weakref.ref(memory, forget)
 
 
 writes = Writes()
@@ -149,13 +158,17 @@ def written_since(node):
     """Whether the engine was told of a write into what the node saved."""
     if node.made_at == writes.clock:
         return False
-    later = [memory() for clock, memory in writes.last.values() if clock > node.made_at]
-    return any(np.may_share_memory(s, memory) for memory in later
-               for s in node.saved if isinstance(s, np.ndarray))
+    written = writes.last.values()
+    later = [memory() for clock, memory in written if clock > node.made_at]
+    return any(np.may_share_memory(s, memory) for memory in later for s in saved_arrays(node))
+
+
+def saved_arrays(node):
+    return [s for s in node.saved if isinstance(s, np.ndarray)]
 
 
 def checksum(node):
-    return hash(tuple(s.tobytes() for s in node.saved if isinstance(s, np.ndarray)))
+    return hash(tuple(s.tobytes() for s in saved_arrays(node)))
 
 
 def check_writes():
@@ -167,8 +180,9 @@ def check_state(values, into):
     """Refuse to load a dict of arrays into another with other names or shapes; name them all."""
     problems = [f"{name} is missing" for name in into if name not in values]
     problems += [f"{name} is unexpected" for name in values if name not in into]
-    wrong = [name for name in into if np.shape(values.get(name, into[name])) != into[name].shape]
-    problems += [f"{name} has shape {np.shape(values[name])} and not {into[name].shape}"
-                 for name in wrong]
+    for name, x in into.items():
+        shape = np.shape(values.get(name, x))
+        if shape != x.shape:
+            problems.append(f"{name} has shape {shape} and not {x.shape}")
     if problems:
         raise ValueError("the state does not fit, and nothing was loaded: " + "; ".join(problems))

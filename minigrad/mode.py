@@ -12,6 +12,7 @@ class Mode(threading.local):
     level = os.environ.get("MINIGRAD_LEVEL", "fast")  # which body of an op runs
     recording = True                                  # False inside no_grad()
     watchers = ()                                     # called with every node that is recorded
+    listeners = ()                                    # called with every body that runs
     reader = None                                     # what stands between backprop and backward
     inputs = frozenset()                              # of the functions being differentiated
 
@@ -47,6 +48,11 @@ def use(level):
 def watch(function):
     """Call `function(node)` whenever an operation is recorded: `with watch(nodes.append):`."""
     return changed("watchers", (*mode.watchers, function))
+
+
+def listen(function):
+    """Call `function(op, level, arrays, params)` for each operation, with the body it takes."""
+    return changed("listeners", (*mode.listeners, function))
 
 
 def read(function):

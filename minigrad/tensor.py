@@ -50,8 +50,9 @@ class Tensor:
         if type(data) is not np.ndarray:
             data = np.asarray(detach(data))
         self.data, self.requires_grad = numbers(data), requires_grad
-        self.grad = self.op = self.params = self.saved = self.vjp = self.checksum = None
-        self.inputs = self.traced = ()                # traced: the inputs that need a gradient
+        self.grad = self.op = self.params = self.checksum = None
+        self.inputs = self.traced = self.saved = ()   # traced: the inputs that need a gradient
+        self.vjp = to_nobody
         if requires_grad and self.data.dtype.kind != "f":
             raise TypeError(f"only floats have a gradient, but the data is {self.data.dtype}; "
                             "convert it with .astype(np.float32) or .astype(np.float64)")
@@ -121,9 +122,8 @@ class Tensor:
 
     def __repr__(self):
         value = np.array2string(self.data, separator=", ", prefix="Tensor(", threshold=100)
-        made = f", op={self.op.name}" if self.op else ", requires_grad=True"
-        return f"Tensor({value}, shape={self.shape}, dtype={self.dtype}" + (
-            made if self.requires_grad else "") + ")"
+        by = f", op={self.op.name}" if self.op else int(self.requires_grad) * ", requires_grad=True"
+        return f"Tensor({value}, shape={self.shape}, dtype={self.dtype}{by})"
 
 
 def detach(x):
@@ -136,6 +136,11 @@ def detach(x):
 def weak(x):
     """Turn NumPy's scalar into Python's, which takes the dtype of the arrays around it."""
     return float(x) if isinstance(x, np.floating) else x.item()
+
+
+def to_nobody(g):
+    """Pass nothing on: the vjp of a leaf."""
+    return ()
 
 
 def needs_grad(x):
@@ -151,13 +156,13 @@ class Op:
     computes. The bodies never see a Tensor, but for `vjp` when gradients are differentiated.
     """
 
-    def __init__(self, forward, signature=None, inputs=None, domain=()):
+    def __init__(self, forward, signature=None, inputs=None, domain=(), replayed=False):
         self.name, self.__doc__ = forward.__name__.strip("_"), forward.__doc__
-        self.forward, self.signature = forward, signature
+        self.forward, self.signature, self.replayed = forward, signature, replayed
         self.inputs, self.domain = inputs, dict(domain)
         self.core_ndim = core_dimensions(signature)
-        self.bodies = {"reference": [forward, None]}
-        self.composition = None
+        self.bodies = {"reference": [forward, None]}  # level -> [forward, vjp]
+        self.composition = self.when = None           # the parts; what the fast path takes
 
     def vjp(self, function):
         """Register `function(g, *saved)`, which returns a tuple: one gradient for each input.
@@ -166,9 +171,13 @@ class Op:
         """
         return self._register("reference", 1, function)
 
-    def fast(self, function):
-        """Register a faster `forward`; it saves the same unless there is a `fast_vjp`."""
-        return self._register("fast", 0, function)
+    def fast(self, when):
+        """Register a faster `forward`, which saves the same unless there is a `fast_vjp`.
+
+        `when(*arrays, **params)` tells whether it takes these; the reference takes the others.
+        """
+        self.when = when
+        return lambda function: self._register("fast", 0, function)
 
     def fast_vjp(self, function):
         """Register a faster `vjp`."""
@@ -189,12 +198,12 @@ class Op:
             return self.composition(*args, **params)
         if params and any(isinstance(x, Tensor) for x in params.values()):
             args, params = self._by_position(args, params)
-        forward, vjp = self.bodies.get(mode.level) or self.bodies["reference"]
         tensors = [x for x in args if isinstance(x, Tensor)]
         arrays = [x.data if isinstance(x, Tensor)
                   else weak(x) if tensors and isinstance(x, np.generic)
                   else x for x in args]
         try:
+            forward, vjp = self.body(mode.level, arrays, params)
             out, saved = forward(*arrays, **params)
         except (ValueError, TypeError, IndexError, OverflowError) as error:
             raise explain(error, self, arrays) from error
@@ -207,20 +216,28 @@ class Op:
             node.data = out                           # one node; `pick` makes its outputs
         elif type(out) is not np.ndarray:             # NumPy turns 0-d arrays into scalars
             saved = tuple(node.data if s is out else s for s in saved)
-        traced = tuple(x for x in tensors if x.requires_grad) if mode.recording else ()
+        traced = mode.recording and tuple(x for x in tensors if x.requires_grad)
         if traced:
             self._record(node, args, params, traced, saved, vjp)
-        if several:
-            return tuple(pick(node, i) if traced else Tensor(y) for i, y in enumerate(out))
-        return node
+        if several and traced:
+            return tuple(pick(node, i) for i in range(len(out)))
+        return tuple(map(Tensor, out)) if several else node
+
+    def body(self, level, arrays, params):
+        """Return the (forward, vjp) that run at a level for these inputs."""
+        fast = level == "fast" and "fast" in self.bodies
+        level = "fast" if fast and self.when(*arrays, **params) else "reference"
+        for hear in mode.listeners:
+            hear(self, level, arrays, params)
+        return self.bodies[level]
 
     def _record(self, node, args, params, traced, saved, vjp):
         """Write down how `node` was made; without this it is a plain array."""
         if vjp.asks:
             saved = (*saved, tuple([needs_grad(x) for x in args]))
         node.requires_grad, node.made_at = True, writes.clock
-        node.op, node.inputs, node.params, node.traced = self, args, params, traced
-        node.saved, node.vjp = saved, vjp
+        node.op, node.inputs, node.params = self, args, params
+        node.traced, node.saved, node.vjp = traced, saved, vjp
         for watch in mode.watchers:
             watch(node)
 
@@ -228,15 +245,15 @@ class Op:
         """Put tensors that were given by name among the inputs, in the order of `forward`."""
         bound = inspect.signature(self.forward).bind(*args, **params)
         bound.apply_defaults()
-        values = list(bound.arguments.items())
-        n = 1 + max(i for i, (_, x) in enumerate(values) if isinstance(x, Tensor))
-        return tuple(x for _, x in values[:n]), dict(values[n:])
+        names, values = zip(*bound.arguments.items())
+        n = 1 + max(i for i, x in enumerate(values) if isinstance(x, Tensor))
+        return values[:n], dict(zip(names[n:], values[n:]))
 
     def __repr__(self):
         return f"<op {self.name} {self.signature or ''}>"
 
 
-def op(signature=None, *, inputs=None, **domain):
+def op(signature=None, *, inputs=None, replayed=False, **domain):
     """Declare an operation.
 
     Parameters
@@ -247,12 +264,15 @@ def op(signature=None, *, inputs=None, **domain):
     inputs : callable
         For an operation that no signature fits: `inputs(draw)` makes example arguments for the
         tests and returns them as (arrays, params); see minigrad.testing for what `draw` offers.
+    replayed : bool
+        Whether all that depends on values goes through `minigrad.kernels.jit.run`, forward and
+        backward, at level fast.
     **domain
         For an input by name, which values it takes: "positive", "away_from_zero", "index(v)", ...
         `batched` names the inputs that take leading axes, if not all do.
     """
     def declare(forward):
-        new = Op(forward, signature, inputs, domain)
+        new = Op(forward, signature, inputs, domain, replayed)
         check_name(new, OPS.get(new.name))
         OPS[new.name] = new
         return new
@@ -272,6 +292,8 @@ def pick(outputs, i):
     """Take output i of an op that has several."""
     return outputs[i], (i, len(outputs))
 
+pick.replayed = True
+
 @pick.vjp
 def pick_vjp(g, i, n):
     return tuple(g if j == i else None for j in range(n)),
@@ -288,14 +310,14 @@ class Step(NamedTuple):
 
 def topological_order(root, leaves=()):
     """Yield every node after all of its users, and a leaf as soon as its last user is done."""
-    users, found = {root: 0}, [root]
+    users, found = {root: 0}, [root]                  # node -> how many have not been yielded
     while found:
         for x in traced_inputs(found.pop(), leaves):
             if x not in users:
                 users[x] = 0
                 found.append(x)
             users[x] += 1
-    ready = [root]
+    ready = [root]                                    # nodes all of whose users are done
     while ready:
         node = ready.pop()
         inputs = traced_inputs(node, leaves)          # asked first: backprop frees the node
@@ -350,36 +372,50 @@ def backprop(root, g=None, *, retain_graph=False, leaves=frozenset(), run_vjp=No
         How to visit the nodes, how to sum contributions, and how to take the sum of a node when
         its turn has come, `take(pending, node)`.
     """
+    pending = begun(root, g)                          # node -> (sum so far, is it ours)
+    for node, g in arriving(order(root, leaves), pending, take, leaves, retain_graph or run_vjp):
+        # The chain rule; to see it, step into the next line.
+        grads = () if node in leaves else run_vjp(node, g) if run_vjp else node.vjp(g, *node.saved)
+        yield Step(node, g, passed_on(node, g, grads, pending, add))
+
+
+def begun(root, g):
+    """Return the sums that a walk begins with: the gradient of the root, and no other."""
     check_start(root, g)
     if not isinstance(g, Tensor):
         g = np.ones_like(root.data) if g is None else np.asarray(g, root.dtype)
-    pending = {root: (g, False)}                      # node -> (sum so far, is it ours)
-    for node in order(root, leaves):
+    return {root: (g, False)}                         # the caller's memory: not ours
+
+
+def arriving(nodes, pending, take, leaves, keep):
+    """Yield nodes with the gradients that have arrived there; free each node, unless to be kept."""
+    for node in nodes:
         if node not in pending:                       # nothing that varies with it was sent
             continue
         g, ours = take(pending, node)
         if node.op is None or node in leaves:
-            if not run_vjp:
-                g = np.asarray(g) if ours else np.array(g)
-            yield Step(node, g, ())
+            yield node, g if isinstance(g, Tensor) else np.asarray(g) if ours else np.array(g)
             continue
         check_usable(node)
-        if type(node.data) is tuple:
+        if type(node.data) is tuple:                  # outputs, not all of which were used
             g = tuple(np.zeros_like(x) if dx is None else dx for x, dx in zip(node.data, g))
-        if run_vjp:
-            grads = run_vjp(node, g)
-        else:
-            grads = node.vjp(g, *node.saved)          # <- step into here
-            check_tuple(grads, node.op)
-        for i, (x, dx) in enumerate(zip_longest(node.inputs, grads)):
-            if needs_grad(x):
-                dx = unbroadcast(dx, x, node.op, i)
-                ours = not run_vjp and x.op is None and is_fresh(dx, g, node.saved, grads)
-                pending[x] = add(pending.get(x), dx, ours)
-        yield Step(node, g, grads)
-        if not (retain_graph or run_vjp):
+        yield node, g
+        if not keep:
             node.vjp = node.saved = None
             node.inputs = node.traced = ()
+
+
+def passed_on(node, g, grads, pending, add):
+    """Add what a vjp returned to the sums of the inputs, and return it."""
+    check_tuple(grads, node.op)
+    pairs = zip_longest(node.inputs, grads) if grads else ()    # a vjp may leave out the last
+    for i, (x, dx) in enumerate(pairs):
+        if needs_grad(x):
+            dx = unbroadcast(dx, x, node.op, i)
+            ours = (x.op is None and type(dx) is np.ndarray
+                    and is_fresh(dx, g, node.saved, grads))
+            pending[x] = add(pending.get(x), dx, ours)
+    return grads
 
 
 def unbroadcast(dx, x, op, i):

@@ -1,8 +1,13 @@
 """Two profiles: `quick` by default, and `thorough` with HYPOTHESIS_PROFILE=thorough.
 
 What only says more of the same, at length, is marked `@pytest.mark.thorough` and skipped in quick.
+What needs a package that the extra `test` does not bring is marked `@pytest.mark.extra("package")`
+and skipped without it: `pytest -m extra` runs these alone.
 """
+import importlib.util
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,8 +28,7 @@ settings.register_profile("thorough", max_examples=1000, deadline=None, print_bl
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "thorough: left out unless HYPOTHESIS_PROFILE=thorough")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 
 
 def pytest_collection_modifyitems(items):
@@ -32,3 +36,25 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if not THOROUGH and item.get_closest_marker("thorough"):
             item.add_marker(skip)
+
+
+def pytest_runtest_setup(item):
+    for marker in item.iter_markers("extra"):
+        for package in marker.args:
+            if importlib.util.find_spec(package) is None:
+                pytest.skip(f"{package} is not installed")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, in the order: what MINIGRAD_BROWSER names, the system's, playwright's own."""
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as play:
+        paths = [os.environ.get("MINIGRAD_BROWSER"), *map(shutil.which, BROWSERS),
+                 play.chromium.executable_path]
+        path = next((path for path in paths if path and Path(path).exists()), None)
+        if path is None:
+            pytest.skip("there is no Chromium: `python -m playwright install chromium` gets one")
+        chromium = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

@@ -132,7 +132,27 @@ def test_gpt_uses_public_names_and_its_model_stands_alone():
                        and node.module.split(".")[0] in ("minigrad", "bpe")
                        for a in node.names if a.name.startswith("_")]
             assert not private, name
-    if "gpt.model" in FILES:
-        forbidden = {"minigrad.optim", "minigrad.optim.muon", "gpt.checkpoint"}
-        assert not ours("gpt.model") & forbidden
-        assert not any(module.startswith("bpe") for module in ours("gpt.model"))
+
+
+# room -> what files in it never import
+CLOSED = {"gpt.models": ("gpt.training", "gpt.data", "gpt.show", "bpe"),
+          "gpt.data": ("minigrad", "gpt.models", "gpt.training", "gpt.show"),
+          "gpt.training": ("gpt.show",),
+          "gpt.settings": ("gpt", "bpe", "minigrad")}
+COMMANDS = {name for name in FILES if name.startswith("gpt.") and name.count(".") == 1}
+
+
+@pytest.mark.parametrize("room", CLOSED)
+def test_rooms_are_closed_to_what_stands_above_them(room):
+    inside = [name for name in FILES if name == room or name.startswith(f"{room}.")]
+    assert inside
+    for name in inside:
+        for module in ours(name):
+            assert not any(module == shut or module.startswith(f"{shut}.")
+                           for shut in CLOSED[room]), name
+
+
+def test_what_is_shown_is_read_by_commands_alone():
+    for name in FILES:
+        shows = any(module.startswith("gpt.show") for module in ours(name))
+        assert not shows or name.startswith("gpt.show") or name in COMMANDS, name

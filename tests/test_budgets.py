@@ -2,6 +2,7 @@
 import ast
 import io
 import tokenize
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ CORE = ["minigrad/tensor.py", "minigrad/ops/elementwise.py", "minigrad/ops/shape
 FILES = sorted(path.relative_to(ROOT).as_posix() for package in ("minigrad", "bpe", "gpt")
                for path in (ROOT / package).rglob("*.py")) + ["train.py"]
 FILES = [name for name in FILES if (ROOT / name).exists()]
+# Files that are still denser than the rule; this can only shrink.
+NOT_YET = set()
+# Parts of the core with fewer than 8 comments for 100 lines.
 LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
           tokenize.ENDMARKER}
 
@@ -42,9 +46,31 @@ def measure(text):
     return len(set(lines)), len(lines)
 
 
+def density(text):
+    """Return the tokens a line on average, and the share of lines over 20 tokens in percent."""
+    counts = Counter(line for line, _ in code_tokens(text)).values()
+    n = max(len(counts), 1)
+    return sum(counts) / n, 100 * sum(count > 20 for count in counts) / n
+
+
+def comments(text):
+    """Return how many comments there are for 100 lines of code, shapes at their ends included."""
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    return 100 * sum(token.type == tokenize.COMMENT for token in tokens) / measure(text)[0]
+
+
+def but(names, beyond):
+    """Make parameters of names, of which some are known to fail until they are mended."""
+    mark = pytest.mark.xfail(strict=True, reason="not yet")
+    return [pytest.param(name, marks=mark) if name in beyond else name for name in names]
+
+
 def test_comments_docstrings_and_the_fast_path_are_not_counted():
     text = '"""Title.\n\nMore.\n"""\nimport os  # why\n\n\ndef f(x):\n    """Do."""\n    return x\n'
     assert measure(text) == (3, 2 + 6 + 2)
+    assert density(text) == (10 / 3, 0)
+    assert density("x = " + 10 * "1 + " + "1\ny = 2\n") == ((23 + 3) / 2, 50)
+    assert comments(text) == 100 / 3
 
 
 def test_the_core_is_read_in_an_hour():
@@ -60,6 +86,22 @@ def test_no_function_of_the_core_is_longer_than_a_screen(name):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             assert measure(ast.unparse(node))[0] <= 60, node.name
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_the_core_says_why_and_of_which_shape(name):
+    assert comments(read(name)) >= 8
+
+
+@pytest.mark.parametrize("name", but(FILES, NOT_YET))
+def test_a_line_holds_one_idea(name):
+    tokens, long_lines = density((ROOT / name).read_text(encoding="utf-8"))
+    assert tokens <= 12
+    assert long_lines <= 8
+
+
+def test_what_is_not_yet_mended_exists():
+    assert NOT_YET <= {*FILES}
 
 
 @pytest.mark.parametrize("name", FILES)

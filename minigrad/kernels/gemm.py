@@ -15,7 +15,7 @@ from minigrad.kernels import jit, memory, threads
 from minigrad.kernels.blocks import BLOCK, DEPTH, rectangle
 from minigrad.kernels.jit import helper, kernel
 from minigrad.kernels.rows import is_float
-from minigrad.kernels.spread import spread
+from minigrad.kernels.spread import call_rows, spread
 from minigrad.kernels.tiles import TILE_ROWS, TILE_VECTORS
 from minigrad.kernels.twins import lanes
 
@@ -52,7 +52,7 @@ def _shares(start, stop, a, b, c, bias, cuts, add, work):
 def _products(n, a, b, c, bias, cuts, add, work):
     """Compute all n shares, each on a thread of its own."""
     if n == 1:
-        _shares(n - 1, n, a, b, c, bias, cuts, add, work)   # numbers would be a type of their own
+        call_rows(_shares, n, (a, b, c, bias, cuts, add, work))
     else:
         spread(_shares, n, (a, b, c, bias, cuts, add, work))
 

@@ -82,6 +82,12 @@ class Pool:
                 self.held_bytes -= each
                 size -= each
 
+    def clear(self):
+        """Write zeros into all idle blocks."""
+        for blocks in list(self.idle.values()):
+            for memory in blocks:
+                ctypes.memset(memory, 0, len(memory))
+
     def idle_bytes(self):
         return sum(size * len(blocks) for size, blocks in list(self.idle.items()))
 

@@ -1,147 +1,265 @@
-"""Take a training step again without the Python between its kernels.
+"""Compute again what was computed before, without the Python between its kernels.
 
-A step of fixed shapes calls the same kernels with the same memory every time. `Replay` takes it
-once through `Tensor.backward`, writes down every call of `jit.run`, and from then on makes these
-calls and no others. In a small model that is a fifth of the time, in a large one a fiftieth.
+A training step of fixed shapes calls the same kernels with the same memory every time, and so does
+a net that writes one more token. `Replay` lets it happen once, writes down every call of `jit.run`,
+and from then on makes these calls and no others. In a small model that is a fifth of the time, in
+a large one a fiftieth.
 
-Nothing is believed: before a recording is used, its loss and gradients for other values of the
-inputs must be those of an ordinary step, bit for bit. Whenever that fails, or something is not
-as it was, the step is an ordinary one.
+Nothing is believed: before a recording is used, its results for other values of the inputs must be
+those of an ordinary call, bit for bit. Whenever that fails, or something is not as it was, the
+call is an ordinary one.
 """
 import ctypes
-import functools
 import inspect
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 
 import numpy as np
 
-from minigrad import ops
 from minigrad.kernels import jit, memory, threads
-from minigrad.mode import mode, read, watch
-from minigrad.tensor import Tensor, backprop, pick
+from minigrad.mode import listen, mode, read, watch
+from minigrad.tensor import Tensor, backprop
 
-LOSSES = {ops.cross_entropy, ops.linear_cross_entropy}                 # with which a step ends
-# The operations whose fast path leaves all that depends on values to `jit.run`.
-REPLAYED = LOSSES | {
-    ops.add, ops.add_layer_norm, ops.add_rms_norm, ops.embedding, ops.gelu, ops.layer_norm,
-    ops.linear, ops.placed_embedding, pick, ops.qk_rotary, ops.relu_squared, ops.rms_norm,
-    ops.self_attention, ops.silu, ops.swiglu}
+KEPT = 4                   # shapes of which recordings are kept, the last used ones
 
 
 class Replay:
-    """Compute a loss and its gradients, from the third time on by replaying the kernels.
+    """Compute a function of arrays, from the third time of their shapes on by replaying kernels.
 
     Parameters
     ----------
     function : callable
-        From arrays to the loss, a Tensor; nothing else may come from it. It is not called in a
-        replay: it may use the values of its arrays and parameters through operations only, and
-        all else that it uses, such as numbers, stays as it was.
+        From arrays to the loss, a Tensor; without `backward` to an array or Tensor. It is not
+        called in a replay: it may use the values of its arrays and parameters through operations
+        only, and all else that it uses, such as numbers, stays as it was.
     parameters : iterable of Tensor
-        The leaves that get a gradient.
+        The leaves that it uses; with `backward` they get a gradient.
+    backward : bool
+        Whether the gradients of the loss are wanted, or the forward pass alone.
+
+    Attributes
+    ----------
+    obstacle : str or None
+        What keeps the last shapes from being replayed, in words; None if nothing does.
 
     Raises
     ------
     TypeError
-        If a parameter is no Tensor, or, in a step, the loss is none.
+        If a parameter is no Tensor, or, in a call, the loss is none.
 
     Notes
     -----
     The gradients of a replay are in the same arrays as those of the last one; while somebody
-    else holds one of these, steps are ordinary ones. CUDA graphs, which torch can record, work
-    in the same way.
+    else holds one of these, calls are ordinary ones. All recordings share one piece of memory.
+    CUDA graphs, which torch can record, work in the same way.
     """
 
-    def __init__(self, function, parameters):
-        self.function, self.parameters = function, tuple(parameters)
+    def __init__(self, function, parameters, backward=True):
+        self.function, self.parameters, self.backward = function, tuple(parameters), backward
         for x in self.parameters:
             if not isinstance(x, Tensor):
                 raise TypeError(f"a parameter is {x!r:.60}, but must be a Tensor: give "
                                 "model.parameters()")
-        self.shapes = self.recording = self.next = None
+        self.attempts = {}                                # shapes -> Attempt, the last used last
+        self.pool = self.last = self.obstacle = None
+        self.rng = np.random.default_rng(0)               # which recordings draw from
 
-    def __call__(self, *arrays):
-        """Compute the loss, and add the gradients to those in `.grad`.
+    def __call__(self, *arrays, rng=None):
+        """Compute the loss, and add the gradients to those in `.grad`; or the forward pass alone.
 
         Parameters
         ----------
-        *arrays : array_like
-            What the function takes, of any shapes; it is recorded anew when these change.
+        *arrays : array_like or None
+            What the function takes, of any shapes.
+        rng : numpy.random.Generator, optional
+            Passed on by name, for what is drawn in the function.
 
         Returns
         -------
-        float
+        float, or without `backward` an array
         """
-        arrays = [np.asarray(x) for x in arrays]
-        shapes = [(x.shape, x.dtype) for x in arrays]
-        if shapes != self.shapes:
-            self.shapes, self.recording, self.next = shapes, None, Replay.prepare
+        arrays = [x if x is None else np.asarray(x) for x in arrays]
+        shapes = tuple(x is not None and (x.shape, x.dtype) for x in arrays)
+        attempt = self.attempts[shapes] = self.attempts.pop(shapes, None) or Attempt()
+        if len(self.attempts) > KEPT:
+            del self.attempts[next(iter(self.attempts))]
         if not self.possible():
-            return self.step(arrays)
-        return self.next(self, arrays)
-
-    def prepare(self, arrays):
-        """Take an ordinary step, in which kernels may still be compiled."""
-        self.next = Replay.record
-        return self.step(arrays)
+            return self.ordinary(arrays, rng)
+        answer = getattr(self, attempt.next)(attempt, arrays, rng)
+        self.obstacle = attempt.obstacle
+        return answer
 
     def possible(self):
-        """Whether there are kernels, nobody looks at the operations, and no gradient is there."""
-        return (jit.COMPILED and mode.level == "fast" and mode.recording and not mode.watchers
-                and not mode.reader and all(x.grad is None for x in self.parameters))
+        """Whether there are kernels, and nobody looks at the operations."""
+        return (jit.COMPILED and mode.level == "fast" and mode.recording == self.backward
+                and not (mode.watchers or mode.listeners or mode.reader))
 
-    def step(self, arrays):
-        """Take an ordinary step."""
-        return self.forward_backward(arrays).item()
+    # ---- ordinary calls ----
 
-    def forward_backward(self, arrays):
-        loss = self.function(*arrays)
-        if not isinstance(loss, Tensor):
-            raise TypeError(f"the function returned {loss!r:.60}, but must return the loss, a "
+    def ordinary(self, arrays, rng):
+        """Compute it as it is written."""
+        return self.compute(arrays, rng)[0]
+
+    def compute(self, arrays, rng):
+        """Return the answer, and the array that it is in."""
+        named = {} if rng is None else {"rng": rng}
+        result = self.function(*arrays, **named)
+        if not self.backward:
+            data = result.data if isinstance(result, Tensor) else result
+            return data, data
+        if not isinstance(result, Tensor):
+            raise TypeError(f"the function returned {result!r:.60}, but must return the loss, a "
                             "Tensor: leave out .item() and float()")
-        loss.backward()
-        return loss
+        result.backward()
+        return result.item(), result.data
 
-    def record(self, arrays):
-        """Take an ordinary step, and write it down."""
-        memory.trim()                                    # its memory will be the recording's
-        found = Recording(arrays, self.parameters)
-        with found.listening():
-            loss = self.forward_backward(found.inputs)
-        self.next = Replay.step
-        if found.finish(loss):
-            self.recording, self.next = found, Replay.confirm
-        return loss.item()
+    def prepare(self, attempt, arrays, rng):
+        """Make an ordinary call, in which kernels may still be compiled."""
+        attempt.next = "record"
+        return self.ordinary(arrays, rng)
 
-    def confirm(self, arrays):
-        """Replay for the same numbers in another order, and compare that with an ordinary step."""
-        others = [x.reshape(-1)[::-1].reshape(x.shape).copy() for x in arrays]
-        same = [np.array_equal(x, mine) for x, mine in zip(others, self.recording.inputs)]
-        if any(same) or not self.recording.ready():
-            return self.step(arrays)
-        with memory.apart(self.recording.pool):
-            results = [self.values_of(take, others) for take in (self.step, self.recording.run)]
-        if results[0] != results[1]:
-            self.recording, self.next = None, Replay.step
-            return self.step(arrays)
-        self.next = Replay.replay
-        return self.recording.run(arrays)
+    def refuse(self, attempt, arrays, rng):
+        return self.ordinary(arrays, rng)
 
-    def values_of(self, take, arrays):
-        """Return digests of the loss and of all gradients of a step."""
-        loss = np.float64(take(arrays))
-        values = [sha256(x.tobytes()).digest()
-                  for x in (loss, *(x.grad for x in self.parameters)) if x is not None]
+    # ---- recording ----
+
+    def record(self, attempt, arrays, rng):
+        """Make an ordinary call, and write it down."""
+        sums = self.set_aside()
+        found = Recording(self.parameters, self.backward, self.rng, arrays)
+        memory.trim()                                     # its memory will be the recording's
+        try:
+            with memory.apart(self.pool) as self.pool, found.listening():
+                drawn = rng and copied_state(rng, self.rng)
+                found.take_over(self.compute(found.inputs, drawn)[1])
+        except BaseException:
+            self.put_back(sums)
+            raise
+        if rng:
+            copied_state(self.rng, rng)
+        attempt.recording, attempt.next, attempt.obstacle = found, "confirm", found.obstacle
+        if self.pool.leases:
+            attempt.obstacle = attempt.obstacle or "what it computes is kept elsewhere"
+        if attempt.obstacle:
+            attempt.recording, attempt.next = None, "refuse"
+        if self.pool.leases:                              # somebody has a part of the memory
+            self.pool = None
+            self.attempts = {shapes: Attempt() if each.recording else each
+                             for shapes, each in self.attempts.items()}
+        self.hand_out(found, sums)
+        return found.answer()
+
+    def confirm(self, attempt, arrays, rng):
+        """Replay with other numbers, in cleared memory, and compare with an ordinary call."""
+        others = [x if x is None else changed(x, mine)
+                  for x, mine in zip(arrays, attempt.recording.inputs)]
+        sums = self.set_aside()
+        proves = all(x is None or other is not None for x, other in zip(arrays, others))
+        if not proves or not self.ready(attempt.recording):
+            self.put_back(sums)
+            return self.ordinary(arrays, rng)
+        state = rng and rng.bit_generator.state
+        try:
+            with memory.apart(self.pool):
+                expected = self.digests(self.ordinary(others, rng))
+        except Exception:                                 # of values that are none of its own
+            self.put_back(sums)
+            return self.ordinary(arrays, rng)
+        self.pool.clear()
+        if self.replayed_digests(attempt.recording, others, rng, state) == expected:
+            attempt.next = "replay"
+        else:
+            attempt.recording, attempt.next = None, "refuse"
+            attempt.obstacle = "its function uses values outside of operations"
+        if rng:
+            rng.bit_generator.state = state
+        self.put_back(sums)
+        return getattr(self, attempt.next)(attempt, arrays, rng)
+
+    def replayed_digests(self, recording, arrays, rng, state):
+        """Return the digests of a replay; None if it ends in an error."""
+        if rng:
+            rng.bit_generator.state = state
+        try:
+            recording.run(arrays, rng)
+        except Exception:                                 # of what it did not write: nothing is
+            return None                                   # known of what a wrong replay does
+        recording.hand_out()
+        return self.digests(recording.answer())
+
+    def replay(self, attempt, arrays, rng):
+        """Replay the calls, if all is as it was."""
+        sums = self.set_aside()
+        if not self.ready(attempt.recording):
+            self.put_back(sums)
+            return self.ordinary(arrays, rng)
+        attempt.recording.run(arrays, rng)
+        self.hand_out(attempt.recording, sums)
+        return attempt.recording.answer()
+
+    def ready(self, recording):
+        """Whether all is as it was, and nobody holds a gradient of the last replay."""
+        return recording.is_current() and (self.last is None or self.last.is_alone())
+
+    # ---- gradients ----
+
+    def set_aside(self):
+        """Take the gradients that are there away from the parameters, and out of our memory."""
+        if not self.backward:
+            return ()
+        ours = {id(g) for g in self.last.gradients} if self.last else ()
+        sums = []
         for x in self.parameters:
+            is_ours = x.grad is not None and id(x.grad) in ours
+            sums.append(x.grad.copy() if is_ours else x.grad)
             x.grad = None
-        return values
+        return sums
 
-    def replay(self, arrays):
-        """Replay the step, if all is as it was."""
-        return (self.recording.run if self.recording.ready() else self.step)(arrays)
+    def put_back(self, sums):
+        for x, so_far in zip(self.parameters, sums):
+            x.grad = so_far
+
+    def hand_out(self, recording, sums):
+        """Add the gradients of a recording to what was set aside."""
+        recording.hand_out()
+        self.last = recording
+        for x, so_far in zip(self.parameters, sums):
+            if so_far is not None:
+                if x.grad is not None:
+                    so_far += x.grad
+                x.grad = so_far
+
+    def digests(self, answer):
+        """Return digests of the answer and of all gradients, which are dropped."""
+        values = [np.asarray(answer), *(x.grad for x in self.parameters if self.backward)]
+        if self.backward:
+            for x in self.parameters:
+                x.grad = None
+        return [x if x is None else sha256(x.tobytes()).digest() for x in values]
+
+
+@dataclass
+class Attempt:
+    """What is known of arrays of some shapes."""
+    next: str = "prepare"                                 # the method that takes the next call
+    recording: object = None
+    obstacle: str = None
+
+
+def copied_state(source, target):
+    """Bring a generator to where another is, and return it."""
+    target.bit_generator.state = source.bit_generator.state
+    return target
+
+
+def changed(x, before):
+    """Return values that differ from those of `before`, to be computed with; None if not sure."""
+    others = (x, x.reshape(-1)[::-1].reshape(x.shape),
+              np.where(x > 0, x - 1, x + 1).astype(x.dtype))
+    return next((other for other in others if not np.array_equal(other, before)), None)
 
 
 def added(so_far, dx, ours=False):
@@ -158,54 +276,60 @@ def added(so_far, dx, ours=False):
 
 
 class Recording:
-    """The calls of one step, and the memory they work in."""
+    """The calls of one computation, and the memory they work in."""
 
-    def __init__(self, arrays, parameters):
-        self.inputs = [np.array(x, order="C") for x in arrays]
-        self.parameters, self.leaves = parameters, frozenset(parameters)
-        self.data = [(x.data, x.requires_grad) for x in parameters]
+    def __init__(self, parameters, backward, rng, arrays):
+        self.parameters, self.backward, self.rng = parameters, backward, rng
+        self.inputs = [x if x is None else np.array(x, order="C") for x in arrays]
+        self.leaves = frozenset(self.parameters)
+        self.data = [(x.data, x.requires_grad) for x in self.parameters]
         self.origin = threads.n_threads(), threading.get_ident()
-        self.calls, self.sound, self.last = [], True, None
+        self.calls, self.gradients, self.obstacle = [], [], None
 
     @contextmanager
     def listening(self):
-        """Write down all calls in the block, and take its memory from a pool of our own."""
-        with memory.apart() as self.pool, watch(self.look), \
-                read(functools.partial(backprop, add=added)):
-            jit.recorder = self.note
-            try:
+        """Write down the calls of `jit.run` inside the block."""
+        jit.recorder = self.note
+        try:
+            with listen(self.hear), watch(self.look), read(backprop_noting_sums):
                 yield
-            finally:
-                jit.recorder = None
+        finally:
+            jit.recorder = None
 
     def note(self, function, args):
+        """Write down a call; what it works in is not kept from being used again."""
         if threading.get_ident() == self.origin[1]:
             self.calls.append((function, tuple(unowned(x) for x in args)))
 
-    def look(self, node):
-        """Notice what cannot be replayed; a loss ends the step, so that its gradient is 1."""
-        leaves = {x for x in node.traced if x.op is None}
-        self.sound &= node.op in REPLAYED and self.last not in LOSSES
-        self.sound &= leaves <= self.leaves
-        self.last = node.op
+    def hear(self, op, level, arrays, params):
+        """Notice an operation that decides by values outside of `jit.run`."""
+        if not op.replayed or level != "fast" and "fast" in op.bodies:
+            self.obstacle = self.obstacle or (
+                f"{op.name} runs its formula" if op.replayed else
+                f"{op.name} is an operation that cannot be replayed")
 
-    def finish(self, loss):
-        """Take over the gradients; return whether nothing else is left that a replay writes to."""
-        self.loss, self.gradients = loss.data, []
-        for x in self.parameters:
+    def look(self, node):
+        if any(x.op is None and x not in self.leaves for x in node.traced):
+            self.obstacle = self.obstacle or "it has a leaf that is no parameter"
+
+    def take_over(self, data):
+        """Keep the answer and the gradients, as memory that nobody owns."""
+        self.data_of_answer = unowned(data)
+        for x in self.parameters if self.backward else ():
             self.gradients.append(unowned(x.grad))
             x.grad = None
-        self.holders = self.held()
-        self.hand_out()
         self.calls = [direct(function, args) for function, args in self.calls]
-        return self.sound and self.last in LOSSES and not self.pool.leases
+        self.holders = self.held()
 
-    def ready(self):
-        """Whether all is as it was, and nobody holds a gradient."""
+    def is_current(self):
+        """Whether threads and parameters are what they were."""
         return (self.origin == (threads.n_threads(), threading.get_ident())
                 and all(x.data is data and x.requires_grad == wanted
-                        for x, (data, wanted) in zip(self.parameters, self.data))
-                and self.held() == self.holders)
+                        for x, (data, wanted) in zip(self.parameters, self.data)))
+
+    def is_alone(self):
+        """Whether nobody else holds a gradient."""
+        return self.held() == self.holders
 
     def held(self):
         """Count who holds each gradient."""
@@ -215,26 +339,37 @@ class Recording:
         for x, g in zip(self.parameters, self.gradients):
             x.grad = g
 
-    def run(self, arrays):
-        """Do it again for other arrays, and return the loss."""
+    def run(self, arrays, rng):
+        """Do it again for other arrays."""
         for mine, x in zip(self.inputs, arrays):
-            np.copyto(mine, x)
+            if mine is not None:
+                np.copyto(mine, x)
+        if rng:
+            copied_state(rng, self.rng)
         threads.enter_pool()
         for function, args in self.calls:
             function(*args)
-        self.hand_out()
-        return self.loss.item()
+        if rng:
+            copied_state(self.rng, rng)
+
+    def answer(self):
+        return self.data_of_answer.item() if self.backward else self.data_of_answer.copy()
+
+
+def backprop_noting_sums(root, g=None, **how):
+    """Run `backprop`, adding with `jit.run`."""
+    return backprop(root, g, add=added, **how)
 
 
 def unowned(x):
     """Return an array in the same place that does not keep its pool from using it again."""
     if type(x) is not np.ndarray:
         return x
-    memory = (x.base if type(x.base) is np.ndarray else x).base
-    if not isinstance(memory, ctypes.Array):              # not of a pool
+    block = (x.base if type(x.base) is np.ndarray else x).base
+    if not isinstance(block, ctypes.Array):               # not of a pool
         return x
-    place = x.__array_interface__["data"][0] - ctypes.addressof(memory)
-    view = np.ndarray(x.shape, x.dtype, memory, place, x.strides)
+    place = x.__array_interface__["data"][0] - ctypes.addressof(block)
+    view = np.ndarray(x.shape, x.dtype, block, place, x.strides)
     view.flags.writeable = x.flags.writeable
     return view
 

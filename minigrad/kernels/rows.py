@@ -8,6 +8,7 @@ same machine code on one thread.
 """
 import functools
 import os
+import threading
 import types as python_types
 from contextlib import contextmanager
 
@@ -16,7 +17,7 @@ import numpy as np
 from minigrad.kernels import jit, threads, vmath
 from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty_like
-from minigrad.kernels.spread import spread
+from minigrad.kernels.spread import call_rows, spread
 
 SMALL = 16_384            # elements of the first array below which one thread is faster
 
@@ -38,7 +39,7 @@ def row_kernel(function=None, *, fastmath=jit.FAST_MATH, small=SMALL):
     if function is None:
         return functools.partial(row_kernel, fastmath=fastmath, small=small)
     rows = jit.helper(function, fastmath=fastmath)
-    driver = _made_from(_driver, function, "driver", spread=spread, rows=rows)
+    driver = _made_from(_driver, function, "driver", rows=rows)
     driver = jit.kernel(driver, fastmath=fastmath)
 
     @functools.wraps(function)
@@ -54,7 +55,7 @@ def _driver(threaded, n, *arrays):
     if threaded and n > 1:
         spread(rows, n, arrays)                           # noqa: F821  (set by row_kernel)
     else:
-        rows(0, n, *arrays)                               # noqa: F821
+        call_rows(rows, n, arrays)                        # noqa: F821
 
 
 def _made_from(template, function, suffix, **names):
@@ -121,23 +122,28 @@ def _map_3(start, stop, x, y, z, out):
 
 # ---- what a fast body does before it calls its kernel ----------------------------------------
 
-_few = max(1, int(os.environ.get("MINIGRAD_FEW", 256)))
+class Few(threading.local):
+    """From how many elements on kernels run, in one thread."""
+
+    least = max(1, int(os.environ.get("MINIGRAD_FEW", 256)))
+
+
+few = Few()
 
 
 def worth_it(n):
     """Whether n elements are enough: below 256 NumPy is as good, and worth no compilation."""
-    return n >= _few
+    return n >= few.least
 
 
 @contextmanager
 def kernels_from(n):
     """Let kernels run from n elements on, as tests of them wish: `with kernels_from(1):`."""
-    global _few
-    before, _few = _few, n
+    before, few.least = few.least, n
     try:
         yield
     finally:
-        _few = before
+        few.least = before
 
 
 def is_float(dtype):
@@ -147,12 +153,17 @@ def is_float(dtype):
 
 def fits(x, *others):
     """Whether to run a kernel: arrays of one shape and float type, neither small nor empty."""
-    if type(x) is not np.ndarray or x.size < _few or not is_float(x.dtype):
+    if type(x) is not np.ndarray or x.size < few.least or not is_float(x.dtype):
         return False
     for y in others:
         if type(y) is not np.ndarray or y.shape != x.shape or y.dtype != x.dtype:
             return False
     return True
+
+
+def first_fits(x, *_, **__):
+    """`fits` for the first argument; whoever uses it looks at no other."""
+    return fits(x)
 
 
 def plain(x):

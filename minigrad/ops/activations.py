@@ -2,16 +2,18 @@
 import numpy as np
 
 from minigrad.kernels import vmath
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty, empty_like
-from minigrad.kernels.rows import element_kernel, fits, plain, row_kernel, widest_vectors
+from minigrad.kernels.rows import element_kernel, fits, plain, row_kernel
 from minigrad.kernels.vmath import like
-from minigrad.ops.elementwise import maximum, sigmoid, tanh
+from minigrad.ops.elementwise import exp, maximum, sigmoid, tanh
 from minigrad.ops.linear import rows
+from minigrad.ops.more import erf
 from minigrad.ops.shape import concatenate
 from minigrad.tensor import op
 
 
-@op("()->()")
+@op("()->()", replayed=True)
 def relu_squared(x):
     """max(x, 0)**2: dx = 2 g max(x, 0). Source: So et al. 2021, arXiv:2109.08668."""
     return np.square(np.maximum(x, 0)), (x,)
@@ -21,7 +23,12 @@ def relu_squared_vjp(g, x):
     return 2 * g * maximum(x, 0.0),
 
 
-@op("()->()", mirror=lambda f, x: (f(x) - f(-x), x))
+def mirrored(f, x):
+    """The gates of x and -x add up to 1."""
+    y = f(x)
+    return y - f(-x), x
+
+@op("()->()", replayed=True, mirror=mirrored)
 def silu(x):
     """x sigmoid(x): dx = g (s + x s (1 - s)), s = sigmoid(x). Elfwing et al., arXiv:1702.03118."""
     return x * sigmoid(x), (x,)
@@ -36,7 +43,7 @@ def silu_parts(x):
     return x * sigmoid(x)
 
 
-@op("()->()", mirror=lambda f, x: (f(x) - f(-x), x))
+@op("()->()", replayed=True, mirror=mirrored)
 def gelu(x):
     """x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x**3): GELU in its tanh form, as in GPT-2.
 
@@ -49,8 +56,10 @@ def gelu(x):
 @gelu.vjp
 def gelu_vjp(g, x):
     s = sigmoid(2 * gelu_argument(x))
-    slope = SQRT_2_OVER_PI * (1 + 3 * 0.044715 * np.minimum(x * x, 1e4))    # beyond, 1 - s is 0
-    return g * (s + x * s * (1 - s) * (2 * slope)),
+    square = np.minimum(x * x, 1e4)                   # beyond, 1 - s is 0
+    slope = SQRT_2_OVER_PI * (1 + 3 * 0.044715 * square)
+    of_gate = x * s * (1 - s)
+    return g * (s + of_gate * (2 * slope)),
 
 @gelu.parts
 def gelu_parts(x):
@@ -63,11 +72,36 @@ def gelu_argument(x):
     return SQRT_2_OVER_PI * (x + 0.044715 * (x * x * x))
 
 
+@op("()->()", replayed=True, mirror=mirrored)
+def exact_gelu(x):
+    """x Phi(x), Phi(x) = (1 + erf(x / sqrt(2))) / 2: GELU as it was defined, as in BERT.
+
+    By the product rule dx = g (Phi(x) + x phi(x)), with the normal density phi = Phi'.
+    torch calls this gelu. Source: Hendrycks & Gimpel, arXiv:1606.08415, equation 1.
+    """
+    return x * normal_share(x), (x,)
+
+@exact_gelu.vjp
+def exact_gelu_vjp(g, x):
+    peak = (2 * np.pi) ** -0.5
+    density = exp(-0.5 * (x * x)) * peak
+    return g * (normal_share(x) + x * density),
+
+@exact_gelu.parts
+def exact_gelu_parts(x):
+    return x * normal_share(x)
+
+
+def normal_share(x):
+    """How much of the normal distribution lies below x."""
+    return 0.5 * (1 + erf(x * 0.5 ** 0.5))
+
+
 def two_halves(draw):
     *axes, n = draw.shape(min_dims=1)
     return (draw.array((*axes, 2 * n)),), {}
 
-@op(inputs=two_halves)
+@op(inputs=two_halves, replayed=True)
 def swiglu(x):
     """silu(gate) * value: gates, the first half of the last axis, open values, the other half.
 
@@ -95,7 +129,9 @@ def swiglu(x):
 
 @swiglu.vjp
 def swiglu_vjp(g, gate, value):
-    return concatenate([silu_vjp(g * value, gate)[0], g * silu(gate)], axis=-1),
+    dgate, = silu_vjp(g * value, gate)
+    dvalue = g * silu(gate)
+    return concatenate([dgate, dvalue], axis=-1),
 
 @swiglu.parts
 def swiglu_parts(x):
@@ -105,7 +141,8 @@ def swiglu_parts(x):
 
 def halves(x):
     """Cut (..., 2 n) into two of (..., n)."""
-    n, odd = divmod(x.shape[-1] if x.ndim else 1, 2)
+    width = x.shape[-1] if x.ndim else 1
+    n, odd = divmod(width, 2)
     if odd:
         raise ValueError(f"swiglu takes gates and as many values side by side, but x has shape "
                          f"{x.shape}: give an even number of features")
@@ -114,31 +151,33 @@ def halves(x):
 
 # ---- fast path -------------------------------------------------------------------------------
 
-@relu_squared.fast
+@relu_squared.fast(when=fits)
 def relu_squared_fast(x):
-    return (relu_squared_kernel(x), (x,)) if fits(x) else relu_squared.forward(x)
+    return relu_squared_kernel(x), (x,)
 
 @relu_squared.fast_vjp
 def relu_squared_fast_vjp(g, x):
-    return (_relu_squared_vjp(g, x),) if fits(x, g) else relu_squared_vjp(g, x)
+    return _relu_squared_vjp(g, x),
 
 @element_kernel
 def relu_squared_kernel(x):
-    y = like(x, 0) if x < like(x, 0) else x           # nan stays
+    zero = like(x, 0)
+    y = zero if x < zero else x                       # nan stays
     return y * y
 
 @element_kernel
 def _relu_squared_vjp(g, x):
-    return g * (like(x, 0) if x < like(x, 0) else x + x)
+    zero = like(x, 0)
+    return g * (zero if x < zero else x + x)
 
 
-@silu.fast
+@silu.fast(when=fits)
 def silu_fast(x):
-    return (silu_kernel(x), (x,)) if fits(x) else silu.forward(x)
+    return silu_kernel(x), (x,)
 
 @silu.fast_vjp
 def silu_fast_vjp(g, x):
-    return (_silu_vjp(g, x),) if fits(x, g) else silu_vjp(g, x)
+    return _silu_vjp(g, x),
 
 @element_kernel
 def silu_kernel(x):
@@ -154,47 +193,75 @@ def silu_slope(x):
     return s + x * s * (like(x, 1) - s)
 
 
-@gelu.fast
+@gelu.fast(when=fits)
 def gelu_fast(x):
-    return (gelu_kernel(x), (x,)) if fits(x) else gelu.forward(x)
+    return gelu_kernel(x), (x,)
 
 @gelu.fast_vjp
 def gelu_fast_vjp(g, x):
-    return (_gelu_vjp(g, x),) if fits(x, g) else gelu_vjp(g, x)
+    return _gelu_vjp(g, x),
 
 @element_kernel
 def gelu_kernel(x):
-    return x * vmath.sigmoid(x * (like(x, GELU_1) + like(x, GELU_3) * (x * x)))
+    a, b = like(x, GELU_1), like(x, GELU_3)
+    return x * vmath.sigmoid(x * (a + b * (x * x)))
 
 @element_kernel
 def _gelu_vjp(g, x):
-    square = x * x
-    square = square if square < like(x, 1e4) else like(x, 1e4)
-    s = vmath.sigmoid(x * (like(x, GELU_1) + like(x, GELU_3) * square))
-    slope = like(x, GELU_1) + like(x, 3 * GELU_3) * square
-    return g * (s + x * s * (like(x, 1) - s) * slope)
+    a, b = like(x, GELU_1), like(x, GELU_3)
+    square, most = x * x, like(x, 1e4)
+    square = square if square < most else most
+    s = vmath.sigmoid(x * (a + b * square))
+    slope = a + like(x, 3 * GELU_3) * square
+    of_gate = x * s * (like(x, 1) - s)
+    return g * (s + of_gate * slope)
 
 GELU_1 = 2 * SQRT_2_OVER_PI               # 2u = GELU_1 x + GELU_3 x**3
 GELU_3 = GELU_1 * 0.044715
 
 
-@swiglu.fast
+@exact_gelu.fast(when=fits)
+def exact_gelu_fast(x):
+    return exact_gelu_kernel(x), (x,)
+
+@exact_gelu.fast_vjp
+def exact_gelu_fast_vjp(g, x):
+    return _exact_gelu_vjp(g, x),
+
+@element_kernel
+def exact_gelu_kernel(x):
+    return x * below(x)
+
+@element_kernel
+def _exact_gelu_vjp(g, x):
+    e = vmath.exp(like(x, -0.5) * (x * x))
+    density = e * like(x, 0.3989422804014327)
+    return g * (below(x) + x * density)
+
+@vmath.scalar
+def below(x):
+    z = x * like(x, 0.7071067811865476)
+    return like(x, 0.5) * (like(x, 1) + vmath.erf(z))
+
+
+def has_halves(x):
+    if not fits(x) or x.ndim == 0:
+        return False
+    return x.shape[-1] % 2 == 0
+
+@swiglu.fast(when=has_halves)
 def swiglu_fast(x):
-    if not fits(x) or x.ndim == 0 or x.shape[-1] % 2:
-        return swiglu.forward(x)
-    out = empty((*x.shape[:-1], x.shape[-1] // 2), x.dtype)
-    swiglu_kernel(len(rows(out)), rows(plain(x)), rows(out))
+    *places, width = x.shape
+    out = empty((*places, width // 2), x.dtype)
+    x_rows = rows(plain(x))
+    swiglu_kernel(len(x_rows), x_rows, rows(out))
     return out, (x,)
 
 @swiglu.fast_vjp
-def swiglu_fast_vjp(g, *saved):
-    if len(saved) == 2:                                       # of the reference
-        return swiglu_vjp(g, *saved)
-    x, = saved
-    if not fits(g) or g.dtype != x.dtype:
-        return swiglu_vjp(g, *halves(x))
+def swiglu_fast_vjp(g, x):
     dx = empty_like(x)
-    _swiglu_vjp(len(rows(g)), rows(plain(x)), rows(plain(g)), rows(dx))
+    x_rows, g_rows = rows(plain(x)), rows(plain(g))
+    _swiglu_vjp(len(x_rows), x_rows, g_rows, rows(dx))
     return dx,
 
 @row_kernel
@@ -203,7 +270,8 @@ def swiglu_kernel(start, stop, x, out):
     n = out.shape[1]
     for i in range(start, stop):
         for j in range(n):
-            out[i, j] = x[i, j] * vmath.sigmoid(x[i, j]) * x[i, n + j]
+            gate, value = x[i, j], x[i, n + j]
+            out[i, j] = gate * vmath.sigmoid(gate) * value
 
 @row_kernel
 def _swiglu_vjp(start, stop, x, g, dx):
@@ -211,6 +279,7 @@ def _swiglu_vjp(start, stop, x, g, dx):
     n = g.shape[1]
     for i in range(start, stop):
         for j in range(n):
-            gate = x[i, j]
-            dx[i, j] = g[i, j] * x[i, n + j] * silu_slope(gate)
-            dx[i, n + j] = g[i, j] * gate * vmath.sigmoid(gate)
+            gate, value = x[i, j], x[i, n + j]
+            dy = g[i, j]
+            dx[i, j] = dy * value * silu_slope(gate)
+            dx[i, n + j] = dy * gate * vmath.sigmoid(gate)

@@ -1,10 +1,13 @@
 """Dropout."""
+from math import prod
+
 import numpy as np
 
+from minigrad.kernels import jit
 from minigrad.kernels.jit import helper
-from minigrad.kernels.memory import empty_like
-from minigrad.kernels.rows import BLOCK, fits, plain, row_kernel
-from minigrad.kernels.vmath import widest_vectors
+from minigrad.kernels.llvm import widest_vectors
+from minigrad.kernels.memory import empty, empty_like
+from minigrad.kernels.rows import BLOCK, first_fits, plain, row_kernel
 from minigrad.tensor import op
 
 
@@ -35,14 +38,27 @@ def dropout(x, rate, rng=None):
     check_rate(rate)
     if rng is None or rate == 0:
         return x
-    return keyed_dropout(x, int(rng.integers(2 ** 63)), rate)
+    key = empty((), np.int64)
+    jit.run(draw_key, rng, key)
+    return keyed_dropout(x, key, rate)
+
+
+def draw_key(rng, out):
+    """Write a random key into out, ()."""
+    out[...] = rng.integers(2 ** 63)
 
 
 def keyed_dropout_inputs(draw):
-    return [draw.array(draw.shape())], {"key": draw.integer(0, 2 ** 63 - 1),
-                                        "rate": draw.choice([0.1, 0.5])}
+    x = draw.array(draw.shape())
+    key = draw.integer(0, 2 ** 63 - 1)
+    return [x], {"key": key, "rate": draw.choice([0.1, 0.5])}
 
-@op(inputs=keyed_dropout_inputs, scale=lambda f, x: (f(2 * x), 2 * f(x)))
+def doubled(f, x):
+    """With one key, dropout is linear."""
+    y = f(x)
+    return f(2 * x), 2 * y
+
+@op(inputs=keyed_dropout_inputs, replayed=True, scale=doubled)
 def keyed_dropout(x, key, rate):
     """`dropout` whose random numbers follow from a key, so that nothing of them is stored.
 
@@ -52,7 +68,7 @@ def keyed_dropout(x, key, rate):
     Parameters
     ----------
     x : (...)
-    key : int, 0 to 2**63 - 1
+    key : int or () int64, 0 to 2**63 - 1
     rate : float, 0 to below 1
         Taken as the nearest multiple of 1/65536.
 
@@ -71,7 +87,8 @@ def keyed_dropout(x, key, rate):
     splittable pseudorandom number generators (SplitMix64).
     """
     check_key(key)
-    return x * dropout_mask(x.shape, x.dtype, key, rate), (key, rate)
+    mask = dropout_mask(x.shape, x.dtype, key, rate)
+    return x * mask, (key, rate)
 
 @keyed_dropout.vjp
 def keyed_dropout_vjp(g, key, rate):
@@ -80,9 +97,12 @@ def keyed_dropout_vjp(g, key, rate):
 
 def dropout_mask(shape, dtype, key, rate):
     """Return what elements are multiplied with: 0, or what keeps their mean."""
-    n, (dropped, scale) = int(np.prod(shape)), threshold_and_scale(rate)
-    words = split_mix(np.uint64(key), np.arange(1, -(-n // 4) + 1, dtype=np.uint64))
-    return ((words.view(np.uint16)[:n] >= dropped) * dtype.type(scale)).reshape(shape)
+    n = prod(shape)
+    dropped, scale = threshold_and_scale(rate)
+    i = np.arange(1, -(-n // 4) + 1, dtype=np.uint64)
+    words = split_mix(np.uint64(key), i).view(np.uint16)      # four to a number
+    mask = (words[:n] >= dropped) * dtype.type(scale)
+    return mask.reshape(shape)
 
 def threshold_and_scale(rate):
     """Return below which of 65,536 equally likely numbers to drop, and how to scale the rest."""
@@ -113,15 +133,17 @@ SHIFTS = np.uint64(30), np.uint64(27), np.uint64(31)
 
 # ---- fast path -------------------------------------------------------------------------------
 
-@keyed_dropout.fast
+@keyed_dropout.fast(when=first_fits)
 def keyed_dropout_fast(x, key, rate):
-    if not fits(x):
-        return keyed_dropout.forward(x, key, rate)
-    check_key(key)
+    if not isinstance(key, np.ndarray):                   # whose values are `draw_key`'s
+        check_key(key)
+        key = np.array(key, np.int64)
     dropped, scale = threshold_and_scale(rate)
+    scale = x.dtype.type(scale)
     out = empty_like(x)
-    _keyed_dropout(-(-x.size // BLOCK), plain(x).reshape(-1), np.uint64(key), dropped,
-                   x.dtype.type(scale), out.reshape(-1))
+    source, target = plain(x).reshape(-1), out.reshape(-1)
+    n_blocks = -(-x.size // BLOCK)
+    _keyed_dropout(n_blocks, source, key.reshape(1), dropped, scale, target)
     return out, (key, rate)
 
 @keyed_dropout.fast_vjp
@@ -133,9 +155,14 @@ _split_mix = helper(split_mix)
 @row_kernel
 def _keyed_dropout(start, stop, x, key, dropped, scale, out):
     widest_vectors()
-    i, zero = np.arange(1, BLOCK // 4 + 1).astype(np.uint64), x.dtype.type(0)
+    key = np.uint64(key[0])
+    quarter = BLOCK // 4
+    i = np.arange(1, quarter + 1).astype(np.uint64)
+    zero = x.dtype.type(0)
     for block in range(start, stop):
-        words = _split_mix(key, i + np.uint64(block * (BLOCK // 4))).view(np.uint16)
+        first = np.uint64(block * quarter)
+        words = _split_mix(key, i + first).view(np.uint16)
         source, target = x[block * BLOCK:], out[block * BLOCK:]
         for j in range(min(BLOCK, source.size)):
-            target[j] = source[j] * (scale if words[j] >= dropped else zero)
+            kept = words[j] >= dropped
+            target[j] = source[j] * (scale if kept else zero)

@@ -15,9 +15,11 @@ def dot(x, y):
         return x * y
     if y.ndim <= 2:
         return matmul(x, y)
-    rest = (*y.shape[:-2], y.shape[-1])
-    columns = transpose(y, (-2, *range(y.ndim - 2), -1)).reshape(y.shape[-2], math.prod(rest))
-    return matmul(x, columns).reshape(*x.shape[:-1], *rest)
+    *others, k, n = y.shape
+    columns = transpose(y, (-2, *range(len(others)), -1))     # (k, ..., n)
+    columns = columns.reshape(k, math.prod(others) * n)
+    y = matmul(x, columns)
+    return y.reshape(*x.shape[:-1], *others, n)               # (..., ..., n)
 
 
 def einsum_inputs(draw):
@@ -26,33 +28,50 @@ def einsum_inputs(draw):
     sizes = {letter: draw.integer(1, 3) for letter in "bijk"}
     terms = subscripts.split("->")[0].split(",")
     shapes = [tuple(sizes[letter] for letter in term) for term in terms]
-    return tuple(draw.array(shape) for shape in shapes), {"subscripts": subscripts}
+    arrays = tuple(map(draw.array, shapes))
+    return arrays, {"subscripts": subscripts}
 
 @op(inputs=einsum_inputs)
 def _einsum(*arrays, subscripts):
     """Sums of products in Einstein's notation, every letter written out and once in each term."""
-    return np.einsum(subscripts, *arrays, optimize=True), (subscripts, *arrays)
+    y = np.einsum(subscripts, *arrays, optimize=True)
+    return y, (subscripts, *arrays)
 
 @_einsum.vjp
 def _einsum_vjp(g, subscripts, *arrays):
     inputs, out = subscripts.split("->")
     terms = inputs.split(",")
-    return tuple(einsum_gradient(g, out, terms, arrays, i) for i in range(len(arrays)))
+    factors = [(g, out), *zip(arrays, terms)]
+    return tuple(einsum_gradient(factors, i) for i in range(1, len(factors)))
 
 
-def einsum_gradient(g, out, terms, arrays, i):
-    """Contract g with all inputs but i; a letter that only input i has was summed: repeat it."""
-    rest = [(g, out), *((x, term) for j, (x, term) in enumerate(zip(arrays, terms)) if j != i)]
+def einsum_gradient(factors, i):
+    """Contract g with all inputs but i; a letter that only input i has was summed: repeat it.
+
+    Parameters
+    ----------
+    factors : list of (array, str)
+        g and its letters, then each input and its letters.
+    i : int
+    """
+    g, _ = factors[0]
+    x, term = factors[i]
+    rest = factors[:i] + factors[i + 1:]
     sizes = {}                                                # str -> int
-    for x, term in rest:
-        for letter, n in zip(term, x.shape):
-            sizes[letter] = n if sizes.get(letter, 1) == 1 else sizes[letter]
-    for letter, n in zip(terms[i], arrays[i].shape):
+    for other, letters in rest:
+        for letter, n in zip(letters, other.shape):
+            if sizes.get(letter, 1) == 1:                     # the others broadcast against it
+                sizes[letter] = n
+    for letter, n in zip(term, x.shape):
         if letter not in sizes or sizes[letter] == 1 != n:
             rest.append((np.ones(n, g.dtype), letter))
-    subscripts = ",".join(term for _, term in rest) + "->" + terms[i]
-    dx = _einsum(*(x for x, _ in rest), subscripts=subscripts)
-    return sum_to_shape(dx, arrays[i].shape)
+    return sum_to_shape(contract(rest, term), x.shape)
+
+
+def contract(factors, out):
+    """Run `_einsum` on (array, letters) pairs."""
+    arrays, terms = zip(*factors)
+    return _einsum(*arrays, subscripts=f"{','.join(terms)}->{out}")
 
 
 def einsum(subscripts, *arrays):
@@ -75,20 +94,19 @@ def einsum(subscripts, *arrays):
         raise ValueError(f"{subscripts!r} names {len(terms)} arrays, but got {len(arrays)}")
     if not arrow:
         letters = inputs.replace(".", "").replace(",", "")
-        out = "..." * ("..." in inputs) + "".join(
-            c for c in sorted(set(letters)) if letters.count(c) == 1)
-    spare = [c for c in ascii_letters if c not in subscripts]
-    leading = [x.ndim - len(term.replace("...", "")) for x, term in zip(arrays, terms)]
-    terms = [fill_ellipsis(term, spare, n) for term, n in zip(terms, leading)]
-    out = fill_ellipsis(out, spare, sorted(leading)[-1])
-    pairs = [take_diagonals(x, term) for x, term in zip(arrays, terms)]
-    inputs = ",".join(term for _, term in pairs)
-    return _einsum(*(x for x, _ in pairs), subscripts=f"{inputs}->{out}")
+        once = [c for c in sorted(set(letters)) if letters.count(c) == 1]
+        out = "..." * ("..." in inputs) + "".join(once)
+    spare = "".join(c for c in ascii_letters if c not in subscripts)
+    n_named = [len(term.replace("...", "")) for term in terms]
+    n_leading = [x.ndim - n for x, n in zip(arrays, n_named)]
+    terms = [fill_ellipsis(term, spare, n) for term, n in zip(terms, n_leading)]
+    out = fill_ellipsis(out, spare, max(n_leading))
+    return contract(map(take_diagonals, arrays, terms), out)
 
 
 def fill_ellipsis(term, spare, n):
     """Write "..." as n letters, the last axis always as the same one."""
-    return term.replace("...", "".join(spare[len(spare) - n:]))
+    return term.replace("...", spare[len(spare) - n:])
 
 
 def take_diagonals(x, term):
@@ -97,7 +115,8 @@ def take_diagonals(x, term):
         while term.count(letter) > 1:
             i, j = term.index(letter), term.rindex(letter)
             others = [k for k in range(x.ndim) if k not in (i, j)]
-            diagonal = np.arange(x.shape[i])
-            x = getitem(transpose(x, (i, j, *others)), (diagonal, diagonal))
+            diagonal = np.arange(x.shape[i])                  # (n,)
+            x = transpose(x, (i, j, *others))                 # (n, n, ...)
+            x = getitem(x, (diagonal, diagonal))              # (n, ...)
             term = letter + "".join(term[k] for k in others)
     return x, term

@@ -3,11 +3,13 @@ import numpy as np
 
 from minigrad.kernels import vmath
 from minigrad.kernels.rows import element_kernel, fits
-from minigrad.kernels.vmath import like
 from minigrad.tensor import op
 
 
-@op("(),()->()", order=lambda f, x, y: (f(x, y), f(y, x)))
+def either_first(f, x, y):
+    return f(x, y), f(y, x)
+
+@op("(),()->()", replayed=True, order=either_first)
 def add(x, y):
     """x + y. Both inputs move the output one for one, so both receive g."""
     return x + y, ()
@@ -24,10 +26,10 @@ def sub(x, y):
 
 @sub.vjp
 def sub_vjp(g, wants):
-    return g, -g if wants[1] else None
+    return g, -g if wants[1] else None                # no pass over memory for nobody
 
 
-@op("(),()->()", order=lambda f, x, y: (f(x, y), f(y, x)))
+@op("(),()->()", order=either_first)
 def mul(x, y):
     """x * y. Each input moves the output as fast as the other one is large."""
     return x * y, (x, y)
@@ -46,7 +48,7 @@ def div(x, y):
 @div.vjp
 def div_vjp(g, y, out, wants):
     dx = g / y
-    return dx, -dx * out if wants[1] else None
+    return dx, -dx * out if wants[1] else None        # x / y**2 = (x / y) / y
 
 
 @op("()->()")
@@ -103,7 +105,7 @@ def tanh(x):
 
 @tanh.vjp
 def tanh_vjp(g, y):
-    return g * (1 - y * y),
+    return g * (1 - y * y),                           # of y alone: x need not be kept
 
 
 @op("()->()", mirror=lambda f, x: (f(-x), 1 - f(x)))
@@ -115,7 +117,7 @@ def sigmoid(x):
 
 @sigmoid.vjp
 def sigmoid_vjp(g, y):
-    return g * (y * (1 - y)),
+    return g * (y * (1 - y)),                         # e**-x over (1 + e**-x)**2
 
 
 @op("()->()", x="positive")
@@ -182,28 +184,29 @@ def _tanh(x):
 
 @element_kernel
 def _sigmoid(x):
+    zero, one = vmath.like(x, 0), vmath.like(x, 1)
     e = vmath.exp(-abs(x))
-    return (e if x < like(x, 0) else like(x, 1)) / (like(x, 1) + e)
+    return (e if x < zero else one) / (one + e)
 
-@add.fast
+@add.fast(when=fits)
 def add_fast(x, y):
-    return (_add(x, y), ()) if fits(x, y) else add.forward(x, y)
+    return _add(x, y), ()
 
-@exp.fast
+@exp.fast(when=fits)
 def exp_fast(x):
-    return one_saved(_exp(x)) if fits(x) else exp.forward(x)
+    y = _exp(x)
+    return y, (y,)
 
-@log.fast
+@log.fast(when=fits)
 def log_fast(x):
-    return (_log(x), (x,)) if fits(x) else log.forward(x)
+    return _log(x), (x,)
 
-@tanh.fast
+@tanh.fast(when=fits)
 def tanh_fast(x):
-    return one_saved(_tanh(x)) if fits(x) else tanh.forward(x)
+    y = _tanh(x)
+    return y, (y,)
 
-@sigmoid.fast
+@sigmoid.fast(when=fits)
 def sigmoid_fast(x):
-    return one_saved(_sigmoid(x)) if fits(x) else sigmoid.forward(x)
-
-def one_saved(y):
+    y = _sigmoid(x)
     return y, (y,)

@@ -4,13 +4,19 @@ import numpy as np
 from minigrad.kernels import jit
 from minigrad.kernels.memory import empty
 from minigrad.kernels.rows import is_float, plain, row_kernel, worth_it
+from minigrad.ops.linear import rows
 from minigrad.ops.reduce import sum
 from minigrad.ops.shape import scatter
 from minigrad.tensor import op
 
 
-@op("(),(v,c)->(c)", ids="index(v)", batched=("ids",),
-    order=lambda f, ids, weight: (f(ids, weight), f(len(weight) - 1 - ids, weight[::-1])))
+def other_order(f, ids, weight):
+    """Rows keep their meaning if they are numbered from the end."""
+    last = len(weight) - 1
+    y = f(ids, weight)
+    return y, f(last - ids, weight[::-1])
+
+@op("(),(v,c)->(c)", replayed=True, ids="index(v)", batched=("ids",), order=other_order)
 def embedding(ids, weight):
     """Look up one row of the weight for each id (torch's order of arguments).
 
@@ -35,12 +41,17 @@ def embedding_vjp(g, ids, shape):
 
 
 def placed_inputs(draw):
-    shape, (V, P, C) = draw.shape(max_dims=2, min_dims=1), (draw.side(1, 5) for _ in range(3))
-    T, start = min(shape[-1], P), draw.integer(0, P - min(shape[-1], P))
-    ids = draw.indices((*shape[:-1], T), V)
-    return (ids, draw.array((V, C)), draw.array((P, C))), {"start": start}
+    *axes, T = draw.shape(max_dims=2, min_dims=1)
+    V = draw.side(1, 5)
+    P = draw.side(1, 5)
+    C = draw.side(1, 5)
+    T = min(T, P)
+    ids = draw.indices((*axes, T), V)
+    weight = draw.array((V, C))
+    places = draw.array((P, C))
+    return (ids, weight, places), {"start": draw.integer(0, P - T)}
 
-@op(inputs=placed_inputs)
+@op(inputs=placed_inputs, replayed=True)
 def placed_embedding(ids, weight, places, start=0):
     """Look up one row for each id and add one row for its place, as GPT-2 begins.
 
@@ -71,15 +82,18 @@ def placed_embedding(ids, weight, places, start=0):
     Radford et al. 2019, Language models are unsupervised multitask learners.
     """
     check_ids(ids, len(weight))
-    return (weight[ids] + places_of(ids, weight, places, start),
-            (np.array(ids), weight.shape, places.shape, start))
+    y = weight[ids] + places_of(ids, weight, places, start)
+    return y, (np.array(ids), weight.shape, places.shape, start)
 
 @placed_embedding.vjp
 def placed_embedding_vjp(g, ids, shape, places_shape, start):
-    places = slice(start, start + np.shape(ids)[-1])
-    over_sequences = sum(g, axis=tuple(range(np.ndim(ids) - 1))) if np.ndim(ids) > 1 else g
-    return (None, scatter(g, key=ids, shape=shape),
-            scatter(over_sequences, key=places, shape=places_shape))
+    dweight = scatter(g, key=ids, shape=shape)
+    *sequences, T = np.shape(ids)
+    if sequences:
+        g = sum(g, axis=tuple(range(len(sequences))))         # (t, c)
+    places = slice(start, start + T)
+    dplaces = scatter(g, key=places, shape=places_shape)
+    return None, dweight, dplaces
 
 @placed_embedding.parts
 def placed_embedding_parts(ids, weight, places, start=0):
@@ -93,20 +107,25 @@ def places_of(ids, weight, places, start):
     if places.shape[1:] != weight.shape[1:]:
         raise ValueError(f"places is {places.shape}, but weight is {weight.shape}: give both rows "
                          "of one width")
-    stop = start + np.shape(ids)[-1]
+    T = np.shape(ids)[-1]
+    stop = start + T
     if not 0 <= start <= stop <= len(places):
-        raise ValueError(f"there are {len(places)} places, but {np.shape(ids)[-1]} ids from "
+        raise ValueError(f"there are {len(places)} places, but {T} ids from "
                          f"start={start} on take more: give fewer ids, or more places")
     return places[start:stop]
 
 
 def check_ids(ids, n, name="ids"):
     """Refuse what would index from the end, past it, or by a float."""
-    if np.asarray(ids).dtype.kind not in "iu":
-        raise TypeError(f"{name} must be integers, but they are {np.asarray(ids).dtype}: convert "
+    ids = np.asarray(ids)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers, but they are {ids.dtype}: convert "
                         "them with .astype(np.int64)")
-    if np.size(ids) and (np.min(ids) < 0 or np.max(ids) >= n):
-        wrong = np.min(ids) if np.min(ids) < 0 else np.max(ids)
+    if not ids.size:
+        return
+    least, most = ids.min(), ids.max()
+    if least < 0 or most >= n:
+        wrong = least if least < 0 else most
         raise IndexError(f"{name} holds {wrong}, but there are {n} rows: use 0 to {n - 1}")
 
 
@@ -115,39 +134,39 @@ def check_ids(ids, n, name="ids"):
 COLUMNS = 64       # of the weight that one task adds to, so that no two threads share an element
 
 
-@embedding.fast
+def is_table(ids, weight, *_, **__):
+    """Whether the kernels take an array of ids and rows of one float type, enough of them."""
+    if not type(ids) is type(weight) is np.ndarray:
+        return False
+    if not is_float(weight.dtype) or weight.ndim != 2:
+        return False
+    return worth_it(ids.size * weight.shape[1])
+
+
+@embedding.fast(when=is_table)
 def embedding_fast(ids, weight):
-    if not suits(ids, weight, np.size(ids) * weight.shape[1]):
-        return embedding.forward(ids, weight)
     ids = kept(ids)
-    return look_up(ids, weight, plain(weight[:0])), (ids, weight.shape)
+    no_places = plain(weight[:0])
+    return look_up(ids, weight, no_places), (ids, weight.shape)
 
 @embedding.fast_vjp
 def embedding_fast_vjp(g, ids, shape):
-    if not suits(ids, g, g.size):
-        return embedding_vjp(g, ids, shape)
     return None, added_by_id(g, ids, shape)
 
-@placed_embedding.fast
+@placed_embedding.fast(when=is_table)
 def placed_embedding_fast(ids, weight, places, start=0):
-    if not suits(ids, weight, np.size(ids) * weight.shape[1]):
-        return placed_embedding.forward(ids, weight, places, start)
     ids = kept(ids)
-    return (look_up(ids, weight, plain(places_of(ids, weight, places, start))),
-            (ids, weight.shape, places.shape, start))
+    taken = places_of(ids, weight, places, start)
+    y = look_up(ids, weight, plain(taken))
+    return y, (ids, weight.shape, places.shape, start)
 
 @placed_embedding.fast_vjp
 def placed_embedding_fast_vjp(g, ids, shape, places_shape, start):
-    if not suits(ids, g, g.size):
-        return placed_embedding_vjp(g, ids, shape, places_shape, start)
     dplaces = empty(places_shape, g.dtype)
-    _sum_of_places(len(dplaces), plain(g).reshape(-1, *g.shape[-2:]), start, dplaces)
+    sequences = plain(g).reshape(-1, *g.shape[-2:])           # (..., t, c) as (B, t, c)
+    _sum_of_places(len(dplaces), sequences, start, dplaces)
     return None, added_by_id(g, ids, shape), dplaces
 
-
-def suits(ids, x, work):
-    """Whether to run the kernels."""
-    return type(ids) is np.ndarray and is_float(x.dtype) and worth_it(work)
 
 def kept(ids):
     """Return a copy: who gave the ids may write the next ones into them before backward."""
@@ -157,19 +176,29 @@ def kept(ids):
 
 def look_up(ids, weight, places):
     """Return weight[ids], (..., t, c), plus the t rows of `places` if there are any."""
-    jit.run(check_ids, ids, len(weight))
+    jit.run(check_range, ids, len(weight))
     out = empty((*ids.shape, weight.shape[1]), weight.dtype)
-    _gather(ids.size, plain(weight), flat(ids), places, out.reshape(ids.size, -1))
+    _gather(ids.size, plain(weight), flat(ids), places, rows(out))
     return out
+
+def check_range(ids, n):
+    """Do `check_ids`, in one look where they are all right: unsigned, what is below 0 is large."""
+    if ids.dtype == np.int64 and ids.size:
+        largest = ids.view(np.uint64).max()
+        if largest < n:
+            return
+    check_ids(ids, n)
 
 def added_by_id(g, ids, shape):
     """Return zeros of the weight's shape, with each row of g added to the row of its id."""
     dweight = empty(shape, g.dtype)
-    _scatter(-(-shape[1] // COLUMNS), plain(g).reshape(ids.size, -1), flat(ids), dweight)
+    tasks = -(-shape[1] // COLUMNS)
+    _scatter(tasks, rows(plain(g)), flat(ids), dweight)
     return dweight
 
 def flat(ids):
-    return plain(ids.astype(np.int64, copy=False)).reshape(-1)
+    ids = ids.astype(np.int64, copy=False)
+    return plain(ids).reshape(-1)
 
 @row_kernel
 def _gather(start, stop, weight, ids, places, out):
@@ -193,9 +222,11 @@ def _sum_of_places(start, stop, g, first, dplaces):
 
 @row_kernel
 def _scatter(start, stop, g, ids, dweight):
-    first, last = start * COLUMNS, min(g.shape[1], stop * COLUMNS)
+    first = start * COLUMNS
+    last = min(g.shape[1], stop * COLUMNS)
     dweight[:, first:last] = 0
     for i in range(len(ids)):
-        source, target = g[i, first:last], dweight[ids[i], first:last]
+        source = g[i, first:last]
+        target = dweight[ids[i], first:last]
         for j in range(source.size):
             target[j] += source[j]

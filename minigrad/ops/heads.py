@@ -10,13 +10,17 @@ def repeat_heads(x, H):
     B, G, S, D = x.shape
     if G == H:
         return x
-    return broadcast_to(x[:, :, None], (B, G, H // G, S, D)).reshape(B, H, S, D)
+    groups = broadcast_to(x[:, :, None], (B, G, H // G, S, D))
+    return groups.reshape(B, H, S, D)
 
 
 def sum_heads(dx, G):
     """Add what the query heads of each group send to their one key head: the vjp of repeating."""
     B, H, S, D = dx.shape
-    return dx if G == H else dx.reshape(B, G, H // G, S, D).sum(axis=2)
+    if G == H:
+        return dx
+    groups = dx.reshape(B, G, H // G, S, D)
+    return groups.sum(axis=2)                             # (B, G, S, D)
 
 
 def heads(qkv, H, G=None):
@@ -29,21 +33,26 @@ def heads(qkv, H, G=None):
     if D * (H + 2 * G) != qkv.shape[-1]:
         raise ValueError(f"{qkv.shape[-1]} features cannot be shared by {H} heads of queries and "
                          f"{G} of keys and values: they must be ({H} + 2 x {G}) D")
-    places = 0, H * D, (H + G) * D, (H + 2 * G) * D
-    return [heads_of(qkv[..., start:stop], n)
-            for start, stop, n in zip(places, places[1:], (H, G, G))]
+    end_of_q = H * D
+    end_of_k = end_of_q + G * D
+    q = qkv[..., :end_of_q]
+    k = qkv[..., end_of_q:end_of_k]
+    v = qkv[..., end_of_k:]
+    return heads_of(q, H), heads_of(k, G), heads_of(v, G)
 
 
 def heads_of(x, n):
     """Cut the features into n heads: (B, T, n D) to (B, n, T, D)."""
     B, T, C = x.shape
-    return x.reshape((B, T, n, C // n)).transpose((0, 2, 1, 3))
+    x = x.reshape((B, T, n, C // n))
+    return x.transpose((0, 2, 1, 3))                      # (B, n, T, D)
 
 
 def side_by_side(x):
     """Put heads back together: (B, n, T, D) to (B, T, n D)."""
     B, n, T, D = x.shape
-    return x.transpose((0, 2, 1, 3)).reshape((B, T, n * D))
+    x = x.transpose((0, 2, 1, 3))                         # (B, T, n, D)
+    return x.reshape((B, T, n * D))
 
 
 # ---- who sees whom ---------------------------------------------------------------------------
@@ -52,18 +61,22 @@ def visible(q, k, causal, key_lengths, mask):
     """Return which keys each query may see, as a mask that broadcasts to (B, H, T, S)."""
     T, S = q.shape[-2], k.shape[-2]
     seen = np.ones((1, 1, T, S), bool)
+    keys = np.arange(S)
     if causal:
-        seen &= np.arange(S) <= np.arange(S - T, S)[:, None]
+        queries = np.arange(S - T, S)
+        seen &= keys <= queries[:, None]                  # (T, S)
     if key_lengths is not None:
-        seen = seen & (np.arange(S) < key_lengths[:, None, None, None])
+        lengths = key_lengths[:, None, None, None]
+        seen = seen & (keys < lengths)
     return seen if mask is None else seen & detach(mask)
 
 
 def check_heads(q, k, v):
     """Refuse arrays that are not queries, keys and values of heads."""
     if q.ndim == k.ndim == v.ndim == 4:
-        (B, H, _, D), G = q.shape, k.shape[1]
-        if k.shape == v.shape and (k.shape[0], k.shape[3]) == (B, D) and G and H % G == 0:
+        B, H, _, D = q.shape
+        _, G, S, _ = k.shape
+        if k.shape == v.shape == (B, G, S, D) and G and H % G == 0:
             return
     raise ValueError("q must be (B, H, T, D), k and v (B, G, S, D) with H a multiple of G")
 

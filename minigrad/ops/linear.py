@@ -4,8 +4,9 @@ from math import prod
 import numpy as np
 
 from minigrad.kernels import gemm, jit
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty
-from minigrad.kernels.rows import is_float, plain, row_kernel, widest_vectors, worth_it
+from minigrad.kernels.rows import is_float, plain, row_kernel, worth_it
 from minigrad.tensor import op
 
 
@@ -40,7 +41,7 @@ def matmul_vjp(g, a, b, wants):
             db[..., 0] if column and wants[1] else db)
 
 
-@op("(k),(n,k),(n)->(n)", batched=("x",))
+@op("(k),(n,k),(n)->(n)", replayed=True, batched=("x",))
 def linear(x, weight, bias=None):
     """x W^T + bias for every row of x: what torch calls nn.functional.linear.
 
@@ -62,10 +63,9 @@ def linear(x, weight, bias=None):
 
 @linear.vjp
 def linear_vjp(g, x, weight, has_bias, wants):
-    g_rows, x_rows = rows(g), rows(x)
     return (g @ weight if wants[0] else None,
-            g_rows.T @ x_rows if wants[1] else None,
-            g_rows.sum(axis=0) if has_bias and wants[2] else None)
+            rows(g).T @ rows(x) if wants[1] else None,
+            rows(g).sum(axis=0) if has_bias and wants[2] else None)
 
 
 def rows(x):
@@ -77,62 +77,68 @@ def rows(x):
 # The same products on our own matrix multiply: 1.2 to 1.3x OpenBLAS at the shapes of a GPT, and
 # no second pool of threads beside that of the other kernels (docs/kernels.md).
 
-@matmul.fast
+def are_large(a, b, *_, **__):
+    """Whether to run the kernel: one float type, and enough to do.
+
+    Below 32 K multiplications NumPy is as fast, and its BLAS stays on the calling thread.
+    """
+    if not type(a) is type(b) is np.ndarray:
+        return False
+    if a.dtype != b.dtype or not is_float(a.dtype):
+        return False
+    n = b.shape[-1] if b.ndim > 1 else 1
+    return worth_it(a.size * n / 128)
+
+@matmul.fast(when=are_large)
 def matmul_fast(a, b):
-    if not fits(a, b):
-        return matmul.forward(a, b)
     return gemm.matmul(a, b), (a, b)
 
 @matmul.fast_vjp
 def matmul_fast_vjp(g, a, b, wants):
-    if not fits(a, b, g):
-        return matmul_vjp(g, a, b, wants)
     if b.ndim == 1:                                           # a column
-        da, db = matmul_fast_vjp(g[..., None], a, b[:, None], wants)
+        b, g = b[:, None], g[..., None]                       # (k, 1), (..., m, 1)
+        da, db = matmul_fast_vjp(g, a, b, wants)
         return da, db[..., 0] if wants[1] else None
     if a.ndim == 1:                                           # a row
-        da, db = matmul_fast_vjp(g[..., None, :], a[None], b, wants)
+        a, g = a[None], g[..., None, :]                       # (1, k), (..., 1, n)
+        da, db = matmul_fast_vjp(g, a, b, wants)
         return da[..., 0, :] if wants[0] else None, db
     da = gemm.matmul(g, b.mT) if wants[0] else None
     if b.ndim == 2:                                           # summed over the stack at once
         a, g = rows(a), rows(g)
     return da, gemm.matmul(a.mT, g) if wants[1] else None
 
-@linear.fast
+
+def is_layer(x, weight, bias=None):
+    """Whether the kernel takes these, the weight being (n, k)."""
+    return (type(weight) is np.ndarray and are_large(x, weight.T)
+            and (bias is None or bias.dtype == x.dtype))
+
+@linear.fast(when=is_layer)
 def linear_fast(x, weight, bias=None):
-    if not fits(x, weight.T) or bias is not None and bias.dtype != x.dtype:
-        return linear.forward(x, weight, bias)
-    if prod(x.shape[:-1]) <= FEW_ROWS:
-        y = few_rows(rows(x), weight, bias).reshape(*x.shape[:-1], len(weight))
+    *places, _ = x.shape
+    if prod(places) <= FEW_ROWS:
+        y = few_rows(rows(x), weight, bias)
+        y = y.reshape(*places, len(weight))
     else:
         y = gemm.matmul(x, weight.T, bias=bias)
     return y, (x, weight, bias is not None)
 
 @linear.fast_vjp
 def linear_fast_vjp(g, x, weight, has_bias, wants):
-    if not fits(x, weight.T, g):
-        return linear_vjp(g, x, weight, has_bias, wants)
+    g_rows, x_rows = rows(g), rows(x)
     return (gemm.matmul(g, weight) if wants[0] else None,
-            gemm.matmul(rows(g).T, rows(x)) if wants[1] else None,
-            sum_of_rows(rows(g)) if has_bias and wants[2] else None)
-
-
-def fits(a, b, *others):
-    """Whether to run the kernel: one float type, and enough to do.
-
-    Below 32 K multiplications NumPy is as fast, and its BLAS stays on the calling thread.
-    """
-    return (type(a) is type(b) is np.ndarray and is_float(a.dtype)
-            and all(x.dtype == a.dtype for x in (b, *others))
-            and worth_it(a.size * (b.shape[-1] if b.ndim > 1 else 1) / 128))
+            gemm.matmul(g_rows.T, x_rows) if wants[1] else None,
+            sum_of_rows(g_rows) if has_bias and wants[2] else None)
 
 
 ROWS = 64                                            # of one task when rows are added up
 
 def sum_of_rows(g):
     """Return the sum over the rows of g (m, n): the gradient of a bias."""
-    sums = empty((-(-len(g) // ROWS), g.shape[1]), g.dtype)
-    _sum_of_rows(len(sums), plain(g), sums)
+    tasks = -(-len(g) // ROWS)
+    sums = empty((tasks, g.shape[1]), g.dtype)
+    _sum_of_rows(tasks, plain(g), sums)
     return added_up(sums)
 
 def added_up(x):
@@ -148,12 +154,14 @@ def _sum_of_rows(start, stop, g, sums):
     for task in range(start, stop):
         for j in range(g.shape[1]):
             sums[task, j] = 0
-        for i in range(task * ROWS, min(len(g), (task + 1) * ROWS)):
+        first = task * ROWS
+        last = min(len(g), first + ROWS)
+        for i in range(first, last):
             for j in range(g.shape[1]):
                 sums[task, j] += g[i, j]
 
 
-FEW_ROWS = 4                                         # for which packing the weights would not pay
+FEW_ROWS = 16                                        # for which packing the weights would not pay
 
 
 def few_rows(x, weight, bias=None):
@@ -165,9 +173,11 @@ def few_rows(x, weight, bias=None):
     weight : (n, k), same dtype
     bias : (n,), optional
     """
-    out = np.empty((len(x), len(weight)), x.dtype)
+    out = empty((len(x), len(weight)), x.dtype)
     few_rows_kernel(len(weight), plain(weight), plain(x), out)
-    return out if bias is None else out + bias
+    if bias is not None:
+        jit.run(np.add, out, bias, out)
+    return out
 
 
 @row_kernel
@@ -178,15 +188,24 @@ def few_rows_kernel(start, stop, weight, x, out):
     and four short ones, of neighbouring rows, 17.
     """
     widest_vectors()
-    quarter, last, zero = (stop - start + 3) // 4, stop - 1, out.dtype.type(0)
+    quarter = (stop - start + 3) // 4
+    last = stop - 1
+    zero = out.dtype.type(0)
     for j in range(start, start + quarter):
-        j1, j2, j3 = min(j + quarter, last), min(j + 2 * quarter, last), min(j + 3 * quarter, last)
-        b0, b1, b2, b3 = weight[j], weight[j1], weight[j2], weight[j3]
+        j1 = min(j + quarter, last)
+        j2 = min(j + 2 * quarter, last)
+        j3 = min(j + 3 * quarter, last)
+        b0, b1 = weight[j], weight[j1]
+        b2, b3 = weight[j2], weight[j3]
         for i in range(x.shape[0]):
-            row, s0, s1, s2, s3 = x[i], zero, zero, zero, zero
+            row = x[i]
+            s0 = s1 = s2 = s3 = zero
             for k in range(row.size):
                 s0 += row[k] * b0[k]
                 s1 += row[k] * b1[k]
                 s2 += row[k] * b2[k]
                 s3 += row[k] * b3[k]
-            out[i, j], out[i, j1], out[i, j2], out[i, j3] = s0, s1, s2, s3
+            out[i, j] = s0
+            out[i, j1] = s1
+            out[i, j2] = s2
+            out[i, j3] = s3

@@ -236,7 +236,7 @@ elementwise_erf = np.frompyfunc(math.erf, 1, 1)
 def _erf(x):
     return vmath.erf(x)
 
-@erf.fast
+@erf.fast(when=fits)
 def erf_fast(x):
     """206 times the reference and 1.09 times torch at 100,000 float32 elements, 2 cores."""
-    return (_erf(x), (x,)) if fits(x) else erf.forward(x)
+    return _erf(x), (x,)

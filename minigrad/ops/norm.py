@@ -1,11 +1,12 @@
-"""Normalization over the last axis, alone and together with the residual add before it."""
+"""Normalization over the last axis."""
 import functools
 
 import numpy as np
 
 from minigrad.kernels.jit import helper
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty, empty_like
-from minigrad.kernels.rows import fits, plain, row_kernel, widest_vectors
+from minigrad.kernels.rows import first_fits, plain, row_kernel
 from minigrad.kernels.vmath import inverse_root, power_of_two_below
 from minigrad.ops.elementwise import sqrt
 from minigrad.ops.linear import added_up, rows
@@ -13,9 +14,18 @@ from minigrad.ops.reduce import mean
 from minigrad.tensor import detach, op
 
 
-@op("(n),(n),(n)->(n)", x="spread", batched=("x",), eps=[1e-5, 0.1],
-    shift=lambda f, x, *rest: (f(x + 1.5, *rest), f(x, *rest)),
-    scale=lambda f, x, *rest: (f(2 * x, *rest, eps=4e-5), f(x, *rest, eps=1e-5)))
+def shifted(f, x, *rest):
+    """A constant added to all of x changes nothing."""
+    y = f(x + 1.5, *rest)
+    return y, f(x, *rest)
+
+def scaled(f, x, *rest):
+    """Nor does a factor of x, where eps grows with its square."""
+    y = f(2 * x, *rest, eps=4e-5)
+    return y, f(x, *rest, eps=1e-5)
+
+@op("(n),(n),(n)->(n)", replayed=True, x="spread", batched=("x",), eps=[1e-5, 0.1],
+    shift=shifted, scale=scaled)
 def layer_norm(x, gain=None, bias=None, eps=1e-5):
     r"""Normalize the last axis to zero mean and unit variance, then scale and shift.
 
@@ -52,31 +62,31 @@ def layer_norm(x, gain=None, bias=None, eps=1e-5):
     """
     centered = x - x.mean(axis=-1, keepdims=True)
     scale = power_of_two(centered)                            # it drops out: x_hat has no scale
-    z = centered / scale
-    rstd = 1 / np.sqrt(np.square(z).mean(axis=-1, keepdims=True) + eps / scale / scale)
-    x_hat = z * rstd
-    return scale_and_shift(x_hat, gain, bias), (x_hat, rstd / scale, gain, bias is not None)
+    x_hat, rstd = over_rms(centered / scale, eps / scale / scale)
+    y = scale_and_shift(x_hat, gain, bias)
+    return y, (x_hat, rstd / scale, gain, bias is not None)
 
 @layer_norm.vjp
 def layer_norm_vjp(g, x_hat, rstd, gain, has_bias):
     dx_hat = g if gain is None else g * gain
-    dx = rstd * (dx_hat
-                 - dx_hat.mean(axis=-1, keepdims=True)                       # x moved the mean
-                 - x_hat * (dx_hat * x_hat).mean(axis=-1, keepdims=True))    # x moved the variance
-    dgain = None if gain is None else rows(g * x_hat).sum(axis=0)
-    return dx, dgain, rows(g).sum(axis=0) if has_bias else None
+    of_mean = dx_hat.mean(axis=-1, keepdims=True)             # x moved the mean
+    along = (dx_hat * x_hat).mean(axis=-1, keepdims=True)     # x moved the variance
+    dx = rstd * (dx_hat - of_mean - x_hat * along)
+    dbias = rows(g).sum(axis=0) if has_bias else None
+    return dx, gain_vjp(g, x_hat, gain), dbias
 
 @layer_norm.parts
 def layer_norm_parts(x, gain=None, bias=None, eps=1e-5):
     centered = x - mean(x, axis=-1, keepdims=True)
     scale = power_of_two(detach(centered))
     z = centered / scale
-    x_hat = z / sqrt(mean(z * z, axis=-1, keepdims=True) + eps / scale / scale)
+    square = mean(z * z, axis=-1, keepdims=True)
+    x_hat = z / sqrt(square + eps / scale / scale)
     return scale_and_shift(x_hat, gain, bias)
 
 
-@op("(n),(n)->(n)", x="away_from_zero", batched=("x",), eps=[1e-5, 0.1],
-    scale=lambda f, x, *rest: (f(2 * x, *rest, eps=4e-5), f(x, *rest, eps=1e-5)))
+@op("(n),(n)->(n)", replayed=True, x="away_from_zero", batched=("x",), eps=[1e-5, 0.1],
+    scale=scaled)
 def rms_norm(x, gain=None, eps=1e-5):
     r"""Divide the last axis by its root mean square, then scale.
 
@@ -102,90 +112,24 @@ def rms_norm(x, gain=None, eps=1e-5):
     Zhang & Sennrich 2019, arXiv:1910.07467, equation 4.
     """
     scale = power_of_two(x)
-    z = x / scale
-    rstd = 1 / np.sqrt(np.square(z).mean(axis=-1, keepdims=True) + eps / scale / scale)
-    x_hat = z * rstd
-    return scale_and_shift(x_hat, gain, None), (x_hat, rstd / scale, gain)
+    x_hat, rstd = over_rms(x / scale, eps / scale / scale)
+    y = scale_and_shift(x_hat, gain, None)
+    return y, (x_hat, rstd / scale, gain)
 
 @rms_norm.vjp
 def rms_norm_vjp(g, x_hat, rstd, gain):
     dx_hat = g if gain is None else g * gain
-    dx = rstd * (dx_hat - x_hat * (dx_hat * x_hat).mean(axis=-1, keepdims=True))
-    return dx, None if gain is None else rows(g * x_hat).sum(axis=0)
+    along = (dx_hat * x_hat).mean(axis=-1, keepdims=True)
+    dx = rstd * (dx_hat - x_hat * along)
+    return dx, gain_vjp(g, x_hat, gain)
 
 @rms_norm.parts
 def rms_norm_parts(x, gain=None, eps=1e-5):
     scale = power_of_two(detach(x))
     z = x / scale
-    x_hat = z / sqrt(mean(z * z, axis=-1, keepdims=True) + eps / scale / scale)
+    square = mean(z * z, axis=-1, keepdims=True)
+    x_hat = z / sqrt(square + eps / scale / scale)
     return scale_and_shift(x_hat, gain, None)
-
-
-@op("(n),(n),(n),(n)->(n),(n)", x="spread", residual="spread", batched=("x", "residual"),
-    order=lambda f, x, y, *rest: (f(x, y, *rest)[1], f(y, x, *rest)[1]))
-def add_layer_norm(x, residual, gain=None, bias=None, eps=1e-5):
-    """Add to the residual stream and normalize the sum: (x + residual, layer_norm(x + residual)).
-
-    The sum reaches the loss on two ways, directly and through the norm: their gradients add, and
-    x and residual both receive the total.
-
-    Parameters
-    ----------
-    x, residual : (..., n), of one shape
-    gain, bias, eps
-        As for `layer_norm`.
-
-    Returns
-    -------
-    total, y : (..., n)
-    """
-    same_shape(x, residual)
-    total = x + residual
-    y, saved = layer_norm.forward(total, gain, bias, eps)
-    return (total, y), saved
-
-@add_layer_norm.vjp
-def add_layer_norm_vjp(g, x_hat, rstd, gain, has_bias):
-    dtotal, dgain, dbias = layer_norm_vjp(g[1], x_hat, rstd, gain, has_bias)
-    dx = g[0] + dtotal
-    return dx, dx, dgain, dbias
-
-@add_layer_norm.parts
-def add_layer_norm_parts(x, residual, gain=None, bias=None, eps=1e-5):
-    total = x + residual
-    return total, layer_norm(total, gain, bias, eps=eps)
-
-
-@op("(n),(n),(n)->(n),(n)", x="away_from_zero", residual="spread", batched=("x", "residual"),
-    order=lambda f, x, y, *rest: (f(x, y, *rest)[1], f(y, x, *rest)[1]))
-def add_rms_norm(x, residual, gain=None, eps=1e-5):
-    """Add to the residual stream and normalize the sum: (x + residual, rms_norm(x + residual)).
-
-    Parameters
-    ----------
-    x, residual : (..., n), of one shape
-    gain, eps
-        As for `rms_norm`.
-
-    Returns
-    -------
-    total, y : (..., n)
-    """
-    same_shape(x, residual)
-    total = x + residual
-    y, saved = rms_norm.forward(total, gain, eps)
-    return (total, y), saved
-
-@add_rms_norm.vjp
-def add_rms_norm_vjp(g, x_hat, rstd, gain):
-    dtotal, dgain = rms_norm_vjp(g[1], x_hat, rstd, gain)
-    dx = g[0] + dtotal
-    return dx, dx, dgain
-
-@add_rms_norm.parts
-def add_rms_norm_parts(x, residual, gain=None, eps=1e-5):
-    total = x + residual
-    return total, rms_norm(total, gain, eps=eps)
 
 
 def power_of_two(x, axis=-1):
@@ -194,8 +138,21 @@ def power_of_two(x, axis=-1):
     Of 2**n nothing is rounded: where the squares are finite, all digits are as without it.
     """
     peak = np.abs(x).max(axis=axis, keepdims=True, initial=0)
-    n = np.where(np.isfinite(peak), np.frexp(peak)[1] - 1, 0)
-    return np.ldexp(np.ones_like(peak), np.maximum(n, 0))
+    _, exponent = np.frexp(peak)
+    n = np.where(np.isfinite(peak), exponent - 1, 0)
+    one = np.ones_like(peak)
+    return np.ldexp(one, np.maximum(n, 0))
+
+
+def over_rms(z, eps):
+    """Return z over its root mean square, and one over that."""
+    square = np.square(z).mean(axis=-1, keepdims=True)
+    rstd = 1 / np.sqrt(square + eps)
+    return z * rstd, rstd
+
+
+def gain_vjp(g, x_hat, gain):
+    return None if gain is None else rows(g * x_hat).sum(axis=0)
 
 
 def scale_and_shift(x_hat, gain, bias):
@@ -203,99 +160,70 @@ def scale_and_shift(x_hat, gain, bias):
     return y if bias is None else y + bias
 
 
-def same_shape(x, residual):
-    if x.shape != residual.shape:
-        raise ValueError(f"the residual stream has shape {residual.shape}, but what is added to "
-                         f"it has shape {x.shape}")
-
-
 # ---- fast path -------------------------------------------------------------------------------
 
-# Saved are the input and, for each row, what it was shifted and scaled by: not x_hat. The four
-# ops share two kernels: without a residual the row is read where it is, and rms_norm has no mean.
+# Saved are the input and, for each row, what it was shifted and scaled by: not x_hat. These ops and
+# those of add_norm.py share two kernels: without a residual the row is read where it is, and
+# rms_norm has no mean.
 
 ROWS = 64         # rows of one task in the backward pass, whose gradients of gain are summed
 
-
-@layer_norm.fast
+@layer_norm.fast(when=first_fits)
 def layer_norm_fast(x, gain=None, bias=None, eps=1e-5):
-    if not fits(x):
-        return layer_norm.forward(x, gain, bias, eps)
     (_, y), saved = normalize(x, None, gain, bias, eps, means=True)
     return y, saved
 
 @layer_norm.fast_vjp
 def layer_norm_fast_vjp(g, *saved):
-    if len(saved) == 4:
-        return layer_norm_vjp(g, *saved)
     return denormalize(None, g, *saved)
 
-@rms_norm.fast
+@rms_norm.fast(when=first_fits)
 def rms_norm_fast(x, gain=None, eps=1e-5):
-    if not fits(x):
-        return rms_norm.forward(x, gain, eps)
     (_, y), saved = normalize(x, None, gain, None, eps, means=False)
     return y, saved
 
 @rms_norm.fast_vjp
 def rms_norm_fast_vjp(g, *saved):
-    if len(saved) == 3:
-        return rms_norm_vjp(g, *saved)
     return denormalize(None, g, *saved)[:2]
-
-@add_layer_norm.fast
-def add_layer_norm_fast(x, residual, gain=None, bias=None, eps=1e-5):
-    if not fits(x, residual):
-        return add_layer_norm.forward(x, residual, gain, bias, eps)
-    return normalize(x, residual, gain, bias, eps, means=True)
-
-@add_layer_norm.fast_vjp
-def add_layer_norm_fast_vjp(g, *saved):
-    if len(saved) == 4:
-        return add_layer_norm_vjp(g, *saved)
-    dx, dgain, dbias = denormalize(*g, *saved)
-    return dx, dx, dgain, dbias
-
-@add_rms_norm.fast
-def add_rms_norm_fast(x, residual, gain=None, eps=1e-5):
-    if not fits(x, residual):
-        return add_rms_norm.forward(x, residual, gain, eps)
-    return normalize(x, residual, gain, None, eps, means=False)
-
-@add_rms_norm.fast_vjp
-def add_rms_norm_fast_vjp(g, *saved):
-    if len(saved) == 3:
-        return add_rms_norm_vjp(g, *saved)
-    dx, dgain, _ = denormalize(*g, *saved)
-    return dx, dx, dgain
-
 
 def normalize(x, residual, gain, bias, eps, means):
     """Run the forward kernel; return (total, y) and what `denormalize` takes."""
-    n = x.shape[-1]
     x = plain(x)
     total = x if residual is None else empty_like(x)
-    y, stats = empty_like(x), empty((1 + means, x.size // n), x.dtype)
-    other = np.empty((0, n), x.dtype) if residual is None else rows(plain(residual))
-    normalize_kernel(len(rows(x)), rows(x), other, vector(gain, n, 1, x), vector(bias, n, 0, x),
-                     x.dtype.type(eps), rows(total), rows(y), stats)
-    return (total, y), (total, stats, gain, bias is not None, means)
+    y = empty_like(x)
+    n_rows, _ = rows(x).shape
+    stats = empty((1 + means, n_rows), x.dtype)
+    inputs = rows(x), rows_or_none(residual, x)
+    affine = vector(gain, 1, x), vector(bias, 0, x)
+    eps = x.dtype.type(eps)
+    normalize_kernel(n_rows, *inputs, *affine, eps, rows(total), rows(y), stats)
+    saved = total, stats, gain, bias is not None, means
+    return (total, y), saved
 
 def denormalize(g_total, g, total, stats, gain, has_bias, means):
     """Run the backward kernel; return dx, dgain and dbias."""
-    n = total.shape[-1]
-    n_rows = total.size // n
+    n_rows, n = rows(total).shape
     tasks = -(-n_rows // ROWS)
-    dx, sums = empty_like(total), empty((tasks, 2, n), total.dtype)
-    other = np.empty((0, n), total.dtype) if g_total is None else rows(plain(g_total))
-    _denormalize(tasks, rows(plain(g)), other, rows(total), stats, vector(gain, n, 1, total),
-                 rows(dx), sums)
-    return (dx, None if gain is None else added_up(sums[:, 0]),
-            added_up(sums[:, 1]) if has_bias else None)
+    dx = empty_like(total)
+    sums = empty((tasks, 2, n), total.dtype)
+    gradients = rows(plain(g)), rows_or_none(g_total, total)
+    weights = vector(gain, 1, total)
+    _denormalize(tasks, *gradients, rows(total), stats, weights, rows(dx), sums)
+    dgain = None if gain is None else added_up(sums[:, 0])
+    dbias = added_up(sums[:, 1]) if has_bias else None
+    return dx, dgain, dbias
 
-def vector(x, n, value, like):
+def rows_or_none(x, like):
+    """View x as rows; without it, return none of them."""
+    if x is None:
+        return np.empty((0, like.shape[-1]), like.dtype)
+    return rows(plain(x))
+
+def vector(x, value, like):
     """Return a gain or bias, or one that changes nothing."""
-    return constant(n, value, like.dtype) if x is None else plain(x)
+    if x is None:
+        return constant(like.shape[-1], value, like.dtype)
+    return plain(x)
 
 @functools.lru_cache(maxsize=64)
 def constant(n, value, dtype):
@@ -305,7 +233,8 @@ def constant(n, value, dtype):
 @row_kernel
 def normalize_kernel(start, stop, x, residual, gain, bias, eps, total, out, stats):
     widest_vectors()
-    n, zero, one = x.shape[1], x.dtype.type(0), x.dtype.type(1)
+    n = x.shape[1]
+    zero, one = x.dtype.type(0), x.dtype.type(1)
     share = one / x.dtype.type(n)
     for i in range(start, stop):
         if residual.shape[0]:                             # else total is x
@@ -318,13 +247,15 @@ def normalize_kernel(start, stop, x, residual, gain, bias, eps, total, out, stat
             mean *= share
             stats[0, i] = mean
         for j in range(n):
-            square += (total[i, j] - mean) * (total[i, j] - mean)
+            centered = total[i, j] - mean
+            square += centered * centered
         rstd = one / np.sqrt(square * share + eps)
         if not square < np.inf:
             rstd = rstd_of_large(total[i], mean, eps)
         stats[-1, i] = rstd
         for j in range(n):
-            out[i, j] = (total[i, j] - mean) * rstd * gain[j] + bias[j]
+            x_hat = (total[i, j] - mean) * rstd
+            out[i, j] = x_hat * gain[j] + bias[j]
 
 @helper
 def rstd_of_large(row, mean, eps):
@@ -334,24 +265,31 @@ def rstd_of_large(row, mean, eps):
         peak = max(peak, abs(row[j] - mean))
     scale = power_of_two_below(peak)
     for j in range(row.size):
-        square += (row[j] - mean) / scale * ((row[j] - mean) / scale)
-    return inverse_root(square / row.dtype.type(row.size), eps, scale)
+        z = (row[j] - mean) / scale
+        square += z * z
+    n = row.dtype.type(row.size)
+    return inverse_root(square / n, eps, scale)
 
 @row_kernel
 def _denormalize(start, stop, g, g_total, total, stats, gain, dx, dsums):
     widest_vectors()
     n_rows, n = total.shape
-    zero, share = total.dtype.type(0), total.dtype.type(1) / total.dtype.type(n)
+    zero, one = total.dtype.type(0), total.dtype.type(1)
+    share = one / total.dtype.type(n)
     for task in range(start, stop):
         dgain, dbias = dsums[task, 0], dsums[task, 1]
         dgain[:] = zero
         dbias[:] = zero
-        for i in range(task * ROWS, min(n_rows, (task + 1) * ROWS)):
-            rstd, mean, a, b = stats[-1, i], zero, zero, zero
+        first = task * ROWS
+        last = min(n_rows, first + ROWS)
+        for i in range(first, last):
+            rstd = stats[-1, i]
+            mean = a = b = zero
             if stats.shape[0] == 2:
                 mean = stats[0, i]
             for j in range(n):
-                x_hat, gj = (total[i, j] - mean) * rstd, g[i, j]
+                x_hat = (total[i, j] - mean) * rstd
+                gj = g[i, j]
                 dgain[j] += gj * x_hat
                 dbias[j] += gj
                 a += gj * gain[j]
@@ -360,7 +298,8 @@ def _denormalize(start, stop, g, g_total, total, stats, gain, dx, dsums):
             b *= share
             for j in range(n):
                 x_hat = (total[i, j] - mean) * rstd
-                dx[i, j] = (g[i, j] * gain[j] - a - x_hat * b) * rstd
+                dx_hat = g[i, j] * gain[j]
+                dx[i, j] = (dx_hat - a - x_hat * b) * rstd
             if g_total.shape[0]:
                 for j in range(n):
                     dx[i, j] += g_total[i, j]

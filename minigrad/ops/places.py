@@ -21,7 +21,8 @@ def expand(x, shape):
     if -1 in shape[:max(extra, 0)]:
         raise ValueError(f"shape is {shape}, but x has shape {x.shape}: an axis that x does not "
                          "have needs a size")
-    sizes = [x.shape[i - extra] if n == -1 else n for i, n in enumerate(shape)]
+    own = (None,) * extra + x.shape
+    sizes = [m if n == -1 else n for m, n in zip(own, shape)]
     return broadcast_to(x, shape=tuple(sizes))
 
 
@@ -32,7 +33,9 @@ def flatten(x, start_axis=0, end_axis=-1):
     end, = normalized_axes(end_axis, len(shape))
     if start > end:
         raise ValueError(f"axis {start} is behind axis {end}: say the first one to merge first")
-    return reshape(x, shape=(*shape[:start], math.prod(shape[start:end + 1]), *shape[end + 1:]))
+    before, after = shape[:start], shape[end + 1:]
+    merged = math.prod(shape[start:end + 1])
+    return reshape(x, shape=(*before, merged, *after))
 
 
 def squeeze(x, axis=None):
@@ -44,19 +47,22 @@ def squeeze(x, axis=None):
     if wrong:
         raise ValueError(f"axis {wrong[0]} has size {x.shape[wrong[0]]}, and only axes of size 1 "
                          f"can be dropped from shape {x.shape}")
-    return reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if i not in axes))
+    left = [n for i, n in enumerate(x.shape) if i not in axes]
+    return reshape(x, shape=tuple(left))
 
 
 def unsqueeze(x, axis):
     """Insert axes of size 1, so that they stand at `axis` (NumPy: expand_dims)."""
-    ndim = x.ndim + (len(axis) if isinstance(axis, tuple | list) else 1)
-    new, sizes = normalized_axes(axis, ndim), iter(x.shape)
-    return reshape(x, shape=tuple(1 if i in new else next(sizes) for i in range(ndim)))
+    shape, n_new = list(x.shape), np.size(axis)
+    for i in sorted(normalized_axes(axis, x.ndim + n_new)):
+        shape.insert(i, 1)
+    return reshape(x, shape=tuple(shape))
 
 
 def moveaxis(x, source, destination):
     """Move axes to other places, those that are left keeping their order."""
-    source, places = normalized_axes(source, x.ndim), normalized_axes(destination, x.ndim)
+    source = normalized_axes(source, x.ndim)
+    places = normalized_axes(destination, x.ndim)
     if len(source) != len(places):
         raise ValueError(f"source names {len(source)} axes, but destination {len(places)}: each "
                          "axis needs one place")
@@ -71,7 +77,8 @@ def moveaxis(x, source, destination):
 def flip(x, axis=None):
     """Reverse the order along the given axes, or all."""
     axes = normalized_axes(axis, x.ndim)
-    return getitem(x, tuple(slice(None, None, -1 if i in axes else 1) for i in range(x.ndim)))
+    steps = [-1 if i in axes else 1 for i in range(x.ndim)]
+    return getitem(x, tuple(slice(None, None, step) for step in steps))
 
 
 def roll(x, shift, axis=None):
@@ -85,11 +92,14 @@ def roll(x, shift, axis=None):
         One for each shift; without it the elements move as if x were flat.
     """
     if axis is None:
-        return reshape(roll(reshape(x, shape=(-1,)), shift, 0), shape=x.shape)
+        flat = roll(flatten(x), shift, 0)
+        return reshape(flat, shape=x.shape)
     for by, i in np.broadcast(shift, axis):
         i, = normalized_axes(i, x.ndim)
         n = x.shape[i]
-        x = concatenate(split(x, [n - operator.index(by) % (n or 1)], axis=i)[::-1], axis=i)
+        border = n - operator.index(by) % (n or 1)
+        first, last = split(x, [border], axis=i)
+        x = concatenate([last, first], axis=i)
     return x
 
 
@@ -97,27 +107,32 @@ def roll(x, shift, axis=None):
 
 def tril(x, k=0):
     """The last two axes with zeros above diagonal k (torch: diagonal)."""
-    return where(triangle(x, k), x, x.dtype.type(0))
+    zero = x.dtype.type(0)
+    return where(triangle(x, k), x, zero)
 
 
 def triu(x, k=0):
     """The last two axes with zeros below diagonal k (torch: diagonal)."""
-    return where(triangle(x, k - 1), x.dtype.type(0), x)
+    zero = x.dtype.type(0)
+    return where(triangle(x, k - 1), zero, x)
 
 
 def triangle(x, k):
     """Return a mask of the last two axes, True up to diagonal k."""
     if x.ndim < 2:
         raise ValueError(f"x has shape {x.shape}, but a triangle needs two axes")
-    return np.tri(*x.shape[-2:], k, dtype=bool)
+    rows, columns = x.shape[-2:]
+    return np.tri(rows, columns, k, dtype=bool)
 
 
 def diagonal(x, offset=0, axis1=0, axis2=1):
     """The elements whose index along axis2 is that along axis1 plus the offset, on a last axis."""
     x = moveaxis(x, (axis1, axis2), (-2, -1))
+    rows, columns = x.shape[-2:]
     below, above = max(-offset, 0), max(offset, 0)
-    i = np.arange(max(min(x.shape[-2] - below, x.shape[-1] - above), 0))
-    return getitem(x, (..., i + below, i + above))
+    n = min(rows - below, columns - above)
+    i = np.arange(max(n, 0))                                  # (n,)
+    return getitem(x, (..., i + below, i + above))            # (..., n)
 
 
 def diag(x, k=0):
@@ -126,8 +141,10 @@ def diag(x, k=0):
         raise ValueError(f"x has shape {x.shape}, but must be a vector or a matrix: see diagonal()")
     if x.ndim == 2:
         return diagonal(x, k)
-    n, i = len(x) + abs(k), np.arange(len(x))
-    return scatter(x, key=(i + max(-k, 0), i + max(k, 0)), shape=(n, n))
+    n = len(x) + abs(k)
+    i = np.arange(len(x))
+    key = i + max(-k, 0), i + max(k, 0)
+    return scatter(x, key=key, shape=(n, n))
 
 
 def trace(x, offset=0, axis1=0, axis2=1):
@@ -151,12 +168,15 @@ def pad(x, pad_width, constant_values=0.0):
     widths = np.asarray(pad_width)
     if widths.dtype.kind not in "iu" or widths.min(initial=0) < 0:
         raise ValueError(f"pad_width is {pad_width}, but must hold whole numbers from 0 on")
-    widths = np.broadcast_to(widths, (x.ndim, 2)).tolist()
-    shape = tuple(before + n + after for n, (before, after) in zip(x.shape, widths))
-    inside = tuple(slice(before, before + n) for n, (before, _) in zip(x.shape, widths))
+    sides = zip(x.shape, np.broadcast_to(widths, (x.ndim, 2)).tolist())
+    shape, inside = [], []
+    for n, (before, after) in sides:
+        shape.append(before + n + after)
+        inside.append(slice(before, before + n))
     mask = np.ones(shape, bool)
-    mask[inside] = False
-    return masked_fill(scatter(x, key=inside, shape=shape), mask, x.dtype.type(constant_values))
+    mask[tuple(inside)] = False
+    y = scatter(x, key=tuple(inside), shape=tuple(shape))
+    return masked_fill(y, mask, x.dtype.type(constant_values))
 
 
 def masked_fill(x, mask, value):
@@ -169,8 +189,10 @@ def chunk(x, chunks, axis=0):
     if chunks < 1:
         raise ValueError(f"chunks is {chunks}, but there must be one piece at least")
     axis, = normalized_axes(axis, x.ndim)
-    size = math.ceil(x.shape[axis] / chunks) or 1
-    return split(x, list(range(size, x.shape[axis], size)), axis=axis)
+    n = x.shape[axis]
+    size = math.ceil(n / chunks) or 1
+    borders = list(range(size, n, size))
+    return split(x, borders, axis=axis)
 
 
 def repeat(x, repeats, axis=None):
@@ -181,7 +203,8 @@ def repeat(x, repeats, axis=None):
     if axis is None:
         x, axis = reshape(x, shape=(-1,)), 0
     axis, = normalized_axes(axis, x.ndim)
-    places = np.repeat(np.arange(x.shape[axis]), detach(repeats))
+    places = np.arange(x.shape[axis])
+    places = np.repeat(places, detach(repeats))
     return getitem(x, (slice(None),) * axis + (places,))
 
 
@@ -189,10 +212,16 @@ def tile(x, reps):
     """Lay copies of x side by side, reps[i] of them along axis i (torch: the method repeat)."""
     reps = (reps,) if np.ndim(reps) == 0 else tuple(reps)
     ndim = max(len(reps), x.ndim)
-    reps, sizes = (1,) * (ndim - len(reps)) + reps, (1,) * (ndim - x.ndim) + x.shape
-    once = reshape(x, shape=tuple(m for n in sizes for m in (1, n)))
-    copies = broadcast_to(once, shape=tuple(m for pair in zip(reps, sizes) for m in pair))
-    return reshape(copies, shape=tuple(r * n for r, n in zip(reps, sizes)))
+    reps = (1,) * (ndim - len(reps)) + reps
+    sizes = (1,) * (ndim - x.ndim) + x.shape
+    once, copies, shape = [], [], []
+    for r, n in zip(reps, sizes):
+        once += [1, n]
+        copies += [r, n]
+        shape.append(r * n)
+    y = reshape(x, shape=tuple(once))                         # (1, n, ...)
+    y = broadcast_to(y, shape=tuple(copies))                  # (r, n, ...)
+    return reshape(y, shape=tuple(shape))                     # (r n, ...)
 
 
 # ---- places ----------------------------------------------------------------------------------
@@ -208,11 +237,12 @@ def gather(x, axis, ids):
         Along the others at most as long as x. NumPy's take_along_axis is the same, with its
         arguments in the order x, ids, axis.
     """
-    ids, (axis,) = np.asarray(detach(ids)), normalized_axes(axis, x.ndim)
+    ids = np.asarray(detach(ids))
+    axis, = normalized_axes(axis, x.ndim)
     if ids.ndim != x.ndim:
         raise ValueError(f"ids has shape {ids.shape}, but x has shape {x.shape}: give them as many "
                          "axes")
     check_ids(ids, x.shape[axis])
-    key = list(np.ogrid[tuple(slice(n) for n in ids.shape)])
+    key = list(np.indices(ids.shape, sparse=True))            # of each axis its own places
     key[axis] = ids
     return getitem(x, tuple(key))

@@ -3,13 +3,16 @@
 Nothing else of the engine is made of these. Names and arguments are NumPy's where NumPy has the
 function, torch's where it has not.
 """
+import math
+import operator
+
 import numpy as np
 
 from minigrad.mistakes import normalized_axes
 from minigrad.ops.elementwise import sigmoid, sqrt, tanh, where
 from minigrad.ops.flat import constant, sign
 from minigrad.ops.linear import matmul
-from minigrad.ops.more import abs, clip, elu, erf, log1p, softplus
+from minigrad.ops.more import abs, clip, elu, log1p, softplus
 from minigrad.ops.places import moveaxis
 from minigrad.ops.shape import getitem, reshape, split, transpose
 from minigrad.ops.softmax import softmax
@@ -45,8 +48,10 @@ def hardswish(x):
 def softsign(x):
     """x / (1 + |x|), from 1 / x where x is large, so that nothing cancels."""
     is_small = abs(x) < 1
-    near, far = where(is_small, x, 0.0), where(is_small, 1.0, x)
-    return where(is_small, near / (1 + abs(near)), 1 / (sign(far) + 1 / far))
+    near = where(is_small, x, 0.0)
+    far = where(is_small, 1.0, x)
+    of_far = 1 / (sign(far) + 1 / far)
+    return where(is_small, near / (1 + abs(near)), of_far)
 
 
 def mish(x):
@@ -64,11 +69,6 @@ def celu(x, alpha=1.0):
     return alpha * elu(x / alpha)
 
 
-def exact_gelu(x):
-    """x times the normal distribution function (torch: gelu); `gelu` is its tanh form."""
-    return x * 0.5 * (1 + erf(x * 2 ** -0.5))
-
-
 def glu(x, axis=-1):
     """The first half of an axis times the sigmoid of the other (arXiv:1612.08083)."""
     value, gate = split(x, 2, axis=axis)
@@ -77,7 +77,8 @@ def glu(x, axis=-1):
 
 def prelu(x, weight):
     """x where x > 0, else weight x; the weight broadcasts (torch: along axis 1)."""
-    return where(x > 0, x, weight * where(x > 0, 0.0, x))
+    below = where(x > 0, 0.0, x)
+    return where(x > 0, x, weight * below)
 
 
 def softmin(x, axis=-1):
@@ -107,7 +108,14 @@ def threshold(x, threshold, value):
 
 # ---- arcs and hyperbolas ---------------------------------------------------------------------
 
-@op("()->()", x="moderate", odd=lambda f, x: (f(-x), -f(x)))
+def odd(f, x):
+    return f(-x), -f(x)
+
+def even(f, x):
+    return f(-x), f(x)
+
+
+@op("()->()", x="moderate", odd=odd)
 def sinh(x):
     """Hyperbolic sine: dx = g cosh(x)."""
     return np.sinh(x), (x,)
@@ -117,7 +125,7 @@ def sinh_vjp(g, x):
     return g * cosh(x),
 
 
-@op("()->()", x="moderate", even=lambda f, x: (f(-x), f(x)))
+@op("()->()", x="moderate", even=even)
 def cosh(x):
     """Hyperbolic cosine: dx = g sinh(x)."""
     return np.cosh(x), (x,)
@@ -151,10 +159,11 @@ def arctan2(y, x):
 def arctan2_vjp(g, y, x):
     r = hypot(x, y)
     r = where(r == 0, 1.0, r)
-    return g * (x / r / r), -g * (y / r / r)
+    dy, dx = x / r / r, y / r / r                     # r * r may overflow
+    return g * dy, -g * dx
 
 
-@op("()->()", odd=lambda f, x: (f(-x), -f(x)))
+@op("()->()", odd=odd)
 def arcsinh(x):
     """The x whose sinh is given: dx = g / sqrt(x**2 + 1)."""
     return np.arcsinh(x), (x,)
@@ -189,7 +198,7 @@ def arctanh(x):
     return 0.5 * (log1p(1.0 * x) - log1p(-1.0 * x))
 
 
-@op("()->()", x="away_from_zero", odd=lambda f, x: (f(-x), -f(x)))
+@op("()->()", x="away_from_zero", odd=odd)
 def cbrt(x):
     """Cubic root, of negative numbers too: dx = g / (3 y**2)."""
     y = np.cbrt(x)
@@ -204,16 +213,23 @@ def cbrt_vjp(g, y):
 
 def outer(x, y):
     """Each element of x times each of y, both flattened: (m, n)."""
-    return reshape(x, shape=(-1, 1)) * reshape(y, shape=(1, -1))
+    column = reshape(x, shape=(-1, 1))                # (m, 1)
+    row = reshape(y, shape=(1, -1))                   # (1, n)
+    return column * row
 
 
 def kron(x, y):
     """A copy of y for each element of x, scaled by it, in the places of x."""
     ndim = max(x.ndim, y.ndim)
-    m, n = ((1,) * (ndim - z.ndim) + z.shape for z in (x, y))
-    x = reshape(x, shape=tuple(size for i in m for size in (i, 1)))
-    y = reshape(y, shape=tuple(size for j in n for size in (1, j)))
-    return reshape(x * y, shape=tuple(i * j for i, j in zip(m, n)))
+    m = (1,) * (ndim - x.ndim) + x.shape
+    n = (1,) * (ndim - y.ndim) + y.shape
+    x = reshape(x, shape=interleaved(m, (1,) * ndim))         # (m, 1, ...)
+    y = reshape(y, shape=interleaved((1,) * ndim, n))         # (1, n, ...)
+    return reshape(x * y, shape=tuple(map(operator.mul, m, n)))       # (m n, ...)
+
+
+def interleaved(a, b):
+    return tuple(size for pair in zip(a, b) for size in pair)
 
 
 def cross(x, y, axis=-1):
@@ -225,9 +241,16 @@ def cross(x, y, axis=-1):
     if sides != [3, 3]:
         raise ValueError(f"x has shape {x.shape} and y {y.shape}, but axis {axis} must have 3 "
                          "elements in both")
-    x, y = moveaxis(x, axis, -1), moveaxis(y, axis, -1)
-    a, b = (..., np.array([1, 2, 0])), (..., np.array([2, 0, 1]))
-    return moveaxis(getitem(x, a) * getitem(y, b) - getitem(x, b) * getitem(y, a), -1, axis)
+    x, y = moveaxis(x, axis, -1), moveaxis(y, axis, -1)       # (..., 3)
+    x1, x2 = turned(x, 1), turned(x, 2)
+    y1, y2 = turned(y, 1), turned(y, 2)
+    return moveaxis(x1 * y2 - x2 * y1, -1, axis)
+
+
+def turned(x, n):
+    """Return the 3 elements of the last axis from element n on, then from the first."""
+    order = np.arange(n, n + 3) % 3
+    return getitem(x, (..., order))
 
 
 def tensordot(x, y, axes=2):
@@ -241,13 +264,16 @@ def tensordot(x, y, axes=2):
     """
     if np.ndim(axes) == 0 and not isinstance(axes, tuple):
         axes = tuple(range(x.ndim - axes, x.ndim)), tuple(range(axes))
-    a, b = normalized_axes(axes[0], x.ndim), normalized_axes(axes[1], y.ndim)
+    a = normalized_axes(axes[0], x.ndim)
+    b = normalized_axes(axes[1], y.ndim)
     sizes = [x.shape[i] for i in a]
     if sizes != [y.shape[j] for j in b]:
         raise ValueError(f"axes {a} of shape {x.shape} and {b} of shape {y.shape} must have the "
                          "same sizes")
-    m, n = ([i for i in range(z.ndim) if i not in used] for z, used in ((x, a), (y, b)))
-    K, shape = int(np.prod(sizes)), [*(x.shape[i] for i in m), *(y.shape[j] for j in n)]
-    left = reshape(transpose(x, (*m, *a)), shape=(int(np.prod(shape[:len(m)])), K))
-    right = reshape(transpose(y, (*b, *n)), shape=(K, int(np.prod(shape[len(m):]))))
-    return reshape(matmul(left, right), shape=tuple(shape))
+    m = [i for i in range(x.ndim) if i not in a]
+    n = [j for j in range(y.ndim) if j not in b]
+    rows, columns = [x.shape[i] for i in m], [y.shape[j] for j in n]
+    k = math.prod(sizes)
+    x = reshape(transpose(x, (*m, *a)), shape=(math.prod(rows), k))           # (m, k)
+    y = reshape(transpose(y, (*b, *n)), shape=(k, math.prod(columns)))        # (k, n)
+    return reshape(matmul(x, y), shape=(*rows, *columns))

@@ -4,9 +4,11 @@ from math import prod
 import numpy as np
 
 from minigrad.kernels.jit import helper
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty_like
-from minigrad.kernels.rows import fits, plain, row_kernel, widest_vectors
+from minigrad.kernels.rows import fits, plain, row_kernel
 from minigrad.kernels.vmath import inverse_root, power_of_two_below
+from minigrad.ops.linear import rows
 from minigrad.ops.norm import rms_norm, rms_norm_vjp
 from minigrad.ops.shape import concatenate, stack
 from minigrad.tensor import op
@@ -36,7 +38,8 @@ def rotary(x, cos, sin, interleaved=False):
     ----------
     Su et al. 2021, arXiv:2104.09864, equation 34.
     """
-    return rotate(x, cos, sin, interleaved), (cos, sin, interleaved)
+    y = rotate(x, cos, sin, interleaved)
+    return y, (cos, sin, interleaved)
 
 @rotary.vjp
 def rotary_vjp(g, cos, sin, interleaved):
@@ -51,29 +54,39 @@ def rotate(x, cos, sin, interleaved):
     D = x.shape[-1]
     if D != 2 * cos.shape[-1]:
         raise ValueError(f"{D} features make {D / 2:g} pairs, but there are {cos.shape[-1]} angles")
-    a, b = (x[..., ::2], x[..., 1::2]) if interleaved else (x[..., :D // 2], x[..., D // 2:])
-    a, b = a * cos - b * sin, a * sin + b * cos
     if interleaved:
-        return stack([a, b], axis=-1).reshape(*a.shape[:-1], D)
-    return concatenate([a, b], axis=-1)
+        a, b = x[..., ::2], x[..., 1::2]
+    else:
+        a, b = x[..., :D // 2], x[..., D // 2:]
+    a, b = a * cos - b * sin, a * sin + b * cos
+    if not interleaved:
+        return concatenate([a, b], axis=-1)
+    pairs = stack([a, b], axis=-1)                        # (..., D / 2, 2)
+    return pairs.reshape(*a.shape[:-1], D)
 
 
 def rotary_angles(T, D, base=10_000.0, dtype=np.float32, start=0):
     """Return cos and sin of position * base**(-2i/D), each (T, D / 2), from position `start`."""
-    frequency = base ** (-np.arange(0, D, 2) / D)                       # (D / 2,)
-    angle = np.arange(start, start + T)[:, None] * frequency            # (T, D / 2)
-    return np.cos(angle).astype(dtype), np.sin(angle).astype(dtype)
+    frequency = base ** (-np.arange(0, D, 2) / D)         # (D / 2,)
+    position = np.arange(start, start + T)
+    angle = position[:, None] * frequency                 # (T, D / 2)
+    cos, sin = np.cos(angle), np.sin(angle)
+    return cos.astype(dtype), sin.astype(dtype)
 
 
 def qk_rotary_inputs(draw):
-    B, T, half = draw.side(1, 2), draw.side(1, 4), draw.choice([1, 2, 3, 8])
-    n_turned, n_values = draw.integer(1, 3), draw.integer(0, 2)
-    qkv = draw.array((B, T, (n_turned + n_values) * 2 * half))
+    B = draw.side(1, 2)
+    T = draw.side(1, 4)
+    D = 2 * draw.choice([1, 2, 3, 8])
+    n_values = draw.integer(0, 2)
+    n = draw.integer(1, 3) + n_values
+    qkv = draw.array((B, T, n * D))
+    angles = rotary_angles(T, D, dtype=np.float64)
     params = {"n_value_head": n_values, "norm": draw.boolean()}
-    return (qkv, *rotary_angles(T, 2 * half, dtype=np.float64)), params
+    return (qkv, *angles), params
 
 
-@op(inputs=qk_rotary_inputs, qkv="away_from_zero", cos="constant", sin="constant")
+@op(inputs=qk_rotary_inputs, replayed=True, qkv="away_from_zero", cos="constant", sin="constant")
 def qk_rotary(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
     """Rotate the queries and keys of a projection by their positions, and leave its values.
 
@@ -103,59 +116,86 @@ def qk_rotary(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
     Su et al. 2021, arXiv:2104.09864; Henry et al. 2020, arXiv:2010.04245.
     """
     heads, n_turned = turned_heads(qkv, cos, sin, n_value_head)               # (B, T, n, D)
-    x, values = heads[:, :, :n_turned], heads[:, :, n_turned:]
-    x, of_norm = rms_norm.forward(x, None, eps) if norm else (x, None)
-    y = np.concatenate([rotate(x, cos[:, None], sin[:, None], False), values], axis=2)
-    return y.reshape(qkv.shape), (cos, sin, n_turned, of_norm)
+    x = heads[:, :, :n_turned]
+    values = heads[:, :, n_turned:]
+    of_norm = None
+    if norm:
+        x, of_norm = rms_norm.forward(x, None, eps)
+    angles = cos[:, None], sin[:, None]                   # (T, 1, D / 2)
+    turned = rotate(x, *angles, False)
+    y = np.concatenate([turned, values], axis=2)
+    saved = cos, sin, n_turned, of_norm
+    return y.reshape(qkv.shape), saved
 
 @qk_rotary.vjp
 def qk_rotary_vjp(g, cos, sin, n_turned, of_norm):
-    heads = g.reshape(*g.shape[:2], -1, 2 * cos.shape[-1])
-    dx = rotate(heads[:, :, :n_turned], cos[:, None], -sin[:, None], False)
+    B, T, _ = g.shape
+    D = 2 * cos.shape[-1]
+    heads = g.reshape(B, T, -1, D)
+    dx = heads[:, :, :n_turned]
+    dvalues = heads[:, :, n_turned:]
+    angles = cos[:, None], -sin[:, None]
+    dx = rotate(dx, *angles, False)
     if of_norm:
         dx, _ = rms_norm_vjp(dx, *of_norm)
-    return np.concatenate([dx, heads[:, :, n_turned:]], axis=2).reshape(g.shape), None, None
+    dqkv = np.concatenate([dx, dvalues], axis=2)
+    return dqkv.reshape(g.shape), None, None
 
 @qk_rotary.parts
 def qk_rotary_parts(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
     heads, n_turned = turned_heads(qkv, cos, sin, n_value_head)
-    x, values = heads[:, :, :n_turned], heads[:, :, n_turned:]
-    x = rms_norm(x, eps=eps) if norm else x
-    y = concatenate([rotary(x, cos[:, None], sin[:, None]), values], axis=2)
+    x = heads[:, :, :n_turned]
+    values = heads[:, :, n_turned:]
+    if norm:
+        x = rms_norm(x, eps=eps)
+    angles = cos[:, None], sin[:, None]
+    turned = rotary(x, *angles)
+    y = concatenate([turned, values], axis=2)
     return y.reshape(qkv.shape)
 
 
 def turned_heads(qkv, cos, sin, n_value_head):
     """View (B, T, n D) as (B, T, n, D), and count the heads that are no values."""
-    (B, T, C), D = qkv.shape, 2 * cos.shape[-1]
-    if C % D or C < n_value_head * D or not cos.shape == sin.shape == (T, D // 2):
+    B, T, C = qkv.shape
+    half = cos.shape[-1]
+    D = 2 * half
+    are_angles = cos.shape == sin.shape == (T, half)
+    if C % D or C < n_value_head * D or not are_angles:
         raise ValueError(f"qkv has {T} positions of {C} features, {n_value_head} heads of them "
                          f"values: that does not go with angles of shapes {cos.shape} and "
                          f"{sin.shape}, which must be (T, D / 2)")
-    return qkv.reshape((B, T, C // D, D)), C // D - n_value_head
+    n = C // D
+    return qkv.reshape((B, T, n, D)), n - n_value_head
 
 
 # ---- fast path -------------------------------------------------------------------------------
 
-@rotary.fast
+def go_together(x, cos, sin, interleaved=False):
+    return rows_per_angle(x, cos, sin) > 0
+
+@rotary.fast(when=go_together)
 def rotary_fast(x, cos, sin, interleaved=False):
     inner = rows_per_angle(x, cos, sin)
-    if not inner:
-        return rotary.forward(x, cos, sin, interleaved)
-    out, half = empty_like(x), cos.shape[-1]
-    angles = plain(cos).reshape(-1, half), plain(sin).reshape(-1, half)
-    n = x.size // x.shape[-1]
-    matrices = plain(x).reshape(n, -1), *angles, out.reshape(n, -1)
-    (_rotary_interleaved if interleaved else _rotary)(n, *matrices[:3], inner, matrices[3])
+    out = empty_like(x)
+    kernel = _rotary_interleaved if interleaved else _rotary
+    x_rows = rows(plain(x))
+    angles = rows(plain(cos)), rows(plain(sin))
+    kernel(len(x_rows), x_rows, *angles, inner, rows(out))
     return out, (cos, sin, interleaved)
 
 def rows_per_angle(x, cos, sin):
     """How many rows of x, one after the other, take the same angle; 0 if no kernel fits."""
-    axes = cos.shape[:-1]                                     # (T, 1, ..., 1) against (..., T, H)
+    if not (fits(x) and cos.dtype == sin.dtype == x.dtype):
+        return 0
+    if cos.shape != sin.shape:
+        return 0
+    *axes, half = cos.shape                               # (T, 1, ..., 1) against (..., T, H)
+    if x.shape[-1] != 2 * half:
+        return 0
     place = x.ndim - cos.ndim
-    if (not fits(x) or not axes or place < 0 or cos.shape != sin.shape or axes[0] != x.shape[place]
-            or any(n != 1 for n in axes[1:]) or not cos.dtype == sin.dtype == x.dtype
-            or x.shape[-1] != 2 * cos.shape[-1]):
+    if not axes or place < 0 or axes[0] != x.shape[place]:
+        return 0
+    if prod(axes) != axes[0]:
         return 0
     return prod(x.shape[place + 1:-1])
 
@@ -176,41 +216,47 @@ def _rotary_interleaved(start, stop, x, cos, sin, inner, out):
     for i in range(start, stop):
         t = i // inner % len(cos)
         for j in range(cos.shape[1]):
-            a, b = x[i, 2 * j], x[i, 2 * j + 1]
-            out[i, 2 * j] = a * cos[t, j] - b * sin[t, j]
-            out[i, 2 * j + 1] = a * sin[t, j] + b * cos[t, j]
+            even, odd = 2 * j, 2 * j + 1
+            a, b = x[i, even], x[i, odd]
+            out[i, even] = a * cos[t, j] - b * sin[t, j]
+            out[i, odd] = a * sin[t, j] + b * cos[t, j]
 
 
-@qk_rotary.fast
+def are_of_one_type(qkv, cos, sin, *_, **__):
+    return fits(qkv) and cos.dtype == sin.dtype == qkv.dtype
+
+@qk_rotary.fast(when=are_of_one_type)
 def qk_rotary_fast(qkv, cos, sin, n_value_head, norm=False, eps=1e-5):
-    if not fits(qkv) or not cos.dtype == sin.dtype == qkv.dtype:
-        return qk_rotary.forward(qkv, cos, sin, n_value_head, norm, eps)
     heads, n_turned = turned_heads(plain(qkv), cos, sin, n_value_head)
-    out, cos, sin, eps = empty_like(heads), plain(cos), plain(sin), qkv.dtype.type(eps)
     B, T, n, D = heads.shape
     x = heads.reshape(B * T, n, D)
-    qk_rotary_kernel(B * T, x, cos, sin, n_turned, bool(norm), eps, out.reshape(x.shape))
-    return out.reshape(qkv.shape), (x, cos, sin, n_turned, bool(norm), eps)
+    out = empty_like(x)
+    angles = plain(cos), plain(sin)
+    eps = x.dtype.type(eps)
+    rest = *angles, n_turned, bool(norm), eps
+    qk_rotary_kernel(B * T, x, *rest, out)
+    return out.reshape(qkv.shape), (x, *rest)
 
 @qk_rotary.fast_vjp
-def qk_rotary_fast_vjp(g, *saved):
-    if len(saved) == 4:
-        return qk_rotary_vjp(g, *saved)
-    x = saved[0]
+def qk_rotary_fast_vjp(g, x, *rest):
+    g_heads = plain(g).reshape(x.shape)                   # (B T, n, D)
     dx = empty_like(g)
-    _qk_rotary_vjp(len(x), plain(g).reshape(x.shape), *saved, dx.reshape(x.shape))
+    dx_heads = dx.reshape(x.shape)
+    _qk_rotary_vjp(len(x), g_heads, x, *rest, dx_heads)
     return dx, None, None
 
 @row_kernel
 def qk_rotary_kernel(start, stop, x, cos, sin, n_turned, norm, eps, out):
     widest_vectors()
     half = cos.shape[1]
+    one = x.dtype.type(1)
     for i in range(start, stop):
         t = i % len(cos)
         for h in range(n_turned):
-            rstd = _rstd(x, i, h, eps) if norm else x.dtype.type(1)
+            rstd = _rstd(x, i, h, eps) if norm else one
             for j in range(half):
-                a, b = x[i, h, j] * rstd, x[i, h, half + j] * rstd
+                a = x[i, h, j] * rstd
+                b = x[i, h, half + j] * rstd
                 out[i, h, j] = a * cos[t, j] - b * sin[t, j]
                 out[i, h, half + j] = a * sin[t, j] + b * cos[t, j]
         for h in range(n_turned, x.shape[1]):
@@ -220,31 +266,42 @@ def qk_rotary_kernel(start, stop, x, cos, sin, n_turned, norm, eps, out):
 @row_kernel
 def _qk_rotary_vjp(start, stop, g, x, cos, sin, n_turned, norm, eps, dx):
     widest_vectors()
-    half, zero, share = cos.shape[1], x.dtype.type(0), x.dtype.type(1) / x.dtype.type(x.shape[2])
+    half = cos.shape[1]
+    zero = x.dtype.type(0)
+    one = x.dtype.type(1)
+    share = one / x.dtype.type(x.shape[2])
     for i in range(start, stop):
         t = i % len(cos)
         for h in range(n_turned):
             along = zero
             for j in range(half):
-                a = g[i, h, j] * cos[t, j] + g[i, h, half + j] * sin[t, j]
-                b = g[i, h, half + j] * cos[t, j] - g[i, h, j] * sin[t, j]
-                dx[i, h, j], dx[i, h, half + j] = a, b
-                along += a * x[i, h, j] + b * x[i, h, half + j]
+                k = half + j
+                ga = g[i, h, j]
+                gb = g[i, h, k]
+                c, s = cos[t, j], sin[t, j]
+                a = ga * c + gb * s
+                b = gb * c - ga * s
+                dx[i, h, j] = a
+                dx[i, h, k] = b
+                along += a * x[i, h, j] + b * x[i, h, k]
             if norm:
                 rstd = _rstd(x, i, h, eps)
                 along = _share_along(along, rstd, share)
                 for j in range(2 * half):
-                    dx[i, h, j] = (dx[i, h, j] - x[i, h, j] * along) * rstd
+                    part = x[i, h, j] * along
+                    dx[i, h, j] = (dx[i, h, j] - part) * rstd
         for h in range(n_turned, x.shape[1]):
             for j in range(2 * half):
                 dx[i, h, j] = g[i, h, j]
 
 @helper(inline=True)
 def _rstd(x, i, h, eps):
-    square, one = x.dtype.type(0), x.dtype.type(1)
+    D = x.dtype.type(x.shape[2])
+    square = x.dtype.type(0)
+    one = x.dtype.type(1)
     for j in range(x.shape[2]):
         square += x[i, h, j] * x[i, h, j]
-    rstd = one / np.sqrt(square / x.dtype.type(x.shape[2]) + eps)
+    rstd = one / np.sqrt(square / D + eps)
     return rstd if square < np.inf else _rstd_of_large(x, i, h, eps)
 
 @helper
@@ -254,8 +311,10 @@ def _rstd_of_large(x, i, h, eps):
         peak = max(peak, abs(x[i, h, j]))
     scale = power_of_two_below(peak)
     for j in range(x.shape[2]):
-        square += x[i, h, j] / scale * (x[i, h, j] / scale)
-    return inverse_root(square / x.dtype.type(x.shape[2]), eps, scale)
+        z = x[i, h, j] / scale
+        square += z * z
+    D = x.dtype.type(x.shape[2])
+    return inverse_root(square / D, eps, scale)
 
 @helper(fastmath=set())                                   # or rstd**2, which may be 0, comes first
 def _share_along(along, rstd, share):

@@ -1,4 +1,6 @@
 """Reductions, scans and orders of the second tier: several elements make one, or change places."""
+import math
+
 import numpy as np
 
 from minigrad.mistakes import normalized_axes
@@ -6,12 +8,30 @@ from minigrad.ops.elementwise import where
 from minigrad.ops.flat import constant, reduced
 from minigrad.ops.places import flip, gather
 from minigrad.ops.norm import power_of_two
-from minigrad.ops.reduce import axis_inputs, count, kept_shape, max, mean, sum
+from minigrad.ops.reduce import axis_inputs, kept, kept_shape, max, mean, sum
 from minigrad.ops.shape import concatenate, reshape, swapaxes, transpose
 from minigrad.tensor import detach, op
 
 
 # ---- reductions ------------------------------------------------------------------------------
+
+@op(inputs=axis_inputs, shift=lambda f, x: (f(x + 1.5), f(x)))
+def var(x, axis=None, ddof=0, keepdims=False):
+    """Mean squared distance from the mean, n - ddof in the denominator (torch: 1 unless told).
+
+    dx = 2 g (x - mean) / (n - ddof): that x also moves the mean changes nothing, because the
+    distances from the mean sum to zero.
+    """
+    y = x.var(axis, ddof=ddof, keepdims=keepdims)
+    return y, (x, axis, ddof)
+
+@var.vjp
+def var_vjp(g, x, axis, ddof):
+    n = count(x.shape, axis) - ddof
+    scale = float(2 / np.maximum(n, 0))                       # infinite rather than negative
+    distance = x - mean(x, axis, True)
+    return kept(g, x.shape, axis) * scale * distance,
+
 
 @op(inputs=axis_inputs, x="spread")
 def std(x, axis=None, ddof=0, keepdims=False):
@@ -19,17 +39,27 @@ def std(x, axis=None, ddof=0, keepdims=False):
 
     dx = g (x - mean) / ((n - ddof) y), and 0 where all elements are equal, as in torch.
     """
-    scale = power_of_two(x, axis) if x.dtype.kind == "f" else np.ones(kept_shape(x.shape, axis))
-    y = (x / scale).std(axis=axis, ddof=ddof, keepdims=keepdims)
+    x_float = x if x.dtype.kind == "f" else x.astype(float)
+    scale = power_of_two(x_float, axis)                       # the axes kept, as size 1
+    y = (x / scale).std(axis, ddof=ddof, keepdims=keepdims)
     y = y * scale.reshape(y.shape)
     return y, (x, y, axis, ddof)
 
 @std.vjp
 def std_vjp(g, x, y, axis, ddof):
-    kept = kept_shape(x.shape, axis)
-    y = y.reshape(kept)
-    slope = where(y == 0, 0.0, g.reshape(kept) / where(y == 0, 1.0, y))
-    return slope * (x - mean(x, axis, True)) / float(count(x.shape, axis) - ddof),
+    g = kept(g, x.shape, axis)
+    y = kept(y, x.shape, axis)
+    is_flat = y == 0
+    slope = where(is_flat, 0.0, g / where(is_flat, 1.0, y))
+    distance = x - mean(x, axis, True)
+    n = count(x.shape, axis) - ddof
+    return slope * distance / float(n),
+
+
+def count(shape, axis):
+    """Return how many elements each result is made of."""
+    sizes = zip(shape, kept_shape(shape, axis))
+    return math.prod(n for n, size in sizes if size == 1)
 
 
 def min(x, axis=None, keepdims=False):
@@ -46,13 +76,17 @@ def prod(x, axis=None, keepdims=False):
     axes = normalized_axes(axis, x.ndim or 1)[:x.ndim]        # a single number has axis 0
     others = tuple(i for i in range(x.ndim) if i not in axes)
     shape = tuple(x.shape[i] for i in others)
-    y = transpose(x, (*axes, *others)).reshape(count(x.shape, axes), *shape)
+    y = transpose(x, (*axes, *others))
+    y = y.reshape(count(x.shape, axes), *shape)               # (n, ...): n factors each
     while len(y) > 1:
         half = len(y) // 2
         pairs = y[:half] * y[half:2 * half]
-        y = concatenate([pairs, y[2 * half:]]) if len(y) % 2 else pairs
-    y = y[0] if len(y) else sum(y, axis=0) + 1
-    return reshape(y, shape=kept_shape(x.shape, axes) if keepdims else shape)
+        left_over = y[2 * half:]                              # none or one
+        y = concatenate([pairs, left_over]) if len(left_over) else pairs
+    y = y[0] if len(y) else sum(y, axis=0) + 1                # of no factors it is 1
+    if keepdims:
+        shape = kept_shape(x.shape, axes)
+    return reshape(y, shape=shape)
 
 
 # ---- scans -----------------------------------------------------------------------------------
@@ -73,7 +107,8 @@ def cumsum(x, axis=None):
 @cumsum.vjp
 def cumsum_vjp(g, shape, axis):
     axis = 0 if axis is None else axis
-    return flip(cumsum(flip(g, axis), axis=axis), axis).reshape(shape),
+    sums = cumsum(flip(g, axis), axis=axis)                   # from the end
+    return flip(sums, axis).reshape(shape),
 
 
 def cumprod(x, axis=None):
@@ -87,8 +122,9 @@ def cumprod(x, axis=None):
         x = reshape(x, shape=(-1,))
     axis, = normalized_axes(axis or 0, x.ndim)
     y, n = swapaxes(x, axis, -1), 1
-    while n < y.shape[-1]:
-        y = concatenate([y[..., :n], y[..., n:] * y[..., :-n]], axis=-1)
+    while n < y.shape[-1]:                                    # y[i]: products of up to n
+        longer = y[..., n:] * y[..., :-n]
+        y = concatenate([y[..., :n], longer], axis=-1)
         n *= 2
     return swapaxes(y, axis, -1)
 
@@ -118,8 +154,11 @@ def topk(x, k, axis=-1, largest=True):
     n = x.shape[axis]
     if not 0 <= k <= n:
         raise ValueError(f"k is {k}, but axis {axis} has {n} elements: use 0 to {n}")
-    ids = np.flip(detach(x), axis) if largest else detach(x)
-    ids = np.argsort(ids, axis, kind="stable")
-    ids = n - 1 - np.flip(ids, axis) if largest else ids
-    ids = np.take(ids, np.arange(k), axis)
+    values = detach(x)
+    if largest:                                               # read backwards, both times
+        values = np.flip(values, axis)
+    order = np.argsort(values, axis, kind="stable")
+    if largest:
+        order = n - 1 - np.flip(order, axis)
+    ids = np.take(order, np.arange(k), axis)
     return gather(x, axis, ids), constant(lambda _: ids, x)

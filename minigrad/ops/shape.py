@@ -9,12 +9,13 @@ from minigrad.tensor import detach, op, sum_to_shape
 
 def reshape_inputs(draw):
     x = draw.array()
-    return (x,), {"shape": draw.choice([(-1,) if x.size else (0,), x.shape[::-1], (1, *x.shape)])}
+    shapes = [(-1,), x.shape[::-1], (1, *x.shape)]
+    return (x,), {"shape": draw.choice(shapes)}
 
-@op(inputs=reshape_inputs)
+@op(inputs=reshape_inputs, replayed=True)
 def reshape(x, shape):
     """The same elements in another shape, -1 standing for the size that is left over."""
-    return x.reshape(shape), (x.shape,)
+    return x.reshape(shape), (x.shape,)               # the elements stay where they are
 
 @reshape.vjp
 def reshape_vjp(g, shape):
@@ -32,26 +33,28 @@ def transpose(x, axes=None):
 
 @transpose.vjp
 def transpose_vjp(g, axes):
-    if axes is not None:
-        axes = tuple(sorted(range(len(axes)), key=[i % len(axes) for i in axes].__getitem__))
+    if axes is not None:                              # the inverse: where each axis has gone
+        axes = np.argsort(normalized_axes(axes, g.ndim)).tolist()
     return transpose(g, axes),
 
 
 def swapaxes(x, axis1, axis2):
     """Exchange two axes: what torch calls transpose(axis1, axis2)."""
     (i,), (j,) = normalized_axes(axis1, x.ndim), normalized_axes(axis2, x.ndim)
-    return transpose(x, tuple({i: j, j: i}.get(k, k) for k in range(x.ndim)))
+    axes = list(range(x.ndim))
+    axes[i], axes[j] = j, i
+    return transpose(x, tuple(axes))
 
 
 def broadcast_to_inputs(draw):
     x = draw.array()
     stretched = tuple(draw.integer(0, 3) if n == 1 else n for n in x.shape)
-    return (x,), {"shape": (*draw.shape(max_dims=2), *stretched)}
+    return (x,), {"shape": draw.shape(max_dims=2) + stretched}
 
 @op(inputs=broadcast_to_inputs)
 def broadcast_to(x, shape):
     """x repeated to `shape` without a copy; the vjp sums over the repetitions."""
-    return np.broadcast_to(x, shape), (x.shape,)
+    return np.broadcast_to(x, shape), (x.shape,)      # a view with strides of 0
 
 @broadcast_to.vjp
 def broadcast_to_vjp(g, shape):
@@ -60,15 +63,15 @@ def broadcast_to_vjp(g, shape):
 
 def index_inputs(draw):
     x = draw.array(draw.shape(min_dims=1, min_side=1))
-    n = x.shape[0]
-    rows = draw.indices(draw.shape(max_dims=2), n)
-    return (x,), {"key": draw.choice([0, slice(None, None, -2), (Ellipsis, None), rows,
-                                      rows % 2 == 0 if rows.shape == (n,) else slice(1, None)])}
+    rows = draw.indices(draw.shape(max_dims=2), len(x))
+    is_even = np.arange(len(x)) % 2 == 0
+    keys = [0, slice(None, None, -2), (..., None), rows, is_even]
+    return (x,), {"key": draw.choice(keys)}
 
 @op(inputs=index_inputs)
 def index(x, key):
     """x[key] with NumPy's slices, integers, None, integer and boolean arrays."""
-    return x[key], (x.shape, own(key))
+    return x[key], (x.shape, own(key))                # a view where NumPy gives one
 
 @index.vjp
 def index_vjp(g, shape, key):
@@ -77,14 +80,14 @@ def index_vjp(g, shape, key):
 
 def scatter_inputs(draw):
     (x,), params = index_inputs(draw)
-    return (draw.array(np.shape(x[params["key"]])),), {**params, "shape": x.shape}
+    return (x[params["key"]],), {**params, "shape": x.shape}
 
 @op(inputs=scatter_inputs)
 def scatter(g, key, shape):
     """Zeros of `shape` with g added at [key], and added again where an index repeats."""
     out = np.zeros(shape, g.dtype)
     if may_repeat(key):
-        np.add.at(out, key, g)
+        np.add.at(out, key, g)                        # out[key] += g would add once
     else:
         out[key] = g
     return out, (own(key),)
@@ -94,11 +97,12 @@ def scatter_vjp(g, key):
     return index(g, key=key),
 
 
+ONCE = int | np.integer | slice | type(...) | None    # names each place at most once
+
 def may_repeat(key):
-    """Whether a key can name a place twice: numbers, slices, None and ... cannot."""
+    """Whether a key can name a place twice: only arrays and lists can."""
     parts = key if type(key) is tuple else (key,)
-    return not all(part is None or part is Ellipsis or isinstance(part, int | np.integer | slice)
-                   for part in parts)
+    return not all(isinstance(part, ONCE) for part in parts)
 
 
 def own(key):
@@ -107,16 +111,15 @@ def own(key):
 
 
 def concatenate_inputs(draw):
-    shape = draw.shape(min_dims=1)
-    axis = draw.integer(-len(shape), len(shape) - 1)
-    sizes = [draw.integer(0, 3) for _ in range(draw.integer(1, 3))]
-    before, after = shape[:axis % len(shape)], shape[axis % len(shape) + 1:]
-    return tuple(draw.array((*before, n, *after)) for n in sizes), {"axis": axis}
+    (x,), params = split_inputs(draw)
+    return split(x, **params), {"axis": params["axis"]}
 
 @op(inputs=concatenate_inputs)
 def _concatenate(*arrays, axis):
     """Arrays joined along an axis; each receives its slice of g."""
-    return np.concatenate(arrays, axis), (np.cumsum([x.shape[axis] for x in arrays[:-1]]), axis)
+    y = np.concatenate(arrays, axis)
+    ends = np.cumsum([x.shape[axis] for x in arrays])         # (n,)
+    return y, (ends[:-1], axis)
 
 @_concatenate.vjp
 def _concatenate_vjp(g, borders, axis):
@@ -131,14 +134,16 @@ def concatenate(arrays, axis=0):
 def stack(arrays, axis=0):
     """Join a sequence of arrays of one shape along a new axis."""
     place, = normalized_axes(axis, arrays[0].ndim + 1)
-    return concatenate([x[(slice(None),) * place + (None,)] for x in arrays], place)
+    key = (slice(None),) * place + (None,)            # x[:, :, None]
+    return concatenate([x[key] for x in arrays], place)
 
 
 def split_inputs(draw):
-    shape = draw.shape(min_dims=1)
-    axis = draw.integer(-len(shape), len(shape) - 1)
-    borders = sorted(draw.integer(0, shape[axis]) for _ in range(draw.integer(0, 2)))
-    return (draw.array(shape),), {"sections": draw.choice([1, borders]), "axis": axis}
+    x = draw.array(draw.shape(min_dims=1))
+    axis = draw.axis(x.ndim)
+    borders = [draw.integer(0, x.shape[axis]) for _ in range(draw.integer(0, 2))]
+    sections = draw.choice([1, sorted(borders)])
+    return (x,), {"sections": sections, "axis": axis}
 
 @op(inputs=split_inputs)
 def split(x, sections, axis=0):
@@ -146,7 +151,8 @@ def split(x, sections, axis=0):
 
     These are NumPy's conventions; torch.split takes the size of the pieces instead.
     """
-    return tuple(np.split(x, sections, *normalized_axes(axis, x.ndim))), (axis,)
+    normalized_axes(axis, x.ndim)                     # or say which there are
+    return tuple(np.split(x, sections, axis)), (axis,)
 
 @split.vjp
 def split_vjp(g, axis):

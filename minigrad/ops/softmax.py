@@ -2,10 +2,10 @@
 import numpy as np
 
 from minigrad.kernels import jit, vmath
-from minigrad.kernels.llvm import at
+from minigrad.kernels.llvm import at, widest_vectors
 from minigrad.kernels.memory import empty, empty_like
-from minigrad.kernels.rows import fits, plain, row_kernel, widest_vectors
-from minigrad.kernels.softmax import softmax_row as weigh_row
+from minigrad.kernels.rows import fits, plain, row_kernel
+from minigrad.kernels.softmax import softmax_row
 from minigrad.ops.elementwise import exp, log
 from minigrad.ops.linear import rows
 from minigrad.ops.reduce import axis_inputs, kept_shape, sum
@@ -18,8 +18,24 @@ def peak_of(x, axis):
     return x.max(axis=axis, keepdims=True, initial=-np.inf)
 
 
-@op("(n)->(n)", x="masked", axis=[-1, 0], shift=lambda f, x: (f(x + 1.5), f(x)),
-    order=lambda f, x: (f(x[..., ::-1]), f(x)[..., ::-1]))
+def shifted(f, x):
+    """A constant added to all of x changes nothing."""
+    y = f(x + 1.5)
+    return y, f(x)
+
+def turned(f, x):
+    """The last element first, y has the same order."""
+    y = f(x)
+    other = f(x[..., ::-1])
+    return other, y[..., ::-1]
+
+def moved(f, x):
+    """A constant added to all of x is added to y."""
+    y = f(x)
+    return f(x + 1.5), y + 1.5
+
+
+@op("(n)->(n)", x="masked", axis=[-1, 0], shift=shifted, order=turned)
 def softmax(x, axis=-1):
     """Turn logits into probabilities along an axis.
 
@@ -41,7 +57,8 @@ def softmax(x, axis=-1):
 
 @softmax.vjp
 def softmax_vjp(g, y, axis):
-    return y * (g - (g * y).sum(axis=axis, keepdims=True)),
+    mean = (g * y).sum(axis=axis, keepdims=True)
+    return y * (g - mean),
 
 @softmax.parts
 def softmax_parts(x, axis=-1):
@@ -49,8 +66,7 @@ def softmax_parts(x, axis=-1):
     return e / sum(e, axis=axis, keepdims=True)
 
 
-@op("(n)->(n)", axis=[-1, 0], shift=lambda f, x: (f(x + 1.5), f(x)),
-    order=lambda f, x: (f(x[..., ::-1]), f(x)[..., ::-1]))
+@op("(n)->(n)", axis=[-1, 0], shift=shifted, order=turned)
 def log_softmax(x, axis=-1):
     """Logarithm of softmax, y = x - logsumexp(x), without the loss of digits of log(softmax(x)).
 
@@ -66,12 +82,14 @@ def log_softmax(x, axis=-1):
     y : (..., n), log-probabilities in nats.
     """
     shifted = x - peak_of(x, axis)
-    y = shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+    total = np.exp(shifted).sum(axis=axis, keepdims=True)
+    y = shifted - np.log(total)
     return y, (y, axis)
 
 @log_softmax.vjp
 def log_softmax_vjp(g, y, axis):
-    return g - exp(y) * g.sum(axis=axis, keepdims=True),
+    total = g.sum(axis=axis, keepdims=True)
+    return g - exp(y) * total,
 
 @log_softmax.parts
 def log_softmax_parts(x, axis=-1):
@@ -79,14 +97,16 @@ def log_softmax_parts(x, axis=-1):
     return shifted - logsumexp(shifted, axis=axis, keepdims=True)
 
 
-@op(inputs=axis_inputs, x="masked", shift=lambda f, x: (f(x + 1.5), f(x) + 1.5))
+@op(inputs=axis_inputs, x="masked", shift=moved)
 def logsumexp(x, axis=None, keepdims=False):
     """log(sum(e**x)), shifted by the maximum so that nothing overflows: dx = g softmax(x)."""
     peak = peak_of(x, axis)
     peak = np.where(np.isfinite(peak), peak, 0)               # -inf - -inf would be nan
+    total = np.exp(x - peak).sum(axis=axis, keepdims=True)
     with np.errstate(divide="ignore"):                        # log(0) = -inf is meant
-        y = np.log(np.exp(x - peak).sum(axis=axis, keepdims=True)) + peak
-    y = y if keepdims else y.reshape(x.sum(axis=axis).shape)
+        y = np.log(total) + peak
+    if not keepdims:
+        y = y.squeeze(axis)
     return y, (x, y, axis)
 
 @logsumexp.vjp
@@ -98,8 +118,11 @@ def logsumexp_vjp(g, x, y, axis):
 def logsumexp_parts(x, axis=None, keepdims=False):
     peak = peak_of(detach(x), axis)
     peak = np.where(np.isfinite(peak), peak, 0)
-    y = log(sum(exp(x - peak), axis=axis, keepdims=True)) + peak
-    return y if keepdims else y.reshape(detach(x).sum(axis=axis).shape)
+    total = sum(exp(x - peak), axis=axis, keepdims=True)
+    y = log(total) + peak
+    if keepdims:
+        return y
+    return y.reshape(detach(y).squeeze(axis).shape)
 
 
 # ---- fast path -------------------------------------------------------------------------------
@@ -113,41 +136,35 @@ def by_rows(kernel, *arrays):
     kernel(len(matrices[0]), *matrices, rows(out))
     return out
 
-def last(x, axis):
-    return axis in (-1, x.ndim - 1)
+def along_rows(x, axis=-1):
+    return fits(x) and axis in (-1, x.ndim - 1)
 
 
-@softmax.fast
+@softmax.fast(when=along_rows)
 def softmax_fast(x, axis=-1):
-    if not (fits(x) and last(x, axis)):
-        return softmax.forward(x, axis)
     y = by_rows(_softmax, x)
     return y, (y, axis)
 
 @softmax.fast_vjp
 def softmax_fast_vjp(g, y, axis):
-    if not (fits(y, g) and last(y, axis)):
-        return softmax_vjp(g, y, axis)
     return by_rows(_softmax_vjp, g, y),
 
-@log_softmax.fast
+@log_softmax.fast(when=along_rows)
 def log_softmax_fast(x, axis=-1):
-    if not (fits(x) and last(x, axis)):
-        return log_softmax.forward(x, axis)
     y = by_rows(_log_softmax, x)
     return y, (y, axis)
 
 @log_softmax.fast_vjp
 def log_softmax_fast_vjp(g, y, axis):
-    if not (fits(y, g) and last(y, axis)):
-        return log_softmax_vjp(g, y, axis)
     return by_rows(_log_softmax_vjp, g, y),
 
 @row_kernel
 def _softmax(start, stop, x, out):
     widest_vectors()
+    n, one = x.shape[1], x.dtype.type(1)
     for i in range(start, stop):
-        weigh_row(at(x[i], 0), at(out[i], 0), x.shape[1], x.dtype.type(1))
+        source, target = at(x[i], 0), at(out[i], 0)
+        softmax_row(source, target, n, one)
 
 @row_kernel
 def _softmax_vjp(start, stop, g, y, dx):
@@ -157,7 +174,8 @@ def _softmax_vjp(start, stop, g, y, dx):
         for j in range(y.shape[1]):
             dot += g[i, j] * y[i, j]
         for j in range(y.shape[1]):
-            dx[i, j] = y[i, j] * (g[i, j] - dot)
+            centered = g[i, j] - dot
+            dx[i, j] = y[i, j] * centered
 
 @row_kernel(fastmath=jit.EXACT_MATH)                  # or x - (m + s), without the digits of s
 def _log_softmax(start, stop, x, out):
@@ -176,21 +194,26 @@ def _log_softmax_vjp(start, stop, g, y, dx):
         for j in range(y.shape[1]):
             total += g[i, j]
         for j in range(y.shape[1]):
-            dx[i, j] = g[i, j] - vmath.exp(y[i, j]) * total
+            p = vmath.exp(y[i, j])
+            dx[i, j] = g[i, j] - p * total
 
 
-@logsumexp.fast
+def over_rows(x, axis=None, keepdims=False):
+    return along_rows(x, axis)
+
+@logsumexp.fast(when=over_rows)
 def logsumexp_fast(x, axis=None, keepdims=False):
-    if not fits(x) or axis not in (-1, x.ndim - 1):
-        return logsumexp.forward(x, axis, keepdims)
-    y = empty((*x.shape[:-1], 1) if keepdims else x.shape[:-1], x.dtype)
-    _logsumexp(y.size, plain(x).reshape(y.size, x.shape[-1]), y.reshape(-1))
+    *places, _ = x.shape
+    y = empty((*places, 1) if keepdims else (*places,), x.dtype)
+    x_rows = rows(plain(x))
+    _logsumexp(len(x_rows), x_rows, y.reshape(-1))
     return y, (x, y, axis)
 
 @row_kernel
 def _logsumexp(start, stop, x, out):
     widest_vectors()
+    zero = x.dtype.type(0)
     for i in range(start, stop):
         m = vmath.peak_of(x[i])
-        m = m if abs(m) < np.inf else x.dtype.type(0)     # -inf - -inf would be nan
+        m = m if abs(m) < np.inf else zero                # -inf - -inf would be nan
         out[i] = m + vmath.log_total(x[i], m)

@@ -8,7 +8,7 @@ from minigrad.optim.kernels import sum_of_squares_fast
 from minigrad.tensor import Tensor
 
 
-def clip_grad_norm(parameters, max_norm, norm_type=2.0, eps=0.0):
+def clip_grad_norm(parameters, max_norm: float, norm_type: float = 2.0, eps: float = 0.0):
     r"""Scale all gradients together so that their joint norm is at most `max_norm`.
 
     .. math:: \|g\|_p = \big(\textstyle\sum |g_i|^p\big)^{1/p}, \quad
@@ -57,7 +57,7 @@ def clip_grad_norm(parameters, max_norm, norm_type=2.0, eps=0.0):
     if not norm_type > 0:
         raise ValueError(f"norm_type is {norm_type}: give 2, 1, math.inf or another p above 0")
     gradients = gradients_of(parameters)
-    norm = joint_norm(gradients, norm_type)
+    norm = joint_norm(gradients, norm_type)            # in float64
     if not math.isfinite(norm):
         raise FloatingPointError(f"the norm of the gradients is {norm}: look for the step where "
                                  "the loss stopped being finite, or lower the learning rate")
@@ -67,10 +67,22 @@ def clip_grad_norm(parameters, max_norm, norm_type=2.0, eps=0.0):
     return norm
 
 
-def clip_grad_value(parameters, max_value):
+def clip_grad_value(parameters, max_value: float):
     """Bring every element of the gradients between -max_value and max_value, in place.
 
     Unlike `clip_grad_norm` this changes the direction.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor, or Tensor
+        Those without a gradient are skipped.
+    max_value : float
+        In units of the loss per unit of parameter.
+
+    Raises
+    ------
+    ValueError
+        If `max_value` is negative or not a number.
     """
     check_limit("max_value", max_value)
     for g in gradients_of(parameters):
@@ -99,21 +111,25 @@ def joint_norm(arrays, p=2.0):
         squares = sum_of_squares(arrays)
         if 1e-250 < squares < math.inf:
             return math.sqrt(squares)
-    peak = float(np.max([np.abs(x).max() for x in arrays if x.size], initial=0.0))
+    peaks = [np.abs(x).max() for x in arrays if x.size]
+    peak = float(np.max(peaks, initial=0.0))           # nan if one is
     if p == math.inf or peak == 0 or not math.isfinite(peak):
         return peak
-    return peak * float(sum(powers(x, peak, p) for x in arrays)) ** (1 / p)
+    total = sum(powers(x, peak, p) for x in arrays)
+    return peak * float(total) ** (1 / p)
 
 
 def powers(x, peak, p):
     """Return the sum of (|x| / peak)**p, in float64."""
-    return (np.divide(np.abs(x), peak, dtype=np.float64) ** p).sum()
+    parts = np.divide(np.abs(x), peak, dtype=np.float64)
+    return (parts ** p).sum()
 
 
 def multiply(x, factor):
     """Multiply in place; in float64, if the dtype of x cannot hold the factor in full."""
-    held = factor >= np.finfo(x.dtype).tiny
-    np.multiply(x, factor, out=x, dtype=x.dtype if held else np.float64, casting="same_kind")
+    is_held = factor >= np.finfo(x.dtype).tiny
+    dtype = x.dtype if is_held else np.float64
+    np.multiply(x, factor, out=x, dtype=dtype, casting="same_kind")
 
 
 def sum_of_squares(arrays):

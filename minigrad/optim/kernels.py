@@ -5,8 +5,9 @@ The rules themselves, for arrays of any kind, stand in `minigrad.optim.rules`.
 import numpy as np
 
 from minigrad.kernels import jit
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.pieces import address, in_pieces, piece_of, suitable
-from minigrad.kernels.rows import row_kernel, widest_vectors
+from minigrad.kernels.rows import row_kernel
 
 
 def sgd_fast(jobs, places):
@@ -18,21 +19,23 @@ def sgd_fast(jobs, places):
 
 def adamw_fast(jobs, places):
     """Take the steps of `adamw` whose arrays suit a kernel; return the other jobs."""
-    def numbers(t, learning_rate, betas, eps, weight_decay):
-        return of_adam(t, learning_rate, betas, eps, 1 - learning_rate * weight_decay, 0)
+    def numbers(t, weight_decay, **settings):
+        keep = 1 - settings["learning_rate"] * weight_decay
+        return of_adam(t, keep, 0, **settings)
     return step_in_pieces(_adam, numbers, jobs, places)
 
 def adam_fast(jobs, places):
     """Take the steps of `adam` whose arrays suit a kernel; return the other jobs."""
-    def numbers(t, learning_rate, betas, eps, weight_decay):
-        return of_adam(t, learning_rate, betas, eps, 1, weight_decay)
+    def numbers(t, weight_decay, **settings):
+        return of_adam(t, 1, weight_decay, **settings)
     return step_in_pieces(_adam, numbers, jobs, places)
 
-def of_adam(t, rate, betas, eps, keep, decay):
+def of_adam(t, keep, decay, learning_rate, betas, eps):
     """Return the numbers of `_adam`; what float32 would round badly is subtracted here."""
     beta1, beta2 = betas
-    return (beta1, 1 - beta1, beta2, 1 - beta2, eps, keep, decay, rate / (1 - beta1 ** t),
-            (1 - beta2 ** t) ** 0.5)
+    rate = learning_rate / (1 - beta1 ** t)            # for m, not m hat
+    root = (1 - beta2 ** t) ** 0.5                     # for v, not v hat
+    return beta1, 1 - beta1, beta2, 1 - beta2, eps, keep, decay, rate, root
 
 def step_in_pieces(kernel, numbers, jobs, places):
     """Count the step and run a kernel on the jobs that suit it; return the others.
@@ -40,25 +43,29 @@ def step_in_pieces(kernel, numbers, jobs, places):
     The last array of a job counts its steps; `numbers(t, **settings)` are what the kernel is told.
     """
     ready = places.update([job[1:-1] for job in jobs])
-    rows, known = [], {}
-    for job, ok in zip(jobs, ready):
-        settings, t = job[0], job[-1]
+    rows, known = [], {}                               # (id(settings), n) -> row
+    for (settings, *_, t), ok in zip(jobs, ready):
         n = t.item() + 1
         if ok:
             t[()] = n
-        row = known.get((id(settings), n))
-        if row is None:
-            row = known[id(settings), n] = numbers(n, **settings)
-        rows.append(row)
+        key = id(settings), n
+        if key not in known:
+            known[key] = numbers(n, **settings)
+        rows.append(known[key])
     in_pieces(kernel, places.dtype, places.table, ready, rows)
     return [job for job, ok in zip(jobs, ready) if not ok]
 
 def sum_of_squares_fast(arrays):
     dtype = arrays[0].dtype
     ready = [suitable(x, dtype, x.shape) for x in arrays]
-    table = np.array([[x.size, address(x) if ok else 0] for x, ok in zip(arrays, ready)])
-    rest = sum(np.square(x, dtype=np.float64).sum() for x, ok in zip(arrays, ready) if not ok)
-    return rest + in_pieces(_sum_of_squares, dtype, table, ready, [()] * len(arrays)).sum()
+    table, rest = [], 0.0
+    for x, ok in zip(arrays, ready):
+        table.append([x.size, address(x) if ok else 0])
+        if not ok:
+            rest += np.square(x, dtype=np.float64).sum()
+    rows = [()] * len(arrays)
+    sums = in_pieces(_sum_of_squares, dtype, np.array(table), ready, rows)
+    return rest + sums.sum()
 
 
 # Both in the order of their rules: reassociated, g * g would be infinite sooner.
@@ -67,34 +74,46 @@ def sum_of_squares_fast(arrays):
 def _adam(start, stop, pieces, table, numbers, like, out):
     widest_vectors()
     for i in range(start, stop):
-        piece, row = pieces[i], numbers[pieces[i, 0]]
-        beta1, share1, beta2, share2, eps = row[0], row[1], row[2], row[3], row[4]
-        keep, decay, rate, root = row[5], row[6], row[7], row[8]
-        p, g = piece_of(piece, table, 1, like), piece_of(piece, table, 2, like)
-        m, v = piece_of(piece, table, 3, like), piece_of(piece, table, 4, like)
+        piece = pieces[i]
+        row = numbers[piece[0]]
+        beta1, share1 = row[0], row[1]
+        beta2, share2 = row[2], row[3]
+        eps, keep, decay = row[4], row[5], row[6]
+        rate, root = row[7], row[8]
+        p = piece_of(piece, table, 1, like)
+        g = piece_of(piece, table, 2, like)
+        m = piece_of(piece, table, 3, like)
+        v = piece_of(piece, table, 4, like)
         for j in range(p.size):
             slope = g[j] + decay * p[j] if decay != 0 else g[j]
             m[j] = beta1 * m[j] + share1 * slope
             v[j] = beta2 * v[j] + share2 * slope * slope
-            p[j] = keep * p[j] - rate * m[j] / (np.sqrt(v[j]) / root + eps)
+            below = np.sqrt(v[j]) / root + eps
+            p[j] = keep * p[j] - rate * m[j] / below
 
 @row_kernel(fastmath=jit.EXACT_MATH, small=0)
 def _sgd(start, stop, pieces, table, numbers, like, out):
     widest_vectors()
     for i in range(start, stop):
-        piece, row = pieces[i], numbers[pieces[i, 0]]
-        rate, momentum, share, nesterov, decay = row[0], row[1], row[2], row[3] != 0, row[4]
-        p, g = piece_of(piece, table, 1, like), piece_of(piece, table, 2, like)
+        piece = pieces[i]
+        row = numbers[piece[0]]
+        rate, momentum, share = row[0], row[1], row[2]
+        nesterov, decay = row[3] != 0, row[4]
+        p = piece_of(piece, table, 1, like)
+        g = piece_of(piece, table, 2, like)
         velocity = piece_of(piece, table, 3, like)
         for j in range(p.size):
             slope = g[j] + decay * p[j] if decay != 0 else g[j]
             velocity[j] = momentum * velocity[j] + share * slope
-            p[j] -= rate * (slope + momentum * velocity[j] if nesterov else velocity[j])
+            step = slope + momentum * velocity[j] if nesterov else velocity[j]
+            p[j] -= rate * step
 
 @row_kernel(small=0)
 def _sum_of_squares(start, stop, pieces, table, numbers, like, out):
     for i in range(start, stop):
-        x, total = piece_of(pieces[i], table, 1, like), 0.0
+        x = piece_of(pieces[i], table, 1, like)
+        total = 0.0                                    # in float64
         for j in range(x.size):
-            total += np.float64(x[j]) * np.float64(x[j])
+            wide = np.float64(x[j])
+            total += wide * wide
         out[i] = total

@@ -2,8 +2,9 @@
 import numpy as np
 
 from minigrad.kernels import gemm, memory
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.pieces import cut, in_pieces, piece_of
-from minigrad.kernels.rows import element_kernel, row_kernel, widest_vectors
+from minigrad.kernels.rows import element_kernel, row_kernel
 from minigrad.ops.linear import matmul
 from minigrad.optim.optimizers import Optimizer
 
@@ -61,13 +62,14 @@ def orthogonalize(x, n_iterations=5):
     (rows, columns) in the dtype of x
     """
     a, b, c = COEFFICIENTS
-    wide = x if x.shape[0] <= x.shape[1] else x.T             # the smaller product X X^T
-    wide = divided_by_norm(wide)
+    rows, columns = x.shape
+    wide = divided_by_norm(x if rows <= columns else x.T)     # the smaller product X X^T
+    unit = np.eye(len(wide), dtype=x.dtype)
     for _ in range(n_iterations):
-        gram = matmul(wide, wide.T)
-        wide = matmul(a * np.eye(len(gram), dtype=x.dtype) + b * gram + c * matmul(gram, gram),
-                      wide)
-    return wide if x.shape[0] <= x.shape[1] else wide.T
+        gram = matmul(wide, wide.T)                           # (n, n), the smaller side
+        quintic = a * unit + b * gram + c * matmul(gram, gram)
+        wide = matmul(quintic, wide)
+    return wide if rows <= columns else wide.T
 
 
 def divided_by_norm(x):
@@ -78,12 +80,18 @@ def divided_by_norm(x):
 
 
 class Muon(Optimizer):
-    """Muon for matrices: see `muon` for the rule (torch: lr for learning_rate)."""
+    """Muon for matrices: see `muon` for the rule (torch: lr for learning_rate).
+
+    Raises
+    ------
+    ValueError
+        If a parameter is no matrix, or as every Optimizer does.
+    """
 
     rule = staticmethod(muon)
 
-    def __init__(self, parameters, learning_rate=0.02, momentum=0.95, nesterov=True,
-                 weight_decay=0.0):
+    def __init__(self, parameters, learning_rate: float = 0.02, momentum: float = 0.95,
+                 nesterov: bool = True, weight_decay: float = 0.0):
         super().__init__(parameters, learning_rate=learning_rate, momentum=momentum,
                          nesterov=nesterov, weight_decay=weight_decay)
 
@@ -108,17 +116,18 @@ def muon_fast(jobs, places):
     """Take the steps of `muon` whose arrays suit a kernel; return the other jobs."""
     ready = places.update([job[1:] for job in jobs])
     rest = [job for job, ok in zip(jobs, ready) if not ok]
-    jobs = [job for job, ok in zip(jobs, ready) if ok]
-    updates = [memory.empty(p.shape, p.dtype) for _, p, *_ in jobs]
+    jobs = [job[:2] for job, ok in zip(jobs, ready) if ok]
+    updates = [memory.empty(p.shape, p.dtype) for _, p in jobs]
     squares = move(places, ready, jobs, updates)
-    alike = {}
-    for i, (settings, p, *_) in enumerate(jobs):
-        if squares[i] < np.finfo(p.dtype).max / 4:
-            alike.setdefault(min(p.shape), []).append(i)
+    alike = {}                                            # smaller side -> jobs
+    for (settings, p), update, square in zip(jobs, updates, squares):
+        if square < np.finfo(p.dtype).max / 4:
+            same = alike.setdefault(min(p.shape), [])
+            same.append((settings, p, update, square))
         else:                                             # G would be infinite
-            p -= rate_of(settings, p) * orthogonalize(updates[i])
-    for side, members in alike.items():
-        descend(side, [(*jobs[i][:2], updates[i], squares[i]) for i in members])
+            p -= rate_of(settings, p) * orthogonalize(update)
+    for side, same in alike.items():
+        descend(side, same)
     return rest
 
 
@@ -130,31 +139,42 @@ def move(places, ready, jobs, updates):
     list of float
         The sum of squares of each update.
     """
-    table = np.column_stack([places.table[np.array(ready, bool)],
-                             [x.ctypes.data for x in updates]])
-    rows = [(s["momentum"], 1 - s["momentum"], s["nesterov"],
-             1 - s["learning_rate"] * s["weight_decay"]) for s, *_ in jobs]
-    out = in_pieces(_move, places.dtype, table, [True] * len(jobs), rows)
-    return np.bincount(cut(tuple(table[:, 0].tolist()))[:, 0], out, len(jobs)).tolist()
+    addresses = [x.ctypes.data for x in updates]
+    table = np.column_stack([places.table[np.array(ready, bool)], addresses])
+    rows = [numbers_of(settings) for settings, _ in jobs]
+    sums = in_pieces(_move, places.dtype, table, [True] * len(jobs), rows)
+    pieces = cut(tuple(table[:, 0].tolist()))             # (n, ...), first whose piece it is
+    return np.bincount(pieces[:, 0], sums, len(jobs)).tolist()
+
+
+def numbers_of(settings):
+    """Return the numbers of `_move`."""
+    momentum = settings["momentum"]
+    keep = 1 - settings["learning_rate"] * settings["weight_decay"]
+    return momentum, 1 - momentum, settings["nesterov"], keep
 
 
 def descend(side, jobs):
     """Step along the orthogonalized updates of parameters whose smaller side is `side`."""
-    dtype = jobs[0][1].dtype
+    settings, parameters, updates, squares = zip(*jobs)
+    dtype = parameters[0].dtype
+    norms = np.array([max(square ** 0.5, TINY) for square in squares], dtype)     # (N,)
+    rates = np.array(list(map(rate_of, settings, parameters)), dtype)
     grams = memory.empty((len(jobs), side, side), dtype)
-    norms = np.array([max(square ** 0.5, TINY) for *_, square in jobs], dtype)[:, None, None]
-    for gram, (_, p, u, _) in zip(grams, jobs):
-        gemm.matmul(*((u, u.T) if side == len(p) else (u.T, u)), gram)
-    grams /= norms * norms
-    scales = [rate_of(s, p) for s, p, *_ in jobs]
-    factors = newton_schulz(grams) * (np.array(scales, dtype)[:, None, None] / -norms)
-    for q, (_, p, u, _) in zip(factors, jobs):
-        gemm.matmul(*((q, u) if side == len(p) else (u, q)), p, accumulate=True)
+    for gram, u in zip(grams, updates):
+        wide = u if side == len(u) else u.T
+        gemm.matmul(wide, wide.T, gram)
+    grams /= (norms * norms)[:, None, None]
+    factors = newton_schulz(grams) * (rates / -norms)[:, None, None]
+    for q, p, u in zip(factors, parameters, updates):
+        pair = (q, u) if side == len(u) else (u, q)
+        gemm.matmul(*pair, p, accumulate=True)
 
 
 def rate_of(settings, p):
     """Return what the orthogonalized update of p is multiplied with."""
-    return settings["learning_rate"] * max(1, p.shape[0] / p.shape[1]) ** 0.5
+    rows, columns = p.shape
+    return settings["learning_rate"] * max(1, rows / columns) ** 0.5
 
 
 def newton_schulz(g, n_iterations=5):
@@ -162,7 +182,8 @@ def newton_schulz(g, n_iterations=5):
     n, q = g.shape[-1], None
     for i in range(n_iterations):
         p = _quintic(g, gemm.matmul(g, g))
-        p.reshape(-1, n * n)[:, ::n + 1] += COEFFICIENTS[0]
+        diagonal = p.reshape(-1, n * n)[:, ::n + 1]               # (N, n), a view
+        diagonal += COEFFICIENTS[0]
         q = p if q is None else gemm.matmul(p, q)
         if i < n_iterations - 1:
             g = gemm.matmul(p, gemm.matmul(g, p))
@@ -179,11 +200,16 @@ def _move(start, stop, pieces, table, numbers, like, out):
     widest_vectors()
     one = like.dtype.type(1)
     for i in range(start, stop):
-        piece, row = pieces[i], numbers[pieces[i, 0]]
-        momentum, share, nesterov, keep, total = row[0], row[1], row[2] != 0, row[3], 0.0
-        p, g = piece_of(piece, table, 1, like), piece_of(piece, table, 2, like)
-        v, update = piece_of(piece, table, 3, like), piece_of(piece, table, 4, like)
+        piece = pieces[i]
+        row = numbers[piece[0]]
+        momentum, share = row[0], row[1]
+        nesterov, keep = row[2] != 0, row[3]
         again, fresh = (momentum, share) if nesterov else (one, one - one)
+        p = piece_of(piece, table, 1, like)
+        g = piece_of(piece, table, 2, like)
+        v = piece_of(piece, table, 3, like)
+        update = piece_of(piece, table, 4, like)
+        total = 0.0                                               # in float64
         for j in range(p.size):
             p[j] *= keep
             v[j] = momentum * v[j] + share * g[j]

@@ -8,7 +8,7 @@ from minigrad.mode import mode
 from minigrad.kernels.pieces import Places, check_gradient
 from minigrad.optim.kernels import adam_fast, adamw_fast, sgd_fast
 from minigrad.optim.rules import adagrad, adam, adamw, rmsprop, sgd
-from minigrad.tensor import Tensor
+from minigrad.tensor import needs_grad
 
 
 class Optimizer:
@@ -37,13 +37,16 @@ class Optimizer:
         groups = list(parameters)
         if not groups or not isinstance(groups[0], dict):
             groups = [{"parameters": groups}]
-        self.groups = [{**settings, **group, "parameters": list(group["parameters"])}
-                       for group in groups]
+        self.groups = [{**settings, **group} for group in groups]
+        self.memories = []                            # name -> array, for each parameter in turn
+        for group in self.groups:
+            group["parameters"] = list(group["parameters"])
         check_groups(self.groups, settings)
-        self.memories = [self.memory(p.data) for group in self.groups for p in group["parameters"]]
+        for group in self.groups:
+            self.memories += [self.memory(p.data) for p in group["parameters"]]
         self.places = Places()
 
-    def step(self, scale=1.0):
+    def step(self, scale: float = 1.0):
         """Update every parameter that has a gradient, with learning rates multiplied by `scale`.
 
         The scale is what the schedules return.
@@ -56,10 +59,11 @@ class Optimizer:
         """
         memories, jobs = iter(self.memories), []
         for group in self.groups:
-            settings = {name: value for name, value in group.items() if name != "parameters"}
+            settings = dict(group)
+            parameters = settings.pop("parameters")
             settings["learning_rate"] *= scale
             check_settings(settings)
-            for p, memory in zip(group["parameters"], memories):
+            for p, memory in zip(parameters, memories):
                 if p.grad is not None:
                     jobs.append((settings, p.data, p.grad, *memory.values()))
         if mode.level == "fast" and jobs:
@@ -96,12 +100,24 @@ class Optimizer:
                 for name, x in memory.items()}
 
     def load_state_dict(self, values):
-        """Copy arrays, as from `state_dict`, into the memory; a ValueError names all misfits."""
-        into = self.state_dict()
+        """Copy arrays, as from `state_dict`, into the memory.
+
+        Parameters
+        ----------
+        values : dict of str to array
+
+        Raises
+        ------
+        ValueError
+            Naming all that is missing, unexpected, or of another shape or dtype; nothing is
+            changed then.
+        """
+        into, wrong = self.state_dict(), []
         check_state(values, into)
-        wrong = [f"{name} has dtype {np.asarray(values[name]).dtype} and not {x.dtype}"
-                 for name, x in into.items()
-                 if not np.can_cast(np.asarray(values[name]).dtype, x.dtype, "equiv")]
+        for name, x in into.items():
+            dtype = np.asarray(values[name]).dtype
+            if not np.can_cast(dtype, x.dtype, "equiv"):
+                wrong.append(f"{name} has dtype {dtype} and not {x.dtype}")
         if wrong:
             raise ValueError("the state does not fit, and nothing was loaded: " + "; ".join(wrong))
         for name, x in into.items():
@@ -116,17 +132,18 @@ class SGD(Optimizer):
     def fast_rule(self, jobs):
         return sgd_fast(jobs, self.places)
 
-    def __init__(self, parameters, learning_rate, momentum=0.0, nesterov=False, weight_decay=0.0,
-                 dampening=0.0):
+    def __init__(self, parameters, learning_rate: float, momentum: float = 0.0,
+                 nesterov: bool = False, weight_decay: float = 0.0, dampening: float = 0.0):
         super().__init__(parameters, learning_rate=learning_rate, momentum=momentum,
                          dampening=dampening, nesterov=nesterov, weight_decay=weight_decay)
 
     def memory(self, p):
-        return {"velocity": np.zeros_like(p), "t": np.zeros((), np.int64)}
+        return {"velocity": np.zeros_like(p), "t": new_count()}
 
     def load_state_dict(self, values):
         """Copy arrays into the memory; states from before there was a t may lack it."""
-        counts = {name: x for name, x in self.state_dict().items() if name.endswith(".t")}
+        known = self.state_dict()
+        counts = {name: known[name] for name in known if name.endswith(".t")}
         super().load_state_dict({**counts, **values})
 
 
@@ -138,13 +155,13 @@ class AdamW(Optimizer):
     def fast_rule(self, jobs):
         return adamw_fast(jobs, self.places)
 
-    def __init__(self, parameters, learning_rate=1e-3, betas=(0.9, 0.999), eps=1e-8,
-                 weight_decay=0.01):
+    def __init__(self, parameters, learning_rate: float = 1e-3, betas: tuple = (0.9, 0.999),
+                 eps: float = 1e-8, weight_decay: float = 0.01):
         super().__init__(parameters, learning_rate=learning_rate, betas=betas, eps=eps,
                          weight_decay=weight_decay)
 
     def memory(self, p):
-        return {"m": np.zeros_like(p), "v": np.zeros_like(p), "t": np.zeros((), np.int64)}
+        return moments(p)
 
 
 class Adam(Optimizer):
@@ -155,13 +172,13 @@ class Adam(Optimizer):
     def fast_rule(self, jobs):
         return adam_fast(jobs, self.places)
 
-    def __init__(self, parameters, learning_rate=1e-3, betas=(0.9, 0.999), eps=1e-8,
-                 weight_decay=0.0):
+    def __init__(self, parameters, learning_rate: float = 1e-3, betas: tuple = (0.9, 0.999),
+                 eps: float = 1e-8, weight_decay: float = 0.0):
         super().__init__(parameters, learning_rate=learning_rate, betas=betas, eps=eps,
                          weight_decay=weight_decay)
 
     def memory(self, p):
-        return {"m": np.zeros_like(p), "v": np.zeros_like(p), "t": np.zeros((), np.int64)}
+        return moments(p)
 
 
 class Adagrad(Optimizer):
@@ -172,15 +189,15 @@ class Adagrad(Optimizer):
 
     rule = staticmethod(adagrad)
 
-    def __init__(self, parameters, learning_rate=0.01, rate_decay=0.0, eps=1e-10,
-                 weight_decay=0.0, initial=0.0):
+    def __init__(self, parameters, learning_rate: float = 0.01, rate_decay: float = 0.0,
+                 eps: float = 1e-10, weight_decay: float = 0.0, initial: float = 0.0):
         check_settings({"initial": initial})
         self.initial = initial
         super().__init__(parameters, learning_rate=learning_rate, rate_decay=rate_decay, eps=eps,
                          weight_decay=weight_decay)
 
     def memory(self, p):
-        return {"total": np.full_like(p, self.initial), "t": np.zeros((), np.int64)}
+        return {"total": np.full_like(p, self.initial), "t": new_count()}
 
 
 class RMSprop(Optimizer):
@@ -188,13 +205,23 @@ class RMSprop(Optimizer):
 
     rule = staticmethod(rmsprop)
 
-    def __init__(self, parameters, learning_rate=0.01, beta=0.99, eps=1e-8, momentum=0.0,
-                 centered=False, weight_decay=0.0):
+    def __init__(self, parameters, learning_rate: float = 0.01, beta: float = 0.99,
+                 eps: float = 1e-8, momentum: float = 0.0, centered: bool = False,
+                 weight_decay: float = 0.0):
         super().__init__(parameters, learning_rate=learning_rate, beta=beta, eps=eps,
                          momentum=momentum, centered=centered, weight_decay=weight_decay)
 
     def memory(self, p):
         return {name: np.zeros_like(p) for name in ("v", "mean", "velocity")}
+
+
+def new_count():
+    return np.zeros((), np.int64)
+
+
+def moments(p):
+    """Return what Adam remembers: the means of the gradient and of its square."""
+    return {"m": np.zeros_like(p), "v": np.zeros_like(p), "t": new_count()}
 
 
 # ---- what is refused -------------------------------------------------------------------------
@@ -209,7 +236,7 @@ def check_groups(groups, settings):
                              f"{', '.join(settings)}")
         check_settings({name: group[name] for name in settings})
         for p in group["parameters"]:
-            if not isinstance(p, Tensor) or not p.requires_grad or p.op is not None:
+            if not needs_grad(p) or p.op is not None:
                 raise ValueError(f"{p!r:.60} cannot be optimized: give leaf tensors that require "
                                  "a gradient")
             if p in seen:
@@ -220,12 +247,16 @@ def check_groups(groups, settings):
 BELOW_ONE = ("betas", "beta")                         # all other settings may be any size
 
 
+def is_pair(value):
+    return isinstance(value, tuple | list) and len(value) == 2
+
+
 def check_settings(settings):
     """Refuse numbers that no rule can work with, and options that would have no effect."""
     for name, value in settings.items():
-        if name == "betas" and (type(value) not in (tuple, list) or len(value) != 2):
-            raise ValueError(f"betas is {value!r}: give two numbers, such as (0.9, 0.999)")
         numbers = value if name == "betas" else (value,)
+        if name == "betas" and not is_pair(value):
+            raise ValueError(f"betas is {value!r}: give two numbers, such as (0.9, 0.999)")
         limit = 1 if name in BELOW_ONE else math.inf
         for number in numbers:
             if not 0 <= number < limit:
@@ -240,8 +271,22 @@ def check_settings(settings):
 
 # ---- groups ----------------------------------------------------------------------------------
 
-def decay_groups(parameters, weight_decay):
-    """Make two groups: matrices and embeddings, which decay, and gains and biases, which do not."""
-    parameters = list(parameters)
-    return [{"parameters": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-            {"parameters": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}]
+def decay_groups(parameters, weight_decay: float):
+    """Make two groups: matrices and embeddings, which decay, and gains and biases, which do not.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+    weight_decay : float
+        Of the first group.
+
+    Returns
+    -------
+    list of dict
+        For an Optimizer.
+    """
+    matrices, vectors = [], []
+    for p in parameters:
+        (matrices if p.ndim >= 2 else vectors).append(p)
+    return [{"parameters": matrices, "weight_decay": weight_decay},
+            {"parameters": vectors, "weight_decay": 0.0}]

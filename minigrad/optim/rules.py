@@ -11,7 +11,8 @@ def decayed(g, p, weight_decay):
     return g + weight_decay * p if weight_decay else g
 
 
-def sgd(p, g, velocity, t, *, learning_rate, momentum, dampening, nesterov, weight_decay):
+def sgd(p, g, velocity, t, *,
+        learning_rate, momentum, dampening, nesterov, weight_decay):
     r"""Take one step of gradient descent with momentum, in place.
 
     .. math:: g' = g + \lambda p, \quad v \leftarrow \mu v + (1 - d) g', \quad
@@ -28,10 +29,12 @@ def sgd(p, g, velocity, t, *, learning_rate, momentum, dampening, nesterov, weig
     g = decayed(g, p, weight_decay)
     velocity *= momentum
     velocity += (1 - dampening) * g if t > 1 else g
-    p -= learning_rate * (g + momentum * velocity if nesterov else velocity)
+    step = g + momentum * velocity if nesterov else velocity
+    p -= learning_rate * step
 
 
-def adamw(p, g, m, v, t, *, learning_rate, betas, eps, weight_decay):
+def adamw(p, g, m, v, t, *,
+          learning_rate, betas, eps, weight_decay):
     r"""Take one step of Adam with decoupled weight decay, in place.
 
     .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad
@@ -54,11 +57,13 @@ def adamw(p, g, m, v, t, *, learning_rate, betas, eps, weight_decay):
     v *= beta2
     v += (1 - beta2) * g * g
     p *= 1 - learning_rate * weight_decay
+    rate = learning_rate / (1 - beta1 ** int(t))                          # of m, not m hat
     root = np.sqrt(v) / (1 - beta2 ** int(t)) ** 0.5                      # of v hat
-    p -= learning_rate / (1 - beta1 ** int(t)) * m / (root + eps)
+    p -= rate * m / (root + eps)
 
 
-def adam(p, g, m, v, t, *, learning_rate, betas, eps, weight_decay):
+def adam(p, g, m, v, t, *,
+         learning_rate, betas, eps, weight_decay):
     r"""Take one step of Adam, in place, with the decay in the gradient.
 
     As `adamw` without decay, on :math:`g' = g + \lambda p`, the gradient of the loss and of
@@ -69,10 +74,12 @@ def adam(p, g, m, v, t, *, learning_rate, betas, eps, weight_decay):
     Kingma & Ba 2015, arXiv:1412.6980, algorithm 1.
     """
     g = decayed(g, p, weight_decay)
-    adamw(p, g, m, v, t, learning_rate=learning_rate, betas=betas, eps=eps, weight_decay=0.0)
+    adamw(p, g, m, v, t,
+          learning_rate=learning_rate, betas=betas, eps=eps, weight_decay=0.0)
 
 
-def adagrad(p, g, total, t, *, learning_rate, rate_decay, eps, weight_decay):
+def adagrad(p, g, total, t, *,
+            learning_rate, rate_decay, eps, weight_decay):
     r"""Take one step of Adagrad, in place.
 
     .. math:: g' = g + \lambda p, \quad s \leftarrow s + g'^2, \quad
@@ -87,11 +94,12 @@ def adagrad(p, g, total, t, *, learning_rate, rate_decay, eps, weight_decay):
     t += 1
     g = decayed(g, p, weight_decay)
     total += g * g
-    p -= learning_rate / (1 + (int(t) - 1) * rate_decay) * g / (np.sqrt(total) + eps)
+    rate = learning_rate / (1 + (int(t) - 1) * rate_decay)
+    p -= rate * g / (np.sqrt(total) + eps)
 
 
-def rmsprop(p, g, v, mean, velocity, *, learning_rate, beta, eps, momentum, centered,
-            weight_decay):
+def rmsprop(p, g, v, mean, velocity, *,
+            learning_rate, beta, eps, momentum, centered, weight_decay):
     r"""Take one step of RMSprop, in place.
 
     .. math:: g' = g + \lambda p, \quad v \leftarrow \beta v + (1 - \beta) g'^2, \quad

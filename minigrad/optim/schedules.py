@@ -2,36 +2,62 @@
 import math
 
 
-def cosine_schedule(step, total_steps, warmup_steps=0, final=0.1):
+def cosine_schedule(step: int, total_steps: int,
+                    warmup_steps: int = 0, final: float = 0.1):
     """Rise linearly to 1, then follow half a cosine to `final` at `total_steps`.
 
     Source: Loshchilov & Hutter 2017, arXiv:1608.03983, equation 5, without restarts.
+
+    Parameters
+    ----------
+    step : int
+        From 0 on.
+    total_steps, warmup_steps : int
+    final : float
+        A share of the rate.
+
+    Returns
+    -------
+    float
+        From 0 to 1: the `scale` of Optimizer.step.
     """
     done = progress(step, warmup_steps, total_steps)
-    falling = final + (1 - final) * 0.5 * (1 + math.cos(math.pi * done))
+    wave = 0.5 * (1 + math.cos(math.pi * done))        # from 1 to 0
+    return warmup(step, warmup_steps) * (final + (1 - final) * wave)
+
+
+def linear_schedule(step: int, total_steps: int,
+                    warmup_steps: int = 0, final: float = 0.0):
+    """Rise linearly to 1, then fall linearly to `final` at `total_steps`.
+
+    Parameters and result are those of `cosine_schedule`.
+    """
+    done = progress(step, warmup_steps, total_steps)
+    falling = 1 + (final - 1) * done
     return warmup(step, warmup_steps) * falling
 
 
-def linear_schedule(step, total_steps, warmup_steps=0, final=0.0):
-    """Rise linearly to 1, then fall linearly to `final` at `total_steps`."""
-    done = progress(step, warmup_steps, total_steps)
-    return warmup(step, warmup_steps) * (1 + (final - 1) * done)
-
-
-def trapezoid_schedule(step, total_steps, warmup_steps=0, decay_steps=0, final=0.0):
+def trapezoid_schedule(step: int, total_steps: int,
+                       warmup_steps: int = 0, decay_steps: int = 0, final: float = 0.0):
     """Rise linearly to 1, stay, and fall linearly to `final` in the last `decay_steps`.
+
+    Parameters and result are those of `cosine_schedule`.
 
     Source: Hägele et al. 2024, arXiv:2405.18392.
     """
-    done = progress(step, total_steps - decay_steps, total_steps)
-    return warmup(step, warmup_steps) * (1 + (final - 1) * done)
+    start = total_steps - decay_steps
+    falling = 1 + (final - 1) * progress(step, start, total_steps)
+    return warmup(step, warmup_steps) * falling
 
 
-def warmup(step, warmup_steps):
+def warmup(step: int, warmup_steps: int):
     """Return what part of the warm-up is done: never 0, and 1 at the step after it."""
-    return min(1.0, (step + 1) / (warmup_steps + 1))
+    done = (step + 1) / (warmup_steps + 1)
+    return min(1.0, done)
 
 
-def progress(step, start, stop):
+def progress(step: int, start: int, stop: int):
     """Return where `step` lies between start (0) and stop (1)."""
-    return min(1.0, max(0.0, (step - start) / max(1, stop - start)))
+    length = max(1, stop - start)
+    done = (step - start) / length
+    return min(1.0, max(0.0, done))

@@ -7,15 +7,14 @@ from functools import cache
 import numpy as np
 
 from minigrad.stepper.numbers import is_short, listed
+from minigrad.tensor import detach
 
 LONGEST = 150                                         # characters; beyond, names are not expanded
 
 
 def forward_formula(op, arrays, params):
     """Return the formula of `op` and the same with the values of its arguments."""
-    bound = inspect.signature(op.forward).bind(*arrays, **params)
-    bound.apply_defaults()
-    values = dict(bound.arguments)
+    values = arguments(op, arrays, params)
     return write(result(op.forward, values, 0), values)
 
 
@@ -29,7 +28,8 @@ def vjp_formula(op, i, g, values):
     values : dict
         What the vjp was given by name, as `saved_values` returns it.
     """
-    vjp, values = op.bodies["reference"][1], {**values, "g": g}
+    _, vjp = op.bodies["reference"]
+    values = {**values, "g": g}
     formula = write(result(vjp, values, i), values)
     return formula if formula[0] else (statements(vjp), "")
 
@@ -40,14 +40,19 @@ def saved_values(node):
     A fast vjp may save other things than the reference; then the inputs are named, which both
     call the same.
     """
-    vjp = node.op.bodies["reference"][1]
-    names = list(inspect.signature(vjp).parameters)[1:]
+    _, vjp = node.op.bodies["reference"]
+    _, *names = inspect.signature(vjp).parameters
     if node.vjp is vjp and len(names) == len(node.saved):
         return dict(zip(names, node.saved))
-    given = [x.data if hasattr(x, "inputs") else x for x in node.inputs]
-    bound = inspect.signature(node.op.forward).bind(*given, **node.params)
+    values = arguments(node.op, map(detach, node.inputs), node.params)
+    return {name: x for name, x in values.items() if x is None or isinstance(x, np.ndarray)}
+
+
+def arguments(op, arrays, params):
+    """Name what the op's forward is given, defaults too."""
+    bound = inspect.signature(op.forward).bind(*arrays, **params)
     bound.apply_defaults()
-    return {k: x for k, x in bound.arguments.items() if x is None or isinstance(x, np.ndarray)}
+    return bound.arguments
 
 
 def input_names(op, n):
@@ -67,10 +72,11 @@ def input_names(op, n):
 def body(function):
     """Return the statements of a function; none where its source is not to be had."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError):
+        source = textwrap.dedent(inspect.getsource(function))
+        (tree,) = ast.parse(source).body
+    except (OSError, TypeError, SyntaxError, ValueError):
         return ()
-    return tuple(tree.body[0].body) if isinstance(tree.body[0], ast.FunctionDef) else ()
+    return tuple(tree.body) if isinstance(tree, ast.FunctionDef) else ()
 
 
 def result(function, values, i):
@@ -91,7 +97,8 @@ def result(function, values, i):
     if len(ast.unparse(expanded)) <= longest:
         return expanded, ""
     names = dict.fromkeys(x.id for x in ast.walk(last) if isinstance(x, ast.Name))
-    return last, "".join(f", {x} = {ast.unparse(known[x])}" for x in names if x in known)
+    meanings = [f", {x} = {ast.unparse(known[x])}" for x in names if x in known]
+    return last, "".join(meanings)
 
 
 def follow(statements, known, choose):
@@ -102,12 +109,11 @@ def follow(statements, known, choose):
             last = follow(branch, known, choose)
             if last is not None:
                 return last
-        elif isinstance(statement, ast.Assign) and plain(statement):
-            choose.known = known
-            bind(statement.targets[0], choose.visit(copied(statement.value)), known)
+        elif isinstance(statement, ast.Assign) and only_names(statement):
+            value = choose.made(statement.value, known)
+            bind(statement.targets[0], value, known)
         elif isinstance(statement, ast.Return):
-            choose.known = known
-            return choose.visit(copied(statement.value))
+            return choose.made(statement.value, known)
         elif not isinstance(statement, ast.Expr):
             return None                               # it writes in place: no one expression
     return None
@@ -120,10 +126,11 @@ def statements(function):
     return text if len(text) <= 3 * LONGEST and "\n" not in text else ""
 
 
-def plain(statement):
+def only_names(statement):
     """Whether an assignment gives names to values, and writes into nothing."""
-    names = [x for target in statement.targets for x in getattr(target, "elts", [target])]
-    return len(statement.targets) == 1 and all(isinstance(x, ast.Name) for x in names)
+    target, *others = statement.targets
+    names = getattr(target, "elts", [target])
+    return not others and all(isinstance(x, ast.Name) for x in names)
 
 
 def copied(tree):
@@ -135,9 +142,8 @@ def bind(target, value, known):
     value = Replace(known).visit(copied(value))
     if isinstance(target, ast.Name):
         known[target.id] = value
-    elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
-        known.update({name.id: part for name, part in zip(target.elts, value.elts)
-                      if isinstance(name, ast.Name)})
+    elif isinstance(value, ast.Tuple):
+        known |= {name.id: part for name, part in zip(target.elts, value.elts)}
 
 
 class Replace(ast.NodeTransformer):
@@ -157,6 +163,11 @@ class Choose(ast.NodeTransformer):
         self.function, self.known = function, {}
         self.values = {"wants": (True,) * 9, **values}    # only what is wanted is ever shown
 
+    def made(self, expression, known):
+        """Return a copy of an expression with its conditions decided."""
+        self.known = known
+        return self.visit(copied(expression))
+
     def decide(self, test, known):
         """Return whether a condition holds, None if that cannot be told."""
         test = ast.unparse(Replace(known).visit(copied(test)))
@@ -168,7 +179,9 @@ class Choose(ast.NodeTransformer):
     def visit_IfExp(self, node):
         self.generic_visit(node)
         holds = self.decide(node.test, self.known)
-        return node if holds is None else node.body if holds else node.orelse
+        if holds is None:
+            return node
+        return node.body if holds else node.orelse
 
 
 class Insert(ast.NodeTransformer):
@@ -190,16 +203,15 @@ class Insert(ast.NodeTransformer):
 
 def brief(name, x):
     """Say a value: a number, a few of them, or the name with its shape."""
-    if isinstance(x, bool | str | tuple) or x is None:
+    if isinstance(x, tuple | list):
         return name
     if np.ndim(x) == 0 and np.asarray(x).dtype.kind in "fiu":
         text = f"{float(x):.6g}"
         return f"({text})" if text.startswith("-") else text
-    if isinstance(x, np.ndarray):
-        if is_short(x) and x.dtype.kind == "f":
-            return listed(x)
-        return f"{name}[{'x'.join(map(str, x.shape))}]"
-    return name
+    if not isinstance(x, np.ndarray):
+        return name
+    shown = is_short(x) and x.dtype.kind == "f"
+    return listed(x) if shown else f"{name}[{'x'.join(map(str, x.shape))}]"
 
 
 def write(found, values):

@@ -1,25 +1,29 @@
 """Draw a record as one HTML file: no server, no network, no script from outside.
 
-The page shows what the record says and computes nothing that the engine could: its arithmetic is
-the layout of the boxes. The files of the page are in minigrad/stepper/page.
+The page shows what the record says and computes nothing that the engine could. The files of the
+page are in minigrad/stepper/page.
 """
 import json
 from importlib.resources import files
+from math import isfinite
 
 import numpy as np
 
 from minigrad.mode import LEVELS
-from minigrad.stepper import cost
-from minigrad.stepper.layout import common_prefix
-from minigrad.stepper.numbers import numbers, same
+from minigrad.stepper import cost, layout
+from minigrad.stepper.frame import picture
+from minigrad.stepper.numbers import SIDE, Numbers, evenly, numbers, same
 from minigrad.stepper.terminal import gradient_at_peak
 from minigrad.stepper.variants import VARIANTS, right_sums, run
 from minigrad.stepper.words import backward_of, label, sentence
 
-SCRIPTS = ("layout.js", "player.js", "graph.js", "arrays.js", "views.js", "quiz.js", "main.js")
+SCRIPTS = ("player.js", "places.js", "graph.js", "arrays.js", "views.js", "quiz.js", "main.js")
 CELLS = 330_000                                       # numbers in one page, about 10 bytes each
-STEPS = (0.1, 1e-2, 1e-3, 6e-6, 1e-9, 1e-12)          # of finite differences, for few small nodes
-NUDGE_WORK = 60_000_000                              # elements to recompute for slopes at most
+BEST_NUDGE = 6e-6                                     # of finite differences
+NUDGES = (0.1, 1e-2, 1e-3, BEST_NUDGE, 1e-9, 1e-12)   # for few small nodes
+NUDGE_WORK = 60_000_000                               # elements to recompute for slopes at most
+SIZES = {name: getattr(layout, name) for name in
+         ("WIDTH", "HEIGHT", "GAP_X", "GAP_Y", "BEND", "MARGIN")}
 
 
 def page(t, levels=LEVELS, example=None):
@@ -38,23 +42,31 @@ def page(t, levels=LEVELS, example=None):
         raise ValueError("the record has no backward pass: call loss.backward() in the with block")
     arrays = Arrays()
     others = [t.at_level(level) for level in levels if level != t.level]
-    records = [record(t, arrays, f"yours, level {t.level}", full=True)]
-    records += [record(other, arrays, f"yours, level {other.level}") for other in others]
+    records = [described(t, arrays, f"yours, level {t.level}", full=True)]
+    for other in others:
+        records.append(described(other, arrays, f"yours, level {other.level}"))
     if example is not None:
-        records.append(record(example, arrays, "example: b = a + a, c = b + b", full=True))
-    data = {"records": records, "levels": [compare(t, other) for other in others],
-            "arrays": arrays.table()}
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
-    folder = files("minigrad.stepper") / "page"
-    filled = (folder / "index.html").read_text(encoding="utf-8")
-    style, picture = ((folder / name).read_text(encoding="utf-8")
-                      for name in ("style.css", "picture.css"))
-    script = "\n".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    for mark, content in (("STYLE", style), ("PICTURE", picture), ("SCRIPT", script),
-                          ("DATA", text)):
-        filled = filled.replace(f"/*{mark}*/", content)
-    return filled
+        records.append(described(example, arrays, "example: b = a + a, c = b + b", full=True))
+    levels = [compare(t, other) for other in others]
+    data = dict(records=records, levels=levels, arrays=arrays.table(), box=SIZES)
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return filled(text.replace("</", "<\\/"))
 
+
+def filled(data):
+    """Put the parts of the page into its frame."""
+    def read(name):
+        return (files("minigrad.stepper") / "page" / name).read_text(encoding="utf-8")
+
+    parts = {"STYLE": read("style.css"), "PICTURE": read("picture.css"),
+             "SCRIPT": "\n".join(map(read, SCRIPTS)), "DATA": data}
+    text = read("index.html")
+    for mark, content in parts.items():
+        text = text.replace(f"/*{mark}*/", content)
+    return text
+
+
+# ---- arrays ----------------------------------------------------------------------------------
 
 class Arrays:
     """The arrays of a page, each kept once."""
@@ -66,7 +78,7 @@ class Arrays:
         """Return the place of an array in the table, -1 for none."""
         if x is None:
             return -1
-        key = (x.shape, x.dtype, x.norm, x.low, x.high, x.cells.tobytes())
+        key = *x[:5], x.cells.tobytes()               # shape, dtype, norm, low, high
         if key not in self.places:
             self.places[key] = len(self.kept)
             self.kept.append(x)
@@ -74,128 +86,176 @@ class Arrays:
 
     def table(self):
         """Return all arrays for JSON, with as many cells as the page can hold."""
-        side = 32
-        while side > 4 and sum(min(len(x.rows), side) * min(len(x.columns), side)
-                               for x in self.kept) > CELLS:
+        shapes = np.array([x.cells.shape for x in self.kept])
+        n_cells = lambda side: np.minimum(shapes, side).prod(axis=1).sum()
+        side = SIDE
+        while side > 4 and n_cells(side) > CELLS:
             side -= 1
         return [array(x, side) for x in self.kept]
 
 
 def array(x, side):
-    rows, columns = (np.unique(np.linspace(0, n - 1, min(n, side)).round().astype(int))
-                     for n in x.cells.shape)
+    rows, columns = (evenly(n, side) for n in x.cells.shape)
     cells = x.cells[np.ix_(rows, columns)].ravel()
-    exact = x.size <= 16
-    return {"shape": list(x.shape), "type": x.dtype, "norm": digits(x.norm),
-            "low": digits(x.low), "high": digits(x.high), "bad": x.bad,
-            "rows": x.rows[rows].tolist(), "columns": x.columns[columns].tolist(),
-            "cells": [digits(v, x.dtype if exact else None) for v in cells]}
+    norm, low, high = map(digits, (x.norm, x.low, x.high))
+    few = x.size <= 16
+    written = map(exact, cells.astype(x.dtype)) if few else map(digits, cells)
+    return {
+        "shape": x.shape, "type": x.dtype, "bad": x.bad,
+        "norm": norm, "low": low, "high": high,
+        "rows": x.rows[rows].tolist(),
+        "columns": x.columns[columns].tolist(),
+        "cells": list(written)}
 
 
-def digits(value, dtype=None):
-    """Make a number fit for JSON: all its digits if its dtype is given, else six."""
-    if not np.isfinite(value):
-        return str(float(value))
-    if dtype is None:
-        return float(f"{value:.6g}")
-    return float(str(np.dtype(dtype).type(value)))
+def digits(value):
+    """Make a number fit for JSON, with six digits."""
+    return exact(f"{value:.6g}")
 
 
-def record(t, arrays, title, full=False):
+def exact(value):
+    """Make a number fit for JSON, with all the digits that its dtype has."""
+    number = float(str(value))
+    return number if isfinite(number) else str(number)
+
+
+# ---- records ---------------------------------------------------------------------------------
+
+def described(t, arrays, title, full=False):
     """Describe one record; in full also the slopes and the wrong variants."""
-    work, kept = cost.flops(t), cost.memory(t)
-    prefix = common_prefix([n.place.group for n in t.nodes])
-    runs = [{"title": "as it should be", "why": "", "verdict": "", "wrong": -1,
-             "events": [described(t, e, arrays) for e in t.events]}]
-    if full:
-        makes = [e for e in runs[0]["events"] if e["kind"] == "make"]
-        for outcome in (run(t, variant) for variant in VARIANTS):
-            runs.append({"title": outcome.variant.title, "why": outcome.variant.why,
-                         "verdict": outcome.verdict,
-                         "wrong": len(makes) + outcome.first_wrong if outcome.first_wrong >= 0
-                         else -1,
-                         "events": makes + [described(t, e, arrays) for e in outcome.events]})
-    place, peak = kept.peak
-    return {"title": title, "level": t.level, "runs": runs, "root": t.root,
-            "nodes": [box(t, node, arrays, len(prefix), work) for node in t.nodes],
-            "slopes": slopes(t) if full else {},
-            "memory": {"kept": kept.kept, "waiting": kept.waiting, "place": place, "peak": peak,
-                       "parameters": cost.parameters_bytes(t),
-                       "blocks": [list(b) for b in kept.blocks]}}
+    one_each, modules = t.pictures
+    return {
+        "title": title, "level": t.level, "root": t.root,
+        "nodes": described_nodes(t, arrays),
+        "runs": described_runs(t, arrays, VARIANTS if full else ()),
+        "slopes": slopes(t) if full else {},
+        "memory": described_memory(t),
+        "open": places(one_each), "closed": places(modules),
+        "collapsed": picture(t) is modules}
 
 
-def box(t, node, arrays, skip, work):
-    """Describe a node."""
-    several = type(node.value) is tuple
-    return {"label": label(node), "op": node.op.name if node.op else "", "refs": node.refs,
-            "names": node.names and list(node.names), "group": list(node.place.group[skip:]),
-            "line": node.place.line, "text": node.place.text, "inner": node.place.inner,
-            "formula": node.formula, "numbers": node.with_numbers, "needs": node.requires_grad,
-            "doc": (node.op.__doc__ or "").strip().split("\n")[0] if node.op else "",
-            "value": -1 if several else arrays.add(numbers(node.value)),
-            "shape": f"{len(node.value)} outputs" if several else "",
+def described_nodes(t, arrays):
+    work, found = cost.flops(t), []
+    for node, group in zip(t.nodes, layout.inner_groups(t.nodes)):
+        value = None if node.several else numbers(node.value)
+        doc = node.op and node.op.__doc__ or ""
+        found.append({
+            "label": label(node), "origin": node.origin, "refs": node.refs,
+            "op": node.op.name if node.op else "",
+            "doc": doc.strip().split("\n")[0],
+            "formula": node.formula, "numbers": node.with_numbers,
+            "needs": node.requires_grad, "value": arrays.add(value),
+            "shape": f"{len(node.value)} outputs" if node.several else "",
             "seconds": [digits(node.forward_s), digits(node.backward_s)],
-            "flops": work.get(node.id, (0, 0)), "origin": node.origin,
-            "saved": sum(nbytes for _, nbytes in node.saved)}
+            "flops": work.get(node.id, (0, 0)),
+            **node.place._asdict(), "group": group})
+    return found
 
 
-def described(t, e, arrays):
-    """Describe an event."""
-    out = {"kind": e.kind, "node": e.node, "says": sentence(t, e)}
-    if e.kind != "make":
-        out |= {"g": arrays.add(e.g), "before": arrays.add(e.before), "total": arrays.add(e.total)}
+def described_runs(t, arrays, variants):
+    """Describe the events of the right backward pass, and of the wrong ones."""
+    events = [described_event(t, e, arrays) for e in t.events]
+    runs = [{"title": "as it should be", "wrong": -1, "events": events}]
+    makes = [e for e in events if e["kind"] == "make"]
+    for variant in variants:
+        outcome = run(t, variant)
+        first = outcome.first_wrong
+        wrong_events = [described_event(t, e, arrays) for e in outcome.events]
+        runs.append({
+            "title": variant.title, "why": variant.why, "verdict": outcome.verdict,
+            "wrong": -1 if first < 0 else len(makes) + first,
+            "events": makes + wrong_events})
+    return runs
+
+
+def described_event(t, e, arrays):
+    """Describe an event; its arrays are places in the table."""
+    found = dict(kind=e.kind, node=e.node, says=sentence(t, e))
     if e.kind == "send":
-        out |= {"to": e.to, "place": e.place, "sent": arrays.add(e.sent), "raw": arrays.add(e.raw),
-                "vjp": backward_of(t, e)}
-    return out
+        found.update(to=e.to, place=e.place, vjp=backward_of(t, e))
+    for name, x in e._asdict().items():
+        if isinstance(x, Numbers):
+            found[name] = arrays.add(x)
+    return found
+
+
+def described_memory(t):
+    found = cost.memory(t)
+    place, peak = found.peak
+    return {**found._asdict(), "place": place, "peak": peak,
+            "parameters": cost.parameters_bytes(t)}
+
+
+def places(graph):
+    """Say where the boxes of a picture stand, and where its lines bend."""
+    def place(item):
+        return dict(x=round(item.x, 2), y=item.y)
+
+    at = {box: i for i, box in enumerate(graph.boxes)}
+    boxes, lines = [], []
+    for box in graph.boxes:
+        boxes.append({"nodes": box.nodes, "module": box.module} | place(box))
+    for edge in graph.edges:
+        bends = [place(bend) for bend in edge.bends]
+        ends = at[edge.start], at[edge.end]
+        lines.append(dict(ends=ends, bends=bends))
+    return dict(width=graph.width, height=graph.height, boxes=boxes, lines=lines)
 
 
 def slopes(t):
     """Nudge every node, as far as the work allows: {id: where, gradient, [[h, slope], ...]}."""
-    sizes = [0 if type(n.value) is tuple else n.value.size for n in t.nodes]
-    after = np.cumsum(sizes[::-1])[::-1]
+    sizes = [0 if node.several else node.value.size for node in t.nodes]
+    after = np.cumsum(sizes[::-1])[::-1]              # elements of a node and of all behind it
     tiny = len(t.nodes) <= 40 and max(sizes) <= 100
-    found, done = {}, 0
-    for node in sorted(t.nodes, key=lambda n: (n.op is not None, n.id)):
+    found, left = {}, NUDGE_WORK
+    for node in sorted(t.nodes, key=lambda node: node.op is not None):
         peak = gradient_at_peak(t, node.id)
-        if peak is None or done + 2 * after[node.id] > NUDGE_WORK:
+        work = 2 * int(after[node.id])
+        if peak is None or work > left:
             continue
-        done += 2 * int(after[node.id])
-        _, index, g = peak
-        found[node.id] = {
-            "index": list(map(int, index)), "g": digits(g, "float64"),
-            "slopes": [[h, digits(t.slope(node.id, index, h), "float64")]
-                       for h in (STEPS if tiny else (6e-6,))]}
+        left -= work
+        i, index, g = peak
+        nudges = NUDGES if tiny else [BEST_NUDGE]
+        pairs = [[h, exact(t.slope(i, index, h))] for h in nudges]
+        found[i] = {"index": index, "g": exact(g), "slopes": pairs}
     return found
 
 
+# ---- levels ----------------------------------------------------------------------------------
+
 def compare(t, other):
     """Set the nodes of a record beside those of another level that do the same."""
-    rows = []
     mine, theirs = right_sums(t.events), right_sums(other.events)
-    made = {}
+    made, leaf_of = {}, {}                            # node -> what it became at the other level
     for node in other.nodes:
-        if node.op is not None:
+        if node.op:
             made.setdefault(node.origin, []).append(node)
+        else:
+            leaf_of[node.origin] = node
+    rows, leaves = [], []
     for node in t.nodes:
-        if node.op is None or node.id not in made or type(node.value) is tuple:
+        parts = made.get(node.id) if node.op else [leaf_of[node.id]]
+        if parts is None or node.several:
             continue
-        parts = made[node.id]
-        rows.append({"node": node.id, "boxes": len(parts),
-                     "value": equal(numbers(node.value), numbers(parts[-1].value)),
-                     "gradient": equal(mine.get(node.id), theirs.get(parts[-1].id)),
-                     "seconds": [digits(node.forward_s), digits(sum(p.forward_s for p in parts))]})
-    leaves = {n.origin: n.id for n in other.nodes if n.op is None}
-    return {"level": other.level, "rows": rows,
-            "leaves": [[n.id, equal(mine[n.id], theirs.get(leaves.get(n.id)))]
-                       for n in t.nodes if n.op is None and n.id in mine]}
+        result = parts[-1]
+        off = difference(mine.get(node.id), theirs.get(result.id))
+        if node.op is None:
+            leaves += [] if off is None else [[node.id, off]]
+            continue
+        seconds = node.forward_s, sum(part.forward_s for part in parts)
+        rows.append({
+            "node": node.id, "boxes": len(parts),
+            "value": difference(numbers(node.value), numbers(result.value)),
+            "gradient": off, "seconds": list(map(digits, seconds))})
+    return {"level": other.level, "rows": rows, "leaves": leaves}
 
 
-def equal(x, y):
+def difference(x, y):
     """Say how far two arrays differ, relative to the larger one's norm; None if incomparable."""
     if x is None or y is None or x.shape != y.shape:
         return None
     if same(x, y) and x.norm == y.norm:
         return 0.0
     scale = max(x.norm, y.norm)
-    return digits(float(np.abs(x.cells - y.cells).max()) / scale if scale else 0.0)
+    most = np.abs(x.cells - y.cells).max()
+    return digits(float(most) / scale if scale else 0.0)

@@ -1,11 +1,13 @@
-"""Where the boxes of a picture go: the algorithm of page/layout.js, for pictures without a browser.
+"""Where the boxes of a picture go, for the page and for pictures without a browser.
 
 Layers from the inputs down to the loss by longest path, ordered by barycenters, placed by least
-squares so that no two boxes overlap. A test holds both to the same places.
+squares so that no two boxes overlap.
 """
 from dataclasses import dataclass, field
 
-WIDTH, HEIGHT, GAP_X, GAP_Y, BEND = 148, 56, 18, 44, 10
+WIDTH, HEIGHT = 148, 56                               # of a box
+GAP_X, GAP_Y = 18, 44                                 # between boxes, at least
+BEND, MARGIN = 10, 16                                 # width of a bend; around the picture
 
 
 @dataclass(eq=False)
@@ -41,6 +43,14 @@ class Graph:
     height: float = 0.0
 
 
+def both(nodes):
+    """Lay out the nodes of a record twice: (a box for each node, a box for each module)."""
+    groups = inner_groups(nodes)
+    refs = [node.refs for node in nodes]
+    modules = {path for group in groups for path in paths(group)}
+    return lay_out(groups, refs), lay_out(groups, refs, modules)
+
+
 def lay_out(groups, refs, closed=frozenset()):
     """Place a box for each node or closed module.
 
@@ -61,25 +71,27 @@ def lay_out(groups, refs, closed=frozenset()):
     assign_layers(graph)
     layers = make_layers(graph)
     order_layers(layers)
-    for layer in layers:
-        for i, item in enumerate(layer):
-            item.want = i * (WIDTH + GAP_X)
-        place_layer(layer)
-    for sweep in range(16):
-        down = sweep % 2 == 0
-        for layer in layers if down else layers[::-1]:
-            for item in layer:
-                near = item.up + item.down if sweep > 11 else item.up if down else item.down
-                item.want = mean(near, "x") if near else item.x
-            place_layer(layer)
-    items = [item for layer in layers for item in layer]
-    left = min(item.x - item.width / 2 for item in items)
-    for item in items:
-        item.x += 16 - left
-        item.y = 16 + HEIGHT / 2 + item.layer * (HEIGHT + GAP_Y)
-    graph.width = max(item.x + item.width / 2 for item in items) + 16
-    graph.height = 32 + len(layers) * (HEIGHT + GAP_Y) - GAP_Y
+    place_layers(layers)
+    measure(graph, layers)
     return graph
+
+
+# ---- what is visible -------------------------------------------------------------------------
+
+def inner_groups(nodes):
+    """Return the modules around each node, but for the functions that are around all."""
+    groups = [node.place.group for node in nodes]
+    around = len(common_prefix(groups))
+    return [group[around:] for group in groups]
+
+
+def common_prefix(groups):
+    """Return what all paths start with, so that one outer function is not a box around all."""
+    first, last = min(groups), max(groups)
+    n = 0
+    while n < min(len(first), len(last)) and first[n] == last[n]:
+        n += 1
+    return first[:n]
 
 
 def paths(group):
@@ -87,44 +99,40 @@ def paths(group):
     return [" / ".join(group[:i + 1]) for i in range(len(group))]
 
 
-def common_prefix(groups):
-    """Return what all paths start with, so that one outer function is not a box around all."""
-    first, last = min(groups), max(groups)
-    n = next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), min(len(first), len(last)))
-    return first[:n]
-
-
 def visible(groups, refs, closed):
     boxes, edges, box_of = {}, {}, []
     for i, group in enumerate(groups):
         module = next((path for path in paths(group) if path in closed), None)
-        box = boxes.setdefault(i if module is None else module, Item(module=module))
+        key = i if module is None else module
+        box = boxes.setdefault(key, Item(module=module))
         box.nodes.append(i)
         box_of.append(box)
-    for i, inputs in enumerate(refs):
-        for j in inputs:
-            start, end = box_of[j], box_of[i]
-            if start is not end and (start, end) not in edges:
-                edges[start, end] = Edge(start, end)
+    for user, inputs in zip(box_of, refs):
+        for start in (box_of[i] for i in inputs):
+            if start is not user and (start, user) not in edges:
+                edges[start, user] = Edge(start, user)
     return Graph(list(boxes.values()), list(edges.values()), box_of)
 
 
+# ---- layers ----------------------------------------------------------------------------------
+
 def assign_layers(graph):
-    ins = {box: 0 for box in graph.boxes}
-    outs = {box: [] for box in graph.boxes}
+    left = {box: 0 for box in graph.boxes}            # inputs that have no layer yet
+    users = {box: [] for box in graph.boxes}
     for edge in graph.edges:
-        ins[edge.end] += 1
-        outs[edge.start].append(edge.end)
-    left, ready = dict(ins), [box for box in graph.boxes if not ins[box]]
+        left[edge.end] += 1
+        users[edge.start].append(edge.end)
+    leaves = [box for box in graph.boxes if not left[box]]
+    ready = leaves.copy()
     for box in ready:                                 # it grows while it is read
-        for user in outs[box]:
+        for user in users[box]:
             user.layer = max(user.layer, box.layer + 1)
             left[user] -= 1
             if not left[user]:
                 ready.append(user)
-    for box in graph.boxes:                           # a leaf stands right above its first user
-        if not ins[box] and outs[box]:
-            box.layer = min(user.layer for user in outs[box]) - 1
+    for box in leaves:                                # right above its first user
+        if users[box]:
+            box.layer = min(user.layer for user in users[box]) - 1
 
 
 def make_layers(graph):
@@ -133,58 +141,98 @@ def make_layers(graph):
     for box in graph.boxes:
         layers[box.layer].append(box)
     for edge in graph.edges:
-        above = edge.start
-        for layer in range(above.layer + 1, edge.end.layer):
-            bend = Item(BEND, layer, up=[above])
-            above.down.append(bend)
-            edge.bends.append(bend)
-            layers[layer].append(bend)
-            above = bend
-        above.down.append(edge.end)
-        edge.end.up.append(above)
+        passed = range(edge.start.layer + 1, edge.end.layer)
+        edge.bends = [Item(BEND, layer) for layer in passed]
+        for bend in edge.bends:
+            layers[bend.layer].append(bend)
+        stops = [edge.start, *edge.bends, edge.end]
+        for above, below in zip(stops, stops[1:]):
+            above.down.append(below)
+            below.up.append(above)
     return layers
 
 
-def order_layers(layers):
-    def number(layer):
-        for i, item in enumerate(layer):
-            item.order = i
-
-    for layer in layers:
-        number(layer)
-    for sweep in range(12):
+def sweeps(layers, times):
+    """Go through the layers down and up in turn: yield (sweep, is it down, layer)."""
+    for sweep in range(times):
         down = sweep % 2 == 0
         for layer in layers if down else layers[::-1]:
-            for item in layer:
-                near = item.up if down else item.down
-                item.want = mean(near, "order") if near else item.order
-            layer.sort(key=lambda item: (item.want, item.order))
-            number(layer)
+            yield sweep, down, layer
+
+
+def order_layers(layers):
+    """Put each item where its neighbours are on average, to have few lines cross."""
+    for layer in layers:
+        number(layer)
+    for _, down, layer in sweeps(layers, 12):
+        for item in layer:
+            near = item.up if down else item.down
+            item.want = mean([x.order for x in near]) if near else item.order
+        layer.sort(key=lambda item: (item.want, item.order))
+        number(layer)
+
+
+def number(layer):
+    for i, item in enumerate(layer):
+        item.order = i
+
+
+# ---- places ----------------------------------------------------------------------------------
+
+def place_layers(layers):
+    """Move each item to where its neighbours are on average, as far as others let it."""
+    for layer in layers:
+        for item in layer:
+            item.want = item.order * (WIDTH + GAP_X)
+        place_layer(layer)
+    for sweep, down, layer in sweeps(layers, 16):
+        for item in layer:
+            near = item.up if down else item.down
+            if sweep > 11:
+                near = item.up + item.down
+            item.want = mean([x.x for x in near]) if near else item.x
+        place_layer(layer)
 
 
 def place_layer(layer):
     """Place items as near to `want` as possible, in order, a gap apart: pool adjacent violators."""
-    blocks, offsets = [], []                          # [sum of places less offsets, how many]
-    for i, item in enumerate(layer):
-        offsets.append(offsets[-1] + (layer[i - 1].width + item.width) / 2 + GAP_X if i else 0.0)
-        blocks.append([item.want - offsets[-1], 1])
-        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
+    offsets = offsets_in(layer)
+    blocks = []                                       # [sum of places less offsets, how many]
+    for item, offset in zip(layer, offsets):
+        blocks.append([item.want - offset, 1])
+        while len(blocks) > 1 and average(blocks[-2]) > average(blocks[-1]):
             total, n = blocks.pop()
             blocks[-1][0] += total
             blocks[-1][1] += n
-    places = [total / n for total, n in blocks for _ in range(n)]
+    places = [average(block) for block in blocks for _ in range(block[1])]
     for item, place, offset in zip(layer, places, offsets):
         item.x = place + offset
 
 
-def mean(items, name):
-    return sum(getattr(item, name) for item in items) / len(items)
+def offsets_in(layer):
+    """Return how far the items must be from the first one at least."""
+    offsets = [0.0]
+    for left, right in zip(layer, layer[1:]):
+        offsets.append(offsets[-1] + (left.width + right.width) / 2 + GAP_X)
+    return offsets
 
 
-def edge_points(edge):
-    """List the points of a line: between them it is straight down, or an S."""
-    half = HEIGHT / 2
-    points = [(edge.start.x, edge.start.y + half)]
-    for bend in edge.bends:
-        points += [(bend.x, bend.y - half), (bend.x, bend.y + half)]
-    return [*points, (edge.end.x, edge.end.y - half)]
+def average(block):
+    total, n = block
+    return total / n
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+def measure(graph, layers):
+    """Move all items into view, and say how large the picture is."""
+    items = [item for layer in layers for item in layer]
+    left = min(item.x - item.width / 2 for item in items)
+    for item in items:
+        item.x += MARGIN - left
+        item.y = MARGIN + HEIGHT / 2 + item.layer * (HEIGHT + GAP_Y)
+    right = max(item.x + item.width / 2 for item in items)
+    graph.width = right + MARGIN
+    graph.height = 2 * MARGIN + len(layers) * (HEIGHT + GAP_Y) - GAP_Y

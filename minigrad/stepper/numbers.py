@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 SIDE = 32                                             # rows and columns kept at most
-FEW = 6                                               # numbers that a sentence can hold
+IN_A_SENTENCE = 6                                     # numbers that a sentence can hold
 
 
 class Numbers(NamedTuple):
@@ -31,7 +31,9 @@ class Numbers(NamedTuple):
     @property
     def peak(self):
         """The largest absolute value; nan and inf count as infinite."""
-        return np.inf if self.bad else max(abs(self.low), abs(self.high)) if self.size else 0.0
+        if self.bad:
+            return np.inf
+        return max(abs(self.low), abs(self.high)) if self.size else 0.0
 
 
 def numbers(x):
@@ -41,18 +43,26 @@ def numbers(x):
     them. All axes but the last make the rows.
     """
     if type(x) is tuple:
-        x = np.concatenate([np.ravel(part) for part in x if part is not None] or [np.zeros(0)])
+        parts = [np.ravel(part) for part in x if part is not None]
+        x = np.concatenate(parts or [np.zeros(0)])
     x = np.asarray(x)
-    table = x.reshape(-1, x.shape[-1]) if x.ndim and x.shape[-1] else x.reshape(-1, 1)
-    rows, columns = (np.unique(np.linspace(0, n - 1, min(n, SIDE)).round().astype(int))
-                     for n in table.shape)
+    n_columns = x.shape[-1] if x.ndim else 1
+    table = x.reshape(-1, n_columns or 1)
     exact = table.astype(np.float64)
+    bad = int(x.size - np.isfinite(exact).sum())
+    rows, columns = (evenly(n, SIDE) for n in table.shape)
+    cells = exact[np.ix_(rows, columns)]
     with np.errstate(all="ignore"):
         low, high = (exact.min(), exact.max()) if x.size else (np.nan, np.nan)
         norm = np.sqrt(np.square(exact).sum())        # np.linalg.norm wakes all threads of BLAS
-        return Numbers(x.shape, x.dtype.name, float(norm), float(low), float(high),
-                       int(x.size - np.isfinite(exact).sum()), rows, columns,
-                       exact[np.ix_(rows, columns)])
+    return Numbers(x.shape, x.dtype.name, float(norm), float(low), float(high), bad,
+                   rows, columns, cells)
+
+
+def evenly(n, most):
+    """Choose at most `most` of n places, evenly spaced, first and last among them."""
+    places = np.linspace(0, n - 1, min(n, most))
+    return np.unique(places.round().astype(int))
 
 
 def short(x):
@@ -66,7 +76,7 @@ def short(x):
 
 def is_short(x):
     """Whether the elements of an array fit into a sentence."""
-    return x.shape != () and x.size <= FEW
+    return x.shape != () and x.size <= IN_A_SENTENCE
 
 
 def listed(x):
@@ -82,7 +92,7 @@ def same(x, y):
     """Whether two arrays are equal but for rounding."""
     if x.shape != y.shape:
         return False
-    digits = 1e-4 if x.dtype == "float32" else 1e-9
+    near = 1e-4 if x.dtype == "float32" else 1e-9
     scale = max(x.norm, y.norm)
-    return bool(np.allclose(x.cells, y.cells, rtol=digits, atol=digits * scale, equal_nan=True)
-                and np.isclose(x.norm, y.norm, rtol=digits, equal_nan=True))
+    cells = np.allclose(x.cells, y.cells, rtol=near, atol=near * scale, equal_nan=True)
+    return bool(cells and np.isclose(x.norm, y.norm, rtol=near, equal_nan=True))

@@ -9,8 +9,9 @@ from minigrad.tensor import OPS, Tensor
 
 OPS_FOLDER = os.path.dirname(ops.__file__) + os.sep
 MINIGRAD = os.path.dirname(tensor.__file__) + os.sep
-ENGINE = {MINIGRAD + name for name in (
-    "tensor.py", "functional.py", "mode.py", os.path.join("stepper", "record.py"))}
+STEPPER = os.path.join(MINIGRAD, "stepper", "")
+ENGINE = {MINIGRAD + name for name in ("tensor.py", "functional.py", "mode.py")}
+ENGINE |= {STEPPER + name for name in ("record.py", "recording.py", "again.py")}
 
 
 class Place(NamedTuple):
@@ -32,18 +33,22 @@ class Places:
 
     def __init__(self, home):
         self.home, self.chain, self.calls = home, [], Counter()
-        self.fused = {op.composition.__code__: op.name for op in OPS.values() if op.composition}
+        composed = [op for op in OPS.values() if op.composition]
+        self.fused = {op.composition.__code__: op.name for op in composed}
 
     def of(self, frame, origin=None):
         """Describe the op that is being called in `frame`; `origin` is the node it replaces."""
         frames = self.inside(frame)
         group = self.group(frames, origin.place.group if origin else ())
-        own = [f for f in frames if f.f_code not in self.fused and not in_engine(f)]
-        parts = [f for f in frames if f.f_code in self.fused]
-        inner = " ".join(line_of(parts[-1])) if parts else ""
+        own, inner = self.home, ""
+        for frame in frames:
+            if frame.f_code in self.fused:
+                inner = " ".join(line_of(frame))
+            elif not in_engine(frame):
+                own = frame
         if origin:
-            return Place(group, origin.place.line, origin.place.text, inner)
-        return Place(group, *line_of(own[-1] if own else self.home), inner)
+            return origin.place._replace(group=group, inner=inner)
+        return Place(group, *line_of(own), inner)
 
     def inside(self, frame):
         """Return the frames from the home block (left out) to this one, outermost first."""
@@ -81,8 +86,8 @@ class Places:
             return code.co_name, holder
         if owner is holder:
             return None if code.co_name in ("__call__", "forward") else code.co_name, holder
-        return find(vars(holder), owner) if holder and find(vars(holder), owner) else type(
-            owner).__name__, owner
+        name = holder and find(vars(holder), owner)
+        return name or type(owner).__name__, owner
 
     def name(self, made_in):
         """Find which variables or attributes hold tensors now.
@@ -103,7 +108,7 @@ class Places:
             if frame is None or in_engine(frame) and frame.f_code not in self.fused:
                 continue
             local = {k: v for k, v in frame.f_locals.items() if not k.startswith(("_", "@"))}
-            owner = vars(local.pop("self")) if hasattr(local.get("self"), "__dict__") else {}
+            owner = getattr(local.get("self"), "__dict__", {})
             arguments = frame.f_code.co_varnames[:frame.f_code.co_argcount]
             for x, made in made_in.items():
                 name = find(local, x) or held(owner, x, group) or find(frame.f_globals, x)

@@ -1,7 +1,9 @@
 """The stepper in a terminal: plain lines, so it works over ssh and with a screen reader."""
 import sys
 
-from minigrad.stepper.variants import VARIANTS, run as run_variant
+import numpy as np
+
+from minigrad.stepper.variants import VARIANTS, right_sums, run as run_variant
 from minigrad.stepper.words import backward_of, label, sentence, waiting
 
 HELP = """\
@@ -22,33 +24,42 @@ class Reader:
     def __init__(self, t, write):
         self.t, self.write, self.at, self.stops = t, write, 0, []
 
+    @property
+    def event(self):
+        return self.t.events[self.at]
+
     def show(self):
         """Print the step."""
-        t, event = self.t, self.t.events[self.at]
+        n = len(self.t.events)
+        self.write(f"[{self.at + 1}/{n}] {sentence(self.t, self.event)}")
+        for word, text in self.details():
+            self.write(f"    {word:<8} {text}")
+
+    def details(self):
+        """Yield what stands below the sentence of a step: (word, text)."""
+        t, event = self.t, self.event
         node = t.nodes[event.node]
-        self.write(f"[{self.at + 1}/{len(t.events)}] {sentence(t, event)}")
-        if event.kind == "make":
-            self.write(f"    line     {node.place.line}  {node.place.text}")
-            if node.place.inner:
-                self.write(f"    inside   {node.place.inner}")
-            if node.formula:
-                self.write(f"    formula  {node.formula}")
+        if event.kind in ("make", "send"):
+            yield "line", f"{node.place.line}  {node.place.text}"
+        if event.kind == "make" and node.place.inner:
+            yield "inside", node.place.inner
+        if event.kind == "make" and node.formula:
+            yield "formula", node.formula
         if event.kind == "send":
-            self.write(f"    line     {node.place.line}  {node.place.text}")
-            self.write(f"    vjp      {backward_of(t, event)}")
-            if event.raw:
-                self.write("    summed   broadcasting copied, so its vjp adds")
+            yield "vjp", backward_of(t, event)
+        if event.raw:
+            yield "summed", "broadcasting copied, so its vjp adds"
         if event.kind != "make":
             rest = [f"{label(t.nodes[x])} {n}/{of}" for x, n, of in waiting(t, self.at)]
-            self.write(f"    waiting  {', '.join(rest) or 'none'}")
+            yield "waiting", ", ".join(rest) or "none"
 
     def go(self, to):
         """Step to a place, or say why not."""
-        if 0 <= to < len(self.t.events):
-            self.at = to
-            self.show()
-        else:
-            self.write(f"there is no step {to + 1}: the steps are 1 to {len(self.t.events)}")
+        n = len(self.t.events)
+        if not 0 <= to < n:
+            return self.write(f"there is no step {to + 1}: the steps are 1 to {n}")
+        self.at = to
+        self.show()
 
     def jump(self, text):
         if text.lstrip("-").isdigit():
@@ -66,24 +77,27 @@ class Reader:
             self.stops.append(text)
         self.write("breakpoints: " + (", ".join(self.stops) or "none"))
 
-    def run_on(self):
+    def run_on(self, _):
         """Go to the next event that a breakpoint asks for, or to the end."""
-        for i in range(self.at + 1, len(self.t.events)):
-            if any(matches(self.t, self.t.events[i], stop) for stop in self.stops):
+        events = self.t.events
+        for i in range(self.at + 1, len(events)):
+            if any(matches(self.t, events[i], stop) for stop in self.stops):
                 return self.go(i)
         self.write("no breakpoint was met")
-        self.go(len(self.t.events) - 1)
+        self.go(len(events) - 1)
 
     def slope(self, _):
         """Compare the gradient of this node with a nudge."""
-        event = self.t.events[self.at]
+        event = self.event
         found = gradient_at_peak(self.t, event.to if event.kind == "send" else event.node)
         if found is None:
             return self.write("no gradient reaches this node")
         node, index, g = found
+        name = label(self.t.nodes[node])
         place = f"[{', '.join(map(str, index))}]" if index else ""
-        self.write(f"    {label(self.t.nodes[node])}{place}: gradient {g:.8g}, "
-                   f"(L(x + h) - L(x - h)) / 2h = {self.t.slope(node, index):.8g}, h = 6e-06")
+        slope = self.t.slope(node, index)
+        self.write(f"    {name}{place}: gradient {g:.8g}, "
+                   f"(L(x + h) - L(x - h)) / 2h = {slope:.8g}, h = 6e-06")
 
     def wrong(self, text):
         """List the variants, or run one."""
@@ -95,9 +109,10 @@ class Reader:
             self.write(f"w {i + 1}  {variant.title}")
 
     def near(self, _):
-        for i in range(max(0, self.at - 5), min(len(self.t.events), self.at + 6)):
+        first, last = max(0, self.at - 5), self.at + 5
+        for i, event in enumerate(self.t.events[first:last + 1], first):
             mark = ">" if i == self.at else " "
-            self.write(f"{mark}{i + 1:5}  {sentence(self.t, self.t.events[i])}")
+            self.write(f"{mark}{i + 1:5}  {sentence(self.t, event)}")
 
 
 def matches(t, event, stop):
@@ -117,18 +132,14 @@ def gradient_at_peak(t, node):
 
     Only elements that the record holds are looked at.
     """
-    value = t.nodes[node].value
-    sums = {e.node: e.g for e in t.events if e.kind != "make"}
-    g = sums.get(node)
-    if g is None or type(value) is tuple or not g.size:
+    g = right_sums(t.events).get(node)
+    if g is None or t.nodes[node].several or not g.size:
         return None
-    row, column = divmod(int(abs(g.cells).argmax()), g.cells.shape[1])
-    flat = int(g.rows[row]) * (value.shape[-1] if value.ndim else 1) + int(g.columns[column])
-    index, rest = [], flat
-    for n in reversed(value.shape):
-        rest, i = divmod(rest, n)
-        index.append(i)
-    return node, tuple(reversed(index)), float(g.cells[row, column])
+    row, column = np.unravel_index(abs(g.cells).argmax(), g.cells.shape)
+    n_columns = g.shape[-1] if g.shape else 1
+    flat = g.rows[row] * n_columns + g.columns[column]
+    index = np.unravel_index(flat, g.shape)
+    return node, tuple(map(int, index)), float(g.cells[row, column])
 
 
 def keyboard():
@@ -146,10 +157,11 @@ def run(t, lines=None, write=print):
     """Read commands and obey them."""
     reader = Reader(t, write)
     reader.go(0)
-    commands = {"n": lambda _: reader.go(reader.at + 1), "p": lambda _: reader.go(reader.at - 1),
-                "j": reader.jump, "b": reader.stop, "c": lambda _: reader.run_on(),
-                "s": reader.slope, "w": reader.wrong, "l": reader.near,
-                "?": lambda _: write(HELP)}
+    commands = {
+        "n": lambda _: reader.go(reader.at + 1), "p": lambda _: reader.go(reader.at - 1),
+        "j": reader.jump, "b": reader.stop, "c": reader.run_on,
+        "s": reader.slope, "w": reader.wrong, "l": reader.near,
+        "?": lambda _: write(HELP)}
     for line in keyboard() if lines is None else lines:
         command, _, text = line.strip().partition(" ")
         if command == "q":

@@ -7,11 +7,12 @@ from collections import Counter
 from itertools import islice
 from typing import NamedTuple
 
+from minigrad.stepper.again import replay
 from minigrad.stepper.numbers import same, short
 from minigrad.stepper.words import label, sentence
 from minigrad.tensor import add_gradients, topological_order, traced_inputs
 
-LIMIT = 200                                           # steps of backprop; recursion may need 2**n
+MOST_STEPS = 200                                      # of backprop; recursion may need 2**n
 
 
 def depth_first(root, leaves=()):
@@ -69,27 +70,36 @@ class Outcome(NamedTuple):
 
 def run(t, variant):
     """Run one variant over the expression of a record."""
-    again, root = t.replay()
+    again, root = replay(t)
     note = ""
-    limit = LIMIT if variant.how.get("order") is depth_first else None
     for i in range(variant.passes):
         if variant.passes - i == variant.shown:
             again.events.clear()
-        n_steps, steps = 0, again.read(root, t.root_g, retain_graph=True, **variant.how)
-        try:
-            for node, g, _ in islice(steps, limit):
-                n_steps += 1
-                if node.op is None and variant.passes > 1:
-                    node.grad = g if node.grad is None else node.grad + g
-        except RecursionError:
-            note = " Python's recursion limit ended it."
-        if n_steps == limit:
-            note = f" It was stopped after {LIMIT} nodes: each shared node doubles the work."
-    first = first_wrong(again.events, t.events)
-    verdict = "Every number is right here." if first < 0 else (
-        f"The first wrong number: {sentence(again, again.events[first])}. "
-        f"{truth(t, again.events[first])}")
-    return Outcome(variant, list(again.events), first, verdict + note)
+        steps = again.read(root, t.root_g, retain_graph=True, **variant.how)
+        note = take(steps, variant) or note
+    events = again.events
+    first = first_wrong(events, t.events)
+    verdict = "Every number is right here."
+    if first >= 0:
+        said = sentence(again.record, events[first])
+        verdict = f"The first wrong number: {said}. {truth(t, events[first])}"
+    return Outcome(variant, list(events), first, verdict + note)
+
+
+def take(steps, variant):
+    """Take the steps of one backward pass, and say what ended it, if not its end."""
+    limit = MOST_STEPS if variant.how.get("order") is depth_first else None
+    n_steps = 0
+    try:
+        for node, g, _ in islice(steps, limit):
+            n_steps += 1
+            if node.op is None and variant.passes > 1:
+                node.grad = g if node.grad is None else node.grad + g
+    except RecursionError:
+        return " Python's recursion limit ended it."
+    if n_steps == limit:
+        return f" It was stopped after {limit} nodes: each shared node doubles the work."
+    return ""
 
 
 def truth(t, event):

@@ -51,7 +51,7 @@ def constant(x):
 
 def value(node):
     """Write the value of a node; of several outputs, how many."""
-    if type(node.value) is tuple:
+    if node.several:
         return f"{len(node.value)} outputs"
     return short(numbers(node.value))
 

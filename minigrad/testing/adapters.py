@@ -9,8 +9,9 @@ import numpy as np
 
 from minigrad.kernels.rows import kernels_from
 from minigrad.mode import use
-from minigrad.tensor import Op, Tensor, backprop, sum_to_shape
+from minigrad.tensor import Op, Tensor, backprop, detach, needs_grad, sum_to_shape
 from minigrad.testing import domains
+from minigrad.testing.arrays import as_tuple, is_array, is_float
 from minigrad.testing.signatures import parse_signature
 
 
@@ -55,8 +56,10 @@ class Subject:
 
     def __init__(self, op, level="reference", names=None, optional=None, reference=None, jvp=None,
                  is_plain=False):
-        self.op, self.level, self.reference, self.jvp = op, level, reference, jvp
-        self.is_plain, self.explicit = is_plain, not (op.signature or op.inputs)
+        self.op, self.level = op, level
+        self.reference, self.jvp = reference, jvp
+        self.is_plain = is_plain
+        self.explicit = not (op.signature or op.inputs)
         found, may_miss = parameters(op.forward)
         self.names = found if names is None else names
         self.optional = may_miss if optional is None else optional
@@ -64,23 +67,29 @@ class Subject:
         self.batched = op.domain.get("batched")
         self.complex_works = level == "reference"      # until an example shows that it does not
         self.symmetries = {n: f for n, f in op.domain.items() if callable(f)}
-        self.is_judge, self.judges = False, {}         # name -> the Points that others compare with
+        self.is_judge = False
+        self.judges = {}                               # name -> the Points that others compare with
 
     @property
     def name(self):
         return self.op.name
 
     def name_of(self, i):
-        return f"input {i} ({self.names[i]})" if i < len(self.names) else f"input {i}"
+        known = self.names[i:i + 1]
+        return f"input {i} ({known[0]})" if known else f"input {i}"
 
     def domain_of(self, i):
-        domain = self.op.domain.get(self.names[i]) if i < len(self.names) else None
+        known = self.names[i:i + 1]
+        domain = self.op.domain.get(known[0]) if known else None
         return domain if isinstance(domain, str) else "real"
 
     def moves(self, i, x):
         """Say whether input i should receive a gradient."""
-        return (isinstance(x, np.ndarray) and x.dtype.kind == "f"
-                and "constant" not in domains.words(self.domain_of(i)))
+        return is_float(x) and "constant" not in domains.words(self.domain_of(i))
+
+    def wanted(self, arrays):
+        """Say of each input whether it should receive a gradient."""
+        return tuple(self.moves(i, x) for i, x in enumerate(arrays))
 
     def forward(self, arrays, params):
         """Compute the outputs, as a tuple of arrays."""
@@ -88,28 +97,26 @@ class Subject:
 
     def run(self, arrays, params):
         """Run forward and return a Pass; errors of the operation become Broken."""
-        arrays = [np.asarray(x) if isinstance(x, np.generic) else x for x in arrays]
+        arrays = no_scalars(arrays)
         try:
             with use(self.level):
                 if self.level == "parts" and self.op.composition:
                     return self.run_parts(arrays, params)
-                out, saved = self.op.bodies.get(self.level, self.op.bodies["reference"])[0](
-                    *arrays, **params)
+                forward, vjp = self.op.body(self.level, arrays, params)
+                out, saved = forward(*arrays, **params)
             several = type(out) is tuple
-            outputs = tuple(np.asarray(y) for y in (out if several else (out,)))
+            outputs = tuple(map(np.asarray, as_tuple(out)))
         except Exception as error:
             raise Broken(f"the forward pass raised {type(error).__name__}: {error}") from error
         if not several:
             saved = tuple(outputs[0] if s is out else s for s in saved)
 
-        vjp = self.op.bodies.get(self.level, self.op.bodies["reference"])[1]
-
         def pull(g, wants=None, instead=None):
-            g = tuple(np.asarray(part) if isinstance(part, np.generic) else part for part in g)
-            wants = wants or tuple(self.moves(i, x) for i, x in enumerate(arrays))
-            asked = (wants,) if vjp.asks else ()
-            return self.finish(arrays, lambda: vjp(
-                g if several else g[0], *(saved if instead is None else instead), *asked))
+            g = no_scalars(g)
+            given = g if several else g[0]
+            kept = saved if instead is None else instead
+            asked = (wants or self.wanted(arrays),) if vjp.asks else ()
+            return self.finish(arrays, lambda: vjp(given, *kept, *asked))
         return Pass(outputs, saved, pull, vjp.asks)
 
     def finish(self, arrays, compute):
@@ -122,33 +129,31 @@ class Subject:
         if type(grads) is not tuple:
             raise Broken(f"the backward pass returned {type(grads).__name__}: return a tuple with "
                          "one gradient for each input")
-        cores = self.op.core_ndim or [None] * len(arrays)
-        return tuple(map(undo_broadcast, grads, arrays, cores)) + grads[len(arrays):]
+        n = len(arrays)
+        cores = self.op.core_ndim or [None] * n
+        return (*map(undo_broadcast, grads, arrays, cores), *grads[n:])
 
     def run_parts(self, arrays, params):
         """Run the composition on Tensors and let the engine find the way back."""
-        inputs = [Tensor(x, requires_grad=True) if self.moves(i, x) else x
-                  for i, x in enumerate(arrays)]
-        out = self.op.composition(*inputs, **params)
-        several = out if isinstance(out, tuple) else (out,)
+        wanted = self.wanted(arrays)
+        inputs = [Tensor(x, requires_grad=True) if moves else x
+                  for x, moves in zip(arrays, wanted)]
+        out = as_tuple(self.op.composition(*inputs, **params))
 
-        def pull(g, wants=None):
-            found = {}
-            for y, g_y in zip(several, g):
-                steps = (backprop(y, g_y, retain_graph=True)
-                         if isinstance(y, Tensor) and y.requires_grad else ())
-                for step in steps:
-                    if step.node.op is None:
-                        found[step.node] = found.get(step.node, 0) + step.g
-            return tuple(found.get(x, np.zeros_like(x.data)) if isinstance(x, Tensor) else None
-                         for x in inputs)
-        return Pass(tuple(np.asarray(getattr(y, "data", y)) for y in several), (),
-                    lambda g, wants=None: self.finish(arrays, lambda: pull(g)))
+        def gradients(g):
+            found = leaf_gradients(out, g, retain_graph=True)
+            return tuple(found.get(x, np.zeros_like(x.data)) if moves else None
+                         for x, moves in zip(inputs, wanted))
+
+        def pull(g, wants=None, instead=None):         # the parts can be asked for all only
+            return self.finish(arrays, lambda: gradients(g))
+        return Pass(tuple(map(np.asarray, detach(out))), (), pull)
 
     def traced(self, arrays):
         """Return the inputs as Tensors, those that move requiring a gradient."""
-        return [Tensor(x, requires_grad=self.moves(i, x)) if isinstance(x, np.ndarray) else x
-                for i, x in enumerate(arrays)]
+        wanted = self.wanted(arrays)
+        return [Tensor(x, requires_grad=moves) if is_array(x) else x
+                for x, moves in zip(arrays, wanted)]
 
     def call(self, inputs, params):
         """Call the operation on Tensors at this level and return a tuple of Tensors."""
@@ -157,20 +162,42 @@ class Subject:
                 out = self.op(*inputs, **params)
         except Exception as error:
             raise Broken(f"the operation raised {type(error).__name__}: {error}") from error
-        return out if isinstance(out, tuple) else (out,)
+        return as_tuple(out)
+
+
+def leaf_gradients(outputs, g, **options):
+    """Run backward from several outputs and return {leaf: gradient}; None as g starts nothing."""
+    found = {}
+    for y, g_y in zip(outputs, g):
+        if g_y is None or not needs_grad(y):
+            continue
+        for step in backprop(y, g_y, **options):
+            if step.node.op is None:
+                known = found.get(step.node)
+                found[step.node] = step.g if known is None else known + step.g
+    return found
+
+
+def no_scalars(arrays):
+    """Make arrays of NumPy's numbers, which its functions return in place of () arrays."""
+    return tuple(np.asarray(x) if isinstance(x, np.generic) else x for x in arrays)
 
 
 def undo_broadcast(dx, x, core):
     """Sum a gradient over the copies of x, as the engine does; other shapes stay as they are."""
-    if dx is None or x is None or core is None or np.shape(x) == np.shape(dx):
+    if dx is None or x is None or core is None:
         return dx
-    return sum_to_shape(dx, x.shape, core) if np.ndim(dx) >= x.ndim else dx
+    is_like = np.shape(x) == np.shape(dx)
+    if is_like or np.ndim(dx) < x.ndim:
+        return dx
+    return sum_to_shape(dx, x.shape, core)
 
 
 @contextmanager
 def judging():
     """Let nothing warn, and let kernels run on arrays so small that NumPy would be as good."""
-    with kernels_from(1), np.errstate(all="ignore"), warnings.catch_warnings():
+    quiet = np.errstate(all="ignore")
+    with kernels_from(1), quiet, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
@@ -178,16 +205,19 @@ def judging():
 def parameters(function):
     """Return the names of the positional parameters, and which of them may be None."""
     try:
-        found = [p for p in inspect.signature(function).parameters.values()
-                 if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        signature = inspect.signature(function)
     except (TypeError, ValueError):                    # a ufunc, or something in C
         return [], set()
-    return [p.name for p in found], {i for i, p in enumerate(found) if p.default is None}
+    found = [p for p in signature.parameters.values()
+             if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    optional = {i for i, p in enumerate(found) if p.default is None}
+    return [p.name for p in found], optional
 
 
 def levels(op):
     """List the bodies that an op has: what `use` would run at each level, without repetition."""
-    return ["reference"] + ["fast"] * ("fast" in op.bodies) + ["parts"] * bool(op.composition)
+    has = {"reference": True, "fast": "fast" in op.bodies, "parts": op.composition}
+    return [level for level in has if has[level]]
 
 
 # ---- what is not an Op -----------------------------------------------------------------------
@@ -220,11 +250,12 @@ def named_domain(names, domain):
         return dict.fromkeys(names, domain)
     if isinstance(domain, (tuple, list)):
         return dict(zip(names, domain))
-    unknown = {n for n, d in (domain or {}).items() if isinstance(d, str)} - {*names}
+    domain = dict(domain or {})
+    of_inputs = {name for name, d in domain.items() if isinstance(d, str)}
+    unknown = sorted(of_inputs - {*names})
     if unknown:
-        raise ValueError(f"domain= names {sorted(unknown)[0]!r}, but the inputs are "
-                         f"{', '.join(names)}")
-    return dict(domain or {})
+        raise ValueError(f"domain= names {unknown[0]!r}, but the inputs are {', '.join(names)}")
+    return domain
 
 
 def op_of_pair(forward, vjp, signature, inputs, domain):
@@ -237,10 +268,9 @@ def op_of_pair(forward, vjp, signature, inputs, domain):
         grads = vjp(g, *arrays)
         if isinstance(grads, list):
             return tuple(grads)
-        alone = isinstance(grads, (np.ndarray, np.generic)) and len(arrays) == 1
-        return (grads,) if alone else grads
-    body.__name__, body.__doc__ = name_of_function(forward), forward.__doc__
-    op = Op(body, signature, inputs, domain)
+        is_alone = isinstance(grads, (np.ndarray, np.generic))
+        return (grads,) if is_alone and len(arrays) == 1 else grads
+    op = Op(named_like(forward, body), signature, inputs, domain)
     op.core_ndim = None                                # a plain vjp undoes its own broadcasting
     op.vjp(pull)
     return op
@@ -250,15 +280,18 @@ def op_of_function(function, _, signature, inputs, domain):
     """Make an Op whose only body is a function of Tensors; the engine differentiates it."""
     def body(*arrays, **params):
         out = function(*map(Tensor, arrays), **params)
-        return (tuple(y.data for y in out) if isinstance(out, tuple) else out.data), arrays
-    body.__name__, body.__doc__ = name_of_function(function), function.__doc__
-    op = Op(body, signature, inputs, domain)
+        return detach(out), arrays
+    op = Op(named_like(function, body), signature, inputs, domain)
     op.parts(function)
     return op
 
 
-def name_of_function(function):
-    return getattr(function, "__name__", type(function).__name__).replace("<lambda>", "function")
+def named_like(function, body):
+    """Give a body the name and the docstring of a function."""
+    name = getattr(function, "__name__", type(function).__name__)
+    body.__name__ = name.replace("<lambda>", "function")
+    body.__doc__ = function.__doc__
+    return body
 
 
 def is_torch_function(target):
@@ -273,28 +306,28 @@ def torch_pair(function):
     import torch
 
     def as_torch(x):
-        return torch.from_numpy(np.array(x)) if isinstance(x, np.ndarray) else x
+        return torch.from_numpy(np.array(x)) if is_array(x) else x
 
     def forward(*arrays):
         out = function.apply(*map(as_torch, arrays))
         return tuple(y.numpy() for y in out) if isinstance(out, tuple) else out.numpy()
 
     def vjp(g, *arrays):
-        tensors = [as_torch(x) for x in arrays]
-        floats = [x for x in tensors if torch.is_tensor(x) and x.is_floating_point()]
-        for x in floats:
-            x.requires_grad_()
-        out = function.apply(*tensors)
-        out, g = (out, g) if isinstance(out, tuple) else ((out,), (g,))
-        found = dict(zip(map(id, floats), torch.autograd.grad(
-            out, floats, [as_torch_layout(torch, x) for x in g], allow_unused=True)))
-        return tuple(None if found.get(id(x)) is None else found[id(x)].detach().numpy()
-                     for x in tensors)
+        tensors = list(map(as_torch, arrays))
+        moving = [i for i, x in enumerate(arrays) if is_float(x)]
+        floats = [tensors[i].requires_grad_() for i in moving]
+        out = as_tuple(function.apply(*tensors))
+        g = [as_torch_layout(torch, part) for part in as_tuple(g)]
+        grads = [None] * len(tensors)
+        found = torch.autograd.grad(out, floats, g, allow_unused=True)
+        for i, dx in zip(moving, found):
+            grads[i] = dx if dx is None else dx.detach().numpy()
+        return tuple(grads)
     forward.__name__ = function.__name__
     return forward, vjp
 
 
 def as_torch_layout(torch, x):
     """Hand over g with its strides, which torch cannot have negative."""
-    positive = all(s >= 0 for s in x.strides)
-    return torch.from_numpy(x if positive and x.flags.writeable else x.copy())
+    is_fit = x.flags.writeable and all(s >= 0 for s in x.strides)
+    return torch.from_numpy(x if is_fit else x.copy())

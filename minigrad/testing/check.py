@@ -8,6 +8,7 @@ import numpy as np
 
 import minigrad.testing.engine_laws  # noqa: F401  (adds to LAWS)
 from minigrad.testing.adapters import Broken, judging, subjects
+from minigrad.testing.arrays import is_array
 from minigrad.testing.laws import LAWS
 from minigrad.testing.points import points_of, run_point
 from minigrad.testing.simplify import simplify
@@ -34,11 +35,11 @@ class GradientError(AssertionError):
 
     def __init__(self, subject, broken, verdict):
         super().__init__(verdict)
-        self.law, self.op, self.level = broken.law, subject.name, subject.level
-        self.hints = broken.hints
+        self.law, self.hints = broken.law, broken.hints
+        self.op, self.level = subject.name, subject.level
         case = broken.case or Case((), {}, 0, ())
-        self.arrays, self.params, self.seed = case.arrays, case.params, case.seed
-        self.g, self.other_g = case.g, case.other_g
+        self.arrays, self.params = case.arrays, case.params
+        self.g, self.other_g, self.seed = case.g, case.other_g, case.seed
 
 
 @dataclass
@@ -53,7 +54,8 @@ class Report:
     @property
     def kinks(self):
         """Return the share of slopes that could not be measured."""
-        return (self.tally["kinks"] + self.tally["unclear"]) / max(self.tally["slopes"], 1)
+        missed = self.tally["kinks"] + self.tally["unclear"]
+        return missed / max(self.tally["slopes"], 1)
 
     def __str__(self):
         runs = ", ".join(f"{n} at {level}" for level, n in self.examples.items())
@@ -67,9 +69,11 @@ class Report:
         return text
 
 
-def check_op(forward, vjp=None, signature=None, *, domain=None, inputs=None, level=None, laws=None,
-             reference=None, jvp=None, symmetries=None, batched=None, rtol=1e-7, max_examples=None,
-             seed=0, shrink=True, verbose=True):
+def check_op(forward, vjp=None, signature: str | None = None, *, domain=None, inputs=None,
+             level: str | None = None, laws=None, reference=None, jvp=None,
+             symmetries: dict | None = None, batched: tuple | None = None, rtol: float = 1e-7,
+             max_examples: int | None = None, seed: int = 0, shrink: bool = True,
+             verbose: bool = True):
     """Check a backward pass by the laws that every backward pass keeps.
 
     Parameters
@@ -113,6 +117,9 @@ def check_op(forward, vjp=None, signature=None, *, domain=None, inputs=None, lev
     ------
     GradientError
         With the smallest counterexample that was found.
+    ValueError
+        If there is neither a signature nor inputs=, if the signature cannot be read, or if a law,
+        a word of a domain or an input that a domain names does not exist.
 
     Examples
     --------
@@ -121,19 +128,22 @@ def check_op(forward, vjp=None, signature=None, *, domain=None, inputs=None, lev
     >>> check_op(square, square_vjp, "()->()", verbose=False).kinks
     0.0
     """
-    if isinstance(vjp, str):
+    if isinstance(vjp, str):                           # check_op(function, "(n)->(n)")
         vjp, signature = None, vjp
     names = tuple(LAWS) if laws is None else tuple(laws)
     for name in names:
         if name not in LAWS:
             raise ValueError(f"there is no law {name!r}: choose from {', '.join(LAWS)}")
-    found = subjects(forward, vjp, signature, inputs if callable(inputs) else None, domain, level,
-                     reference, jvp, explicit=inputs is not None and not callable(inputs))
+    drawn = inputs if callable(inputs) else None
+    found = subjects(forward, vjp, signature, drawn, domain, level, reference, jvp,
+                     explicit=inputs is not drawn)
     start, report = time.perf_counter(), Report(found[0].name)
-    found[0].is_judge = len(found) > 1 and "agreement" in names and reference is None
+    others_agree = len(found) > 1 and "agreement" in names
+    found[0].is_judge = others_agree and reference is None
     for subject in found:
         subject.judges = found[0].judges
-        subject.batched = subject.batched if batched is None else batched
+        if batched is not None:
+            subject.batched = batched
         subject.symmetries.update(symmetries or {})
         with judging():
             broken = search(subject, names, rtol, report, seed, shrink,
@@ -147,8 +157,19 @@ def check_op(forward, vjp=None, signature=None, *, domain=None, inputs=None, lev
     return report
 
 
-def op_test(forward, vjp=None, signature=None, **options):
-    """Make a pytest test of `check_op` with the same arguments."""
+def op_test(forward, vjp=None, signature: str | None = None, **options):
+    """Make a pytest test of `check_op` with the same arguments.
+
+    Parameters
+    ----------
+    forward, vjp, signature, **options
+        As for `check_op`; nothing is printed unless told.
+
+    Returns
+    -------
+    callable
+        Without arguments, named after the operation; it raises what `check_op` raises.
+    """
     def test():
         check_op(forward, vjp, signature, **{"verbose": False, **options})
     test.__name__ = test.__qualname__ = f"test_{getattr(forward, 'name', None) or forward.__name__}"
@@ -169,8 +190,11 @@ def explicit_cases(inputs):
     """Make cases of a list of tuples of arrays."""
     if inputs is None or callable(inputs):
         return None
-    return [Case(tuple(np.asarray(x) if x is not None else None for x in arrays), {}, seed)
-            for seed, arrays in enumerate(inputs)]
+    cases = []
+    for seed, arrays in enumerate(inputs):
+        arrays = tuple(None if x is None else np.asarray(x) for x in arrays)
+        cases.append(Case(arrays, {}, seed))
+    return cases
 
 
 # ---- the search ------------------------------------------------------------------------------
@@ -181,7 +205,8 @@ def search(subject, names, rtol, report, seed, small, max_examples, explicit):
     if subject.judges and "agreement" in names:            # then its slopes are those of the judge
         names = ["agreement", *(name for name in names if name != "agreement")]
     report.laws = tuple(dict.fromkeys((*report.laws, *names)))
-    each, graphs, once = ([LAWS[name] for name in names if LAWS[name].of == of]
+    chosen = [LAWS[name] for name in names]
+    each, graphs, once = ([law for law in chosen if law.of == of]
                           for of in ("pass", "graph", "subject"))
     cases = explicit or examples(subject, max_examples, seed)
     found, points = None, []
@@ -222,7 +247,8 @@ def failure(law, *args):
     except Exception as error:
         broken = Broken(f"{type(error).__name__}: {error}")
         broken.__cause__ = error
-    broken.law, broken.case = law.name, broken.case or getattr(args[0], "case", None)
+    broken.law = law.name
+    broken.case = broken.case or getattr(args[0], "case", None)
     return broken
 
 
@@ -255,4 +281,4 @@ def smallest(subject, found, rtol):
 
 
 def n_elements(case):
-    return sum(x.size or 1 for x in case.arrays if isinstance(x, np.ndarray))
+    return sum(x.size or 1 for x in filter(is_array, case.arrays))

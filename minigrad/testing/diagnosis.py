@@ -2,6 +2,7 @@
 import numpy as np
 
 from minigrad.testing.adapters import Broken
+from minigrad.testing.arrays import where_largest
 from minigrad.testing.evidence import Evidence, elementwise_slopes, same
 from minigrad.testing.factors import FACTORS, is_special
 from minigrad.testing.hints import (
@@ -34,26 +35,33 @@ def diagnose(point, others=()):
         shown = evidence(point, i)
         if shown.dx.shape != shown.slopes.shape:       # the law of shapes speaks of that
             continue
-        if shown.gap.max(initial=0) == 0 or not (shown.wrong.any() or has_float32_digits(shown)):
+        is_wrong = shown.wrong.any()
+        small_error = not is_wrong and shown.gap.any() and has_float32_digits(shown)
+        if not is_wrong and not small_error:
             continue
-        worst = tuple(int(k) for k in np.unravel_index(shown.gap.argmax(), shown.gap.shape))
+        worst = where_largest(shown.gap)
         place = f", element {worst}" if worst else ""
         message = (f"{point.subject.name_of(i)}{place}: your backward says "
                    f"{shown.dx[worst]:.9g}, the slope is {shown.slopes[worst]:.9g}")
-        more = [wrong_evidence(p, i) for p in others]
-        more = [e for e in more if e is not None]
-        if not shown.wrong.any():
-            return message, table(shown.dx, shown.slopes), [has_float32_digits(shown)]
-        special = is_special(shown) if others and not more else None
-        hints = agreed_hints(more or [shown]) + [special] * bool(special)
-        known = [hint for hint in hints if not hint.startswith("no known pattern")] or hints
-        return message, table(shown.dx, shown.slopes), known
+        hints = [small_error] if small_error else hints_for(shown, others)
+        return message, table(shown.dx, shown.slopes), hints
     return None
 
 
+def hints_for(shown, others):
+    """Return the hints for what is wrong in a point, as the larger points let it stand."""
+    more = [wrong_evidence(p, shown.i) for p in others]
+    more = [e for e in more if e is not None]
+    hints = agreed_hints(more or [shown])
+    if others and not more:
+        hints += filter(None, [is_special(shown)])
+    known = [hint for hint in hints if not hint.startswith("no known pattern")]
+    return known or hints
+
+
 def evidence(point, i):
-    return Evidence(np.array(point.grads[i]), elementwise_slopes(point, i), point.arrays[i], point,
-                    i)
+    dx = np.array(point.grads[i])
+    return Evidence(dx, elementwise_slopes(point, i), point.arrays[i], point, i)
 
 
 def wrong_evidence(point, i):
@@ -64,7 +72,8 @@ def wrong_evidence(point, i):
         found = evidence(point, i)
     except Broken:
         return None
-    return found if found.dx.shape == found.slopes.shape and found.wrong.any() else None
+    is_like = found.dx.shape == found.slopes.shape
+    return found if is_like and found.wrong.any() else None
 
 
 def agreed_hints(cases, most=2):
@@ -74,18 +83,22 @@ def agreed_hints(cases, most=2):
         if len(found) == most or found and hint in SLOW_TRIALS:
             break
         texts = [text for e in cases if (text := hint(e)) != NO_SAY]
-        text = next(filter(None, texts), None)
-        if text and all(texts):
-            found += [text] if hint is not has_other_ratio else filter(None, [one_ratio(texts)])
-        elif sum(map(bool, texts)) > len(texts) / 2 and hint is not has_other_ratio:
-            likely.append(text)
+        said = list(filter(None, texts))
+        if said and len(said) == len(texts):
+            text = one_ratio(said) if hint is has_other_ratio else said[0]
+            found += filter(None, [text])
+        elif len(said) > len(texts) / 2 and hint is not has_other_ratio:
+            likely.append(said[0])
     return found or likely[:most] or [differs_by_term(cases[0])]
 
 
 def table(dx, slopes, most=8):
     """Write yours beside the slope, the wrong elements first."""
-    order = sorted(np.ndindex(dx.shape), key=lambda at: bool(same(dx[at], slopes[at])))
-    rows = [f"    {str(at):>10} {dx[at]:>14.6g} {slopes[at]:>14.6g}"
-            + ("" if same(dx[at], slopes[at]) else "   <-") for at in order[:most]]
-    more = [f"    ... and {dx.size - most} more"] * (dx.size > most)
-    return "\n".join([f"    {'element':>10} {'yours':>14} {'slope':>14}", *rows, *more])
+    def row(at):
+        mark = "" if same(dx[at], slopes[at]) else "   <-"
+        return f"    {str(at):>10} {dx[at]:>14.6g} {slopes[at]:>14.6g}{mark}"
+    places = sorted(np.ndindex(dx.shape), key=lambda at: bool(same(dx[at], slopes[at])))
+    rows = [f"    {'element':>10} {'yours':>14} {'slope':>14}", *map(row, places[:most])]
+    if dx.size > most:
+        rows.append(f"    ... and {dx.size - most} more")
+    return "\n".join(rows)

@@ -10,8 +10,11 @@ import re
 
 import numpy as np
 
+from minigrad.testing.arrays import backwards, is_float, largest
+
 STYLES = ("normal", "log_scale", "ties", "near 0.01", "near 0.001", "near 0.0001")
 LARGEST, SMALLEST = 100.0, 1e-3                        # of the log-scaled magnitudes
+NEAR = (0.6, 0.99, 1.01, 1.6, 1e-9)                    # of the magnitude that others are near
 WORDS = {"real", "positive", "away_from_zero", "spread", "moderate", "masked", "mask", "constant"}
 
 
@@ -59,7 +62,7 @@ def make_values(rng, shape, domain="real", style="normal", below=None):
         return make_indices(rng, shape, below, style)
     x = spread(rng, shape) if "spread" in found else make_reals(rng, shape, style)
     if "moderate" in found:
-        x = 10 * x / max(10.0, np.abs(x).max(initial=0))
+        x = 10 * x / max(10.0, largest(x))
     if "positive" in found:
         x = np.maximum(np.abs(x), 0.01)
     if "away_from_zero" in found:
@@ -79,53 +82,65 @@ def make_reals(rng, shape, style):
             x.flat[rng.integers(x.size)] = 0.0         # for certain
         return x
     if style == "log_scale":
-        exponent = rng.uniform(np.log10(SMALLEST), np.log10(LARGEST), shape)
-        return np.where(rng.random(shape) < 0.5, -1, 1) * 10**exponent
+        low, high = np.log10(SMALLEST), np.log10(LARGEST)
+        sizes = 10 ** rng.uniform(low, high, shape)
+        return signs(rng, shape) * sizes
     if style.startswith("near"):
-        beside = (0.6, 0.99, 1.01, 1.6, 1e-9)[:rng.integers(4, 6)]
-        size = float(style.split()[1]) * rng.choice(beside, shape)
-        return np.asarray(np.where(rng.random(shape) < 0.5, -1, 1) * size)
+        center = float(style.split()[1])
+        beside = NEAR[:rng.integers(4, 6)]
+        sizes = center * rng.choice(beside, shape)
+        return np.asarray(signs(rng, shape) * sizes)
     return np.asarray(rng.normal(size=shape))
+
+
+def signs(rng, shape):
+    return np.where(rng.random(shape) < 0.5, -1, 1)
 
 
 def spread(rng, shape):
     """Make distinct values: no two closer than a quarter of the typical distance."""
     size = int(np.prod(shape))
     ranks = rng.permutation(size) + rng.uniform(-0.3, 0.3, size)
-    return ((ranks - size / 2 + 0.3) * 10**rng.uniform(-0.5, 0.5)).reshape(shape)
+    distance = 10 ** rng.uniform(-0.5, 0.5)
+    return ((ranks - size / 2 + 0.3) * distance).reshape(shape)
 
 
 def make_indices(rng, shape, n, style="normal"):
     """Make integers below n, of which many are equal in style "ties"."""
     few = min(n, 2) if style == "ties" else n
-    return np.asarray(rng.integers(0, max(few, 1), shape))
+    ids = rng.integers(0, max(few, 1), shape)
+    return np.asarray(ids)
 
 
 def holds(x, domain):
     """Say whether a float array lies in a domain (ties and spreads are judged roughly)."""
-    found = words(domain)
+    found, sizes = words(domain), np.abs(x)
     finite = x[np.isfinite(x)]
     gaps = np.diff(np.sort(finite))
-    return bool((finite.size == x.size or "masked" in found)
-                and ("positive" not in found or np.all(x > 0))
-                and ("away_from_zero" not in found or np.all(np.abs(x) >= 0.1))
-                and ("spread" not in found or np.all(gaps > 0.1))
-                and ("moderate" not in found or np.all(np.abs(x) <= 10)))
+    kept = {                                           # word -> what it asks of each element
+        "positive": x > 0,
+        "away_from_zero": sizes >= 0.1,
+        "spread": gaps > 0.1,
+        "moderate": sizes <= 10,
+    }
+    is_finite = finite.size == x.size or "masked" in found
+    return is_finite and all(np.all(kept.get(word, True)) for word in found)
 
 
 def enlarge(x, domain):
     """Scale an array up to 10,000, as logits that diverge, where its domain allows it."""
-    found = words(domain)
-    if x.dtype.kind != "f" or found & {"moderate", "constant"}:
+    if not is_float(x) or words(domain) & {"moderate", "constant"}:
         return x
-    return np.asarray(x * (1e4 / max(1.0, np.abs(x[np.isfinite(x)]).max(initial=0))))
+    factor = 1e4 / max(1.0, largest(x))
+    return np.asarray(x * factor)
 
 
 def calm(x, domain):
     """Scale an array down to at most 4, so that products of several inputs keep their digits."""
-    if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or words(domain) - {"real", "masked"}:
+    if not is_float(x) or words(domain) - {"real", "masked"}:
         return x
-    return np.asarray(x * min(1.0, 4 / max(1.0, np.abs(x[np.isfinite(x)]).max(initial=0))))
+    factor = min(1.0, 4 / max(1.0, largest(x)))
+    return np.asarray(x * factor)
 
 
 def direction(rng, x, domain):
@@ -152,14 +167,15 @@ def lay(x, layout):
     if layout == "in Fortran order":
         return np.asfortranarray(x)
     if layout == "with negative strides":
-        back = (slice(None, None, -1),) * x.ndim
-        return np.ascontiguousarray(x[back])[back]
+        return backwards(np.ascontiguousarray(backwards(x)))
     if layout == "with its last two axes swapped in memory" and x.ndim > 1:
-        return np.ascontiguousarray(x.swapaxes(-1, -2)).swapaxes(-1, -2)
+        return np.ascontiguousarray(x.mT).mT
     if layout == "with zero strides" and x.size:
         first = x[..., :1].copy()
-        return np.lib.stride_tricks.as_strided(first, x.shape, (*first.strides[:-1], 0))
-    filler = np.nan if x.dtype.kind == "f" else 1      # whoever reads beside the slice shows it
-    larger = np.full((*x.shape[:-1], 2 * x.shape[-1] + 1), filler, x.dtype)
+        strides = (*first.strides[:-1], 0)
+        return np.lib.stride_tricks.as_strided(first, x.shape, strides)
+    filler = np.nan if is_float(x) else 1              # whoever reads beside the slice shows it
+    *others, n = x.shape
+    larger = np.full((*others, 2 * n + 1), filler, x.dtype)
     larger[..., 1::2] = x
     return larger[..., 1::2]

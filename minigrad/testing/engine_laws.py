@@ -1,20 +1,23 @@
 """The laws about more than one pass: whole graphs, other bodies, other sizes, threads."""
 import functools
+import itertools
 
 import numpy as np
 
 from minigrad.functional import differentiable_vjp
 from minigrad.kernels import jit, threads
 from minigrad.mode import use
-from minigrad.ops import sum as total
-from minigrad.tensor import Tensor, backprop
+from minigrad.ops import add
+from minigrad.ops import sum as sum_of
+from minigrad.tensor import Tensor, detach, needs_grad
 from minigrad.testing import domains
-from minigrad.testing.adapters import Broken, Subject
+from minigrad.testing.adapters import Broken, Subject, leaf_gradients
+from minigrad.testing.arrays import as_tuple, each, is_array, total
 from minigrad.testing.laws import compare_slope, law
 from minigrad.testing.points import (
-    Point, compare, gradient_of, moved, output, points_of, same_bits, shown)
+    Point, compare, gradient_of, moved, output, points_of, products, same_bits, shown)
 from minigrad.testing.signatures import axis_names
-from minigrad.testing.slopes import EPS, measure
+from minigrad.testing.slopes import measure
 from minigrad.testing.strategies import LONGEST, SizedDraw, make_case
 
 LARGE = 20_000                                         # elements that are worth several threads
@@ -24,48 +27,53 @@ LARGE = 20_000                                         # elements that are worth
      and subject.op.bodies["reference"][1])
 def check_agreement(point):
     """Every level gives the outputs and gradients of the reference."""
-    subject = point.subject
+    subject, judge = point.subject, point.judge
     if subject.reference is not None:
         expected = subject.reference(*point.arrays, **point.params)
-        expected = expected if isinstance(expected, tuple) else (expected,)
-        compare(point.outputs, expected, output, point.size)
-    else:
-        judge = point.judge
-        if judge is point:
-            judge = Point(Subject(subject.op, "reference"), point.case)
-        compare(point.outputs, judge.outputs, output, point.size)
-        compare(point.grads, judge.grads, gradient_of(point), 10 * point.floor)
+        compare(point.outputs, as_tuple(expected), output, point.size)
+        return
+    if judge is point:
+        judge = Point(Subject(subject.op, "reference"), point.case)
+    compare(point.outputs, judge.outputs, output, point.size)
+    compare(point.grads, judge.grads, gradient_of(point), 10 * point.floor)
 
 
 @law("reuse", of="graph")
 def check_reuse(point):
     """An input that is used twice receives the sum of both gradients."""
-    subject = point.subject
-    twins = [(i, j) for i in point.moving for j in point.moving if i < j
-             and point.arrays[i].shape == point.arrays[j].shape
-             and subject.domain_of(i) == subject.domain_of(j)]
+    subject, moving = point.subject, point.moving
     arrays = list(point.arrays)
-    for i, j in twins[:1]:
+    twins = [*pairs_alike(point)][:1]
+    for i, j in twins:
         arrays[j] = arrays[i].copy()                   # equal values in different memory
-    expected = [0 if dx is None else 2 * dx
-                for dx in subject.run(arrays, point.params).pull(point.g)]
+    grads = point.run(arrays).pull(point.g)
+    expected = [0 if dx is None else 2 * dx for dx in grads]
     inputs = subject.traced(arrays)
-    for i, j in twins[:1]:
+    for i, j in twins:
         arrays[j] = arrays[i]
         inputs[j] = inputs[i]
         expected[i] = expected[j] = expected[i] + expected[j]
     for _ in range(2):                                 # gradients of two backward calls add
-        for y, g in zip(subject.call(inputs, point.params), point.g):
-            if isinstance(y, Tensor) and y.requires_grad and g is not None:
+        outputs = subject.call(inputs, point.params)
+        for y, g in zip(outputs, point.g):
+            if needs_grad(y) and g is not None:
                 y.backward(g, retain_graph=True)
-    found = [x.grad if isinstance(x, Tensor) else None for x in inputs]
-    moving = point.moving
+    found = [inputs[i].grad for i in moving]
     with shown(point.case._replace(arrays=tuple(arrays))):
-        compare([found[i] for i in moving], [expected[i] for i in moving],
+        compare(found, [expected[i] for i in moving],
                 lambda k: f"used twice, the gradient of {subject.name_of(moving[k])}",
                 10 * point.floor, hints=[
                     "an array that is given twice, or used by two calls, gets the sum of both "
                     "gradients: return a new array for each input, and keep nothing"])
+
+
+def pairs_alike(point):
+    """Yield (i, j) for inputs that could be one array: of one shape and one domain."""
+    domain_of = point.subject.domain_of
+    for i, j in itertools.combinations(point.moving, 2):
+        x, y = point.arrays[i], point.arrays[j]
+        if x.shape == y.shape and domain_of(i) == domain_of(j):
+            yield i, j
 
 
 # ---- derivatives of derivatives --------------------------------------------------------------
@@ -74,39 +82,36 @@ def recorded_gradient(point, g):
     """Run backward on Tensors: the gradients as Tensors, for Tensors g; None if it cannot."""
     inputs = point.subject.traced(point.arrays)
     outputs = point.subject.call(inputs, point.params)
-    moving, found = set(point.moving), {}
     try:
         with use(point.subject.level):
-            for y, g_y in zip(outputs, g):
-                if g_y is None or not (isinstance(y, Tensor) and y.requires_grad):
-                    continue
-                for step in backprop(y, g_y, run_vjp=differentiable_vjp):
-                    if step.node.op is None and isinstance(step.g, Tensor):
-                        found[step.node] = (found[step.node] + step.g if step.node in found
-                                            else step.g)
+            found = leaf_gradients(outputs, g, run_vjp=differentiable_vjp)
     except NotImplementedError:
         return None
-    return inputs, {i: found[inputs[i]] for i in moving if inputs[i] in found}
+    gradients = {i: found.get(inputs[i]) for i in point.moving}
+    return inputs, {i: dx for i, dx in gradients.items() if isinstance(dx, Tensor)}
 
 
-@law("adjoint", of="graph", applies=lambda subject: subject.jvp or not subject.is_plain)
+def takes_tensors(subject):
+    return not subject.is_plain
+
+
+@law("adjoint", of="graph", applies=lambda subject: subject.jvp or takes_tensors(subject))
 def check_adjoint(point):
     """<g, J v> = <J^T g, v>: the Jacobian of the forward mode is that of the backward pass."""
     subject, v = point.subject, point.directions
     if subject.jvp is None and point.case.seed % 2 == 0:      # these have their second order
         return
-    tangents = [v.get(i) for i in range(len(point.arrays))]
-    right = [dx * w for dx, w in zip(point.grads, tangents) if w is not None]
+    tangents = list(map(v.get, range(len(point.arrays))))
     if subject.jvp is not None:
-        forward = subject.jvp(tangents, *point.arrays)
-        forward = forward if isinstance(forward, tuple) else (forward,)
+        forward = as_tuple(subject.jvp(tangents, *point.arrays))
     else:
         forward = forward_mode(point, tangents)
     if forward is None:
         return
     left = [g * np.asarray(dy) for g, dy in zip(point.g, forward) if g is not None]
-    a, b = (float(sum(part.sum() for part in side)) for side in (left, right))
-    size = float(sum(np.abs(part).sum() for part in (*left, *right)))
+    right = products(point.grads, v)
+    a, b = total(left), total(right)
+    size = total(map(np.abs, (*left, *right)))
     if not abs(a - b) <= 1e-9 * size + 1e-11 * point.floor:
         raise Broken(f"<g, J v> by the forward mode is {a:.12g}, <J^T g, v> is {b:.12g}", [
             "the two have different Jacobians: one of them is transposed, misses a term, or is "
@@ -115,33 +120,32 @@ def check_adjoint(point):
 
 def forward_mode(point, tangents):
     """Compute J v as the gradient, in g, of <J^T g, v>."""
-    g = tuple(None if part is None else Tensor(part, requires_grad=True) for part in point.g)
+    g = each(functools.partial(Tensor, requires_grad=True), point.g)
     recorded = recorded_gradient(point, g)
     if recorded is None:
         return None
     found = gradients_of_product(recorded[1], tangents, g)
-    return [None if part is None else np.zeros_like(part.data) if dy is None else dy
-            for part, dy in zip(g, found)]
+    zeros = each(np.zeros_like, point.g)
+    return [zero if dy is None else dy for zero, dy in zip(zeros, found)]
 
 
 def gradients_of_product(gradients, vectors, inputs):
     """Return the gradient of the sum of <gradient, vector> in each of the inputs."""
-    parts = [total(dx * vectors[i]) for i, dx in gradients.items()]
-    if not parts:
+    if not gradients:
         return [None] * len(inputs)
-    product = functools.reduce(lambda a, b: a + b, parts)
-    steps = backprop(product) if product.requires_grad else ()
-    found = {step.node: step.g for step in steps if step.node.op is None}
+    parts = [sum_of(dx * vectors[i]) for i, dx in gradients.items()]
+    product = functools.reduce(add, parts)
+    found = leaf_gradients([product], [np.ones(())])
     return [found.get(x) if isinstance(x, Tensor) else None for x in inputs]
 
 
-@law("second order", of="graph", applies=lambda subject: not subject.is_plain)
+@law("second order", of="graph", applies=takes_tensors)
 def check_second_order(point):
     """The gradient of the gradient is the slope of the gradient."""
     subject, rng, v = point.subject, point.rng, point.directions
     if point.case.seed % 2 or not v:                   # every other case: it takes long
         return
-    recorded = recorded_gradient(point, tuple(None if g is None else Tensor(g) for g in point.g))
+    recorded = recorded_gradient(point, each(Tensor, point.g))
     if recorded is None:
         point.tally["no second order"] += 1
         return
@@ -152,10 +156,10 @@ def check_second_order(point):
     terms = 0 * u if second[i] is None else second[i] * u
     yours = float(terms.sum())
     slope = gradient_slope(point.judge, i, u, v, yours)
-    size = max(float(np.abs(terms).sum()), abs(slope.value))
-    if slope.kink or slope.bar > 1e-5 * size and slope.bar > 1e6 * EPS * point.floor:
-        return
-    if not abs(yours - slope.value) <= 10 * point.rtol * size + 3 * slope.bar:
+    size = max(np.abs(terms).sum(), abs(slope.value))
+    tolerance = 10 * point.rtol * size + 3 * slope.bar
+    agrees = abs(yours - slope.value) <= tolerance
+    if slope.is_clear(size, point.floor) and not agrees:
         raise Broken(f"{subject.name_of(i)}: the derivative of the gradient along a direction "
                      f"is {yours:.10g}, but its slope is {slope.value:.10g}, give or take "
                      f"{slope.bar:.0e}", [
@@ -167,36 +171,45 @@ def check_second_order(point):
 def gradient_slope(point, i, u, v, guess):
     """Measure how <gradient, v> changes when input i moves along u."""
     def phi(t):
-        grads = point.subject.run(moved(point.arrays, {i: u}, t), point.params).pull(point.g)
-        return float(sum((grads[k] * w).sum() for k, w in v.items()))
+        arrays = moved(point.arrays, {i: u}, t)
+        grads = point.run(arrays).pull(point.g)
+        return total(products(grads, v))
     if "second order" not in point.slopes:
-        size = sum(np.abs(point.grads[k] * w).sum() for k, w in v.items())
-        point.slopes["second order"] = measure(phi, float(size) + 10 * point.floor,
-                                               point.rtol * abs(guess), guess=guess)
+        size = total(map(np.abs, products(point.grads, v)))
+        enough = point.rtol * abs(guess)
+        slope = measure(phi, size + 10 * point.floor, enough, guess=guess)
+        point.slopes["second order"] = slope
     return point.slopes["second order"]
 
 
 # ---- symmetries ------------------------------------------------------------------------------
 
-@law("symmetry", of="graph", applies=lambda subject: subject.symmetries or not subject.is_plain)
+@law("symmetry", of="graph", applies=lambda subject: subject.symmetries or takes_tensors(subject))
 def check_symmetry(point):
     """What the op declares to be equal is equal, and so are the gradients of both sides."""
     subject = point.subject
     if not subject.is_plain:
         check_rows(point)
-    f = functools.partial(first_if_alone, subject, point.params)
     names = [*subject.symmetries]
-    for name in names[point.case.seed % len(names):][:1] if names else ():
-        symmetry = subject.symmetries[name]
-        inputs = [subject.traced(point.arrays) for _ in range(2)]
-        with use(subject.level):
-            sides = [symmetry(f, *some)[side] for side, some in enumerate(inputs)]
-        left, right = (np.asarray(getattr(y, "data", y)) for y in sides)
-        both = f'of the two sides of the symmetry "{name}", '
-        compare([left], [right], lambda _, both=both: both + "the first", point.floor)
-        g = point.rng.normal(size=left.shape)
-        compare(*(gradients_through(point, some, y, g) for some, y in zip(inputs, sides)),
-                gradient_of(point, both), 100 * point.floor)
+    if names:
+        check_declared(point, names[point.case.seed % len(names)])
+
+
+def check_declared(point, name):
+    """Compare both sides of a symmetry, each computed from inputs of its own."""
+    subject, symmetry = point.subject, point.subject.symmetries[name]
+    f = functools.partial(first_if_alone, subject, point.params)
+    inputs = [subject.traced(point.arrays) for _ in range(2)]
+    with use(subject.level):
+        left, _ = symmetry(f, *inputs[0])
+        _, right = symmetry(f, *inputs[1])
+    of_both = f'of the two sides of the symmetry "{name}", '
+    y, other_y = np.asarray(detach(left)), np.asarray(detach(right))
+    compare([y], [other_y], lambda _: of_both + "the first", point.floor)
+    g = point.rng.normal(size=y.shape)
+    dx = gradients_through(point, inputs[0], left, g)
+    other_dx = gradients_through(point, inputs[1], right, g)
+    compare(dx, other_dx, gradient_of(point, of_both), 100 * point.floor)
 
 
 def first_if_alone(subject, params, *inputs, **others):
@@ -206,27 +219,26 @@ def first_if_alone(subject, params, *inputs, **others):
 
 def gradients_through(point, inputs, y, g):
     with use(point.subject.level):
-        if isinstance(y, Tensor) and y.requires_grad:
+        if needs_grad(y):
             y.backward(g)
     return [x.grad if isinstance(x, Tensor) else None for x in inputs]
 
 
 def check_rows(point):
     """Compare the first leading index computed alone with the same in the whole batch."""
-    cores, first = point.subject.op.core_ndim, point.outputs[0]
-    if not cores or point.params or not first.size or "?" in point.subject.op.signature:
+    op, outputs = point.subject.op, point.outputs
+    is_fixed = op.core_ndim and "?" not in op.signature
+    if not is_fixed or point.params or not outputs[0].size:
         return
-    batch = max((x.ndim - n for x, n in zip(point.arrays, cores) if isinstance(x, np.ndarray)),
-                default=0)
-    if batch == 0 or any(y.ndim < batch for y in point.outputs):
+    inputs = [*zip(point.arrays, op.core_ndim)]
+    n_leading = [x.ndim - n if is_array(x) else 0 for x, n in inputs]
+    most = max(n_leading, default=0)
+    if most == 0 or any(y.ndim < most for y in outputs):
         return
-    alone = [x[0] if isinstance(x, np.ndarray) and x.ndim - n == batch else x
-             for x, n in zip(point.arrays, cores)]
-    if all(x is y for x, y in zip(alone, point.arrays)):
-        return
-    outputs = point.subject.forward(alone, point.params)
-    compare(outputs, [y[0] for y in point.outputs], lambda i: f"the first of the leading axis, "
-            f"computed alone, output {i}", point.floor)
+    alone = [x[0] if n == most else x for x, n in zip(point.arrays, n_leading)]
+    firsts = [y[0] for y in outputs]
+    compare(point.run(alone).outputs, firsts,
+            lambda i: f"the first of the leading axis, computed alone, output {i}", point.floor)
 
 
 # ---- once for each subject -------------------------------------------------------------------
@@ -242,27 +254,33 @@ def has_loops(subject):
 @law("sizes", of="subject", applies=has_loops)
 def check_sizes(subject, rtol, tally, seed=0):
     """The slope is right for every size of every axis from 0 to 33 (twice a vector, and one)."""
-    for point in points_of(subject, "sizes", sized_cases(subject, seed), rtol, tally):
+    cases = sized_cases(subject, seed)
+    for point in points_of(subject, "sizes", cases, rtol, tally):
         with shown(point.case):
             compare_slope(point, *point.moving)
 
 
 def sized_cases(subject, seed):
     """Yield cases in which an axis has a size: each axis and each of SIZES."""
-    leading = subject.op.signature and subject.batched != ()
-    names = axis_names(subject.op.signature) if subject.op.signature else range(4)
-    needs_rows = {domains.index_axis(subject.domain_of(i)) for i in range(len(subject.names))}
-    for axis in (*names, *[None] * bool(leading)):
-        for n in SIZES:
-            if n == 0 and (subject.op.inputs or axis in needs_rows):
-                continue
-            which = axis if subject.op.inputs else LONGEST
-            draw = SizedDraw(np.random.default_rng([seed, n]), n, which)
-            if axis is None:
-                draw.batch = (n,)
-            case = make_case(subject, draw, seed + n, {} if subject.op.inputs else {axis: n})
-            if not subject.op.inputs or draw.drawn > which:    # else it has fewer sides than that
+    op = subject.op
+    if op.inputs:                                      # axes are the sides that it draws
+        for side, n in itertools.product(range(4), SIZES[1:]):
+            rng = np.random.default_rng([seed, n])
+            draw = SizedDraw(rng, n, side)
+            case = make_case(subject, draw, seed + n)
+            if draw.drawn > side:                      # else it has fewer sides than that
                 yield case
+        return
+    of_inputs = map(subject.domain_of, range(len(subject.names)))
+    indexed = set(map(domains.index_axis, of_inputs))
+    leading = [] if subject.batched == () else [None]
+    for axis, n in itertools.product(axis_names(op.signature) + leading, SIZES):
+        if n == 0 and axis in indexed:
+            continue
+        rng = np.random.default_rng([seed, n])
+        draw = SizedDraw(rng, n, LONGEST)
+        draw.batch = (n,) if axis is None else None
+        yield make_case(subject, draw, seed + n, {axis: n})
 
 
 @law("threads", of="subject", applies=lambda subject: subject.level == "fast")
@@ -274,7 +292,7 @@ def check_threads(subject, rtol, tally, seed=0):
             results = []
             for n in (1, most):
                 threads.set_threads(n)
-                passed = subject.run(point.arrays, point.params)
+                passed = point.run(point.arrays)
                 results.append((passed.outputs, passed.pull(point.g)))
             (y, dx), (more_y, more_dx) = results
             same_bits(more_y, y, f"on {most} threads another output {{}}", str)
@@ -290,5 +308,6 @@ def large_points(subject, seed):
         draw = SizedDraw(np.random.default_rng(seed), side)
         point = Point(subject, make_case(subject, draw, seed))
         yield point
-        arrays = [x for x in (*point.outputs, *point.arrays) if isinstance(x, np.ndarray)]
-        side = max(side, int(np.ceil(LARGE ** (1 / max(1, *(x.ndim for x in arrays))))))
+        arrays = filter(is_array, (*point.outputs, *point.arrays))
+        ndim = max(1, *(x.ndim for x in arrays))
+        side = max(side, int(np.ceil(LARGE ** (1 / ndim))))

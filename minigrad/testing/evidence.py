@@ -4,7 +4,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minigrad.testing import domains
-from minigrad.testing.points import slope_along
+from minigrad.testing.points import Point, slope_along
 
 
 class Evidence(NamedTuple):
@@ -28,25 +28,43 @@ class Evidence(NamedTuple):
         gap = np.abs(self.dx - self.slopes)
         return np.where(np.isfinite(gap), gap, np.inf)
 
+    def pull(self, g, saved=None):
+        """Return the gradient of this input for another g, or with other saved arrays."""
+        return self.point.passed.pull(g, None, saved)[self.i]
+
+    def elsewhere(self, **changes):
+        """Run the case with other arrays or another g."""
+        return Point(self.point.subject, self.point.case._replace(**changes))
+
 
 def elementwise_slopes(point, i):
     """Measure the slope along each element of input i."""
-    slopes = np.zeros(point.arrays[i].shape)
-    for at in np.ndindex(slopes.shape):
-        v = np.zeros(slopes.shape)
-        v[at] = np.isfinite(point.arrays[i][at])
-        if "positive" in domains.words(point.subject.domain_of(i)):
-            v[at] *= abs(point.arrays[i][at])
-        size = max(v[at], 1e-300)
-        slopes[at] = slope_along(point, {i: v}, 0.0).value / size
+    x, domain = point.arrays[i], point.subject.domain_of(i)
+    is_positive = "positive" in domains.words(domain)
+    slopes = np.zeros(x.shape)
+    for at in np.ndindex(x.shape):
+        v = np.zeros(x.shape)
+        v[at] = np.isfinite(x[at])
+        if is_positive:                                # and has to stay so
+            v[at] *= abs(x[at])
+        slope = slope_along(point, {i: v}, 0.0)
+        slopes[at] = slope.value / max(v[at], 1e-300)
     return slopes
 
 
 def same(a, b, rtol=1e-5):
+    """Compare elements, up to rounding; those of b say how small is nothing."""
     size = np.maximum(np.abs(a), np.abs(b))
+    scale = np.max(np.abs(b), initial=1e-3)
     with np.errstate(invalid="ignore"):
-        return np.abs(a - b) <= rtol * size + 1e-7 * np.max(np.abs(b), initial=1e-3)
+        return np.abs(a - b) <= rtol * size + 1e-7 * scale
+
+
+def row_sum(a):
+    """Return the sums along the last axis, (..., 1)."""
+    return a.sum(axis=-1, keepdims=True)
 
 
 def all_same(a, b):
-    return np.shape(a) == np.shape(b) and bool(np.all(same(np.asarray(a), np.asarray(b))))
+    a, b = np.asarray(a), np.asarray(b)
+    return a.shape == b.shape and bool(same(a, b).all())

@@ -10,8 +10,8 @@ import numpy as np
 
 from minigrad.tensor import Op
 from minigrad.testing import domains
-from minigrad.testing.adapters import (
-    Broken, Subject, judging, named_domain, op_of_pair, parameters)
+from minigrad.testing.adapters import Broken, Subject, judging, subjects
+from minigrad.testing.arrays import as_tuple
 from minigrad.testing.points import Point
 from minigrad.testing.slips import from_source, general
 from minigrad.testing.strategies import SizedDraw, make_case
@@ -47,9 +47,7 @@ class Mutant:
     kept: list = field(default_factory=list)
 
     def vjp(self, g, *arrays):
-        """Run the wrong backward pass as a plain function of g and the inputs."""
-        with judging():
-            return Subject(self.op).run(arrays, {}).pull(g if isinstance(g, tuple) else (g,))
+                return Subject(self.op).run(arrays, {}).pull(as_tuple(g))
 
     def __enter__(self):
         self.kept.append((self.original.bodies, self.original.composition))
@@ -74,7 +72,7 @@ class Score:
                               for m in self.survived)
 
 
-def mutation_score(test, forward, vjp=None, signature=None, **options):
+def mutation_score(test, forward, vjp=None, signature: str | None = None, **options):
     """Count how many wrong backward passes a test notices.
 
     Parameters
@@ -88,6 +86,11 @@ def mutation_score(test, forward, vjp=None, signature=None, **options):
     Returns
     -------
     Score
+
+    Raises
+    ------
+    ValueError
+        As `mutate_op` does; what the test raises is counted and goes no further.
     """
     mutants = mutate_op(forward, vjp, signature, **options)
     score = Score(mutants[0].op.name if mutants else str(forward))
@@ -105,24 +108,38 @@ def mutation_score(test, forward, vjp=None, signature=None, **options):
     return score
 
 
-def mutate_op(forward, vjp=None, signature=None, domain=None):
+def mutate_op(forward, vjp=None, signature: str | None = None, domain=None):
     """Make the wrong backward passes of an op, or of a plain pair with a signature.
+
+    Parameters
+    ----------
+    forward : Op, or function of arrays
+    vjp : callable, optional
+        vjp(g, *arrays) -> gradients, of a plain pair.
+    signature : str, optional
+        Of a plain pair, such as "(m,k),(k)->(m)".
+    domain : dict, tuple or str, optional
+        As in `check_op`, for a plain pair.
 
     Returns
     -------
     list of Mutant
+
+    Raises
+    ------
+    ValueError
+        If there is no signature or none that can be read, or the domain names no input.
     """
-    op, is_plain = forward, not isinstance(forward, Op)
-    names, optional = parameters(op.forward if not is_plain else forward)
-    names = names or parameters(vjp)[0][1:] if is_plain else names
-    if is_plain:
-        op = op_of_pair(forward, vjp, signature, None, named_domain(names, domain))
-    subject = Subject(op, "reference", names, optional, is_plain=is_plain)
+    if isinstance(forward, Op):
+        subject = Subject(forward, "reference")
+    else:
+        subject, = subjects(forward, vjp, signature, None, domain, None, None, None)
+    op, found = subject.op, []
     with judging():
         points = sample(subject)
-        found = [Mutant(name, law, with_vjp(op, wrong), op)
-                 for name, law, wrong, applies in (*general(subject), *from_source(op, vjp))
-                 if applies is None or any(applies(point) for point in points)]
+        for name, law, wrong, applies in (*general(subject), *from_source(op, vjp)):
+            if applies is None or any(map(applies, points)):
+                found.append(Mutant(name, law, with_vjp(op, wrong), op))
         return [m for m in found if m.law not in PLAIN or differs(subject, m.op, points)]
 
 
@@ -134,7 +151,8 @@ def sample(subject):
     points = []
     for seed in range(TRIED):
         rng = np.random.default_rng(seed)
-        draw = SizedDraw(rng, int(rng.integers(2, 12)), int(rng.integers(0, 4)))
+        size, which = int(rng.integers(2, 12)), int(rng.integers(0, 4))
+        draw = SizedDraw(rng, size, which)
         draw.styles = domains.STYLES
         points.append(Point(subject, make_case(subject, draw, seed)))
     return points
@@ -142,7 +160,8 @@ def sample(subject):
 
 def differs(subject, op, points):
     """Say whether a copy gives another gradient somewhere, and mostly any gradient at all."""
-    wrong, raised, different = Subject(op, "reference", subject.names, subject.optional), 0, False
+    wrong = Subject(op, "reference", subject.names, subject.optional)
+    raised, different = 0, False
     for point in points:
         try:
             grads = wrong.run(point.arrays, point.params).pull(point.g)
@@ -155,7 +174,7 @@ def differs(subject, op, points):
                     return False                       # anybody would notice this at once
                 size = np.abs(right).max(initial=0)
                 gap = np.abs(dx - right).max(initial=0)
-                different |= bool(gap > 1e-9 * size + 1e-12 * point.floor) or np.isnan(gap)
+                different |= not gap <= 1e-9 * size + 1e-12 * point.floor       # or it is nan
     return different and raised < len(points) / 4
 
 
@@ -171,7 +190,10 @@ def with_vjp(op, wrong):
     def pull(g, *rest):
         wants = rest[-1:] if vjp.asks else ()
         *saved, call = rest[:len(rest) - len(wants)]
-        return wrong(lambda g, *other: vjp(g, *(other or saved), *wants), g, tuple(saved), call)
+
+        def right(g, *other):
+            return vjp(g, *(other or saved), *wants)
+        return wrong(right, g, tuple(saved), call)
     copy = Op(body, op.signature, op.inputs, op.domain)
     copy.core_ndim, copy.forward = op.core_ndim, op.forward
     copy.vjp(pull)

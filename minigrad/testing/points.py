@@ -8,6 +8,8 @@ import numpy as np
 from minigrad.mode import use
 from minigrad.testing import domains
 from minigrad.testing.adapters import Broken
+from minigrad.testing.arrays import (
+    all_finite, copies, is_array, largest, largest_of, total, where_largest)
 from minigrad.testing.slopes import TINY, complex_slope, measure
 from minigrad.testing.strategies import make_g
 
@@ -29,16 +31,22 @@ class Point:
     """
 
     def __init__(self, subject, case, rtol=1e-7, tally=None, judge=None):
-        self.subject, self.rtol, self.judge = subject, rtol, judge or self
+        self.subject, self.rtol = subject, rtol
+        self.judge = judge or self
         self.tally = Counter() if tally is None else tally
-        self.arrays, self.params, self.slopes = case.arrays, case.params, {}
+        self.arrays, self.params = case.arrays, case.params
+        self.slopes = {}                               # inputs that move -> Slope
         if case.g is None:
             case = case._replace(g=make_g(case.seed, self.outputs))
         self.case, self.g = case, case.g
 
+    def run(self, arrays):
+        """Run the subject on other arrays, with the same keyword arguments."""
+        return self.subject.run(arrays, self.params)
+
     @functools.cached_property
     def passed(self):
-        return self.subject.run(copies(self.arrays), self.params)
+        return self.run(copies(self.arrays))
 
     @property
     def outputs(self):
@@ -61,27 +69,25 @@ class Point:
     @functools.cached_property
     def directions(self):
         """Choose a random direction for each input that moves."""
-        rng = self.rng
-        return {i: domains.direction(rng, self.arrays[i], self.subject.domain_of(i))
-                for i in self.moving}
+        rng, domain_of = self.rng, self.subject.domain_of
+        return {i: domains.direction(rng, self.arrays[i], domain_of(i)) for i in self.moving}
 
     @functools.cached_property
     def size(self):
         """Return the magnitude of the inputs and outputs, at least 1."""
-        return 1 + max((largest(x) for x in (*self.outputs, *self.arrays) if is_float(x)),
-                       default=0)
+        return 1 + largest_of((*self.outputs, *self.arrays))
 
     @functools.cached_property
     def floor(self):
         """Estimate the magnitude of the terms in a gradient, which may all cancel."""
-        return self.size * max((largest(part) for part in self.g if part is not None), default=0)
+        return self.size * largest_of(self.g)
 
     def slope(self, *inputs):
         """Measure how <g, f> changes when some inputs move along their directions."""
         judge = self.judge
         if inputs not in judge.slopes:
             moves = {i: judge.directions[i] for i in inputs}
-            yours = sum(float((self.grads[i] * v).sum()) for i, v in moves.items())
+            yours = total(products(self.grads, moves))
             judge.slopes[inputs] = slope_along(judge, moves, yours)
         return judge.slopes[inputs]
 
@@ -121,21 +127,12 @@ def run_point(subject, case, rtol=1e-7, tally=None, judge=None):
     return point
 
 
-def is_float(x):
-    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
-
-
-def largest(x):
-    """Return the magnitude of the largest finite element, 0 if there is none."""
-    return np.abs(x[np.isfinite(x)]).max(initial=0)
-
-
-def copies(arrays):
-    """Copy what a law hands to a pass that may write into it."""
-    return tuple(x.copy() if isinstance(x, np.ndarray) else x for x in arrays)
-
-
 # ---- moving and measuring --------------------------------------------------------------------
+
+def products(grads, moves):
+    """Multiply the gradients of some inputs with directions: {input: direction}."""
+    return [grads[i] * v for i, v in moves.items()]
+
 
 def moved(arrays, moves, t):
     """Move some of the arrays along their directions."""
@@ -144,27 +141,31 @@ def moved(arrays, moves, t):
 
 def slope_along(point, moves, guess):
     """Measure how <g, f> changes when inputs move; `moves` are directions by input."""
-    used = [(k, part, np.isfinite(y)) for k, (part, y) in enumerate(zip(point.g, point.outputs))
-            if part is not None]
-    inputs = max((largest(x) for x in point.arrays if is_float(x)), default=0)
-    rounding = float(sum((np.abs(part[mask]) * (np.abs(point.outputs[k][mask])
-                                                + max(1.0, inputs))).sum()
-                         for k, part, mask in used))
+    masks = [np.isfinite(y) for y in point.outputs]
+
+    def pairs(outputs):
+        for part, y, mask in zip(point.g, outputs, masks):
+            if part is not None:
+                yield part[mask], y[mask]
 
     def phi(t):
-        outputs = point.subject.forward(moved(point.arrays, moves, t), point.params)
-        return sum(float((part[mask] * outputs[k][mask]).sum()) for k, part, mask in used)
-    return measure(phi, rounding, point.rtol * abs(guess), exact_slope(point, moves), guess)
+        outputs = point.run(moved(point.arrays, moves, t)).outputs
+        return total(part * y for part, y in pairs(outputs))
+    inputs = max(1.0, largest_of(point.arrays))
+    rounding = total(abs(part) * (abs(y) + inputs) for part, y in pairs(point.outputs))
+    enough = point.rtol * abs(guess)
+    return measure(phi, rounding, enough, exact_slope(point, moves), guess)
 
 
 def exact_slope(point, moves):
     """Try the complex step; remember if this forward pass does not take complex numbers."""
     subject = point.subject
-    if not subject.complex_works or not all(np.isfinite(y).all() for y in point.outputs):
+    if not subject.complex_works or not all(map(all_finite, point.outputs)):
         return None
+    arrays = moved(point.arrays, moves, 1j * TINY)
+    forward, _ = subject.op.bodies["reference"]
     with use("reference"):
-        found = complex_slope(subject.op.bodies["reference"][0],
-                              moved(point.arrays, moves, 1j * TINY), point.params, point.g)
+        found = complex_slope(forward, arrays, point.params, point.g)
     subject.complex_works = found is not None
     point.tally["complex steps"] += found is not None
     return found
@@ -174,16 +175,17 @@ def exact_slope(point, moves):
 
 def farthest(x, y, tolerance):
     """Return the index of the element where x and y differ most, or None if within tolerance."""
-    gap = np.where((x == y) | (np.isnan(x) & np.isnan(y)), 0.0, np.abs(x - y))
+    are_equal = (x == y) | (np.isnan(x) & np.isnan(y))
+    gap = np.where(are_equal, 0.0, np.abs(x - y))
     gap = np.where(np.isnan(gap), np.inf, gap)
     if gap.size == 0 or gap.max() <= tolerance:
         return None
-    return tuple(int(i) for i in np.unravel_index(gap.argmax(), gap.shape))
+    return where_largest(gap)
 
 
 def tolerance_of(x, y, floor):
     """Return what rounding may change in x, of which y is another computation."""
-    size = max(np.abs(a[np.isfinite(a)]).max(initial=0) for a in (x, y))
+    size = max(largest(x), largest(y))
     return ROUNDING * size + 0.01 * ROUNDING * floor
 
 
@@ -196,7 +198,8 @@ def compare(yours, expected, what, floor=0.0, bits=False, hints=()):
         y = np.zeros_like(x) if y is None else np.asarray(y)
         if x.shape != y.shape:
             raise Broken(f"{what(i)} has shape {x.shape}, but {y.shape} was expected", hints)
-        at = farthest(x, y, 0.0 if bits else tolerance_of(x, y, floor))
+        tolerance = 0.0 if bits else tolerance_of(x, y, floor)
+        at = farthest(x, y, tolerance)
         if at is not None:
             raise Broken(f"{what(i)}{element(at)} is {x[at]:.12g}, but should be {y[at]:.12g}",
                          hints)
@@ -215,11 +218,16 @@ def output(i):
 
 
 def same_bits(now, before, message, name):
+    """Raise Broken with the message about name(i) where an array is not what it was before."""
     for i, (x, y) in enumerate(zip(now, before)):
-        if isinstance(y, np.ndarray) and not (x.shape == y.shape and x.tobytes() == y.tobytes()):
-            at = farthest(x, y, 0.0) if x.shape == y.shape else None
-            where = "" if at is None else f":{element(at)[1:]} {y[at]:.12g} became {x[at]:.12g}"
-            raise Broken(message.format(name(i)) + where, [
-                "work on a copy: others still use the same memory" if "wrote" in message else
-                "something is kept between calls, or read where nothing was written: make each "
-                "result anew, from what the arguments say alone"])
+        if not is_array(y):
+            continue
+        are_alike = x.shape == y.shape
+        if are_alike and x.tobytes() == y.tobytes():
+            continue
+        at = farthest(x, y, 0.0) if are_alike else None
+        where = "" if at is None else f":{element(at)[1:]} {y[at]:.12g} became {x[at]:.12g}"
+        raise Broken(message.format(name(i)) + where, [
+            "work on a copy: others still use the same memory" if "wrote" in message else
+            "something is kept between calls, or read where nothing was written: make each "
+            "result anew, from what the arguments say alone"])

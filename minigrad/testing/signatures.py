@@ -16,21 +16,30 @@ def parse_signature(signature):
     if not re.fullmatch(r"(\([\w?,]*\),?)*->(\([\w?,]*\),?)+", text):
         raise ValueError(f'the signature is {signature!r}, but must look like "(m,k),(k)->(m)": '
                          "one pair of parentheses for each input and output")
-    return [[[name for name in core.split(",") if name] for core in re.findall(r"\((.*?)\)", side)]
-            for side in text.split("->")]
+    def cores(side):
+        inside = re.findall(r"\((.*?)\)", side)        # "(m,k),()" -> ["m,k", ""]
+        return [core.split(",") if core else [] for core in inside]
+    return list(map(cores, text.split("->")))
 
 
 def axis_names(signature):
     """Return the distinct names of axes in a signature, without factors and question marks."""
     inputs, _ = parse_signature(signature)
-    plain = [re.sub(r"^\d+|\?$", "", name) for core in inputs for name in core]
+    plain = [factor_and_name(name)[1] for core in inputs for name in core]
     return [name for name in dict.fromkeys(plain) if name]
 
 
+def factor_and_name(name):
+    """Split "2n" or "2n?" into 2 and "n"; there may be no factor, or no name."""
+    factor, plain = re.fullmatch(r"(\d*)(\w*)\??", name).groups()
+    return int(factor or 1), plain
+
+
 def axis_size(name, sizes):
-    """Return the size of "n", "n?", "2n" or "3"."""
-    factor, name = re.fullmatch(r"(\d*)(\w*)\??", name).groups()
-    return int(factor or 1) * (sizes[name] if name else 1)
+    """Return the size of "n", "n?", "2n" or "3"; None if that is not known."""
+    factor, plain = factor_and_name(name)
+    n = sizes.get(plain) if plain else 1
+    return None if n is None else factor * n
 
 
 def declared_shapes(signature, arrays, batched=None):
@@ -55,22 +64,22 @@ def declared_shapes(signature, arrays, batched=None):
         if not isinstance(x, np.ndarray):
             continue
         may_miss = [name for name in core if name.endswith("?")]
-        missing |= {*may_miss[:max(0, len(core) - x.ndim)]}
+        n_missing = max(0, len(core) - x.ndim)
+        missing.update(may_miss[:n_missing])
         core = [name for name in core if name not in missing]
-        if x.ndim < len(core):
+        n = x.ndim - len(core)                         # leading axes
+        if n < 0:
             return None
-        n = x.ndim - len(core)
-        leading.append(x.shape[:n] if batched is None or batched[i] else ())
+        is_batched = batched is None or batched[i]
+        leading.append(x.shape[:n] if is_batched else ())
         for name, size in zip(core, x.shape[n:]):
-            factor, plain = re.fullmatch(r"(\d*)(\w*?)\??", name).groups()
-            sizes.setdefault(plain, size // int(factor or 1))
+            factor, plain = factor_and_name(name)
+            sizes.setdefault(plain, size // factor)
             if axis_size(name, sizes) != size:
                 return None
     try:
         first = np.broadcast_shapes(*leading)
     except ValueError:
         return None
-    known = {name: None for core in outputs for name in core} | {
-        name: axis_size(name, sizes) for core in outputs for name in core
-        if re.sub(r"^\d+|\?$", "", name) in {"", *sizes}}
-    return [(*first, *(known[name] for name in core if name not in missing)) for core in outputs]
+    present = [[name for name in core if name not in missing] for core in outputs]
+    return [(*first, *(axis_size(name, sizes) for name in core)) for core in present]

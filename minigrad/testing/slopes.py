@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minigrad.testing.arrays import as_tuple, total
+
 EPS = np.finfo(np.float64).eps
 STEPS = (1e-4, 1e-5, 1e-6, 1e-3)                       # the first usually does
 SHARP = 0.01                                           # of the tolerance, by the complex step
@@ -24,6 +26,11 @@ class Slope(NamedTuple):
     bar: float
     kink: bool = False
     sharpness: float = 1.0
+
+    def is_clear(self, size, floor):
+        """Say whether the bar is short beside the slope, or beside the terms of a gradient."""
+        is_long = self.bar > 1e-5 * size and self.bar > 1e6 * EPS * floor
+        return not (self.kink or is_long)
 
 
 def measure(phi, size, enough, exact=None, guess=None):
@@ -46,22 +53,29 @@ def measure(phi, size, enough, exact=None, guess=None):
     -------
     Slope
     """
-    phi = functools.cache(phi)
+    phi, h = functools.cache(phi), STEPS[0]
+    rounding = 64 * EPS * size
     if guess is not None:
-        central = (phi(STEPS[0]) - phi(-STEPS[0])) / (2 * STEPS[0])
-        if abs(central - guess) <= enough and exact is None:
+        central = (phi(h) - phi(-h)) / (2 * h)
+        agrees = abs(central - guess) <= enough
+        if agrees and exact is None:
             return Slope(central, enough)
-        if abs(central - guess) <= enough and abs(exact - guess) <= SHARP * enough:
-            return Slope(exact, 64 * EPS * size, False, SHARP)
-    at_zero, best = phi(0.0), Slope(np.nan, np.inf, False)
+        if agrees and abs(exact - guess) <= SHARP * enough:
+            return Slope(exact, rounding, False, SHARP)
+    at_zero = phi(0.0)
+    best = Slope(np.nan, np.inf, False)
     for h in STEPS:
         slope = richardson(phi, at_zero, size, h)
-        if not slope.kink and slope.bar < best.bar or best.bar == np.inf:
+        is_better = not slope.kink and slope.bar < best.bar
+        if is_better or best.bar == np.inf:
             best = slope
         if not best.kink and best.bar <= enough:
             break
-    if exact is not None and not best.kink and abs(exact - best.value) <= 10 * best.bar + enough:
-        return Slope(exact, max(64 * EPS * size, abs(exact - best.value)), False, SHARP)
+    if exact is None or best.kink:
+        return best
+    gap = abs(exact - best.value)
+    if gap <= 10 * best.bar + enough:
+        return Slope(exact, max(rounding, gap), False, SHARP)
     return best
 
 
@@ -69,7 +83,8 @@ def richardson(phi, at_zero, size, h):
     """Extrapolate from the steps h and h/2."""
     after, before = phi(h), phi(-h)
     half_after, half_before = phi(h / 2), phi(-h / 2)
-    whole, half = (after - before) / (2 * h), (half_after - half_before) / h
+    whole = (after - before) / (2 * h)
+    half = (half_after - half_before) / h
     jump = (after - 2 * at_zero + before) / h                    # right slope minus left slope
     half_jump = 2 * (half_after - 2 * at_zero + half_before) / h
     noise = 16 * EPS * size / h
@@ -95,8 +110,8 @@ def complex_slope(forward, moved, params, g):
             outputs, _ = forward(*moved, **params)
     except Exception:
         return None
-    outputs = outputs if type(outputs) is tuple else (outputs,)
-    if not any(np.iscomplexobj(y) for y in outputs):
+    outputs = as_tuple(outputs)
+    if not any(map(np.iscomplexobj, outputs)):
         return None
-    total = sum(float(np.sum(part * np.imag(y))) for y, part in zip(outputs, g) if part is not None)
-    return total / TINY
+    terms = [part * np.imag(y) for y, part in zip(outputs, g) if part is not None]
+    return total(terms) / TINY

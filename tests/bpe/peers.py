@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bpe.spelling import CHARACTERS
-from bpe.pretokenize import PATTERNS, padded, split_segments
+from bpe.pretokenize import PATTERNS, Splitter, side_by_side
 
 GOLDEN = Path(__file__).parent / "golden.json"
 BYTE_RANKS = {bytes([i]): i for i in range(256)}
@@ -45,9 +45,8 @@ def tiktoken_splits(texts, pattern):
 
 def our_splits(texts, pattern):
     """Do the same with the scanners."""
-    encoded = [text.encode() for text in texts]
-    limits = np.cumsum([len(text) for text in encoded])
-    ends = split_segments(padded(b"".join(encoded)), limits, pattern)
+    data, limits = side_by_side([text.encode() for text in texts])
+    ends = Splitter(pattern).split(data, limits)
     lengths = np.diff(ends, prepend=0)
     stops = np.searchsorted(ends, limits) + 1
     return [part.tolist() for part in np.split(lengths, stops[:-1])]
@@ -60,9 +59,8 @@ def around(c):
 
 def digest_of_every_code_point(pattern):
     """Hash where the scanner cuts `around` each code point."""
-    encoded = [around(chr(c)).encode() for c in CODE_POINTS]
-    limits = np.cumsum([len(text) for text in encoded])
-    ends = split_segments(padded(b"".join(encoded)), limits, pattern)
+    data, limits = side_by_side([around(chr(c)).encode() for c in CODE_POINTS])
+    ends = Splitter(pattern).split(data, limits)
     return hashlib.sha256(ends.astype("<i8").tobytes()).hexdigest()
 
 

@@ -50,13 +50,48 @@ def test_numbas_own_setting_is_left_alone(fresh):
     assert numba.config.CACHE_DIR == before and twice(3) == 6
 
 
+def run(folder, code=USE):
+    """Run code in a new process whose cache is at `folder`; return what it printed."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, text=True,
+                          env={**os.environ, "BPE_CACHE_DIR": str(folder)}, capture_output=True,
+                          cwd=Path(__file__).parents[2])
+    return done.stdout
+
+
 def test_kernels_work_where_nothing_can_be_written(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    environment = {**os.environ, "BPE_CACHE_DIR": str(blocked)}
-    done = subprocess.run([sys.executable, "-c", USE], env=environment, capture_output=True,
-                          text=True, check=True, cwd=Path(__file__).parents[2])
-    assert done.stdout == "7\n"
+    assert run(blocked) == "7\n"
+
+
+def test_kernels_work_where_the_disk_is_full(tmp_path):
+    full = ("from numba.core.caching import IndexDataCacheFile as File\n"
+            "def fail(*_): raise OSError(28, 'No space left on device')\n"
+            "File._open_for_write = fail\n")
+    assert run(tmp_path, full + USE) == "7\n" and not [*tmp_path.rglob("*.nb?")]
+
+
+@pytest.mark.parametrize("ending", [".nbi", ".nbc"])
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:len(data) // 2],
+                                    lambda data: data[:-60] + bytes([data[-60] ^ 1]) + data[-59:]],
+                         ids=["emptied", "cut", "a bit"])
+def test_a_damaged_entry_is_compiled_again(tmp_path, ending, damage):
+    run(tmp_path)
+    path, = tmp_path.rglob(f"*first_bits*{ending}")
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert run(tmp_path) == "7\n"
+    cache_file, = tmp_path.rglob(f"*first_bits*{ending}")
+    assert len(cache_file.read_bytes()) == len(whole), "and is whole again"
+    hits = "; print(sum(first_bits.stats.cache_hits.values()))"
+    assert run(tmp_path, USE + hits) == "7\n1\n"
+
+
+def test_an_empty_name_is_no_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("BPE_CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert jit._base() == tmp_path
 
 
 def test_bits_of_64_bytes_and_their_tail():

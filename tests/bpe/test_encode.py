@@ -9,17 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vocabularies import (
-    MERGES,
-    TEXT,
-    by_kernels,
-    data_folder,
-    fuzz_strings,
-    merge_lists,
-    published,
-    raw_bytes,
-    texts,
-    tokenizer,
-)
+    MERGES, TEXT, by_kernels, data_folder, fuzz_strings, merge_lists, published, raw_bytes, texts,
+    tokenizer)
 
 from bpe import Tokenizer, pairs, reference
 
@@ -58,6 +49,7 @@ def test_long_and_short_merge_loops_agree(lists, word, data):
             assert (work.first == -1).all(), "every list is empty again"
 
 
+@pytest.mark.extra("tiktoken")
 @pytest.mark.parametrize("name", ["r50k_base", "cl100k_base"])
 def test_ids_equal_tiktoken_on_fuzz_strings(name):
     ours, theirs = published(name)
@@ -81,6 +73,7 @@ def test_ids_equal_the_published_test_plans(name):
 
 
 @pytest.mark.thorough
+@pytest.mark.extra("tiktoken")
 @pytest.mark.parametrize("name", ["r50k_base", "cl100k_base"])
 def test_ids_equal_tiktoken_on_100_mb_of_mixed_text(name):
     ours, theirs = published(name)
@@ -100,6 +93,7 @@ def test_ids_equal_tiktoken_on_100_mb_of_mixed_text(name):
     assert n_bytes > 1e8, "this machine has less text than 100 MB"
 
 
+@pytest.mark.extra("tiktoken")
 @pytest.mark.parametrize("text", [
     "a" * 10**6, "ab" * 10**5, " " * 10**5, "\n" * 10**5, "1" * 10**5, "é" * 10**5, "世" * 10**5,
     "\x00" * 1000, "aaab" * 3000 + "b" * 5000, "xyz" * 2 * 10**5])
@@ -124,6 +118,15 @@ def test_words_longer_than_any_cache_or_buffer():
     once = by_kernels(ours, "theab" * 60)
     for n in (13, 14, 150, 9000):  # around the room for words that is always there
         assert by_kernels(ours, "theab" * 60 * n) == once * n
+
+
+def test_a_long_token_is_a_whole_word_to_the_kernels_too():
+    ranks = {bytes([i]): i for i in range(256)}
+    ranks |= {b"ab" * n: 255 + n for n in range(1, 4)} | {b"ab" * 150: 300, b"ab" * 200: 301}
+    ours = Tokenizer(None, "gpt2", ranks=ranks)
+    for n in (1, 3, 7, 8, 149, 150, 151, 200):
+        assert by_kernels(ours, "ab" * n) == ours.encode("ab" * n)
+    assert by_kernels(ours, "ab" * 150) == [300]
 
 
 def test_many_distinct_words_overflow_the_cache_and_nothing_changes():

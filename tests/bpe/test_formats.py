@@ -10,6 +10,7 @@ from vocabularies import END, TEXT, data_folder, texts_for, tokenizer, tokenizer
 
 import bpe
 from bpe import Tokenizer, formats
+from bpe.files import write_whole
 from bpe.formats import FORMATS
 from bpe.spelling import spell, spelled
 
@@ -287,6 +288,19 @@ def test_a_failed_run_leaves_the_old_file_and_nothing_else(tmp_path):
         ours.encode_file(tmp_path / "good", tmp_path / "ids", end_token="<x>")
     assert bpe.load_tokens(tmp_path / "ids").tolist() == ours.encode("low")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad", "good", "ids"]
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file"
+    assert write_whole(path, lambda temporary: temporary.write_bytes(b"first")) == 5
+
+    def half(temporary):
+        temporary.write_bytes(b"sec")
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        write_whole(path, half)
+    assert path.read_bytes() == b"first" and [*tmp_path.iterdir()] == [path]
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-20], lambda b: b[:100], lambda b: b"",

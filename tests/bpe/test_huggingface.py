@@ -122,9 +122,10 @@ def added_tokens(draw):
             for name in names]
 
 
+@pytest.mark.extra("tokenizers")
 @given(added_tokens(), st.booleans(), st.data())
 def test_any_added_tokens_have_their_ids_or_are_refused(tmp_path_factory, tokens, words, data):
-    peer = pytest.importorskip("tokenizers")
+    import tokenizers as peer
     facts = hf_case(tokens)
     facts["model"]["ignore_merges"] = words
     try:
@@ -141,9 +142,10 @@ def test_any_added_tokens_have_their_ids_or_are_refused(tmp_path_factory, tokens
     assert theirs.encode(text).ids == ours.encode(text, allowed_special="all"), repr(text)
 
 
+@pytest.mark.extra("tokenizers")
 @given(tokenizers(), st.data())
 def test_they_read_our_file_as_we_do(tmp_path_factory, ours, data):
-    peer = pytest.importorskip("tokenizers")
+    import tokenizers as peer
     path = tmp_path_factory.mktemp("hf") / "tokenizer.json"
     try:
         ours.save(path, "hf")
@@ -157,9 +159,10 @@ def test_they_read_our_file_as_we_do(tmp_path_factory, ours, data):
         assert theirs.decode(ids, skip_special_tokens=False) == ours.decode(ids)
 
 
+@pytest.mark.extra("tokenizers")
 @pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k"])
 def test_hugging_face_reads_our_tokenizer_json(tmp_path, pattern):
-    tokenizers = pytest.importorskip("tokenizers")
+    import tokenizers
     ours = tokenizer(pattern)
     ours.save(tmp_path / "tokenizer.json", "hf")
     theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
@@ -169,8 +172,9 @@ def test_hugging_face_reads_our_tokenizer_json(tmp_path, pattern):
         assert theirs.decode(ids, skip_special_tokens=False) == ours.decode(ids)
 
 
+@pytest.mark.extra("tokenizers")
 def test_we_read_what_hugging_face_trains(tmp_path):
-    tokenizers = pytest.importorskip("tokenizers")
+    import tokenizers
     theirs = tokenizers.Tokenizer(tokenizers.models.BPE())
     theirs.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     theirs.train_from_iterator([TEXT], tokenizers.trainers.BpeTrainer(

@@ -118,10 +118,9 @@ def test_merges_equal_the_reference_of_cs336():
 
 
 @pytest.mark.thorough
+@pytest.mark.extra("tokenizers", "rustbpe")
 @pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k"])
 def test_merges_of_real_text_equal_those_of_the_installed_trainers(pattern):
-    pytest.importorskip("tokenizers")
-    pytest.importorskip("rustbpe")
     text = (data_folder() / "tinystories_2MB.txt").read_text(encoding="utf-8")
     documents = text.split("\n\n")
     for order, peer in (("hf", peers.hf_merges), ("bytes", peers.rustbpe_tokens)):

@@ -11,13 +11,7 @@ from hypothesis import strategies as st
 
 from bpe import reference
 from bpe.pretokenize import (
-    GPT2_SPELLINGS,
-    PATTERNS,
-    padded,
-    split_offsets,
-    split_segments,
-    to_bytes,
-)
+    GPT2_SPELLINGS, PATTERNS, Splitter, side_by_side, split_offsets, to_bytes)
 from bpe.unicode_ranges import PACKED, UNICODE, class_table, pack
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
@@ -48,9 +42,8 @@ def test_scanners_equal_the_book_on_text(text, pattern):
 
 @given(st.lists(raw, max_size=5), patterns | st.just(r"\w+"))
 def test_documents_in_one_array_do_not_join(documents, pattern):
-    limits = np.cumsum([len(document) for document in documents], dtype=np.int64)
     pieces = [piece for document in documents for piece in reference.split(document, pattern)]
-    found = split_segments(padded(b"".join(documents)), limits, pattern)
+    found = Splitter(pattern).split(*side_by_side(documents))
     assert found.tolist() == ends_of(pieces)
 
 
@@ -106,8 +99,8 @@ def test_a_pattern_that_is_no_regular_expression_is_named():
 
 # ---- with tiktoken ----
 
+@pytest.mark.extra("tiktoken")
 def test_classes_are_those_of_tiktoken():
-    pytest.importorskip("tiktoken")
     for mask, kind, pattern in ((UNICODE, 5, r"[\p{Lu}\p{Lt}]"), (UNICODE, 6, r"\p{Ll}"),
                                 (UNICODE, 7, r"[\p{Lm}\p{Lo}]"), (UNICODE, 3, r"\p{M}"),
                                 (UNICODE, 8, r"\p{N}"), (UNICODE, 16, r"\s")):
@@ -116,9 +109,9 @@ def test_classes_are_those_of_tiktoken():
     assert set(map(chr, peers.tiktoken_members("(?i:[sdmtlver])"))) == set("sSdDmMtTlLvVeErRſ")
 
 
+@pytest.mark.extra("tiktoken")
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_fuzz_strings_split_as_in_tiktoken(pattern):
-    pytest.importorskip("tiktoken")
     rng = random.Random(7)
     for _ in range(50 if THOROUGH else 1):
         texts = ["".join(rng.choices(ALPHABET, k=rng.randint(1, 24))) for _ in range(300)]
@@ -128,7 +121,7 @@ def test_fuzz_strings_split_as_in_tiktoken(pattern):
 
 
 @pytest.mark.thorough
+@pytest.mark.extra("tiktoken")
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_every_code_point_splits_as_tiktoken_says_now(pattern):
-    pytest.importorskip("tiktoken")
     peers.compare_every_code_point(pattern)

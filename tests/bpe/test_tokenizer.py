@@ -11,7 +11,7 @@ from vocabularies import END, FIM, TEXT, raw_bytes, texts, tokenizer
 
 import bpe
 from bpe import Tokenizer, reference
-from gpt.characters import CharTokenizer
+from gpt.data.tokens.characters import CharTokenizer
 
 OURS = tokenizer()
 marked = st.lists(st.one_of(texts, st.sampled_from([END, FIM, "<|end", "|>", "<|end|>of"])),

@@ -36,8 +36,8 @@ def data_folder():
 
 
 def published(name):
-    """A published tokenizer and tiktoken's of the same ranks, or skip."""
-    tiktoken = pytest.importorskip("tiktoken")
+    """A published tokenizer and tiktoken's (an extra) of the same ranks, or skip."""
+    import tiktoken
     ours = Tokenizer.load(data_folder() / "tiktoken" / f"{name}.tiktoken")
     ranks = {token: i for i, token in enumerate(ours.tokens)
              if token is not None and token.decode("utf-8", "replace") not in ours.special_tokens}

@@ -1,9 +1,9 @@
 """A tiny text and model that the tests of gpt share."""
 import pytest
 
-from gpt.config import Config
-from gpt.corpora import stories
-from gpt.data import prepare
+from gpt.data.corpora import stories
+from gpt.data.documents import prepare
+from gpt.training.config import Config
 from minigrad.kernels import jit
 
 jit._Progress.said = 1         # what programs say is compared: here kernels are compiled in silence

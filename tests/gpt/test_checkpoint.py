@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt import checkpoint
-from gpt.checkpoint import CheckpointError, load, save, steps
+from gpt.training import checkpoint
+from gpt.training.checkpoint import CheckpointError, load, save, steps
 
 TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "t": np.array(7)}
 

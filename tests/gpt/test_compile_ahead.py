@@ -5,10 +5,10 @@ import sys
 import numpy as np
 import pytest
 
-from gpt import compile_ahead
-from gpt.config import PRESETS, Config
-from gpt.model import GPT
-from gpt.training import make_optimizers
+from gpt.models.decoder import GPT
+from gpt.training import compile_ahead
+from gpt.training.config import PRESETS, Config
+from gpt.training.run import make_optimizers
 from minigrad import optim, use, watch
 from minigrad.kernels import jit
 from minigrad.tensor import OPS
@@ -69,7 +69,7 @@ def test_the_process_ends_with_the_block(monkeypatch):
     monkeypatch.setattr(compile_ahead.subprocess, "Popen", sleep)
     with compile_ahead.compiling_ahead("llama", {"steps": 7}):
         ((program, *module, settings), process), = started
-        assert program == sys.executable and module == ["-m", "gpt.compile_ahead"]
+        assert program == sys.executable and module == ["-m", "gpt.training.compile_ahead"]
         assert json.loads(settings) == ["llama", {"steps": 7}] and process.poll() is None
     assert process.returncode not in (0, None)
 

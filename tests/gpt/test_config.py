@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.config import (
-    PARTS, PRESETS, SETTINGS, Config, ConfigError, ModelConfig, Parser, add_settings,
-    given_settings)
+from gpt.command import Parser
+from gpt.flags import add_settings, given_settings
+from gpt.models.config import ModelConfig
+from gpt.settings import ConfigError
+from gpt.training.config import PARTS, PRESETS, SETTINGS, Config
 
 
 def parse(*args):

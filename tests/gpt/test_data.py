@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt import corpora
-from gpt.characters import CharTokenizer, load_tokenizer
-from gpt.config import DataConfig
-from gpt.corpora import CorpusError, load_corpus, stories, story_floor
-from gpt.data import check_length, even_windows, load_dataset, prepare, split_documents
+from gpt.data import corpora
+from gpt.data.corpora import CorpusError, load_corpus, stories, story_floor
+from gpt.data.documents import check_length, load_dataset, prepare, split_documents
+from gpt.data.tokens.characters import CharTokenizer
+from gpt.data.tokens.kinds import load_tokenizer
+from gpt.data.windows import evenly_spread, spread_windows
+from gpt.training.config import DataConfig
 
 DOCUMENTS = st.lists(st.text(min_size=1, max_size=30).map(lambda s: s.encode("utf-8", "replace")),
                      min_size=1, max_size=5)
@@ -32,10 +34,20 @@ def test_the_split_keeps_every_byte_once_and_cuts_no_character(documents, fracti
 @given(st.integers(2, 100), st.integers(1, 20))
 def test_every_token_but_the_first_is_a_target_once(n, T):
     ids = np.arange(n)
-    inputs, targets = even_windows(ids, T)
-    counted = targets != -100
-    assert sorted(targets[counted]) == list(range(1, n))
-    assert (inputs[counted] + 1 == targets[counted]).all()
+    found = [(windows[:, 1:][counts], windows[:, :-1][counts])
+             for windows, counts in spread_windows(ids, T, 3)]
+    targets, inputs = (np.concatenate(each) for each in zip(*found))
+    assert sorted(targets) == list(range(1, n))
+    assert (inputs + 1 == targets).all()
+
+
+@given(st.integers(1, 200), st.integers(1, 200))
+def test_every_beginning_is_spread_evenly(n, k):
+    order = evenly_spread(n)
+    assert sorted(order) == list(range(n))
+    first = np.sort(order[:k])
+    gaps = np.diff([*first, n + first[0]])
+    assert gaps.max() <= 4 * max(1, n / min(k, n)) + 1
 
 
 @pytest.mark.parametrize("kind, vocabulary", [("char", 0), ("byte", 0), ("bpe", 300)])

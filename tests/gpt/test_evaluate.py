@@ -1,24 +1,28 @@
 """Evaluation and baselines: numbers that can be computed in another way."""
 import lzma
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.baselines import baselines, longest_copied_span, ngram_bits, runs
-from gpt.config import ModelConfig
-from gpt.evaluate import evaluate, main, token_surprise
-from gpt.model import GPT
+from gpt.evaluate import main
+from gpt.models.config import ModelConfig
+from gpt.models.decoder import GPT
+from gpt.training.baselines import baselines, longest_copied_span, ngram_bits, runs
+from gpt.training.measures import token_surprise
+from gpt.training.tasks import causal_measure, read
 
 CONFIG = ModelConfig(vocab_size=16, context_length=8, n_layer=1, n_head=1, d_model=16)
 
 
 def test_a_model_that_knows_nothing_needs_the_bits_of_equal_chances():
     model, ids = GPT(CONFIG, np.random.default_rng(0)), np.arange(100) % 16
-    found = evaluate(model, ids, np.full(16, 2))
-    assert found.n_tokens == 99 and found.n_bytes == 198
+    data = SimpleNamespace(tokenizer=SimpleNamespace(token_bytes=np.full(16, 2)))
+    found = read(causal_measure(model, data, ids))
+    assert found.n_targets == 99 and found.n_bytes == 198
     assert found.nats_per_token == pytest.approx(math.log(16), rel=1e-6)
     assert found.bits_per_byte == pytest.approx(2, rel=1e-6)
     assert found.perplexity == pytest.approx(16, rel=1e-5)

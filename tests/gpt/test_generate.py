@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bpe
-from gpt.characters import CharTokenizer
-from gpt.config import ConfigError, ModelConfig
-from gpt.generate import Sampling, choose, generate, main, penalized, probabilities, write
-from gpt.model import GPT
+from gpt.data.tokens.characters import CharTokenizer
+from gpt.generate import main
+from gpt.models.config import ModelConfig
+from gpt.models.decoder import GPT
+from gpt.models.sampling import Sampling, choose, generate, penalized, probabilities, write
+from gpt.settings import ConfigError
 from minigrad import no_grad
 
 CONFIG = ModelConfig(vocab_size=40, context_length=12, n_layer=2, n_head=2, d_model=32)
@@ -138,7 +140,7 @@ def broken(config):
 def test_a_broken_model_says_so_in_one_sentence_and_status_2(monkeypatch, capsys, temperature):
     data = type("Data", (), {"tokenizer": CharTokenizer("abcd")})
     model = broken(ModelConfig(vocab_size=4, context_length=8, n_layer=1, n_head=2, d_model=32))
-    monkeypatch.setattr("gpt.generate.open_model", lambda *_: (model, data, {}))
+    monkeypatch.setattr("gpt.generate.open_model", lambda *_: (model, data, None, 0))
     with pytest.raises(SystemExit) as left:
         main(["x", "abcd", "--temperature", str(temperature)])
     said = capsys.readouterr().err
@@ -160,7 +162,7 @@ def test_text_comes_in_whole_characters_and_ends_before_a_stop(text, draw):
     tokenizer = bpe.Tokenizer([])
     stop = draw.draw(st.text(min_size=1, max_size=3))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gpt.generate.generate", Script(list(text.encode())))
+        patch.setattr("gpt.models.sampling.generate", Script(list(text.encode())))
         pieces = list(write(None, tokenizer, "x"))
         stopped = "".join(write(None, tokenizer, "x", stop=[stop]))
     assert "".join(pieces) == text and not any("\ufffd" in piece for piece in pieces)
@@ -169,7 +171,7 @@ def test_text_comes_in_whole_characters_and_ends_before_a_stop(text, draw):
 
 def test_the_end_of_text_ends_it(monkeypatch):
     tokenizer = CharTokenizer("abc", ["<|endoftext|>"])
-    monkeypatch.setattr("gpt.generate.generate", Script([0, 1, 3, 2]))
+    monkeypatch.setattr("gpt.models.sampling.generate", Script([0, 1, 3, 2]))
     assert "".join(write(None, tokenizer, "a")) == "ab"
 
 

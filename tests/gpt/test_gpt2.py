@@ -6,8 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 from golden import gpt2_case as case
 
-from gpt.config import Config
-from gpt.training import Plan, Run, rate_at, train_steps
+from gpt.batch import Batch
+from gpt.training.config import Config
+from gpt.training.plan import Plan, rate_at
+from gpt.training.run import Run
+from gpt.training.step import train_steps
+from gpt.training.tasks import TASKS
 from minigrad import use
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -21,7 +25,8 @@ def test_losses_and_weights_equal_those_of_torch_over_20_steps(monkeypatch):
                          weight_decay=case.DECAY, warmup_steps=5)
     data = SimpleNamespace(train=None)
     batches = case.batches()
-    monkeypatch.setattr("gpt.training.random_batch", lambda *_: next(batches))
+    task = TASKS["causal"]._replace(batch=lambda *_: Batch(*next(batches)))
+    monkeypatch.setitem(TASKS, "causal", task)
     with use("reference"):
         run = Run.start(config, data, Plan.fixed(case.STEPS), dtype=np.float64)
         run.model.load_state_dict(case.initial_weights())

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gpt.config import ConfigError
-from gpt.loggers import LOGGERS, make_logger
+from gpt.settings import ConfigError
+from gpt.show.loggers import LOGGERS, make_logger
 
 
 def test_without_a_name_nothing_is_logged(tmp_path):

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nets import make
 
-from gpt.config import PRESETS, Config, ModelConfig
-from gpt.model import GPT, KVCache, flops_per_token
+from gpt.models.caches import KVCache
+from gpt.models.config import ModelConfig
+from gpt.models.decoder import GPT, flops_per_token
+from gpt.training.config import PRESETS, Config
 from minigrad import no_grad, use
 
 CHOICES = {name: st.sampled_from(f.metadata["choices"]) if f.metadata["choices"] else st.booleans()
@@ -18,15 +21,6 @@ CHOICES.update(causal=st.just(True), n_kv_head=st.sampled_from([0, 1, 2]),
                ngram_rows=st.sampled_from([0, 50]))
 VARIANTS = st.builds(ModelConfig, vocab_size=st.just(11), context_length=st.just(8),
                      n_layer=st.just(2), n_head=st.just(2), d_model=st.just(8), **CHOICES)
-
-
-def make(config, seed=0, dtype=np.float64):
-    """Make a model in which no weight is zero, so that nothing is hidden."""
-    rng = np.random.default_rng(seed)
-    model = GPT(config, rng, dtype)
-    for x in model.parameters():
-        x.data += (0.1 * rng.standard_normal(x.shape)).astype(dtype)
-    return model
 
 
 @given(VARIANTS, st.integers(0, 7), st.integers(1, 10))
@@ -122,8 +116,7 @@ def test_a_text_longer_than_the_context_is_refused():
 
 
 def test_flops_are_six_per_weight_and_the_attention():
-    config = ModelConfig(vocab_size=50, d_model=32, n_head=2, n_layer=3, context_length=10,
-                         stream_scalars=False)
+    config = ModelConfig(vocab_size=50, d_model=32, n_head=2, n_layer=3, context_length=10)
     model = GPT(config, np.random.default_rng(0))
     weights = sum(x.size for x in model.parameters()) - 50 * 32          # but the embedding
     assert flops_per_token(config) == 6 * weights + 6 * 3 * 32 * 10

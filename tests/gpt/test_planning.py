@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt import planning
-from gpt.config import ConfigError
-from gpt.corpora import Corpus
-from gpt.model import GPT
-from gpt.planning import (
-    Pacer, check_duration, continue_plan, duration, final_tokens, forecast, plan_by_time,
-    sequence_bytes, time_to_finish)
-from gpt.recipes import (
+from gpt.data.corpora import Corpus
+from gpt.settings import ConfigError
+from gpt.training import clock, forecast as costs
+from gpt.training.clock import (
+    Pacer, Rates, check_duration, continue_plan, duration, evaluation_s, finish_s, plan_by_time)
+from gpt.training.forecast import forecast, sequence_bytes
+from gpt.training.plan import Plan
+from gpt.training.recipes import (
     REFERENCE_GFLOPS, choose_settings, choose_size, choose_tokenizer, expected_passes)
-from gpt.training import Plan, Run
+from gpt.training.run import Run
 from minigrad.kernels import memory
 
 
@@ -26,7 +26,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 1000.0
-        monkeypatch.setattr(planning.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(clock.time, "monotonic", lambda: self.now)
 
 
 @pytest.mark.parametrize("speeds", [[1.0], [1.0, 2.0], [1.0, 0.5], [1.0, 2.0, 1.0, 0.6, 1.7]])
@@ -63,17 +63,17 @@ def test_a_short_run_spends_most_of_its_time_on_steps(data, tiny, minutes, step_
     config = choose_settings(corpus, "fast", {"minutes": minutes}, 240)
     run = Run.start(tiny(minutes=minutes, batch_tokens=1024, eval_tokens=config.train.eval_tokens,
                          evaluations=config.train.evaluations), data, Plan.fixed(1))
-    run.data = replace(data, val=np.tile(data.val, 200))
+    run.data, rates = replace(data, val=np.tile(data.val, 200)), Rates(step_s, step_s / 2500)
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock(patch)
         try:
-            plan_by_time(run, clock.now, step_s)
+            plan_by_time(run, clock.now, rates)
         except ConfigError:
             assert 50 * step_s > 0.6 * 60 * minutes           # too few, though they are the most
             return
-    assert run.plan.steps >= 50 and final_tokens(run, step_s) > 0
+    assert run.plan.steps >= 50 and evaluation_s(run, rates) > 0
     assert run.plan.steps * step_s > 0.6 * 60 * minutes
-    assert run.plan.steps * step_s + time_to_finish(run, step_s) <= 60 * minutes
+    assert run.plan.steps * step_s + finish_s(run, rates) <= 60 * minutes
 
 
 @given(st.floats(0.02, 0.5), st.floats(0.01, 0.5), st.floats(0, 20))
@@ -85,15 +85,15 @@ def test_a_time_too_short_is_refused_with_one_that_works(data, tiny, minutes, st
         config = tiny(minutes=minutes, evaluations=chosen.evaluations,
                       eval_tokens=chosen.eval_tokens)
         return Run.start(config, data, Plan.fixed(1))
-    run = run_of(minutes)
+    run, rates = run_of(minutes), Rates(step_s, step_s / 2500)
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock(patch)
         try:
-            plan_by_time(run, clock.now - start_s, step_s)
+            plan_by_time(run, clock.now - start_s, rates)
         except ConfigError as refused:
             assert f"minutes is {minutes:g}, " in str(refused)
             run = run_of(float(str(refused).split("--minutes ")[1].split()[0]))
-            plan_by_time(run, clock.now - start_s, step_s)
+            plan_by_time(run, clock.now - start_s, rates)
     assert run.plan.steps >= 50
 
 
@@ -155,14 +155,16 @@ def test_what_the_user_says_wins_over_the_table_and_the_preset():
 
 
 @pytest.mark.parametrize("more", [{}, {"dropout": 0.1}, {"preset": "llama"}], ids=str)
-def test_the_memory_of_a_step_is_what_was_said(tiny, more):
+def test_the_memory_of_a_step_is_what_was_said(data, tiny, more):
     """What a forward pass takes and keeps, by the allocator's count, and twice it for twice T."""
     said = []
     for T in (128, 256):
-        model = GPT(tiny(context_length=T, d_model=64, **more).model, np.random.default_rng(0))
-        ids, rng = np.zeros((1, T), np.int64), np.random.default_rng(0)
-        said.append(sequence_bytes(model))                    # with which kernels are compiled
-        assert allocated_by(model.loss, ids, ids, rng) == pytest.approx(said[-1], rel=0.03)
+        run = Run.start(tiny(context_length=T, d_model=64, **more), data, Plan.fixed(1))
+        rng = np.random.default_rng(0)
+        batch = run.task.batch(data, (1, T), rng, run.model)
+        said.append(sequence_bytes(run))                      # with which kernels are compiled
+        held = allocated_by(run.task.loss, run.model, batch, 1.0, rng)
+        assert held == pytest.approx(said[-1], rel=0.03)
     assert said[1] == pytest.approx(2 * said[0], rel=0.01)
 
 
@@ -185,22 +187,22 @@ def allocated_by(function, *args):
 def test_memory_that_is_short_gives_smaller_micro_batches_then_a_refusal(data, tiny, monkeypatch):
     run = Run.start(tiny(batch_tokens=16 * 64), data, Plan.fixed(1))
     assert forecast(run, 100).micro_batch == 64
-    one, n = sequence_bytes(run.model), sum(x.size for x in run.model.parameters())
+    one, n = sequence_bytes(run), sum(x.size for x in run.model.parameters())
     fixed = 4 * n * 3.5
     longer = replace(data, train=np.tile(data.train, 500))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "available_bytes", lambda: 25_000_000)
+        patch.setattr(costs, "available_bytes", lambda: 25_000_000)
         with pytest.raises(ConfigError, match="a text of 1[0-9] MB needs 0.[0-9] GB at the"):
             forecast(Run.start(tiny(), longer, Plan.fixed(1)), 100)
-    monkeypatch.setattr(planning, "available_bytes", lambda: int((fixed + 20 * one) / 0.9))
+    monkeypatch.setattr(costs, "available_bytes", lambda: int((fixed + 20 * one) / 0.9))
     assert 10 <= forecast(run, 100).micro_batch <= 20
-    monkeypatch.setattr(planning, "available_bytes", lambda: int(fixed))
+    monkeypatch.setattr(costs, "available_bytes", lambda: int(fixed))
     with pytest.raises(ConfigError, match="are free: use --d_model"):
         forecast(run, 100)
 
 
 def test_the_rate_of_matmul_is_measured_however_little_time_there_is():
-    assert 0 < planning.matmul_gflops(64, seconds=0) < 1e5
+    assert 0 < costs.matmul_gflops(64, seconds=0) < 1e5
 
 
 def test_a_run_of_days_needs_a_yes():

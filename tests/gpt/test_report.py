@@ -2,15 +2,14 @@
 import base64
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
 
-import train as program
-from gpt.corpora import stories
-from gpt.report import as_script, attention_maps, passage, token_map, write_report
-from gpt.runs import open_model
+from gpt import train as program
+from gpt.data.corpora import stories
+from gpt.show.report import as_script, attention_maps, passage, token_map, write_report
+from gpt.training.folder import open_model
 
 SETTINGS = ["--n_layer", "2", "--n_head", "2", "--d_model", "16", "--context_length", "16",
             "--batch_tokens", "64", "--tokenizer", "char", "--plain", "--steps", "12"]
@@ -43,7 +42,7 @@ def test_no_text_leaves_its_place_and_all_survive(text):
 
 
 def test_attention_rows_are_distributions_over_the_past(run):
-    model, data, _ = open_model(run)
+    model, data, _, _ = open_model(run)
     maps = attention_maps(model, np.asarray(data.val[:16], np.int64))
     assert len(maps) == 4
     for found in maps:
@@ -53,7 +52,7 @@ def test_attention_rows_are_distributions_over_the_past(run):
 
 
 def test_surprise_and_tokens_are_those_of_the_model(run):
-    model, data, _ = open_model(run)
+    model, data, _, _ = open_model(run)
     found = passage(model, data, np.asarray(data.val[:9], np.int64))
     assert "".join(token["text"] for token in found) == data.tokenizer.decode(data.val[:9])
     assert found[0]["bits"] is None and all(token["bits"] >= 0 for token in found[1:])
@@ -61,19 +60,7 @@ def test_surprise_and_tokens_are_those_of_the_model(run):
     assert max(abs(token["x"]) for token in places) <= 1 and places[0]["count"] > 0
 
 
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-                None)
-    if path is None:
-        pytest.skip("there is no Chromium on this machine")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
+@pytest.mark.extra("playwright")
 @pytest.mark.parametrize("width", [1100, 390])
 def test_the_page_works_in_a_browser(run, browser, width):
     page = browser.new_page(viewport={"width": width, "height": 900})

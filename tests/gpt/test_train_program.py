@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import train as program
-from gpt import summary
-from gpt.corpora import stories
-from gpt.training import Diverged
+from gpt import train as program
+from gpt.data.corpora import stories
+from gpt.data.documents import load_dataset
+from gpt.show import summary
+from gpt.training.clock import Rates
+from gpt.training.divergence import Diverged
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = ["--n_layer", "1", "--n_head", "2", "--d_model", "16", "--context_length", "16",
@@ -134,11 +137,27 @@ def test_20_steps_make_all_that_is_promised(text, tmp_path, capsys):
     assert "@DATA@" not in page and "http://" not in page.replace("http://www.w3.org/2000/svg", "")
 
 
+def test_a_text_of_ones_own_to_validate_on(text, tmp_path, capsys):
+    held_out = tmp_path / "held_out.txt"
+    held_out.write_bytes(stories(20, seed=7).documents[0])
+    run(text, *TINY, "--steps", "3", "--name", "a", "--val", str(held_out))
+    data = load_dataset(tmp_path / "runs" / "a" / "data")
+    assert data.text(data.val) == held_out.read_bytes()
+    assert data.text(data.train) == Path(text).read_bytes()
+    assert "--val" in json.loads((tmp_path / "runs/a/manifest.json").read_text())["repeat"]
+    with pytest.raises(SystemExit) as left:
+        run(text, *TINY, "--steps", "3", "--val", "nowhere.txt")
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and "nowhere.txt" in said and said.count("\n") == 1
+
+
 def test_the_manifest_repeats_a_run_that_was_planned_by_time(text, tmp_path, monkeypatch):
-    monkeypatch.setattr(program, "measure_step", lambda run: 0.01)    # however busy the machine is
+    rates = Rates(0.01, 1e-5)                         # however busy the machine is
+    monkeypatch.setattr("gpt.training.forecast.measure_rates", lambda run: rates)
     run(text, *TINY, "--minutes", "0.05", "--name", "timed")
     timed = tmp_path / "runs" / "timed"
-    repeat = json.loads((timed / "manifest.json").read_text())["repeat"].split()
+    repeat = json.loads((timed / "manifest.json").read_text())["repeat"]
+    repeat = shlex.split(repeat)
     run(*repeat[2:], "--name", "again")
     tensors = [sorted((folder / "checkpoints").glob("*.safetensors"))[-1]
                for folder in (timed, tmp_path / "runs" / "again")]
@@ -150,7 +169,7 @@ def test_a_run_that_was_killed_at_its_end_gets_its_report(text, tmp_path, monkey
     def killed(folder):
         raise SystemExit(137)
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(program, "write_report", killed)
+        patch.setattr("gpt.show.report.write_report", killed)
         run(text, *TINY, "--steps", "5", "--name", "a")
     folder = tmp_path / "runs" / "a"
     before = checkpoints(folder)
@@ -238,7 +257,7 @@ def test_what_stops_a_run_is_told_and_the_run_goes_on(text, tmp_path, monkeypatc
 
 
 def test_a_run_that_does_not_fit_into_memory_is_refused(text, capsys, monkeypatch):
-    monkeypatch.setattr("gpt.planning.available_bytes", lambda: 50_000)
+    monkeypatch.setattr("gpt.training.forecast.available_bytes", lambda: 50_000)
     with pytest.raises(SystemExit) as left:
         run(text, *TINY, "--steps", "1")
     assert left.value.code == 2 and "are free: use" in capsys.readouterr().err

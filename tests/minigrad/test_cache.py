@@ -168,6 +168,23 @@ def test_the_code_of_a_snippet_is_not_kept(tmp_path):
     assert out[0] == 1 and not cache.compiled_before(path)
 
 
+ATTEND = """
+import hashlib
+import numpy as np
+from minigrad import self_attention
+x = np.random.default_rng(0).standard_normal((4, 16, 48)).astype(np.float32)
+print(hashlib.sha256(self_attention(x, n_head=2)).hexdigest())
+"""
+
+
+@pytest.mark.skipif(not jit.COMPILED, reason="nothing is compiled")
+def test_what_was_just_compiled_and_what_is_from_the_cache_give_the_same_bits(tmp_path):
+    found = [subprocess.run([sys.executable, "-c", ATTEND], text=True, capture_output=True,
+                            check=True, cwd=PACKAGE.parent.parent, env=os.environ | {
+                                "MINIGRAD_CACHE_DIR": str(tmp_path)}).stdout for _ in range(2)]
+    assert found[0] == found[1] != ""
+
+
 # ---- without a compiler, on another machine ----
 
 def test_everything_runs_without_the_compiler(project):

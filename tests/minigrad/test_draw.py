@@ -9,9 +9,10 @@ from hypothesis import given, settings
 
 from minigrad import Tensor, tanh
 from minigrad.stepper.example import doubled
-from minigrad.stepper.frame import brief
-from minigrad.stepper.html_page import Arrays, array, common_prefix, page
-from minigrad.stepper.layout import GAP_X, GAP_Y, HEIGHT, WIDTH, lay_out
+from minigrad.stepper.frame import as_in_javascript
+from minigrad.stepper.html_page import Arrays, array, page
+from minigrad.stepper.layout import (
+    GAP_X, GAP_Y, HEIGHT, MARGIN, WIDTH, common_prefix, lay_out)
 from minigrad.stepper.numbers import numbers
 from minigrad.stepper.record import record, trace
 from minigrad.stepper.words import sentence
@@ -95,6 +96,52 @@ def test_boxes_of_a_picture_do_not_overlap(program):
                    for b in boxes[i + 1:])
 
 
+@given(programs())
+@settings(max_examples=10)
+def test_lines_lead_down_layer_by_layer_and_a_leaf_stands_above_its_first_user(program):
+    with trace() as t:
+        run_program(program, scalars(0.3, -1.2)).backward()
+    graph, step = lay_out([()] * len(t.nodes), [node.refs for node in t.nodes]), HEIGHT + GAP_Y
+    inputs = {box: [] for box in graph.boxes}
+    users = {box: [] for box in graph.boxes}
+    for edge in graph.edges:
+        stops = [edge.start, *edge.bends, edge.end]
+        assert [b.y - a.y for a, b in zip(stops, stops[1:])] == [step] * (len(stops) - 1)
+        inputs[edge.end].append(edge.start)
+        users[edge.start].append(edge.end)
+    for box in graph.boxes:
+        if not inputs[box]:
+            assert box.y == min(user.y for user in users[box]) - step
+        else:
+            assert box.y == max(x.y for x in inputs[box]) + step
+    items = graph.boxes + [bend for edge in graph.edges for bend in edge.bends]
+    assert min(item.x - item.width / 2 for item in items) == pytest.approx(MARGIN)
+    assert max(item.x + item.width / 2 for item in items) == pytest.approx(graph.width - MARGIN)
+    assert min(box.y for box in graph.boxes) == MARGIN + HEIGHT / 2
+    assert max(box.y for box in graph.boxes) == graph.height - MARGIN - HEIGHT / 2
+
+
+@pytest.mark.parametrize("collapse", [False, True])
+def test_the_page_and_a_picture_draw_at_the_same_places(pages, tmp_path, collapse):
+    t = pages[1]["gpt"]
+    text = (pages[0] / "gpt.html").read_text(encoding="utf-8")
+    page = contents(text)["records"][0]["closed" if collapse else "open"]
+    boxes = [(box["x"], box["y"]) for box in page["boxes"]]
+    t.svg(tmp_path / "step.svg", collapse=collapse)
+    root = ElementTree.parse(tmp_path / "step.svg")
+    corners = [(float(x.get("x")), float(x.get("y"))) for x in root.findall(f"{SVG}g/{SVG}rect")]
+    np.testing.assert_allclose(corners, np.subtract(boxes, (WIDTH / 2, HEIGHT / 2)), atol=0.06)
+    paths = [path.get("d") for path in root.iter(f"{SVG}path")]
+    for path, line in zip(paths, page["lines"], strict=True):
+        places = np.array([float(v) for v in re.findall(r"-?[\d.]+", path)]).reshape(-1, 2)
+        bends = [(bend["x"], bend["y"] - HEIGHT / 2) for bend in line["bends"]]
+        for place in [np.add(boxes[line["ends"][0]], (0, HEIGHT / 2)), *bends,
+                      np.subtract(boxes[line["ends"][1]], (0, HEIGHT / 2))]:
+            assert np.abs(places - place).max(axis=1).min() < 0.06
+    nodes = [i for box in page["boxes"] for i in box["nodes"]]
+    assert sorted(nodes) == list(range(len(t.nodes)))
+
+
 def test_a_picture_says_its_step(tmp_path):
     t = record(doubled, a=Tensor(1.0, requires_grad=True))
     for step, event in enumerate(t.events, 1):
@@ -111,7 +158,7 @@ def test_a_picture_says_its_step(tmp_path):
                                      (123456.7, "123460"), (-2.5e-7, "-2.5e-7"), (3e21, "3e+21"),
                                      (np.inf, "Infinity")])
 def test_numbers_in_a_picture_are_written_as_on_the_page(v, text):
-    assert brief(v) == text
+    assert as_in_javascript(v) == text
 
 
 def test_a_record_without_backward_is_an_error_that_says_so():

@@ -8,15 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigrad import (
-    Tensor, add_layer_norm, add_rms_norm, cross_entropy, embedding, gelu, layer_norm, linear,
-    linear_cross_entropy, placed_embedding, qk_rotary, relu_squared, rms_norm, rotary_angles,
-    self_attention, silu, swiglu, use, watch)
-from minigrad.kernels import jit, memory, replay, threads
+    Tensor, add_layer_norm, add_rms_norm, cross_entropy, embedding, exact_gelu, gelu, keyed_dropout,
+    layer_norm, linear, linear_cross_entropy, placed_embedding, qk_rotary, relu_squared, rms_norm,
+    rotary_angles, self_attention, silu, swiglu, use, watch)
+from minigrad.kernels import jit, memory, threads
 from minigrad.kernels.replay import Replay
+from minigrad.tensor import OPS, pick
 
 pytestmark = pytest.mark.skipif(not jit.COMPILED, reason="there are no kernels to replay")
 B, T, C, V = 4, 16, 32, 24                # large enough for kernels
 COS, SIN = rotary_angles(T, C // 4, dtype=np.float32)
+
+LOSSES = {cross_entropy, linear_cross_entropy}
 
 # op -> from x (B, T, C), ids (B, T) and the weights to (B, T, C)
 CASES = {
@@ -24,13 +27,16 @@ CASES = {
     "add_layer_norm": lambda x, ids, w: add_layer_norm(gelu(x), x, w["gain"], w["bias"])[1],
     "add_rms_norm": lambda x, ids, w: add_rms_norm(*add_rms_norm(x, silu(x)), w["gain"])[0],
     "embedding": lambda x, ids, w: embedding(ids, w["wide"]),
+    "exact_gelu": lambda x, ids, w: exact_gelu(x),
     "gelu": lambda x, ids, w: gelu(x),
+    "keyed_dropout": lambda x, ids, w: keyed_dropout(x, 7, 0.2),
     "layer_norm": lambda x, ids, w: layer_norm(x, w["gain"], w["bias"]),
     "linear": lambda x, ids, w: linear(linear(x, w["square"], w["bias"]), w["square"]),
     "pick": lambda x, ids, w: add_layer_norm(x, x)[0],
     "placed_embedding": lambda x, ids, w: placed_embedding(ids, w["table"], w["places"], start=1),
     "qk_rotary": lambda x, ids, w: qk_rotary(x, COS, SIN, 1, norm=True),
     "relu_squared": lambda x, ids, w: relu_squared(x),
+    "reshape": lambda x, ids, w: gelu(x.reshape(B * T, C)).reshape(B, T, C),
     "rms_norm": lambda x, ids, w: rms_norm(x, w["gain"]),
     "self_attention": lambda x, ids, w: self_attention(linear(x, w["wide"]), 2),
     "silu": lambda x, ids, w: silu(x),
@@ -85,14 +91,15 @@ class Trial:
         return same
 
 
-@pytest.mark.parametrize("name", sorted(op.name for op in replay.REPLAYED - replay.LOSSES))
+@pytest.mark.parametrize("name", sorted(
+    op.name for op in {*OPS.values(), pick} - LOSSES if op.replayed))
 def test_an_operation_is_replayed_to_the_bit_for_other_numbers(name):
     trial = Trial(CASES[name])
     assert all(trial.agrees() for _ in range(8))
     assert trial.calls == 3                              # to prepare, to record, to confirm
 
 
-@pytest.mark.parametrize("loss", sorted(replay.LOSSES, key=lambda op: op.name), ids=str)
+@pytest.mark.parametrize("loss", sorted(LOSSES, key=lambda op: op.name), ids=str)
 def test_so_is_a_loss(loss):
     trial = Trial(CASES["linear"], loss)
     assert all(trial.agrees() for _ in range(8)) and trial.calls == 3
@@ -185,7 +192,8 @@ def test_what_cannot_be_replayed_is_not(body):
         assert trial.agrees()
         copies = [x.copy() for x in kept]
     assert trial.calls == 7 + (body is hash_of_ids)           # which takes a look at a replay
-    assert trial.replay.recording is None
+    assert all(each.recording is None for each in trial.replay.attempts.values())
+    assert trial.replay.obstacle
     assert all(np.array_equal(x, copy) for x, copy in zip(kept, copies))
     kept.clear()
 
@@ -238,7 +246,6 @@ def test_other_shapes_are_recorded_anew():
     assert all(trial.agrees() for _ in range(5)) and trial.calls == 6
 
 
-@pytest.mark.xfail(strict=True, reason="one recording is kept, that of the last shapes")
 def test_batches_of_two_alternating_shapes_are_replayed():
     trial = Trial(CASES["gelu"])
     for i in range(12):

@@ -1,7 +1,9 @@
 """What the engine promises, whatever the operations are."""
+import bdb
 import gc
 import inspect
 import io
+import linecache
 import os
 import pdb
 import subprocess
@@ -421,3 +423,40 @@ def test_errors_of_other_types_than_ours_are_told_in_words_too():
         Tensor(1.0).flip(0)
     with pytest.raises(TypeError, match=r"argnum is \(0, 1\)"):
         mg.grad(lambda x, y: x * y, (0, 1))(1.0, 2.0)
+
+
+class Presses(bdb.Bdb):
+    """A debugger in which s is pressed at lines that say so, and n elsewhere."""
+
+    INTO = "y.backward()", "mode.reader or backprop", "node.vjp(g, *node.saved)"
+
+    def __init__(self):
+        super().__init__()
+        self.stops = []                               # (event, function, line of source)
+
+    def user_line(self, frame, event="line"):
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        self.stops.append((event, frame.f_code.co_name, line))
+        into = event == "line" and any(words in line for words in self.INTO)
+        self.set_step() if into else self.set_next(frame)
+
+    def user_call(self, frame, _):
+        self.user_line(frame, "call")
+
+    def user_return(self, frame, _):
+        self.user_line(frame, "return")
+
+
+def test_from_a_breakpoint_the_first_formula_is_8_presses_away_and_the_next_6():
+    def program():
+        a, b = (Tensor(x, requires_grad=True) for x in (2.0, 3.0))
+        c = a * b
+        d = c + a
+        y = d * d
+        y.backward()
+    debugger = Presses()
+    debugger.runcall(program)
+    start = next(i for i, stop in enumerate(debugger.stops) if "y.backward()" in stop[2])
+    formulas = [i - start for i, (event, name, _) in enumerate(debugger.stops)
+                if event == "line" and name.endswith("_vjp")]
+    assert formulas[:3] == [8, 14, 20]

@@ -11,7 +11,7 @@ and for reasons of our own in
 - elements that are nan, or the -0.0 in x**0.5, whose gradients nobody should rely on.
 """
 import gzip
-import importlib.util
+import importlib
 from itertools import product
 from pathlib import Path
 
@@ -54,10 +54,17 @@ def gradients(inputs, outputs):
     return {f"d{key}": x.grad for key, x in inputs.items() if x.grad is not None}
 
 
+# How large scores become: the kernel makes the weights once more from them on the way back, and a
+# score has an error of as many roundings.
+SCORES = {"attention(300 * q, k, v)": 300}
+
+
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_values_and_gradients_are_those_of_torch(expression):
     for name, level in product(EXPRESSIONS[expression], ("reference", "fast", "parts")):
         rtol = 1e-6 if "float32" in name else 1e-12
+        if level == "fast":
+            rtol *= SCORES.get(expression, 1)
         with np.errstate(all="ignore"), use(level), kernels_from(2):
             inputs, outputs = evaluate(name)
             found = {f"y{i}": y.data for i, y in enumerate(outputs)} | gradients(inputs, outputs)
@@ -106,11 +113,9 @@ def test_differences_on_purpose():
                                    [2.0, 3.0])
 
 
-def test_the_script_that_compares_with_torch_names_every_op():
-    path = Path(__file__).parent.parent.parent / "benchmarks" / "torch_values.py"
-    spec = importlib.util.spec_from_file_location("torch_values", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+def test_the_script_that_compares_with_torch_names_every_op(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent.parent / "benchmarks")
+    script = importlib.import_module("torch_values")
     ours = {name for name, op in OPS.items() if op.forward.__module__.startswith("minigrad.ops.")}
     missing = sorted(ours ^ script.THEIRS.keys())
     assert not missing, f"THEIRS in benchmarks/torch_values.py lacks, or has alone, {missing}"

@@ -287,7 +287,7 @@ def test_every_op_can_be_recorded_taken_apart_and_drawn(name):
             assert any(e.kind == "leaf" and e.total.norm == norm for e in t.events)
     assert name in t.text() and "backward starts" in parts.text()
     assert html_page.compare(t, parts)["leaves"] and json.dumps(
-        html_page.record(t, html_page.Arrays(), name))
+        html_page.described(t, html_page.Arrays(), name))
 
 
 def test_a_second_backward_shows_the_gradient_that_was_there():

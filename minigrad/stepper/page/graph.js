@@ -16,14 +16,14 @@ const short = name => (name.length > 19 ? `…${name.slice(-17)}` : name);
 const fit = (text, n) => (text.length > n ? text.slice(0, n - 1) + "…" : text);
 
 function layoutChanged() {
-  graph = layOut(record(), state.collapsed);
+  graph = pictureOf(record(), state.collapsed);
   picture = element("svg", {xmlns: SVG, role: "img"});
   const lines = element("g"), boxes = element("g");
-  for (const edge of graph.edges.values()) {
-    edge.drawn = element("path", {class: "edge", d: edgePath(graph, edge)});
-    lines.append(edge.drawn);
+  for (const line of graph.lines) {
+    line.drawn = element("path", {class: "edge", d: linePath(line)});
+    lines.append(line.drawn);
   }
-  for (const box of graph.boxes.values()) boxes.append(drawBox(box));
+  for (const box of graph.boxes) boxes.append(drawBox(box));
   picture.flow = element("text", {class: "flow", "text-anchor": "middle"});
   picture.caption = element("text", {x: 16, y: graph.height + 14});
   picture.append(lines, boxes, picture.flow);
@@ -32,18 +32,17 @@ function layoutChanged() {
 }
 
 function drawBox(box) {
-  const node = record().nodes[box.nodes[0]];
-  const x = box.x - BOX.width / 2, y = box.y - BOX.height / 2;
-  const group = element("g", {class: "box", tabindex: 0, role: "button"});
-  box.rect = element("rect", {x, y, width: BOX.width, height: BOX.height, rx: node.op || box.module !== undefined ? 6 : 20});
-  const name = box.module === undefined ? short(node.label) : box.module.split(" / ").pop();
-  const kind = box.module === undefined ? node.op : "";
+  const node = record().nodes[box.nodes[0]], {WIDTH: width, HEIGHT: height} = data.box;
+  const x = box.x - width / 2, y = box.y - height / 2, closed = box.module !== null;
+  const group = element("g", {class: closed ? "box module" : "box", tabindex: 0, role: "button"});
+  box.rect = element("rect", {x, y, width, height, rx: node.op || closed ? 6 : 20});
+  const name = closed ? box.module.split(" / ").pop() : short(node.label);
+  const kind = closed ? "" : node.op;
   box.name = element("text", {x: box.x, y: y + 16, "text-anchor": "middle", class: "name"},
                      fit(kind && kind !== name && !name.startsWith(`${kind}_`) ? `${name} · ${kind}` : name, 19));
   box.value = element("text", {x: box.x, y: y + 32, "text-anchor": "middle", class: "small"});
   box.grad = element("text", {x: box.x, y: y + 48, "text-anchor": "middle", class: "small"});
   group.append(element("title", {}, boxTitle(box)), box.rect, box.name, box.value, box.grad);
-  if (box.module !== undefined) group.setAttribute("class", "box module");
   group.addEventListener("click", () => pressBox(box));
   group.addEventListener("keydown", event => {
     if (event.key === "Enter" || event.key === " ") {
@@ -58,12 +57,12 @@ function drawBox(box) {
 
 function boxTitle(box) {
   const node = record().nodes[box.nodes[0]];
-  if (box.module !== undefined) return `${box.module}: ${box.nodes.length} nodes; press to open`;
+  if (box.module !== null) return `${box.module}: ${box.nodes.length} nodes; press to open`;
   return [`${[...node.group, node.label].join(" / ")}`, node.line, node.text].filter(s => s).join("\n");
 }
 
 function pressBox(box) {
-  if (box.module !== undefined) return toggleModule(box.module);
+  if (box.module !== null) return toggleModule(box.module);
   state.selected = box.nodes[0];
   openTab("Step");
 }
@@ -78,8 +77,8 @@ function toggleModule(path) {
 function updatePicture(now) {
   const e = current(), wants = expected();
   const open = new Map(waiting(now)), search = state.search.toLowerCase();
-  for (const box of graph.boxes.values()) {
-    const nodes = box.nodes, one = box.module === undefined;
+  for (const box of graph.boxes) {
+    const nodes = box.nodes, one = box.module === null;
     const drawn = box.drawn.classList;
     const op = nodes.filter(i => record().nodes[i].op);
     const reached = nodes.filter(i => now.done.has(i) || now.acted.has(i));
@@ -96,14 +95,14 @@ function updatePicture(now) {
     box.grad.textContent = one ? gradLine(nodes[0], now, open) : `${reached.length}/${wanted.length} gradients`;
   }
   const from = graph.boxOf[e.node], to = e.kind === "send" ? graph.boxOf[e.to] : null;
-  for (const edge of graph.edges.values()) {
-    const active = edge.from === to && edge.to === from;
-    edge.drawn.classList.toggle("active", active);
-    if (active) flowText(edge, arrayAt(e.sent));
+  picture.flow.textContent = "";
+  for (const line of graph.lines) {
+    const active = line.from === to && line.to === from;
+    line.drawn.classList.toggle("active", active);
+    if (active) flowText(line, arrayAt(e.sent));
   }
-  if (!graph.edges.has(`${to}>${from}`)) picture.flow.textContent = "";
   picture.setAttribute("aria-label", e.says);
-  keepInSight(graph.boxes.get(to || from));
+  keepInSight(to || from);
 }
 
 function nodeMentions(i, text) {
@@ -126,9 +125,8 @@ function gradLine(i, now, open) {
   return fit(`g ${label(total)}${part}`, 21);
 }
 
-function flowText(edge, sent) {
-  const length = edge.drawn.getTotalLength ? edge.drawn.getTotalLength() : 0;
-  const point = edge.drawn.getPointAtLength(length / 2);
+function flowText(line, sent) {
+  const point = line.drawn.getPointAtLength(line.drawn.getTotalLength() / 2);
   picture.flow.setAttribute("x", point.x);
   picture.flow.setAttribute("y", point.y + 4);
   picture.flow.textContent = `↑ ${label(sent)}`;

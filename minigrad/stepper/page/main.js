@@ -40,7 +40,7 @@ function press(event) {
 }
 
 function collapseAll(on) {
-  state.collapsed = new Set(on ? record().nodes.flatMap(node => pathsOf(node.group)) : []);
+  state.collapsed = allPaths(on);
   layoutChanged();
   render();
 }
@@ -78,7 +78,7 @@ function main() {
   $("example").hidden = example < 0;
   on("example", () => { openRecord(example); openRun(1); });
   document.addEventListener("keydown", press);
-  state.collapsed = startCollapsed(record());
+  state.collapsed = allPaths(record().collapsed);
   setUpRun();
   layoutChanged();
   openTab("Step");

@@ -141,21 +141,13 @@ function say(text, bad = false) {
   $("says").classList.toggle("bad", bad);
 }
 
-function startCollapsed(rec) {
-  const closed = new Set();
-  if (rec.nodes.length > 40) {
-    for (const node of rec.nodes) pathsOf(node.group).forEach(path => closed.add(path));
-  }
-  return closed;
-}
-
 // Another record: stand at the step that does the same.
 function openRecord(place, runPlace = 0) {
   const before = current(), from = before && state.record !== place ? record() : null;
   const origin = from && state.record === 0 ? before.node : from ? from.nodes[before.node].origin : -1;
   state.record = place;
   state.run = runPlace;
-  state.collapsed = startCollapsed(record());
+  state.collapsed = allPaths(record().collapsed);
   const same = e => e.kind === before.kind
     && (place === 0 ? e.node === origin : record().nodes[e.node].origin === origin);
   const at = from && origin >= 0 ? events().findIndex(same) : 0;

@@ -1,0 +1,37 @@
+"""The one record that travels: what a step learns from, what a net reads."""
+from typing import NamedTuple
+
+import numpy as np
+
+IGNORE = -100      # a target that does not count; the same number as in torch
+
+
+class Batch(NamedTuple):
+    """Arrays alone: so it can be cut by rows, sent to another process and replayed.
+
+    Shapes: B sequences, T tokens, S tokens of a source, K likeliest tokens of a teacher.
+    """
+
+    ids: np.ndarray                            # (B, T) int: what the net reads, padded with 0
+    targets: np.ndarray | None = None          # (B, T), or (B,) or (B, n): IGNORE asks nothing
+    lengths: np.ndarray | None = None          # (B,) how many ids are real; None for all
+    source: np.ndarray | None = None           # (B, S) what an encoder reads
+    source_lengths: np.ndarray | None = None   # (B,)
+    segments: np.ndarray | None = None         # (B, T) which sentence, or packed document
+    teacher: np.ndarray | None = None          # (B, T, K) log-probabilities
+    teacher_ids: np.ndarray | None = None      # (B, T, K) of which tokens
+    weights: np.ndarray | None = None          # (B, T) what each target counts
+    together: np.ndarray | None = None         # () how many rows are never cut apart: pairs, groups
+
+    @property
+    def n_targets(self):
+        """How many targets count."""
+        return int(np.count_nonzero(self.targets != IGNORE))
+
+    def parts(self, size):
+        """Cut the rows into batches of at most `size`, groups that belong together staying so."""
+        group = 1 if self.together is None else int(self.together)
+        size = max(group, size - size % group)
+        for start in range(0, len(self.ids), size):
+            rows = slice(start, start + size)
+            yield Batch(*(x if x is None or np.ndim(x) == 0 else x[rows] for x in self))

@@ -1,0 +1,1 @@
+"""From documents to batches; nothing here knows a net."""

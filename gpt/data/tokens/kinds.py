@@ -1,0 +1,44 @@
+"""Choose, train and read the tokenizer of a run."""
+from pathlib import Path
+
+import bpe
+from bpe.files import check, read_json
+from gpt.data.corpora import END_OF_TEXT
+from gpt.data.tokens.characters import CharTokenizer
+
+
+def train_tokenizer(kind, vocabulary, documents, train_documents):
+    """Make the tokenizer that the settings ask for.
+
+    Parameters
+    ----------
+    kind : str
+        "char", "byte", "bpe", or the path of a tokenizer file.
+    vocabulary : int
+        Of bpe.
+    documents, train_documents : list of bytes
+        All (their characters must be known), and those to learn merges from.
+    """
+    specials = [END_OF_TEXT] if len(documents) > 1 else []
+    if kind == "char":
+        characters = set().union(*(document.decode("utf-8") for document in documents))
+        return CharTokenizer(characters, specials)
+    if kind == "byte":
+        return bpe.Tokenizer([], special_tokens={name: 256 for name in specials})
+    if kind == "bpe":
+        return bpe.train(train_documents, vocabulary, special_tokens=specials)
+    return load_tokenizer(kind)
+
+
+def load_tokenizer(path):
+    """Read a tokenizer of either kind from its file."""
+    path = Path(path)
+    if path.suffix == ".json" and path.is_file():
+        facts = read_json(path)
+        if isinstance(facts, dict) and facts.get("kind") == "characters":
+            characters, names = facts.get("characters"), facts.get("special_tokens")
+            check(path, "characters", characters, isinstance(characters, str), "a str")
+            right = isinstance(names, list) and all(isinstance(name, str) for name in names)
+            check(path, "special_tokens", names, right, "a list of str")
+            return CharTokenizer(characters, names)
+    return bpe.Tokenizer.load(path)

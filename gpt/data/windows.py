@@ -1,0 +1,45 @@
+"""Windows of a text: at random, or one behind the other, each token counted once."""
+import numpy as np
+
+
+def random_windows(ids, B, T, rng):
+    """Take B windows of T + 1 tokens at random places: (B, T + 1) int64."""
+    starts = rng.integers(0, len(ids) - T, (B, 1))
+    places = starts + np.arange(T + 1)                                          # (B, T + 1)
+    return np.asarray(ids)[places].astype(np.int64)
+
+
+def spread_windows(ids, T, B):
+    """Cut ids into windows of T + 1 tokens that share one with the next, and yield B at a time.
+
+    Wherever one stops, what has come is spread evenly over the text.
+
+    Yields
+    ------
+    windows : (<= B, T + 1) int64
+    counts : (<= B, T) bool
+        Which of the targets, windows[:, 1:], are of the text: past its end there is none.
+    """
+    last = len(ids) - 1
+    n = -(-last // T)
+    starts = T * evenly_spread(n)
+    for i in range(0, n, B):
+        rows = np.sort(starts[i:i + B])
+        places = rows[:, None] + np.arange(T + 1)                               # (B, T + 1)
+        inside = np.minimum(places, last)
+        windows = np.asarray(ids)[inside]
+        yield windows.astype(np.int64), places[:, 1:] <= last
+
+
+def evenly_spread(n):
+    """Return 0 to n - 1 in an order whose every beginning is spread evenly (van der Corput).
+
+    >>> evenly_spread(8).tolist()
+    [0, 4, 2, 6, 1, 5, 3, 7]
+    """
+    bits = max(1, (n - 1).bit_length())
+    number = np.arange(1 << bits)
+    reversed_bits = np.zeros_like(number)
+    for i in range(bits):
+        reversed_bits |= (number >> i & 1) << bits - 1 - i
+    return reversed_bits[reversed_bits < n]

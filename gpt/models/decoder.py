@@ -1,0 +1,199 @@
+"""The decoder, read top to bottom: embeddings, blocks, scores of what is next."""
+import numpy as np
+
+from gpt.batch import Batch
+from gpt.models.caches import KVCache
+from gpt.models.config import ModelConfig
+from gpt.models.heads import surprise
+from gpt.models.trunk import Block, Norm, Residual, Seen
+from minigrad import dropout, embedding, linear, placed_embedding, rms_norm, rotary_angles
+from minigrad.kernels import jit
+from minigrad.nn import Embedding, Linear, Module, normal
+from minigrad.ops.cached import rows_at
+
+
+class GPT(Module):
+    """A decoder-only transformer (Radford et al. 2019), with the variants of `ModelConfig`.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    rng : numpy.random.Generator
+        Of the initial weights.
+    dtype : float dtype
+    """
+
+    def __init__(self, config: ModelConfig, rng, dtype=np.float32):
+        self.config = config
+        V, C, T = config.vocab_size, config.d_model, config.context_length
+        initial = dict(rng=rng, std=embedding_std(config), dtype=dtype)
+        self.token_embedding = Embedding(V, C, **initial)
+        if config.position == "learned":
+            self.position_embedding = Embedding(T, C, **initial)
+        if config.position == "sinusoidal":
+            self.position_table = sinusoids(T, C, dtype)                        # (T, C)
+        if config.position == "rotary" or config.qk_norm:
+            self.cos, self.sin = rotary_angles(T, config.d_head, dtype=dtype)   # (T, D / 2)
+            if config.position != "rotary":                                     # turn nothing
+                self.cos = np.ones_like(self.cos)
+                self.sin = np.zeros_like(self.sin)
+        if config.ngram_rows:
+            self.ngram_embedding = NgramEmbedding(config, rng, dtype)
+        self.blocks = [Block(config, rng, dtype) for _ in range(config.n_layer)]
+        if config.norm_position == "pre":             # else, every block ends in one
+            self.final_norm = Norm(config, dtype)
+        if not config.tie_weights:
+            initial["std"] = 0.0 if config.init == "zero" else 0.02
+            self.unembedding = Linear(C, V, bias=False, **initial)
+
+    def __call__(self, ids, state=None):
+        """Score every token as the next one: (B, T) ids to (B, T, V) logits.
+
+        With a state, of what came before, ids are read behind it and counted there.
+        """
+        x = self.stream(Batch(ids), state)
+        if state:
+            state.advance(ids)
+        return linear(x, self.head)                                             # (B, T, V)
+
+    def loss(self, ids, targets):
+        """Return the mean surprise at targets, (B, T), in nats; one of -100 does not count."""
+        return surprise(self.stream(Batch(ids)), self.head, targets)
+
+    def stream(self, batch, state=None, rng=None):
+        """Run all but the unembedding.
+
+        Parameters
+        ----------
+        batch : Batch
+            Its ids, (B, T), are read.
+        state : KVCache, optional
+            Of what came before; keys and values are stored in it, and whoever calls counts them
+            with `state.advance(ids)`.
+        rng : numpy.random.Generator, optional
+            Of the dropout; without one nothing is dropped.
+
+        Returns
+        -------
+        (B, T, C)
+
+        Raises
+        ------
+        ValueError
+            If there are more tokens than the context, or the state, has room for.
+        """
+        T, config = batch.ids.shape[1], self.config
+        if state:
+            state.check_room(T)
+        elif T > config.context_length:
+            raise ValueError(f"context_length is {config.context_length}, but there are "
+                             f"{T} tokens: pass the last ones only")
+        x = self.embedded(batch.ids, state)                                     # (B, T, C)
+        x = Residual(dropout(x, config.dropout, rng))
+        seen = self.seen(T, state)
+        for i, block in enumerate(self.blocks):
+            x = block(x, seen, state and state.layer(i), rng)
+        return x.value if config.norm_position == "post" else self.final_norm(x)
+
+    def embedded(self, ids, state=None):
+        """Embed (B, T) ids: (B, T, C)."""
+        config = self.config
+        places = self.places(ids.shape[1], state)
+        if places is None:
+            x = self.token_embedding(ids)                                       # (B, T, C)
+        else:
+            x = placed_embedding(ids, self.token_embedding.weight, places)
+        if config.ngram_rows:
+            x = x + self.ngram_embedding(ids, state and state.recent)
+        return rms_norm(x) if config.embedding_norm else x
+
+    def places(self, T, state):
+        """Return what is added to an embedding for its place, (T, C) or more; None for nothing."""
+        if self.config.position == "learned":
+            table = self.position_embedding.weight
+            return table if state is None else rows_at(table.data, state.place, T)
+        if self.config.position == "sinusoidal":
+            table = self.position_table
+            return table[:T] if state is None else rows_at(table, state.place, T)
+        return None
+
+    def seen(self, T, state):
+        """Say who sees whom: `Seen` for T positions behind those of the state."""
+        causal = self.config.causal
+        if not hasattr(self, "cos"):
+            return Seen(causal)
+        if state is None:
+            return Seen(causal, self.cos[:T], self.sin[:T])
+        cos = rows_at(self.cos, state.place, T)                                 # (T, D / 2)
+        sin = rows_at(self.sin, state.place, T)
+        return Seen(causal, cos, sin)
+
+    def start(self, batch):
+        """Return the state of sequences of which nothing has been read: `KVCache`."""
+        return KVCache(self.config, len(batch.ids), self.head.dtype)
+
+    @property
+    def head(self):
+        """The (V, C) matrix of the unembedding."""
+        tied = self.config.tie_weights
+        return self.token_embedding.weight if tied else self.unembedding.weight
+
+
+class NgramEmbedding(Module):
+    """What the last two and the last three tokens say together: a row each of two hashed tables."""
+
+    def __init__(self, config, rng, dtype):
+        self.vocab_size, self.rows = config.vocab_size, config.ngram_rows
+        shape = self.rows, config.d_model
+        self.tables = [normal(rng, shape, 0.0, dtype) for _ in range(2)]
+
+    def __call__(self, ids, recent=None):
+        before = np.zeros((len(ids), 2), np.int64) if recent is None else recent
+        rows = np.empty((2, *ids.shape), np.int64)
+        jit.run(look_back, before, ids, self.vocab_size, self.rows, rows)
+        pairs, triples = map(embedding, rows, self.tables)
+        return pairs + triples                                                  # (B, T, C)
+
+
+def look_back(before, ids, vocab_size, n_rows, out):
+    """Write the rows (2, B, T) of the last two and of the last three tokens at each place."""
+    ids = np.concatenate([before, ids], axis=1)                                 # (B, 2 + T)
+    second, third = ids[:, 1:-1], ids[:, 2:]                                    # (B, T)
+    pairs = second * vocab_size + third
+    triples = ids[:, :-2] * vocab_size ** 2 + pairs
+    out[:] = hashed(pairs, n_rows), hashed(triples, n_rows)
+
+
+def hashed(keys, rows):
+    """Spread keys over rows (Knuth 6.4: multiply by 2**64 over the golden ratio)."""
+    mixed = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return (mixed >> np.uint64(33)) % np.uint64(rows)
+
+
+# ---- initial sizes ----
+
+def embedding_std(config):
+    """Return 0.02 as in GPT-2, or 1 where the embedding is normalized (its scale is free then)."""
+    return 1.0 if config.embedding_norm else 0.02
+
+
+def sinusoids(T, C, dtype):
+    """Return sines and cosines of position / 10000**(2i/C), (T, C): Vaswani et al. 2017, 3.5."""
+    cos, sin = rotary_angles(T, C + C % 2, dtype=dtype)
+    pairs = np.stack([sin, cos], axis=-1)                                       # (T, C / 2, 2)
+    return pairs.reshape(T, -1)[:, :C]
+
+
+# ---- arithmetic ----
+
+def flops_per_token(config: ModelConfig):
+    """Count the floating-point operations of training on one token: forward, and twice backward.
+
+    Two per weight of a matrix, and the causal half of the attention scores and sums.
+    """
+    C, L = config.d_model, config.n_layer
+    qkv_width = (config.n_head + 2 * config.kv_heads) * config.d_head
+    attention_weights = C * qkv_width + C * C
+    mlp_weights = C * config.mlp_width * (3 if config.mlp == "swiglu" else 2)
+    weights = L * (attention_weights + mlp_weights) + C * config.vocab_size
+    return 6 * weights + 6 * L * C * config.context_length

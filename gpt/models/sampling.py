@@ -1,0 +1,209 @@
+"""Let a net write: token by token, each chosen from the scores."""
+import numbers
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpt.batch import Batch
+from gpt.settings import ConfigError
+from minigrad import linear, no_grad
+from minigrad.kernels.replay import Replay
+from minigrad.kernels.rows import kernels_from
+from minigrad.tensor import detach
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen from the scores. The filters apply in the order given here."""
+
+    repetition_penalty: float = 1.0    # weakens the logits of what the text has (1909.05858)
+    temperature: float = 0.8           # 0 for always the likeliest
+    top_k: int = 0                     # among so many likeliest tokens; 0 for all
+    top_p: float = 1.0                 # among the likeliest that together reach this (1904.09751)
+    min_p: float = 0.0                 # among those at least so likely as a share of the likeliest
+
+    def __post_init__(self):
+        for name, (low, high) in LIMITS.items():
+            value, what = getattr(self, name), "a number"
+            fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if name == "top_k":
+                what = "an integer"
+                fits = fits and isinstance(value, numbers.Integral)
+            if not fits or not low <= value <= high:
+                raise ConfigError(f"{name} is {value!r}, but must be {what} from {low:g} "
+                                  f"to {high:g}")
+
+
+LIMITS = {"repetition_penalty": (1e-6, 1e6), "temperature": (0, 1e6), "top_k": (0, 2**31),
+          "top_p": (1e-9, 1), "min_p": (0, 1)}
+
+
+def generate(model, prompts, sampling=None, rng=None, max_tokens=None):
+    """Continue prompts of one length, without end.
+
+    When the context is full, the model forgets the older half of it and reads the newer half
+    again; then it goes on.
+
+    Parameters
+    ----------
+    model : GPT
+    prompts : (B, T) int
+        At least one token; of a prompt longer than the context the last part counts.
+    sampling : Sampling, optional
+    rng : numpy.random.Generator, optional
+        Seeded with 0 unless given.
+    max_tokens : int, optional
+        Stop after so many.
+
+    Yields
+    ------
+    ids : (B,) int
+        The next token of each.
+    """
+    sampling, rng = sampling or Sampling(), rng or np.random.default_rng(0)
+    ids, limit = np.asarray(prompts, np.int64), model.config.context_length
+    next_scores = NextScores(model, len(ids))
+    unread = ids[:, -limit:]                                                    # (B, <= limit)
+    pick = lambda z, text: choose(z, text, sampling, rng)
+    made = 0
+    while max_tokens is None or made < max_tokens:
+        if next_scores.state.length + unread.shape[1] > limit:
+            next_scores.state.clear()
+            unread = ids[:, -max(1, limit // 2):]
+        logits = next_scores(unread)                                            # (B, V)
+        chosen = np.array([*map(pick, logits, ids)])                            # (B,)
+        unread = chosen[:, None]
+        ids = np.concatenate([ids, unread], axis=1)
+        made += 1
+        yield chosen
+
+
+class NextScores:
+    """A net and the state of what it has read, to be called with what it reads next.
+
+    One token more is a replayed forward pass, whatever the net is made of; kernels run however
+    few the numbers are.
+    """
+
+    def __init__(self, model, batch):
+        nothing = Batch(np.zeros((batch, 1), np.int64))
+        self.model, self.state = model, model.start(nothing)
+        self.one_more = Replay(self.compute, model.parameters(), backward=False)
+
+    def __call__(self, ids):
+        """Read ids, (B, T), and return the scores of what follows, (B, V)."""
+        self.state.check_room(ids.shape[1])
+        with no_grad(), kernels_from(1):
+            compute = self.one_more if ids.shape[1] == 1 else self.compute
+            scores = compute(ids, *self.state.inputs)
+        self.state.advance(ids)
+        return detach(scores)
+
+    def compute(self, ids, *inputs):
+        B, T = ids.shape
+        x = self.model.stream(Batch(ids), self.state.at(*inputs))               # (B, T, C)
+        last = x if T == 1 else x[:, -1:]                                       # (B, 1, C)
+        return linear(last.reshape(B, -1), self.model.head)                     # (B, V)
+
+
+def choose(logits, text, sampling, rng):
+    """Draw the next token.
+
+    Parameters
+    ----------
+    logits : (V,)
+    text : (T,) int
+        What has been written, for the repetition penalty.
+
+    Raises
+    ------
+    FloatingPointError
+        If there is nothing to choose by: a score that is nan or inf, or all of them -inf.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> choose(np.array([0.0, 9.0, 8.0]), np.array([1]), Sampling(temperature=0), rng)
+    1
+    >>> choose(np.array([0.0, 9.0, 8.0]), np.array([1]), Sampling(3.0, temperature=0), rng)
+    2
+    """
+    check_scores(logits)
+    if sampling.temperature == 0:                  # the likeliest passes every filter
+        return int(penalized(logits, text, sampling.repetition_penalty).argmax())
+    p = probabilities(logits, text, sampling)
+    reached = np.cumsum(p)                         # (V,)
+    at = np.searchsorted(reached, rng.random(), side="right")
+    return int(min(at, np.flatnonzero(p)[-1]))     # the sum may be a little less than 1
+
+
+def check_scores(logits):
+    """Refuse what no token can be chosen by; -inf is the score of what must not be chosen."""
+    at = logits.argmax()                           # of the first nan, if one is nan
+    if not np.isfinite(logits[at]):
+        raise FloatingPointError(f"the score of token {at} is {logits[at]}, so that none can be "
+                                 f"chosen: the weights are damaged or their training diverged; "
+                                 f"take an earlier checkpoint")
+
+
+def penalized(logits, text, penalty):
+    """Return logits, (V,) float64, with those of tokens that the text has weakened."""
+    z = logits.astype(np.float64)
+    if penalty != 1:
+        seen = np.unique(text)
+        known = z[seen]
+        z[seen] = np.where(known > 0, known / penalty, known * penalty)
+    return z
+
+
+def probabilities(logits, text, sampling):
+    """Return what tokens are drawn with, (V,) float64."""
+    z = penalized(logits, text, sampling.repetition_penalty)
+    with np.errstate(over="ignore"):               # to -inf, at a temperature close to 0
+        z = (z - z.max()) / (sampling.temperature or 1)
+    k = sampling.top_k
+    if 0 < k < len(z):
+        lowest = np.partition(z, -k)[-k]
+        z[z < lowest] = -np.inf
+    p = np.exp(z)
+    p /= p.sum()
+    if sampling.top_p < 1:
+        order = np.argsort(-p, kind="stable")
+        falling = p[order]
+        likelier = np.cumsum(falling) - falling    # what those before each have together
+        p[order[likelier >= sampling.top_p]] = 0
+    p[p < sampling.min_p * p.max()] = 0
+    return p / p.sum()
+
+
+def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=()):
+    """Continue a text, yielding pieces of it that hold whole characters only.
+
+    Parameters
+    ----------
+    prompt : str
+        Empty for a line break.
+    stop : sequence of str
+        Texts before which to end.
+    """
+    try:
+        ids = tokenizer.encode_array(prompt or "\n", disallowed_special=())
+    except ValueError as error:
+        raise ConfigError(f"the prompt cannot be encoded: {error}") from error
+    ends = set(tokenizer.special_tokens.values())
+    decoder, held = tokenizer.decoder(), ""
+    longest = max(map(len, stop), default=1) - 1   # part of a text to stop at, not seen whole
+    rng = np.random.default_rng(seed)
+    for chosen in generate(model, [ids], sampling, rng, max_tokens):
+        if int(chosen[0]) in ends:
+            break
+        held += decoder.feed([int(chosen[0])])
+        found = [held.index(text) for text in stop if text in held]
+        if found:
+            yield held[:min(found)]
+            return
+        sure = len(held) - longest
+        if sure > 0:
+            yield held[:sure]
+            held = held[sure:]
+    yield held + decoder.close()

@@ -1,0 +1,1 @@
+"""What a user sees of a run: it reads runs and changes nothing."""

@@ -1,0 +1,50 @@
+"""Whoever is told of a run while it goes on: the display, the file of metrics, a logger."""
+from gpt.show.display import Status
+from gpt.show.loggers import make_logger
+from gpt.show.summary import sample
+from gpt.training.folder import Metrics
+
+LOGGED = "loss", "grad_norm", "rate"     # of a step, for the logger
+
+
+class Told:
+    """All of them at once.
+
+    Parameters
+    ----------
+    display : Lines or Live
+    run : Run
+    folder : path
+    cost : Forecast
+    log : str or None
+        The name of a logger.
+    """
+
+    def __init__(self, display, run, folder, cost, log):
+        self.display = display
+        self.status = Status(cost.flops_per_token, cost.peak_gflops)
+        self.metrics = Metrics(folder, run.step)
+        self.log = make_logger(log, folder)
+
+    def step(self, record, plan, step_s):
+        """Tell of a step; `step_s` is a better estimate of its time, if there is one."""
+        self.status.step(record, plan, step_s)
+        self.display.show(self.status)
+        tokens_s = round(self.status.tokens_s)
+        self.metrics.write(**record._asdict(), tokens_s=tokens_s)
+        logged = {name: getattr(record, name) for name in LOGGED}
+        self.log(record.step, **logged)
+
+    def evaluated(self, run, found):
+        """Tell of an evaluation, with what the model writes now."""
+        bits, text = found.bits_per_byte, sample(run)
+        self.status.val_bits, self.status.sample = bits, text
+        self.status.val_history.append(bits)
+        numbers = {"val_loss": found.nats_per_token, "val_bits": bits}
+        self.metrics.write(step=run.step, **numbers, sample=text)
+        self.metrics.flush()
+        self.log(run.step, **numbers)
+
+    def close(self):
+        self.display.close()
+        self.metrics.close()

@@ -1,0 +1,36 @@
+"""How a run comes about: new, from a text; or from its folder, where it stopped."""
+from pathlib import Path
+
+from gpt.data.corpora import load_corpus
+from gpt.data.documents import check_length, prepare
+from gpt.show.summary import beginning
+from gpt.training.clock import continue_plan
+from gpt.training.folder import kept_if_begun, new_folder, open_run, read_manifest, write_manifest
+from gpt.training.forecast import check_size, matmul_gflops
+from gpt.training.plan import Plan
+from gpt.training.recipes import choose_settings
+from gpt.training.run import Run
+
+
+def begin(args, say):
+    """Choose the settings, tokenize the text, and make a new run in a folder of its own."""
+    corpus = load_corpus(args.corpus, binary=args.tokenizer in ("byte", "bpe"))
+    say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
+    config = choose_settings(corpus, args.preset, args.given, matmul_gflops())
+    folder = new_folder(args.name or corpus.name, args.runs)
+    with kept_if_begun(folder):
+        data = prepare(corpus, config.data, folder / "data")
+        config = config.changed(vocab_size=data.tokenizer.vocab_size)
+        check_length(data, config.model.context_length)
+        check_size(config)
+        write_manifest(folder, **beginning(args.corpus, corpus, config))
+        plan = Plan.parse(config.train.plan) if config.train.plan else Plan.fixed(
+            config.train.steps or 1)
+        return Run.start(config, data, plan), folder
+
+
+def resume(args):
+    """Go on with a run: to the end of its plan, or to a new end."""
+    run = open_run(args.resume, args.from_step)
+    continue_plan(run, args.given, read_manifest(args.resume).get("reported_step"))
+    return run, Path(args.resume)

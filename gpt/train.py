@@ -1,0 +1,75 @@
+"""What a run does: plan; step, tell, now and then evaluate and save; at the end say how it went."""
+import tempfile
+import time
+from contextlib import closing, nullcontext
+from pathlib import Path
+
+from gpt import called
+from gpt.command import interruptible, report_errors
+from gpt.flags import PROGRAM, parse
+from gpt.show.closeup import looked_at
+from gpt.show.display import make_display
+from gpt.show.report import conclude
+from gpt.show.summary import announce
+from gpt.show.told import Told
+from gpt.start import begin, resume
+from gpt.training.check import check_run
+from gpt.training.compile_ahead import compiling_ahead
+from gpt.training.folder import kept_if_begun, save
+from gpt.training.forecast import plan_run
+from gpt.training.plan import due
+from gpt.training.tasks import read
+
+
+def main(args=None, began=None):
+    args = parse(args)
+    began = began or time.monotonic()
+    display = make_display(args.plain)
+    ahead = nullcontext() if args.resume else compiling_ahead(args.preset, args.given)
+    with report_errors(PROGRAM), closing(display), ahead:
+        if args.check:
+            with tempfile.TemporaryDirectory() as args.runs, kept_if_begun(Path(args.runs)):
+                return check_run(begin(args, display.say)[0], display.say)
+        run, folder = resume(args) if args.resume else begin(args, display.say)
+        with kept_if_begun(folder):
+            train(run, folder, args, display, began)
+
+
+def train(run, folder, args, display, began):
+    """Take the steps of a run; the minutes of one that has them count from `began`."""
+    timed = run.config.train.minutes and ("minutes" in args.given or not args.resume)
+    cost, rates, pacer = plan_run(run, folder, began if timed else None, args.yes)
+    announce(display.say, run, cost, rates, folder)
+    steps = looked_at(run, folder, display.say, args.profile, args.trace_step)
+    told = Told(display, run, folder, cost, args.log)
+    if run.step == 0:
+        save(run, folder)                             # from here on it can be resumed
+    with interruptible() as stop:
+        for record in steps:
+            told.step(record, run.plan, pacer and pacer.step_s)
+            if pacer:
+                pacer.step(record.elapsed_s)
+                run.plan = pacer.replan(run.plan, run.step)
+            if due(run):
+                paused = time.monotonic()
+                look(run, folder, told)
+                if pacer:
+                    pacer.pause(time.monotonic() - paused)
+            if stop:
+                save(run, folder)
+                display.close()
+                display.say(f"stopped at step {run.step} and saved; go on with: "
+                            f"{called('train')} --resume {folder}")
+                raise SystemExit(130)
+    told.close()
+    conclude(run, folder, display.say, rates)
+
+
+def look(run, folder, told):
+    """Evaluate on a part of the validation text, let the model write, save."""
+    found = read(run.measures(), run.config.train.eval_tokens)
+    if found.nats_per_token < run.best_loss:
+        run.best_loss, run.best_step = found.nats_per_token, run.step
+    told.evaluated(run, found)
+    save(run, folder)
+    told.display.evaluated(told.status)

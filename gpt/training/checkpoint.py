@@ -1,0 +1,133 @@
+"""Checkpoints: tensors in a safetensors file, facts in a JSON file beside it, whole or not there.
+
+The JSON file is written last and holds the SHA256 of both, so a checkpoint without it does not
+exist and one that was cut off or altered is noticed. Nothing in it depends on the clock.
+"""
+import errno
+import hashlib
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from bpe.files import write_whole
+
+FORMAT = 1
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be written or read; the message says what to do."""
+
+
+def save(folder, step, tensors, facts, keep=()):
+    """Write a checkpoint, then remove all older ones but the one before it and those to keep.
+
+    Parameters
+    ----------
+    folder : path
+    step : int
+    tensors : dict of str to array
+    facts : dict
+        Anything that JSON can hold.
+    keep : collection of int
+        Steps whose checkpoints stay.
+
+    Raises
+    ------
+    CheckpointError
+        If the disk is full, say; the earlier checkpoints are still there.
+    """
+    folder, name = Path(folder), f"step-{step:08d}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / f"{name}.safetensors", lambda path: save_file(tensors, path))
+        facts = {"format": FORMAT, "step": step, **facts,
+                 "tensors_sha256": file_sha256(folder / f"{name}.safetensors")}
+        facts["sha256"] = facts_sha256(facts)
+        text = json.dumps(facts, indent=1, sort_keys=True)
+        write_whole(folder / f"{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(refusal(folder, step, tensors, error)) from error
+    before = [s for s in steps(folder) if s < step]
+    stay = {*keep, *before[-1:]}
+    for path in sorted(folder.glob("step-*")):        # JSON first; with what a killed one left
+        of_step = step_of(path)
+        if of_step is not None and of_step < step and of_step not in stay:
+            path.unlink(missing_ok=True)
+
+
+def refusal(folder, step, tensors, error):
+    known = steps(folder)
+    last = f"the one of step {known[-1]} is whole" if known else "there is none before it"
+    code = getattr(error, "errno", None)
+    full = code == errno.ENOSPC or "No space" in str(error)
+    size_mb = sum(x.nbytes for x in tensors.values()) / 1e6
+    reason = (f"the disk is full: free {size_mb:.0f} MB" if full else
+              f"{error}: make {folder} writable")
+    return (f"the checkpoint of step {step} could not be written ({last}); {reason}, then "
+            f"{'resume' if known else 'start anew'}")
+
+
+def steps(folder):
+    """Return the steps of all checkpoints in a folder, in order."""
+    found = map(step_of, Path(folder).glob("step-*.json"))
+    return sorted(step for step in found if step is not None)
+
+
+def step_of(path):
+    """Return the step in the name of a file of a checkpoint; None if there is none."""
+    number = path.name.removeprefix("step-").split(".")[0]
+    return int(number) if number.isdigit() else None
+
+
+def load(folder, step=None):
+    """Read a checkpoint, the last one unless told, after checking that it is as it was written.
+
+    Returns
+    -------
+    tensors : dict of str to array
+    facts : dict
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or it is damaged: then it names the one before.
+    """
+    folder, known = Path(folder), steps(folder)
+    step = (known[-1] if known else None) if step is None else step
+    if step not in known:
+        some = f"there are those of steps {', '.join(map(str, known))}" if known else "start anew"
+        what = "a checkpoint" if step is None else f"a checkpoint of step {step}"
+        raise CheckpointError(f"{folder} does not hold {what}: {some}")
+    path = folder / f"step-{step:08d}.safetensors"
+    try:
+        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        if facts.get("format", FORMAT) != FORMAT:
+            raise CheckpointError(f"the checkpoint of step {step} has format {facts['format']}, "
+                                  f"but this version reads format {FORMAT}: use the version that "
+                                  "wrote it")
+        seal = facts.pop("sha256", None)
+        whole = seal == facts_sha256(facts) and facts["tensors_sha256"] == file_sha256(path)
+        tensors = load_file(path) if whole else {}
+    except (OSError, SafetensorError, AttributeError, KeyError, json.JSONDecodeError,
+            UnicodeDecodeError):
+        whole = False
+    if not whole:
+        before = [s for s in known if s < step]
+        remedy = f"take the one before it with --from_step {before[-1]}" if before else "start anew"
+        raise CheckpointError(f"the checkpoint of step {step} in {folder} is damaged: {remedy}")
+    return tensors, facts
+
+
+def facts_sha256(facts):
+    text = json.dumps(facts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

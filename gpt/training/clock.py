@@ -1,0 +1,198 @@
+"""How many steps fit into the minutes there are, and how a run keeps to them."""
+import math
+import statistics
+import time
+from itertools import pairwise
+from typing import NamedTuple
+
+from gpt import called
+from gpt.settings import ConfigError
+from gpt.training.plan import Plan
+
+
+def continue_plan(run, given, reported_step=None):
+    """Set a new end to a run that is resumed; what else is given would make it another run.
+
+    Parameters
+    ----------
+    run : Run
+    given : dict
+        Settings by name.
+    reported_step : int, optional
+        At which the report was written, if it was: a run that was lost at its end has none yet.
+
+    Raises
+    ------
+    ConfigError
+        For other settings, for steps that are past, or at the end of a run without a new one.
+    """
+    other = [name for name in given if name not in ("steps", "minutes")]
+    if other:
+        raise ConfigError(f"--{other[0]} belongs to the run from its start: begin a new run, or "
+                          "leave it out; --steps and --minutes can change")
+    over = run.step >= run.plan.steps
+    by_time = over and given.get("minutes")
+    steps = given.get("steps", 2 * run.step if by_time else 0)
+    if steps and steps <= run.step:
+        raise ConfigError(f"--steps is {steps}, but {run.step} are done: name the number of all "
+                          "steps together")
+    if over and not steps and run.step == reported_step:
+        raise ConfigError(f"this run is at its end, step {run.step}: train longer with --steps or "
+                          f"--minutes, or let it write with {called('generate')}")
+    if steps and over:
+        run.plan = run.plan.extended(steps)
+    elif steps:
+        run.plan = run.plan.replanned(run.step, steps)
+    if "minutes" in given:
+        run.config = run.config.changed(minutes=given["minutes"])
+
+
+LONG_S = 2 * 24 * 3600             # a run that needs --yes
+
+
+def check_duration(seconds, agreed):
+    """Refuse a run of days that nobody has agreed to."""
+    if seconds > LONG_S and not agreed:
+        raise ConfigError(f"this would take {duration(seconds)}: use fewer steps or a smaller "
+                          "model, name the time you have with --minutes, or say --yes")
+
+
+def duration(seconds):
+    """Write seconds as people say them.
+
+    >>> duration(75), duration(4000), duration(200000)
+    ('1 min 15 s', '1 h 6 min', '2 days 7 h')
+    """
+    seconds = max(0, int(round(seconds)))
+    units = ("days", 86400), ("h", 3600), ("min", 60), ("s", 1)
+    for (unit, size), (part, smaller) in pairwise(units):
+        if seconds >= size:
+            rest = seconds % size // smaller
+            return f"{seconds // size} {unit}" + (f" {rest} {part}" if rest else "")
+    return f"{seconds} s"
+
+
+# ---- what comes behind the last step is read until its share of the minutes is over ----
+
+EVALUATION, BASELINES = 0.05, 0.02     # shares of the minutes, at most
+REPORT_S, REPORT = 3, 0.05             # samples and the report: seconds, but at most this share
+LAST_TOKENS = 500_000                  # of the last evaluation, where there are no minutes
+FEWEST_STEPS = 50                      # from which on anything is learnt
+
+
+class Rates(NamedTuple):
+    """What was measured before the start."""
+
+    step_s: float                      # of a step
+    target_s: float                    # of a target that is evaluated
+    slow: tuple = ()                   # what is slower than it could be, in words
+
+
+def evaluation_s(run, rates):
+    """Return the seconds that the last evaluation may take."""
+    share_s = EVALUATION * 60 * run.config.train.minutes
+    all_s = len(run.data.val) * rates.target_s
+    return min(share_s or LAST_TOKENS * rates.target_s, all_s)
+
+
+def baselines_s(run):
+    """Return the seconds that simpler means may take; without minutes, what they need."""
+    return BASELINES * 60 * run.config.train.minutes or math.inf
+
+
+def finish_s(run, rates):
+    """Return the seconds that are kept for what comes behind the last step."""
+    report_s = min(REPORT_S, REPORT * 60 * run.config.train.minutes)
+    return evaluation_s(run, rates) + baselines_s(run) + report_s
+
+
+def plan_by_time(run, began, rates):
+    """Plan the steps of a run that has minutes.
+
+    Parameters
+    ----------
+    run : Run
+        Gets the plan.
+    began : float
+        When the time began, by `time.monotonic`.
+    rates : Rates
+
+    Returns
+    -------
+    pacer : Pacer
+
+    Raises
+    ------
+    ConfigError
+        If a new run would have too few steps to learn anything.
+    """
+    settings, last_s = run.config.train, finish_s(run, rates)
+    n_targets = min(settings.eval_tokens, len(run.data.val))
+    pause_s = n_targets * rates.target_s
+    pacer = Pacer(began + 60 * settings.minutes - last_s, rates.step_s, pause_s,
+                  settings.evaluations)
+    run.plan = pacer.first_plan(run.plan, run.step)
+    if run.plan.steps < FEWEST_STEPS:
+        before_s = time.monotonic() - began
+        needed_s = before_s + 1.1 * FEWEST_STEPS * rates.step_s + settings.evaluations * pause_s
+        minutes = needed_s / (1 - EVALUATION - BASELINES - REPORT) / 60
+        raise ConfigError(
+            f"minutes is {settings.minutes:g}, which leaves time for {run.plan.steps} steps, too "
+            f"few to learn from, between {duration(before_s)} for the start and "
+            f"{duration(last_s)} for the final evaluation: use --minutes "
+            f"{math.ceil(10 * minutes + 1) / 10:g} or more")
+    return pacer
+
+
+class Pacer:
+    """Plan the steps so that a run ends when its time is over.
+
+    Parameters
+    ----------
+    end : float
+        When the last step should be done, by `time.monotonic`.
+    step_s : float
+        The time of a step as measured before the start.
+    pause_s : float
+        What an evaluation with a sample and a checkpoint is expected to take.
+    evaluations : int
+        How many there will be.
+    """
+
+    MEMORY_S = 10                  # what the mean time of a step looks back on
+
+    def __init__(self, end, step_s, pause_s=0.0, evaluations=20):
+        self.end, self.step_s = end, step_s
+        self.budget_s = end - time.monotonic()
+        self.pauses_s, self.evaluations = [pause_s], evaluations
+
+    def first_plan(self, plan, step):
+        """Plan with what was measured."""
+        pauses_s = self.evaluations * self.pauses_s[0]
+        free_s = self.end - time.monotonic() - pauses_s
+        steps = max(1, int(0.97 * free_s / self.step_s))
+        return plan.replanned(step, step + steps) if step else Plan.fixed(steps)
+
+    def step(self, elapsed_s):
+        """Take note of a step, up to twice the usual time: one is checked before it is replayed."""
+        elapsed_s = min(elapsed_s, 2 * self.step_s)
+        weight = min(0.2, elapsed_s / self.MEMORY_S)
+        self.step_s += weight * (elapsed_s - self.step_s)
+
+    def pause(self, elapsed_s):
+        """Take note of time that went into no step."""
+        self.pauses_s.append(elapsed_s)
+
+    def replan(self, plan, step):
+        """Return the plan if it still ends in time, to 1 %, and a new one if not."""
+        if step >= plan.steps:
+            return plan
+        now, left = time.monotonic(), 1 - plan.progress(step)
+        usual_s = statistics.median_low(self.pauses_s)    # in the first one kernels may compile
+        pauses_s = left * self.evaluations * usual_s
+        free_s = self.end - now - pauses_s
+        late_s = (plan.steps - step) * self.step_s - free_s
+        if abs(late_s) <= max(0.01 * self.budget_s, 2 * self.step_s):
+            return plan
+        left = max(1, int(free_s / self.step_s))
+        return plan.replanned(step, step + left)

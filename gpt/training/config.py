@@ -1,0 +1,131 @@
+"""All settings of a run, and the presets that they begin with."""
+from dataclasses import asdict, dataclass, fields, replace
+
+from gpt.models.config import ModelConfig
+from gpt.settings import ConfigError, check_limits, nearest, setting
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to learn from."""
+
+    tokenizer: str = setting("auto", "bpe, char, byte, or the file of a trained bpe tokenizer")
+    vocabulary: int = setting(0, "tokens that bpe learns; 0 to choose by the size of the text",
+                              at_least=0)
+    val_fraction: float = setting(0.1, "share of the text, at its end, held out to validate on",
+                                  at_least=0.001, below=0.9)
+    val: str = setting("", "a text of your own to validate on, a file, folder or glob; then "
+                       "nothing is held out")
+
+    __post_init__ = check_limits
+
+    @property
+    def held_out(self):
+        """The share of the text that is not learnt from."""
+        return 0.0 if self.val else self.val_fraction
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to learn it."""
+
+    task: str = setting("causal", "what is learnt: causal, the next token")
+    minutes: float = setting(0.0, "time for the whole run; the steps are planned to fit",
+                             at_least=0)
+    steps: int = setting(0, "number of optimizer steps, instead of minutes", at_least=0)
+    plan: str = setting("", "a plan from a manifest, to repeat a run that was planned by time")
+    batch_tokens: int = setting(2048, "tokens per optimizer step", at_least=1)
+    micro_batch: int = setting(0, "sequences per forward pass, gradients being added up; 0 for "
+                               "all that fit", at_least=0)
+    optimizer: str = setting("muon", "muon (Jordan et al. 2024) for the matrices with adamw "
+                             "(arXiv:1711.05101) for the rest, or adamw for all",
+                             ("muon", "adamw"))
+    learning_rate: float = setting(0.006, "of adamw, at its highest", above=0)
+    muon_learning_rate: float = setting(0.03, "of muon, at its highest", above=0)
+    schedule: str = setting("trapezoid", "of the learning rate after the warm-up: constant and "
+                            "then linear to zero, or cosine", ("trapezoid", "cosine"))
+    warmup_steps: int = setting(20, "steps of linear warm-up", at_least=0)
+    decay_fraction: float = setting(0.6, "share of the run in which a trapezoid decays",
+                                    at_least=0, at_most=1)
+    final_rate: float = setting(0.02, "the rate at the end, as a share of the highest",
+                                at_least=0, at_most=1)
+    weight_decay: float = setting(0.0, "decoupled weight decay of matrices", at_least=0)
+    beta1: float = setting(0.8, "of adamw: memory of the gradient", at_least=0, below=1)
+    beta2: float = setting(0.95, "of adamw: memory of its square", at_least=0, below=1)
+    clip_norm: float = setting(1.0, "largest gradient norm; 0 for no clipping", at_least=0)
+    context_growth: bool = setting(False, "begin with a quarter of the context, in more sequences")
+    evaluations: int = setting(20, "evaluations, samples and checkpoints in the run; fewer under "
+                               "3 minutes", at_least=1)
+    eval_every: int = setting(0, "steps between them, instead", at_least=0)
+    eval_tokens: int = setting(16384, "validation tokens in those (fewer under 3 minutes); the "
+                               "last one takes all, or what 5 % of the time allow", at_least=1)
+    seed: int = setting(0, "of everything random", at_least=0)
+
+    __post_init__ = check_limits
+
+
+PRESETS = {
+    "fast": {},
+    "gpt2": dict(position="learned", norm="layer", qk_norm=False, mlp="gelu_tanh", bias=True,
+                 tie_weights=True, init="scaled", embedding_norm=False,
+                 optimizer="adamw", learning_rate=1e-3, schedule="cosine", warmup_steps=100,
+                 final_rate=0.1, weight_decay=0.1, beta1=0.9, beta2=0.99),
+    "llama": dict(norm="rms", qk_norm=False, mlp="swiglu", init="scaled",
+                  embedding_norm=False, optimizer="adamw", learning_rate=2e-3, schedule="cosine",
+                  warmup_steps=100, final_rate=0.1, weight_decay=0.1, beta1=0.9, beta2=0.95),
+}
+
+PARTS = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
+SETTINGS = [f.name for kind in PARTS.values() for f in fields(kind)]
+
+
+GONE = {"stream_scalars": False}   # settings of earlier versions, and what did nothing
+
+
+def without_gone(settings):
+    """Leave out settings that have gone, if they did nothing."""
+    for name, nothing in GONE.items():
+        if settings.get(name, nothing) != nothing:
+            raise ConfigError(f"this run used {name}, which is no longer there: go on with the "
+                              "version that began it")
+    return {name: value for name, value in settings.items() if name not in GONE}
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    preset: str = "fast"
+
+    @classmethod
+    def make(cls, preset="fast", **changes):
+        """Make a config from a preset and settings by name, wherever they belong."""
+        if preset not in PRESETS:
+            raise ConfigError(f"there is no preset {preset!r}: choose {', '.join(PRESETS)}")
+        return cls(preset=preset).changed(**{**PRESETS[preset], **changes})
+
+    def changed(self, **changes):
+        """Return a copy with some settings changed, given by name."""
+        parts = {}
+        for part, kind in PARTS.items():
+            mine = {f.name: changes.pop(f.name) for f in fields(kind) if f.name in changes}
+            parts[part] = replace(getattr(self, part), **mine)
+        if changes:
+            raise ConfigError(f"there is no setting {nearest(next(iter(changes)), SETTINGS)}")
+        return replace(self, **parts)
+
+    def to_dict(self):
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings):
+        """Read what `to_dict` wrote, here or in an earlier version."""
+        try:
+            parts = {part: kind(**without_gone(settings[part])) for part, kind in PARTS.items()}
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"the settings are of another version of this program: {error}"
+                              ) from error
+        return cls(preset=settings["preset"], **parts)

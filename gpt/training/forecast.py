@@ -1,0 +1,200 @@
+"""What a run will cost, before it starts: the rate of this machine, the time of a step, memory."""
+import functools
+import statistics
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gpt.models.decoder import flops_per_token
+from gpt.settings import ConfigError
+from gpt.training.baselines import PART, XZ_BYTES
+from gpt.training.clock import Rates, check_duration, plan_by_time
+from gpt.training.folder import write_manifest
+from gpt.training.memory import available_bytes, peak_bytes, used_bytes
+from gpt.training.plan import batch_shape
+from gpt.training.step import train_steps
+from gpt.training.tasks import Measure
+from minigrad import matmul, watch
+from minigrad.stepper.declines import counting_declines
+
+
+@functools.cache
+def matmul_gflops(n=768, seconds=0.05, fewest=8):
+    """Measure the best rate of a float32 matrix product, in 10**9 operations a second.
+
+    Timed are as many products as fit into the seconds, but at least the fewest: on a busy machine
+    (at the first start a second process compiles) one can take ten times as long as the next.
+    """
+    a = np.random.default_rng(0).standard_normal((n, n), np.float32)
+    matmul(a, a)                                      # loads or compiles the kernel
+    times, stop = [], time.perf_counter() + seconds
+    while len(times) < fewest or time.perf_counter() < stop:
+        began = time.perf_counter()
+        matmul(a, a)
+        times.append(time.perf_counter() - began)
+    return 2 * n ** 3 / min(times) / 1e9
+
+
+def measure_rates(run, seconds=0.25):
+    """Take a few steps with a copy of a run, evaluate a few targets, and return their `Rates`.
+
+    The first step, which loads or compiles the kernels, does not count, nor does one that is taken
+    several times, to be replayed later.
+    """
+    copy = run.copy()
+    steps = train_steps(copy)
+    with counting_declines() as declines:
+        next(steps)
+    times, stop = [], time.perf_counter() + seconds
+    while not times or time.perf_counter() < stop:
+        times.append(next(steps).elapsed_s)
+    measures = run.task.measure(copy.model, run.data, run.data.val)
+    next(measures)
+    began = time.perf_counter()
+    n_targets = next(measures, Measure()).n_targets
+    target_s = (time.perf_counter() - began) / max(1, n_targets)
+    slow = [f"{name} runs without its kernel" for name in declines]
+    if copy.obstacle:
+        slow.append(f"steps are not replayed, because {copy.obstacle}")
+    return Rates(statistics.median_low(times), target_s, tuple(slow))
+
+
+# ---- memory ----
+
+def check_size(config):
+    """Refuse a model whose weights alone, with gradients and moments, do not fit into memory."""
+    free, weights = available_bytes(), n_weights(config.model)
+    if free is not None and run_bytes(config, weights, 0, 0) > free:
+        raise ConfigError(f"a model of {weights / 1e9:.1f} billion weights needs "
+                          f"{run_bytes(config, weights, 0, 0) / 1e9:.0f} GB to train, but "
+                          f"{free / 1e9:.1f} GB are free: use a smaller --d_model or --n_layer")
+
+
+def n_weights(config):
+    """Count the weights of the matrices, as `flops_per_token` does."""
+    without_context = replace(config, context_length=1)
+    return flops_per_token(without_context) // 6
+
+
+def sequence_bytes(run):
+    """Measure what the forward pass of one sequence keeps for the backward pass, in bytes.
+
+    Gradients that the model may have are dropped.
+    """
+    model = run.model
+    batch = run.task.batch(run.data, (1, model.config.context_length), np.random.default_rng(0),
+                           model)
+    known = {id(x.data) for x in model.parameters()}
+    blocks = {}                                       # id of memory -> (array, bytes)
+
+    def count(node):
+        outputs = node.data if isinstance(node.data, tuple) else (node.data,)
+        for x in (*outputs, *node.saved):
+            if isinstance(x, np.ndarray):
+                base = x
+                while isinstance(base.base, np.ndarray):
+                    base = base.base
+                if id(base) not in known:
+                    blocks[id(base)] = base, base.nbytes
+    with watch(count):
+        loss = run.task.loss(model, batch, 1.0, np.random.default_rng(0))
+    kept = sum(size for _, size in blocks.values())
+    loss.backward()                                   # loads the kernels of the way back
+    for x in model.parameters():
+        x.grad = None
+    return kept
+
+
+def run_bytes(config, n_parameters, per_sequence, sequences):
+    """Predict what a run adds to the process: parameters, gradients, moments, one micro-batch.
+
+    On the way back the gradients of a block take the memory that the blocks behind it gave free.
+    """
+    moments = 2 if config.train.optimizer == "adamw" else 1.5
+    return int(4 * n_parameters * (2 + moments) + per_sequence * sequences)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is said before the start."""
+
+    n_parameters: int
+    flops_per_token: int
+    peak_gflops: float
+    memory_bytes: int              # of the whole process, at its highest
+    free_bytes: int                # None if unknown
+    micro_batch: int
+
+
+def forecast(run, peak_gflops):
+    """Predict the memory, and choose the micro-batch where none is given.
+
+    Raises
+    ------
+    ConfigError
+        If not even one sequence fits into the memory there is.
+    """
+    config, n_parameters = run.config, sum(x.size for x in run.model.parameters())
+    B, _ = batch_shape(config, 1.0)
+    per_sequence = sequence_bytes(run)
+    free, before = available_bytes(), used_bytes()    # now that the kernels are in memory
+    need = lambda n: run_bytes(config, n_parameters, per_sequence, n)
+    n = config.train.micro_batch or B
+    room = None if free is None else 0.9 * free
+    if room is not None and not config.train.micro_batch:
+        while n > 1 and need(n) > room:
+            n = -(-n // 2)
+    if room is not None and need(n) > room:
+        smaller = f"--micro_batch {max(1, n // 2)}" if n > 1 else (
+            f"--d_model {config.model.n_head * max(8, config.model.d_head // 2)} or "
+            f"--context_length {max(8, config.model.context_length // 2)}")
+        raise ConfigError(f"this run needs {need(n) / 1e9:.1f} GB for {n} sequences at a time, but "
+                          f"{free / 1e9:.1f} GB are free: use {smaller}")
+    at_the_end = run_bytes(config, n_parameters, 0, 0) + baseline_bytes(run)
+    if room is not None and at_the_end > room:
+        raise ConfigError(f"a text of {run.data.n_bytes / 1e6:,.0f} MB needs "
+                          f"{at_the_end / 1e9:.1f} GB at the end, to be counted and compressed, "
+                          f"but {free / 1e9:.1f} GB are free: use less of it")
+    return Forecast(n_parameters, flops_per_token(config.model), peak_gflops,
+                    max(peak_bytes(), before + max(need(n), at_the_end) + WRITER_BYTES), free, n)
+
+
+WRITER_BYTES = 20_000_000          # what is loaded later, for samples and the report (measured)
+
+
+def baseline_bytes(run):
+    """Predict what the baselines take: xz and tables, the text, and the surprise at each byte."""
+    n_bytes = run.data.n_bytes
+    at_once = min(n_bytes, max(XZ_BYTES, PART))
+    return int(14 * at_once + (2.2 + 8 * run.config.data.val_fraction) * n_bytes)
+
+
+# ---- all of it, before the first step ----
+
+def plan_run(run, folder, began, agreed):
+    """Forecast, measure and plan a run, and write down what was found.
+
+    Parameters
+    ----------
+    run : Run
+        Gets its micro-batch and, where there are minutes, its plan.
+    folder : path
+    began : float or None
+        When its minutes began, by `time.monotonic`; None where steps are planned.
+    agreed : bool
+        Whether it may take days.
+
+    Returns
+    -------
+    cost : Forecast
+    rates : Rates
+    pacer : Pacer or None
+    """
+    cost = forecast(run, matmul_gflops())
+    run.config = run.config.changed(micro_batch=cost.micro_batch)
+    rates = measure_rates(run)
+    pacer = None if began is None else plan_by_time(run, began, rates)
+    check_duration((run.plan.steps - run.step) * rates.step_s, agreed)
+    write_manifest(folder, forecast_bytes=cost.memory_bytes, slow=rates.slow)
+    return cost, rates, pacer

@@ -1,0 +1,133 @@
+"""What to train unless told: the size by the time there is, the tokenizer by the text."""
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+from gpt.models.decoder import flops_per_token
+from gpt.training.config import Config
+from gpt.training.plan import Plan
+
+
+class Size(NamedTuple):
+    """A row of the table: up to so many minutes of the reference machine, take this."""
+
+    minutes: float
+    n_layer: int
+    d_model: int
+    n_head: int
+    context_length: int
+    batch_tokens: int
+
+
+# For 2 cores whose matmul reaches REFERENCE_GFLOPS; docs/training.md says what is measured of it.
+REFERENCE_GFLOPS = 240
+DEFAULT_MINUTES = 5
+SIZES = (Size(3, 4, 128, 2, 128, 1024),
+         Size(7, 4, 128, 2, 256, 1024),
+         Size(45, 6, 192, 3, 256, 2048),
+         Size(120, 6, 256, 4, 256, 4096),
+         Size(1e9, 8, 384, 6, 256, 8192))
+# Tokens of bpe by the bytes of the text; shorter texts are learnt by characters.
+VOCABULARIES = {200_000: 0, 1_000_000: 512, 20_000_000: 1024, math.inf: 4096}
+FEWEST, USUAL = 512, 1024          # where bpe is asked for, of short texts; of texts yet unread
+MANY_CHARACTERS = 400              # more of them in a text, and bytes are better
+
+
+class Recipe(NamedTuple):
+    """A row of what else the preset `fast` sets: up to so many passes over the text, take this."""
+
+    passes: float
+    settings: dict
+
+
+# In part of a pass tables of what follows two and three tokens help; seen again, they learn the
+# text by heart. After some passes so does the whole model, unless its weights are kept small.
+RECIPES = (Recipe(0.5, dict(ngram_rows=4096, learning_rate=0.016, muon_learning_rate=0.02)),
+           Recipe(4, {}),
+           Recipe(math.inf, dict(weight_decay=0.15)))
+USUAL_SHARE = 0.45                 # of the matmul peak, that training reaches
+
+
+def choose_size(minutes, peak_gflops):
+    """Return the settings of the model for a budget, as the table has them."""
+    scaled = minutes * peak_gflops / REFERENCE_GFLOPS
+    row = next(row for row in SIZES if scaled <= row.minutes)
+    settings = row._asdict()
+    del settings["minutes"]
+    return settings
+
+
+def choose_tokenizer(corpus):
+    """Return (kind, vocabulary) for a corpus."""
+    size = next(v for limit, v in VOCABULARIES.items() if corpus.size_bytes < limit)
+    if size:
+        return "bpe", size
+    try:
+        texts = [document.decode() for document in corpus.documents]
+        characters = set().union(*texts)
+    except UnicodeDecodeError:
+        return "byte", 0
+    return ("char", 0) if len(characters) <= MANY_CHARACTERS else ("byte", 0)
+
+
+def choose_settings(corpus, preset, given, peak_gflops):
+    """Complete what the user gave: size by the time, tokenizer by the text, the rest by both.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    preset : str
+    given : dict
+        Settings by name.
+    peak_gflops : float
+
+    Returns
+    -------
+    config : Config
+        Without the size of the vocabulary, which the tokenizer will tell.
+    """
+    settings = dict(given)
+    if settings.get("plan"):
+        settings["steps"] = Plan.parse(settings["plan"]).steps
+    if not settings.get("steps") and not settings.get("minutes"):
+        settings["minutes"] = DEFAULT_MINUTES
+    minutes = settings.get("minutes")
+    size = choose_size(minutes or DEFAULT_MINUTES, peak_gflops)
+    if "d_model" in settings and "n_head" not in settings:
+        size["n_head"] = max(1, settings["d_model"] // 64)
+    settings = size | fewer_evaluations(minutes or LONG_MINUTES) | settings
+    kind, vocabulary = choose_tokenizer(corpus)
+    if settings.get("tokenizer", "auto") == "auto":
+        settings.update(tokenizer=kind, vocabulary=settings.get("vocabulary") or vocabulary)
+    elif settings["tokenizer"] == "bpe" and not settings.get("vocabulary"):
+        settings["vocabulary"] = vocabulary or FEWEST
+    config = Config.make(preset, **settings)
+    if preset != "fast":
+        return config
+    passes = expected_passes(config, corpus, peak_gflops)
+    recipe = next(row.settings for row in RECIPES if passes <= row.passes)
+    unset = {name: value for name, value in recipe.items() if name not in given}
+    return config.changed(**unset)
+
+
+def expected_passes(config, corpus, peak_gflops):
+    """Estimate how often a run will see its text."""
+    settings, vocabulary, bytes_per_token = config.train, 256, 1
+    if config.data.tokenizer not in ("char", "byte"):
+        vocabulary = config.data.vocabulary or USUAL
+        bytes_per_token = 0.24 * math.log2(vocabulary)                       # of English, about
+    tokens = settings.steps * settings.batch_tokens
+    if not settings.steps:
+        flops = flops_per_token(replace(config.model, vocab_size=vocabulary))
+        tokens = 60 * settings.minutes * USUAL_SHARE * 1e9 * peak_gflops / flops
+    return tokens * bytes_per_token / (corpus.size_bytes * (1 - config.data.held_out))
+
+
+LONG_MINUTES = 3                   # from here on evaluations cost little
+
+
+def fewer_evaluations(minutes):
+    """Return the settings that keep the evaluations of a short run below a tenth of it."""
+    share = min(1, minutes / LONG_MINUTES)
+    return {"evaluations": max(4, round(20 * share)),
+            "eval_tokens": max(2048, int(16384 * share))}

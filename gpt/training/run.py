@@ -1,0 +1,125 @@
+"""A run: what changes while training, and what it is made from."""
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gpt.data.documents import Dataset
+from gpt.models.decoder import GPT
+from gpt.settings import ConfigError, nearest
+from gpt.training.config import Config
+from gpt.training.plan import Plan
+from gpt.training.tasks import TASKS
+from minigrad.optim import AdamW
+from minigrad.optim.muon import Muon
+
+
+@dataclass
+class Run:
+    """What changes while training, and what it is made from."""
+
+    config: Config
+    data: Dataset
+    model: GPT
+    plan: Plan
+    step: int = 0
+    best_loss: float = math.inf    # on the validation part
+    best_step: int = 0
+    optimizers: list = field(default_factory=list)
+    obstacle: str | None = None    # what keeps its steps from being replayed
+
+    @classmethod
+    def start(cls, config, data, plan, dtype=np.float32):
+        """Make a run with new weights."""
+        if config.train.task not in TASKS:
+            raise ConfigError(f"there is no task {nearest(config.train.task, TASKS)}")
+        if config.train.task == "causal" and not config.model.causal:
+            raise ConfigError("a model that sees the next token cannot learn to predict it: leave "
+                              "out --no_causal")
+        rng = np.random.default_rng(config.train.seed)
+        model = GPT(config.model, rng, dtype)
+        optimizers = make_optimizers(model, config.train)
+        return cls(config, data, model, plan, optimizers=optimizers)
+
+    @property
+    def task(self):
+        return TASKS[self.config.train.task]
+
+    @property
+    def trained(self):
+        """The parameters that learn, those that require a gradient."""
+        return [x for x in self.model.parameters() if x.requires_grad]
+
+    def micro_batch(self, batch):
+        """Return how many rows of a batch are taken at a time."""
+        longest = self.config.model.context_length // batch.ids.shape[1]   # of growing contexts
+        return self.config.train.micro_batch * longest or len(batch.ids)
+
+    def measures(self):
+        """Yield what is measured on the validation part, some windows at a time: `Measure`."""
+        return self.task.measure(self.model, self.data, self.data.val)
+
+    def copy(self):
+        """Make a run of the same settings, to try its steps without end."""
+        return self.start(self.config, self.data, Plan.fixed(1_000_000))
+
+    def tensors(self):
+        """Return all that a checkpoint holds, by name."""
+        return {f"{prefix}.{name}": x for prefix, part in self.parts().items()
+                for name, x in part.state_dict().items()}
+
+    def parts(self):
+        """Return what has tensors, by the name that stands before theirs."""
+        optimizers = {f"optimizer{i}": x for i, x in enumerate(self.optimizers)}
+        return {"model": self.model, **optimizers}
+
+    def facts(self):
+        """Return the rest of it."""
+        return {"config": self.config.to_dict(),
+                "plan": str(self.plan),
+                "tokenizer": self.data.tokenizer.fingerprint(),
+                "best_loss": self.best_loss if self.best_step else None,
+                "best_step": self.best_step}
+
+    @classmethod
+    def resume(cls, tensors, facts, data):
+        """Make the run that a checkpoint was written by."""
+        if facts["tokenizer"] != data.tokenizer.fingerprint():
+            raise ConfigError("the checkpoint was trained with another tokenizer than the one in "
+                              "its folder: put tokenizer.json back")
+        config, plan = Config.from_dict(facts["config"]), Plan.parse(facts["plan"])
+        run = cls.start(config, data, plan)
+        for prefix, part in run.parts().items():
+            part.load_state_dict(below(tensors, prefix))
+        run.step, run.best_step = facts["step"], facts["best_step"]
+        run.best_loss = math.inf if facts["best_loss"] is None else facts["best_loss"]
+        return run
+
+
+def below(tensors, prefix):
+    """Return the tensors whose names begin with a prefix and a dot, by the rest of their names."""
+    start = f"{prefix}."
+    names = [name for name in tensors if name.startswith(start)]
+    return {name.removeprefix(start): tensors[name] for name in names}
+
+
+def make_optimizers(model, settings):
+    """Give the matrices of the blocks to Muon, if it is asked for, and all else to AdamW.
+
+    What AdamW holds decays if it has two axes or more; gains, biases and scalars do not.
+    """
+    named = list(model.named_parameters())
+    matrices = [x for name, x in named if settings.optimizer == "muon"
+                and name.startswith("blocks.") and x.ndim == 2]
+    taken = set(matrices)
+    rest = [x for _, x in named if x not in taken]
+    tables = [x for x in rest if x.ndim >= 2]
+    groups = [{"parameters": tables}] if tables else []
+    gains = [x for x in rest if x.ndim < 2]
+    if gains:
+        groups.append({"parameters": gains, "weight_decay": 0.0})
+    adamw = AdamW(groups, settings.learning_rate, betas=(settings.beta1, settings.beta2),
+                  weight_decay=settings.weight_decay)
+    if not matrices:
+        return [adamw]
+    return [adamw, Muon(matrices, settings.muon_learning_rate, weight_decay=settings.weight_decay)]

@@ -1,0 +1,243 @@
+"""Attention of heads, forward and backward.
+
+A task is one head of one sequence (backward: a key head with all query heads that share it).
+Scores exist for a few queries at a time and stay in cache, never T x T of them; keys that none
+of these queries sees are skipped. A block of scores is (keys, queries): K Q^T, which lets the
+softmax work on a vector of queries.
+"""
+import numba
+import numpy as np
+
+from minigrad.kernels import jit, threads, vmath
+from minigrad.kernels.llvm import VECTOR_BYTES, at, transpose, widest_vectors
+from minigrad.kernels.memory import empty
+from minigrad.kernels.rows import row_kernel
+from minigrad.kernels.softmax import softmax_columns, softmax_columns_vjp
+from minigrad.kernels.tiles import ROWS, strip
+from minigrad.kernels.twins import lanes
+
+QUERIES = 32                              # columns of a block of scores, a multiple of all vectors
+FEW_QUERIES = 256                         # for which one thread is faster
+
+# What a layout holds, an array of int64: sizes, then three strides of each array, then lengths.
+N_HEAD, N_KV_HEAD, N_QUERY, N_KEY, WIDTH, CAUSAL, STRIDES = range(7)
+Q, K, V, OUT = range(4)                   # the arrays of the forward pass, (B, heads, rows, width)
+G, DQ, DK, DV = range(3, 7)               # and those that the backward pass has instead of OUT
+
+
+def layout_of(arrays, k, causal, lengths):
+    """Pack for a kernel: sizes, the strides of all arrays, how many keys of each are real."""
+    B, n_kv_head, S, width = k.shape
+    n_head, T = arrays[0].shape[1:3]
+    sizes = n_head, n_kv_head, T, S, width, causal
+    strides = []
+    for x in arrays:
+        strides += [stride // x.itemsize for stride in x.strides[:3]]
+    if lengths is None:
+        lengths = [S] * B
+    return np.array([*sizes, *strides, *lengths], np.int64)
+
+
+def padded(x):
+    """Return (..., D) with a contiguous last axis of whole vectors: a copy if need be."""
+    n = lanes(x.dtype)
+    whole = all(stride % x.itemsize == 0 for stride in x.strides)
+    *axes, D = x.shape
+    if D % n == 0 and whole and x[0, 0, 0].flags.carray:
+        return x
+    width = -(-D // n) * n
+    copy = empty((*axes, width), x.dtype)
+    jit.run(pad, x, copy)
+    return copy
+
+
+def pad(x, out):
+    """Write x, (..., D), into a wider array, and zeros behind it."""
+    D = x.shape[-1]
+    out[..., :D] = x
+    out[..., D:] = 0
+
+
+def room_for(x, width):
+    """Make an array for heads side by side, of (B, heads, T, ...) as (B, T, heads, width)."""
+    B, n, T = x.shape[:3]
+    return empty((B, T, n, width), x.dtype)
+
+
+def scratch(dtype, n):
+    """Make room on each thread for n rows of QUERIES numbers."""
+    return empty((threads.n_threads(), n * QUERIES), dtype)
+
+
+# ---- parts of the kernels --------------------------------------------------------------------
+
+@jit.helper
+def seen_by(i, layout, length):
+    """How many keys query i sees."""
+    if not layout[CAUSAL]:
+        return length
+    before = layout[N_KEY] - layout[N_QUERY] + i
+    return max(0, min(length, before + 1))
+
+
+@jit.helper
+def place(layout, array, b, h):
+    """Where head h of sequence b begins in an array."""
+    strides = STRIDES + 3 * array
+    return b * layout[strides] + h * layout[strides + 1]
+
+
+@jit.helper
+def row_of(layout, array):
+    """How far apart the rows of a head are in an array."""
+    return layout[STRIDES + 3 * array + 2]
+
+
+@jit.helper
+def transposed(x, stride, m, D, out, width):
+    """Copy m queries (m, D) as the columns of (D, QUERIES); return m rounded up to whole vectors.
+
+    The columns beyond m repeat the last query.
+    """
+    for j in range(0, m, width):
+        rows = min(width, m - j)
+        for d in range(0, D, width):
+            source = at(x, j * stride + d)
+            target = at(out, d * QUERIES + j)
+            transpose(rows, source, stride, target, QUERIES)
+    return (m + width - 1) // width * width
+
+
+@jit.helper
+def products(n, D, x, stride, columns, out, m, width):
+    """Multiply n rows of x (n, D) by m columns of (D, QUERIES)."""
+    for j in range(0, n, ROWS):
+        rows = min(ROWS, n - j)
+        source = at(x, j * stride)
+        target = at(out, j * QUERIES)
+        strip(rows, m, D, source, stride, 1,
+                    columns, QUERIES, target, QUERIES, 0, width)
+
+
+@jit.helper
+def weighted(i, m, D, layout, length, weights, x, stride, out, stride_out, width):
+    """For m queries from i on, sum the rows of x (keys, D) that they see, weighted."""
+    for r in range(0, m, ROWS):
+        rows = min(ROWS, m - r)
+        last = i + r + rows - 1
+        seen = max(1, seen_by(last, layout, length))
+        target = at(out, (i + r) * stride_out)
+        strip(rows, D, seen, at(weights, r), 1, QUERIES,
+                    x, stride, target, stride_out, 0, width)
+
+
+# ---- forward ---------------------------------------------------------------------------------
+
+@row_kernel(small=FEW_QUERIES)
+def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
+    widest_vectors()
+    H, T = layout[N_HEAD], layout[N_QUERY]
+    S, D = layout[N_KEY], layout[WIDTH]
+    q_row, k_row = row_of(layout, Q), row_of(layout, K)
+    v_row, out_row = row_of(layout, V), row_of(layout, OUT)
+    width = VECTOR_BYTES // out.itemsize
+    w = work[numba.get_thread_id()]
+    columns = at(w, 0)                                    # (D, QUERIES)
+    scores = at(w, D * QUERIES)                           # (S, QUERIES)
+    after = (D + S) * QUERIES
+    peak = w[after:after + QUERIES]
+    total = w[after + QUERIES:]
+    infinity = w.dtype.type(np.inf)
+    for task in range(start, stop):
+        b, h = task // H, task % H
+        group = h * layout[N_KV_HEAD] // H
+        length = layout[STRIDES + 3 * 4 + b]
+        qp = at(q, place(layout, Q, b, h))
+        kp = at(k, place(layout, K, b, group))
+        vp = at(v, place(layout, V, b, group))
+        yp = at(out, place(layout, OUT, b, h))
+        for i in range(0, T, QUERIES):
+            m = min(QUERIES, T - i)
+            seen = seen_by(i + m - 1, layout, length)
+            first = S - T + i if layout[CAUSAL] else S    # the last key that query i sees
+            queries = at(qp, i * q_row)
+            cols = transposed(queries, q_row, m, D, columns, width)
+            products(seen, D, kp, k_row, columns, scores, cols, width)
+            for r in range(0, cols, width):
+                last = first + r if seen else -QUERIES
+                softmax_columns(at(scores, r), QUERIES, max(1, seen), last,
+                      scale, at(peak, r), at(total, r))
+            for r in range(cols):             # inf if no key is seen: e**(score - inf) is 0 again
+                e = total[r]
+                total[r] = peak[r] + vmath.log(e) if e != 0 else infinity
+            for r in range(m):
+                lse[b, h, i + r] = total[r]
+            weighted(i, m, D, layout, length, scores,
+                     vp, v_row, yp, out_row, width)
+
+
+# ---- backward --------------------------------------------------------------------------------
+
+@row_kernel(small=FEW_QUERIES)
+def attention_vjp_kernel(start, stop, lse, q, k, v, g, layout, scale, work, dq, dk, dv):
+    widest_vectors()
+    n_kv = layout[N_KV_HEAD]
+    shared = layout[N_HEAD] // n_kv                       # query heads to a key head
+    T, S, D = layout[N_QUERY], layout[N_KEY], layout[WIDTH]
+    q_row, dq_row = row_of(layout, Q), row_of(layout, DQ)
+    k_row, dk_row = row_of(layout, K), row_of(layout, DK)
+    v_row, dv_row = row_of(layout, V), row_of(layout, DV)
+    g_row = row_of(layout, G)
+    width = VECTOR_BYTES // lse.itemsize
+    w = work[numba.get_thread_id()]
+    shift = w[:QUERIES]                                   # (QUERIES,)
+    qt = at(w, QUERIES)                                   # (D, QUERIES)
+    gt = at(w, (1 + D) * QUERIES)                         # (D, QUERIES)
+    p = at(w, (1 + 2 * D) * QUERIES)                      # (S, QUERIES)
+    dp = at(w, (1 + 2 * D + S) * QUERIES)                 # (S, QUERIES)
+    for task in range(start, stop):
+        b, group = task // n_kv, task % n_kv
+        add = 0                                           # the first block writes, later ones add
+        length = layout[STRIDES + 3 * 7 + b]
+        kp = at(k, place(layout, K, b, group))
+        vp = at(v, place(layout, V, b, group))
+        dkp = at(dk, place(layout, DK, b, group))
+        dvp = at(dv, place(layout, DV, b, group))
+        first_head = group * shared
+        for h in range(first_head, first_head + shared):
+            qp = at(q, place(layout, Q, b, h))
+            gp = at(g, place(layout, G, b, h))
+            dqp = at(dq, place(layout, DQ, b, h))
+            last_block = (T - 1) // QUERIES * QUERIES     # it sees all keys
+            for i in range(last_block, -1, -QUERIES):
+                m = min(QUERIES, T - i)
+                seen = seen_by(i + m - 1, layout, length)
+                first = S - T + i if layout[CAUSAL] else S
+                for r in range(QUERIES):
+                    t = min(i + r, T - 1)
+                    shift[r] = lse[b, h, t]
+                queries = at(qp, i * q_row)
+                cols = transposed(queries, q_row, m, D, qt, width)
+                gradients = at(gp, i * g_row)
+                transposed(gradients, g_row, m, D, gt, width)
+                products(seen, D, kp, k_row, qt, p, cols, width)
+                products(seen, D, vp, v_row, gt, dp, cols, width)
+                for r in range(0, cols, width):
+                    last = first + r if seen else -QUERIES
+                    softmax_columns_vjp(at(p, r), at(dp, r), QUERIES, max(1, seen), last,
+                              scale, at(shift, r))
+                weighted(i, m, D, layout, length, dp,
+                         kp, k_row, dqp, dq_row, width)
+                for j in range(0, seen, ROWS):
+                    n = min(ROWS, seen - j)
+                    r = max(0, j - first) if layout[CAUSAL] else 0        # the first to see key j
+                    here = j * QUERIES + r
+                    queries = at(qp, (i + r) * q_row)
+                    target = at(dkp, j * dk_row)
+                    strip(n, D, m - r, at(dp, here), QUERIES, 1,
+                                queries, q_row, target, dk_row, add, width)
+                    gradients = at(gp, (i + r) * g_row)
+                    target = at(dvp, j * dv_row)
+                    strip(n, D, m - r, at(p, here), QUERIES, 1,
+                                gradients, g_row, target, dv_row, add, width)
+                add = 1 if seen else add
