@@ -105,7 +105,7 @@ def exp_or_zero(x):
     x = where(below, low, x)                                      # NaN stays
     t = multiply_add(x, like(x, 0.5 * LOG2_E), shifter(x))
     root, slope, r = _split(x, t)
-    y = multiply_add(slope, r, like(x, 1)) * root * root
+    y = multiply_add(slope, r, like(x, 1)) * (root * root)
     return where(below, like(x, 0), y)
 
 
