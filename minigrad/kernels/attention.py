@@ -19,10 +19,11 @@ from minigrad.kernels.twins import lanes
 QUERIES = 32                              # columns of a block of scores, a multiple of all vectors
 FEW_QUERIES = 256                         # for which one thread is faster
 
-# What a layout holds, an array of int64: sizes, then three strides of each array, then lengths.
-N_HEAD, N_KV_HEAD, N_QUERY, N_KEY, WIDTH, CAUSAL, STRIDES = range(7)
 Q, K, V, OUT = range(4)                   # the arrays of the forward pass, (B, heads, rows, width)
 G, DQ, DK, DV = range(3, 7)               # and those that the backward pass has instead of OUT
+# What a layout holds, an array of int64: sizes, a stride of each array, another, the third; lengths.
+N_HEAD, N_KV_HEAD, N_QUERY, N_KEY, WIDTH, CAUSAL = range(6)
+SEQUENCE, HEAD, ROW, LENGTHS = range(6, 6 + 4 * 7, 7)
 
 
 def layout_of(arrays, k, causal, lengths):
@@ -30,12 +31,12 @@ def layout_of(arrays, k, causal, lengths):
     B, n_kv_head, S, width = k.shape
     n_head, T = arrays[0].shape[1:3]
     sizes = n_head, n_kv_head, T, S, width, causal
-    strides = []
-    for x in arrays:
-        strides += [stride // x.itemsize for stride in x.strides[:3]]
+    strides = np.zeros((3, 7), np.int64)
+    for i, x in enumerate(arrays):
+        strides[:, i] = [stride // x.itemsize for stride in x.strides[:3]]
     if lengths is None:
         lengths = [S] * B
-    return np.array([*sizes, *strides, *lengths], np.int64)
+    return np.array([*sizes, *strides.ravel(), *lengths], np.int64)
 
 
 def padded(x):
@@ -78,19 +79,6 @@ def seen_by(i, layout, length):
         return length
     before = layout[N_KEY] - layout[N_QUERY] + i
     return max(0, min(length, before + 1))
-
-
-@jit.helper
-def place(layout, array, b, h):
-    """Where head h of sequence b begins in an array."""
-    strides = STRIDES + 3 * array
-    return b * layout[strides] + h * layout[strides + 1]
-
-
-@jit.helper
-def row_of(layout, array):
-    """How far apart the rows of a head are in an array."""
-    return layout[STRIDES + 3 * array + 2]
 
 
 @jit.helper
@@ -138,8 +126,8 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
     widest_vectors()
     H, T = layout[N_HEAD], layout[N_QUERY]
     S, D = layout[N_KEY], layout[WIDTH]
-    q_row, k_row = row_of(layout, Q), row_of(layout, K)
-    v_row, out_row = row_of(layout, V), row_of(layout, OUT)
+    q_row, k_row = layout[ROW + Q], layout[ROW + K]
+    v_row, out_row = layout[ROW + V], layout[ROW + OUT]
     width = VECTOR_BYTES // out.itemsize
     w = work[numba.get_thread_id()]
     columns = at(w, 0)                                    # (D, QUERIES)
@@ -151,11 +139,11 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
     for task in range(start, stop):
         b, h = task // H, task % H
         group = h * layout[N_KV_HEAD] // H
-        length = layout[STRIDES + 3 * 4 + b]
-        qp = at(q, place(layout, Q, b, h))
-        kp = at(k, place(layout, K, b, group))
-        vp = at(v, place(layout, V, b, group))
-        yp = at(out, place(layout, OUT, b, h))
+        length = layout[LENGTHS + b]
+        qp = at(q, b * layout[SEQUENCE + Q] + h * layout[HEAD + Q])
+        kp = at(k, b * layout[SEQUENCE + K] + group * layout[HEAD + K])
+        vp = at(v, b * layout[SEQUENCE + V] + group * layout[HEAD + V])
+        yp = at(out, b * layout[SEQUENCE + OUT] + h * layout[HEAD + OUT])
         for i in range(0, T, QUERIES):
             m = min(QUERIES, T - i)
             seen = seen_by(i + m - 1, layout, length)
@@ -184,10 +172,10 @@ def attention_vjp_kernel(start, stop, lse, q, k, v, g, layout, scale, work, dq, 
     n_kv = layout[N_KV_HEAD]
     shared = layout[N_HEAD] // n_kv                       # query heads to a key head
     T, S, D = layout[N_QUERY], layout[N_KEY], layout[WIDTH]
-    q_row, dq_row = row_of(layout, Q), row_of(layout, DQ)
-    k_row, dk_row = row_of(layout, K), row_of(layout, DK)
-    v_row, dv_row = row_of(layout, V), row_of(layout, DV)
-    g_row = row_of(layout, G)
+    q_row, dq_row = layout[ROW + Q], layout[ROW + DQ]
+    k_row, dk_row = layout[ROW + K], layout[ROW + DK]
+    v_row, dv_row = layout[ROW + V], layout[ROW + DV]
+    g_row = layout[ROW + G]
     width = VECTOR_BYTES // lse.itemsize
     w = work[numba.get_thread_id()]
     shift = w[:QUERIES]                                   # (QUERIES,)
@@ -198,16 +186,16 @@ def attention_vjp_kernel(start, stop, lse, q, k, v, g, layout, scale, work, dq, 
     for task in range(start, stop):
         b, group = task // n_kv, task % n_kv
         add = 0                                           # the first block writes, later ones add
-        length = layout[STRIDES + 3 * 7 + b]
-        kp = at(k, place(layout, K, b, group))
-        vp = at(v, place(layout, V, b, group))
-        dkp = at(dk, place(layout, DK, b, group))
-        dvp = at(dv, place(layout, DV, b, group))
+        length = layout[LENGTHS + b]
+        kp = at(k, b * layout[SEQUENCE + K] + group * layout[HEAD + K])
+        vp = at(v, b * layout[SEQUENCE + V] + group * layout[HEAD + V])
+        dkp = at(dk, b * layout[SEQUENCE + DK] + group * layout[HEAD + DK])
+        dvp = at(dv, b * layout[SEQUENCE + DV] + group * layout[HEAD + DV])
         first_head = group * shared
         for h in range(first_head, first_head + shared):
-            qp = at(q, place(layout, Q, b, h))
-            gp = at(g, place(layout, G, b, h))
-            dqp = at(dq, place(layout, DQ, b, h))
+            qp = at(q, b * layout[SEQUENCE + Q] + h * layout[HEAD + Q])
+            gp = at(g, b * layout[SEQUENCE + G] + h * layout[HEAD + G])
+            dqp = at(dq, b * layout[SEQUENCE + DQ] + h * layout[HEAD + DQ])
             last_block = (T - 1) // QUERIES * QUERIES     # it sees all keys
             for i in range(last_block, -1, -QUERIES):
                 m = min(QUERIES, T - i)

@@ -101,18 +101,6 @@ _tile_1, _tile_2 = _tiles[:2]
 _tile_3, _tile_4 = _tiles[-2:]                       # not used, and not compiled, where 2 are most
 
 @helper
-def _tile(vectors, kc, rows, panel, c, ldc, add, ahead, stride):
-    if vectors == 4:
-        _tile_4(kc, rows, panel, c, ldc, add, ahead, stride)
-    elif vectors == 3:
-        _tile_3(kc, rows, panel, c, ldc, add, ahead, stride)
-    elif vectors == 2:
-        _tile_2(kc, rows, panel, c, ldc, add, ahead, stride)
-    else:
-        _tile_1(kc, rows, panel, c, ldc, add, ahead, stride)
-
-
-@helper(inline=True)
 def _multiply_tile(kc, rows, panel, ahead, c, i, m, j, n, add, bias, scratch):
     """Set C[i:i + m, j:j + n], at most a tile, to the product (+ what is there) (+ bias).
 
@@ -120,13 +108,23 @@ def _multiply_tile(kc, rows, panel, ahead, c, i, m, j, n, add, bias, scratch):
     `ahead` what to ask the memory for, with a stride. A tile that is not whole goes by `scratch`.
     """
     asked, stride = ahead
-    ldc, _ = _steps(c)
     vectors = _parts(n, lanes_of(c))
     width = vectors * lanes_of(c)
-    if m == TILE_ROWS and n == width:
-        _tile(vectors, kc, rows, panel, at(c, i * ldc + j), ldc, add, asked, stride)
+    whole = m == TILE_ROWS and n == width
+    target, ldc = at(scratch, 0), width
+    if whole:
+        ldc, _ = _steps(c)
+        target = at(c, i * ldc + j)
+    adds = add and whole
+    if vectors == 4:
+        _tile_4(kc, rows, panel, target, ldc, adds, asked, stride)
+    elif vectors == 3:
+        _tile_3(kc, rows, panel, target, ldc, adds, asked, stride)
+    elif vectors == 2:
+        _tile_2(kc, rows, panel, target, ldc, adds, asked, stride)
     else:
-        _tile(vectors, kc, rows, panel, at(scratch, 0), width, False, asked, stride)
+        _tile_1(kc, rows, panel, target, ldc, adds, asked, stride)
+    if not whole:
         _put_corner(c, i, m, j, n, add, scratch, width)
     if bias.size:
         for r in range(m):

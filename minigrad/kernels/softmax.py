@@ -51,7 +51,7 @@ def softmax_row(row, out, n, scale):
     return m, s
 
 
-@helper(fastmath=EXACT_MATH)
+@helper(inline=True, fastmath=EXACT_MATH)
 def softmax_columns(scores, step, n, first, scale, peaks, totals):
     """Turn n rows of scores into weights, each column summing to 1, or 0 where no key is seen.
 
@@ -79,7 +79,7 @@ def softmax_columns(scores, step, n, first, scale, peaks, totals):
     store(s, totals, 0)
 
 
-@helper(fastmath=EXACT_MATH)
+@helper(inline=True, fastmath=EXACT_MATH)
 def softmax_columns_vjp(scores, dscores, step, n, first, scale, lse):
     """Turn scores into weights again, and the gradient of the weights into that of the scores."""
     zero, factor = splat(like(scale, 0)), splat(scale)
