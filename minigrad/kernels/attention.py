@@ -33,7 +33,8 @@ def layout_of(arrays, k, causal, lengths):
     sizes = n_head, n_kv_head, T, S, width, causal
     strides = np.zeros((3, 7), np.int64)
     for i, x in enumerate(arrays):
-        strides[:, i] = [stride // x.itemsize for stride in x.strides[:3]]
+        strides[:, i] = x.strides[:3]
+        strides[:, i] //= x.itemsize
     if lengths is None:
         lengths = [S] * B
     return np.array([*sizes, *strides.ravel(), *lengths], np.int64)
@@ -126,8 +127,10 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
     widest_vectors()
     H, T = layout[N_HEAD], layout[N_QUERY]
     S, D = layout[N_KEY], layout[WIDTH]
-    q_row, k_row = layout[ROW + Q], layout[ROW + K]
-    v_row, out_row = layout[ROW + V], layout[ROW + OUT]
+    sequence, head = layout[SEQUENCE:HEAD], layout[HEAD:ROW]      # strides of each array
+    row = layout[ROW:LENGTHS]
+    q_row, k_row = row[Q], row[K]
+    v_row, out_row = row[V], row[OUT]
     width = VECTOR_BYTES // out.itemsize
     w = work[numba.get_thread_id()]
     columns = at(w, 0)                                    # (D, QUERIES)
@@ -140,10 +143,10 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
         b, h = task // H, task % H
         group = h * layout[N_KV_HEAD] // H
         length = layout[LENGTHS + b]
-        qp = at(q, b * layout[SEQUENCE + Q] + h * layout[HEAD + Q])
-        kp = at(k, b * layout[SEQUENCE + K] + group * layout[HEAD + K])
-        vp = at(v, b * layout[SEQUENCE + V] + group * layout[HEAD + V])
-        yp = at(out, b * layout[SEQUENCE + OUT] + h * layout[HEAD + OUT])
+        qp = at(q, b * sequence[Q] + h * head[Q])
+        kp = at(k, b * sequence[K] + group * head[K])
+        vp = at(v, b * sequence[V] + group * head[V])
+        yp = at(out, b * sequence[OUT] + h * head[OUT])
         for i in range(0, T, QUERIES):
             m = min(QUERIES, T - i)
             seen = seen_by(i + m - 1, layout, length)
@@ -157,7 +160,9 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
                       scale, at(peak, r), at(total, r))
             for r in range(cols):             # inf if no key is seen: e**(score - inf) is 0 again
                 e = total[r]
-                total[r] = peak[r] + vmath.log(e) if e != 0 else infinity
+                total[r] = infinity
+                if e != 0:
+                    total[r] = peak[r] + vmath.log(e)
             for r in range(m):
                 lse[b, h, i + r] = total[r]
             weighted(i, m, D, layout, length, scores,
@@ -171,11 +176,14 @@ def attention_vjp_kernel(start, stop, lse, q, k, v, g, layout, scale, work, dq, 
     widest_vectors()
     n_kv = layout[N_KV_HEAD]
     shared = layout[N_HEAD] // n_kv                       # query heads to a key head
-    T, S, D = layout[N_QUERY], layout[N_KEY], layout[WIDTH]
-    q_row, dq_row = layout[ROW + Q], layout[ROW + DQ]
-    k_row, dk_row = layout[ROW + K], layout[ROW + DK]
-    v_row, dv_row = layout[ROW + V], layout[ROW + DV]
-    g_row = layout[ROW + G]
+    T, S = layout[N_QUERY], layout[N_KEY]
+    D = layout[WIDTH]
+    sequence, head = layout[SEQUENCE:HEAD], layout[HEAD:ROW]
+    row = layout[ROW:LENGTHS]
+    q_row, dq_row = row[Q], row[DQ]
+    k_row, dk_row = row[K], row[DK]
+    v_row, dv_row = row[V], row[DV]
+    g_row = row[G]
     width = VECTOR_BYTES // lse.itemsize
     w = work[numba.get_thread_id()]
     shift = w[:QUERIES]                                   # (QUERIES,)
@@ -187,15 +195,15 @@ def attention_vjp_kernel(start, stop, lse, q, k, v, g, layout, scale, work, dq, 
         b, group = task // n_kv, task % n_kv
         add = 0                                           # the first block writes, later ones add
         length = layout[LENGTHS + b]
-        kp = at(k, b * layout[SEQUENCE + K] + group * layout[HEAD + K])
-        vp = at(v, b * layout[SEQUENCE + V] + group * layout[HEAD + V])
-        dkp = at(dk, b * layout[SEQUENCE + DK] + group * layout[HEAD + DK])
-        dvp = at(dv, b * layout[SEQUENCE + DV] + group * layout[HEAD + DV])
+        kp = at(k, b * sequence[K] + group * head[K])
+        vp = at(v, b * sequence[V] + group * head[V])
+        dkp = at(dk, b * sequence[DK] + group * head[DK])
+        dvp = at(dv, b * sequence[DV] + group * head[DV])
         first_head = group * shared
         for h in range(first_head, first_head + shared):
-            qp = at(q, b * layout[SEQUENCE + Q] + h * layout[HEAD + Q])
-            gp = at(g, b * layout[SEQUENCE + G] + h * layout[HEAD + G])
-            dqp = at(dq, b * layout[SEQUENCE + DQ] + h * layout[HEAD + DQ])
+            qp = at(q, b * sequence[Q] + h * head[Q])
+            gp = at(g, b * sequence[G] + h * head[G])
+            dqp = at(dq, b * sequence[DQ] + h * head[DQ])
             last_block = (T - 1) // QUERIES * QUERIES     # it sees all keys
             for i in range(last_block, -1, -QUERIES):
                 m = min(QUERIES, T - i)
