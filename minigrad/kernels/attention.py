@@ -21,7 +21,7 @@ FEW_QUERIES = 256                         # for which one thread is faster
 
 Q, K, V, OUT = range(4)                   # the arrays of the forward pass, (B, heads, rows, width)
 G, DQ, DK, DV = range(3, 7)               # and those that the backward pass has instead of OUT
-# What a layout holds, an array of int64: sizes, a stride of each array, another, the third; lengths.
+# What a layout holds, an array of int64: sizes; three strides of all arrays; lengths.
 N_HEAD, N_KV_HEAD, N_QUERY, N_KEY, WIDTH, CAUSAL = range(6)
 SEQUENCE, HEAD, ROW, LENGTHS = range(6, 6 + 4 * 7, 7)
 
@@ -160,9 +160,8 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
                       scale, at(peak, r), at(total, r))
             for r in range(cols):             # inf if no key is seen: e**(score - inf) is 0 again
                 e = total[r]
-                total[r] = infinity
-                if e != 0:
-                    total[r] = peak[r] + vmath.log(e)
+                y = peak[r] + vmath.log(e)
+                total[r] = y if e != 0 else infinity
             for r in range(m):
                 lse[b, h, i + r] = total[r]
             weighted(i, m, D, layout, length, scores,
