@@ -7,6 +7,7 @@ from gpt.files.safetensors import open_safetensors
 from gpt.files.weights import FileError, Weights, shown
 
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
+PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 NEVER = ("which is a pickle: to load one is to run the program in it, so none is read here; take "
          "the model's safetensors or GGUF file, or convert it once where you trust it, with "
@@ -57,7 +58,7 @@ def open_file(path):
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror}") from None
     if first.startswith(PICKLES):
-        raise FileError(f"{path} is a file of PyTorch, {NEVER}")
+        raise FileError(f"{path} looks like a file of PyTorch, {NEVER}")
     return open_gguf(path) if first == MAGIC else open_safetensors(path)
 
 
@@ -73,9 +74,9 @@ def open_folder(folder):
     if found:
         raise FileError(f"{folder} holds {len(found)} files of weights, {found[0].name} and "
                         f"{found[1].name} among them: name the one to open")
-    pickles = sorted(path for end in ("bin", "pt", "pth") for path in folder.glob(f"*.{end}"))
-    if pickles:
-        raise FileError(f"{folder} holds {pickles[0].name}, {NEVER}")
+    for pattern in PICKLED:
+        for path in folder.glob(pattern):
+            raise FileError(f"{folder} holds {path.name}, {NEVER}")
     raise FileError(f"{folder} holds no weights: no {WHOLE}, no {INDEX}, no GGUF file")
 
 
