@@ -62,6 +62,9 @@ def open_gguf(path):
                         f"but is said to lie at {start + offset}; fetch the file again")
         tensors[name] = tensor_at(data[begin:end], kind, shape)
         begin = aligned(end, alignment)
+    if len(data) > begin:
+        raise FileError(f"{path}: its {len(tensors)} tensors end before byte {begin}, but it has "
+                        f"{len(data)}; fetch it again")
     return Weights(tensors, metadata)
 
 

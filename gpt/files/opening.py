@@ -54,12 +54,14 @@ def open_file(path):
     """Open a file as what its first bytes say that it is."""
     try:
         with open(path, "rb") as file:
-            first = file.read(4)
+            first = file.read(9)
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror}") from None
-    if first.startswith(PICKLES):
+    if first.startswith(MAGIC):
+        return open_gguf(path)
+    if first.startswith(PICKLES) and not first.endswith(b"{"):       # a length may look like one
         raise FileError(f"{path} looks like a file of PyTorch, {NEVER}")
-    return open_gguf(path) if first == MAGIC else open_safetensors(path)
+    return open_safetensors(path)
 
 
 def open_folder(folder):
@@ -85,12 +87,9 @@ def open_shards(folder):
     path = folder / INDEX
     index = read_json(path)
     places = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(places, dict) or not places:
+    if not isinstance(places, dict) or {*map(type, places.values())} != {str}:
         raise FileError(f"{path}: weight_map is {places!r:.60}, but must name each tensor's file")
-    shards = {}                                    # str -> Weights
-    for shard in places.values():
-        if shard not in shards:
-            shards[shard] = open_shard(folder, shard)
+    shards = {name: open_shard(folder, name) for name in dict.fromkeys(places.values())}
     missing = [name for name, shard in places.items() if name not in shards[shard]]
     if missing:
         raise FileError(f"{path}: {shown(missing[0])} is not in {places[missing[0]]}; "
@@ -101,7 +100,7 @@ def open_shards(folder):
 
 def open_shard(folder, name):
     """Open a file beside the index; a path that leads elsewhere is refused."""
-    if not isinstance(name, str) or Path(name).name != name:
+    if Path(name).name != name:
         raise FileError(f"{folder / INDEX}: {shown(name)} is not the name of a file beside it")
     if not (folder / name).is_file():
         raise FileError(f"{folder}: {shown(name)} is missing, which {INDEX} names: fetch it, too")

@@ -8,7 +8,7 @@ import numpy as np
 
 from gpt.files.blocks import KINDS, dequantised, kind_of, shape_of
 
-MOST_DIMENSIONS = 32
+MOST_DIMENSIONS = 64              # as many as NumPy has
 MOST_WEIGHTS = 1 << 60            # an array counts no more bytes than 1 << 63
 
 
