@@ -76,8 +76,8 @@ def aligned(place, alignment):
 def alignment_of(path, metadata):
     """Return where tensors may begin: at multiples of it."""
     alignment = metadata.get(ALIGNMENT, 32)
-    if type(alignment) is not int or alignment <= 0:
-        raise FileError(f"{path}: {ALIGNMENT} is {alignment!r:.40}, but must be a count of bytes")
+    if type(alignment) is not int or alignment.bit_count() != 1 or alignment < 0:
+        raise FileError(f"{path}: {ALIGNMENT} is {alignment!r:.40}, but must be a power of two")
     return alignment
 
 

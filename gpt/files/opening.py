@@ -42,21 +42,21 @@ def open_weights(place):
     dtype('float32')
     """
     place = Path(place)
-    if place.is_dir():
-        return open_folder(place)
-    if not place.is_file():
-        raise FileError(f"{place} does not exist: name a safetensors or GGUF file, or a folder "
-                        "that holds one")
-    return open_file(place)
+    try:
+        if place.is_dir():
+            return open_folder(place)
+        if place.is_file():
+            return open_file(place)
+    except OSError as error:
+        raise FileError(f"{place} cannot be read: {error.strerror}") from None
+    raise FileError(f"{place} does not exist: name a safetensors or GGUF file, or a folder that "
+                    "holds one")
 
 
 def open_file(path):
     """Open a file as what its first bytes say that it is."""
-    try:
-        with open(path, "rb") as file:
-            first = file.read(9)
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror}") from None
+    with open(path, "rb") as file:
+        first = file.read(9)
     if first.startswith(MAGIC):
         return open_gguf(path)
     if first.startswith(PICKLES) and not first.endswith(b"{"):       # a length may look like one
@@ -110,5 +110,5 @@ def open_shard(folder, name):
 def read_json(path):
     try:
         return json.loads(path.read_bytes().decode("utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
+    except (ValueError, RecursionError) as error:
         raise FileError(f"{path}: not JSON: {error!s:.100}") from None

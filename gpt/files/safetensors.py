@@ -3,6 +3,7 @@
 `length (8 bytes) | {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}} | bytes`
 """
 import json
+from collections import Counter
 
 from gpt.files.blocks import KINDS, NAMES
 from gpt.files.weights import FileError, Weights, mapped, n_bytes_of, shown, tensor_at, wrong
@@ -62,9 +63,8 @@ def once_each(pairs):
     """Make a dict of pairs whose names must differ."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{shown(twice)} stands there twice")
+        names = Counter(name for name, _ in pairs)
+        raise ValueError(f"{shown(names.most_common(1)[0][0])} stands there twice")
     return found
 
 

@@ -35,7 +35,8 @@ class Weights(Mapping):
         self.metadata = metadata
 
     def __getitem__(self, name):
-        return dequantised(self.tensors[name])
+        x = dequantised(self.tensors[name])
+        return np.require(x, requirements=["ALIGNED"])       # files need not align tensors
 
     def __iter__(self):
         return iter(self.tensors)
@@ -80,13 +81,10 @@ def wrong(path, name, what):
 
 def mapped(path):
     """Return the bytes of a file, (n,) uint8, mapped: what is not touched is not read."""
-    try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                raise FileError(f"{path} is empty")
-            view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror}") from None
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise FileError(f"{path} is empty")
+        view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return np.frombuffer(view, np.uint8)
 
 

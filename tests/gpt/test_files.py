@@ -262,6 +262,7 @@ def test_nothing_is_read_before_it_is_asked_for(tmp_path):
     halves = {"a": [0, n // 2], "b": [n // 2, n]}
     header = json.dumps({name: {"dtype": "F32", "shape": [n // 8], "data_offsets": offsets}
                          for name, offsets in halves.items()}).encode()
+    header += bytes(-len(header) % 8).replace(b"\0", b" ")           # floats begin where they may
     with open(tmp_path / "w", "wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
         file.truncate(8 + len(header) + n)                           # a hole of 64 MB
@@ -320,6 +321,14 @@ def test_a_pickle_is_never_read(tmp_path):
         assert "is a pickle: to load one is to run the program in it" in refusal(place)
 
 
+def test_a_tensor_that_is_not_aligned_is_given_aligned(tmp_path):
+    header = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}} '
+    (tmp_path / "w").write_bytes(struct.pack("<Q", len(header)) + header + struct.pack("<2f", 1, 2))
+    weights = open_weights(tmp_path / "w")
+    assert not weights.raw("a").flags.aligned and weights["a"].flags.aligned
+    assert weights["a"].tolist() == [1, 2]
+
+
 @pytest.mark.parametrize("places, said", [
     ({"a": "../one.safetensors"}, "'../one.safetensors' is not the name of a file beside it"),
     ({"a": ["one.safetensors"]}, "but must name each tensor's file"),
@@ -338,6 +347,7 @@ def test_a_place_without_weights_is_refused(tmp_path):
     (tmp_path / "folder" / "model.safetensors.index.json").write_text("{")
     assert "does not exist: name a safetensors or GGUF file" in refusal(tmp_path / "none")
     assert refusal(tmp_path / "empty").endswith("is empty")
+    assert refusal(tmp_path / (200 * "ab"))        # too long for a name
     assert "is not a whole safetensors file" in refusal(tmp_path / "text")
     assert "not JSON" in refusal(tmp_path / "folder")
     assert "holds no weights" in refusal(tmp_path)

@@ -18,12 +18,12 @@ from gpt.files.safetensors import write_safetensors
 from gpt.files.weights import FileError
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
-N = 20_000 if THOROUGH else 500
+N = 5_000 if THOROUGH else 500
 LIMITS = [0, 1, 1 << 31, (1 << 32) - 1, 1 << 62, 1 << 63, (1 << 64) - 1]
 SIGNS = [b"9", b"0", b"-", b"e", b".", b'"', b"{", b"}", b"[", b"]", b",", b"\\n", b"\n", b"null",
          b"true", b"F64", b"\xff", b"\\ud800", b"99999999999999999999", 500 * b"[", 5000 * b"7"]
 VALUES = [0, 1, -1, 3, 24, 96, 1 << 31, 1 << 63, 1 << 64, 10 ** 400, 0.5, 3.0, True, None, "",
-          "F16", "F64", "I8", "BF16", "F8_E4M3", [], [0], [2, 12], [1 << 32, 1 << 32],
+          "F16", "F64", "I8", "F8_E4M3", [], [0], [2, 12], [1 << 32, 1 << 32],
           [0, 1 << 62], 40 * [1], [-1, -1], {},
           {"dtype": "F32", "shape": [6], "data_offsets": [0, 24]}]
 
@@ -237,9 +237,11 @@ def listed(name, inner, count, data=b""):
     (gguf([number("a", 1), number("a", 1)]), "'a' stands there twice"),
     (gguf([number("a\n", 1, 13)]), r"'a\n' has type 13: that is not known here"),
     (gguf([number("a", 2, 7, "B")]), "'a' is neither true nor false"),
-    (gguf([number("general.alignment", 0)]), "general.alignment is 0, but must be a count"),
+    (gguf([number("general.alignment", 0)]), "general.alignment is 0, but must be a power of two"),
+    (gguf([number("general.alignment", 24)]), "general.alignment is 24, but must be a power of"),
+    (gguf([number("general.alignment", -8, 5, "i")]), "general.alignment is -8, but must be a"),
     (gguf([text("general.alignment") + struct.pack("<I", 8) + text("32")]),
-     "general.alignment is '32', but must be a count of bytes"),
+     "general.alignment is '32', but must be a power of two"),
     (gguf([number("split.count", 3)]), "FILE is one of 3 parts of a model: join them with"),
     (gguf([listed("a", 8, 1 << 61)]), "FILE is cut off or damaged"),
     (gguf([listed("a", 8, 2, struct.pack("<QQ", 1 << 63, 0))]), "FILE is cut off or damaged"),
