@@ -46,26 +46,34 @@ def open_gguf(path):
     head = Head(path, data)
     n_tensors, n_facts = head.beginning()
     metadata = head.facts(n_facts)
-    if metadata.get("split.count", 1) != 1:
-        raise FileError(f"{path} is one of {metadata['split.count']!r:.20} parts of a model: join "
-                        "them with llama-gguf-split --merge")
+    n_parts = metadata.get("split.count", 1)
+    if n_parts != 1:
+        raise FileError(f"{path} is one of {n_parts!r:.20} parts of a model: join them with "
+                        "llama-gguf-split --merge")
     infos = head.infos(n_tensors)
     alignment = alignment_of(path, metadata)
-    begin = start = aligned(head.at, alignment)
-    tensors = {}
+    start = aligned(head.at, alignment)
+    return Weights(tensors_of(path, data, infos, start, alignment), metadata)
+
+
+def tensors_of(path, data, infos, start, alignment):
+    """View all tensors, which lie one after the other to the end of the file."""
+    tensors, begin = {}, start
     for name, (shape, code, offset) in infos.items():
         kind = known_kind(path, name, code)
-        n_bytes = n_bytes_of(path, name, kind, shape)
-        end = begin + n_bytes
-        if start + offset != begin or end > len(data):
-            raise wrong(path, name, f"of {n_bytes} bytes must lie at byte {begin} of {len(data)}, "
-                        f"but is said to lie at {start + offset}; fetch the file again")
+        end = begin + n_bytes_of(path, name, kind, shape)
+        if start + offset != begin:
+            raise wrong(path, name, f"is said to begin at byte {start + offset}, but what lies "
+                        f"before it ends at {begin}")
+        if end > len(data):
+            raise wrong(path, name, f"ends at byte {end}, but the file has {len(data)}; fetch it "
+                        "again")
         tensors[name] = tensor_at(data[begin:end], kind, shape)
         begin = aligned(end, alignment)
     if len(data) > begin:
         raise FileError(f"{path}: its {len(tensors)} tensors end before byte {begin}, but it has "
                         f"{len(data)}; fetch it again")
-    return Weights(tensors, metadata)
+    return tensors
 
 
 def aligned(place, alignment):
