@@ -46,9 +46,9 @@ def open_gguf(path):
     head = Head(path, data)
     n_tensors, n_facts = head.beginning()
     metadata = head.facts(n_facts)
-    n_parts = metadata.get("split.count", 1)
-    if n_parts != 1:
-        raise FileError(f"{path} is one of {n_parts!r:.20} parts of a model: join them with "
+    n_parts = metadata.get("split.count")
+    if isinstance(n_parts, int) and n_parts > 1:
+        raise FileError(f"{path} is one of {n_parts} parts of a model: join them with "
                         "llama-gguf-split --merge")
     infos = head.infos(n_tensors)
     alignment = alignment_of(path, metadata)

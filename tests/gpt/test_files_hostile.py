@@ -263,3 +263,12 @@ def listed(name, inner, count, data=b""):
     ids=lambda value: "" if isinstance(value, bytes) else None)
 def test_a_hostile_gguf_is_told_in_a_sentence(read, data, said):
     assert said in read(data)
+
+
+@pytest.mark.parametrize("name", ["split.count", "general.alignment", "general.architecture"])
+@pytest.mark.parametrize("code", range(14))
+def test_a_fact_of_any_type_is_no_surprise(read, name, code):
+    value = {6: struct.pack("<f", 2), 8: text("2"), 12: struct.pack("<d", 2)}.get(code, bytes([2]))
+    for inside in (text(name) + struct.pack("<I", code) + value.ljust(8, b"\0"),
+                   listed(name, code, 2, 2 * value.ljust(8, b"\0"))):
+        read(gguf([inside]))
