@@ -53,6 +53,7 @@ def header_of(path, data):
         if not text.startswith(b"{"):
             raise ValueError("it does not begin with {")
         header = json.loads(text.decode("utf-8"), object_pairs_hook=once_each)
+        "".join(header).encode("utf-8")            # JSON can spell names that are no text
     except (ValueError, RecursionError) as error:
         raise FileError(f"{path}: the header is not that of a safetensors file: "
                         f"{error!s:.160}") from None
