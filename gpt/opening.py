@@ -17,6 +17,7 @@ from gpt.data.documents import load_dataset
 from gpt.data.tokens.kinds import load_tokenizer
 from gpt.models.config import ModelConfig
 from gpt.models.decoder import GPT
+from gpt.models.sampling import write
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
 from gpt.training.checkpoint import CheckpointError, file_sha256
@@ -33,6 +34,10 @@ class Opened(NamedTuple):
     task: str = "causal"           # what it learnt: a row of `training.tasks.TASKS`
     step: int | None = None        # of its training, if that is known
     text: Path | None = None       # the folder of the tokens it learnt from, if they came along
+
+    def write(self, prompt="", **how):
+        """Yield a continuation of a prompt, piece by piece, as `models.sampling.write` does."""
+        return write(self.model, self.tokenizer, prompt, **how)
 
     def data(self):
         """Return the text that it learnt from and was validated on: a Dataset."""
