@@ -15,7 +15,7 @@ from gpt.show.told import Told
 from gpt.start import begin, resume
 from gpt.training.check import check_run
 from gpt.training.compile_ahead import compiling_ahead
-from gpt.training.folder import kept_if_begun, save
+from gpt.training.folder import alone_in, kept_if_begun, save, use_best
 from gpt.training.forecast import plan_run
 from gpt.training.plan import due
 from gpt.training.tasks import read
@@ -31,7 +31,7 @@ def main(args=None, began=None):
             with tempfile.TemporaryDirectory() as args.runs, kept_if_begun(Path(args.runs)):
                 return check_run(begin(args, display.say)[0], display.say)
         run, folder = resume(args) if args.resume else begin(args, display.say)
-        with kept_if_begun(folder):
+        with alone_in(folder), kept_if_begun(folder):
             train(run, folder, args, display, began)
 
 
@@ -62,6 +62,7 @@ def train(run, folder, args, display, began):
                             f"{called('train')} --resume {folder}")
                 raise SystemExit(130)
     told.close()
+    use_best(run, folder)
     conclude(run, folder, display.say, rates)
 
 

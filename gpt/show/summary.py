@@ -6,12 +6,10 @@ import sys
 from gpt import called
 from gpt.data.corpora import story_floor
 from gpt.models.sampling import Sampling, write
-from gpt.training import checkpoint
 from gpt.training.baselines import baselines, longest_copied_span
 from gpt.training.clock import baselines_s, duration, evaluation_s
 from gpt.training.folder import machine, read_manifest, write_manifest
 from gpt.training.memory import peak_bytes
-from gpt.training.run import below
 from gpt.training.tasks import read
 from minigrad.kernels.memory import trim
 
@@ -64,7 +62,7 @@ def sample(run, max_tokens=SAMPLE_TOKENS, seed=None):
 
 def summarize(run, folder, say, rates):
     """Evaluate for as long as there is time, sample, put the result beside simpler means."""
-    best = use_best(run, folder)
+    best = "" if run.best_step in (0, run.step) else f" (of step {run.best_step}, the best)"
     found = read(run.measures(), seconds=evaluation_s(run, rates))
     samples = [sample(run, 4 * SAMPLE_TOKENS, seed) for seed in range(2)]
     data = run.data
@@ -89,8 +87,8 @@ def summarize(run, folder, say, rates):
         say(f"no model can stay below {floor:.4f} bits/byte on this text")
     say(f"copied: the longest piece of the samples that stands in the training text has "
         f"{max(map(len, spans))} bytes: {copied!r}")
-    say(f"memory: {peak_bytes() / 1e6:,.0f} MB at most, {manifest['forecast_bytes'] / 1e6:,.0f} MB "
-        "said before")
+    said_before = manifest.get("forecast_bytes", 0)
+    say(f"memory: {peak_bytes() / 1e6:,.0f} MB at most, {said_before / 1e6:,.0f} MB said before")
     if not manifest.get("same_everywhere", True):
         say("this text differs between machines: compare the loss with nobody else's")
     say(f"write with: {called('generate')} {folder}      look at: {folder}/report.html")
@@ -108,15 +106,6 @@ def simpler_means(run):
     trim()
     data = run.data
     return baselines(data.text(data.train), data.text(data.val), baselines_s(run))
-
-
-def use_best(run, folder):
-    """Take the weights of the best validation loss, if they are not the last ones."""
-    if run.best_step in (0, run.step):
-        return ""
-    tensors, _ = checkpoint.load(folder / "checkpoints", run.best_step)
-    run.model.load_state_dict(below(tensors, "model"))
-    return f" (of step {run.best_step}, the best)"
 
 
 def repeat_command(run, manifest):
