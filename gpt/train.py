@@ -8,8 +8,8 @@ from gpt import called
 from gpt.command import interruptible, report_errors
 from gpt.flags import PROGRAM, parse
 from gpt.show.closeup import looked_at
+from gpt.show.closing import conclude
 from gpt.show.display import make_display
-from gpt.show.report import conclude
 from gpt.show.summary import announce
 from gpt.show.told import Told
 from gpt.start import begin, resume
@@ -63,7 +63,7 @@ def train(run, folder, args, display, began):
                 raise SystemExit(130)
     told.close()
     use_best(run, folder)
-    conclude(run, folder, display.say, rates)
+    conclude(run, folder, display.say, time.monotonic() - began)
 
 
 def look(run, folder, told):

@@ -1,5 +1,6 @@
 """From documents to token files: what is held out, and what a run learns from."""
 import functools
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,10 +37,14 @@ class Dataset:
     def bytes_per_token(self, ids):
         return self.size_bytes(ids) / max(1, len(ids))
 
-    def text(self, ids):
-        """Return the bytes of ids, documents joined; in parts, which take less memory."""
-        return b"".join(self.tokenizer.decode_bytes(ids[i:i + PART_TOKENS])
-                        for i in range(0, len(ids), PART_TOKENS))
+    def text(self, ids, n_bytes=sys.maxsize):
+        """Return the bytes of ids, or the first ones, documents joined."""
+        text = bytearray()
+        for i in range(0, len(ids), PART_TOKENS):             # which takes less memory
+            text += self.tokenizer.decode_bytes(ids[i:i + PART_TOKENS])
+            if len(text) >= n_bytes:
+                break
+        return bytes(text[:n_bytes])
 
 
 def split_documents(documents, val_fraction):

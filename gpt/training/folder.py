@@ -5,6 +5,7 @@
       data/               tokenizer.json, train.npy, val.npy
       checkpoints/        the last two and the best
       metrics.jsonl       a line for each step, evaluation and sample
+      plan.json           what repeats it: all settings, and the plan that was followed
       report.html
 """
 import errno
