@@ -99,8 +99,8 @@ def read_run(place, step):
     """Read the checkpoint of the best validation loss, or of a step."""
     kept = place / "checkpoints"
     tensors, facts = checkpoint.load(kept, step)
-    best = facts["best_step"]
-    if step is None and best != facts["step"] and best in checkpoint.steps(kept):
+    best = facts["best_step"] or facts["step"]        # none was evaluated yet
+    if step is None and best != facts["step"]:
         tensors, facts = checkpoint.load(kept, best)
     config = Config.from_dict(facts["config"])
     model = with_weights(config.model, below(tensors, "model"))
@@ -154,13 +154,15 @@ def read_shared(place, step):
         for name in WEIGHTS, TOKENIZER:
             if file_sha256(place / name) != facts["sha256"][name]:
                 raise CheckpointError(f"{place / name} is damaged: copy the folder again")
-        config = ModelConfig(**facts["model"])
-        model = with_weights(config, load_file(place / WEIGHTS))
-        return Opened(model, tokenizer_at(place / TOKENIZER), facts["task"], facts["step"])
+        tokenizer = tokenizer_at(place / TOKENIZER)
+        model = with_weights(ModelConfig(**facts["model"]), load_file(place / WEIGHTS))
+        return Opened(model, tokenizer, facts["task"], facts["step"])
     except OSError as error:
         raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}") from error
-    except (KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointError(f"{place / CONFIG} is damaged ({error}): copy the folder again"
+    except (ConfigError, CheckpointError, CorpusError):
+        raise
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{place / CONFIG} is damaged: copy the folder again ({error!s:.90})"
                               ) from error
 
 

@@ -44,7 +44,7 @@ def train(run, folder, args, display, began):
     told = Told(display, run, folder, cost, args.log)
     if run.step == 0:
         save(run, folder)                             # from here on it can be resumed
-    with interruptible() as stop:
+    with interruptible() as stop, closing(told):
         for record in steps:
             told.step(record, run.plan, pacer and pacer.step_s)
             if pacer:
@@ -61,7 +61,6 @@ def train(run, folder, args, display, began):
                 display.say(f"stopped at step {run.step} and saved; go on with: "
                             f"{called('train')} --resume {folder}")
                 raise SystemExit(130)
-    told.close()
     use_best(run, folder)
     conclude(run, folder, display.say, time.monotonic() - began)
 

@@ -130,6 +130,8 @@ def open_run(folder, step=None):
     run : Run
     """
     check_folder(folder)
+    if not (Path(folder) / "checkpoints").is_dir():
+        raise ConfigError(f"{folder} is no run that can go on: it has no folder checkpoints")
     tensors, facts = checkpoint.load(Path(folder) / "checkpoints", step)
     data = load_dataset(Path(folder) / "data", facts.get("data_sha256"))
     return Run.resume(tensors, facts, data)
