@@ -11,8 +11,8 @@ from bpe.console import check_writable, finite, typed, visible, whole
 from bpe.files import write_text
 from gpt.command import find_run, make_parser, report_errors
 from gpt.models.sampling import Sampling, encode_prompt, write
+from gpt.opening import open_model
 from gpt.prompts import continue_all, read_prompts
-from gpt.training.folder import open_model
 
 
 def parse(args):
@@ -60,34 +60,35 @@ def main(args=None):
         rows = read_prompts(args.prompts) if args.prompts is not None else []
         if args.out is not None:
             check_writable(args.out)
-        model, data, _, _ = open_model(find_run(args.run), args.from_step)
+        opened = open_model(find_run(args.run), args.from_step)
         if rows:
-            write_rows(rows, model, data.tokenizer, sampling, args)
+            write_rows(rows, opened, sampling, args)
         else:
-            print_texts(model, data.tokenizer, sampling, args)
+            print_texts(opened, sampling, args)
 
 
-def print_texts(model, tokenizer, sampling, args):
+def print_texts(opened, sampling, args):
     """Print the continuations of one prompt while they are made."""
     prompt = typed(args.prompt or "")
-    encode_prompt(tokenizer, prompt)                  # or it would be printed before it is refused
+    encode_prompt(opened.tokenizer, prompt)           # or it would be printed, then refused
     show = visible if sys.stdout.isatty() else str
     for i in range(args.n):
         if args.n > 1:
             print(f"---- {i + 1} ----")
         sys.stdout.write(show(prompt))
-        for piece in write(model, tokenizer, prompt, sampling, args.seed + i, args.max_tokens,
-                           args.stop):
+        for piece in write(opened.model, opened.tokenizer, prompt, sampling, args.seed + i,
+                           args.max_tokens, args.stop):
             sys.stdout.write(show(piece))
             sys.stdout.flush()
         print()
 
 
-def write_rows(rows, model, tokenizer, sampling, args):
+def write_rows(rows, opened, sampling, args):
     """Continue the prompts of a file, and write a line of JSON for each continuation."""
     prompts, lines = [row["prompt"] for row in rows], []
     for seed in range(args.seed, args.seed + args.n):
-        texts = continue_all(model, tokenizer, prompts, sampling, seed, args.max_tokens, args.stop)
+        texts = continue_all(opened.model, opened.tokenizer, prompts, sampling, seed,
+                             args.max_tokens, args.stop)
         lines += [json.dumps({**row, "text": text, "seed": seed}) for row, text in zip(rows, texts)]
     if args.out:
         write_text(Path(args.out), "\n".join(lines) + "\n")

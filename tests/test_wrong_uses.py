@@ -259,6 +259,19 @@ runs/a --batch_size 7                        | the command train has --batch_tok
 runs/a loop                                  | 'loop'
 runs/a -                                     | standard input
 """
+EXPORT = """
+                                             | run, folder
+runs/a                                       | folder
+nowhere x                                    | nowhere
+'' x                                         | is empty
+runs/a runs                                  | runs is there and not empty
+runs/a text.txt                              | text.txt is there
+runs/a x --format onnx                       | 'onnx'
+runs/a x --from_step 77                      | step 77
+runs/a x --from_step x                       | 'x'
+runs/a x y                                   | 'y'
+runs/a x --out y                             | '--out'
+"""
 FRONT = """
 trian                                        | 'trian': did you mean train?
 --steps 5                                    | '--steps': choose train
@@ -355,8 +368,8 @@ good.py:f --levle fast                       | --levle
 def rows():
     """Yield (main, words, what must be said)."""
     front = gpt.__main__.main
-    for name, table in {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE, "step": STEP,
-                        "": FRONT, "bpe": BPE}.items():
+    for name, table in {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE,
+                        "export": EXPORT, "step": STEP, "": FRONT, "bpe": BPE}.items():
         for line in table.strip("\n").splitlines():
             typed, _, said = line.rpartition(" | ")
             words = shlex.split(typed)

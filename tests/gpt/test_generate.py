@@ -13,6 +13,7 @@ from gpt.models.config import ModelConfig
 from gpt.models.decoder import GPT
 from gpt.models.sampling import (
     Sampling, choose, encode_prompt, generate, penalized, probabilities, write)
+from gpt.opening import Opened
 from gpt.settings import ConfigError
 from minigrad import no_grad
 
@@ -139,9 +140,8 @@ def broken(config):
 
 @pytest.mark.parametrize("temperature", [0, 1])
 def test_a_broken_model_says_so_in_one_sentence_and_status_2(monkeypatch, capsys, temperature):
-    data = type("Data", (), {"tokenizer": CharTokenizer("abcd")})
     model = broken(ModelConfig(vocab_size=4, context_length=8, n_layer=1, n_head=2, d_model=32))
-    monkeypatch.setattr("gpt.generate.open_model", lambda *_: (model, data, None, 0))
+    monkeypatch.setattr("gpt.generate.open_model", lambda *_: Opened(model, CharTokenizer("abcd")))
     with pytest.raises(SystemExit) as left:
         main(["x", "abcd", "--temperature", str(temperature)])
     said = capsys.readouterr().err
@@ -189,8 +189,8 @@ def test_without_a_line_break_an_empty_prompt_is_the_first_token():
 
 @pytest.mark.parametrize("terminal, shown", [(True, "a\\x1b\\x07"), (False, "a\x1b\x07")])
 def test_no_control_byte_reaches_a_terminal(monkeypatch, capsys, terminal, shown):
-    data = type("Data", (), {"tokenizer": CharTokenizer("a\x1b\x07")})
-    monkeypatch.setattr("gpt.generate.open_model", lambda *_: (None, data, None, 0))
+    opened = Opened(None, CharTokenizer("a\x1b\x07"))
+    monkeypatch.setattr("gpt.generate.open_model", lambda *_: opened)
     monkeypatch.setattr("gpt.models.sampling.generate", Script([1, 0]))
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
     main(["x", "a"])

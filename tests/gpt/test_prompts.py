@@ -9,6 +9,7 @@ from gpt.generate import main
 from gpt.models.config import ModelConfig
 from gpt.models.decoder import GPT
 from gpt.models.sampling import Sampling, write
+from gpt.opening import Opened
 from gpt.prompts import AT_ONCE, continue_all, read_prompts, together
 
 LETTERS = "abcdefgh \n"
@@ -50,8 +51,8 @@ def test_lines_and_rows_of_json_are_read(tmp_path, monkeypatch):
 
 
 def test_the_command_writes_a_line_of_json_for_each(model, tmp_path, monkeypatch, capsys):
-    data = type("Data", (), {"tokenizer": CharTokenizer(LETTERS + "i")})
-    monkeypatch.setattr("gpt.generate.open_model", lambda *_: (model, data, None, 0))
+    opened = Opened(model, CharTokenizer(LETTERS + "i"))
+    monkeypatch.setattr("gpt.generate.open_model", lambda *_: opened)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.jsonl").write_text('{"prompt": "abc", "id": "x"}\n"de"\n', encoding="utf-8")
     main(["--prompts", "in.jsonl", "run", "--out", "out.jsonl", "--n", "2", "--max-tokens", "5"])
