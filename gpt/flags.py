@@ -57,7 +57,7 @@ BEGUN = "preset", "name", "check"        # what a run has from its beginning
 
 def contradictions(args, given):
     """Yield a sentence for everything that cannot be meant as it was said."""
-    for name in ("resume", "name", "runs", "log"):
+    for name in ("resume", "name", "runs"):
         if getattr(args, name) is not None and not getattr(args, name).strip():
             yield f"--{name} is empty: say what it is, or leave it out"
     if args.name is not None and (args.name != Path(args.name).name or args.name == ".."):
