@@ -140,7 +140,7 @@ def facts_of(place):
     """Return what `config.json` says; nothing where there is none."""
     try:
         facts = json.loads((place / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}
 

@@ -11,7 +11,7 @@ import pytest
 
 from gpt import evaluate, export, generate
 from gpt import train as program
-from gpt.data.corpora import stories
+from gpt.data.corpora import CorpusError, stories
 from gpt.data.documents import load_dataset
 from gpt.settings import ConfigError
 from gpt.show import summary
@@ -164,8 +164,11 @@ def test_what_may_not_be_read_is_not_called_damaged(stopped, monkeypatch):
     def refused(path):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
     monkeypatch.setattr(checkpoint, "file_sha256", refused)
+    monkeypatch.setattr("gpt.data.documents.file_sha256", refused)
     with pytest.raises(checkpoint.CheckpointError, match="cannot be read.*make it readable"):
         checkpoint.load(stopped / "checkpoints")
+    with pytest.raises(CorpusError, match="train.npy may not be read: make it readable"):
+        load_dataset(stopped / "data")
 
 
 def test_two_runs_in_one_folder_are_told(stopped):
