@@ -5,6 +5,7 @@ from gpt.batch import Batch
 from gpt.models.caches import KVCache
 from gpt.models.config import ModelConfig
 from gpt.models.heads import surprise
+from gpt.models.rope import frequencies
 from gpt.models.trunk import Block, Norm, Residual, Seen
 from minigrad import dropout, embedding, linear, placed_embedding, rms_norm, rotary_angles
 from minigrad.kernels import jit
@@ -33,7 +34,9 @@ class GPT(Module):
         if config.position == "sinusoidal":
             self.position_table = sinusoids(T, C, dtype)                        # (T, C)
         if config.position == "rotary" or config.qk_norm:
-            self.cos, self.sin = rotary_angles(T, config.d_head, dtype=dtype)   # (T, D / 2)
+            angles = rotary_angles(T, config.head_width, dtype=dtype,
+                                   frequency=frequencies(config))
+            self.cos, self.sin = angles                                         # (T, D / 2)
             if config.position != "rotary":                                     # turn nothing
                 self.cos = np.ones_like(self.cos)
                 self.sin = np.zeros_like(self.sin)
@@ -105,7 +108,9 @@ class GPT(Module):
             x = placed_embedding(ids, self.token_embedding.weight, places)
         if config.ngram_rows:
             x = x + self.ngram_embedding(ids, state and state.recent)
-        return rms_norm(x) if config.embedding_norm else x
+        if config.embedding_norm:
+            x = rms_norm(x, eps=config.norm_eps)
+        return x * config.d_model ** 0.5 if config.embedding_scale else x
 
     def places(self, T, state):
         """Return what is added to an embedding for its place, (T, C) or more; None for nothing."""
@@ -119,14 +124,23 @@ class GPT(Module):
 
     def seen(self, T, state):
         """Say who sees whom: `Seen` for T positions behind those of the state."""
-        causal = self.config.causal
+        seen = Seen(self.config.causal, mask=self.near(T, state))
         if not hasattr(self, "cos"):
-            return Seen(causal)
+            return seen
         if state is None:
-            return Seen(causal, self.cos[:T], self.sin[:T])
+            return seen._replace(cos=self.cos[:T], sin=self.sin[:T])
         cos = rows_at(self.cos, state.place, T)                                 # (T, D / 2)
         sin = rows_at(self.sin, state.place, T)
-        return Seen(causal, cos, sin)
+        return seen._replace(cos=cos, sin=sin)
+
+    def near(self, T, state):
+        """Return which keys are within the window of each query, (T, S); None for all, always."""
+        window = self.config.window
+        if not window or window >= (state.capacity if state else T):
+            return None
+        S = T + (state.length if state else 0)
+        queries = np.arange(S - T, S)
+        return queries[:, None] - np.arange(S) < window
 
     def start(self, batch):
         """Return the state of sequences of which nothing has been read: `KVCache`."""
@@ -191,9 +205,9 @@ def flops_per_token(config: ModelConfig):
 
     Two per weight of a matrix, and the causal half of the attention scores and sums.
     """
-    C, L = config.d_model, config.n_layer
-    qkv_width = (config.n_head + 2 * config.kv_heads) * config.d_head
-    attention_weights = C * qkv_width + C * C
-    mlp_weights = C * config.mlp_width * (3 if config.mlp == "swiglu" else 2)
+    C, L, D = config.d_model, config.n_layer, config.head_width
+    read_and_written = 2 * (config.n_head + config.kv_heads) * D                # q, k, v and y
+    attention_weights = C * read_and_written
+    mlp_weights = C * config.mlp_width * (3 if config.gated else 2)
     weights = L * (attention_weights + mlp_weights) + C * config.vocab_size
-    return 6 * weights + 6 * L * C * config.context_length
+    return 6 * weights + 6 * L * config.n_head * D * config.context_length
