@@ -8,8 +8,9 @@ import numpy as np
 
 from bpe.files import write_whole
 from gpt.batch import Batch
+from gpt.opening import open_model
 from gpt.show.summary import summarize
-from gpt.training.folder import open_model, read_manifest, read_metrics, write_manifest
+from gpt.training.folder import read_manifest, read_metrics, write_manifest
 from gpt.training.measures import token_surprise
 from minigrad import softmax, watch
 from minigrad.ops.attention import heads
@@ -36,7 +37,8 @@ def write_report(folder):
 
 def collect(folder):
     """Return what the page draws, as JSON can hold it."""
-    model, data, _, _ = open_model(folder)
+    opened = open_model(folder)
+    model, data = opened.model, opened.data()
     rows = read_metrics(folder)
     n = min(PASSAGE_TOKENS, model.config.context_length)
     ids = np.asarray(data.val[:n + 1], np.int64)

@@ -8,8 +8,9 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from bpe.files import write_whole
 
@@ -41,7 +42,7 @@ def save(folder, step, tensors, facts, keep=()):
     folder, name = Path(folder), f"step-{step:08d}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / f"{name}.safetensors", lambda path: save_file(tensors, path))
+        write_whole(folder / f"{name}.safetensors", lambda path: write_tensors(path, tensors))
         facts = {"format": FORMAT, "step": step, **facts,
                  "tensors_sha256": file_sha256(folder / f"{name}.safetensors")}
         facts["sha256"] = facts_sha256(facts)
@@ -118,6 +119,33 @@ def load(folder, step=None):
         remedy = f"take the one before it with --from_step {before[-1]}" if before else "start anew"
         raise CheckpointError(f"the checkpoint of step {step} in {folder} is damaged: {remedy}")
     return tensors, facts
+
+
+# ---- files ----
+
+LETTERS = {"f": "F", "i": "I", "u": "U"}       # NumPy's kind of number -> that of the format
+
+
+def write_tensors(path, tensors):
+    """Write a safetensors file, with the rights of any other new file.
+
+    (`safetensors.numpy.save_file` lets nobody else read it, and goes through a file of a random
+    name, which a killed process leaves behind. The bytes are the same.)
+    """
+    wide_first = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    head, end = {}, 0
+    for name in wide_first:                           # so each begins at a multiple of its width
+        x = tensors[name]
+        begin, end = end, end + x.nbytes
+        head[name] = {"dtype": f"{LETTERS[x.dtype.kind]}{8 * x.itemsize}", "shape": x.shape,
+                      "data_offsets": (begin, end)}
+    text = json.dumps(head, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in wide_first:
+            x = np.ascontiguousarray(tensors[name])
+            file.write(x.astype(x.dtype.newbyteorder("<"), copy=False).data)
 
 
 def facts_sha256(facts):

@@ -21,13 +21,11 @@ import numpy as np
 from bpe.files import write_whole
 from gpt import called
 from gpt.data.documents import load_dataset
-from gpt.models.decoder import GPT
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
 from gpt.training.checkpoint import CheckpointError
-from gpt.training.config import Config
 from gpt.training.divergence import Diverged
-from gpt.training.run import Run, below
+from gpt.training.run import Run
 
 
 def new_folder(name, root="runs"):
@@ -94,29 +92,6 @@ def open_run(folder, step=None):
     check_folder(folder)
     tensors, facts = checkpoint.load(Path(folder) / "checkpoints", step)
     return Run.resume(tensors, facts, load_dataset(Path(folder) / "data"))
-
-
-def open_model(folder, step=None):
-    """Load a run to use it: the checkpoint of the best validation loss unless told.
-
-    Returns
-    -------
-    model : GPT
-    data : Dataset
-    config : Config
-    step : int
-        Of the checkpoint.
-    """
-    check_folder(folder)
-    kept = Path(folder) / "checkpoints"
-    tensors, facts = checkpoint.load(kept, step)
-    best = facts["best_step"]
-    if step is None and best != facts["step"] and best in checkpoint.steps(kept):
-        tensors, facts = checkpoint.load(kept, best)
-    config = Config.from_dict(facts["config"])
-    model = GPT(config.model, np.random.default_rng(0))
-    model.load_state_dict(below(tensors, "model"))
-    return model, load_dataset(Path(folder) / "data"), config, facts["step"]
 
 
 def save(run, folder):

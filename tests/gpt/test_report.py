@@ -8,8 +8,8 @@ import pytest
 
 from gpt import train as program
 from gpt.data.corpora import stories
+from gpt.opening import open_model
 from gpt.show.report import as_script, attention_maps, passage, token_map, write_report
-from gpt.training.folder import open_model
 
 SETTINGS = ["--n_layer", "2", "--n_head", "2", "--d_model", "16", "--context_length", "16",
             "--batch_tokens", "64", "--tokenizer", "char", "--plain", "--steps", "12"]
@@ -42,7 +42,7 @@ def test_no_text_leaves_its_place_and_all_survive(text):
 
 
 def test_attention_rows_are_distributions_over_the_past(run):
-    model, data, _, _ = open_model(run)
+    model, data = open_model(run).model, open_model(run).data()
     maps = attention_maps(model, np.asarray(data.val[:16], np.int64))
     assert len(maps) == 4
     for found in maps:
@@ -52,7 +52,7 @@ def test_attention_rows_are_distributions_over_the_past(run):
 
 
 def test_surprise_and_tokens_are_those_of_the_model(run):
-    model, data, _, _ = open_model(run)
+    model, data = open_model(run).model, open_model(run).data()
     found = passage(model, data, np.asarray(data.val[:9], np.int64))
     assert "".join(token["text"] for token in found) == data.tokenizer.decode(data.val[:9])
     assert found[0]["bits"] is None and all(token["bits"] >= 0 for token in found[1:])

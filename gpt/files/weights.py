@@ -1,0 +1,112 @@
+"""A model's tensors by name, read when they are asked for."""
+import mmap
+import os
+from collections.abc import Mapping
+from math import prod
+
+import numpy as np
+
+from gpt.files.blocks import KINDS, dequantised, kind_of, shape_of
+
+MOST_DIMENSIONS = 32
+
+
+class FileError(ValueError):
+    """A file that cannot be read or written; the message says why in one sentence."""
+
+
+class Weights(Mapping):
+    """Tensors by name, in the order of the file; nothing is read before it is asked for.
+
+    `weights[name]` is float32 for every kind of float, integers and truths as they are. It may
+    be a read-only view of the file: copy it before you write into it.
+
+    Parameters
+    ----------
+    tensors : dict of str to array
+        As they lie in the file.
+    metadata : dict
+        Of safetensors: str to str. Of GGUF: str to int, float, bool, str, list of str, or array.
+    """
+
+    def __init__(self, tensors, metadata):
+        self.tensors = tensors
+        self.metadata = metadata
+
+    def __getitem__(self, name):
+        return dequantised(self.tensors[name])
+
+    def __iter__(self):
+        return iter(self.tensors)
+
+    def __len__(self):
+        return len(self.tensors)
+
+    def __contains__(self, name):
+        return name in self.tensors                # without reading it
+
+    @property
+    def names(self):
+        """The names of all tensors, in order."""
+        return list(self.tensors)
+
+    def shape(self, name):
+        """Return the shape in weights, rows first; nothing is read."""
+        return shape_of(self.tensors[name])
+
+    def kind(self, name):
+        """Name how a tensor is stored: "F32", "BF16", "Q4_1" and so on (KINDS)."""
+        return kind_of(self.tensors[name])
+
+    def raw(self, name):
+        """Return a read-only view of a tensor as it lies in the file.
+
+        Quantised ones are (..., n) records along rows, `raw["d"]` being the scales; BF16 has the
+        one field "high"; others are arrays of numbers.
+        """
+        return self.tensors[name]
+
+
+def shown(name):
+    """Return a name from a file as it may stand in a sentence: breaks escaped, cut when long."""
+    return f"{name!r:.80}"
+
+
+def mapped(path):
+    """Return the bytes of a file, (n,) uint8, mapped: what is not touched is not read."""
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise FileError(f"{path} is empty")
+            view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror}") from None
+    return np.frombuffer(view, np.uint8)
+
+
+def n_bytes_of(path, name, kind, shape):
+    """Return how many bytes a tensor takes, after a look at its shape."""
+    block = KINDS[kind]
+    huge = prod(max(n, 1) for n in shape) >= 1 << 60          # more than arrays can count
+    if len(shape) > MOST_DIMENSIONS or huge:
+        raise FileError(f"{path}: tensor {shown(name)} has an impossible shape: {shape!r:.80}")
+    if block.n_weights > 1 and (not shape or shape[-1] % block.n_weights):
+        raise FileError(f"{path}: tensor {shown(name)} of shape {shape} is said to be of kind "
+                        f"{kind}, but its rows are not blocks of {block.n_weights} weights")
+    return prod(shape) // block.n_weights * block.dtype.itemsize
+
+
+def tensor_at(data, start, n_bytes, kind, shape):
+    """View a part of a file as a tensor."""
+    block = KINDS[kind]
+    raw = data[start:start + n_bytes].view(block.dtype)
+    rows = shape if block.n_weights == 1 else (*shape[:-1], shape[-1] // block.n_weights)
+    return raw.reshape(rows)
+
+
+def check_apart(path, spans):
+    """Refuse tensors that share bytes; spans are (start, stop, name)."""
+    spans = sorted(spans)
+    for (_, stop, one), (start, _, other) in zip(spans, spans[1:]):
+        if start < stop:
+            raise FileError(f"{path}: the tensors {shown(one)} and {shown(other)} overlap")
