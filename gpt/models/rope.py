@@ -55,3 +55,34 @@ def frequencies(config):
         kept = np.clip((turns - low) / (high - low), 0, 1)
         return frequency * (kept + (1 - kept) / factor)
     return frequency
+
+
+# ---- as config.json has it ----
+
+FIELDS = {"linear": ("factor",),
+          "llama3": ("factor", "low_freq_factor", "high_freq_factor",
+                     "original_max_position_embeddings")}
+
+
+def rope_from(theirs):
+    """Return rope_theta and rope_scaling as we have them, of those that `theirs` says."""
+    rope = theirs.get("rope_parameters") or theirs.get("rope_scaling") or {}
+    theta = rope.get("rope_theta", theirs.get("rope_theta"))
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind == "default":
+        return {"rope_theta": theta, "rope_scaling": ""}
+    if kind not in FIELDS:
+        raise ConfigError(f"rotary positions are scaled by {kind!r}, but what is known here is "
+                          f"{' and '.join(FIELDS)}")
+    numbers = [f"{rope.get(name)}" for name in FIELDS[kind]]
+    return {"rope_theta": theta, "rope_scaling": ":".join([kind, *numbers])}
+
+
+def rope_to(config):
+    """Undo `rope_from`."""
+    kind, numbers = read_scaling(config.rope_scaling)
+    scaling = dict(zip(FIELDS.get(kind, ()), numbers))
+    kind = {"rope_type": kind or "default"}
+    return {"rope_theta": config.rope_theta,
+            "rope_scaling": kind | scaling if scaling else None,
+            "rope_parameters": {"rope_theta": config.rope_theta, **kind, **scaling}}

@@ -1,0 +1,165 @@
+"""Families of published models, each a table of names and one of settings (see tables.py)."""
+from gpt.models.tables import Family
+
+# Options of `ModelConfig` that no published decoder has.
+PUBLISHED = dict(qk_norm=False, embedding_norm=False, init="scaled")
+TIED = {"lm_head.weight": "token_embedding.weight"}
+
+
+# ---- decoders, as transformers has them ----
+
+GPT2_NAMES = {
+    "wte.weight": "token_embedding.weight",
+    "wpe.weight": "position_embedding.weight",
+    "h.{i}.ln_1.weight": "blocks.{i}.norm1.gain",
+    "h.{i}.ln_1.bias": "blocks.{i}.norm1.bias",
+    "h.{i}.attn.c_attn.weight": "blocks.{i}.attention.query_key_value.weight.T",
+    "h.{i}.attn.c_attn.bias": "blocks.{i}.attention.query_key_value.bias",
+    "h.{i}.attn.c_proj.weight": "blocks.{i}.attention.projection.weight.T",
+    "h.{i}.attn.c_proj.bias": "blocks.{i}.attention.projection.bias",
+    "h.{i}.ln_2.weight": "blocks.{i}.norm2.gain",
+    "h.{i}.ln_2.bias": "blocks.{i}.norm2.bias",
+    "h.{i}.mlp.c_fc.weight": "blocks.{i}.mlp.expand.weight.T",
+    "h.{i}.mlp.c_fc.bias": "blocks.{i}.mlp.expand.bias",
+    "h.{i}.mlp.c_proj.weight": "blocks.{i}.mlp.projection.weight.T",
+    "h.{i}.mlp.c_proj.bias": "blocks.{i}.mlp.projection.bias",
+    "ln_f.weight": "final_norm.gain",
+    "ln_f.bias": "final_norm.bias",
+    "lm_head.weight": "unembedding.weight"}
+GPT2 = Family(
+    names=GPT2_NAMES,
+    settings={
+        "vocab_size": "vocab_size", "n_positions": "context_length", "n_embd": "d_model",
+        "n_layer": "n_layer", "n_head": "n_head", "n_inner": "d_mlp",
+        "layer_norm_epsilon": "norm_eps", "tie_word_embeddings": "tie_weights",
+        "activation_function": ("mlp", {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
+                                        "gelu": "gelu", "relu": "relu", "silu": "silu"})},
+    always=dict(PUBLISHED, position="learned", norm="layer", mlp="gelu_tanh", bias=True,
+                tie_weights=True),
+    known={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False,
+           "add_cross_attention": False},
+    copies=TIED, computed=(r"h\.\d+\.attn\.(masked_)?bias",), prefixes=("transformer.",),
+    architecture="GPT2LMHeadModel")
+
+LLAMA_NAMES = {
+    "model.embed_tokens.weight": "token_embedding.weight",
+    "model.layers.{i}.input_layernorm.weight": "blocks.{i}.norm1.gain",
+    "model.layers.{i}.self_attn.q_proj.weight": "blocks.{i}.attention.query_key_value.weight[q]",
+    "model.layers.{i}.self_attn.k_proj.weight": "blocks.{i}.attention.query_key_value.weight[k]",
+    "model.layers.{i}.self_attn.v_proj.weight": "blocks.{i}.attention.query_key_value.weight[v]",
+    "model.layers.{i}.self_attn.o_proj.weight": "blocks.{i}.attention.projection.weight",
+    "model.layers.{i}.self_attn.q_proj.bias": "blocks.{i}.attention.query_key_value.bias[q]",
+    "model.layers.{i}.self_attn.k_proj.bias": "blocks.{i}.attention.query_key_value.bias[k]",
+    "model.layers.{i}.self_attn.v_proj.bias": "blocks.{i}.attention.query_key_value.bias[v]",
+    "model.layers.{i}.self_attn.q_norm.weight": "blocks.{i}.attention.query_gain",
+    "model.layers.{i}.self_attn.k_norm.weight": "blocks.{i}.attention.key_gain",
+    "model.layers.{i}.post_attention_layernorm.weight": "blocks.{i}.norm2.gain",
+    "model.layers.{i}.mlp.gate_proj.weight": "blocks.{i}.mlp.expand.weight[gate]",
+    "model.layers.{i}.mlp.up_proj.weight": "blocks.{i}.mlp.expand.weight[value]",
+    "model.layers.{i}.mlp.down_proj.weight": "blocks.{i}.mlp.projection.weight",
+    "model.norm.weight": "final_norm.gain",
+    "lm_head.weight": "unembedding.weight"}
+LLAMA = Family(
+    names=LLAMA_NAMES,
+    settings={
+        "vocab_size": "vocab_size", "max_position_embeddings": "context_length",
+        "hidden_size": "d_model", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head",
+        "num_key_value_heads": "n_kv_head", "head_dim": "d_head", "intermediate_size": "d_mlp",
+        "rms_norm_eps": "norm_eps", "rope_theta": "rope_theta", "rope_scaling": "rope_scaling",
+        "tie_word_embeddings": "tie_weights", "hidden_act": ("mlp", {"silu": "swiglu"})},
+    always=dict(PUBLISHED, position="rotary", norm="rms", norm_eps=1e-6, mlp="swiglu"),
+    known={"attention_bias": False, "mlp_bias": False},
+    copies=TIED, computed=(r".*rotary_emb\.inv_freq",), architecture="LlamaForCausalLM")
+
+MISTRAL = LLAMA._replace(
+    settings=LLAMA.settings | {"sliding_window": "window"},
+    always=LLAMA.always | {"window": 4096, "n_kv_head": 8}, known={},
+    architecture="MistralForCausalLM")
+QWEN2 = LLAMA._replace(
+    always=LLAMA.always | {"qkv_bias": True}, known={"use_sliding_window": False},
+    architecture="Qwen2ForCausalLM")
+QWEN3 = LLAMA._replace(
+    always=LLAMA.always | {"qk_gain": True, "d_head": 128},
+    known={"attention_bias": False, "use_sliding_window": False}, architecture="Qwen3ForCausalLM")
+GEMMA = LLAMA._replace(
+    names=LLAMA.names | {
+        "model.layers.{i}.input_layernorm.weight": "blocks.{i}.norm1.gain+1",
+        "model.layers.{i}.post_attention_layernorm.weight": "blocks.{i}.norm2.gain+1",
+        "model.norm.weight": "final_norm.gain+1"},
+    settings=LLAMA.settings | {"hidden_act": ("mlp", {"gelu_pytorch_tanh": "geglu",
+                                                      "gelu": "geglu"})},
+    always=LLAMA.always | {"mlp": "geglu", "embedding_scale": True, "tie_weights": True,
+                           "d_head": 256},
+    known={"attention_bias": False}, architecture="GemmaForCausalLM")
+
+
+# ---- decoders, as a GGUF has them ----
+
+BLOCK_GGUF = {
+    "token_embd.weight": "token_embedding.weight",
+    "blk.{i}.attn_norm.weight": "blocks.{i}.norm1.gain",
+    "blk.{i}.attn_q.weight": "blocks.{i}.attention.query_key_value.weight[q]",
+    "blk.{i}.attn_k.weight": "blocks.{i}.attention.query_key_value.weight[k]",
+    "blk.{i}.attn_v.weight": "blocks.{i}.attention.query_key_value.weight[v]",
+    "blk.{i}.attn_q.bias": "blocks.{i}.attention.query_key_value.bias[q]",
+    "blk.{i}.attn_k.bias": "blocks.{i}.attention.query_key_value.bias[k]",
+    "blk.{i}.attn_v.bias": "blocks.{i}.attention.query_key_value.bias[v]",
+    "blk.{i}.attn_q_norm.weight": "blocks.{i}.attention.query_gain",
+    "blk.{i}.attn_k_norm.weight": "blocks.{i}.attention.key_gain",
+    "blk.{i}.attn_output.weight": "blocks.{i}.attention.projection.weight",
+    "blk.{i}.ffn_norm.weight": "blocks.{i}.norm2.gain",
+    "blk.{i}.ffn_gate.weight": "blocks.{i}.mlp.expand.weight[gate]",
+    "blk.{i}.ffn_up.weight": "blocks.{i}.mlp.expand.weight[value]",
+    "blk.{i}.ffn_down.weight": "blocks.{i}.mlp.projection.weight",
+    "output_norm.weight": "final_norm.gain",
+    "output.weight": "unembedding.weight"}
+SETTINGS_GGUF = {
+    "vocab_size": "vocab_size", "context_length": "context_length",
+    "embedding_length": "d_model", "block_count": "n_layer", "attention.head_count": "n_head",
+    "attention.head_count_kv": "n_kv_head", "attention.key_length": "d_head",
+    "feed_forward_length": "d_mlp", "attention.layer_norm_rms_epsilon": "norm_eps",
+    "rope.freq_base": "rope_theta", "rope_scaling": "rope_scaling",
+    "attention.sliding_window": "window", "tie_weights": "tie_weights", "qkv_bias": "qkv_bias"}
+TIED_GGUF = {"output.weight": "token_embedding.weight"}
+
+QWEN2_GGUF = QWEN2._replace(names=BLOCK_GGUF, settings=SETTINGS_GGUF, known={}, copies=TIED_GGUF)
+QWEN3_GGUF = QWEN3._replace(names=BLOCK_GGUF, settings=SETTINGS_GGUF, known={}, copies=TIED_GGUF)
+GEMMA_GGUF = GEMMA._replace(names=BLOCK_GGUF, settings=SETTINGS_GGUF, known={}, copies=TIED_GGUF)
+LLAMA_GGUF = LLAMA._replace(
+    names=BLOCK_GGUF | {
+        f"blk.{{i}}.attn_{x}.{kind}": f"blocks.{{i}}.attention.query_key_value.{kind}"
+                                      f"[{x}:interleaved]"
+        for x in "qk" for kind in ("weight", "bias")},
+    settings=SETTINGS_GGUF, known={"expert_count": 0}, copies=TIED_GGUF,
+    computed=(r"rope_freqs\.weight",))
+GPT2_GGUF = GPT2._replace(
+    names={
+        "token_embd.weight": "token_embedding.weight",
+        "position_embd.weight": "position_embedding.weight",
+        "blk.{i}.attn_norm.weight": "blocks.{i}.norm1.gain",
+        "blk.{i}.attn_norm.bias": "blocks.{i}.norm1.bias",
+        "blk.{i}.attn_qkv.weight": "blocks.{i}.attention.query_key_value.weight",
+        "blk.{i}.attn_qkv.bias": "blocks.{i}.attention.query_key_value.bias",
+        "blk.{i}.attn_output.weight": "blocks.{i}.attention.projection.weight",
+        "blk.{i}.attn_output.bias": "blocks.{i}.attention.projection.bias",
+        "blk.{i}.ffn_norm.weight": "blocks.{i}.norm2.gain",
+        "blk.{i}.ffn_norm.bias": "blocks.{i}.norm2.bias",
+        "blk.{i}.ffn_up.weight": "blocks.{i}.mlp.expand.weight",
+        "blk.{i}.ffn_up.bias": "blocks.{i}.mlp.expand.bias",
+        "blk.{i}.ffn_down.weight": "blocks.{i}.mlp.projection.weight",
+        "blk.{i}.ffn_down.bias": "blocks.{i}.mlp.projection.bias",
+        "output_norm.weight": "final_norm.gain",
+        "output_norm.bias": "final_norm.bias",
+        "output.weight": "unembedding.weight"},
+    settings={name: ours for name, ours in SETTINGS_GGUF.items()
+              if ours not in ("n_kv_head", "d_head", "norm_eps", "rope_theta", "rope_scaling",
+                              "window", "qkv_bias")}
+             | {"attention.layer_norm_epsilon": "norm_eps"},
+    known={}, copies=TIED_GGUF, prefixes=())
+
+
+# What a file calls its kind -> its family: "model_type" in config.json; "general.architecture".
+HUGGINGFACE = {"gpt2": GPT2, "llama": LLAMA, "mistral": MISTRAL, "qwen2": QWEN2, "qwen3": QWEN3,
+               "gemma": GEMMA}
+GGUF = {"gpt2": GPT2_GGUF, "llama": LLAMA_GGUF, "qwen2": QWEN2_GGUF, "qwen3": QWEN3_GGUF,
+        "gemma": GEMMA_GGUF}

@@ -1,0 +1,104 @@
+"""Read published models: a folder as transformers writes it, or a GGUF file."""
+import json
+from pathlib import Path
+
+import numpy as np
+
+from gpt.files.opening import open_weights
+from gpt.models.config import ModelConfig
+from gpt.models.decoder import GPT
+from gpt.models.families import GGUF, HUGGINGFACE
+from gpt.models.rope import frequencies, rope_from
+from gpt.models.tables import load_weights, settings_from
+from gpt.settings import ConfigError
+
+NETS = {"decoder": GPT}                           # Family.net -> class
+
+
+def read_huggingface(folder, dtype=np.float32):
+    """Read a folder with config.json and safetensors.
+
+    Parameters
+    ----------
+    folder : path
+    dtype : float dtype
+        Of the model.
+
+    Returns
+    -------
+    model : Module
+
+    Raises
+    ------
+    ConfigError, FileError
+        If it is of no family that is known here, or its files are damaged.
+    """
+    theirs = read_settings(Path(folder) / "config.json")
+    family = family_of(theirs.get("model_type"), HUGGINGFACE)
+    config = settings_from(family, theirs | rope_from(theirs), ModelConfig)
+    return filled(family, config, open_weights(folder), dtype)
+
+
+def read_gguf(path, dtype=np.float32):
+    """Read a GGUF file, or a folder that holds one, as `read_huggingface` does a folder."""
+    weights = open_weights(path)
+    kind = weights.metadata.get("general.architecture")
+    family = family_of(kind, GGUF)
+    theirs = {name.removeprefix(f"{kind}."): x for name, x in weights.metadata.items()}
+    if "token_embd.weight" not in weights:
+        raise ConfigError(f"{path} holds no token_embd.weight: it is no whole model")
+    theirs.update(vocab_size=weights.shape("token_embd.weight")[0],
+                  tie_weights="output.weight" not in weights,
+                  qkv_bias="blk.0.attn_q.bias" in weights)
+    if theirs.get("rope.scaling.type") == "linear":
+        theirs["rope_scaling"] = f"linear:{theirs.get('rope.scaling.factor')}"
+    config = settings_from(family, theirs, ModelConfig)
+    if "rope_freqs.weight" in weights:
+        config = stretched(config, weights["rope_freqs.weight"])
+    return filled(family, config, weights, dtype)
+
+
+def filled(family, config, weights, dtype):
+    """Make a model and fill it."""
+    model = NETS[family.net](config, Blank(), dtype)
+    load_weights(model, weights, family)
+    return model
+
+
+class Blank:
+    """In place of a random generator: zeros, where weights come from a file."""
+
+    def standard_normal(self, shape, dtype):
+        return np.zeros(shape, dtype)
+
+
+def family_of(kind, families):
+    if kind not in families:
+        raise ConfigError(f"this is a model of kind {kind!r:.60}, but what can be read is "
+                          f"{', '.join(families)}")
+    return families[kind]
+
+
+def read_settings(path):
+    """Read a JSON file that holds a dict."""
+    try:
+        settings = json.loads(path.read_bytes().decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read: {error!s:.100}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path} holds no settings")
+    return settings
+
+
+LLAMA3 = ("llama3:8:1:4:8192", "llama3:32:1:4:8192")       # of Llama 3.1, 3.3; of Llama 3.2
+
+
+def stretched(config, divisors):
+    """Return the config with the scaling by which these, (D / 2,), divide the frequencies."""
+    for scaling in LLAMA3:
+        known = ModelConfig(**vars(config) | {"rope_scaling": scaling})
+        expected = frequencies(config) / frequencies(known)                     # (D / 2,)
+        if np.shape(divisors) == expected.shape and np.allclose(divisors, expected, rtol=1e-4):
+            return known
+    raise ConfigError("rope_freqs.weight stretches rotary positions in a way that is not known "
+                      f"here: neither {' nor '.join(LLAMA3)}")
