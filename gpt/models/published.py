@@ -66,10 +66,14 @@ def filled(family, config, weights, dtype):
 
 
 class Blank:
-    """In place of a random generator: zeros, where weights come from a file."""
+    """In place of a random generator, and of what it draws: zeros, to be filled from a file."""
 
     def standard_normal(self, shape, dtype):
-        return np.zeros(shape, dtype)
+        self.zeros = np.zeros(shape, dtype)
+        return self
+
+    def __mul__(self, std):
+        return self.zeros                         # a product would touch all of their memory
 
 
 def family_of(kind, families):

@@ -1,0 +1,81 @@
+"""Make foreign_values.json: what transformers computes of the models in foreign_cases.py, float64.
+
+    python tests/golden/make_foreign_values.py
+
+PyTorch and transformers are needed for this alone. Where a model of transformers asks for float32
+by name (angles of rotary positions, mean squares), it gets float64 here.
+"""
+import json
+import warnings
+from pathlib import Path
+
+import foreign_cases as cases
+import numpy as np
+import torch
+import transformers
+
+PLACE = Path(__file__).with_name("foreign_values.json")
+
+
+def double():
+    """Let float32 mean float64 from here on."""
+    torch.set_default_dtype(torch.float64)
+    torch.float32 = torch.float = torch.float64
+    torch.Tensor.float = torch.Tensor.double
+
+
+def make(kind, settings, auto):
+    config = transformers.AutoConfig.for_model(kind, **settings, attn_implementation="sdpa")
+    model = auto.from_config(config).eval().double()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Embedding):
+            module.padding_idx = None                    # torch would leave its gradient out
+    own = dict(model.named_parameters())                 # what is tied counts once
+    made = cases.weights({name: tuple(x.shape) for name, x in own.items()})
+    with torch.no_grad():
+        for name, x in own.items():
+            x.copy_(torch.tensor(made[name]))
+    return model, config.to_dict()
+
+
+def decoder(kind, settings):
+    model, config = make(kind, settings, transformers.AutoModelForCausalLM)
+    ids = torch.tensor(cases.ids())
+    logits = model(ids[:, :-1]).logits
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+    loss.backward()
+    start = ids[:1, :3]
+    greedy = model.generate(start, attention_mask=torch.ones_like(start), max_new_tokens=10,
+                            do_sample=False, eos_token_id=None, pad_token_id=0)[0, 3:]
+    return facts(model, config, logits, loss) | {"greedy": greedy.tolist()}
+
+
+def facts(model, config, logits, loss):
+    kept = {name: x for name, x in config.items() if x not in (None, [], "") and name not in DULL}
+    own = dict(model.named_parameters())
+    return {"config": kept, "loss": loss.item(),
+            "shapes": {name: list(x.shape) for name, x in own.items()},
+            "logits": logits.detach().flatten(0, -2)[:: 5, :3].flatten().tolist(),
+            "all_logits": cases.digest(logits.detach().numpy()),
+            "gradients": {name: cases.digest(x.grad.numpy()) for name, x in own.items()}}
+
+
+DULL = ("id2label", "label2id", "transformers_version", "return_dict", "use_cache", "dtype",
+        "chunk_size_feed_forward", "layer_types", "output_attentions", "output_hidden_states",
+        "initializer_range", "max_window_layers", "pretraining_tp")
+
+
+def main():
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity_error()
+    double()
+    found = {"torch": torch.__version__, "transformers": transformers.__version__,
+             "numpy": np.__version__}
+    for name, (kind, settings) in cases.DECODERS.items():
+        found[name] = decoder(kind, settings)
+    lines = [f"{json.dumps(name)}: {json.dumps(x)}" for name, x in found.items()]
+    PLACE.write_text("{" + ",\n".join(lines) + "}\n")
+
+
+if __name__ == "__main__":
+    main()

