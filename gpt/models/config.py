@@ -20,8 +20,13 @@ class ModelConfig:
     d_mlp: int = setting(0, "width of the MLP; 0 for 4 d_model, 8/3 d_model with swiglu or geglu",
                          at_least=0)
     position: str = setting("rotary", "learned (GPT-2), sinusoidal (arXiv:1706.03762), rotary "
-                            "(arXiv:2104.09864), none",
-                            ("learned", "sinusoidal", "rotary", "none"))
+                            "(arXiv:2104.09864), relative (T5, arXiv:1910.10683), none",
+                            ("learned", "sinusoidal", "rotary", "relative", "none"))
+    position_offset: int = setting(0, "rows of a learned table before that of the first position",
+                                   at_least=0)
+    relative_buckets: int = setting(32, "kinds of distances that relative positions tell apart",
+                                    at_least=4)
+    relative_distance: int = setting(128, "from where on all are far to them", at_least=2)
     rope_theta: float = setting(10_000.0, "base of the angles of rotary positions", above=0)
     rope_scaling: str = setting("", "how they were stretched to longer texts: linear:FACTOR "
                                 "(arXiv:2306.15595), or llama3:FACTOR:LOW:HIGH:CONTEXT as in "
@@ -40,17 +45,28 @@ class ModelConfig:
                        "the tanh form (arXiv:2002.05202)",
                        ("gelu", "gelu_tanh", "relu", "relu_squared", "silu", "swiglu", "geglu"))
     bias: bool = setting(False, "biases in the linear layers and layer norms")
+    score_scale: bool = setting(True, "divide the scores of attention by sqrt(d_head)")
     qkv_bias: bool = setting(False, "biases of queries, keys and values alone, as in Qwen2 "
                              "(arXiv:2407.10671)")
     tie_weights: bool = setting(False, "share the token embedding and the unembedding "
                                 "(arXiv:1608.05859)")
+    logit_scale: bool = setting(False, "divide the logits by sqrt(d_model), as T5 does where its "
+                                "weights are tied")
     init: str = setting("zero", "of the output projections: zero (arXiv:1901.09321), or scaled "
                         "by 1/sqrt(2 n_layer) as in GPT-2", ("zero", "scaled"))
     ngram_rows: int = setting(0, "rows of a hashed table of bigram embeddings, and as many for "
                               "trigrams (arXiv:2106.12672); 0 for none", at_least=0)
     embedding_norm: bool = setting(True, "RMS-normalize the embedding before the first block")
-    embedding_scale: bool = setting(False, "multiply the embedding by sqrt(d_model) "
-                                    "(arXiv:1706.03762)")
+    embedding_gain: bool = setting(False, "normalize the embedding as all else is, as in BERT "
+                                   "(arXiv:1810.04805)")
+    embedding_scale: bool = setting(False, "multiply the embedding by sqrt(d_model), as in Gemma "
+                                    "(arXiv:2403.08295)")
+    n_segment: int = setting(0, "kinds of segments with embeddings, as in BERT; 0 for none",
+                             at_least=0)
+    transform: bool = setting(False, "a layer more before the unembedding of an encoder, as BERT "
+                              "has it")
+    n_encoder_layer: int = setting(0, "blocks of the encoder before a decoder; 0 for n_layer",
+                                   at_least=0)
     causal: bool = setting(True, "let a token see only those before it")
     dropout: float = setting(0.0, "rate of dropout in training", at_least=0, below=1)
 
@@ -69,6 +85,11 @@ class ModelConfig:
             raise ConfigError(f"rotary positions pair features, but each head has "
                               f"{self.head_width}: use d_head {self.head_width + 1} or other "
                               f"positions")
+
+        if self.position == "relative" and self.relative_distance <= self.relative_buckets // 2:
+            raise ConfigError(f"relative_distance is {self.relative_distance}, but of "
+                              f"{self.relative_buckets} relative_buckets half tell near ones "
+                              f"apart: use more than {self.relative_buckets // 2}")
 
     @property
     def head_width(self):

@@ -1,4 +1,5 @@
 """Families of published models, each a table of names and one of settings (see tables.py)."""
+from gpt.models.rope import rope_from
 from gpt.models.tables import Family
 
 # Options of `ModelConfig` that no published decoder has.
@@ -38,7 +39,7 @@ GPT2 = Family(
                 tie_weights=True),
     known={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False,
            "add_cross_attention": False},
-    copies=TIED, computed=(r"h\.\d+\.attn\.(masked_)?bias",), prefixes=("transformer.",),
+    copies=TIED, left_out=(r"h\.\d+\.attn\.(masked_)?bias",), prefixes=("transformer.",),
     architecture="GPT2LMHeadModel")
 
 LLAMA_NAMES = {
@@ -69,7 +70,8 @@ LLAMA = Family(
         "tie_word_embeddings": "tie_weights", "hidden_act": ("mlp", {"silu": "swiglu"})},
     always=dict(PUBLISHED, position="rotary", norm="rms", norm_eps=1e-6, mlp="swiglu"),
     known={"attention_bias": False, "mlp_bias": False},
-    copies=TIED, computed=(r".*rotary_emb\.inv_freq",), architecture="LlamaForCausalLM")
+    copies=TIED, left_out=(r".*rotary_emb\.inv_freq",), prepare=rope_from,
+    architecture="LlamaForCausalLM")
 
 MISTRAL = LLAMA._replace(
     settings=LLAMA.settings | {"sliding_window": "window"},
@@ -119,19 +121,26 @@ SETTINGS_GGUF = {
     "attention.head_count_kv": "n_kv_head", "attention.key_length": "d_head",
     "feed_forward_length": "d_mlp", "attention.layer_norm_rms_epsilon": "norm_eps",
     "rope.freq_base": "rope_theta", "rope_scaling": "rope_scaling",
-    "attention.sliding_window": "window", "tie_weights": "tie_weights", "qkv_bias": "qkv_bias"}
+    "attention.sliding_window": "window", "tie_weights": "tie_weights"}
+
+
+def rope_from_gguf(theirs):
+    linear = theirs.get("rope.scaling.type") == "linear"
+    return {"rope_scaling": f"linear:{theirs.get('rope.scaling.factor')}"} if linear else {}
+
+
 TIED_GGUF = {"output.weight": "token_embedding.weight"}
 
-QWEN2_GGUF = QWEN2._replace(names=BLOCK_GGUF, settings=SETTINGS_GGUF, known={}, copies=TIED_GGUF)
-QWEN3_GGUF = QWEN3._replace(names=BLOCK_GGUF, settings=SETTINGS_GGUF, known={}, copies=TIED_GGUF)
-GEMMA_GGUF = GEMMA._replace(names=BLOCK_GGUF, settings=SETTINGS_GGUF, known={}, copies=TIED_GGUF)
-LLAMA_GGUF = LLAMA._replace(
-    names=BLOCK_GGUF | {
-        f"blk.{{i}}.attn_{x}.{kind}": f"blocks.{{i}}.attention.query_key_value.{kind}"
-                                      f"[{x}:interleaved]"
-        for x in "qk" for kind in ("weight", "bias")},
-    settings=SETTINGS_GGUF, known={"expert_count": 0}, copies=TIED_GGUF,
-    computed=(r"rope_freqs\.weight",))
+SPELLED_GGUF = dict(names=BLOCK_GGUF, settings=SETTINGS_GGUF, known={"expert_count": 0},
+                    copies=TIED_GGUF, prepare=rope_from_gguf,
+                    left_out=(r"rope_freqs\.weight",),
+                    signs={"qkv_bias": "blk.0.attn_q.bias"})
+QWEN2_GGUF = QWEN2._replace(**SPELLED_GGUF)
+QWEN3_GGUF = QWEN3._replace(**SPELLED_GGUF)
+GEMMA_GGUF = GEMMA._replace(**SPELLED_GGUF)
+LLAMA_GGUF = LLAMA._replace(**SPELLED_GGUF | {"names": BLOCK_GGUF | {
+    f"blk.{{i}}.attn_{x}.{kind}": f"blocks.{{i}}.attention.query_key_value.{kind}[{x}:interleaved]"
+    for x in "qk" for kind in ("weight", "bias")}})
 GPT2_GGUF = GPT2._replace(
     names={
         "token_embd.weight": "token_embedding.weight",
@@ -153,13 +162,76 @@ GPT2_GGUF = GPT2._replace(
         "output.weight": "unembedding.weight"},
     settings={name: ours for name, ours in SETTINGS_GGUF.items()
               if ours not in ("n_kv_head", "d_head", "norm_eps", "rope_theta", "rope_scaling",
-                              "window", "qkv_bias")}
+                              "window")}
              | {"attention.layer_norm_epsilon": "norm_eps"},
     known={}, copies=TIED_GGUF, prefixes=())
 
 
+# ---- encoders ----
+
+def both(table):
+    """Write out rows of a weight and a bias each: of ours, * is their name; weights of norms, gain.
+    """
+    rows = {}
+    for theirs, ours in table.items():
+        weight = "gain" if "norm" in ours else "weight"
+        rows[f"{theirs}.weight"] = ours.replace("*", weight)
+        rows[f"{theirs}.bias"] = ours.replace("*", "bias")
+    return rows
+
+
+BERT_BODY = {
+    "embeddings.word_embeddings.weight": "trunk.token_embedding.weight",
+    "embeddings.position_embeddings.weight": "trunk.position_embedding.weight",
+    "embeddings.token_type_embeddings.weight": "trunk.segment_embedding.weight"} | both({
+        "embeddings.LayerNorm": "trunk.embedding_norm.*",
+        "encoder.layer.{i}.attention.self.query": "trunk.blocks.{i}.attention.query_key_value.*[q]",
+        "encoder.layer.{i}.attention.self.key": "trunk.blocks.{i}.attention.query_key_value.*[k]",
+        "encoder.layer.{i}.attention.self.value": "trunk.blocks.{i}.attention.query_key_value.*[v]",
+        "encoder.layer.{i}.attention.output.dense": "trunk.blocks.{i}.attention.projection.*",
+        "encoder.layer.{i}.attention.output.LayerNorm": "trunk.blocks.{i}.norm1.*",
+        "encoder.layer.{i}.intermediate.dense": "trunk.blocks.{i}.mlp.expand.*",
+        "encoder.layer.{i}.output.dense": "trunk.blocks.{i}.mlp.projection.*",
+        "encoder.layer.{i}.output.LayerNorm": "trunk.blocks.{i}.norm2.*"})
+BERT = Family(
+    names=BERT_BODY | {"cls.predictions.bias": "bias"} | both({
+        "cls.predictions.transform.dense": "dense.*",
+        "cls.predictions.transform.LayerNorm": "norm.*"}),
+    settings={
+        "vocab_size": "vocab_size", "max_position_embeddings": "context_length",
+        "hidden_size": "d_model", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head",
+        "intermediate_size": "d_mlp", "type_vocab_size": "n_segment", "layer_norm_eps": "norm_eps",
+        "hidden_act": ("mlp", {"gelu": "gelu", "gelu_new": "gelu_tanh", "relu": "relu"})},
+    always=dict(PUBLISHED, position="learned", norm="layer", norm_position="post", bias=True,
+                mlp="gelu", norm_eps=1e-12, tie_weights=True, embedding_gain=True, n_segment=2,
+                causal=False),
+    known={"position_embedding_type": "absolute", "is_decoder": False},
+    copies={"cls.predictions.decoder.weight": "trunk.token_embedding.weight",
+            "cls.predictions.decoder.bias": "bias"},
+    left_out=(r"pooler\..*", r"embeddings\.position_ids", r"cls\.seq_relationship\..*"),
+    signs={"transform": "cls.predictions.transform.dense.weight"}, prefixes=("bert.",),
+    net="encoder", architecture="BertForMaskedLM")
+
+
+def roberta_from(theirs):
+    """Count the positions of a text: the rows before the first do not."""
+    rows = theirs.get("max_position_embeddings", 514)
+    return {"max_position_embeddings": rows - 2 if isinstance(rows, int) else rows}
+
+
+ROBERTA = BERT._replace(
+    names=BERT_BODY | {"lm_head.bias": "bias"} | both({
+        "lm_head.dense": "dense.*", "lm_head.layer_norm": "norm.*"}),
+    always=BERT.always | {"position_offset": 2},
+    known=BERT.known | {"pad_token_id": 1},
+    copies={"lm_head.decoder.weight": "trunk.token_embedding.weight",
+            "lm_head.decoder.bias": "bias"},
+    signs={"transform": "lm_head.dense.weight"}, prepare=roberta_from, prefixes=("roberta.",),
+    architecture="RobertaForMaskedLM")
+
+
 # What a file calls its kind -> its family: "model_type" in config.json; "general.architecture".
 HUGGINGFACE = {"gpt2": GPT2, "llama": LLAMA, "mistral": MISTRAL, "qwen2": QWEN2, "qwen3": QWEN3,
-               "gemma": GEMMA}
+               "gemma": GEMMA, "bert": BERT, "roberta": ROBERTA}
 GGUF = {"gpt2": GPT2_GGUF, "llama": LLAMA_GGUF, "qwen2": QWEN2_GGUF, "qwen3": QWEN3_GGUF,
         "gemma": GEMMA_GGUF}

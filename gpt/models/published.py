@@ -7,12 +7,13 @@ import numpy as np
 from gpt.files.opening import open_weights
 from gpt.models.config import ModelConfig
 from gpt.models.decoder import GPT
+from gpt.models.encoder import Encoder
 from gpt.models.families import GGUF, HUGGINGFACE
-from gpt.models.rope import frequencies, rope_from
+from gpt.models.rope import frequencies
 from gpt.models.tables import load_weights, settings_from
 from gpt.settings import ConfigError
 
-NETS = {"decoder": GPT}                           # Family.net -> class
+NETS = {"decoder": GPT, "encoder": Encoder}       # Family.net -> class
 
 
 def read_huggingface(folder, dtype=np.float32):
@@ -35,8 +36,9 @@ def read_huggingface(folder, dtype=np.float32):
     """
     theirs = read_settings(Path(folder) / "config.json")
     family = family_of(theirs.get("model_type"), HUGGINGFACE)
-    config = settings_from(family, theirs | rope_from(theirs), ModelConfig)
-    return filled(family, config, open_weights(folder), dtype)
+    weights = open_weights(folder)
+    config = settings_from(family, theirs, weights, ModelConfig)
+    return filled(family, config, weights, dtype)
 
 
 def read_gguf(path, dtype=np.float32):
@@ -48,11 +50,8 @@ def read_gguf(path, dtype=np.float32):
     if "token_embd.weight" not in weights:
         raise ConfigError(f"{path} holds no token_embd.weight: it is no whole model")
     theirs.update(vocab_size=weights.shape("token_embd.weight")[0],
-                  tie_weights="output.weight" not in weights,
-                  qkv_bias="blk.0.attn_q.bias" in weights)
-    if theirs.get("rope.scaling.type") == "linear":
-        theirs["rope_scaling"] = f"linear:{theirs.get('rope.scaling.factor')}"
-    config = settings_from(family, theirs, ModelConfig)
+                  tie_weights="output.weight" not in weights)
+    config = settings_from(family, theirs, weights, ModelConfig)
     if "rope_freqs.weight" in weights:
         config = stretched(config, weights["rope_freqs.weight"])
     return filled(family, config, weights, dtype)

@@ -13,6 +13,7 @@ our name stands how they store it:
 The other table does the same for settings. The tables of all families are in families.py.
 """
 import re
+from collections.abc import Callable
 from dataclasses import fields
 from itertools import count
 from typing import NamedTuple
@@ -30,7 +31,10 @@ class Family(NamedTuple):
     always: dict                    # our setting -> its value, where their settings do not say
     known: dict = {}                # their setting -> the one value that is understood
     copies: dict = {}               # their tensor -> ours that it repeats, where it is there at all
-    computed: tuple = ()            # patterns of tensors that follow from the settings
+    left_out: tuple = ()            # patterns of tensors that follow from settings, or that no
+                                    # net of ours has
+    signs: dict = {}                # our setting -> the tensor by whose presence it is on
+    prepare: Callable = lambda theirs: {}    # what to change in settings before they are looked up
     prefixes: tuple = ()            # what may stand before all names of a file
     net: str = "decoder"            # which of our nets it is
     architecture: str = ""          # the class of transformers that we export to
@@ -127,7 +131,7 @@ def load_weights(model, weights, family):
 def check_all_used(rest, family, arrays):
     """Refuse tensors that no row of the table names, but for copies and what can be computed."""
     for name, x in rest.items():
-        if any(re.fullmatch(pattern, name) for pattern in family.computed):
+        if any(re.fullmatch(pattern, name) for pattern in family.left_out):
             continue
         if name not in family.copies:
             raise ConfigError(f"tensor {name} has no place in this model: its family is known "
@@ -181,13 +185,15 @@ def woven(x, cut):
 
 # ---- settings, in and out ----
 
-def settings_from(family, theirs, kind):
+def settings_from(family, theirs, tensors, kind):
     """Translate settings of theirs, a dict, into ours.
 
     Parameters
     ----------
     family : Family
     theirs : dict
+    tensors : collection of str
+        The names of those that there are.
     kind : type
         Of our settings: `ModelConfig`.
 
@@ -200,6 +206,7 @@ def settings_from(family, theirs, kind):
         if theirs.get(name, value) != value:
             raise ConfigError(f"{name} is {theirs[name]!r}, but what is known here is {value!r}")
     ours = dict(family.always)
+    theirs = theirs | family.prepare(theirs)
     for name, place in family.settings.items():
         value = theirs.get(name)
         if value is None:
@@ -209,6 +216,8 @@ def settings_from(family, theirs, kind):
             raise ConfigError(f"{name} is {value!r}, but what is known here is "
                               f"{' or '.join(map(repr, meanings))}")
         ours[place] = meanings[value] if meanings else value
+    for name, sign in family.signs.items():
+        ours[name] = sign in tensors
     check_types(ours, kind)
     return kind(**ours)
 

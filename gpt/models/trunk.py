@@ -11,7 +11,7 @@ from minigrad import (
     Tensor, add_layer_norm, add_rms_norm, attention, concatenate, dropout, exact_gelu, gelu,
     layer_norm, qk_rotary, relu, relu_squared, rms_norm, self_attention, silu, split, swiglu)
 from minigrad.nn import Linear, Module, full
-from minigrad.ops.heads import heads, side_by_side
+from minigrad.ops.heads import heads, heads_of, side_by_side
 
 
 def geglu(x):
@@ -47,17 +47,39 @@ class Seen(NamedTuple):
         return side_by_side(y)
 
 
-class Block(Module):
-    """Attention, which moves information between positions, and an MLP, which works on each."""
+class Memory:
+    """What an encoder has made of a source, (B, S, C), for a decoder to take from."""
 
-    def __init__(self, config, rng, dtype):
+    def __init__(self, states, lengths=None):
+        self.states, self.lengths = states, lengths
+        self.kept = {}                             # CrossAttention -> k, v: made once
+
+    def keys_and_values(self, attention):
+        """Return k and v for one layer, each (B, G, S, D)."""
+        if attention not in self.kept:
+            kv = attention.key_value(self.states)                               # (B, S, 2 G D)
+            k, v = split(kv, 2, axis=-1)
+            G = attention.n_kv_head
+            self.kept[attention] = heads_of(k, G), heads_of(v, G)
+        return self.kept[attention]
+
+
+class Block(Module):
+    """Attention, which moves information between positions, and an MLP, which works on each.
+
+    A block that crosses takes from the memory of an encoder, too.
+    """
+
+    def __init__(self, config, rng, dtype, crosses=False):
         self.norm_position, self.dropout = config.norm_position, config.dropout
         self.attention = Attention(config, rng, dtype)
         self.mlp = MLP(config, rng, dtype)
         self.norm1 = Norm(config, dtype)
         self.norm2 = Norm(config, dtype)
+        self.cross = CrossAttention(config, rng, dtype) if crosses else None
+        self.cross_norm = Norm(config, dtype) if crosses else None
 
-    def __call__(self, x, seen, cache=None, rng=None):
+    def __call__(self, x, seen, cache=None, rng=None, memory=None):
         """Take the residual stream one block further.
 
         Parameters
@@ -68,6 +90,7 @@ class Block(Module):
             Keys and values of what came before.
         rng : numpy.random.Generator, optional
             Of the dropout.
+        memory : Memory, optional
 
         Returns
         -------
@@ -75,11 +98,16 @@ class Block(Module):
         """
         drop = lambda y: dropout(y, self.dropout, rng)
         attend = lambda y: drop(self.attention(y, seen, cache))                 # (B, T, C)
+        recall = lambda y: drop(self.cross(y, memory, seen.scale))              # (B, T, C)
         think = lambda y: drop(self.mlp(y))                                     # (B, T, C)
         if self.norm_position == "post":               # as in 2017: the norm is behind the sum
             x = Residual(self.norm1(x + attend(x.value)))
+            if self.cross:
+                x = Residual(self.cross_norm(x + recall(x.value)))
             return Residual(self.norm2(x + think(x.value)))
         x = x + attend(self.norm1(x))
+        if self.cross:
+            x = x + recall(self.cross_norm(x))
         x = x + think(self.norm2(x))
         return x
 
@@ -171,6 +199,24 @@ class Attention(Module):
         q = rms_norm(q, self.query_gain, eps=self.eps)
         k = rms_norm(k, self.key_gain, eps=self.eps)
         return concatenate([side_by_side(x) for x in (q, k, v)], axis=-1)
+
+
+class CrossAttention(Module):
+    """Attention whose keys and values are made of what an encoder has read."""
+
+    def __init__(self, config, rng, dtype):
+        H, G, D = config.n_head, config.kv_heads, config.head_width
+        self.n_head, self.n_kv_head = H, G
+        self.query = reader(config, H * D, rng, dtype)
+        self.key_value = reader(config, 2 * G * D, rng, dtype)
+        self.projection = writer(config, H * D, rng, dtype)
+
+    def __call__(self, x, memory, scale=None):
+        """Let each position of (B, T, C) take from all of the source."""
+        q = heads_of(self.query(x), self.n_head)                       # (B, H, T, D)
+        seen = Seen(causal=False, lengths=memory.lengths, scale=scale)
+        y = seen.over(q, *memory.keys_and_values(self))
+        return self.projection(y)                                      # (B, T, C)
 
 
 class MLP(Module):

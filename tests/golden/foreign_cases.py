@@ -30,11 +30,28 @@ DECODERS = {
     "gemma": ("gemma", LLAMA | dict(num_key_value_heads=1, head_dim=8)),
 }
 
+ENCODERS = {
+    "bert": ("bert", BERT | dict(layer_norm_eps=1e-5)),
+    "roberta": ("roberta", BERT | dict(max_position_embeddings=18, type_vocab_size=1)),
+}
+LENGTHS = np.array([9, 6])
+
 IDS = (np.arange(20)[:, None] * 7 + np.arange(10) ** 2 * 3) % 19
 
 
 def ids(rows=2, columns=9):
     return IDS[:rows, :columns]
+
+
+def segments(name):
+    """Say of each token in which sentence it is; RoBERTa knows one."""
+    return (ids() * 0 + np.arange(9) // 4 % 2) * (name == "bert")
+
+
+def masked_targets():
+    """Ask for every other real token."""
+    asked = (np.arange(9) % 2 == 0) & (np.arange(9) < LENGTHS[:, None])
+    return np.where(asked, ids() * 5 % 19, -100)
 
 
 def weights(shapes):

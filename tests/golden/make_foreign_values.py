@@ -50,6 +50,19 @@ def decoder(kind, settings):
     return facts(model, config, logits, loss) | {"greedy": greedy.tolist()}
 
 
+def encoder(name, kind, settings):
+    model, config = make(kind, settings, transformers.AutoModelForMaskedLM)
+    real = np.arange(9) < cases.LENGTHS[:, None]
+    offset = {"bert": 0, "roberta": 2}[kind]
+    logits = model(torch.tensor(cases.ids()), attention_mask=torch.tensor(real.astype(int)),
+                   token_type_ids=torch.tensor(cases.segments(name)),
+                   position_ids=torch.arange(9)[None] + offset).logits
+    targets = torch.tensor(cases.masked_targets())
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    loss.backward()
+    return facts(model, config, logits, loss)
+
+
 def facts(model, config, logits, loss):
     kept = {name: x for name, x in config.items() if x not in (None, [], "") and name not in DULL}
     own = dict(model.named_parameters())
@@ -73,6 +86,8 @@ def main():
              "numpy": np.__version__}
     for name, (kind, settings) in cases.DECODERS.items():
         found[name] = decoder(kind, settings)
+    for name, (kind, settings) in cases.ENCODERS.items():
+        found[name] = encoder(name, kind, settings)
     lines = [f"{json.dumps(name)}: {json.dumps(x)}" for name, x in found.items()]
     PLACE.write_text("{" + ",\n".join(lines) + "}\n")
 

@@ -5,16 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from golden import foreign_cases as cases
+from safetensors.numpy import save_file
 
+from gpt.batch import Batch
 from gpt.models.config import ModelConfig
 from gpt.models.families import GGUF, HUGGINGFACE
+from gpt.models.heads import surprise
 from gpt.models.published import NETS, Blank, read_huggingface
-from gpt.models.rope import rope_from
 from gpt.models.sampling import Sampling, generate
 from gpt.models.tables import (
     as_theirs, load_weights, places, rows_of, save_weights, settings_from)
 from gpt.settings import ConfigError
-from minigrad import no_grad, use
+from minigrad import linear, no_grad, use
 
 VALUES = json.loads((Path(__file__).parent.parent / "golden" / "foreign_values.json").read_text())
 
@@ -23,9 +25,9 @@ def opened(name):
     """Return the model of a case, what transformers computes with it, and its tensors."""
     want = VALUES[name]
     family = HUGGINGFACE[want["config"]["model_type"]]
-    config = settings_from(family, want["config"] | rope_from(want["config"]), ModelConfig)
-    model = NETS[family.net](config, Blank(), np.float64)
     weights = cases.weights(want["shapes"])
+    config = settings_from(family, want["config"], weights, ModelConfig)
+    model = NETS[family.net](config, Blank(), np.float64)
     load_weights(model, weights, family)
     return model, want, weights, family
 
@@ -41,22 +43,41 @@ def theirs(model, family, array_of, known):
     return found
 
 
+def assert_equal(name, logits, loss, model, weights, family):
+    """Compare with what transformers computes, gradients by their names."""
+    want = VALUES[name]
+    some = logits.reshape(-1, logits.shape[-1])[::5, :3].ravel()
+    np.testing.assert_allclose(some, want["logits"], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(cases.digest(logits), want["all_logits"], rtol=1e-9)
+    assert abs(loss.item() - want["loss"]) < 1e-9
+    with use("reference"):
+        loss.backward()
+    found = theirs(model, family, lambda x: x.grad, weights)
+    assert found.keys() == want["gradients"].keys()
+    for each, x in found.items():
+        np.testing.assert_allclose(cases.digest(x), want["gradients"][each], rtol=1e-9, atol=1e-9,
+                                   err_msg=each)
+
+
 @pytest.mark.parametrize("name", cases.DECODERS)
-def test_logits_loss_and_gradients_are_those_of_transformers(name):
-    model, want, weights, family = opened(name)
+def test_decoders_have_the_logits_loss_and_gradients_of_transformers(name):
+    model, _, weights, family = opened(name)
     ids = cases.ids()
     with use("reference"):
         logits = model(ids[:, :-1]).data
         loss = model.loss(ids[:, :-1], ids[:, 1:])
-        loss.backward()
-    np.testing.assert_allclose(logits.reshape(-1, 19)[::5, :3].ravel(), want["logits"], atol=1e-9)
-    np.testing.assert_allclose(cases.digest(logits), want["all_logits"], rtol=1e-9)
-    assert abs(loss.item() - want["loss"]) < 1e-9
-    found = theirs(model, family, lambda x: x.grad, weights)
-    assert found.keys() == want["gradients"].keys()
-    for each, x in found.items():
-        np.testing.assert_allclose(cases.digest(x), want["gradients"][each], rtol=1e-9,
-                                   atol=1e-9, err_msg=each)
+    assert_equal(name, logits, loss, model, weights, family)
+
+
+@pytest.mark.parametrize("name", cases.ENCODERS)
+def test_encoders_have_the_logits_loss_and_gradients_of_transformers(name):
+    model, _, weights, family = opened(name)
+    batch = Batch(cases.ids(), lengths=cases.LENGTHS, segments=cases.segments(name))
+    with use("reference"):
+        x = model.stream(batch)
+        logits = linear(x, model.head).data
+        loss = surprise(x, model.head, cases.masked_targets())
+    assert_equal(name, logits, loss, model, weights, family)
 
 
 @pytest.mark.parametrize("name", cases.DECODERS)
@@ -72,7 +93,7 @@ def test_greedy_ids_are_those_of_transformers_with_a_cache_and_without(name):
 
 
 @pytest.mark.parametrize("kinds", [HUGGINGFACE, GGUF], ids=["transformers", "gguf"])
-@pytest.mark.parametrize("name", cases.DECODERS)
+@pytest.mark.parametrize("name", [*cases.DECODERS, *cases.ENCODERS])
 def test_save_then_load_is_the_identity(name, kinds):
     model, _, weights, family = opened(name)
     kind = VALUES[name]["config"]["model_type"]
@@ -122,6 +143,7 @@ def test_a_tensor_too_many_one_too_few_and_another_shape_are_named():
 def test_settings_that_are_not_known_are_refused_in_a_sentence(tmp_path, changes, said):
     settings = VALUES["llama1"]["config"] | changes
     (tmp_path / "config.json").write_text(json.dumps(settings))
+    save_file({"nothing": np.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(ConfigError, match=said):
         read_huggingface(tmp_path)
 

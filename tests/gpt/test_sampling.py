@@ -16,16 +16,20 @@ SMALL = dict(vocab_size=40, context_length=24, n_layer=2, n_head=4, d_model=32)
 # Every field of the config, with values away from its default.
 OTHERS = {"vocab_size": [7], "context_length": [16], "n_layer": [1], "n_head": [2],
           "n_kv_head": [2], "d_model": [24], "d_head": [12], "d_mlp": [40],
-          "position": ["learned", "sinusoidal", "none"], "norm": ["layer", "rms"],
+          "position": ["learned", "sinusoidal", "relative", "none"], "position_offset": [2],
+          "relative_buckets": [6], "relative_distance": [40], "norm": ["layer", "rms"],
           "norm_eps": [0.1], "norm_position": ["post"], "qk_norm": [False], "qk_gain": [True],
           "mlp": ["gelu", "gelu_tanh", "relu", "silu", "geglu", "swiglu"], "bias": [True],
           "qkv_bias": [True], "rope_theta": [100.0],
+          "score_scale": [False], "logit_scale": [True], "embedding_gain": [True],
+          "n_segment": [2], "transform": [True], "n_encoder_layer": [1],
           "rope_scaling": ["llama3:8:1:4:16", "linear:3"], "window": [5],
           "tie_weights": [True], "init": ["scaled"], "ngram_rows": [50],
           "embedding_norm": [False], "embedding_scale": [True], "dropout": [0.3]}
 # What published models are set to, and what no kernel or recording knows yet.
 NOT_REPLAYED = ({"qk_gain": True}, {"mlp": "relu"}, {"mlp": "geglu"}, {"window": 5},
-                {"embedding_scale": True})
+                {"embedding_scale": True}, {"logit_scale": True},
+                {"position": "relative"})
 ONE_BY_ONE = [{name: value} for name, values in OTHERS.items() for value in values]
 IN_PAIRS = [{a: OTHERS[a][-1], b: OTHERS[b][0]} for a, b in combinations(OTHERS, 2)]
 
