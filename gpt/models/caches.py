@@ -19,7 +19,11 @@ class KVCache:
         How many positions are stored: where the next one goes.
     recent : (B, 2) int64
         The last two ids.
+    memory : Memory or None
+        What an encoder has read before all positions.
     """
+
+    memory = None
 
     def __init__(self, config, batch=1, dtype=np.float32):
         width = padded_width(config.head_width, dtype)

@@ -4,6 +4,7 @@ from gpt.models.tables import Family
 
 # Options of `ModelConfig` that no published decoder has.
 PUBLISHED = dict(qk_norm=False, embedding_norm=False, init="scaled")
+HALVES = {"encoder": 1, "decoder": 2}         # of T5, and which of its sublayers is the MLP
 TIED = {"lm_head.weight": "token_embedding.weight"}
 
 
@@ -230,8 +231,59 @@ ROBERTA = BERT._replace(
     architecture="RobertaForMaskedLM")
 
 
+# ---- encoder-decoders ----
+
+def t5_from(theirs):
+    """Say what older settings leave out."""
+    tied = theirs.get("tie_word_embeddings", True)
+    return {"scale_decoder_outputs": theirs.get("scale_decoder_outputs", tied),
+            "num_decoder_layers": theirs.get("num_decoder_layers", theirs.get("num_layers"))}
+
+
+T5 = Family(
+    names={
+        "shared.weight": "encoder.token_embedding.weight",
+        "lm_head.weight": "decoder.unembedding.weight"} | {
+        f"{half}.final_layer_norm.weight": f"{half}.final_norm.gain" for half in HALVES} | {
+        f"{half}.block.0.layer.0.SelfAttention.relative_attention_bias.weight":
+            f"{half}.relative_bias.table" for half in HALVES} | {
+        f"{half}.block.{{i}}.layer.{theirs}": f"{half}.blocks.{{i}}.{ours}"
+        for half, mlp in HALVES.items() for theirs, ours in {
+            "0.layer_norm.weight": "norm1.gain",
+            "0.SelfAttention.q.weight": "attention.query_key_value.weight[q]",
+            "0.SelfAttention.k.weight": "attention.query_key_value.weight[k]",
+            "0.SelfAttention.v.weight": "attention.query_key_value.weight[v]",
+            "0.SelfAttention.o.weight": "attention.projection.weight",
+            "1.EncDecAttention.q.weight": "cross.query.weight",
+            "1.EncDecAttention.k.weight": "cross.key_value.weight[keys]",
+            "1.EncDecAttention.v.weight": "cross.key_value.weight[values]",
+            "1.EncDecAttention.o.weight": "cross.projection.weight",
+            f"{3 - mlp}.layer_norm.weight": "cross_norm.gain",
+            f"{mlp}.layer_norm.weight": "norm2.gain",
+            f"{mlp}.DenseReluDense.wi.weight": "mlp.expand.weight[whole]",
+            f"{mlp}.DenseReluDense.wi_0.weight": "mlp.expand.weight[gate]",
+            f"{mlp}.DenseReluDense.wi_1.weight": "mlp.expand.weight[value]",
+            f"{mlp}.DenseReluDense.wo.weight": "mlp.projection.weight"}.items()},
+    settings={
+        "vocab_size": "vocab_size", "n_positions": "context_length", "d_model": "d_model",
+        "d_kv": "d_head", "d_ff": "d_mlp", "num_layers": "n_encoder_layer",
+        "num_decoder_layers": "n_layer", "num_heads": "n_head", "layer_norm_epsilon": "norm_eps",
+        "relative_attention_num_buckets": "relative_buckets",
+        "relative_attention_max_distance": "relative_distance",
+        "tie_word_embeddings": "tie_weights", "scale_decoder_outputs": "logit_scale",
+        "feed_forward_proj": ("mlp", {"relu": "relu", "gated-gelu": "geglu",
+                                      "gated-silu": "swiglu"})},
+    always=dict(PUBLISHED, position="relative", context_length=512, norm="rms", norm_eps=1e-6,
+                mlp="relu", score_scale=False, tie_weights=True),
+    copies={"encoder.embed_tokens.weight": "encoder.token_embedding.weight",
+            "decoder.embed_tokens.weight": "encoder.token_embedding.weight",
+            "lm_head.weight": "encoder.token_embedding.weight"},
+    left_out=(r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",),
+    prepare=t5_from, net="encoder_decoder", architecture="T5ForConditionalGeneration")
+
+
 # What a file calls its kind -> its family: "model_type" in config.json; "general.architecture".
 HUGGINGFACE = {"gpt2": GPT2, "llama": LLAMA, "mistral": MISTRAL, "qwen2": QWEN2, "qwen3": QWEN3,
-               "gemma": GEMMA, "bert": BERT, "roberta": ROBERTA}
+               "gemma": GEMMA, "bert": BERT, "roberta": ROBERTA, "t5": T5}
 GGUF = {"gpt2": GPT2_GGUF, "llama": LLAMA_GGUF, "qwen2": QWEN2_GGUF, "qwen3": QWEN3_GGUF,
         "gemma": GEMMA_GGUF}

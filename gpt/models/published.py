@@ -8,12 +8,14 @@ from gpt.files.opening import open_weights
 from gpt.models.config import ModelConfig
 from gpt.models.decoder import GPT
 from gpt.models.encoder import Encoder
+from gpt.models.encoder_decoder import EncoderDecoder
 from gpt.models.families import GGUF, HUGGINGFACE
 from gpt.models.rope import frequencies
 from gpt.models.tables import load_weights, settings_from
 from gpt.settings import ConfigError
 
-NETS = {"decoder": GPT, "encoder": Encoder}       # Family.net -> class
+# Family.net -> class
+NETS = {"decoder": GPT, "encoder": Encoder, "encoder_decoder": EncoderDecoder}
 
 
 def read_huggingface(folder, dtype=np.float32):

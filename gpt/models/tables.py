@@ -5,8 +5,8 @@ our name stands how they store it:
 
     mlp.projection.weight              as ours
     mlp.projection.weight.T            transposed
-    query_key_value.weight[q]          as some rows of ours: q, k, v; gate, value (of gated MLPs),
-                                       whole (of other MLPs)
+    query_key_value.weight[q]          as some rows of ours: q, k, v; keys, values; of gated MLPs
+                                       gate, value; of others whole
     query_key_value.weight[q:interleaved]    with the two halves of each head's rows interleaved
     norm1.gain+1                       as what is added to 1
 
@@ -83,10 +83,11 @@ def rows_of(place, array, config):
     n, D = len(array), config.head_width
     end_of_q = config.n_head * D
     end_of_k = end_of_q + config.kv_heads * D
-    halves = {"gate": slice(0, n // 2), "value": slice(n // 2, n)}
-    named = {None: slice(0, n), "q": slice(0, end_of_q), "k": slice(end_of_q, end_of_k),
-             "v": slice(end_of_k, n), **(halves if config.gated else {"whole": slice(0, n)})}
-    return named.get(place.rows)
+    all_of_it, first, second = slice(0, n), slice(0, n // 2), slice(n // 2, n)
+    named = {None: all_of_it, "keys": first, "values": second,
+             "q": slice(0, end_of_q), "k": slice(end_of_q, end_of_k), "v": slice(end_of_k, n)}
+    of_mlp = {"gate": first, "value": second} if config.gated else {"whole": all_of_it}
+    return (named | of_mlp).get(place.rows)
 
 
 # ---- tensors, in and out ----
@@ -136,9 +137,10 @@ def check_all_used(rest, family, arrays):
         if name not in family.copies:
             raise ConfigError(f"tensor {name} has no place in this model: its family is known "
                               "here without it")
-        if not np.array_equal(x, arrays[family.copies[name]]):
+        ours = family.copies[name]
+        if not np.array_equal(x, arrays[ours]):
             raise ConfigError(f"tensor {name} should be the same as the one that it is tied to, "
-                              f"{family.copies[name]}, but is another")
+                              f"{ours}, but is another")
 
 
 def prefix_of(weights, family):
@@ -205,7 +207,7 @@ def settings_from(family, theirs, tensors, kind):
     for name, value in family.known.items():
         if theirs.get(name, value) != value:
             raise ConfigError(f"{name} is {theirs[name]!r}, but what is known here is {value!r}")
-    ours = dict(family.always)
+    said = {}                                      # our setting -> value
     theirs = theirs | family.prepare(theirs)
     for name, place in family.settings.items():
         value = theirs.get(name)
@@ -215,7 +217,11 @@ def settings_from(family, theirs, tensors, kind):
         if meanings and value not in meanings:
             raise ConfigError(f"{name} is {value!r}, but what is known here is "
                               f"{' or '.join(map(repr, meanings))}")
-        ours[place] = meanings[value] if meanings else value
+        value = meanings[value] if meanings else value
+        if said.setdefault(place, value) != value:
+            raise ConfigError(f"{name} is {value}, but another setting of the same meaning is "
+                              f"{said[place]}: what is known here has them equal")
+    ours = family.always | said
     for name, sign in family.signs.items():
         ours[name] = sign in tensors
     check_types(ours, kind)

@@ -34,6 +34,13 @@ ENCODERS = {
     "bert": ("bert", BERT | dict(layer_norm_eps=1e-5)),
     "roberta": ("roberta", BERT | dict(max_position_embeddings=18, type_vocab_size=1)),
 }
+T5 = dict(vocab_size=19, d_model=12, d_kv=6, d_ff=20, num_layers=2, num_heads=2,
+          relative_attention_num_buckets=8, relative_attention_max_distance=12)
+ENCODER_DECODERS = {
+    "t5": ("t5", T5 | dict(tie_word_embeddings=True)),
+    "t5_gated": ("t5", T5 | dict(num_decoder_layers=1, feed_forward_proj="gated-gelu",
+                                 tie_word_embeddings=False)),
+}
 LENGTHS = np.array([9, 6])
 
 IDS = (np.arange(20)[:, None] * 7 + np.arange(10) ** 2 * 3) % 19
@@ -41,6 +48,11 @@ IDS = (np.arange(20)[:, None] * 7 + np.arange(10) ** 2 * 3) % 19
 
 def ids(rows=2, columns=9):
     return IDS[:rows, :columns]
+
+
+def source():
+    """Return what an encoder reads, (2, 9), of which LENGTHS are real."""
+    return ids() * 11 % 19
 
 
 def segments(name):

@@ -63,6 +63,22 @@ def encoder(name, kind, settings):
     return facts(model, config, logits, loss)
 
 
+def encoder_decoder(kind, settings):
+    model, config = make(kind, settings, transformers.AutoModelForSeq2SeqLM)
+    ids = torch.tensor(cases.ids())
+    real = np.arange(9) < cases.LENGTHS[:, None]
+    read = dict(input_ids=torch.tensor(cases.source()),
+                attention_mask=torch.tensor(real.astype(int)))
+    logits = model(**read, decoder_input_ids=ids[:, :-1]).logits
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+    loss.backward()
+    greedy = ids[:, :1]
+    for _ in range(8):
+        best = model(**read, decoder_input_ids=greedy).logits[:, -1].argmax(-1)
+        greedy = torch.cat([greedy, best[:, None]], dim=1)
+    return facts(model, config, logits, loss) | {"greedy": greedy[:, 1:].tolist()}
+
+
 def facts(model, config, logits, loss):
     kept = {name: x for name, x in config.items() if x not in (None, [], "") and name not in DULL}
     own = dict(model.named_parameters())
@@ -88,6 +104,8 @@ def main():
         found[name] = decoder(kind, settings)
     for name, (kind, settings) in cases.ENCODERS.items():
         found[name] = encoder(name, kind, settings)
+    for name, (kind, settings) in cases.ENCODER_DECODERS.items():
+        found[name] = encoder_decoder(kind, settings)
     lines = [f"{json.dumps(name)}: {json.dumps(x)}" for name, x in found.items()]
     PLACE.write_text("{" + ",\n".join(lines) + "}\n")
 

@@ -18,6 +18,7 @@ from gpt.models.tables import (
 from gpt.settings import ConfigError
 from minigrad import linear, no_grad, use
 
+ALL = [*cases.DECODERS, *cases.ENCODERS, *cases.ENCODER_DECODERS]
 VALUES = json.loads((Path(__file__).parent.parent / "golden" / "foreign_values.json").read_text())
 
 
@@ -80,6 +81,65 @@ def test_encoders_have_the_logits_loss_and_gradients_of_transformers(name):
     assert_equal(name, logits, loss, model, weights, family)
 
 
+def answering():
+    """Return the batch of which encoder-decoders were asked."""
+    ids = cases.ids()
+    return Batch(ids[:, :-1], ids[:, 1:], source=cases.source(), source_lengths=cases.LENGTHS)
+
+
+@pytest.mark.parametrize("name", cases.ENCODER_DECODERS)
+def test_encoder_decoders_have_the_logits_loss_and_gradients_of_transformers(name):
+    model, _, weights, family = opened(name)
+    with use("reference"):
+        logits = model(answering()).data
+        loss = model.loss(answering())
+    assert_equal(name, logits, loss, model, weights, family)
+
+
+@pytest.mark.parametrize("name", cases.ENCODER_DECODERS)
+def test_answers_are_those_of_transformers_with_a_cache_and_without(name):
+    model, want, *_ = opened(name)
+    batch, greedy = answering(), Sampling(temperature=0)
+    begun = batch.ids[:, :1]
+    with use("reference"), no_grad():
+        made = np.stack([*generate(model, begun, greedy, max_tokens=8, source=batch)], axis=1)
+        whole = model(batch._replace(ids=np.concatenate([begun, made], axis=1))).data
+    assert made.tolist() == want["greedy"] == whole[:, :-1].argmax(axis=-1).tolist()
+
+
+@pytest.mark.parametrize("name", [*cases.ENCODERS, *cases.ENCODER_DECODERS])
+@pytest.mark.parametrize("level", ["reference", "fast"])
+def test_padding_changes_no_bit(name, level):
+    model, *_ = opened(name)
+    padded = cases.source()
+    padded[1, cases.LENGTHS[1]:] = [3, 18, 7]
+    found = []
+    with use(level), no_grad():
+        for source in cases.source(), padded:
+            batch = Batch(source, lengths=cases.LENGTHS)
+            if name in cases.ENCODER_DECODERS:
+                batch = answering()._replace(source=source)
+            x = model.stream(batch).data
+            if name in cases.ENCODERS:
+                x = x[1, :cases.LENGTHS[1]]
+            found.append(x)
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("name", cases.ENCODER_DECODERS)
+def test_a_decoder_never_sees_ahead_and_all_of_the_source(name):
+    model, batch = opened(name)[0], answering()
+    for place in range(8):
+        ids, source = batch.ids.copy(), batch.source.copy()
+        ids[0, place], source[0, place] = (ids[0, place] + 5) % 19, (source[0, place] + 5) % 19
+        with use("reference"), no_grad():
+            before = model.stream(batch).data[0]
+            ahead = model.stream(batch._replace(ids=ids)).data[0]
+            other = model.stream(batch._replace(source=source)).data[0]
+        np.testing.assert_array_equal(before[:place], ahead[:place])
+        assert (before != other).any(axis=1).all() and (before[place:] != ahead[place:]).any()
+
+
 @pytest.mark.parametrize("name", cases.DECODERS)
 def test_greedy_ids_are_those_of_transformers_with_a_cache_and_without(name):
     model, want, *_ = opened(name)
@@ -93,7 +153,7 @@ def test_greedy_ids_are_those_of_transformers_with_a_cache_and_without(name):
 
 
 @pytest.mark.parametrize("kinds", [HUGGINGFACE, GGUF], ids=["transformers", "gguf"])
-@pytest.mark.parametrize("name", [*cases.DECODERS, *cases.ENCODERS])
+@pytest.mark.parametrize("name", ALL)
 def test_save_then_load_is_the_identity(name, kinds):
     model, _, weights, family = opened(name)
     kind = VALUES[name]["config"]["model_type"]
