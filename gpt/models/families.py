@@ -282,8 +282,43 @@ T5 = Family(
     prepare=t5_from, net="encoder_decoder", architecture="T5ForConditionalGeneration")
 
 
+BART = Family(
+    names={"model.shared.weight": "encoder.token_embedding.weight"} | {
+        f"model.{half}.embed_positions.weight": f"{half}.position_embedding.weight"
+        for half in HALVES} | both({
+            f"model.{half}.layernorm_embedding": f"{half}.embedding_norm.*" for half in HALVES} | {
+            f"model.{half}.layers.{{i}}.{theirs}": f"{half}.blocks.{{i}}.{ours}"
+            for half in HALVES for theirs, ours in {
+                "self_attn.q_proj": "attention.query_key_value.*[q]",
+                "self_attn.k_proj": "attention.query_key_value.*[k]",
+                "self_attn.v_proj": "attention.query_key_value.*[v]",
+                "self_attn.out_proj": "attention.projection.*",
+                "self_attn_layer_norm": "norm1.*",
+                "encoder_attn.q_proj": "cross.query.*",
+                "encoder_attn.k_proj": "cross.key_value.*[keys]",
+                "encoder_attn.v_proj": "cross.key_value.*[values]",
+                "encoder_attn.out_proj": "cross.projection.*",
+                "encoder_attn_layer_norm": "cross_norm.*",
+                "fc1": "mlp.expand.*", "fc2": "mlp.projection.*",
+                "final_layer_norm": "norm2.*"}.items()}),
+    settings={
+        "vocab_size": "vocab_size", "max_position_embeddings": "context_length",
+        "d_model": "d_model", "encoder_layers": "n_encoder_layer", "decoder_layers": "n_layer",
+        "encoder_attention_heads": "n_head", "decoder_attention_heads": "n_head",
+        "encoder_ffn_dim": "d_mlp", "decoder_ffn_dim": "d_mlp",
+        "activation_function": ("mlp", {"gelu": "gelu", "relu": "relu"})},
+    always=dict(PUBLISHED, position="learned", position_offset=2, norm="layer", mlp="gelu",
+                norm_position="post", bias=True, tie_weights=True, embedding_gain=True),
+    known={"scale_embedding": False},
+    copies={f"{name}.weight": "encoder.token_embedding.weight"
+            for name in ("model.encoder.embed_tokens", "model.decoder.embed_tokens", "lm_head")},
+    left_out=(r"final_logits_bias",), net="encoder_decoder",      # which is all zeros
+    architecture="BartForConditionalGeneration")
+
+
 # What a file calls its kind -> its family: "model_type" in config.json; "general.architecture".
 HUGGINGFACE = {"gpt2": GPT2, "llama": LLAMA, "mistral": MISTRAL, "qwen2": QWEN2, "qwen3": QWEN3,
-               "gemma": GEMMA, "bert": BERT, "roberta": ROBERTA, "t5": T5}
+               "gemma": GEMMA, "bert": BERT, "roberta": ROBERTA, "t5": T5,
+               "bart": BART}
 GGUF = {"gpt2": GPT2_GGUF, "llama": LLAMA_GGUF, "qwen2": QWEN2_GGUF, "qwen3": QWEN3_GGUF,
         "gemma": GEMMA_GGUF}

@@ -40,6 +40,9 @@ ENCODER_DECODERS = {
     "t5": ("t5", T5 | dict(tie_word_embeddings=True)),
     "t5_gated": ("t5", T5 | dict(num_decoder_layers=1, feed_forward_proj="gated-gelu",
                                  tie_word_embeddings=False)),
+    "bart": ("bart", dict(vocab_size=19, d_model=12, encoder_layers=2, decoder_layers=1,
+                          encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=20,
+                          decoder_ffn_dim=20, max_position_embeddings=16)),
 }
 LENGTHS = np.array([9, 6])
 
