@@ -310,10 +310,10 @@ BART = Family(
     always=dict(PUBLISHED, position="learned", position_offset=2, norm="layer", mlp="gelu",
                 norm_position="post", bias=True, tie_weights=True, embedding_gain=True),
     known={"scale_embedding": False},
-    copies={f"{name}.weight": "encoder.token_embedding.weight"
-            for name in ("model.encoder.embed_tokens", "model.decoder.embed_tokens", "lm_head")},
-    left_out=(r"final_logits_bias",), net="encoder_decoder",      # which is all zeros
-    architecture="BartForConditionalGeneration")
+    copies={"final_logits_bias": None} | {
+        f"{name}.weight": "encoder.token_embedding.weight"
+        for name in ("model.encoder.embed_tokens", "model.decoder.embed_tokens", "lm_head")},
+    net="encoder_decoder", architecture="BartForConditionalGeneration")
 
 
 # What a file calls its kind -> its family: "model_type" in config.json; "general.architecture".

@@ -30,7 +30,8 @@ class Family(NamedTuple):
     settings: dict                  # their setting -> ours, or (ours, {their value: ours})
     always: dict                    # our setting -> its value, where their settings do not say
     known: dict = {}                # their setting -> the one value that is understood
-    copies: dict = {}               # their tensor -> ours that it repeats, where it is there at all
+    copies: dict = {}               # their tensor -> ours that it repeats, where it is there at
+                                    # all; None for zeros
     left_out: tuple = ()            # patterns of tensors that follow from settings, or that no
                                     # net of ours has
     signs: dict = {}                # our setting -> the tensor by whose presence it is on
@@ -138,6 +139,11 @@ def check_all_used(rest, family, arrays):
             raise ConfigError(f"tensor {name} has no place in this model: its family is known "
                               "here without it")
         ours = family.copies[name]
+        if ours is None and not np.any(x):
+            continue
+        if ours is None:
+            raise ConfigError(f"tensor {name} is not all zeros, as models of its family have it: "
+                              "it has no place here")
         if not np.array_equal(x, arrays[ours]):
             raise ConfigError(f"tensor {name} should be the same as the one that it is tied to, "
                               f"{ours}, but is another")

@@ -190,6 +190,13 @@ def test_a_tensor_too_many_one_too_few_and_another_shape_are_named():
         load_weights(model, weights, family)
 
 
+def test_a_bias_of_bart_that_is_always_zero_is_left_out_if_it_is():
+    model, _, weights, family = opened("bart")
+    load_weights(model, weights | {"final_logits_bias": np.zeros((1, 19))}, family)
+    with pytest.raises(ConfigError, match="final_logits_bias is not all zeros"):
+        load_weights(model, weights | {"final_logits_bias": np.ones((1, 19))}, family)
+
+
 @pytest.mark.parametrize("changes, said", [
     ({"hidden_act": "relu"}, "hidden_act is 'relu', but what is known here is 'silu'"),
     ({"mlp_bias": True}, "mlp_bias is True, but what is known here is False"),
