@@ -7,6 +7,7 @@ from gpt.files.safetensors import open_safetensors
 from gpt.files.weights import FileError, Weights, shown
 
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
+PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 NEVER = ("which is a pickle: to load one is to run the program in it, so none is read here; take "
          "the model's safetensors or GGUF file, or convert it once where you trust it, with "
@@ -41,24 +42,26 @@ def open_weights(place):
     dtype('float32')
     """
     place = Path(place)
-    if place.is_dir():
-        return open_folder(place)
-    if not place.is_file():
-        raise FileError(f"{place} does not exist: name a safetensors or GGUF file, or a folder "
-                        "that holds one")
-    return open_file(place)
+    try:
+        if place.is_dir():
+            return open_folder(place)
+        if place.is_file():
+            return open_file(place)
+    except OSError as error:
+        raise FileError(f"{place} cannot be read: {error.strerror}") from None
+    raise FileError(f"{place} does not exist: name a safetensors or GGUF file, or a folder that "
+                    "holds one")
 
 
 def open_file(path):
     """Open a file as what its first bytes say that it is."""
-    try:
-        with open(path, "rb") as file:
-            first = file.read(4)
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror}") from None
-    if first.startswith(PICKLES):
-        raise FileError(f"{path} is a file of PyTorch, {NEVER}")
-    return open_gguf(path) if first == MAGIC else open_safetensors(path)
+    with open(path, "rb") as file:
+        first = file.read(9)
+    if first.startswith(MAGIC):
+        return open_gguf(path)
+    if first.startswith(PICKLES) and not first.endswith(b"{"):       # a length may look like one
+        raise FileError(f"{path} looks like a file of PyTorch, {NEVER}")
+    return open_safetensors(path)
 
 
 def open_folder(folder):
@@ -73,9 +76,9 @@ def open_folder(folder):
     if found:
         raise FileError(f"{folder} holds {len(found)} files of weights, {found[0].name} and "
                         f"{found[1].name} among them: name the one to open")
-    pickles = sorted(path for end in ("bin", "pt", "pth") for path in folder.glob(f"*.{end}"))
-    if pickles:
-        raise FileError(f"{folder} holds {pickles[0].name}, {NEVER}")
+    for pattern in PICKLED:
+        for path in folder.glob(pattern):
+            raise FileError(f"{folder} holds {path.name}, {NEVER}")
     raise FileError(f"{folder} holds no weights: no {WHOLE}, no {INDEX}, no GGUF file")
 
 
@@ -84,12 +87,9 @@ def open_shards(folder):
     path = folder / INDEX
     index = read_json(path)
     places = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(places, dict) or not places:
+    if not isinstance(places, dict) or {*map(type, places.values())} != {str}:
         raise FileError(f"{path}: weight_map is {places!r:.60}, but must name each tensor's file")
-    shards = {}                                    # str -> Weights
-    for shard in places.values():
-        if shard not in shards:
-            shards[shard] = open_shard(folder, shard)
+    shards = {name: open_shard(folder, name) for name in dict.fromkeys(places.values())}
     missing = [name for name, shard in places.items() if name not in shards[shard]]
     if missing:
         raise FileError(f"{path}: {shown(missing[0])} is not in {places[missing[0]]}; "
@@ -100,7 +100,7 @@ def open_shards(folder):
 
 def open_shard(folder, name):
     """Open a file beside the index; a path that leads elsewhere is refused."""
-    if not isinstance(name, str) or Path(name).name != name:
+    if Path(name).name != name:
         raise FileError(f"{folder / INDEX}: {shown(name)} is not the name of a file beside it")
     if not (folder / name).is_file():
         raise FileError(f"{folder}: {shown(name)} is missing, which {INDEX} names: fetch it, too")
@@ -110,5 +110,5 @@ def open_shard(folder, name):
 def read_json(path):
     try:
         return json.loads(path.read_bytes().decode("utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
+    except (ValueError, RecursionError) as error:
         raise FileError(f"{path}: not JSON: {error!s:.100}") from None

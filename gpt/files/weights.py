@@ -8,7 +8,8 @@ import numpy as np
 
 from gpt.files.blocks import KINDS, dequantised, kind_of, shape_of
 
-MOST_DIMENSIONS = 32
+MOST_DIMENSIONS = 64              # as many as NumPy has
+MOST_WEIGHTS = 1 << 60            # an array counts no more bytes than 1 << 63
 
 
 class FileError(ValueError):
@@ -34,7 +35,8 @@ class Weights(Mapping):
         self.metadata = metadata
 
     def __getitem__(self, name):
-        return dequantised(self.tensors[name])
+        x = dequantised(self.tensors[name])
+        return np.require(x, requirements=["ALIGNED"])       # files need not align tensors
 
     def __iter__(self):
         return iter(self.tensors)
@@ -72,41 +74,37 @@ def shown(name):
     return f"{name!r:.80}"
 
 
+def wrong(path, name, what):
+    """Make the error of a tensor."""
+    return FileError(f"{path}: tensor {shown(name)} {what}")
+
+
 def mapped(path):
     """Return the bytes of a file, (n,) uint8, mapped: what is not touched is not read."""
-    try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                raise FileError(f"{path} is empty")
-            view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror}") from None
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise FileError(f"{path} is empty")
+        view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return np.frombuffer(view, np.uint8)
 
 
 def n_bytes_of(path, name, kind, shape):
     """Return how many bytes a tensor takes, after a look at its shape."""
+    n_weights, item = KINDS[kind].n_weights, KINDS[kind].dtype.itemsize
+    sides = [max(n, 1) for n in shape]             # (0, 1 << 62) is too much for NumPy, too
+    if len(shape) > MOST_DIMENSIONS or prod(sides) >= MOST_WEIGHTS:
+        raise wrong(path, name, f"has an impossible shape: {shape!r:.80}")
+    row = shape[-1] if shape else 1
+    if row % n_weights:
+        raise wrong(path, name, f"has rows of {row} weights, which {kind}, in blocks of "
+                    f"{n_weights}, cannot hold")
+    return prod(shape) // n_weights * item
+
+
+def tensor_at(data, kind, shape):
+    """View bytes of a file as a tensor."""
     block = KINDS[kind]
-    huge = prod(max(n, 1) for n in shape) >= 1 << 60          # more than arrays can count
-    if len(shape) > MOST_DIMENSIONS or huge:
-        raise FileError(f"{path}: tensor {shown(name)} has an impossible shape: {shape!r:.80}")
-    if block.n_weights > 1 and (not shape or shape[-1] % block.n_weights):
-        raise FileError(f"{path}: tensor {shown(name)} of shape {shape} is said to be of kind "
-                        f"{kind}, but its rows are not blocks of {block.n_weights} weights")
-    return prod(shape) // block.n_weights * block.dtype.itemsize
-
-
-def tensor_at(data, start, n_bytes, kind, shape):
-    """View a part of a file as a tensor."""
-    block = KINDS[kind]
-    raw = data[start:start + n_bytes].view(block.dtype)
-    rows = shape if block.n_weights == 1 else (*shape[:-1], shape[-1] // block.n_weights)
-    return raw.reshape(rows)
-
-
-def check_apart(path, spans):
-    """Refuse tensors that share bytes; spans are (start, stop, name)."""
-    spans = sorted(spans)
-    for (_, stop, one), (start, _, other) in zip(spans, spans[1:]):
-        if start < stop:
-            raise FileError(f"{path}: the tensors {shown(one)} and {shown(other)} overlap")
+    raw = data.view(block.dtype)
+    if block.n_weights > 1:
+        shape = (*shape[:-1], shape[-1] // block.n_weights)
+    return raw.reshape(shape)
