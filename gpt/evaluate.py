@@ -3,6 +3,8 @@
     python -m gpt.evaluate runs/NAME other.txt
 """
 import math
+import time
+from functools import partial
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from gpt.opening import open_model
 from gpt.settings import ConfigError
 from gpt.training.baselines import baselines
 from gpt.training.tasks import TASKS, read
+
+LEAST_S = 5                        # for simpler means; else as long again as the evaluation took
 
 
 def main(args=None):
@@ -31,7 +35,7 @@ def main(args=None):
         data = other_text(args.text, opened.tokenizer) if args.text else opened.data()
         if len(data.val) < 2:
             raise ConfigError(f"this text has {len(data.val)} token, and no second one to predict")
-        task = TASKS[opened.task]
+        task, began = TASKS[opened.task], time.monotonic()
         found = read(task.measure(opened.model, data, data.val), args.tokens or math.inf)
         step = "" if opened.step is None else f" (step {opened.step})"
         print(f"{found.nats_per_token:.4f} nats/token  {found.bits_per_byte:.4f} bits/byte  "
@@ -39,7 +43,8 @@ def main(args=None):
               f"{found.n_bytes:,} bytes{step}")
         if opened.text:
             learnt = opened.data()
-            simpler = baselines(learnt.text(learnt.train), data.text(data.val))
+            texts = partial(learnt.text, learnt.train), partial(data.text, data.val)
+            simpler = baselines(*texts, seconds=max(LEAST_S, time.monotonic() - began))
             print("beside it, in bits/byte: " + ", ".join(
                 f"{name} {bits:.2f}" for name, bits in simpler.items() if "xz" not in name))
 

@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from bpe.files import write_whole
+from bpe.files import file_sha256, write_whole
 from gpt import called
 from gpt.command import Parser, report_errors
 from gpt.opening import CONFIG, MODEL_TYPE, SHARED_FORMAT, TOKENIZER, WEIGHTS, open_model
 from gpt.settings import ConfigError
-from gpt.training.checkpoint import file_sha256, write_tensors
+from gpt.training.checkpoint import write_tensors
 from gpt.training.folder import read_manifest
 
 

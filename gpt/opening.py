@@ -5,6 +5,7 @@ function that reads it. The rows are asked in order, and the first that says yes
 """
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from bpe.files import file_sha256
 from gpt.data.corpora import CorpusError
 from gpt.data.documents import load_dataset
 from gpt.data.tokens.kinds import load_tokenizer
@@ -20,7 +22,7 @@ from gpt.models.decoder import GPT
 from gpt.models.sampling import write
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
-from gpt.training.checkpoint import CheckpointError, file_sha256
+from gpt.training.checkpoint import CheckpointError
 from gpt.training.config import Config
 from gpt.training.folder import check_folder
 from gpt.training.run import below
@@ -33,17 +35,17 @@ class Opened(NamedTuple):
     tokenizer: object              # with `encode_array`, `decode`, `decoder`, `special_tokens`
     task: str = "causal"           # what it learnt: a row of `training.tasks.TASKS`
     step: int | None = None        # of its training, if that is known
-    text: Path | None = None       # the folder of the tokens it learnt from, if they came along
+    text: Callable | None = None   # () -> Dataset: what it learnt from, if that came along
 
     def write(self, prompt="", **how):
         """Yield a continuation of a prompt, piece by piece, as `models.sampling.write` does."""
         return write(self.model, self.tokenizer, prompt, **how)
 
     def data(self):
-        """Return the text that it learnt from and was validated on: a Dataset."""
+        """Open the text that it learnt from and was validated on: a Dataset."""
         if self.text is None:
             raise ConfigError("this model came without the text it learnt from: name a text")
-        return load_dataset(self.text)
+        return self.text()
 
 
 class Kind(NamedTuple):
@@ -97,8 +99,8 @@ def read_run(place, step):
     """Read the checkpoint of the best validation loss, or of a step."""
     kept = place / "checkpoints"
     tensors, facts = checkpoint.load(kept, step)
-    best = facts["best_step"]
-    if step is None and best != facts["step"] and best in checkpoint.steps(kept):
+    best = facts["best_step"] or facts["step"]        # none was evaluated yet
+    if step is None and best != facts["step"]:
         tensors, facts = checkpoint.load(kept, best)
     config = Config.from_dict(facts["config"])
     model = with_weights(config.model, below(tensors, "model"))
@@ -106,7 +108,8 @@ def read_run(place, step):
     if tokenizer.fingerprint() != facts["tokenizer"]:
         raise ConfigError(f"{place}/data/tokenizer.json is not the tokenizer that this model was "
                           "trained with: put that back")
-    return Opened(model, tokenizer, config.train.task, facts["step"], place / "data")
+    text = partial(load_dataset, place / "data", facts.get("data_sha256"))
+    return Opened(model, tokenizer, config.train.task, facts["step"], text)
 
 
 def with_weights(config, tensors):
@@ -151,13 +154,15 @@ def read_shared(place, step):
         for name in WEIGHTS, TOKENIZER:
             if file_sha256(place / name) != facts["sha256"][name]:
                 raise CheckpointError(f"{place / name} is damaged: copy the folder again")
-        config = ModelConfig(**facts["model"])
-        model = with_weights(config, load_file(place / WEIGHTS))
-        return Opened(model, tokenizer_at(place / TOKENIZER), facts["task"], facts["step"])
+        tokenizer = tokenizer_at(place / TOKENIZER)
+        model = with_weights(ModelConfig(**facts["model"]), load_file(place / WEIGHTS))
+        return Opened(model, tokenizer, facts["task"], facts["step"])
     except OSError as error:
         raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}") from error
-    except (KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointError(f"{place / CONFIG} is damaged ({error}): copy the folder again"
+    except (ConfigError, CheckpointError, CorpusError):
+        raise
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{place / CONFIG} is damaged: copy the folder again ({error!s:.90})"
                               ) from error
 
 

@@ -1,11 +1,13 @@
 """From documents to token files: what is held out, and what a run learns from."""
 import functools
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 import bpe
+from bpe.files import file_sha256
 from bpe.tokenfile import save_tokens
 from gpt.data.corpora import END_OF_TEXT, Corpus, CorpusError, load_corpus
 from gpt.data.tokens.kinds import load_tokenizer, train_tokenizer
@@ -20,6 +22,7 @@ class Dataset:
     tokenizer: object
     train: np.ndarray              # (N,) uint16 or uint32
     val: np.ndarray
+    sha256: dict = field(default_factory=dict)       # of its files: name -> digest
 
     @functools.cached_property
     def n_bytes(self):
@@ -34,10 +37,14 @@ class Dataset:
     def bytes_per_token(self, ids):
         return self.size_bytes(ids) / max(1, len(ids))
 
-    def text(self, ids):
-        """Return the bytes of ids, documents joined; in parts, which take less memory."""
-        return b"".join(self.tokenizer.decode_bytes(ids[i:i + PART_TOKENS])
-                        for i in range(0, len(ids), PART_TOKENS))
+    def text(self, ids, n_bytes=sys.maxsize):
+        """Return the bytes of ids, or the first ones, documents joined."""
+        text = bytearray()
+        for i in range(0, len(ids), PART_TOKENS):             # which takes less memory
+            text += self.tokenizer.decode_bytes(ids[i:i + PART_TOKENS])
+            if len(text) >= n_bytes:
+                break
+        return bytes(text[:n_bytes])
 
 
 def split_documents(documents, val_fraction):
@@ -111,22 +118,35 @@ def encoded(documents, tokenizer):
         yield tokenizer.encode_array(document, disallowed_special=())
 
 
-def load_dataset(folder):
+TOKEN_FILES = "train.npy", "val.npy"
+
+
+def load_dataset(folder, sealed=None):
     """Open what `prepare` wrote.
+
+    Parameters
+    ----------
+    folder : path
+    sealed : dict of str to str, optional
+        The SHA256 that files must have, by name.
 
     Raises
     ------
     CorpusError
-        If a file is missing, cut off, or of another tokenizer.
+        If a file is missing, unreadable, altered, or of another tokenizer.
     """
     folder = Path(folder)
     try:
+        sha256 = {name: file_sha256(folder / name) for name in TOKEN_FILES}
+        for name, digest in (sealed or {}).items():
+            if sha256.get(name) != digest:
+                raise ValueError(f"{folder / name} is not as it was written")
         tokenizer = load_tokenizer(folder / "tokenizer.json")
-        train, val = (bpe.load_tokens(folder / f"{name}.npy", tokenizer)
-                      for name in ("train", "val"))
+        train, val = (bpe.load_tokens(folder / name, tokenizer) for name in TOKEN_FILES)
     except (OSError, ValueError) as error:
-        raise CorpusError(f"the tokens of this run cannot be read: {error}") from error
-    return Dataset(tokenizer, train, val)
+        raise CorpusError(f"the tokens of this run cannot be read: {error}; put its folder data "
+                          "back, or start anew") from error
+    return Dataset(tokenizer, train, val, sha256)
 
 
 def check_length(data, T):

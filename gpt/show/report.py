@@ -9,8 +9,7 @@ import numpy as np
 from bpe.files import write_whole
 from gpt.batch import Batch
 from gpt.opening import open_model
-from gpt.show.summary import summarize
-from gpt.training.folder import read_manifest, read_metrics, write_manifest
+from gpt.training.folder import read_manifest, read_metrics
 from gpt.training.measures import token_surprise
 from minigrad import softmax, watch
 from minigrad.ops.attention import heads
@@ -21,6 +20,7 @@ POINTS = 600                       # of a curve
 PASSAGE_TOKENS = 64
 MAP_LIMIT = 96                     # layers times heads that are drawn
 TOKENS_SHOWN = 150
+COUNTED = 500_000                  # tokens, to find the most frequent ones
 PROFILE = "profile.txt", "roofline.svg"
 
 
@@ -132,7 +132,7 @@ def attention_weights(q, k, causal):
 def token_map(model, data):
     """Place the most frequent tokens in a plane: the two main axes of their embeddings."""
     tokenizer = data.tokenizer
-    counts = np.bincount(data.train[:2_000_000], minlength=tokenizer.vocab_size)    # (V,)
+    counts = np.bincount(data.train[:COUNTED], minlength=tokenizer.vocab_size)    # (V,)
     chosen = np.argsort(-counts, kind="stable")[:TOKENS_SHOWN]
     chosen = chosen[counts[chosen] > 0]
     x = model.token_embedding.weight.data[chosen].astype(np.float64)
@@ -146,10 +146,3 @@ def token_map(model, data):
         text, count = show(tokenizer, i), int(counts[i])
         found.append({"text": text, "x": x, "y": y, "count": count})
     return found
-
-
-def conclude(run, folder, say, rates):
-    """Say how a run went, and write its report."""
-    summarize(run, folder, say, rates)
-    write_report(folder)
-    write_manifest(folder, reported_step=run.step)

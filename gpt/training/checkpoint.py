@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from bpe.files import write_whole
+from bpe.files import file_sha256, write_whole
 
 FORMAT = 1
 
@@ -93,7 +93,7 @@ def load(folder, step=None):
     Raises
     ------
     CheckpointError
-        If there is none, or it is damaged: then it names the one before.
+        If there is none, or it cannot be read, or is damaged: then it names the one before.
     """
     folder, known = Path(folder), steps(folder)
     step = (known[-1] if known else None) if step is None else step
@@ -103,22 +103,37 @@ def load(folder, step=None):
         raise CheckpointError(f"{folder} does not hold {what}: {some}")
     path = folder / f"step-{step:08d}.safetensors"
     try:
-        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        if facts.get("format", FORMAT) != FORMAT:
-            raise CheckpointError(f"the checkpoint of step {step} has format {facts['format']}, "
-                                  f"but this version reads format {FORMAT}: use the version that "
-                                  "wrote it")
-        seal = facts.pop("sha256", None)
-        whole = seal == facts_sha256(facts) and facts["tensors_sha256"] == file_sha256(path)
-        tensors = load_file(path) if whole else {}
-    except (OSError, SafetensorError, AttributeError, KeyError, json.JSONDecodeError,
-            UnicodeDecodeError):
-        whole = False
-    if not whole:
-        before = [s for s in known if s < step]
-        remedy = f"take the one before it with --from_step {before[-1]}" if before else "start anew"
-        raise CheckpointError(f"the checkpoint of step {step} in {folder} is damaged: {remedy}")
-    return tensors, facts
+        facts = sealed_facts(path.with_suffix(".json"))
+        if facts["tensors_sha256"] == file_sha256(path):
+            return load_file(path), facts
+    except (FileNotFoundError, SafetensorError, Damaged):
+        pass
+    except OSError as error:
+        raise CheckpointError(f"the checkpoint of step {step} cannot be read: {error}: make it "
+                              "readable") from error
+    before = [s for s in known if s < step]
+    remedy = f"take the one before it with --from_step {before[-1]}" if before else "start anew"
+    raise CheckpointError(f"the checkpoint of step {step} in {folder} is damaged: {remedy}")
+
+
+class Damaged(ValueError):
+    """Facts that are not as they were written."""
+
+
+def sealed_facts(path):
+    """Read the facts of a checkpoint if they carry their own SHA256."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        seal = facts.pop("sha256")
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        raise Damaged from None
+    found = facts.get("format", FORMAT)
+    if found != FORMAT:
+        raise CheckpointError(f"{path} has format {found}, but this version reads format {FORMAT}: "
+                              "use the version that wrote it")
+    if seal != facts_sha256(facts):
+        raise Damaged
+    return facts
 
 
 # ---- files ----
@@ -151,11 +166,3 @@ def write_tensors(path, tensors):
 def facts_sha256(facts):
     text = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_sha256(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -5,8 +5,11 @@
       data/               tokenizer.json, train.npy, val.npy
       checkpoints/        the last two and the best
       metrics.jsonl       a line for each step, evaluation and sample
+      plan.json           what repeats it: all settings, and the plan that was followed
       report.html
 """
+import errno
+import io
 import json
 import os
 import platform
@@ -23,9 +26,14 @@ from gpt import called
 from gpt.data.documents import load_dataset
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
-from gpt.training.checkpoint import CheckpointError
 from gpt.training.divergence import Diverged
-from gpt.training.run import Run
+from gpt.training.run import Run, below
+
+try:
+    import fcntl
+except ImportError:                                   # Windows
+    import msvcrt
+    fcntl = None
 
 
 def new_folder(name, root="runs"):
@@ -40,6 +48,38 @@ def new_folder(name, root="runs"):
             i += 1
         except OSError as error:
             raise ConfigError(f"{folder} cannot be made: {error}; say where with --runs") from error
+
+
+# ---- while a run goes on ----
+
+@contextmanager
+def alone_in(folder):
+    """Keep the folder of a run from other processes, and clear what a killed one left half written.
+
+    The lock is the system's, on a file that a run never writes again: it ends with the process.
+    """
+    with open(Path(folder) / "data" / "tokenizer.json", "rb+") as file:
+        if is_locked(file):
+            raise ConfigError(f"another process trains in {folder}: stop that one first, or begin "
+                              "another run")
+        for pattern in "*.partial", "checkpoints/.tmp*":   # the latter of earlier versions
+            for path in Path(folder).rglob(pattern):
+                path.unlink(missing_ok=True)
+        yield
+
+
+def is_locked(file):
+    """Lock a file, far behind its end; tell whether somebody else has. (Some disks know no locks.)
+    """
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            file.seek(1 << 30)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EAGAIN)
+    return False
 
 
 @contextmanager
@@ -90,14 +130,24 @@ def open_run(folder, step=None):
     run : Run
     """
     check_folder(folder)
+    if not (Path(folder) / "checkpoints").is_dir():
+        raise ConfigError(f"{folder} is no run that can go on: it has no folder checkpoints")
     tensors, facts = checkpoint.load(Path(folder) / "checkpoints", step)
-    return Run.resume(tensors, facts, load_dataset(Path(folder) / "data"))
+    data = load_dataset(Path(folder) / "data", facts.get("data_sha256"))
+    return Run.resume(tensors, facts, data)
 
 
 def save(run, folder):
     """Write a checkpoint of a run, keeping the best one."""
     checkpoint.save(Path(folder) / "checkpoints", run.step, run.tensors(), run.facts(),
                     keep={run.best_step})
+
+
+def use_best(run, folder):
+    """Give a run that is over the weights of the best validation loss."""
+    if run.best_step not in (0, run.step):
+        tensors, _ = checkpoint.load(Path(folder) / "checkpoints", run.best_step)
+        run.model.load_state_dict(below(tensors, "model"))
 
 
 def check_folder(folder):
@@ -117,14 +167,21 @@ def write_manifest(folder, **facts):
     try:
         write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error}") from error
+        go_on_without(path, error)
 
 
 def read_manifest(folder):
+    """Return what the manifest holds; nothing of one that is damaged or not there."""
     try:
-        return json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        facts = json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def go_on_without(path, error):
+    """Say that a file is not written: one that only tells of a run never stops it."""
+    print(f"{path} cannot be written: {error}", file=sys.stderr)
 
 
 def machine():
@@ -157,34 +214,44 @@ class Metrics:
     def __init__(self, folder, step=0):
         self.path = Path(folder) / "metrics.jsonl"
         kept = [row for row in read_metrics(folder) if row["step"] <= step] if step else []
-        write_whole(self.path, lambda path: path.write_text(
-            "".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8"))
-        self.file = open(self.path, "a", encoding="utf-8")
+        text = "".join(json.dumps(row) + "\n" for row in kept)
+        try:
+            write_whole(self.path, lambda path: path.write_text(text, encoding="utf-8"))
+            self.file = open(self.path, "a", encoding="utf-8")
+        except OSError as error:
+            go_on_without(self.path, error)
+            self.file = io.StringIO()
 
     def write(self, **row):
-        try:
-            self.file.write(json.dumps(row) + "\n")
-        except OSError as error:
-            raise CheckpointError(f"{self.path} cannot be written: {error}; make room, then "
-                                  "resume") from error
+        self.tell(self.file.write, json.dumps(row) + "\n")
 
     def flush(self):
-        self.file.flush()
+        self.tell(self.file.flush)
 
     def close(self):
-        self.file.close()
+        self.tell(self.file.close)
+
+    def tell(self, do, *args):
+        try:
+            do(*args)
+        except OSError as error:
+            go_on_without(self.path, error)
 
 
 def read_metrics(folder):
-    """Return the rows of `metrics.jsonl`; a last line that was cut off is left out."""
-    rows = []
+    """Return the rows of `metrics.jsonl`; lines that are cut off or damaged are left out."""
     try:
         text = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return rows
-    for line in text.splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
+        return []
+    rows = map(row_of, text.splitlines())
+    return [row for row in rows if row]
+
+
+def row_of(line):
+    """Return what a line holds, if that is a row: a dict with its step."""
+    try:
+        row = json.loads(line)
+        return row if isinstance(row["step"], int) else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None

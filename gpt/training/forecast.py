@@ -167,7 +167,8 @@ def baseline_bytes(run):
     """Predict what the baselines take: xz and tables, the text, and the surprise at each byte."""
     n_bytes = run.data.n_bytes
     at_once = min(n_bytes, max(XZ_BYTES, PART))
-    return int(14 * at_once + (2.2 + 8 * run.config.data.val_fraction) * n_bytes)
+    surprised = min(at_once, run.config.data.val_fraction * n_bytes)
+    return int(16.2 * at_once + 8 * surprised)
 
 
 # ---- all of it, before the first step ----

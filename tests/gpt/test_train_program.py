@@ -144,7 +144,7 @@ def test_a_text_of_ones_own_to_validate_on(text, tmp_path, capsys):
     data = load_dataset(tmp_path / "runs" / "a" / "data")
     assert data.text(data.val) == held_out.read_bytes()
     assert data.text(data.train) == Path(text).read_bytes()
-    assert "--val" in json.loads((tmp_path / "runs/a/manifest.json").read_text())["repeat"]
+    assert json.loads((tmp_path / "runs/a/plan.json").read_text())["val"] == str(held_out)
     with pytest.raises(SystemExit) as left:
         run(text, *TINY, "--steps", "3", "--val", "nowhere.txt")
     said = capsys.readouterr().err
@@ -158,6 +158,7 @@ def test_the_manifest_repeats_a_run_that_was_planned_by_time(text, tmp_path, mon
     timed = tmp_path / "runs" / "timed"
     repeat = json.loads((timed / "manifest.json").read_text())["repeat"]
     repeat = shlex.split(repeat)
+    assert len(" ".join(repeat)) < 200
     run(*repeat[2:], "--name", "again")
     tensors = [sorted((folder / "checkpoints").glob("*.safetensors"))[-1]
                for folder in (timed, tmp_path / "runs" / "again")]
@@ -169,7 +170,7 @@ def test_a_run_that_was_killed_at_its_end_gets_its_report(text, tmp_path, monkey
     def killed(folder):
         raise SystemExit(137)
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr("gpt.show.report.write_report", killed)
+        patch.setattr("gpt.show.closing.write_report", killed)
         run(text, *TINY, "--steps", "5", "--name", "a")
     folder = tmp_path / "runs" / "a"
     before = checkpoints(folder)
