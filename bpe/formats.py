@@ -4,7 +4,7 @@
 
     format, version    "bpe tokenizer", 1 (2 where there are added tokens)
     unicode            the version of the pinned classes of code points
-    pattern            "gpt2", "cl100k", "o200k" or a regular expression
+    pattern            a key of `bpe.PATTERNS` or a regular expression, or a list of these
     special_tokens     text -> id
     added_tokens       text -> id, if there are any
     whole_words        see `Tokenizer`
@@ -101,7 +101,10 @@ def _from_json(path, facts):
             if type(i) is not int:
                 check(path, f"{name}[{k}]", i, False, "an id")
     facts = {"added_tokens": {}} | facts
-    kinds = dict(pattern=str, special_tokens=dict, added_tokens=dict, whole_words=bool)
+    steps = facts["pattern"] if type(facts["pattern"]) is list else [facts["pattern"]]
+    right = steps and {str}.issuperset(map(type, steps))
+    check(path, "pattern", facts["pattern"], right, "a str or a list of them")
+    kinds = dict(special_tokens=dict, added_tokens=dict, whole_words=bool)
     for name, kind in kinds.items():
         check(path, name, facts[name], type(facts[name]) is kind, f"a {kind.__name__}")
     return {name: facts[name] for name in (*names, "added_tokens")} | {"more_tokens": more}

@@ -25,7 +25,7 @@ from itertools import pairwise
 import regex
 
 from bpe.decode import bytes_of
-from bpe.pretokenize import PATTERNS, pattern_name, to_bytes
+from bpe.pretokenize import PATTERNS, pattern_name, steps_of, to_bytes
 from bpe.unicode_ranges import SETS, expand
 
 BYTES = tuple(range(256))  # byte_order: byte_order[i] is the byte of token i
@@ -37,13 +37,18 @@ def split(text, pattern):
     Bytes that are not UTF-8 stand as lone surrogates while `regex` looks at them: neither letters,
     numbers nor white space. What the pattern does not match becomes a pre-token too.
     """
-    text = to_bytes(text).decode("utf-8", "surrogateescape")
-    edges = {0, len(text)}
-    for match in compiled(pattern).finditer(text):
-        edges |= set(match.span())
-    edges = sorted(edges)
-    pieces = [text[i:j] for i, j in pairwise(edges)]
+    pieces = [to_bytes(text).decode("utf-8", "surrogateescape")]
+    for step in steps_of(pattern):
+        pieces = [part for piece in pieces for part in _cut(piece, compiled(step))]
     return [piece.encode("utf-8", "surrogateescape") for piece in pieces]
+
+
+def _cut(text, pattern):
+    """Cut a str where matches of a compiled pattern begin and end."""
+    edges = {0, len(text)}
+    for match in pattern.finditer(text):
+        edges |= set(match.span())
+    return [text[i:j] for i, j in pairwise(sorted(edges))]
 
 
 @lru_cache(maxsize=64)
