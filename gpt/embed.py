@@ -53,7 +53,7 @@ def embed(opened, lines):
 
 def padded(opened, texts):
     """Return the ids of texts as a Batch, each within what the model expects around a text."""
-    before, after = getattr(opened.tokenizer, "frame", ([], []))
+    before, after = opened.tokenizer.frame
     room = opened.model.config.context_length - len(before) - len(after)
     rows = []
     for text in texts:

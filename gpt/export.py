@@ -6,9 +6,13 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import bpe
 from bpe.files import file_sha256, write_whole
 from gpt import called
 from gpt.command import Parser, report_errors
+from gpt.data.tokens.characters import CharTokenizer
+from gpt.files.safetensors import write_safetensors
+from gpt.models.published import as_huggingface
 from gpt.opening import CONFIG, MODEL_TYPE, SHARED_FORMAT, TOKENIZER, WEIGHTS, open_model
 from gpt.settings import ConfigError
 from gpt.training.checkpoint import write_tensors
@@ -54,7 +58,29 @@ def write_shared(opened, folder):
     write_text(folder / CONFIG, json.dumps(facts, indent=1))
 
 
-FORMATS = {"minigrad": write_shared}
+def write_huggingface(opened, folder):
+    """Write what transformers loads."""
+    settings, tensors = as_huggingface(opened.model)
+    tokenizer = opened.tokenizer
+    if isinstance(tokenizer, CharTokenizer):
+        raise ConfigError("a tokenizer of characters is not known elsewhere: train with "
+                          "--tokenizer bpe or byte to take a model elsewhere")
+    end, number = next(iter(tokenizer.special_tokens.items()), (None, None))
+    ids = {"bos_token_id": None, "eos_token_id": number}       # of the beginning and end of a text
+    files = {CONFIG: settings | ids,
+             "generation_config.json": ids | {"do_sample": True, "temperature": 0.8},
+             "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast",
+                                       "model_max_length": opened.model.config.context_length,
+                                       "eos_token": end}}
+    write_whole(folder / WEIGHTS,
+                lambda path: write_safetensors(path, tensors, {"format": "pt"}))
+    spelling = {"format": "hf"} if isinstance(tokenizer, bpe.Tokenizer) else {}
+    write_whole(folder / TOKENIZER, lambda path: tokenizer.save(path, **spelling))
+    for name, facts in files.items():
+        write_text(folder / name, json.dumps(facts, indent=1))
+
+
+FORMATS = {"minigrad": write_shared, "transformers": write_huggingface}
 
 
 def write_text(path, text):

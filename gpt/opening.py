@@ -5,6 +5,7 @@ function that reads it. The rows are asked in order, and the first that says yes
 """
 import json
 from collections.abc import Callable
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +18,10 @@ from bpe.files import file_sha256
 from gpt.data.corpora import CorpusError
 from gpt.data.documents import load_dataset
 from gpt.data.tokens.kinds import load_tokenizer
+from gpt.files.weights import FileError
 from gpt.models.config import ModelConfig
 from gpt.models.decoder import GPT
+from gpt.models.published import read_huggingface
 from gpt.models.sampling import write
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
@@ -166,5 +169,26 @@ def read_shared(place, step):
                               ) from error
 
 
+# ---- a published model: a folder as transformers writes it ----
+
+def is_published(place):
+    return "model_type" in facts_of(place)
+
+
+def read_published(place, step):
+    with told_as_one():
+        return Opened(read_huggingface(place), tokenizer_at(place / TOKENIZER))
+
+
+@contextmanager
+def told_as_one():
+    """Tell what is wrong with a file of others as with any model."""
+    try:
+        yield
+    except FileError as error:
+        raise ConfigError(str(error)) from error
+
+
 KINDS = {"a run": Kind(is_run, read_run),
-         "a shared model": Kind(is_shared, read_shared)}
+         "a shared model": Kind(is_shared, read_shared),
+         "a published model": Kind(is_published, read_published)}

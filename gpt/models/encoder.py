@@ -5,6 +5,7 @@ from gpt.batch import Batch
 from gpt.models.decoder import GPT
 from gpt.models.heads import surprise
 from gpt.models.trunk import ACTIVATIONS, Norm, Residual
+from gpt.settings import ConfigError
 from minigrad import concatenate, linear, sqrt
 from minigrad.nn import Linear, Module, full
 
@@ -62,7 +63,8 @@ class Encoder(Module):
 
     def start(self, batch):
         """Refuse to go on token by token."""
-        raise ValueError("an encoder reads whole texts and continues none")
+        raise ConfigError("an encoder reads whole texts and continues none: `minigrad embed` "
+                          "shows what it makes of them")
 
 
 def sentence_vectors(model, batch):

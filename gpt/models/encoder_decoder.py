@@ -8,6 +8,7 @@ from gpt.models.caches import KVCache
 from gpt.models.decoder import GPT
 from gpt.models.heads import surprise
 from gpt.models.trunk import Memory
+from gpt.settings import ConfigError
 from minigrad import linear, no_grad
 from minigrad.nn import Module
 
@@ -62,7 +63,7 @@ class EncoderDecoder(Module):
     def read(self, batch, rng=None):
         """Encode the source of a batch: Memory."""
         if batch.source is None:
-            raise ValueError("an encoder-decoder answers to a source, but the batch has none")
+            raise ConfigError("an encoder-decoder answers to a source, but the batch has none")
         source = Batch(batch.source, lengths=batch.source_lengths)
         states = self.encoder.stream(source, rng=rng)                           # (B, S, C)
         return Memory(states, batch.source_lengths)

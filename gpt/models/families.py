@@ -1,5 +1,5 @@
 """Families of published models, each a table of names and one of settings (see tables.py)."""
-from gpt.models.rope import rope_from
+from gpt.models.rope import rope_from, rope_to
 from gpt.models.tables import Family
 
 # Options of `ModelConfig` that no published decoder has.
@@ -71,7 +71,7 @@ LLAMA = Family(
         "tie_word_embeddings": "tie_weights", "hidden_act": ("mlp", {"silu": "swiglu"})},
     always=dict(PUBLISHED, position="rotary", norm="rms", norm_eps=1e-6, mlp="swiglu"),
     known={"attention_bias": False, "mlp_bias": False},
-    copies=TIED, left_out=(r".*rotary_emb\.inv_freq",), prepare=rope_from,
+    copies=TIED, left_out=(r".*rotary_emb\.inv_freq",), prepare=rope_from, finish=rope_to,
     architecture="LlamaForCausalLM")
 
 MISTRAL = LLAMA._replace(

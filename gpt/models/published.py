@@ -11,7 +11,7 @@ from gpt.models.encoder import Encoder
 from gpt.models.encoder_decoder import EncoderDecoder
 from gpt.models.families import GGUF, HUGGINGFACE
 from gpt.models.rope import frequencies
-from gpt.models.tables import load_weights, settings_from
+from gpt.models.tables import load_weights, save_weights, settings_from, settings_to
 from gpt.settings import ConfigError
 
 # Family.net -> class
@@ -44,7 +44,19 @@ def read_huggingface(folder, dtype=np.float32):
 
 
 def read_gguf(path, dtype=np.float32):
-    """Read a GGUF file, or a folder that holds one, as `read_huggingface` does a folder."""
+    """Read a GGUF file, or a folder that holds one.
+
+    Returns
+    -------
+    model : Module
+    metadata : dict
+        What else the file says; its tokenizer is there.
+
+    Raises
+    ------
+    ConfigError, FileError
+        As for `read_huggingface`.
+    """
     weights = open_weights(path)
     kind = weights.metadata.get("general.architecture")
     family = family_of(kind, GGUF)
@@ -56,7 +68,7 @@ def read_gguf(path, dtype=np.float32):
     config = settings_from(family, theirs, weights, ModelConfig)
     if "rope_freqs.weight" in weights:
         config = stretched(config, weights["rope_freqs.weight"])
-    return filled(family, config, weights, dtype)
+    return filled(family, config, weights, dtype), weights.metadata
 
 
 def filled(family, config, weights, dtype):
@@ -78,7 +90,7 @@ class Blank:
 
 
 def family_of(kind, families):
-    if kind not in families:
+    if kind not in list(families):
         raise ConfigError(f"this is a model of kind {kind!r:.60}, but what can be read is "
                           f"{', '.join(families)}")
     return families[kind]
@@ -94,6 +106,47 @@ def read_settings(path):
         raise ConfigError(f"{path} holds no settings")
     return settings
 
+
+# ---- the way out ----
+
+DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma")
+
+
+def as_huggingface(model):
+    """Spell a decoder as transformers does.
+
+    Parameters
+    ----------
+    model : GPT
+
+    Returns
+    -------
+    settings : dict
+        Of config.json, but for the ids of special tokens.
+    tensors : dict of str to array
+
+    Raises
+    ------
+    ConfigError
+        If no class of transformers is such a model; with the first setting that none has.
+    """
+    refusals = {}
+    for kind in DECODERS:
+        family = HUGGINGFACE[kind]
+        try:
+            settings = settings_to(family, model.config)
+        except ConfigError as error:
+            refusals[kind] = error
+            continue
+        settings.update(model_type=kind, architectures=[family.architecture],
+                        torch_dtype=str(model.head.dtype))
+        return settings, save_weights(model, family)
+    nearest = "gpt2" if model.config.position == "learned" else "llama"
+    raise ConfigError(f"{refusals[nearest]}; presets gpt2 and llama train what can be taken "
+                      "elsewhere")
+
+
+# ---- what a GGUF says by a tensor ----
 
 LLAMA3 = ("llama3:8:1:4:8192", "llama3:32:1:4:8192")       # of Llama 3.1, 3.3; of Llama 3.2
 

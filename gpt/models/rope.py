@@ -67,11 +67,13 @@ FIELDS = {"linear": ("factor",),
 def rope_from(theirs):
     """Return rope_theta and rope_scaling as we have them, of those that `theirs` says."""
     rope = theirs.get("rope_parameters") or theirs.get("rope_scaling") or {}
+    if not isinstance(rope, dict):
+        raise ConfigError(f"rope_scaling is {rope!r:.60}, but must be an object")
     theta = rope.get("rope_theta", theirs.get("rope_theta"))
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind == "default":
         return {"rope_theta": theta, "rope_scaling": ""}
-    if kind not in FIELDS:
+    if kind not in list(FIELDS):
         raise ConfigError(f"rotary positions are scaled by {kind!r}, but what is known here is "
                           f"{' and '.join(FIELDS)}")
     numbers = [f"{rope.get(name)}" for name in FIELDS[kind]]
@@ -81,6 +83,7 @@ def rope_from(theirs):
 def rope_to(config):
     """Undo `rope_from`."""
     kind, numbers = read_scaling(config.rope_scaling)
+    numbers = [int(x) if x.is_integer() else x for x in numbers]
     scaling = dict(zip(FIELDS.get(kind, ()), numbers))
     kind = {"rope_type": kind or "default"}
     return {"rope_theta": config.rope_theta,

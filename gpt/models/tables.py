@@ -36,6 +36,7 @@ class Family(NamedTuple):
                                     # net of ours has
     signs: dict = {}                # our setting -> the tensor by whose presence it is on
     prepare: Callable = lambda theirs: {}    # what to change in settings before they are looked up
+    finish: Callable = lambda config: {}     # and after they have been written
     prefixes: tuple = ()            # what may stand before all names of a file
     net: str = "decoder"            # which of our nets it is
     architecture: str = ""          # the class of transformers that we export to
@@ -220,7 +221,7 @@ def settings_from(family, theirs, tensors, kind):
         if value is None:
             continue
         place, meanings = place if isinstance(place, tuple) else (place, None)
-        if meanings and value not in meanings:
+        if meanings and value not in list(meanings):
             raise ConfigError(f"{name} is {value!r}, but what is known here is "
                               f"{' or '.join(map(repr, meanings))}")
         value = meanings[value] if meanings else value
@@ -251,23 +252,36 @@ def settings_to(family, config):
     ConfigError
         If the family cannot be set to one of ours.
     """
-    theirs, said = dict(family.known), {"vocab_size", "context_length", "init", "dropout", "causal"}
+    theirs = dict(family.known)
+    ours = resolved(config)
+    expected = {f.name: family.always.get(f.name, f.default) for f in fields(config)}
+    expected.update(n_kv_head=config.n_head, d_head=config.d_model // config.n_head)
     for name, place in family.settings.items():
         place, meanings = place if isinstance(place, tuple) else (place, None)
-        value = getattr(config, place)
-        back = {mine: theirs for theirs, mine in reversed((meanings or {}).items())}
-        if meanings and value not in back:
-            raise ConfigError(misfit(family, place, value, back))
-        theirs[name] = back[value] if meanings else value
-        said.add(place)
-    plain = type(config)(**{"n_head": 1, "position": "none"} | family.always)
-    for name in vars(config).keys() - said:
-        value = getattr(config, name)
-        if value != getattr(plain, name):
-            raise ConfigError(misfit(family, name, value, [getattr(plain, name)]))
-    return theirs
+        value = ours.pop(place)
+        if meanings and value not in meanings.values():
+            raise ConfigError(misfit(family, place, value, *meanings.values()))
+        theirs[name] = value
+        if meanings:
+            theirs[name] = next(each for each, mine in meanings.items() if mine == value)
+    for name in OF_TRAINING:
+        del ours[name]
+    for name, value in ours.items():
+        if value != expected[name]:
+            raise ConfigError(misfit(family, name, value, expected[name]))
+    return theirs | family.finish(config)
 
 
-def misfit(family, name, value, fitting):
-    return (f"{name} is {value!r}, but {family.architecture} elsewhere has "
-            f"{' or '.join(map(repr, fitting))}: no other program could run this model")
+OF_TRAINING = ("init", "dropout")                 # settings that change nothing of a trained net
+
+
+def resolved(config):
+    """Return all settings, those that follow from others where they are 0 said."""
+    return vars(config) | {"d_head": config.head_width, "n_kv_head": config.kv_heads,
+                           "d_mlp": config.mlp_width}
+
+
+def misfit(family, name, value, *fitting):
+    known = " or ".join(dict.fromkeys(map(repr, fitting)))
+    return (f"{name} is {value!r}, but {family.architecture} has {known}: no other program could "
+            "run this model")

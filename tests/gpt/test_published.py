@@ -33,7 +33,7 @@ def find(name):
 
 @pytest.fixture(scope="module")
 def smollm2():
-    return read_gguf(find("SmolLM2-135M-Instruct.Q4_1.gguf"))
+    return read_gguf(find("SmolLM2-135M-Instruct.Q4_1.gguf"))[0]
 
 
 def greedy(model, ids, n):

@@ -1,0 +1,80 @@
+"""What is exported for other programs is the same model, or is refused with the reason."""
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from nets import make
+
+import bpe
+from gpt.export import write_huggingface
+from gpt.models.published import as_huggingface, read_huggingface
+from gpt.settings import ConfigError
+from gpt.training.config import Config
+from minigrad import no_grad
+
+TEXT = "hello world, the quick brown fox jumps over the lazy dog: "
+# name of the architecture -> a preset and settings
+PORTABLE = {
+    "GPT2LMHeadModel": ("gpt2", {}),
+    "LlamaForCausalLM": ("llama", dict(n_kv_head=2, rope_scaling="llama3:8:1:4:16",
+                                       tie_weights=True)),
+    "MistralForCausalLM": ("llama", dict(window=5)),
+    "Qwen2ForCausalLM": ("llama", dict(qkv_bias=True, d_mlp=40)),
+    "Qwen3ForCausalLM": ("llama", dict(qk_gain=True, d_head=12)),
+    "GemmaForCausalLM": ("llama", dict(mlp="geglu", embedding_scale=True, norm_eps=1e-3)),
+}
+
+
+def exported(folder, preset, **changes):
+    """Write a model with a tokenizer for transformers; return the model and the tokenizer."""
+    tokenizer = bpe.train([TEXT.encode() * 9], 280, special_tokens=["<|end|>"])
+    settings = dict(n_layer=2, n_head=4, d_model=32, context_length=24) | changes
+    config = Config.make(preset, vocab_size=tokenizer.vocab_size, **settings).model
+    model = make(config, 0, np.float32)
+    folder.mkdir(exist_ok=True)
+    write_huggingface(SimpleNamespace(model=model, tokenizer=tokenizer), folder)
+    return model, tokenizer
+
+
+def scores(model):
+    ids = np.arange(20)[None] * 7 % 280
+    with no_grad():
+        return model(ids).data
+
+
+@pytest.mark.parametrize("architecture", PORTABLE)
+def test_what_was_exported_is_read_again_as_the_same_model(tmp_path, architecture):
+    preset, changes = PORTABLE[architecture]
+    model, _ = exported(tmp_path, preset, **changes)
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == [architecture]
+    np.testing.assert_allclose(scores(read_huggingface(tmp_path)), scores(model), atol=1e-6)
+
+
+@pytest.mark.extra("transformers", "torch")
+@pytest.mark.parametrize("architecture", PORTABLE)
+def test_transformers_loads_it_offline_with_the_same_scores_and_ids(tmp_path, architecture):
+    import torch
+    import transformers
+    preset, changes = PORTABLE[architecture]
+    model, tokenizer = exported(tmp_path, preset, **changes)
+    other = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, local_files_only=True)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    assert type(other).__name__ == architecture
+    ids = torch.tensor(np.arange(20)[None] * 7 % 280)
+    np.testing.assert_allclose(other.eval()(ids).logits.detach().numpy(), scores(model), atol=1e-4)
+    text = TEXT + "naïve \N{SNOWMAN} 123"
+    assert theirs(text)["input_ids"] == tokenizer.encode(text)
+    assert theirs.eos_token_id == tokenizer.special_tokens["<|end|>"]
+
+
+@pytest.mark.parametrize("preset, changes, said", [
+    ("fast", {}, "mlp is 'relu_squared', but LlamaForCausalLM has 'swiglu'"),
+    ("llama", {"qk_norm": True}, "qk_norm is True, but LlamaForCausalLM has False"),
+    ("llama", {"bias": True}, "bias is True, but LlamaForCausalLM has False"),
+    ("gpt2", {"n_kv_head": 2}, "n_kv_head is 2, but GPT2LMHeadModel has 4"),
+    ("gpt2", {"mlp": "swiglu"}, "mlp is 'swiglu', but GPT2LMHeadModel has 'gelu_tanh' or 'gelu'")])
+def test_what_no_class_elsewhere_is_is_refused_with_the_reason(preset, changes, said):
+    config = Config.make(preset, n_layer=1, n_head=4, d_model=16, context_length=8, **changes)
+    with pytest.raises(ConfigError, match=f"{said}.*: no other program could run this model"):
+        as_huggingface(make(config.model))
