@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpt.embed import embed
 from gpt.models.published import read_gguf
 from gpt.models.sampling import Sampling, generate
+from gpt.opening import open_model
 from minigrad import no_grad
 
 CAPITAL = [504, 3575, 282, 4649, 314]                  # "The capital of France is"
@@ -60,3 +62,22 @@ def test_its_text_with_a_cache_is_the_text_without(smollm2, seed):
             logits = smollm2(np.array([ids])).data[0, -1]
             ids.append(int(logits.argmax()))
     assert made == ids[6:]
+
+
+# ---- MiniLM: vectors of sentences, from transformers 5.24 and torch 2.13 ----
+
+SENTENCES = {
+    "The cat sits on the mat.":
+        [0.134177, -0.0329, -0.024804, 0.041439, -0.036348, 0.041814, 0.692873],
+    "A kitten is lying on a rug":
+        [0.028703, 0.024661, 0.013774, 0.045213, -0.024771, 0.024051, 1.178888],
+    "Naïve café: 12,345 dollars, isn't it?":
+        [0.032565, 0.008195, -0.030796, -0.010142, -0.012393, -0.001294, 0.734337]}
+
+
+def test_minilm_gives_the_vectors_of_transformers():
+    place = find("1_Pooling").parent
+    vectors = [*embed(open_model(place), SENTENCES)]
+    for vector, (*first, projected) in zip(vectors, SENTENCES.values()):
+        np.testing.assert_allclose(vector[:6], first, atol=2e-6)
+        assert abs(vector @ np.sin(np.arange(384)) - projected) < 1e-5
