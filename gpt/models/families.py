@@ -1,5 +1,5 @@
 """Families of published models, each a table of names and one of settings (see tables.py)."""
-from gpt.models.rope import rope_from, rope_to
+from gpt.models.rope import read_scaling, rope_from, rope_to
 from gpt.models.tables import Family
 
 # Options of `ModelConfig` that no published decoder has.
@@ -130,10 +130,16 @@ def rope_from_gguf(theirs):
     return {"rope_scaling": f"linear:{theirs.get('rope.scaling.factor')}"} if linear else {}
 
 
+def rope_to_gguf(config):
+    kind, numbers = read_scaling(config.rope_scaling)
+    linear = kind == "linear"
+    return {"rope.scaling.type": kind, "rope.scaling.factor": numbers[0]} if linear else {}
+
+
 TIED_GGUF = {"output.weight": "token_embedding.weight"}
 
 SPELLED_GGUF = dict(names=BLOCK_GGUF, settings=SETTINGS_GGUF, known={"expert_count": 0},
-                    copies=TIED_GGUF, prepare=rope_from_gguf,
+                    copies=TIED_GGUF, prepare=rope_from_gguf, finish=rope_to_gguf,
                     left_out=(r"rope_freqs\.weight",),
                     signs={"qkv_bias": "blk.0.attn_q.bias"})
 QWEN2_GGUF = QWEN2._replace(**SPELLED_GGUF)

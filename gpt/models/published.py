@@ -11,7 +11,7 @@ from gpt.models.encoder import Encoder
 from gpt.models.encoder_decoder import EncoderDecoder
 from gpt.models.families import GGUF, HUGGINGFACE
 from gpt.models.rope import frequencies
-from gpt.models.tables import load_weights, save_weights, settings_from, settings_to
+from gpt.models.tables import load_weights, settings_from
 from gpt.settings import ConfigError
 
 # Family.net -> class
@@ -105,45 +105,6 @@ def read_settings(path):
     if not isinstance(settings, dict):
         raise ConfigError(f"{path} holds no settings")
     return settings
-
-
-# ---- the way out ----
-
-DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma")
-
-
-def as_huggingface(model):
-    """Spell a decoder as transformers does.
-
-    Parameters
-    ----------
-    model : GPT
-
-    Returns
-    -------
-    settings : dict
-        Of config.json, but for the ids of special tokens.
-    tensors : dict of str to array
-
-    Raises
-    ------
-    ConfigError
-        If no class of transformers is such a model; with the first setting that none has.
-    """
-    refusals = {}
-    for kind in DECODERS:
-        family = HUGGINGFACE[kind]
-        try:
-            settings = settings_to(family, model.config)
-        except ConfigError as error:
-            refusals[kind] = error
-            continue
-        settings.update(model_type=kind, architectures=[family.architecture],
-                        torch_dtype=str(model.head.dtype))
-        return settings, save_weights(model, family)
-    nearest = "gpt2" if model.config.position == "learned" else "llama"
-    raise ConfigError(f"{refusals[nearest]}; presets gpt2 and llama train what can be taken "
-                      "elsewhere")
 
 
 # ---- what a GGUF says by a tensor ----
