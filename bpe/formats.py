@@ -36,12 +36,16 @@ from bpe.unicode_ranges import UNICODE_VERSION
 
 _END = "<|endoftext|>"
 _FILL = {f"<|fim_{name}|>": 100258 + k for k, name in enumerate(["prefix", "middle", "suffix"])}
+_FIRST = ["begin_of_text", "end_of_text", *(f"reserved_special_token_{k}" for k in range(4)),
+          "start_header_id", "end_header_id", "reserved_special_token_4", "eot_id"]
+_LLAMA3 = [*_FIRST, *(f"reserved_special_token_{k}" for k in range(5, 251))]  # 256 of them
 PUBLISHED = {  # name of a .tiktoken file -> pattern, special tokens
     "gpt2": ("gpt2", {_END: 50256}),
     "r50k_base": ("gpt2", {_END: 50256}),
     "p50k_base": ("gpt2", {_END: 50256}),
     "cl100k_base": ("cl100k", {_END: 100257, **_FILL, "<|endofprompt|>": 100276}),
     "o200k_base": ("o200k", {_END: 199999, "<|endofprompt|>": 200018}),
+    "llama3": ("llama3", {f"<|{name}|>": 128000 + k for k, name in enumerate(_LLAMA3)}),
 }
 _RANK_LINE = re.compile(r"([A-Za-z0-9+/]+={0,2})\s+([0-9]{1,9})\s*", re.ASCII)
 _MARK = re.compile(r"<.+>|\[\w+\]", re.DOTALL)  # what looks like a special token

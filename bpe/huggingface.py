@@ -7,16 +7,14 @@ places of tokens are trimmed.
 import re
 
 from bpe.files import check, list_in
-from bpe.pretokenize import PATTERNS, pattern_name, steps_of
+from bpe.pretokenize import NAMED, PATTERNS, pattern_name, steps_of
 from bpe.spelling import spelled, spelled_arguments, unspell, vocab_and_merges
-from bpe.unicode_ranges import expand
 
 _PARTS = {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
           "post_processor", "decoder", "model"}
 _MODEL = {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
           "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"}
 _NOTHING = {"type": "Sequence", "normalizers": []}
-NUMBERS = r"\p{N}"
 _TOKEN = {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"}
 
 
@@ -139,8 +137,7 @@ def _check_normalized(path, tokens):
     for text in late:
         ends = {text[i:] for i in range(1, len(text))}
         for other in early:
-            begins = {other[:n] for n in range(1, len(other) + 1)}
-            if other in text or ends & begins:
+            if other in text or any(map(other.startswith, ends)):
                 raise ValueError(f"{path}: the added token {text!r} has the option normalized, and "
                                  f"{other!r}, which may overlap it, has not: set it to false if "
                                  f"you can")
@@ -153,8 +150,8 @@ def _pattern(path, pre_tokenizer):
         steps = pre_tokenizer.get("pretokenizers")
     steps = steps if isinstance(steps, list) and steps else [None]
     patterns = [_step(step) for step in steps]
-    last = _type(steps[-1]) == "ByteLevel"
-    if None in patterns or not last or any(_type(step) == "ByteLevel" for step in steps[:-1]):
+    kinds = [_type(step) for step in steps]
+    if None in patterns or kinds.count("ByteLevel") != 1 or kinds[-1] != "ByteLevel":
         raise ValueError(f"{path}: pre_tokenizer must be ByteLevel without a prefix space, or "
                          f"isolating Splits or Digits and then ByteLevel")
     found = [pattern_name(pattern) or pattern for pattern in patterns if pattern] or ["(?s).+"]
@@ -167,8 +164,7 @@ def _step(step):
     if kind == "ByteLevel" and step.get("add_prefix_space") is False:
         return PATTERNS["gpt2"] if step.get("use_regex", True) else ""
     if kind == "Digits":
-        number = f"[{expand(NUMBERS)}]"  # pinned, as in the named patterns
-        return number if step.get("individual_digits") is True else number + "+"
+        return "digits" if step.get("individual_digits") is True else "numbers"
     given = step.get("pattern") if kind == "Split" else None
     if not isinstance(given, dict):
         return None
@@ -177,7 +173,7 @@ def _step(step):
         pattern = re.escape(text)
     keeps = step.get("behavior") == "Isolated"  # `invert` changes nothing: all parts are kept
     if step.get("behavior") == "Removed" and step.get("invert") is True:
-        keeps = pattern_name(pattern) is not None  # such a pattern leaves nothing that is dropped
+        keeps = pattern_name(pattern) in PATTERNS  # such a pattern leaves nothing that is dropped
     return pattern if keeps and isinstance(pattern, str) and pattern else None
 
 
@@ -208,7 +204,7 @@ def facts_of(tokenizer):
     added = [dict(id=i, content=text, **plain, special=text in special)
              for text, i in texts.items()]
     byte_level = dict(type="ByteLevel", add_prefix_space=False, trim_offsets=False, use_regex=False)
-    patterns = [PATTERNS.get(step, step) for step in steps_of(tokenizer.pattern)]
+    patterns = [NAMED.get(step, step) for step in steps_of(tokenizer.pattern)]
     splits = [dict(type="Split", pattern={"Regex": pattern}, behavior="Isolated", invert=False)
               for pattern in patterns]
     model = dict(type="BPE", dropout=None, unk_token=None, continuing_subword_prefix=None,

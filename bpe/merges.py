@@ -15,7 +15,7 @@ from bpe.counting import count
 from bpe.pair_index import (
     DONE, GROW_ARENA, GROW_CHANGES, GROW_DATA, GROW_PAIRS, NO_PAIR,
     N_ARENA, N_DATA, N_HEAP, N_PAIRS, N_TOKENS, WANTED, Changes, Pairs, Text)
-from bpe.pretokenize import check_pattern, pattern_name
+from bpe.pretokenize import check_pattern
 from bpe.sources import batches
 from bpe.spelling import CHARACTERS
 from bpe.table import index_pairs, power_of_two

@@ -26,6 +26,8 @@ PATTERNS = {  # the first three as tiktoken 0.14 has them, then as models of the
     "llama3": _LLAMA3,
     "qwen2": _LLAMA3.replace("{1,3}", ""),
 }
+NUMBERS = {"digits": r"\p{N}", "digits3": r"\p{N}{1,3}", "numbers": r"\p{N}+"}  # cut off first
+NAMED = PATTERNS | NUMBERS  # what `bpe.scan` does
 GPT2_SPELLINGS = (  # the same splits, as GPT-2's release and its copies write them
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
@@ -57,11 +59,11 @@ def pattern_name(pattern):
     """The name of a pattern given by name or in full, or None where `regex` must do it."""
     if not isinstance(pattern, str):
         return None  # several patterns
-    if pattern in PATTERNS:
+    if pattern in NAMED:
         return pattern
     if pattern in GPT2_SPELLINGS:
         return "gpt2"
-    return next((name for name, text in PATTERNS.items() if text == pattern), None)
+    return next((name for name, text in NAMED.items() if text == pattern), None)
 
 
 def split_offsets(data, pattern):

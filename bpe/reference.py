@@ -19,13 +19,13 @@ et al. 2019 (GPT-2) for bytes and for cutting into pre-tokens by a pattern.
 """
 import re
 from collections import Counter
-from functools import lru_cache
-from itertools import pairwise
+from functools import lru_cache, partial
+from itertools import chain, pairwise
 
 import regex
 
 from bpe.decode import bytes_of
-from bpe.pretokenize import PATTERNS, pattern_name, steps_of, to_bytes
+from bpe.pretokenize import NAMED, pattern_name, steps_of, to_bytes
 from bpe.unicode_ranges import SETS, expand
 
 BYTES = tuple(range(256))  # byte_order: byte_order[i] is the byte of token i
@@ -39,7 +39,8 @@ def split(text, pattern):
     """
     pieces = [to_bytes(text).decode("utf-8", "surrogateescape")]
     for step in steps_of(pattern):
-        pieces = [part for piece in pieces for part in _cut(piece, compiled(step))]
+        cut = partial(_cut, pattern=compiled(step))
+        pieces = list(chain.from_iterable(map(cut, pieces)))
     return [piece.encode("utf-8", "surrogateescape") for piece in pieces]
 
 
@@ -48,7 +49,8 @@ def _cut(text, pattern):
     edges = {0, len(text)}
     for match in pattern.finditer(text):
         edges |= set(match.span())
-    return [text[i:j] for i, j in pairwise(sorted(edges))]
+    starts_and_stops = pairwise(sorted(edges))
+    return [text[i:j] for i, j in starts_and_stops]
 
 
 @lru_cache(maxsize=64)
@@ -56,7 +58,7 @@ def compiled(pattern):
     """Compile a pattern; in the named ones, each class becomes its pinned code points."""
     if pattern_name(pattern) is None:
         return regex.compile(pattern)
-    pattern = PATTERNS[pattern_name(pattern)].replace("(?!\\S)", "(?![^\\s])")
+    pattern = NAMED[pattern_name(pattern)].replace("(?!\\S)", "(?![^\\s])")
     names = sorted(SETS, key=len, reverse=True)
     any_name = "|".join(map(re.escape, names))
     inside = re.compile(f"(\\[[^]]*\\])|({any_name})")

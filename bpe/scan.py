@@ -323,7 +323,35 @@ def _o200k_end(data, i, stop, classes):
     return cut if cut > i else _white(classes, i, end, stop)
 
 
+@kernel
+def _scan_numbers(data, limits, table, out_classes, out_ends, most):
+    r"""Cut off each `\p{N}{1,most}`; return how many pieces of all documents there are."""
+    found, begin = 0, 0
+    for stop in limits:
+        _classify(data, begin, stop, table, out_classes)
+        i = begin
+        while i < stop:
+            if not out_classes[i] & NUMBER:
+                i += 1
+                continue
+            if i > begin:
+                out_ends[found] = i
+                found += 1
+            i = _numbers(out_classes, i, stop, most)
+            out_ends[found] = i
+            found += 1
+            begin = i
+        if begin < stop:
+            out_ends[found] = stop
+            found += 1
+        begin = stop
+    return found
+
+
 SCANNERS = {"gpt2": _scan_gpt2, "o200k": _scan_o200k,
             "cl100k": lambda *arrays: _scan_words(*arrays, 3, True),
             "llama3": lambda *arrays: _scan_words(*arrays, 3, False),
-            "qwen2": lambda *arrays: _scan_words(*arrays, 1, False)}
+            "qwen2": lambda *arrays: _scan_words(*arrays, 1, False),
+            "digits": lambda *arrays: _scan_numbers(*arrays, 1),
+            "digits3": lambda *arrays: _scan_numbers(*arrays, 3),
+            "numbers": lambda *arrays: _scan_numbers(*arrays, 1 << 62)}

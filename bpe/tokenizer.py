@@ -74,6 +74,8 @@ class Tokenizer:
     'hi hi'
     """
 
+    frame = (), ()  # ids that a model expects before and behind a text: here it has none
+
     def __init__(self, merges, pattern="gpt2", special_tokens=None, *, added_tokens=None,
                  byte_ids=None, merge_ids=None, more_tokens=None, whole_words=False, ranks=None):
         self._arguments = dict(

@@ -18,6 +18,7 @@ import binascii
 import numpy as np
 import regex
 
+LABEL = 1 << 31 | 0xFF
 LONGEST_CLUSTER = 5  # bytes; what is longer goes by its characters
 
 
@@ -27,7 +28,8 @@ def charsmap(path, text):
         return lambda text: text
     trie, texts = _tables(path, text)
     known = {}  # a cluster of characters -> what it becomes
-    plain = [chr(c) for c in range(32, 127) if _found(trie, texts, chr(c)) is None]
+    printable = map(chr, range(32, 127))
+    plain = [c for c in printable if _found(trie, texts, c) is None]
     run = "[" + "".join(map(regex.escape, plain)) + "]+"
     # A run of plain characters, of which the last may belong to a cluster, or one cluster.
     pieces = regex.compile(rf"{run}(?=[ -~]|\Z)|\X" if plain else r"\X")
@@ -50,12 +52,13 @@ def _tables(path, text):
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         data = b""
-    size = int.from_bytes(data[:4], "little")
-    right = len(data) > 4 and size % 4 == 0 and 4 <= size <= len(data) - 4
-    if not right or not data.endswith(b"\0"):
+    size, rest = int.from_bytes(data[:4], "little"), data[4:]
+    right = size % 4 == 0 and 4 <= size <= len(rest)
+    if not right or not rest.endswith(b"\0"):
         raise ValueError(f"{path}: normalizer Precompiled: precompiled_charsmap is no table of "
                          f"characters of SentencePiece")
-    return np.frombuffer(data, "<u4", size // 4, 4).tolist(), data[4 + size:]
+    units = np.frombuffer(rest[:size], "<u4")
+    return units.tolist(), rest[size:]
 
 
 def _cluster(trie, texts, cluster):
@@ -74,7 +77,7 @@ def _found(trie, texts, key):
     at, place = 0, None
     for byte in key.encode():
         at ^= _offset(trie[at]) ^ byte
-        if byte == 0 or at >= len(trie) or trie[at] & (1 << 31 | 0xFF) != byte:
+        if byte == 0 or at >= len(trie) or trie[at] & LABEL != byte:
             break
         value = at ^ _offset(trie[at])
         if trie[at] >> 8 & 1 and value < len(trie):

@@ -24,11 +24,11 @@ class FastWords:
 
     def __init__(self, tokenizer, prefix, missing):
         self.tokenizer, self.prefix = tokenizer, prefix
-        self.missing = re.compile(b"[" + re.escape(missing) + b"]") if missing else None
+        self.missing = re.compile(b"[" + re.escape(missing) + b"]" if missing else b"(?!)")
 
     def lacks(self, text):
         """Whether the text has a byte without a token."""
-        return self.missing is not None and self.missing.search(text.encode()) is not None
+        return bool(self.missing.search(text.encode()))
 
     def encode(self, text, threads):
         """Turn text into an (N,) int32 array."""
@@ -39,14 +39,17 @@ class FastWords:
 def fast_words(path, facts):
     """Make a `FastWords` of the JSON of a `tokenizer.json`, or None where it is another model."""
     model = facts["model"]
+    vocab = model["vocab"]
     steps = steps_in(path, facts, "pre_tokenizer", "pretokenizers")
-    byte_level = isinstance(model["vocab"], dict) and steps and steps[-1].get("type") == "ByteLevel"
-    prefix = byte_level and steps[-1].get("add_prefix_space") is True
-    if not byte_level or prefix and len(steps) > 1:  # then a space comes before every word
+    if not isinstance(vocab, dict) or not steps or steps[-1].get("type") != "ByteLevel":
         return None
-    missing = [byte for byte, character in enumerate(CHARACTERS) if character not in model["vocab"]]
-    free = max(model["vocab"].values(), default=-1) + 1
-    vocab = model["vocab"] | {CHARACTERS[byte]: free + k for k, byte in enumerate(missing)}
+    prefix = steps[-1].get("add_prefix_space") is True
+    if prefix and len(steps) > 1:  # then a space comes before every word
+        return None
+    missing = [byte for byte in range(256) if CHARACTERS[byte] not in vocab]
+    free = max(vocab.values(), default=-1) + 1
+    ids = range(free, free + len(missing))
+    vocab = vocab | dict(zip((CHARACTERS[byte] for byte in missing), ids))
     steps[-1] = steps[-1] | {"add_prefix_space": False}
     plain = dict(model=model | {"vocab": vocab},
                  pre_tokenizer={"type": "Sequence", "pretokenizers": steps})

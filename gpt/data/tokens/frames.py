@@ -8,27 +8,29 @@ def frame_of(path, facts):
 
     Returns
     -------
-    before, after : list of int
+    before, after : tuple of int
     """
     before, after = [], []
     ignored = ("trim_offsets", "add_prefix_space", "use_regex", "pair")
     for step in steps_in(path, facts, "post_processor", "processors"):
         front, back = Part(path, "post_processor", step, ignored).made_by(FRAMES)
         before, after = front + before, after + back
-    return before, after
+    return tuple(before), tuple(after)
 
 
 def _template(part):
     """`single` is a list of special tokens, and among them one Sequence, the text."""
     part.asked |= {"single", "special_tokens"}
     sides, side = ([], []), 0
-    for k, piece in enumerate(list_in(part.path, part.facts, "single")):
+    pieces = list_in(part.path, part.facts, "single")
+    for k, piece in enumerate(pieces):
         right = isinstance(piece, dict) and len(piece) == 1
-        kind, what = [*piece.items()][0] if right else (None, None)
+        (kind, what), = piece.items() if right else [(None, None)]
         right = kind in ("Sequence", "SpecialToken") and isinstance(what, dict)
         part.check(f"single[{k}]", piece, right, "a SpecialToken or a Sequence")
         if kind == "Sequence":
-            part.check(f"single[{k}]", piece, what.get("id") == "A" and not side, "the only text")
+            is_only = what.get("id") == "A" and side == 0
+            part.check(f"single[{k}]", piece, is_only, "the only text")
             side = 1
         else:
             sides[side].extend(_ids(part, what.get("id")))

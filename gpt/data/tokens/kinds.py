@@ -6,6 +6,7 @@ from bpe.files import check, read_json
 from bpe.huggingface import arguments_of
 from gpt.data.corpora import END_OF_TEXT
 from gpt.data.tokens.characters import CharTokenizer
+from gpt.data.tokens.gguf import facts_of_gguf
 from gpt.data.tokens.published import PublishedTokenizer
 
 
@@ -57,3 +58,14 @@ def tokenizer_of(facts, path="tokenizer.json"):
         return bpe.Tokenizer(**arguments_of(path, facts))
     except ValueError:
         return PublishedTokenizer(facts, path)
+
+
+def tokenizer_of_gguf(metadata, path="the GGUF"):
+    """Make the tokenizer that the metadata of a GGUF, a dict of its keys, describes."""
+    return tokenizer_of(facts_of_gguf(metadata, path), path)
+
+
+def framed(tokenizer, ids):
+    """Put around the ids of a text what the model expects there, as a list."""
+    before, after = tokenizer.frame
+    return [*before, *ids, *after]

@@ -36,10 +36,12 @@ class Merges:
         part.asked.add("merges")
         vocab, skip = self.vocab, len(self.prefix)
         merges = {}
-        for rank, pair in enumerate(list_in(part.path, part.facts, "merges")):
+        pairs = list_in(part.path, part.facts, "merges")
+        for rank, pair in enumerate(pairs):
             try:
                 left, right = pair.split(" ") if isinstance(pair, str) else pair
-                merges[vocab[left], vocab[right]] = rank, vocab[left + right[skip:]]
+                made = vocab[left + right[skip:]]
+                merges[vocab[left], vocab[right]] = rank, made
             except (ValueError, KeyError, TypeError):
                 part.check(f"merges[{rank}]", pair, False, "two tokens that make a third")
         return merges
@@ -57,7 +59,7 @@ class Merges:
             text = (self.prefix if k else "") + character
             text += self.suffix if k == len(word) - 1 else ""
             i = self.vocab.get(text)
-            parts = [self.bytes[byte] for byte in text.encode()] if i is None else [i]
+            parts = [i] if i is not None else [self.bytes[byte] for byte in text.encode()]
             if None not in parts:
                 ids += parts
                 before = None
@@ -73,12 +75,14 @@ class Merges:
         be gone: then another merge has taken one of the two.
         """
         n = len(ids)
-        after, before = [*range(1, n + 1)], [*range(-1, n - 1)]
+        after = list(range(1, n + 1))
+        before = list(range(-1, n - 1))
         heap = []
 
         def wait(i, j):
-            if i >= 0 and j < n and (ids[i], ids[j]) in self.merges:
-                rank, made = self.merges[ids[i], ids[j]]
+            found = self.merges.get((ids[i], ids[j])) if i >= 0 and j < n else None
+            if found is not None:
+                rank, made = found
                 heappush(heap, (rank, i, made))
 
         for i in range(n - 1):
@@ -87,7 +91,8 @@ class Merges:
         while heap:
             _, i, made = heappop(heap)
             j = after[i]
-            if j == n or self.merges.get((ids[i], ids[j]), (0, None))[1] != made:
+            pair = ids[i], ids[j] if j < n else None
+            if pair not in self.merges or self.merges[pair][1] != made:
                 continue
             ids[i], ids[j] = made, None
             after[i] = after[j]
@@ -105,7 +110,8 @@ class Merges:
         """
         if SIGN not in self.vocab or self.prefix or self.suffix or self.whole_words:
             return None
-        behind = {text[i - 1] for text in self.vocab for i in range(1, len(text))
-                  if text[i] == SIGN}
-        inside = "".join(map(re.escape, sorted(behind | {SIGN})))
+        inside = {SIGN}
+        for text in self.vocab:
+            inside.update(re.findall(f"(?s).(?={SIGN})", text))
+        inside = "".join(map(re.escape, sorted(inside)))
         return re.compile(f"(?<=[^{inside}])(?={SIGN})")

@@ -1,7 +1,7 @@
 """What is done to a text before it is cut: a table of functions from str to str."""
 import re
 import unicodedata
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import regex
 
@@ -119,7 +119,7 @@ def _nmt(part):
 
 
 def _form(form):
-    """A normal form of Unicode 9, whatever version Python has: later characters stay as they are."""
+    """A normal form of Unicode 9, whatever version Python has: what came later stays as it is."""
     def normalize(text):
         if text.isascii():
             return text

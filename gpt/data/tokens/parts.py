@@ -4,6 +4,11 @@ from bpe.files import check, list_in
 NUMBER = (int, float)
 
 
+def step(kind, **options):
+    """Say one step as a `tokenizer.json` does."""
+    return dict(type=kind, **options)
+
+
 class Part:
     """One step of a tokenizer, such as a normalizer, whose options are asked for by name.
 

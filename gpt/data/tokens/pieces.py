@@ -9,8 +9,8 @@ from gpt.data.tokens.parts import Part, pattern_of, steps_in
 
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 # How English is written, token by token: no space before these.
-CLEANED = [(" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"),
-           (" 'm", "'m"), (" do not", " don't"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re")]
+CLEANED = {" .": ".", " ?": "?", " !": "!", " ,": ",", " ' ": "'", " n't": "n't", " 'm": "'m",
+           " do not": " don't", " 's": "'s", " 've": "'ve", " 're": "'re"}
 
 
 def decoder_of(path, facts):
@@ -26,9 +26,7 @@ def decoder_of(path, facts):
     parts = [Part(path, "decoder", step, ("trim_offsets", "add_prefix_space", "use_regex"))
              for step in steps_in(path, facts, "decoder", "decoders")]
     made = [part.made_by(DECODERS) for part in parts] or [lambda token: " " + token]
-    kinds = [part.kind for part in parts]
-    scheme = parts[0].facts.get("prepend_scheme", "always") if kinds == ["Metaspace"] else None
-    spaces = not kinds or "Strip" in kinds or kinds == ["WordPiece"] or scheme in PREPENDED
+    spaces = not parts or any(map(_brings_space, parts))
 
     def piece(token):
         for step in made:
@@ -37,6 +35,12 @@ def decoder_of(path, facts):
                 return token
         return token.encode("utf-8", "replace")
     return piece, spaces
+
+
+def _brings_space(part):
+    if part.kind == "Metaspace":
+        return part.facts.get("prepend_scheme", "always") != "never"
+    return part.kind in ("Strip", "WordPiece")
 
 
 def _replace(part):
@@ -75,8 +79,8 @@ def _word_piece(part):
 
     def piece(token):
         token = token.removeprefix(prefix) if token.startswith(prefix) else " " + token
-        for wrong, right in CLEANED if cleanup else ():
-            token = token.replace(wrong, right)
+        for wrong in CLEANED if cleanup else ():
+            token = token.replace(wrong, CLEANED[wrong])
         return token
     return piece
 
@@ -85,7 +89,6 @@ def _byte_level(part):
     return lambda token: unspell(token) if spelled(token) else token.encode("utf-8", "replace")
 
 
-PREPENDED = ("always", "first")
 DECODERS = {"ByteLevel": _byte_level, "ByteFallback": _fallback, "Fuse": lambda part: str,
             "Metaspace": _metaspace, "Replace": _replace, "Strip": _strip,
             "WordPiece": _word_piece}

@@ -52,7 +52,7 @@ class PublishedTokenizer:
     Attributes
     ----------
     special_tokens, added_tokens : dict of str -> int
-    frame : (list of int, list of int)
+    frame : (tuple of int, tuple of int)
         What the model expects before and behind a text.
     notes : list of str
         What of the file is not done here, and makes no difference to the ids of a text.

@@ -4,7 +4,6 @@ import re
 from bpe import reference
 from bpe.pretokenize import check_pattern
 from bpe.spelling import spell
-from bpe.unicode_ranges import expand
 from gpt.data.tokens.parts import Part, pattern_of, steps_in
 from gpt.data.tokens.unicode_classes import PUNCTUATION, WORD, set_of, white
 
@@ -107,8 +106,7 @@ def _split(part):
 
 def _digits(part):
     one = part("individual_digits", bool)
-    digit = re.compile(f"[{expand(NUMBERS)}]")
-    return _cutter(digit, _isolated if one else _contiguous)
+    return _cutter(reference.compiled("digits" if one else "numbers"), _isolated)
 
 
 def _punctuation(part):
@@ -145,14 +143,14 @@ def _metaspace(part):
     scheme = part.choice("prepend_scheme", PREPEND, "always")
     if not part("add_prefix_space", bool, True):
         scheme = "never"
-    cut = _cutter(re.compile(re.escape(sign)), _with_next) if part("split", bool, True) else None
+    before = re.compile(f"(?={re.escape(sign)})") if part("split", bool, True) else None
 
     def split(text, first):
         text = text.replace(" ", sign)
         wanted = scheme == "always" or scheme == "first" and first
         if wanted and not text.startswith(sign):
             text = sign + text
-        return cut(text) if cut else [text]
+        return before.split(text) if before else [text]
     return split
 
 
@@ -178,7 +176,6 @@ def _fixed(part):
     return lambda text, first: [text[k:k + n] for k in range(0, len(text), n)]
 
 
-NUMBERS = r"\p{N}"
 PREPEND = {"always": "always", "first": "first", "never": "never"}
 SPLITTERS = {
     "ByteLevel": _byte_level, "Split": _split, "Digits": _digits, "Punctuation": _punctuation,

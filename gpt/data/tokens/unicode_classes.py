@@ -1,8 +1,8 @@
 """Classes of code points as Hugging Face's `tokenizers` 0.23 has them, a mix of Unicode versions.
 
-They were read from it: from what its pre-tokenizers `Punctuation` and `Whitespace` cut off, and from
-what its normalizers `BertNormalizer` and `StripAccents` drop, one code point at a time
-(`tests/gpt/test_unicode_classes.py` does it again).
+They were read from it: from what its pre-tokenizers `Punctuation` and `Whitespace` cut off, and
+from what its normalizers drop or leave as it is, one code point at a time
+(`tests/gpt/test_published_peers.py` does it again).
 """
 from functools import lru_cache
 
@@ -63,9 +63,11 @@ def set_of(bit):
 @lru_cache(maxsize=1)
 def white():
     """All white space, a str of 25 characters."""
-    return "".join(map(chr, np.flatnonzero(class_table() & SPACE)))
+    codes = np.flatnonzero(class_table() & SPACE)
+    return "".join(map(chr, codes))
 
 
 def _ranges(wanted):
-    edges = np.flatnonzero(np.diff(wanted, prepend=False, append=False)).reshape(-1, 2)
+    changes = np.diff(wanted, prepend=False, append=False)
+    edges = np.flatnonzero(changes).reshape(-1, 2)
     return "".join(rf"\U{first:08x}-\U{stop - 1:08x}" for first, stop in edges.tolist())

@@ -17,23 +17,28 @@ class Unigram:
     def __init__(self, part):
         pieces = part("vocab", list)
         for i, piece in enumerate(pieces):
-            right = isinstance(piece, list) and len(piece) == 2 and isinstance(piece[0], str)
-            right = right and type(piece[1]) in (int, float) and isfinite(piece[1])
-            part.check(f"vocab[{i}]", piece, right, "a text and its log-likelihood")
-        self.vocab = {text: i for i, (text, _) in enumerate(pieces)}
-        self.scores = {text: float(pieces[i][1]) for text, i in self.vocab.items()}
+            part.check(f"vocab[{i}]", piece, _is_piece(piece), "a text and its log-likelihood")
+        texts = [text for text, _ in pieces]
+        self.vocab = {text: i for i, text in enumerate(texts)}
+        self.scores = dict(pieces)
         self.unknown = part("unk_id", int, None)
         right = self.unknown is None or 0 <= self.unknown < len(pieces)
         part.check("unk_id", self.unknown, right, f"an id below {len(pieces)}")
         falls_back = part("byte_fallback", bool, False)
         self.bytes = fallback_ids(self.vocab) if falls_back else [None] * 256
-        self.unlikely = min((score for _, score in pieces), default=0.0) - UNKNOWN_PENALTY
-        self.begun = {text[:n] for text in self.vocab for n in range(1, len(text))}
+        least = min((score for _, score in pieces), default=0.0)
+        self.unlikely = least - UNKNOWN_PENALTY
+        self.begun = set()
+        for text in texts:
+            self.begun.update(text[:n] for n in range(1, len(text)))
 
     def __call__(self, word):
-        return [i for text, known in self._pieces(word) for i in self._ids(text, known)]
+        ids = []
+        for text, _ in self._pieces(word):
+            ids += self._ids(text)
+        return ids
 
-    def _ids(self, text, known):
+    def _ids(self, text):
         """The ids of a piece: its own, or those of its bytes, or the one for what is unknown."""
         if text in self.vocab:
             return [self.vocab[text]]
@@ -72,7 +77,8 @@ class Unigram:
             Whether that piece is a token.
         """
         n = len(word)
-        best, came_from, known = [0.0] + [-inf] * n, [0] * (n + 1), [True] * (n + 1)
+        best, came_from = [0.0] + [-inf] * n, [0] * (n + 1)
+        known = [True] * (n + 1)
         for start in range(n):
             stop, text = start, ""
             single = False
@@ -86,7 +92,15 @@ class Unigram:
                 if best[start] + score > best[stop]:
                     best[stop], came_from[stop] = best[start] + score, start
                     known[stop] = self.vocab[text] != self.unknown
-            if not single and best[start] + self.unlikely > best[start + 1]:
-                best[start + 1], came_from[start + 1] = best[start] + self.unlikely, start
+            score = best[start] + self.unlikely
+            if not single and score > best[start + 1]:
+                best[start + 1], came_from[start + 1] = score, start
                 known[start + 1] = False
         return best, came_from, known
+
+
+def _is_piece(piece):
+    if not isinstance(piece, list) or len(piece) != 2:
+        return False
+    text, score = piece
+    return isinstance(text, str) and type(score) in (int, float) and isfinite(score)
