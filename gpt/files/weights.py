@@ -80,12 +80,11 @@ def wrong(path, name, what):
 
 
 def mapped(path):
-    """Return the bytes of a file, (n,) uint8, mapped: what is not touched is not read."""
+    """Map a file into memory: what is not touched is not read, and slices are bytes."""
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             raise FileError(f"{path} is empty")
-        view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return np.frombuffer(view, np.uint8)
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def n_bytes_of(path, name, kind, shape):
@@ -101,10 +100,10 @@ def n_bytes_of(path, name, kind, shape):
     return prod(shape) // n_weights * item
 
 
-def tensor_at(data, kind, shape):
-    """View bytes of a file as a tensor."""
+def tensor_at(data, begin, kind, shape):
+    """View a part of a mapped file as a tensor."""
     block = KINDS[kind]
-    raw = data.view(block.dtype)
     if block.n_weights > 1:
         shape = (*shape[:-1], shape[-1] // block.n_weights)
+    raw = np.frombuffer(data, block.dtype, prod(shape), begin)
     return raw.reshape(shape)

@@ -135,6 +135,8 @@ def test_a_changed_safetensors_is_read_as_the_package_reads_it_or_refused(a_safe
 @pytest.mark.parametrize("text, said", [
     ('{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, '
      '"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}', "'a' stands there twice"),
+    ('{"\\ud800": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}',
+     "surrogates not allowed"),
     ('{"a\\nb": {"dtype": "F32", "shape": [1], "data_offsets": [0, 8]}}',
      r"tensor 'a\nb' of dtype F32 and shape (1,) takes 4 bytes, but its data_offsets are [0, 8]"),
     ('{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, '

