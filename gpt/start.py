@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from gpt.data.corpora import load_corpus
-from gpt.data.documents import check_length, prepare
+from gpt.data.documents import check_batch, check_length, prepare
 from gpt.settings import ConfigError
 from gpt.show.summary import beginning
 from gpt.training.clock import continue_plan
@@ -27,6 +27,7 @@ def begin(args, say):
         data = prepare(corpus, config.data, folder / "data")
         config = config.changed(vocab_size=data.tokenizer.vocab_size)
         check_length(data, config.model.context_length)
+        check_batch(data, config.train.batch_tokens)
         check_size(config)
         write_manifest(folder, **beginning(args.corpus, corpus, config))
         plan = Plan.parse(config.train.plan) if config.train.plan else Plan.fixed(

@@ -15,7 +15,7 @@ from gpt.show.told import Told
 from gpt.start import begin, resume
 from gpt.training.check import check_run
 from gpt.training.compile_ahead import compiling_ahead
-from gpt.training.folder import alone_in, kept_if_begun, save, use_best
+from gpt.training.folder import alone_in, check_disk, kept_if_begun, save, use_best
 from gpt.training.forecast import plan_run
 from gpt.training.plan import due
 from gpt.training.tasks import read
@@ -39,6 +39,7 @@ def train(run, folder, args, display, began):
     """Take the steps of a run; the minutes of one that has them count from `began`."""
     timed = run.config.train.minutes and ("minutes" in args.given or not args.resume)
     cost, rates, pacer = plan_run(run, folder, began if timed else None, args.yes)
+    check_disk(run, folder)
     announce(display.say, run, cost, rates, folder)
     steps = looked_at(run, folder, display.say, args.profile, args.trace_step)
     told = Told(display, run, folder, cost, args.log)

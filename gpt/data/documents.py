@@ -1,5 +1,6 @@
 """From documents to token files: what is held out, and what a run learns from."""
 import functools
+import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +95,7 @@ def prepare(corpus: Corpus, settings, folder):
                           "the file of a trained one")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    check_room(folder, corpus.size_bytes, settings.tokenizer)
     documents = corpus.documents
     train, val = split_documents(documents, settings.val_fraction)
     if settings.val:
@@ -107,6 +109,18 @@ def prepare(corpus: Corpus, settings, folder):
     except (OSError, ValueError) as error:
         raise CorpusError(f"the text cannot be tokenized: {error}") from error
     return load_dataset(folder)
+
+
+TOKEN_BYTES = {"char": 2, "byte": 2}     # on disk, for a byte of text; of merges fewer
+
+
+def check_room(folder, n_bytes, kind):
+    """Refuse a text whose tokens have no room."""
+    needed, free = n_bytes * TOKEN_BYTES.get(kind, 0.8), shutil.disk_usage(folder).free
+    if needed > free:
+        raise CorpusError(f"the tokens of this text take about {needed / 1e6:,.0f} MB, but "
+                          f"{free / 1e6:,.0f} MB are free in {folder}: make room, or say where "
+                          "with --runs")
 
 
 def encoded(documents, tokenizer):
@@ -156,3 +170,14 @@ def check_length(data, T):
             raise CorpusError(f"context_length is {T}, but the {name} part has only {len(ids)} "
                               f"tokens: use --context_length {max(1, min(len(data.val) - 2, T))} "
                               "or more text")
+
+
+MOST_TOKENS = 1 << 20              # of a step, where the text has fewer
+
+
+def check_batch(data, n_tokens):
+    """Refuse steps of more tokens than there are."""
+    most = max(len(data.train), MOST_TOKENS)
+    if n_tokens > most:
+        raise CorpusError(f"batch_tokens is {n_tokens:,}, but the training part has only "
+                          f"{len(data.train):,} tokens: use --batch_tokens {most} or fewer")

@@ -15,6 +15,7 @@ from minigrad import softmax, watch
 from minigrad.ops.attention import heads
 
 PAGE = files("gpt.show") / "page"   # the style, the structure and the drawing of the report
+PARTS = ("@STYLE@", "report.css"), ("@SCRIPT@", "chart.js", "report.js")
 CURVES = "loss", "rate", "grad_norm", "tokens_s", "val_loss", "val_bits"
 POINTS = 600                       # of a curve
 PASSAGE_TOKENS = 64
@@ -28,9 +29,9 @@ def write_report(folder):
     """Read a run's folder and write `report.html` into it."""
     folder = Path(folder)
     page = (PAGE / "report.html").read_text(encoding="utf-8")
-    for mark, name in ("@STYLE@", "report.css"), ("@SCRIPT@", "report.js"):
-        part = (PAGE / name).read_text(encoding="utf-8")
-        page = page.replace(mark, part)
+    for mark, *names in PARTS:
+        texts = [(PAGE / name).read_text(encoding="utf-8") for name in names]
+        page = page.replace(mark, "\n".join(texts))
     page = page.replace("@DATA@", as_script(collect(folder)))
     write_whole(folder / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
 
@@ -46,6 +47,7 @@ def collect(folder):
     manifest.pop("reported_step", None)               # that of the report before
     samples = [row for row in rows if "sample" in row]
     return {"name": folder.name, "manifest": manifest, "curves": curves(rows),
+            "times": times(rows),
             "samples": [{"step": row["step"], "text": row["sample"]} for row in samples],
             "passage": passage(model, data, ids),
             "attention": attention_maps(model, ids[:-1]),
@@ -71,6 +73,14 @@ def curves(rows):
         known = thinned([row for row in rows if name in row])
         found[name] = [[row["step"], row[name]] for row in known]
     return found
+
+
+def times(rows):
+    """Return [step, seconds that all steps took so far], thinned out."""
+    steps = [row for row in rows if "loss" in row]
+    seconds = np.cumsum([row.get("elapsed_s", 0.0) for row in steps])
+    both = [[row["step"], round(s, 3)] for row, s in zip(steps, seconds.tolist())]
+    return thinned(both)
 
 
 def thinned(rows):

@@ -6,7 +6,7 @@ import time
 
 from gpt.models.sampling import Sampling, write
 from gpt.training.clock import duration
-from gpt.training.folder import machine
+from gpt.training.folder import disk_bytes, free_disk_bytes, machine
 
 SAMPLE_TOKENS = 80
 
@@ -42,6 +42,8 @@ def announce(say, run, cost, rates, folder):
     for words in rates.slow:
         say(f"slow: {words}")
     say(f"memory: {cost.memory_bytes / 1e6:,.0f} MB at most{free}")
+    say(f"disk: {disk_bytes(run) / 1e6:,.0f} MB at most of {free_disk_bytes(folder) / 1e9:.1f} GB "
+        "free")
     say(f"plan: steps {run.step:,} to {run.plan.steps:,} of {batch:,} tokens, "
         f"{left * batch / len(data.train):.1f} times the text, about "
         f"{duration(left * rates.step_s)}; into {folder}")

@@ -150,6 +150,35 @@ def use_best(run, folder):
         run.model.load_state_dict(below(tensors, "model"))
 
 
+# ---- disk ----
+
+KEPT = 4                           # checkpoints at a time: the last two, the best, and a new one
+ROW_BYTES = 250                    # of the metrics, a step
+REPORT_BYTES = 1 << 20
+
+
+def disk_bytes(run):
+    """Predict what a run writes into its folder, at most, beside the tokens that are there."""
+    tensors = sum(x.nbytes for x in run.tensors().values())
+    return KEPT * tensors + ROW_BYTES * run.plan.steps + REPORT_BYTES
+
+
+def free_disk_bytes(folder):
+    """Return what can still be written into a folder."""
+    return shutil.disk_usage(folder).free
+
+
+def check_disk(run, folder):
+    """Refuse a run whose checkpoints have no room."""
+    kept = (Path(folder) / "checkpoints").glob("*")
+    needed = disk_bytes(run) - sum(path.stat().st_size for path in kept)
+    free = free_disk_bytes(folder)
+    if needed > free:
+        raise ConfigError(f"the checkpoints of this run take {needed / 1e6:,.0f} MB, but "
+                          f"{free / 1e6:,.0f} MB are free in {folder}: make room, or say where "
+                          "with --runs")
+
+
 def check_folder(folder):
     if not Path(folder).is_dir():
         known = ", ".join(sorted(str(p.parent) for p in Path("runs").glob("*/manifest.json")))

@@ -34,6 +34,9 @@ def test_the_page_holds_the_run(run):
     assert len(facts["curves"]["loss"]) == 12 and len(facts["samples"]) == 12
     assert facts["manifest"]["result"]["bits_per_byte"] > 0
     assert len(facts["attention"]) == 4 and len(facts["passage"]) == 17
+    steps, seconds = zip(*facts["times"])
+    assert steps == (*range(1, 13),) and 0 < seconds[0] and sorted(seconds) == [*seconds]
+    assert max(map(len, json.dumps(facts["manifest"]).split())) < 200       # no wall of digits
 
 
 @pytest.mark.parametrize("text", ["</script>", "<!--", "\u2028", "<ScRiPt>", "]]>", "\\u003c"])
@@ -76,6 +79,9 @@ def test_the_page_works_in_a_browser(run, browser, width):
     chart = page.locator(".chart").first
     chart.locator("svg").hover()
     assert "step" in chart.locator(".tip").inner_text()
+    assert chart.locator(".key").all_inner_texts() == ["training", "validation"]
+    words = chart.locator("svg text").all_text_contents()
+    assert "step" in words and "time" in words and any(word.endswith(" s") for word in words)
     before = page.locator("#sample-step").inner_text()
     page.locator("#when").fill("0")
     assert page.locator("#sample-step").inner_text() != before
