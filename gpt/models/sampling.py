@@ -192,6 +192,8 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
         ids = tokenizer.encode_array(prompt or "\n", disallowed_special=())
     except ValueError as error:
         raise ConfigError(f"the prompt cannot be encoded: {error}") from error
+    before, _ = tokenizer.frame                    # a text begins with it where the model learnt it
+    ids = [*before, *ids]
     ends = set(tokenizer.special_tokens.values())
     decoder, held = tokenizer.decoder(), ""
     longest = max(map(len, stop), default=1) - 1   # part of a text to stop at, not seen whole
