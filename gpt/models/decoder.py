@@ -232,9 +232,13 @@ def flops_per_token(config: ModelConfig):
 
     Two per weight of a matrix, and the causal half of the attention scores and sums.
     """
-    C, L, D = config.d_model, config.n_layer, config.head_width
-    read_and_written = 2 * (config.n_head + config.kv_heads) * D                # q, k, v and y
-    attention_weights = C * read_and_written
-    mlp_weights = C * config.mlp_width * (3 if config.gated else 2)
-    weights = L * (attention_weights + mlp_weights) + C * config.vocab_size
-    return 6 * weights + 6 * L * config.n_head * D * config.context_length
+    attended = config.n_layer * config.n_head * config.head_width
+    weights = config.n_layer * block_weights(config) + config.d_model * config.vocab_size
+    return 6 * weights + 6 * attended * config.context_length
+
+
+def block_weights(config):
+    """Count the weights in the matrices of a block."""
+    read_and_written = 2 * (config.n_head + config.kv_heads) * config.head_width   # q, k, v and y
+    of_mlp = config.mlp_width * (3 if config.gated else 2)
+    return config.d_model * (read_and_written + of_mlp)

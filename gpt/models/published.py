@@ -1,12 +1,13 @@
 """Read published models: a folder as transformers writes it, or a GGUF file."""
 import json
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from gpt.files.opening import open_weights
 from gpt.models.config import ModelConfig
-from gpt.models.decoder import GPT
+from gpt.models.decoder import GPT, block_weights
 from gpt.models.encoder import Encoder
 from gpt.models.encoder_decoder import EncoderDecoder
 from gpt.models.families import GGUF, HUGGINGFACE
@@ -40,6 +41,7 @@ def read_huggingface(folder, dtype=np.float32):
     family = family_of(theirs.get("model_type"), HUGGINGFACE)
     weights = open_weights(folder)
     config = settings_from(family, theirs, weights, ModelConfig)
+    check_size(config, weights)
     return filled(family, config, weights, dtype)
 
 
@@ -58,14 +60,17 @@ def read_gguf(path, dtype=np.float32):
         As for `read_huggingface`.
     """
     weights = open_weights(path)
-    kind = weights.metadata.get("general.architecture")
+    facts = {name: x.tolist() if isinstance(x, np.ndarray) else x
+             for name, x in weights.metadata.items()}
+    kind = facts.get("general.architecture")
     family = family_of(kind, GGUF)
-    theirs = {name.removeprefix(f"{kind}."): x for name, x in weights.metadata.items()}
+    theirs = {name.removeprefix(f"{kind}."): x for name, x in facts.items()}
     if "token_embd.weight" not in weights:
         raise ConfigError(f"{path} holds no token_embd.weight: it is no whole model")
     theirs.update(vocab_size=weights.shape("token_embd.weight")[0],
                   tie_weights="output.weight" not in weights)
     config = settings_from(family, theirs, weights, ModelConfig)
+    check_size(config, weights)
     if "rope_freqs.weight" in weights:
         config = stretched(config, weights["rope_freqs.weight"])
     return filled(family, config, weights, dtype), weights.metadata
@@ -76,6 +81,25 @@ def filled(family, config, weights, dtype):
     model = NETS[family.net](config, Blank(), dtype)
     load_weights(model, weights, family)
     return model
+
+
+LONGEST = 1 << 22                                 # positions of which tables are made
+
+
+def check_size(config, weights):
+    """Refuse settings of a net that is larger than its file, before there is room made for it."""
+    held = sum(prod(weights.shape(name)) for name in weights)
+    n_layer = config.n_layer + config.n_encoder_layer
+    rows = config.vocab_size + config.n_segment + config.relative_buckets // config.d_model
+    if config.position == "learned":
+        rows += config.context_length
+    asked = n_layer * block_weights(config) + config.d_model * rows
+    if asked > held:
+        raise ConfigError(f"the settings are those of a net with at least {asked:,} weights, but "
+                          f"{held:,} are there")
+    if config.context_length > LONGEST:
+        raise ConfigError(f"context_length is {config.context_length}, but must be at most "
+                          f"{LONGEST}")
 
 
 class Blank:

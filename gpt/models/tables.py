@@ -213,7 +213,8 @@ def settings_from(family, theirs, tensors, kind):
     """
     for name, value in family.known.items():
         if theirs.get(name, value) != value:
-            raise ConfigError(f"{name} is {theirs[name]!r}, but what is known here is {value!r}")
+            raise ConfigError(f"{name} is {theirs[name]!r:.60}, but what is known here is "
+                              f"{value!r}")
     said = {}                                      # our setting -> value
     theirs = theirs | family.prepare(theirs)
     for name, place in family.settings.items():
@@ -222,12 +223,12 @@ def settings_from(family, theirs, tensors, kind):
             continue
         place, meanings = place if isinstance(place, tuple) else (place, None)
         if meanings and value not in list(meanings):
-            raise ConfigError(f"{name} is {value!r}, but what is known here is "
+            raise ConfigError(f"{name} is {value!r:.60}, but what is known here is "
                               f"{' or '.join(map(repr, meanings))}")
         value = meanings[value] if meanings else value
         if said.setdefault(place, value) != value:
-            raise ConfigError(f"{name} is {value}, but another setting of the same meaning is "
-                              f"{said[place]}: what is known here has them equal")
+            raise ConfigError(f"{name} is {value!r:.60}, but another setting of the same meaning "
+                              f"is {said[place]!r:.60}: what is known here has them equal")
     ours = family.always | said
     for name, sign in family.signs.items():
         ours[name] = sign in tensors

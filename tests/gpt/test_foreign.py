@@ -8,6 +8,7 @@ from golden import foreign_cases as cases
 from safetensors.numpy import save_file
 
 from gpt.batch import Batch
+from gpt.files.weights import FileError
 from gpt.models.config import ModelConfig
 from gpt.models.families import GGUF, HUGGINGFACE
 from gpt.models.heads import surprise
@@ -220,3 +221,25 @@ def test_what_is_no_settings_file_is_refused(tmp_path):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(ConfigError, match="config.json (cannot be read|holds no settings)"):
             read_huggingface(tmp_path)
+
+
+WRONG = [None, -1, 0, 2, 10**9, 10**30, 1e99, -1e-5, float("nan"), "x", "\n", [], [1], {}, {"a": 1},
+         True, False, 1.5, "silu"]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in ("llama3", "t5") else
+                                               pytest.mark.thorough) for name in ALL])
+def test_settings_of_any_kind_are_read_or_refused_in_one_sentence(tmp_path, name):
+    settings, shapes = VALUES[name]["config"], VALUES[name]["shapes"]
+    tensors = {each: x.astype(np.float32) for each, x in cases.weights(shapes).items()}
+    save_file(tensors, tmp_path / "model.safetensors")
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(100):
+        change = {[*settings][rng.integers(len(settings))]: WRONG[rng.integers(len(WRONG))]}
+        (tmp_path / "config.json").write_text(json.dumps(settings | change))
+        try:
+            read_huggingface(tmp_path)
+        except (ConfigError, FileError) as error:
+            assert len(str(error).splitlines()) == 1 and len(str(error)) < 400
+            refused += 1
+    assert 20 < refused < 100
