@@ -20,6 +20,8 @@ from gpt.data.tokens.kinds import load_tokenizer, tokenizer_of_gguf
 from gpt.files.weights import FileError
 from gpt.models.config import ModelConfig
 from gpt.models.decoder import GPT
+from gpt.models.encoder import Encoder
+from gpt.models.encoder_decoder import EncoderDecoder
 from gpt.models.published import read_gguf, read_huggingface
 from gpt.models.sampling import write
 from gpt.settings import ConfigError
@@ -170,12 +172,16 @@ def read_shared(place, step):
 
 # ---- a published model: a folder as transformers writes it, or a GGUF ----
 
+LEARNT = {Encoder: "masked", EncoderDecoder: "seq2seq"}
+
+
 def is_published(place):
     return "model_type" in facts_of(place)
 
 
 def read_published(place, step):
-    return Opened(told_as_one(read_huggingface, place), tokenizer_at(place / TOKENIZER))
+    model = told_as_one(read_huggingface, place)
+    return Opened(model, tokenizer_at(place / TOKENIZER), LEARNT.get(type(model), "causal"))
 
 
 def is_gguf(place):

@@ -7,10 +7,12 @@ import pytest
 from nets import make
 
 import bpe
+from gpt.data.corpora import CorpusError
 from gpt.export import FORMATS, write_huggingface
 from gpt.files.opening import open_weights
 from gpt.models.published import read_gguf, read_huggingface
 from gpt.models.publishing import as_gguf, as_huggingface
+from gpt.opening import open_model
 from gpt.settings import ConfigError
 from gpt.training.config import Config
 from minigrad import no_grad
@@ -127,3 +129,31 @@ def test_what_no_class_elsewhere_is_is_refused_with_the_reason(preset, changes, 
     config = Config.make(preset, n_layer=1, n_head=4, d_model=16, context_length=8, **changes)
     with pytest.raises(ConfigError, match=f"{said}.*: no other program could run this model"):
         as_huggingface(make(config.model))
+
+
+@pytest.mark.parametrize("form", ["transformers", "gguf"])
+def test_what_was_exported_opens_like_a_run(tmp_path, form):
+    model, tokenizer = exported(tmp_path, "llama", FORMATS[form])
+    opened = open_model(tmp_path)
+    assert opened.task == "causal" and opened.step is None
+    assert opened.tokenizer.encode(TEXT + "né") == tokenizer.encode(TEXT + "né")
+    assert opened.model.config.d_model == model.config.d_model
+    text = "".join(opened.write("hello", max_tokens=5))
+    assert isinstance(text, str)
+    with pytest.raises(ConfigError, match="no steps to choose from"):
+        open_model(tmp_path, 3)
+
+
+def test_a_damaged_folder_and_gguf_are_told_in_a_sentence(tmp_path):
+    exported(tmp_path, "llama")
+    tokens = (tmp_path / "tokenizer.json").read_text()
+    (tmp_path / "tokenizer.json").write_text(tokens[:-9])
+    with pytest.raises(CorpusError, match="the tokenizer of this model cannot be read"):
+        open_model(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    with pytest.raises(ConfigError, match="model.safetensors"):
+        open_model(tmp_path)
+    (tmp_path / "x.gguf").write_bytes(b"GGUF" + bytes(20))
+    with pytest.raises(ConfigError, match="x.gguf"):
+        open_model(tmp_path / "x.gguf")
