@@ -22,7 +22,7 @@ _TOKEN = {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "spe
 
 def arguments_of(path, facts):
     """Read the arguments of `Tokenizer` from the JSON of `path`."""
-    model = facts["model"]
+    model = facts.get("model")
     check(path, "model", model, isinstance(model, dict), "an object")
     kind = model.get("type", "BPE")
     check(path, "model.type", kind, kind == "BPE", "'BPE'")

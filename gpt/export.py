@@ -38,8 +38,7 @@ def main(args=None):
         opened = open_model(args.run, args.from_step)
         folder.mkdir(parents=True, exist_ok=True)
         FORMATS[args.format](opened, folder)
-        text = card(folder.resolve().name, opened, read_manifest(args.run))
-        write_text(folder / "README.md", text)
+        write_text(folder / "README.md", card(folder.resolve().name, opened, args.run))
         size = sum(path.stat().st_size for path in folder.iterdir())
         print(f"{size / 1e6:.1f} MB in {folder}; say in its README.md what it is for, and how it "
               f"may be used\nwrite with: {called('generate')} {folder}")
@@ -107,9 +106,13 @@ def write_text(path, text):
 
 # ---- the card ----
 
-def card(name, opened, manifest):
+def card(name, opened, place):
     """Say what a model is, from its settings and what is known of the run that made it."""
-    rows = [f"| {what} | {value} |" for what, value in known(opened, manifest).items() if value]
+    try:
+        facts = known(opened, read_manifest(place))
+    except (AttributeError, KeyError, TypeError, ValueError):         # of a damaged manifest
+        facts = known(opened, {})
+    rows = [f"| {what} | {value} |" for what, value in facts.items() if value]
     return "\n".join([
         f"# {name}", "",
         "A language model trained with minigrad. It continues text as the text it learnt from "
@@ -134,7 +137,7 @@ def known(opened, manifest):
 
 def text_of(manifest):
     """Name the text without the path where it lay."""
-    if not {"corpus_name", "corpus_bytes", "corpus_sha256"} <= manifest.keys():
+    if not manifest:
         return ""
     return (f"{manifest['corpus_name']}, {manifest['corpus_bytes'] / 1e6:.2f} MB, "
             f"SHA256 {manifest['corpus_sha256']}")
@@ -142,16 +145,14 @@ def text_of(manifest):
 
 def measured(result, step):
     """Tell how good the model is, if that was measured of this step."""
-    if not isinstance(result, dict) or result.get("best_step") != step:
+    if not result or result["best_step"] != step:
         return ""
     return (f"{result['bits_per_byte']:.4f} bits per byte, {result['nats_per_token']:.4f} nats per "
             f"token, over {result['n_tokens']:,} tokens")
 
 
 def beside(baselines):
-    if not isinstance(baselines, dict):
-        return ""
-    return ", ".join(f"{name} {bits:.2f}" for name, bits in baselines.items())
+    return ", ".join(f"{name} {bits:.2f}" for name, bits in (baselines or {}).items())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt import evaluate, generate
+from gpt import evaluate, export, generate
 from gpt import train as program
 from gpt.data.corpora import stories
 from gpt.data.documents import load_dataset
@@ -60,11 +60,12 @@ def whole(stopped, tmp_path_factory):
 
 COMMANDS = {"write": lambda run: generate.main([run, "x", "--max_tokens", "5"]),
             "evaluate": lambda run: evaluate.main([run, "--tokens", "32"]),
+            "export": lambda run: export.main([run, f"{run}-shared"]),
             "resume": lambda run: program.main(["--resume", run, "--plain"])}
 
 
 def outcomes(run):
-    """Return what each command says of a run, or the sentence in which it refuses."""
+    """Return what each command makes of a run, or the sentence in which it refuses."""
     found = {}
     for name, command in COMMANDS.items():
         out, err = io.StringIO(), io.StringIO()
@@ -75,7 +76,9 @@ def outcomes(run):
             except SystemExit as left:
                 assert left.code == 2 and err.getvalue().count("\n") == 1, err.getvalue()
                 found[name] = err.getvalue()
-    if "train.py:" not in found["resume"]:
+    if not is_refusal(found["export"]):
+        found["export"] = Path(f"{run}-shared", "model.safetensors").read_bytes()
+    if not is_refusal(found["resume"]):
         found["resume"] = (run / "checkpoints" / f"step-{STEPS:08d}.safetensors").read_bytes()
     return found
 
@@ -105,8 +108,8 @@ def damage(path, how, rng):
 def test_any_damage_is_told_in_one_sentence_or_changes_nothing(stopped, whole, tmp_path, trial):
     run = shutil.copytree(stopped, tmp_path / "run")
     files = sorted(path for path in run.rglob("*") if path.is_file())
-    path, rng = files[trial % len(files)], random.Random(trial)
-    how = [*DAMAGES][(trial + trial // len(files)) % len(DAMAGES)]
+    i, k = trial % len(files), trial // len(files)
+    path, how, rng = files[i], [*DAMAGES][(i + k) % len(DAMAGES)], random.Random(trial)
     damage(path, how, rng)
     for name, said in outcomes(run).items():
         assert said == whole[name] or is_refusal(said), (path, how, name, said)

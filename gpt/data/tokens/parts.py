@@ -26,7 +26,8 @@ class Part:
         check(path, where, facts, isinstance(facts, dict), "an object")
         self.path, self.facts = path, facts
         self.kind = facts.get("type")
-        self.where = f"{where} {self.kind}" if isinstance(self.kind, str) else where
+        is_name = isinstance(self.kind, str) and self.kind.isidentifier()
+        self.where = f"{where} {self.kind:.40}" if is_name else where
         self.asked = {"type", *ignored}
 
     def __call__(self, name, kind, *default):

@@ -166,8 +166,8 @@ def _byte_level(part):
 
 
 def with_space(text):
-    """Put a space before a text that does not begin with white space."""
-    return text if text[:1] in white() else " " + text
+    """Put a space before a text that does not begin with one."""
+    return text if text.startswith(" ") else " " + text
 
 
 def _fixed(part):
