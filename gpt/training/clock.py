@@ -86,6 +86,7 @@ class Rates(NamedTuple):
     step_s: float                      # of a step
     target_s: float                    # of a target that is evaluated
     slow: tuple = ()                   # what is slower than it could be, in words
+    threads: str = ""                  # how many take a step, and why
 
 
 def evaluation_s(run, rates):
