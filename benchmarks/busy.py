@@ -3,9 +3,9 @@
     python benchmarks/busy.py [small large] [--rounds 6] [--seconds 4] [--busy 1]
 
 The sizes are those of train_step.py. There are three sides, each in a process of its own: one
-thread, all threads, and `ours`, which changes between them as `train.py` does. They take turns, some
-seconds each, beside the same busy process. The ratio is the time of a step of ours by that of the
-better of the two others, over all rounds.
+thread, all threads, and `ours`, which changes between them as `train.py` does. They take turns,
+some seconds each, beside the same busy process. The ratio is the time of a step of ours by that of
+the better of the two others, over all rounds.
 """
 import argparse
 import subprocess

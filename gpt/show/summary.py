@@ -8,12 +8,11 @@ from gpt.data.corpora import story_floor
 from gpt.models.sampling import Sampling, write
 from gpt.training import checkpoint
 from gpt.training.baselines import baselines, longest_copied_span
-from gpt.training.clock import baselines_s, duration, evaluation_s
+from gpt.training.clock import baselines_s, duration, left_s
 from gpt.training.folder import machine, read_manifest, write_manifest
-from gpt.training.memory import peak_bytes
+from gpt.training.memory import give_back, peak_bytes
 from gpt.training.run import below
 from gpt.training.tasks import read
-from minigrad.kernels.memory import trim
 
 SAMPLE_TOKENS = 80
 COPY_FROM = 16 << 20               # bytes of the training text that samples are compared with
@@ -66,7 +65,6 @@ def sample(run, max_tokens=SAMPLE_TOKENS, seed=None):
 def summarize(run, folder, say, rates):
     """Evaluate for as long as there is time, sample, put the result beside simpler means."""
     best = use_best(run, folder)
-    found = read(run.measures(), seconds=evaluation_s(run, rates))
     samples = [sample(run, 4 * SAMPLE_TOKENS, seed) for seed in range(2)]
     data = run.data
     known = data.text(data.train[:COPY_FROM])
@@ -74,6 +72,7 @@ def summarize(run, folder, say, rates):
     copied = max(spans, key=len).decode("utf-8", "replace")
     manifest = read_manifest(folder)
     simpler = manifest.get("baselines") or simpler_means(run)
+    found = read(run.measures(), seconds=left_s(run, rates))
     bits = math.log2(run.config.model.vocab_size)
     tokens_only = bits / data.bytes_per_token(data.val)
     say("")
@@ -106,7 +105,7 @@ def summarize(run, folder, say, rates):
 
 def simpler_means(run):
     """Measure what simpler means reach on the same text, in the memory that training leaves."""
-    trim()
+    give_back()
     data = run.data
     return baselines(data.text(data.train), data.text(data.val), baselines_s(run))
 

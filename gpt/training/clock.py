@@ -8,6 +8,7 @@ from typing import NamedTuple
 from gpt import called
 from gpt.settings import ConfigError
 from gpt.training.plan import Plan
+from minigrad.kernels import threads
 
 
 def continue_plan(run, given, reported_step=None):
@@ -87,10 +88,16 @@ class Rates(NamedTuple):
     target_s: float                    # of a target that is evaluated
     slow: tuple = ()                   # what is slower than it could be, in words
     threads: str = ""                  # how many take a step, and why
+    began: float = None                # when the minutes began, by `time.monotonic`
+
+
+def slowness(began):
+    """How often the time that this process had on a processor went by: on a busy machine 2 to 4."""
+    return min(4, max(1, (time.monotonic() - began) / time.process_time()))
 
 
 def evaluation_s(run, rates):
-    """Return the seconds that the last evaluation may take."""
+    """Return the seconds that are kept for the last evaluation."""
     share_s = EVALUATION * 60 * run.config.train.minutes
     all_s = len(run.data.val) * rates.target_s
     return min(share_s or LAST_TOKENS * rates.target_s, all_s)
@@ -101,21 +108,26 @@ def baselines_s(run):
     return BASELINES * 60 * run.config.train.minutes or math.inf
 
 
-def finish_s(run, rates):
-    """Return the seconds that are kept for what comes behind the last step."""
-    report_s = min(REPORT_S, REPORT * 60 * run.config.train.minutes)
-    return evaluation_s(run, rates) + baselines_s(run) + report_s
+def report_s(run, rates):
+    """Return the seconds that are kept for samples and the report."""
+    return min(REPORT_S, REPORT * 60 * run.config.train.minutes) * slowness(rates.began)
 
 
-def plan_by_time(run, began, rates):
+def left_s(run, rates):
+    """Return the seconds that the last evaluation may take, when all but the report is done."""
+    if rates.began is None:
+        return evaluation_s(run, rates)
+    over = rates.began + 60 * run.config.train.minutes
+    return over - time.monotonic() - report_s(run, rates) / 3
+
+
+def plan_by_time(run, rates):
     """Plan the steps of a run that has minutes.
 
     Parameters
     ----------
     run : Run
         Gets the plan.
-    began : float
-        When the time began, by `time.monotonic`.
     rates : Rates
 
     Returns
@@ -127,22 +139,39 @@ def plan_by_time(run, began, rates):
     ConfigError
         If a new run would have too few steps to learn anything.
     """
-    settings, last_s = run.config.train, finish_s(run, rates)
+    settings = run.config.train
+    last_s = evaluation_s(run, rates) + baselines_s(run) + report_s(run, rates)
     n_targets = min(settings.eval_tokens, len(run.data.val))
     pause_s = n_targets * rates.target_s
-    pacer = Pacer(began + 60 * settings.minutes - last_s, rates.step_s, pause_s,
+    pacer = Pacer(rates.began + 60 * settings.minutes - last_s, rates.step_s, pause_s,
                   settings.evaluations)
     run.plan = pacer.first_plan(run.plan, run.step)
     if run.plan.steps < FEWEST_STEPS:
-        before_s = time.monotonic() - began
-        needed_s = before_s + 1.1 * FEWEST_STEPS * rates.step_s + settings.evaluations * pause_s
-        minutes = needed_s / (1 - EVALUATION - BASELINES - REPORT) / 60
+        before_s = time.monotonic() - rates.began
+        remedies = what_helps(run, rates, before_s + settings.evaluations * pause_s)
         raise ConfigError(
-            f"minutes is {settings.minutes:g}, which leaves time for {run.plan.steps} steps, too "
-            f"few to learn from, between {duration(before_s)} for the start and "
-            f"{duration(last_s)} for the final evaluation: use --minutes "
-            f"{math.ceil(10 * minutes + 1) / 10:g} or more")
+            f"minutes is {settings.minutes:g}, which leaves time for {run.plan.steps} steps of "
+            f"{rates.step_s:.2g} s, too few to learn from, between {duration(before_s)} for the "
+            f"start and {duration(last_s)} for the final evaluation: use {', '.join(remedies)}")
     return pacer
+
+
+def what_helps(run, rates, other_s):
+    """Name all that would leave a run more steps; `other_s` are the seconds for all else."""
+    settings, T = run.config.train, run.config.model.context_length
+    wanted = 1.5 * FEWEST_STEPS                       # with room for a machine that gets slower
+    minutes = (other_s + wanted * rates.step_s) / (1 - EVALUATION - BASELINES - REPORT) / 60
+    found = [f"--minutes {math.ceil(10 * minutes + 1) / 10:g} or more"]
+    B = int(settings.batch_tokens / T * run.plan.steps / wanted)
+    if B:
+        found.append(f"--batch_tokens {B * T}")
+    found.append("a smaller --d_model or --n_layer")
+    most, cores = threads.most_threads(), threads.available_cores()
+    if most < cores:
+        found.append(f"MINIGRAD_THREADS={cores}, which is {most}")
+    if other_s > 20 * settings.minutes:               # a third
+        found.append("or the same again, if kernels had to be compiled: they are kept")
+    return found
 
 
 class Pacer:

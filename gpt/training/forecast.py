@@ -1,6 +1,5 @@
 """What a run will cost, before it starts: the rate of this machine, the time of a step, memory."""
 import functools
-import statistics
 import time
 from dataclasses import dataclass, replace
 
@@ -22,7 +21,7 @@ from minigrad.stepper.declines import counting_declines
 
 
 @functools.cache
-def matmul_gflops(sizes=(384, 768), seconds=0.05, fewest=8):
+def matmul_gflops(sizes=(384, 768), seconds=0.05, fewest=5):
     """Measure the best rate of a float32 matrix product, in 10**9 operations a second.
 
     What counts is the fastest product of many: the machine's rate, whatever else runs on it (at
@@ -43,11 +42,12 @@ def matmul_gflops(sizes=(384, 768), seconds=0.05, fewest=8):
     return best
 
 
-def measure_rates(run, seconds=0.25):
+def measure_rates(run, seconds=0.25, most_s=2.0, fewest=4):
     """Take a few steps with a copy of a run, evaluate a few targets, and return their `Rates`.
 
     From here on kernels use the number of threads that was the fastest. The first step, which
-    loads or compiles the kernels, does not count.
+    loads or compiles the kernels, does not count. Of the others the fastest does: some are taken
+    several times, to be replayed later, and what else the machine does may end.
     """
     copy = run.copy()
     steps = train_steps(copy)
@@ -57,7 +57,7 @@ def measure_rates(run, seconds=0.25):
     best = min(by_threads, key=by_threads.get)
     threads.set_threads(best)
     times = [by_threads[best]]
-    while sum(times) < seconds:
+    while sum(times) < (seconds if len(times) >= fewest else most_s):
         times.append(next(steps).elapsed_s)
     measures = run.task.measure(copy.model, run.data, run.data.val)
     next(measures)
@@ -67,7 +67,7 @@ def measure_rates(run, seconds=0.25):
     slow = [f"{name} runs without its kernel" for name in declines]
     if copy.obstacle:
         slow.append(f"steps are not replayed, because {copy.obstacle}")
-    return Rates(statistics.median_low(times), target_s, tuple(slow), described(by_threads, best))
+    return Rates(min(times), target_s, tuple(slow), described(by_threads, best))
 
 
 # ---- memory ----
@@ -201,10 +201,12 @@ def plan_run(run, folder, began, agreed):
     rates : Rates
     pacer : Pacer or None
     """
-    cost = forecast(run, matmul_gflops())
+    peak_gflops = matmul_gflops()
+    threads.set_threads(1)                            # until it is measured, what is never bad
+    cost = forecast(run, peak_gflops)
     run.config = run.config.changed(micro_batch=cost.micro_batch)
-    rates = measure_rates(run)
-    pacer = None if began is None else plan_by_time(run, began, rates)
+    rates = measure_rates(run)._replace(began=began)
+    pacer = None if began is None else plan_by_time(run, rates)
     check_duration((run.plan.steps - run.step) * rates.step_s, agreed)
     write_manifest(folder, forecast_bytes=cost.memory_bytes, slow=rates.slow,
                    threads=rates.threads)
