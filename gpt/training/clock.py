@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from gpt import called
 from gpt.settings import ConfigError
-from gpt.training.plan import Plan
 from minigrad.kernels import threads
 
 
@@ -115,10 +114,11 @@ def report_s(run, rates):
 
 def left_s(run, rates):
     """Return the seconds that the last evaluation may take, when all but the report is done."""
+    planned_s = evaluation_s(run, rates)
     if rates.began is None:
-        return evaluation_s(run, rates)
+        return planned_s
     over = rates.began + 60 * run.config.train.minutes
-    return over - time.monotonic() - report_s(run, rates) / 3
+    return max(planned_s / 4, over - time.monotonic() - report_s(run, rates) / 3)
 
 
 def plan_by_time(run, rates):
@@ -160,7 +160,8 @@ def what_helps(run, rates, other_s):
     """Name all that would leave a run more steps; `other_s` are the seconds for all else."""
     settings, T = run.config.train, run.config.model.context_length
     wanted = 1.5 * FEWEST_STEPS                       # with room for a machine that gets slower
-    minutes = (other_s + wanted * rates.step_s) / (1 - EVALUATION - BASELINES - REPORT) / 60
+    share = 1 - EVALUATION - BASELINES - REPORT * slowness(rates.began)
+    minutes = (other_s + wanted * rates.step_s) / share / 60
     found = [f"--minutes {math.ceil(10 * minutes + 1) / 10:g} or more"]
     B = int(settings.batch_tokens / T * run.plan.steps / wanted)
     if B:
@@ -200,8 +201,7 @@ class Pacer:
         """Plan with what was measured."""
         pauses_s = self.evaluations * self.pauses_s[0]
         free_s = self.end - time.monotonic() - pauses_s
-        steps = max(1, int(0.97 * free_s / self.step_s))
-        return plan.replanned(step, step + steps) if step else Plan.fixed(steps)
+        return plan.replanned(step, step + max(1, int(0.97 * free_s / self.step_s)))
 
     def step(self, elapsed_s):
         """Take note of a step, up to twice the usual time: one is checked before it is replayed."""

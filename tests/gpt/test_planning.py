@@ -12,8 +12,8 @@ from gpt.data.corpora import Corpus
 from gpt.settings import ConfigError
 from gpt.training import clock, forecast as costs
 from gpt.training.clock import (
-    Pacer, Rates, baselines_s, check_duration, continue_plan, duration, evaluation_s, plan_by_time,
-    report_s)
+    Pacer, Rates, baselines_s, check_duration, continue_plan, duration, evaluation_s, left_s,
+    plan_by_time, report_s)
 from gpt.training.forecast import forecast, sequence_bytes
 from gpt.training.plan import Plan
 from gpt.training.recipes import (
@@ -23,11 +23,12 @@ from minigrad.kernels import memory
 
 
 class Clock:
-    """A clock that the test moves."""
+    """A clock that the test moves; the process has so much of a processor."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch, share=1.0):
         self.now = 1000.0
         monkeypatch.setattr(clock.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(clock.time, "process_time", lambda: share * (self.now - 980))
 
 
 @pytest.mark.parametrize("speeds", [[1.0], [1.0, 2.0], [1.0, 0.5], [1.0, 2.0, 1.0, 0.6, 1.7]])
@@ -79,26 +80,46 @@ def test_a_short_run_spends_most_of_its_time_on_steps(data, tiny, minutes, step_
     assert run.plan.steps * step_s + last_s <= 60 * minutes
 
 
-@given(st.floats(0.02, 0.5), st.floats(0.01, 0.5), st.floats(0, 20))
-def test_a_time_too_short_is_refused_with_one_that_works(data, tiny, minutes, step_s, start_s):
+@given(st.floats(0.02, 0.5), st.floats(0.01, 0.5), st.floats(0, 20), st.sampled_from([0.2, 1]))
+def test_a_time_too_short_is_refused_with_what_works(data, tiny, minutes, step_s, start_s, share):
     corpus = Corpus("x", [b"some text"], "x")
 
-    def run_of(minutes):
+    def planned(minutes, batch_tokens):
         chosen = choose_settings(corpus, "fast", {"minutes": minutes}, 240).train
         config = tiny(minutes=minutes, evaluations=chosen.evaluations,
-                      eval_tokens=chosen.eval_tokens)
-        return Run.start(config, data, Plan.fixed(1))
-    run, rates = run_of(minutes), Rates(step_s, step_s / 2500)
-    with pytest.MonkeyPatch.context() as patch:
-        clock = Clock(patch)
-        try:
-            rates = rates._replace(began=clock.now - start_s)
-            plan_by_time(run, rates)
-        except ConfigError as refused:
-            assert f"minutes is {minutes:g}, " in str(refused)
-            run = run_of(float(str(refused).split("--minutes ")[1].split()[0]))
-            plan_by_time(run, rates)
-    assert run.plan.steps >= 50
+                      eval_tokens=chosen.eval_tokens, batch_tokens=batch_tokens)
+        run = Run.start(config, data, Plan.fixed(1))
+        with pytest.MonkeyPatch.context() as patch:
+            began = Clock(patch, share).now - start_s
+            plan_by_time(run, Rates(step_s * batch_tokens / 512, step_s / 2500, began=began))
+        return run.plan.steps
+    try:
+        assert planned(minutes, 512) >= 50
+    except ConfigError as refused:
+        words = str(refused)
+        assert f"minutes is {minutes:g}, " in words and "--d_model" in words
+        remedy = lambda flag: float(words.split(flag)[1].split()[0].strip(","))
+        assert planned(remedy("--minutes "), 512) >= 50
+        if "--batch_tokens" in words:
+            assert planned(minutes, int(remedy("--batch_tokens "))) >= 50
+
+
+def test_fewer_threads_than_cores_are_named_where_time_is_short(data, tiny, monkeypatch):
+    monkeypatch.setattr(clock.threads, "most_threads", lambda: 2)
+    monkeypatch.setattr(clock.threads, "available_cores", lambda: 8)
+    run, now = Run.start(tiny(minutes=0.1), data, Plan.fixed(1)), clock.time.monotonic()
+    with pytest.raises(ConfigError, match="MINIGRAD_THREADS=8, which is 2"):
+        plan_by_time(run, Rates(5.0, 0.0, began=now))
+
+
+def test_the_last_evaluation_reads_what_time_is_left(data, tiny, monkeypatch):
+    run, now = Run.start(tiny(minutes=1.0), data, Plan.fixed(1)), Clock(monkeypatch)
+    rates = Rates(0.1, 1.0, began=now.now)
+    planned_s = evaluation_s(run, rates)
+    assert planned_s == 3
+    for elapsed_s, seconds in ((50, 9), (58, 1), (70, planned_s / 4)):
+        now.now = rates.began + elapsed_s
+        assert left_s(run, rates) == pytest.approx(seconds)
 
 
 def test_more_time_never_chooses_a_smaller_model():
