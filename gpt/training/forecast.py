@@ -21,15 +21,15 @@ from minigrad.stepper.declines import counting_declines
 
 
 @functools.cache
-def matmul_gflops(sizes=(384, 768), seconds=0.05, fewest=5):
+def matmul_gflops(sizes=(384, 768), seconds=0.03, fewest=5):
     """Measure the best rate of a float32 matrix product, in 10**9 operations a second.
 
     What counts is the fastest product of many: the machine's rate, whatever else runs on it (at
     the very first start a second process compiles). Short products find a quiet moment, and one
     thread finds it where several do not; where all do, long products are the fastest.
     """
-    usual, best = threads.n_threads(), 0.0
-    for n_threads, n in [(1, sizes[0]), *((usual, n) for n in sizes)]:
+    most, best = threads.most_threads(), 0.0
+    for n_threads, n in [(1, sizes[0]), *((most, n) for n in sizes)]:
         threads.set_threads(n_threads)
         a = np.random.default_rng(0).standard_normal((n, n), np.float32)
         matmul(a, a)                                  # loads or compiles the kernel
@@ -42,7 +42,7 @@ def matmul_gflops(sizes=(384, 768), seconds=0.05, fewest=5):
     return best
 
 
-def measure_rates(run, seconds=0.25, most_s=2.0, fewest=4):
+def measure_rates(run, seconds=0.15, most_s=2.0, fewest=4):
     """Take a few steps with a copy of a run, evaluate a few targets, and return their `Rates`.
 
     From here on kernels use the number of threads that was the fastest. The first step, which

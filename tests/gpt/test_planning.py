@@ -219,6 +219,7 @@ def test_memory_that_is_short_gives_smaller_micro_batches_then_a_refusal(data, t
         patch.setattr(costs, "available_bytes", lambda: 25_000_000)
         with pytest.raises(ConfigError, match="a text of 1[0-9] MB needs 0.[0-9] GB at the"):
             forecast(Run.start(tiny(), longer, Plan.fixed(1)), 100)
+    monkeypatch.setattr(costs, "baseline_bytes", lambda run: 0)
     monkeypatch.setattr(costs, "available_bytes", lambda: int((fixed + 20 * one) / 0.9))
     assert 10 <= forecast(run, 100).micro_batch <= 20
     monkeypatch.setattr(costs, "available_bytes", lambda: int(fixed))
