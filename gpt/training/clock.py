@@ -74,9 +74,11 @@ def duration(seconds):
 
 # ---- what comes behind the last step is read until its share of the minutes is over ----
 
-EVALUATION, BASELINES = 0.05, 0.02     # shares of the minutes, at most
-REPORT_S, REPORT = 3, 0.05             # samples and the report: seconds, but at most this share
-LAST_TOKENS = 500_000                  # of the last evaluation, where there are no minutes
+CLOSING = 0.05                         # share of a run's time that comes behind its last step
+REPORT_S, REPORT = 3, 0.4              # of that the report: seconds, but at most this share
+EVALUATION, SAMPLES, BASELINES, COPIED = 0.6, 0.2, 0.15, 0.05      # shares of the rest
+SLOWEST = 4                            # times as long as planned the report may take, on a busy one
+SHORT_S = 20                           # what a run without minutes is taken to last at least
 FEWEST_STEPS = 50                      # from which on anything is learnt
 
 
@@ -87,47 +89,43 @@ class Rates(NamedTuple):
     target_s: float                    # of a target that is evaluated
     slow: tuple = ()                   # what is slower than it could be, in words
     threads: str = ""                  # how many take a step, and why
-    began: float = None                # when the minutes began, by `time.monotonic`
 
 
 def slowness(began):
     """How often the time that this process had on a processor went by: on a busy machine 2 to 4."""
-    return min(4, max(1, (time.monotonic() - began) / time.process_time()))
+    return min(SLOWEST, max(1, (time.monotonic() - began) / time.process_time()))
 
 
-def evaluation_s(run, rates):
-    """Return the seconds that are kept for the last evaluation."""
-    share_s = EVALUATION * 60 * run.config.train.minutes
-    all_s = len(run.data.val) * rates.target_s
-    return min(share_s or LAST_TOKENS * rates.target_s, all_s)
+def closing_s(run, spent_s=0.0):
+    """Return the seconds for all behind the last step; without minutes, `spent_s` were before."""
+    return CLOSING * (60 * run.config.train.minutes or max(SHORT_S, spent_s))
 
 
-def baselines_s(run):
-    """Return the seconds that simpler means may take; without minutes, what they need."""
-    return BASELINES * 60 * run.config.train.minutes or math.inf
+def report_s(run, spent_s=0.0):
+    """Return how many of them are for the report."""
+    return min(REPORT_S, REPORT * closing_s(run, spent_s))
 
 
-def report_s(run, rates):
-    """Return the seconds that are kept for samples and the report."""
-    return min(REPORT_S, REPORT * 60 * run.config.train.minutes) * slowness(rates.began)
+def reading_s(run, spent_s=0.0):
+    """Return how many are for what can stop at any time: `EVALUATION` and so on share them.
+
+    If the last step was late, they are fewer.
+    """
+    all_s = closing_s(run, spent_s)
+    if run.config.train.minutes:
+        all_s = min(all_s, 60 * run.config.train.minutes - spent_s)
+    return max(all_s, closing_s(run) / 2) - report_s(run, spent_s)
 
 
-def left_s(run, rates):
-    """Return the seconds that the last evaluation may take, when all but the report is done."""
-    planned_s = evaluation_s(run, rates)
-    if rates.began is None:
-        return planned_s
-    over = rates.began + 60 * run.config.train.minutes
-    return max(planned_s / 4, over - time.monotonic() - report_s(run, rates) / 3)
-
-
-def plan_by_time(run, rates):
+def plan_by_time(run, began, rates):
     """Plan the steps of a run that has minutes.
 
     Parameters
     ----------
     run : Run
         Gets the plan.
+    began : float
+        When the time began, by `time.monotonic`.
     rates : Rates
 
     Returns
@@ -140,15 +138,15 @@ def plan_by_time(run, rates):
         If a new run would have too few steps to learn anything.
     """
     settings = run.config.train
-    last_s = evaluation_s(run, rates) + baselines_s(run) + report_s(run, rates)
+    last_s = closing_s(run) + report_s(run) * (slowness(began) - 1)
     n_targets = min(settings.eval_tokens, len(run.data.val))
     pause_s = n_targets * rates.target_s
-    pacer = Pacer(rates.began + 60 * settings.minutes - last_s, rates.step_s, pause_s,
+    pacer = Pacer(began + 60 * settings.minutes - last_s, rates.step_s, pause_s,
                   settings.evaluations)
     run.plan = pacer.first_plan(run.plan, run.step)
     if run.plan.steps < FEWEST_STEPS:
-        before_s = time.monotonic() - rates.began
-        remedies = what_helps(run, rates, before_s + settings.evaluations * pause_s)
+        before_s = time.monotonic() - began
+        remedies = what_helps(run, rates.step_s, before_s + settings.evaluations * pause_s)
         raise ConfigError(
             f"minutes is {settings.minutes:g}, which leaves time for {run.plan.steps} steps of "
             f"{rates.step_s:.2g} s, too few to learn from, between {duration(before_s)} for the "
@@ -156,12 +154,12 @@ def plan_by_time(run, rates):
     return pacer
 
 
-def what_helps(run, rates, other_s):
+def what_helps(run, step_s, other_s):
     """Name all that would leave a run more steps; `other_s` are the seconds for all else."""
     settings, T = run.config.train, run.config.model.context_length
     wanted = 1.5 * FEWEST_STEPS                       # with room for a machine that gets slower
-    share = 1 - EVALUATION - BASELINES - REPORT * slowness(rates.began)
-    minutes = (other_s + wanted * rates.step_s) / share / 60
+    share = 1 - CLOSING * (1 + REPORT * (SLOWEST - 1))
+    minutes = (other_s + wanted * step_s) / share / 60
     found = [f"--minutes {math.ceil(10 * minutes + 1) / 10:g} or more"]
     B = int(settings.batch_tokens / T * run.plan.steps / wanted)
     if B:

@@ -181,8 +181,10 @@ def baseline_bytes(run):
     data, n_bytes = run.data, run.data.n_bytes
     tokens = np.unique(data.train[::max(1, len(data.train) // PART)])
     tables = 2 * 8 * len(set(data.text(tokens))) ** 3
-    at_once = max(14 * min(n_bytes, XZ_BYTES), tables + 14 * min(n_bytes, PART))
-    return int(at_once + (2.2 + 8 * run.config.data.val_fraction) * n_bytes)
+    at_once = min(n_bytes, max(XZ_BYTES, PART))
+    surprised = min(at_once, run.config.data.val_fraction * n_bytes)
+    counted = tables + 16.2 * min(n_bytes, PART)
+    return int(max(16.2 * at_once, counted) + 8 * surprised)
 
 
 # ---- all of it, before the first step ----
