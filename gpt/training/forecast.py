@@ -212,8 +212,8 @@ def plan_run(run, folder, began, agreed):
     threads.set_threads(1)                            # until it is measured, what is never bad
     cost = forecast(run, peak_gflops)
     run.config = run.config.changed(micro_batch=cost.micro_batch)
-    rates = measure_rates(run)._replace(began=began)
-    pacer = None if began is None else plan_by_time(run, rates)
+    rates = measure_rates(run)
+    pacer = None if began is None else plan_by_time(run, began, rates)
     check_duration((run.plan.steps - run.step) * rates.step_s, agreed)
     write_manifest(folder, forecast_bytes=cost.memory_bytes, slow=rates.slow,
                    threads=rates.threads)
