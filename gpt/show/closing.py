@@ -13,9 +13,8 @@ from gpt.training.baselines import affordable, baselines, longest_copied_span
 from gpt.training.clock import BASELINES, COPIED, EVALUATION, SAMPLES, reading_s
 from gpt.training.divergence import Diverged
 from gpt.training.folder import go_on_without, read_manifest, write_manifest
-from gpt.training.memory import peak_bytes
+from gpt.training.memory import give_back, peak_bytes
 from gpt.training.tasks import read
-from minigrad.kernels.memory import trim
 
 
 def conclude(run, folder, say, spent_s):
@@ -69,7 +68,7 @@ def measured(run, may_s):
 
 def simpler_means(data, seconds):
     """Measure what simpler means reach on the same text, in the memory that training leaves."""
-    trim()
+    give_back()
     train, val = (partial(data.text, ids) for ids in (data.train, data.val))
     return baselines(train, val, seconds)
 
