@@ -111,12 +111,12 @@ text.txt --resume runs/a                     | leave out text.txt
 --plain=5                                    | --plain takes no value, but '5'
 --check=yes                                  | 'yes'
 --trace_step x                               | 'x'
---optimizer sgd                              | 'sgd'
---schedule step                              | 'step'
---position relative                          | 'relative'
---norm batch                                 | 'batch'
---mlp relu                                   | 'relu'
---init xavier                                | 'xavier'
+--optimizer nonsense                         | 'nonsense'
+--schedule nonsense                          | 'nonsense'
+--position nonsense                          | 'nonsense'
+--norm nonsense                              | 'nonsense'
+--mlp nonsense                               | 'nonsense'
+--init nonsense                              | 'nonsense'
 --tokenizer char --vocabulary 1000           | vocabulary is 1000
 --tokenizer byte --vocabulary 1000           | vocabulary is 1000
 --tokenizer tok.json --vocabulary 1000       | vocabulary is 1000
@@ -272,6 +272,14 @@ runs/a x --from_step x                       | 'x'
 runs/a x y                                   | 'y'
 runs/a x --out y                             | '--out'
 """
+EMBED = """
+                                             | model
+nowhere                                      | nowhere
+text.txt                                     | text.txt
+runs/a                                       | runs/a
+runs/a x                                     | 'x'
+runs/a --pooling mean                        | '--pooling'
+"""
 FRONT = """
 trian                                        | 'trian': did you mean train?
 --steps 5                                    | '--steps': choose train
@@ -369,7 +377,8 @@ def rows():
     """Yield (main, words, what must be said)."""
     front = gpt.__main__.main
     for name, table in {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE,
-                        "export": EXPORT, "step": STEP, "": FRONT, "bpe": BPE}.items():
+                        "export": EXPORT, "embed": EMBED, "step": STEP, "": FRONT,
+                        "bpe": BPE}.items():
         for line in table.strip("\n").splitlines():
             typed, _, said = line.rpartition(" | ")
             words = shlex.split(typed)

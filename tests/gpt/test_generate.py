@@ -182,9 +182,9 @@ def test_a_prompt_that_the_model_cannot_read_is_refused():
 
 
 def test_without_a_line_break_an_empty_prompt_is_the_first_token():
-    assert encode_prompt(CharTokenizer("a\n"), "").tolist() == [0]
-    assert encode_prompt(CharTokenizer("ab"), "").tolist() == [0]
-    assert encode_prompt(CharTokenizer("\tab\n"), "").tolist() == [1]
+    assert encode_prompt(CharTokenizer("a\n"), "") == [0]
+    assert encode_prompt(CharTokenizer("ab"), "") == [0]
+    assert encode_prompt(CharTokenizer("\tab\n"), "") == [1]
 
 
 @pytest.mark.parametrize("terminal, shown", [(True, "a\\x1b\\x07"), (False, "a\x1b\x07")])
