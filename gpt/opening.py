@@ -40,6 +40,7 @@ class Opened(NamedTuple):
     task: str = "causal"           # what it learnt: a row of `training.tasks.TASKS`
     step: int | None = None        # of its training, if that is known
     text: Callable | None = None   # () -> Dataset: what it learnt from, if that came along
+    template: str | None = None    # how it is talked to, as a program in Jinja that is never run
 
     def write(self, prompt="", **how):
         """Yield a continuation of a prompt, piece by piece, as `models.sampling.write` does."""
@@ -140,10 +141,10 @@ def is_shared(place):
     return facts_of(place).get("model_type") == MODEL_TYPE
 
 
-def facts_of(place):
-    """Return what `config.json` says; nothing where there is none."""
+def facts_of(place, name=CONFIG):
+    """Return what `config.json` says, or another file; nothing where there is none."""
     try:
-        facts = json.loads((place / CONFIG).read_text(encoding="utf-8"))
+        facts = json.loads((place / name).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}
@@ -181,7 +182,20 @@ def is_published(place):
 
 def read_published(place, step):
     model = told_as_one(read_huggingface, place)
-    return Opened(model, tokenizer_at(place / TOKENIZER), LEARNT.get(type(model), "causal"))
+    task = LEARNT.get(type(model), "causal")
+    return Opened(model, tokenizer_at(place / TOKENIZER), task, template=template_in(place))
+
+
+def template_in(place):
+    """Return how a published model is talked to, from either of the files that may say it."""
+    try:
+        return (place / "chat_template.jinja").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        said = facts_of(place, "tokenizer_config.json").get("chat_template")
+    if isinstance(said, list):                        # several, for several uses
+        named = {row.get("name"): row.get("template") for row in said if isinstance(row, dict)}
+        said = named.get("default")
+    return said if isinstance(said, str) else None
 
 
 def is_gguf(place):
@@ -190,7 +204,9 @@ def is_gguf(place):
 
 def read_one_file(place, step):
     model, facts = told_as_one(read_gguf, place)
-    return Opened(model, tokenizer_at(facts, tokenizer_of_gguf))
+    said = facts.get("tokenizer.chat_template")
+    template = said if isinstance(said, str) else None
+    return Opened(model, tokenizer_at(facts, tokenizer_of_gguf), template=template)
 
 
 def told_as_one(read, place):
