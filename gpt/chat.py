@@ -79,13 +79,14 @@ def respond(chat, line):
     """Do what a line asks for; a mistake is told, and the conversation goes on."""
     word, _, rest = line.strip().partition(" ")
     try:
-        if not word.startswith("/") or word.startswith("//"):
-            if word:
-                stream(chat, chat.say(line.removeprefix("/") if word[:2] == "//" else line))
+        if word.startswith("//"):
+            stream(chat, chat.say(line.strip()[1:]))
+        elif word[:1] not in ("", "/"):
+            stream(chat, chat.say(line))
         elif word in COMMANDS:
             command, _, _ = COMMANDS[word]
             command(chat, rest.strip())
-        else:
+        elif word:
             raise ConfigError(f"there is no command {word}: /help lists all, and // begins a "
                               "message with /")
     except (ConfigError, OSError) as error:

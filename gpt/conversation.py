@@ -81,7 +81,8 @@ class Conversation:
         """Yield the ids of an answer until one ends it, and add them to those made."""
         while True:
             text = ids + made
-            token = choose(self.reader(text), np.array(text), self.sampling, self.rng)
+            scores = self.reader(text)                                          # (V,)
+            token = choose(scores, np.array(text), self.sampling, self.rng)
             if token in self.ends:
                 return
             made.append(token)
@@ -96,11 +97,13 @@ class Conversation:
         room, before = self.context - self.max_tokens, self.forgotten
         ids = self.ids()
         if len(ids) > room:
-            while len(ids) > self.context // 2 and self.forgotten < len(self.said) - 1:
+            half, last = self.context // 2, len(self.said) - 1
+            while len(ids) > half and self.forgotten < last:
                 self.forgotten += 2
                 ids = self.ids()
         self.forgets = self.forgotten > before
         if len(ids) > room:
+            self.forgotten = before
             raise ConfigError(f"this takes {len(ids):,} tokens, but the context has room for "
                               f"{room:,} before an answer: say less at once")
         return ids
@@ -111,9 +114,11 @@ class Conversation:
         return len(self.said[-1].content) == self.max_tokens
 
     def ids(self):
-        said = self.said[self.forgotten:]
-        system = [] if self.system is None else [Message("system", self.system)]
-        return conversation_ids(self.template, system + said, self.tokenizer)
+        messages = self.with_system(self.said[self.forgotten:])
+        return conversation_ids(self.template, messages, self.tokenizer)
+
+    def with_system(self, said):
+        return said if self.system is None else [Message("system", self.system), *said]
 
     def reset(self):
         """Begin again."""
@@ -126,19 +131,23 @@ class Conversation:
         path = Path(path)
         if path.exists():
             read_messages(path)                       # anything else is not written over
-        said = [Message("system", self.system)] if self.system is not None else []
-        said += self.said
-        rows = [{"role": role, "content": self.text_of(content)} for role, content in said]
-        write_text(path, json.dumps({"messages": rows}, ensure_ascii=False, indent=1) + "\n")
+        rows = [*map(self.as_text, self.with_system(self.said))]
+        text = json.dumps({"messages": rows}, ensure_ascii=False, indent=1)
+        write_text(path, text + "\n")
 
-    def text_of(self, content):
-        return content if isinstance(content, str) else self.tokenizer.decode(content).strip()
+    def as_text(self, message):
+        content = message.content
+        if not isinstance(content, str):
+            content = self.tokenizer.decode(content).strip()
+        return {"role": message.role, "content": content}
 
     def load(self, path):
         """Go on with a conversation that was saved."""
         said = read_messages(Path(path))
-        self.system = said.pop(0).content if said and said[0].role == "system" else None
         self.reset()
+        self.system = None
+        if said and said[0].role == "system":
+            self.system = said.pop(0).content
         self.said = said
 
 

@@ -78,11 +78,7 @@ def main(args=None):
 def print_texts(opened, sampling, args):
     """Print the continuations of one prompt while they are made."""
     prompt = typed(args.prompt or "")
-    n = len(encode_prompt(opened.tokenizer, prompt))  # or it would be printed, then refused
-    context = opened.model.config.context_length
-    if n > context:
-        print(f"the prompt has {n:,} tokens, of which the last {context:,} count: the context of "
-              "this model is no longer", file=sys.stderr)
+    tell_cut([prompt], opened)                        # and refuse it, before it is printed
     show = visible if sys.stdout.isatty() else str
     for i in range(args.n):
         if args.n > 1:
@@ -95,9 +91,20 @@ def print_texts(opened, sampling, args):
         print()
 
 
+def tell_cut(prompts, opened):
+    """Say which prompts are longer than the context, and so not read whole."""
+    context = opened.model.config.context_length
+    for prompt in prompts:
+        n = len(encode_prompt(opened.tokenizer, prompt))
+        if n > context:
+            print(f"the prompt {prompt!r:.40}... has {n:,} tokens, of which the last {context:,} "
+                  "count: the context of this model is no longer", file=sys.stderr)
+
+
 def write_rows(rows, opened, sampling, args):
     """Continue the prompts of a file, and write a line of JSON for each continuation."""
     prompts, lines = [row["prompt"] for row in rows], []
+    tell_cut(prompts, opened)
     for seed in range(args.seed, args.seed + args.n):
         texts = continue_all(opened.model, opened.tokenizer, prompts, sampling, seed,
                              args.max_tokens, args.stop)

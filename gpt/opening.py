@@ -193,8 +193,8 @@ def template_in(place):
     except (OSError, UnicodeDecodeError):
         said = facts_of(place, "tokenizer_config.json").get("chat_template")
     if isinstance(said, list):                        # several, for several uses
-        named = {row.get("name"): row.get("template") for row in said if isinstance(row, dict)}
-        said = named.get("default")
+        rows = [row for row in said if isinstance(row, dict) and row.get("name") == "default"]
+        said = rows[0].get("template") if rows else None
     return said if isinstance(said, str) else None
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from gpt.batch import IGNORE, Batch
 from gpt.data.corpora import read_text
 from gpt.models.heads import surprise
-from gpt.models.sampling import encode_prompt
+from gpt.models.sampling import begin_alike, encode_prompt
 from gpt.settings import ConfigError
 from minigrad import no_grad
 
@@ -42,7 +42,8 @@ def hellaswag(row):
     """Zellers et al. 2019, arXiv:1905.07830: how does it go on?"""
     context = f"{row['ctx_a']} {row['ctx_b'].capitalize()}"
     context = without_marks(f"{row['activity_label']}: {context}")
-    return one_context(context, map(without_marks, row["endings"]), int(row["label"]))
+    endings = [*map(without_marks, row["endings"])]
+    return one_context(context, endings, row["label"])
 
 
 def without_marks(text):
@@ -53,18 +54,17 @@ def without_marks(text):
 
 def choices(row):
     """ARC (1803.05457), PIQA (1911.11641): a question and answers to it."""
-    return one_context(f"{row['query']}\nAnswer:", row["choices"], int(row["gold"]))
+    return one_context(f"{row['query']}\nAnswer:", row["choices"], row["gold"])
 
 
 def winogrande(row):
     """Sakaguchi et al. 2019, arXiv:1907.10641: behind which of two texts is this likelier?"""
-    contexts = row["context_options"]
-    return Question(contexts, [row["continuation"]] * len(contexts), int(row["gold"]))
+    contexts, ending = row["context_options"], row["continuation"]
+    return Question(contexts, [ending] * len(contexts), int(row["gold"]))
 
 
 def one_context(context, endings, right):
-    endings = [*endings]
-    return Question([context] * len(endings), endings, right)
+    return Question([context] * len(endings), endings, int(right))
 
 
 # the fields by which a file is known -> (row) -> Question
@@ -100,21 +100,22 @@ def read_questions(name):
 
 
 def question_of(row):
-    read = next(read for known, read in FORMATS.items() if row.keys() >= {*known})
-    question = read(row)
-    contexts, endings, right = question
-    fits = len(contexts) == len(endings) >= 2 and 0 <= right < len(endings)
-    if not fits or not all(map(str.strip, contexts + endings)):
-        raise ValueError("there is nothing to choose from")
-    return question
+    for known, read in FORMATS.items():
+        if row.keys() >= {*known}:
+            contexts, endings, right = question = read(row)
+            there_are_two = len(contexts) == len(endings) >= 2
+            if there_are_two and right in range(len(endings)) and all(
+                    map(str.strip, contexts + endings)):
+                return question
+    raise ValueError("there is nothing to choose from")
 
 
 def spread(questions, n):
     """Return about n of the questions, from the first to the last at even distances."""
     if n is None or n >= len(questions):
         return questions
-    places = np.linspace(0, len(questions) - 1, n).round().astype(int)
-    return [questions[i] for i in places]
+    places = np.linspace(0, len(questions) - 1, n)
+    return [questions[round(i)] for i in places]
 
 
 # ---- answers ----
@@ -132,9 +133,9 @@ def answers(opened, questions):
         rows, starts, is_cut = encoded(question, opened.tokenizer, opened.model.config)
         sums = log_probabilities(opened.model, rows, starts, states)            # (K,)
         lengths = [len(ending.encode()) for ending in question.endings]
-        by_bytes = sums / np.maximum(lengths, 1)
-        yield Answer(sums.argmax() == question.right, by_bytes.argmax() == question.right,
-                     1 / len(sums), is_cut)
+        by_sum, by_bytes = sums.argmax(), (sums / lengths).argmax()
+        right = question.right
+        yield Answer(by_sum == right, by_bytes == right, 1 / len(sums), is_cut)
 
 
 def encoded(question, tokenizer, config):
@@ -155,11 +156,17 @@ def encoded(question, tokenizer, config):
         alone = encode_prompt(tokenizer, context)
         rows.append(whole)
         starts.append(min(len(alone), len(whole) - 1))
-    beyond = max(0, max(map(len, rows)) - config.context_length - 1)
+    longest = max(map(len, rows)) - 1                 # the last token is not read
+    beyond = max(0, longest - config.context_length)
     if beyond >= min(starts):
         raise ConfigError(f"the answer {question.endings[0]!r:.40} has more tokens than the "
                           f"context of {config.context_length}: use a model with a longer one")
-    return [row[beyond:] for row in rows], [start - beyond for start in starts], beyond > 0
+    rows, starts = without_first(beyond, rows, starts)
+    return rows, starts, beyond > 0
+
+
+def without_first(n, rows, starts):
+    return [row[n:] for row in rows], [start - n for start in starts]
 
 
 def log_probabilities(model, rows, starts, states):
@@ -174,47 +181,50 @@ def log_probabilities(model, rows, starts, states):
         Kept from call to call: making one takes as long as a question.
     """
     n = min(shared(rows), min(starts)) - 1            # the last token before an ending is read by
-    batch, targets = padded([row[n:] for row in rows], [start - n for start in starts])   # all
+    begin = rows[0][:n]                               # all
+    batch = padded(*without_first(n, rows, starts))
     with no_grad():
-        state = after(model, rows[0][:n], len(rows), states)
+        state = after(model, begin, len(rows), states)
         x = model.stream(batch, state)                                          # (K, T, C)
-        nats = [surprise(x[k:k + 1], model.head, targets[k:k + 1], n=1.0).item()
-                for k in range(len(rows))]
+        nats = []
+        for k in range(len(rows)):
+            one = slice(k, k + 1)
+            nats.append(surprise(x[one], model.head, batch.targets[one], n=1.0).item())
     return -np.array(nats)
 
 
 def shared(rows):
     """Return how many ids all rows begin with."""
-    n = min(map(len, rows))
-    same = (np.array([row[:n] for row in rows]) == rows[0][:n]).all(0)          # (n,)
-    return n if same.all() else int(same.argmin())
+    return min(begin_alike(rows[0], row) for row in rows)
 
 
 def padded(rows, starts):
-    """Return a Batch of rows but their last ids, and the targets from `starts` on, (K, T)."""
+    """Return a Batch of rows but their last ids, and of the targets from `starts` on."""
     T = max(map(len, rows)) - 1
     ids = np.zeros((len(rows), T), np.int64)
     targets = np.full((len(rows), T), IGNORE)
     for k, (row, start) in enumerate(zip(rows, starts)):
-        ids[k, :len(row) - 1] = row[:-1]
-        targets[k, start - 1:len(row) - 1] = row[start:]
-    return Batch(ids), targets
+        last = len(row) - 1
+        ids[k, :last] = row[:-1]
+        targets[k, start - 1:last] = row[start:]
+    return Batch(ids, targets)
 
 
 def after(model, ids, K, states):
     """Return the state of K sequences that all have read ids, a list."""
     state = cleared(model, K, states)
     if ids:
-        one, read = cleared(model, 1, states), np.array([ids])
-        model.stream(Batch(read), one)
-        one.advance(read)
+        ids, one = np.array([ids]), cleared(model, 1, states)
+        model.stream(Batch(ids), one)
+        one.advance(ids)
         state.begin_as(one)
     return state
 
 
 def cleared(model, K, states):
     if K not in states:
-        states[K] = model.start(Batch(np.zeros((K, 1), np.int64)))
+        nothing = Batch(np.zeros((K, 1), np.int64))
+        states[K] = model.start(nothing)
     states[K].clear()
     return states[K]
 
@@ -233,9 +243,9 @@ class Score(NamedTuple):
 
 def score(answers):
     """Count what is right of at least one answer."""
-    by_sum, by_bytes, chances, cut = map(list, zip(*answers))
-    n = len(cut)
-    return Score(n, sum(cut), sum(chances) / n, sum(by_sum), sum(by_bytes))
+    n = len(answers)
+    by_sum, by_bytes, chance, n_cut = map(sum, zip(*answers))
+    return Score(n, int(n_cut), chance / n, int(by_sum), int(by_bytes))
 
 
 def interval(right, n, z=1.96):
@@ -245,9 +255,9 @@ def interval(right, n, z=1.96):
     '0.400 0.461'
     """
     p, weight = right / n, z * z / n
-    middle = (p + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(p * (1 - p) / n + weight / (4 * n))
-    return middle - half, middle + half
+    middle = p + weight / 2
+    half = z * math.sqrt(p * (1 - p) / n + weight / (4 * n))
+    return (middle - half) / (1 + weight), (middle + half) / (1 + weight)
 
 
 def centred(share, chance):

@@ -148,8 +148,10 @@ def joined_literals(program):
 def default_in(text, row):
     """Return what a program lets the system say where nothing is told."""
     before, behind = map(re.escape, row.system.split("{}"))
-    found = None if row.folded else re.search(before + SAID + behind, text)
-    return found[1] if found else row.default
+    if row.folded or not row.specials:                # there it cannot be told from other text
+        return row.default
+    found = re.search(before + SAID + behind, text)
+    return found[1].replace("\\'", "'") if found else row.default
 
 
 def choose_template(name, program=None):

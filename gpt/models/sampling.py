@@ -124,7 +124,8 @@ class Reader:
         """Return the scores of what follows ids, a list of at least one int: (V,)."""
         kept = begin_alike(self.read, ids[:-1])   # the last is read in any case: it has the scores
         if kept < len(self.read):
-            kept = self.next_scores.state.keep(np.array([ids[:kept]], np.int64))
+            known = np.array([ids[:kept]], np.int64)
+            kept = self.next_scores.state.keep(known)
             self.read = ids[:kept]
         scores = self.next_scores(np.array([ids[kept:]]))                       # (1, V)
         self.read = ids
@@ -134,7 +135,9 @@ class Reader:
 def begin_alike(a, b):
     """Return with how many of the same items two lists begin."""
     n = min(len(a), len(b))
-    return n if a[:n] == b[:n] else next(i for i in range(n) if a[i] != b[i])
+    if a[:n] == b[:n]:
+        return n
+    return next(i for i in range(n) if a[i] != b[i])
 
 
 def choose(logits, text, sampling, rng):

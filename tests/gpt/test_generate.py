@@ -195,3 +195,12 @@ def test_no_control_byte_reaches_a_terminal(monkeypatch, capsys, terminal, shown
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
     main(["x", "a"])
     assert capsys.readouterr().out == shown + "\n"
+
+
+def test_a_prompt_that_is_cut_is_told(model, monkeypatch, capsys):
+    monkeypatch.setattr("gpt.generate.open_model", lambda *_: Opened(model, bpe.Tokenizer([])))
+    monkeypatch.setattr("gpt.models.sampling.generate", Script([97]))
+    main(["x", "a" * 13, "--max_tokens", "1"])
+    assert "has 13 tokens, of which the last 12 count" in capsys.readouterr().err
+    main(["x", "a" * 12, "--max_tokens", "1"])
+    assert not capsys.readouterr().err
