@@ -1,5 +1,6 @@
 """Generation: the cache changes nothing, filters keep their promise, text has whole characters."""
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -189,7 +190,7 @@ def test_without_a_line_break_an_empty_prompt_is_the_first_token():
 
 @pytest.mark.parametrize("terminal, shown", [(True, "a\\x1b\\x07"), (False, "a\x1b\x07")])
 def test_no_control_byte_reaches_a_terminal(monkeypatch, capsys, terminal, shown):
-    opened = Opened(None, CharTokenizer("a\x1b\x07"))
+    opened = Opened(SimpleNamespace(config=CONFIG), CharTokenizer("a\x1b\x07"))
     monkeypatch.setattr("gpt.generate.open_model", lambda *_: opened)
     monkeypatch.setattr("gpt.models.sampling.generate", Script([1, 0]))
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
