@@ -8,7 +8,7 @@ import numpy as np
 
 from gpt.models.decoder import flops_per_token
 from gpt.settings import ConfigError
-from gpt.training.baselines import PART, XZ_BYTES
+from gpt.training.baselines import COUNTED_BYTES, XZ_BYTES
 from gpt.training.clock import Rates, check_duration, plan_by_time
 from gpt.training.folder import write_manifest
 from gpt.training.memory import available_bytes, peak_bytes, used_bytes
@@ -164,10 +164,10 @@ WRITER_BYTES = 20_000_000          # what is loaded later, for samples and the r
 
 
 def baseline_bytes(run):
-    """Predict what the baselines take: xz and tables, the text, and the surprise at each byte."""
+    """Predict what the baselines take: xz or counts, the text, and the surprise at each byte."""
     n_bytes = run.data.n_bytes
-    at_once = min(n_bytes, max(XZ_BYTES, PART))
-    return int(14 * at_once + (2.2 + 8 * run.config.data.val_fraction) * n_bytes)
+    at_once = max(14 * min(n_bytes, XZ_BYTES), 36 * min(n_bytes, COUNTED_BYTES))
+    return int(at_once + (2.2 + 8 * run.config.data.val_fraction) * n_bytes)
 
 
 # ---- all of it, before the first step ----
