@@ -75,7 +75,7 @@ def trace_step(run, path):
     batch = next(batch.parts(few))
     batch = batch._replace(ids=batch.ids[:, :short], targets=batch.targets[:, :short])
     with trace() as t:
-        loss = run.task.loss(run.model, batch, batch.n_targets, None)
+        loss = run.loss(batch, batch.n_targets)
         loss.backward()
     for optimizer in run.optimizers:
         optimizer.zero_grad()

@@ -38,11 +38,7 @@ def announce(say, run, cost, rates, folder):
     say(f"tokens: {len(data.train):,} to learn, {len(data.val):,} to validate on; "
         f"{config.data.tokenizer}, "
         f"{m.vocab_size:,} kinds, {data.bytes_per_token(data.val):.2f} bytes each")
-    tables = f", tables of {m.ngram_rows:,} rows" if m.ngram_rows else ""
-    dropout = f", dropout {m.dropout:g}" if m.dropout else ""
-    decay = f", weight decay {t.weight_decay:g}" if t.weight_decay else ""
-    say(f"model: {config.preset}, {m.n_layer} layers, {m.n_head} heads, {m.d_model} wide, context "
-        f"{m.context_length}{tables}{dropout}{decay}; {cost.n_parameters:,} parameters, "
+    say(f"model: {', '.join(features(config))}; {cost.n_parameters:,} parameters, "
         f"{cost.flops_per_token / 1e6:.1f} MFLOP a token")
     say(f"speed: {tokens_s:,.0f} tokens/s measured, "
         f"{cost.flops_per_token * tokens_s / cost.peak_gflops / 1e9:.0%} of the matmul peak of "
@@ -53,6 +49,21 @@ def announce(say, run, cost, rates, folder):
     say(f"plan: steps {run.step:,} to {run.plan.steps:,} of {batch:,} tokens, "
         f"{left * batch / len(data.train):.1f} times the text, about "
         f"{duration(left * rates.step_s)}; into {folder}")
+
+
+# What is said of a model, where its settings have it and it is not nothing.
+FEATURES = {"n_layer": "{:d} layers", "n_head": "{:d} heads", "d_model": "{:d} wide",
+            "context_length": "context {:d}", "ngram_rows": "tables of {:,} rows",
+            "dropout": "dropout {:g}", "weight_decay": "weight decay {:g}"}
+
+def features(config):
+    """Describe the net of a config in a few words each."""
+    decoder = config.train.net == type(config).train.net
+    settings = vars(config.train) | vars(config.model)
+    yield config.preset if decoder else config.train.net
+    for name, words in FEATURES.items():
+        if settings.get(name):
+            yield words.format(settings[name])
 
 
 def sample(run, max_tokens=SAMPLE_TOKENS, seed=None):

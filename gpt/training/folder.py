@@ -21,7 +21,6 @@ import numpy as np
 from bpe.files import write_whole
 from gpt import called
 from gpt.data.documents import load_dataset
-from gpt.models.decoder import GPT
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
 from gpt.training.checkpoint import CheckpointError
@@ -101,7 +100,7 @@ def open_model(folder, step=None):
 
     Returns
     -------
-    model : GPT
+    model : Module
     data : Dataset
     config : Config
     step : int
@@ -114,7 +113,7 @@ def open_model(folder, step=None):
     if step is None and best != facts["step"] and best in checkpoint.steps(kept):
         tensors, facts = checkpoint.load(kept, best)
     config = Config.from_dict(facts["config"])
-    model = GPT(config.model, np.random.default_rng(0))
+    model = config.new_net(np.random.default_rng(0))
     model.load_state_dict(below(tensors, "model"))
     return model, load_dataset(Path(folder) / "data"), config, facts["step"]
 

@@ -2,11 +2,11 @@
 import functools
 import statistics
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from gpt.models.decoder import flops_per_token
 from gpt.settings import ConfigError
 from gpt.training.baselines import COUNTED_BYTES, XZ_BYTES
 from gpt.training.clock import Rates, check_duration, plan_by_time
@@ -16,6 +16,7 @@ from gpt.training.plan import batch_shape
 from gpt.training.step import train_steps
 from gpt.training.tasks import Measure
 from minigrad import matmul, watch
+from minigrad.stepper.counting import count_node
 from minigrad.stepper.declines import counting_declines
 
 
@@ -64,7 +65,7 @@ def measure_rates(run, seconds=0.25):
 
 def check_size(config):
     """Refuse a model whose weights alone, with gradients and moments, do not fit into memory."""
-    free, weights = available_bytes(), n_weights(config.model)
+    free, weights = available_bytes(), n_weights(config)
     if free is not None and run_bytes(config, weights, 0, 0) > free:
         raise ConfigError(f"a model of {weights / 1e9:.1f} billion weights needs "
                           f"{run_bytes(config, weights, 0, 0) / 1e9:.0f} GB to train, but "
@@ -72,9 +73,34 @@ def check_size(config):
 
 
 def n_weights(config):
-    """Count the weights of the matrices, as `flops_per_token` does."""
-    without_context = replace(config, context_length=1)
-    return flops_per_token(without_context) // 6
+    """Count the weights of a net, without the memory that it would take."""
+    return sum(x.size for x in config.new_net(NoNumbers()).parameters())
+
+
+class NoNumbers:
+    """In the place of a generator of random weights: they get their shapes and no memory."""
+
+    def standard_normal(self, shape, dtype):
+        return Unfilled(shape, dtype)
+
+
+class Unfilled(NamedTuple):
+    """Weights of a shape, all of which are one number in memory, once they have a size."""
+
+    shape: tuple
+    dtype: type
+
+    def __mul__(self, std):
+        return np.broadcast_to(np.zeros((), self.dtype), self.shape)
+
+
+def flops_per_token(run):
+    """Count the floating-point operations of training on one token, on one sequence."""
+    T, rng = run.config.model.context_length, np.random.default_rng(0)
+    batch, nodes = run.task.batch(run.data, (1, T), rng, run.model), []
+    with watch(nodes.append):
+        run.task.loss(run.model, batch, 1.0, rng)
+    return sum(map(sum, map(count_node, nodes))) // T
 
 
 def sequence_bytes(run):
@@ -147,7 +173,7 @@ def forecast(run, peak_gflops):
             n = -(-n // 2)
     if room is not None and need(n) > room:
         smaller = f"--micro_batch {max(1, n // 2)}" if n > 1 else (
-            f"--d_model {config.model.n_head * max(8, config.model.d_head // 2)} or "
+            f"--d_model {config.model.d_model // 2} or "
             f"--context_length {max(8, config.model.context_length // 2)}")
         raise ConfigError(f"this run needs {need(n) / 1e9:.1f} GB for {n} sequences at a time, but "
                           f"{free / 1e9:.1f} GB are free: use {smaller}")
@@ -156,7 +182,7 @@ def forecast(run, peak_gflops):
         raise ConfigError(f"a text of {run.data.n_bytes / 1e6:,.0f} MB needs "
                           f"{at_the_end / 1e9:.1f} GB at the end, to be counted and compressed, "
                           f"but {free / 1e9:.1f} GB are free: use less of it")
-    return Forecast(n_parameters, flops_per_token(config.model), peak_gflops,
+    return Forecast(n_parameters, flops_per_token(run), peak_gflops,
                     max(peak_bytes(), before + max(need(n), at_the_end) + WRITER_BYTES), free, n)
 
 

@@ -132,7 +132,7 @@ def conv1d_fast_vjp(g, u, weight, dilation):
     else:
         dweight = full_vjp(g, u, weight, dilation, du)
     dbefore, dx = parted(du, g)
-    return dx, dweight, dbefore
+    return plain(dx), dweight, plain(dbefore)
 
 def full_vjp(g, u, weight, dilation, du):
     """Write the gradient of u, and return that of weights (K, C, N)."""

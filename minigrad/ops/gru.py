@@ -1,7 +1,7 @@
 """Gated recurrent units: an LSTM with one state and one gate less."""
 import numpy as np
 
-from minigrad.kernels import gemm, vmath
+from minigrad.kernels import gemm, jit, vmath
 from minigrad.kernels.jit import helper
 from minigrad.kernels.memory import empty, empty_like
 from minigrad.kernels.rows import plain, row_kernel, widest_vectors
@@ -130,8 +130,9 @@ def gru_fast_vjp(g, gates, inner, h, weight, h0):
     saved = gates, inner, h, plain(h0), panels
     _gru_vjp(n_groups(h), plain(g), *saved, dx, dy, earlier, dh, back)
     dweight = gemm.matmul(rows(dy).T, rows(earlier))
-    sums = sum_of_rows(rows(dy))
-    return dx, dweight, sums[2 * H:], dh
+    dbias = empty((H,), dy.dtype)
+    jit.run(np.copyto, dbias, sum_of_rows(rows(dy))[2 * H:])
+    return dx, dweight, dbias, dh
 
 
 @row_kernel

@@ -1,0 +1,114 @@
+"""A net of causal convolutions: each layer sees a few places, further apart the deeper it is."""
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpt.models.heads import mean_loss, scores
+from gpt.models.states import States
+from gpt.settings import check_limits, setting
+from minigrad import conv1d, dropout, relu_squared, rms_norm, swiglu
+from minigrad.kernels import jit
+from minigrad.kernels.memory import empty
+from minigrad.nn import Embedding, Linear, Module, normal
+from minigrad.tensor import detach
+
+
+@dataclass(frozen=True)
+class ConvConfig:
+    """The shape of a convolutional net."""
+
+    vocab_size: int = setting(256, "number of tokens", at_least=1)               # V
+    context_length: int = setting(128, "tokens of a window", at_least=1)         # T
+    n_layer: int = setting(5, "blocks", at_least=1)                              # L
+    d_model: int = setting(128, "width of the residual stream", at_least=1)      # C
+    kernel_size: int = setting(4, "places that a convolution sees", at_least=1)  # K
+    dilation_growth: int = setting(2, "how many times further apart they are in each next block",
+                                   at_least=1)
+    dropout: float = setting(0.0, "rate of dropout in training", at_least=0, below=1)
+
+    __post_init__ = check_limits
+
+
+class ConvNet(Module):
+    """Blocks of a gated depthwise convolution and an MLP (Dauphin et al. 2017, arXiv:1612.08083).
+
+    Parameters
+    ----------
+    config : ConvConfig
+    rng : numpy.random.Generator
+        Of the initial weights.
+    dtype : float dtype
+    """
+
+    __call__, loss = scores, mean_loss
+
+    def __init__(self, config, rng, dtype=np.float32):
+        self.config = config
+        V, C = config.vocab_size, config.d_model
+        self.token_embedding = Embedding(V, C, rng=rng, std=1.0, dtype=dtype)
+        self.blocks = [Block(config, i, rng, dtype) for i in range(config.n_layer)]
+        self.unembedding = Linear(C, V, bias=False, rng=rng, std=0.0, dtype=dtype)
+
+    def stream(self, batch, state=None, rng=None):
+        """Run all but the unembedding: (B, T, C).
+
+        Parameters
+        ----------
+        batch : Batch
+            Its ids, (B, T), are read.
+        state : States, optional
+            Of the last places before; the last ones are written there, and whoever calls makes
+            them count with `state.advance(ids)`.
+        rng : numpy.random.Generator, optional
+            Of the dropout; without one nothing is dropped.
+        """
+        state = state or self.start(batch)
+        x = rms_norm(self.token_embedding(batch.ids))                           # (B, T, C)
+        for i, block in enumerate(self.blocks):
+            x = block(x, state, i, lambda y: dropout(y, self.config.dropout, rng))
+        return rms_norm(x)
+
+    def start(self, batch):
+        """Return the state of sequences of which nothing has been read: `States`."""
+        widths = [2 * block.reach * self.config.d_model for block in self.blocks]
+        return States(widths, len(batch.ids), self.head.dtype)
+
+    @property
+    def head(self):
+        """The (V, C) matrix of the unembedding."""
+        return self.unembedding.weight
+
+
+class Block(Module):
+    """A convolution, which moves information between places, and an MLP, which works on each."""
+
+    def __init__(self, config, depth, rng, dtype):
+        C, K = config.d_model, config.kernel_size
+        self.dilation = config.dilation_growth ** depth
+        self.reach = (K - 1) * self.dilation          # places before the present one
+        std = 0.5 * C ** -0.5
+        self.reader = Linear(C, 2 * C, bias=False, rng=rng, std=std, dtype=dtype)
+        self.weight = normal(rng, (K, 2 * C), K ** -0.5, dtype)
+        self.projection = Linear(C, C, bias=False, rng=rng, std=0.0, dtype=dtype)
+        self.expand = Linear(C, 4 * C, bias=False, rng=rng, std=std, dtype=dtype)
+        self.contract = Linear(4 * C, C, bias=False, rng=rng, std=0.0, dtype=dtype)
+
+    def __call__(self, x, state, i, drop):
+        """Take the residual stream, (B, T, C), one block further."""
+        u = self.reader(rms_norm(x))                                            # (B, T, 2 C)
+        before = state.read(i).reshape(len(x), self.reach, -1)
+        seen = conv1d(u, self.weight, before, dilation=self.dilation)
+        state.write(i, last_places(before, detach(u)))
+        x = x + drop(self.projection(swiglu(seen)))                             # (B, T, C)
+        y = relu_squared(self.expand(rms_norm(x)))                              # (B, T, 4 C)
+        return x + drop(self.contract(y))
+
+
+def last_places(before, x):
+    """Return the last n places of x behind the n before it, (B, n, C), side by side: (B, n C)."""
+    B, n, _ = before.shape
+    new = min(n, x.shape[1])
+    out = empty(before.shape, x.dtype)
+    jit.run(np.copyto, out[:, :n - new], before[:, new:])
+    jit.run(np.copyto, out[:, n - new:], x[:, x.shape[1] - new:])
+    return out.reshape(B, -1)
