@@ -15,7 +15,7 @@ def following_windows(ids, B, T, step):
     B streams go through the text, an equal way apart, and around its end.
     """
     N = len(ids)
-    starts = np.arange(B) * (N // B) + step * T
+    starts = (N // B) * np.arange(B) + step * T
     places = starts[:, None] + np.arange(T + 1)                                 # (B, T + 1)
     return np.asarray(ids)[places % N].astype(np.int64)
 
@@ -38,7 +38,8 @@ def stream_windows(ids, T, B):
         places = starts[:, None] + way                                          # (B, T + 1)
         inside = np.minimum(places, last)
         windows = np.asarray(ids)[inside]
-        yield windows.astype(np.int64), ((way <= longest) & (places <= last))[:, 1:]
+        counts = (places <= last) & (way <= longest)
+        yield windows.astype(np.int64), counts[:, 1:]
 
 
 def spread_windows(ids, T, B):

@@ -44,10 +44,10 @@ class ConvNet(Module):
 
     def __init__(self, config, rng, dtype=np.float32):
         self.config = config
-        V, C = config.vocab_size, config.d_model
+        V, C, depths = config.vocab_size, config.d_model, range(config.n_layer)
         self.token_embedding = Embedding(V, C, rng=rng, std=1.0, dtype=dtype)
-        self.blocks = [Block(config, i, rng, dtype) for i in range(config.n_layer)]
-        self.unembedding = Linear(C, V, bias=False, rng=rng, std=0.0, dtype=dtype)
+        self.blocks = [Block(config, depth, rng, dtype) for depth in depths]
+        self.unembedding = matrix(C, V, 0.0, rng, dtype)
 
     def stream(self, batch, state=None, rng=None):
         """Run all but the unembedding: (B, T, C).
@@ -63,14 +63,16 @@ class ConvNet(Module):
             Of the dropout; without one nothing is dropped.
         """
         state = state or self.start(batch)
+        drop = lambda y: dropout(y, self.config.dropout, rng)
         x = rms_norm(self.token_embedding(batch.ids))                           # (B, T, C)
         for i, block in enumerate(self.blocks):
-            x = block(x, state, i, lambda y: dropout(y, self.config.dropout, rng))
+            x = block(x, state, i, drop)
         return rms_norm(x)
 
     def start(self, batch):
         """Return the state of sequences of which nothing has been read: `States`."""
-        widths = [2 * block.reach * self.config.d_model for block in self.blocks]
+        wide = 2 * self.config.d_model
+        widths = [block.reach * wide for block in self.blocks]
         return States(widths, len(batch.ids), self.head.dtype)
 
     @property
@@ -87,16 +89,17 @@ class Block(Module):
         self.dilation = config.dilation_growth ** depth
         self.reach = (K - 1) * self.dilation          # places before the present one
         std = 0.5 * C ** -0.5
-        self.reader = Linear(C, 2 * C, bias=False, rng=rng, std=std, dtype=dtype)
+        self.reader = matrix(C, 2 * C, std, rng, dtype)
         self.weight = normal(rng, (K, 2 * C), K ** -0.5, dtype)
-        self.projection = Linear(C, C, bias=False, rng=rng, std=0.0, dtype=dtype)
-        self.expand = Linear(C, 4 * C, bias=False, rng=rng, std=std, dtype=dtype)
-        self.contract = Linear(4 * C, C, bias=False, rng=rng, std=0.0, dtype=dtype)
+        self.projection = matrix(C, C, 0.0, rng, dtype)
+        self.expand = matrix(C, 4 * C, std, rng, dtype)
+        self.contract = matrix(4 * C, C, 0.0, rng, dtype)
 
     def __call__(self, x, state, i, drop):
         """Take the residual stream, (B, T, C), one block further."""
         u = self.reader(rms_norm(x))                                            # (B, T, 2 C)
-        before = state.read(i).reshape(len(x), self.reach, -1)
+        before = state.read(i)
+        before = before.reshape(len(x), self.reach, -1)                         # (B, reach, 2 C)
         seen = conv1d(u, self.weight, before, dilation=self.dilation)
         state.write(i, last_places(before, detach(u)))
         x = x + drop(self.projection(swiglu(seen)))                             # (B, T, C)
@@ -106,9 +109,14 @@ class Block(Module):
 
 def last_places(before, x):
     """Return the last n places of x behind the n before it, (B, n, C), side by side: (B, n C)."""
-    B, n, _ = before.shape
-    new = min(n, x.shape[1])
+    n, T = before.shape[1], x.shape[1]
+    new = min(n, T)
     out = empty(before.shape, x.dtype)
-    jit.run(np.copyto, out[:, :n - new], before[:, new:])
-    jit.run(np.copyto, out[:, n - new:], x[:, x.shape[1] - new:])
-    return out.reshape(B, -1)
+    kept, added = out[:, :n - new], out[:, n - new:]
+    jit.run(np.copyto, kept, before[:, new:])
+    jit.run(np.copyto, added, x[:, T - new:])
+    return out.reshape(len(x), -1)
+
+
+def matrix(d_in, d_out, std, rng, dtype):
+    return Linear(d_in, d_out, bias=False, rng=rng, std=std, dtype=dtype)

@@ -48,7 +48,9 @@ class Recurrent(Module):
         self.token_embedding = Embedding(V, E, rng=rng, std=1.0, dtype=dtype)
         widths = [E] + [C] * (config.n_layer - 1)
         self.blocks = [cell(n, C, rng, dtype) for n in widths]
-        self.unembedding = Linear(C, V, bias=False, rng=rng, std=0.0, dtype=dtype)
+        # Not zero, as in a decoder: the layers would learn nothing from the first steps, and a
+        # hundred later the loss is 2.27, not 2.02.
+        self.unembedding = Linear(C, V, bias=False, rng=rng, std=(3 * C) ** -0.5, dtype=dtype)
 
     def stream(self, batch, state=None, rng=None):
         """Run all but the unembedding: (B, T, C).
@@ -118,13 +120,10 @@ class RNN(Module):
 
 
 class LSTM(Module):
-    """A state behind gates, and what they show of it; they begin rather open than shut."""
+    """A state behind gates, and what they show of it."""
 
     n_gates, n_states = 4, 2
-
-    def __init__(self, d_in, C, rng, dtype):
-        RNN.__init__(self, d_in, C, rng, dtype)
-        self.reader.bias.data[C:2 * C] = 1            # of the forget gate
+    __init__ = RNN.__init__
 
     def scan(self, x, h0, c0):
         h, c = lstm(x, self.weight, h0, c0)

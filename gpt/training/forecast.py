@@ -96,8 +96,9 @@ class Unfilled(NamedTuple):
 
 def flops_per_token(run):
     """Count the floating-point operations of training on one token, on one sequence."""
-    T, rng = run.config.model.context_length, np.random.default_rng(0)
-    batch, nodes = run.task.batch(run.data, (1, T), rng, run.model), []
+    T, nodes = run.config.model.context_length, []
+    rng = np.random.default_rng(0)
+    batch = run.task.batch(run.data, (1, T), rng, run.model)
     with watch(nodes.append):
         run.task.loss(run.model, batch, 1.0, rng)
     return sum(map(sum, map(count_node, nodes))) // T
@@ -192,7 +193,8 @@ WRITER_BYTES = 20_000_000          # what is loaded later, for samples and the r
 def baseline_bytes(run):
     """Predict what the baselines take: xz or counts, the text, and the surprise at each byte."""
     n_bytes = run.data.n_bytes
-    at_once = max(14 * min(n_bytes, XZ_BYTES), 36 * min(n_bytes, COUNTED_BYTES))
+    compressing = 14 * min(n_bytes, XZ_BYTES)
+    at_once = max(compressing, 36 * min(n_bytes, COUNTED_BYTES))
     return int(at_once + (2.2 + 8 * run.config.data.val_fraction) * n_bytes)
 
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from gpt.batch import Batch
 from gpt.data.windows import following_windows, stream_windows
 from gpt.models.heads import mean_loss, scores
 from gpt.models.nets import NETS, Net
@@ -18,12 +17,13 @@ from gpt.training.plan import Plan
 from gpt.training.run import Run
 from gpt.training.step import train_steps
 from gpt.training.tasks import causal_measure, read
-from minigrad import Tensor, no_grad
+from minigrad import no_grad
 from minigrad.kernels import jit
 from minigrad.nn import Module, normal
 
 OTHERS = [name for name in NETS if name != "decoder"]
-SMALL = dict(n_layer=2, n_head=1, d_model=16, context_length=16, batch_tokens=64, steps=20, warmup_steps=3)
+SMALL = dict(n_layer=2, n_head=1, d_model=16, context_length=16, batch_tokens=64, steps=20,
+             warmup_steps=3)
 
 
 @pytest.fixture
