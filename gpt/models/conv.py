@@ -44,7 +44,8 @@ class ConvNet(Module):
 
     def __init__(self, config, rng, dtype=np.float32):
         self.config = config
-        V, C, depths = config.vocab_size, config.d_model, range(config.n_layer)
+        V, C = config.vocab_size, config.d_model
+        depths = range(config.n_layer)
         self.token_embedding = Embedding(V, C, rng=rng, std=1.0, dtype=dtype)
         self.blocks = [Block(config, depth, rng, dtype) for depth in depths]
         self.unembedding = matrix(C, V, 0.0, rng, dtype)
@@ -85,7 +86,8 @@ class Block(Module):
     """A convolution, which moves information between places, and an MLP, which works on each."""
 
     def __init__(self, config, depth, rng, dtype):
-        C, K = config.d_model, config.kernel_size
+        C = config.d_model
+        K = config.kernel_size
         self.dilation = config.dilation_growth ** depth
         self.reach = (K - 1) * self.dilation          # places before the present one
         std = 0.5 * C ** -0.5
@@ -99,7 +101,7 @@ class Block(Module):
         """Take the residual stream, (B, T, C), one block further."""
         u = self.reader(rms_norm(x))                                            # (B, T, 2 C)
         before = state.read(i)
-        before = before.reshape(len(x), self.reach, -1)                         # (B, reach, 2 C)
+        before = before.reshape(len(x), -1, u.shape[2])                         # (B, reach, 2 C)
         seen = conv1d(u, self.weight, before, dilation=self.dilation)
         state.write(i, last_places(before, detach(u)))
         x = x + drop(self.projection(swiglu(seen)))                             # (B, T, C)
@@ -111,10 +113,10 @@ def last_places(before, x):
     """Return the last n places of x behind the n before it, (B, n, C), side by side: (B, n C)."""
     n, T = before.shape[1], x.shape[1]
     new = min(n, T)
+    kept = n - new
     out = empty(before.shape, x.dtype)
-    kept, added = out[:, :n - new], out[:, n - new:]
-    jit.run(np.copyto, kept, before[:, new:])
-    jit.run(np.copyto, added, x[:, T - new:])
+    jit.run(np.copyto, out[:, :kept], before[:, new:])
+    jit.run(np.copyto, out[:, kept:], x[:, T - new:])
     return out.reshape(len(x), -1)
 
 

@@ -131,7 +131,8 @@ def gru_fast_vjp(g, gates, inner, h, weight, h0):
     _gru_vjp(n_groups(h), plain(g), *saved, dx, dy, earlier, dh, back)
     dweight = gemm.matmul(rows(dy).T, rows(earlier))
     dbias = empty((H,), dy.dtype)
-    jit.run(np.copyto, dbias, sum_of_rows(rows(dy))[2 * H:])
+    sums = sum_of_rows(rows(dy))
+    jit.run(np.copyto, dbias, sums[2 * H:])
     return dx, dweight, dbias, dh
 
 
