@@ -4,7 +4,7 @@
 
     format, version    "bpe tokenizer", 1 (2 where there are added tokens)
     unicode            the version of the pinned classes of code points
-    pattern            "gpt2", "cl100k", "o200k" or a regular expression
+    pattern            a key of `bpe.PATTERNS` or a regular expression, or a list of these
     special_tokens     text -> id
     added_tokens       text -> id, if there are any
     whole_words        see `Tokenizer`
@@ -36,12 +36,16 @@ from bpe.unicode_ranges import UNICODE_VERSION
 
 _END = "<|endoftext|>"
 _FILL = {f"<|fim_{name}|>": 100258 + k for k, name in enumerate(["prefix", "middle", "suffix"])}
+_FIRST = ["begin_of_text", "end_of_text", *(f"reserved_special_token_{k}" for k in range(4)),
+          "start_header_id", "end_header_id", "reserved_special_token_4", "eot_id"]
+_LLAMA3 = [*_FIRST, *(f"reserved_special_token_{k}" for k in range(5, 251))]  # 256 of them
 PUBLISHED = {  # name of a .tiktoken file -> pattern, special tokens
     "gpt2": ("gpt2", {_END: 50256}),
     "r50k_base": ("gpt2", {_END: 50256}),
     "p50k_base": ("gpt2", {_END: 50256}),
     "cl100k_base": ("cl100k", {_END: 100257, **_FILL, "<|endofprompt|>": 100276}),
     "o200k_base": ("o200k", {_END: 199999, "<|endofprompt|>": 200018}),
+    "llama3": ("llama3", {f"<|{name}|>": 128000 + k for k, name in enumerate(_LLAMA3)}),
 }
 _RANK_LINE = re.compile(r"([A-Za-z0-9+/]+={0,2})\s+([0-9]{1,9})\s*", re.ASCII)
 _MARK = re.compile(r"<.+>|\[\w+\]", re.DOTALL)  # what looks like a special token
@@ -101,7 +105,10 @@ def _from_json(path, facts):
             if type(i) is not int:
                 check(path, f"{name}[{k}]", i, False, "an id")
     facts = {"added_tokens": {}} | facts
-    kinds = dict(pattern=str, special_tokens=dict, added_tokens=dict, whole_words=bool)
+    steps = facts["pattern"] if type(facts["pattern"]) is list else [facts["pattern"]]
+    right = steps and {str}.issuperset(map(type, steps))
+    check(path, "pattern", facts["pattern"], right, "a str or a list of them")
+    kinds = dict(special_tokens=dict, added_tokens=dict, whole_words=bool)
     for name, kind in kinds.items():
         check(path, name, facts[name], type(facts[name]) is kind, f"a {kind.__name__}")
     return {name: facts[name] for name in (*names, "added_tokens")} | {"more_tokens": more}

@@ -4,14 +4,17 @@ Every part of such a file changes ids or text: what is not done here is refused,
 things make no difference where every byte is a token: what to do with unknown ones, and how the
 places of tokens are trimmed.
 """
+import re
+
 from bpe.files import check, list_in
-from bpe.pretokenize import PATTERNS, pattern_name
+from bpe.pretokenize import NAMED, PATTERNS, pattern_name, steps_of
 from bpe.spelling import spelled, spelled_arguments, unspell, vocab_and_merges
 
 _PARTS = {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
           "post_processor", "decoder", "model"}
 _MODEL = {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
           "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"}
+_NOTHING = {"type": "Sequence", "normalizers": []}
 _TOKEN = {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"}
 
 
@@ -19,7 +22,7 @@ _TOKEN = {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "spe
 
 def arguments_of(path, facts):
     """Read the arguments of `Tokenizer` from the JSON of `path`."""
-    model = facts["model"]
+    model = facts.get("model")
     check(path, "model", model, isinstance(model, dict), "an object")
     kind = model.get("type", "BPE")
     check(path, "model.type", kind, kind == "BPE", "'BPE'")
@@ -30,7 +33,7 @@ def arguments_of(path, facts):
     check(path, "model.ignore_merges", words, type(words) is bool, "true or false")
     for name in ("normalizer", "truncation", "padding"):
         value = facts.get(name)
-        check(path, name, value, value is None, "null")
+        check(path, name, value, value in (None, _NOTHING), "null")
     _check_known(path, "", facts, _PARTS)
     _check_known(path, "model.", model, _MODEL)
     _check_post_processor(path, facts.get("post_processor"))
@@ -134,33 +137,44 @@ def _check_normalized(path, tokens):
     for text in late:
         ends = {text[i:] for i in range(1, len(text))}
         for other in early:
-            begins = {other[:n] for n in range(1, len(other) + 1)}
-            if other in text or ends & begins:
+            if other in text or any(map(other.startswith, ends)):
                 raise ValueError(f"{path}: the added token {text!r} has the option normalized, and "
                                  f"{other!r}, which may overlap it, has not: set it to false if "
                                  f"you can")
 
 
 def _pattern(path, pre_tokenizer):
-    """Find the pattern: of ByteLevel, or of a Split by regular expression before it."""
+    """Find the pattern: the isolating steps, of which the last is ByteLevel."""
     steps = [pre_tokenizer]
     if _type(pre_tokenizer) == "Sequence":
         steps = pre_tokenizer.get("pretokenizers")
     steps = steps if isinstance(steps, list) and steps else [None]
-    patterns = []
-    for step in steps:
-        if _type(step) == "ByteLevel" and step.get("add_prefix_space") is False:
-            patterns += [PATTERNS["gpt2"]] if step.get("use_regex", True) else []
-        elif _type(step) == "Split" and step.get("behavior") == "Isolated":
-            given = step.get("pattern")  # `invert` changes nothing: all parts are kept either way
-            patterns.append(given.get("Regex") if isinstance(given, dict) else None)
-        else:
-            patterns.append(None)
-    is_one = len(patterns) == 1 and isinstance(patterns[0], str)
-    if not is_one or _type(steps[-1]) != "ByteLevel":
-        raise ValueError(f"{path}: pre_tokenizer must be ByteLevel without a prefix space, or one "
-                         f"isolating Split by a regular expression and then ByteLevel")
-    return pattern_name(patterns[0]) or patterns[0]
+    patterns = [_step(step) for step in steps]
+    kinds = [_type(step) for step in steps]
+    if None in patterns or kinds.count("ByteLevel") != 1 or kinds[-1] != "ByteLevel":
+        raise ValueError(f"{path}: pre_tokenizer must be ByteLevel without a prefix space, or "
+                         f"isolating Splits or Digits and then ByteLevel")
+    found = [pattern_name(pattern) or pattern for pattern in patterns if pattern] or ["(?s).+"]
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def _step(step):
+    """The pattern of one pre-tokenizer: "" if it does not cut, None if it is not done here."""
+    kind = _type(step)
+    if kind == "ByteLevel" and step.get("add_prefix_space") is False:
+        return PATTERNS["gpt2"] if step.get("use_regex", True) else ""
+    if kind == "Digits":
+        return "digits" if step.get("individual_digits") is True else "numbers"
+    given = step.get("pattern") if kind == "Split" else None
+    if not isinstance(given, dict):
+        return None
+    pattern, text = given.get("Regex"), given.get("String")
+    if isinstance(text, str) and text:
+        pattern = re.escape(text)
+    keeps = step.get("behavior") == "Isolated"  # `invert` changes nothing: all parts are kept
+    if step.get("behavior") == "Removed" and step.get("invert") is True:
+        keeps = pattern_name(pattern) in PATTERNS  # such a pattern leaves nothing that is dropped
+    return pattern if keeps and isinstance(pattern, str) and pattern else None
 
 
 def _spells_another(text):
@@ -190,11 +204,12 @@ def facts_of(tokenizer):
     added = [dict(id=i, content=text, **plain, special=text in special)
              for text, i in texts.items()]
     byte_level = dict(type="ByteLevel", add_prefix_space=False, trim_offsets=False, use_regex=False)
-    pattern = PATTERNS.get(tokenizer.pattern, tokenizer.pattern)
-    split = dict(type="Split", pattern={"Regex": pattern}, behavior="Isolated", invert=False)
+    patterns = [NAMED.get(step, step) for step in steps_of(tokenizer.pattern)]
+    splits = [dict(type="Split", pattern={"Regex": pattern}, behavior="Isolated", invert=False)
+              for pattern in patterns]
     model = dict(type="BPE", dropout=None, unk_token=None, continuing_subword_prefix=None,
                  end_of_word_suffix=None, fuse_unk=False, byte_fallback=False,
                  ignore_merges=tokenizer.vocabulary.whole_words, vocab=vocab, merges=merges)
     return dict(version="1.0", truncation=None, padding=None, added_tokens=added, normalizer=None,
-                pre_tokenizer=dict(type="Sequence", pretokenizers=[split, byte_level]),
+                pre_tokenizer=dict(type="Sequence", pretokenizers=[*splits, byte_level]),
                 post_processor=None, decoder=byte_level, model=model)

@@ -15,7 +15,7 @@ from bpe.counting import count
 from bpe.pair_index import (
     DONE, GROW_ARENA, GROW_CHANGES, GROW_DATA, GROW_PAIRS, NO_PAIR,
     N_ARENA, N_DATA, N_HEAP, N_PAIRS, N_TOKENS, WANTED, Changes, Pairs, Text)
-from bpe.pretokenize import compile_pattern, pattern_name
+from bpe.pretokenize import check_pattern
 from bpe.sources import batches
 from bpe.spelling import CHARACTERS
 from bpe.table import index_pairs, power_of_two
@@ -152,8 +152,7 @@ def show_progress(steps, n_merges, stream=None):
 
 def _check(n_merges, pattern, ties, order, min_count, max_token_bytes, initial_merges, threads):
     """Say what is wrong with an option."""
-    if pattern_name(pattern) is None:
-        compile_pattern(pattern)
+    check_pattern(pattern)
     if ties not in TIES:
         raise ValueError(f"ties is {ties!r}, but must be one of {', '.join(TIES)}")
     if order not in ORDERS:

@@ -1,7 +1,8 @@
 """Cut text into pre-tokens, the pieces that no merge crosses.
 
-The three named patterns are scanned by the kernels of `bpe.scan`. Any other pattern goes through
-`regex`, far slower. `bpe.reference.split` says the same in ten lines.
+The named patterns are scanned by the kernels of `bpe.scan`. Any other pattern goes through `regex`,
+far slower. Several patterns cut one after the other, each what those before it have left whole.
+`bpe.reference.split` says the same in ten lines.
 """
 from functools import lru_cache
 
@@ -11,7 +12,9 @@ import regex
 from bpe.scan import SCANNERS
 from bpe.unicode_ranges import SPACE, class_table
 
-PATTERNS = {  # as tiktoken 0.14 has them
+_LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+           r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+PATTERNS = {  # the first three as tiktoken 0.14 has them, then as models of these names do
     "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s",
     "cl100k": r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+"
               r"| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
@@ -20,7 +23,11 @@ PATTERNS = {  # as tiktoken 0.14 has them
              r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
              r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
              r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "llama3": _LLAMA3,
+    "qwen2": _LLAMA3.replace("{1,3}", ""),
 }
+NUMBERS = {"digits": r"\p{N}", "digits3": r"\p{N}{1,3}", "numbers": r"\p{N}+"}  # cut off first
+NAMED = PATTERNS | NUMBERS  # what `bpe.scan` does
 GPT2_SPELLINGS = (  # the same splits, as GPT-2's release and its copies write them
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
@@ -50,11 +57,13 @@ def side_by_side(pieces):
 
 def pattern_name(pattern):
     """The name of a pattern given by name or in full, or None where `regex` must do it."""
-    if pattern in PATTERNS:
+    if not isinstance(pattern, str):
+        return None  # several patterns
+    if pattern in NAMED:
         return pattern
     if pattern in GPT2_SPELLINGS:
         return "gpt2"
-    return next((name for name, text in PATTERNS.items() if text == pattern), None)
+    return next((name for name, text in NAMED.items() if text == pattern), None)
 
 
 def split_offsets(data, pattern):
@@ -63,9 +72,9 @@ def split_offsets(data, pattern):
     Parameters
     ----------
     data : bytes or (N,) uint8
-    pattern : str
+    pattern : str or sequence of str
         A key of `PATTERNS`, or a regular expression. Text that the expression does not match
-        becomes a pre-token of its own, so that nothing is lost.
+        becomes a pre-token of its own, so that nothing is lost. Several cut in their order.
 
     Returns
     -------
@@ -75,13 +84,25 @@ def split_offsets(data, pattern):
     return Splitter(pattern).split(*side_by_side([bytes(data)]))
 
 
+def steps_of(pattern):
+    """The patterns, each a str, that a pattern is made of."""
+    return (pattern,) if isinstance(pattern, str) else tuple(pattern)
+
+
+def check_pattern(pattern):
+    """Raise ValueError unless each step is a named pattern or a regular expression."""
+    if not steps_of(pattern):
+        raise ValueError("pattern has no steps: give at least one, such as '(?s).+' for no cuts")
+    for step in steps_of(pattern):
+        if pattern_name(step) is None:
+            compile_pattern(step)
+
+
 class Splitter:
-    """A pattern, and arrays that are used again for one text after the other."""
+    """A pattern of one step or several, with arrays that are used again for the next text."""
 
     def __init__(self, pattern):
-        self.pattern, self.name = pattern, pattern_name(pattern)
-        self.classes = np.empty(0, np.uint8)
-        self.ends = np.empty(0, np.int64)
+        self.steps = [_Step(step) for step in steps_of(pattern)]
 
     def split(self, data, limits):
         """Do `split_offsets` on many documents in one array, none of which joins with the next.
@@ -97,6 +118,21 @@ class Splitter:
         ends : (W,) int64
             Valid until the next call.
         """
+        for step in self.steps:
+            limits = step.split(data, limits)
+        return limits
+
+
+class _Step:
+    """One pattern, and its arrays."""
+
+    def __init__(self, pattern):
+        self.pattern, self.name = pattern, pattern_name(pattern)
+        self.classes = np.empty(0, np.uint8)
+        self.ends = np.empty(0, np.int64)
+
+    def split(self, data, limits):
+        """Do `Splitter.split`."""
         if self.name is None:
             return _split_with_regex(data, limits, self.pattern)
         if len(data) > len(self.ends):
@@ -121,14 +157,18 @@ def compile_pattern(pattern):
 def _split_with_regex(data, limits, pattern):
     """Split through `regex`; bytes that are not UTF-8 become lone surrogates on the way."""
     find = compile_pattern(pattern).finditer
-    ends, start = [np.empty(0, np.int64)], 0
+    ends, start, raw = [], 0, data.tobytes()
     for limit in np.asarray(limits).tolist():
-        text = data[start:limit].tobytes().decode("utf-8", "surrogateescape")
-        edges = [edge for match in find(text) for edge in match.span()]
-        edges = np.unique([0, *edges, len(text)])
-        ends.append(start + _byte_offsets(text)[edges[1:]])
+        text = raw[start:limit].decode("utf-8", "surrogateescape")
+        edges = {len(text)}
+        for match in find(text):
+            edges.update(match.span())
+        edges = sorted(edges - {0})
+        if len(text) < limit - start:  # some characters are more bytes than one
+            edges = _byte_offsets(text)[edges].tolist()
+        ends += [start + edge for edge in edges]
         start = limit
-    return np.concatenate(ends)
+    return np.array(ends, np.int64)
 
 
 def _byte_offsets(text):

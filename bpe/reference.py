@@ -19,13 +19,13 @@ et al. 2019 (GPT-2) for bytes and for cutting into pre-tokens by a pattern.
 """
 import re
 from collections import Counter
-from functools import lru_cache
-from itertools import pairwise
+from functools import lru_cache, partial
+from itertools import chain, pairwise
 
 import regex
 
 from bpe.decode import bytes_of
-from bpe.pretokenize import PATTERNS, pattern_name, to_bytes
+from bpe.pretokenize import NAMED, pattern_name, steps_of, to_bytes
 from bpe.unicode_ranges import SETS, expand
 
 BYTES = tuple(range(256))  # byte_order: byte_order[i] is the byte of token i
@@ -37,13 +37,20 @@ def split(text, pattern):
     Bytes that are not UTF-8 stand as lone surrogates while `regex` looks at them: neither letters,
     numbers nor white space. What the pattern does not match becomes a pre-token too.
     """
-    text = to_bytes(text).decode("utf-8", "surrogateescape")
-    edges = {0, len(text)}
-    for match in compiled(pattern).finditer(text):
-        edges |= set(match.span())
-    edges = sorted(edges)
-    pieces = [text[i:j] for i, j in pairwise(edges)]
+    pieces = [to_bytes(text).decode("utf-8", "surrogateescape")]
+    for step in steps_of(pattern):
+        cut = partial(_cut, pattern=compiled(step))
+        pieces = list(chain.from_iterable(map(cut, pieces)))
     return [piece.encode("utf-8", "surrogateescape") for piece in pieces]
+
+
+def _cut(text, pattern):
+    """Cut a str where matches of a compiled pattern begin and end."""
+    edges = {0, len(text)}
+    for match in pattern.finditer(text):
+        edges |= set(match.span())
+    starts_and_stops = pairwise(sorted(edges))
+    return [text[i:j] for i, j in starts_and_stops]
 
 
 @lru_cache(maxsize=64)
@@ -51,7 +58,7 @@ def compiled(pattern):
     """Compile a pattern; in the named ones, each class becomes its pinned code points."""
     if pattern_name(pattern) is None:
         return regex.compile(pattern)
-    pattern = PATTERNS[pattern_name(pattern)].replace("(?!\\S)", "(?![^\\s])")
+    pattern = NAMED[pattern_name(pattern)].replace("(?!\\S)", "(?![^\\s])")
     names = sorted(SETS, key=len, reverse=True)
     any_name = "|".join(map(re.escape, names))
     inside = re.compile(f"(\\[[^]]*\\])|({any_name})")

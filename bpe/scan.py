@@ -1,4 +1,4 @@
-"""Where pre-tokens of the three named patterns end: one pass writes a class byte for each byte of
+"""Where pre-tokens of the named patterns end: one pass writes a class byte for each byte of
 text, a second one finds the ends.
 
 Text is bytes. A byte that belongs to no valid UTF-8 sequence (surrogates and overlong forms are not
@@ -156,9 +156,9 @@ def _contraction(data, i, stop, any_case):
 
 
 @kernel
-def _three_numbers(classes, i, stop):
-    r"""`\p{N}{1,3}` from i."""
-    for _ in range(3):
+def _numbers(classes, i, stop, most):
+    r"""`\p{N}{1,most}` from i."""
+    for _ in range(most):
         if i < stop and classes[i] & NUMBER:
             i = _next(classes, i, stop)
     return i
@@ -233,27 +233,31 @@ def _last_white(classes, i, stop, space):
 
 
 @kernel
-def _scan_cl100k(data, limits, table, out_classes, out_ends):
-    """Write the ends of pre-tokens of all documents; return how many there are."""
+def _scan_words(data, limits, table, out_classes, out_ends, most_numbers, white_end):
+    """Write the ends of pre-tokens of all documents; return how many there are.
+
+    `most_numbers` is 3 for cl100k and llama3, 1 for qwen2; `white_end` is whether white space at
+    the end of a text is one pre-token, as in cl100k alone.
+    """
     found, i = 0, 0
     for stop in limits:
         _classify(data, i, stop, table, out_classes)
         while i < stop:
-            i = _cl100k_end(data, i, stop, out_classes)
+            i = _word_end(data, i, stop, out_classes, most_numbers, white_end)
             out_ends[found] = i
             found += 1
     return found
 
 
 @kernel(inline="always")
-def _cl100k_end(data, i, stop, classes):
-    """The end of the pre-token of cl100k that starts at i."""
+def _word_end(data, i, stop, classes, most_numbers, white_end):
+    """The end of the pre-token of cl100k, llama3 or qwen2 that starts at i."""
     n = _contraction(data, i, stop, True)
     if n:
         return i + n
     here = classes[i]
     if here & NUMBER:
-        return _three_numbers(classes, i, stop)
+        return _numbers(classes, i, stop, most_numbers)
     j = i if here & (LETTER | NEWLINE) else _next(classes, i, stop)
     if j < stop and classes[j] & LETTER:
         return _long_run(classes, j, stop, LETTER)
@@ -263,7 +267,8 @@ def _cl100k_end(data, i, stop, classes):
         return _run(classes, end, stop, NEWLINE, NEWLINE)
     end = _run(classes, i, stop, SPACE, SPACE)
     cut = _after_newlines(classes, i, end)
-    return cut if cut > i and end < stop else _white(classes, i, end, stop)
+    whole = white_end and end == stop
+    return cut if cut > i and not whole else _white(classes, i, end, stop)
 
 
 @kernel
@@ -297,7 +302,7 @@ def _o200k_end(data, i, stop, classes):
     here = classes[i]
     end = i
     if here & NUMBER:
-        return _three_numbers(classes, i, stop)
+        return _numbers(classes, i, stop, 3)
     if here & LETTER:
         end = _cased_word(classes, i, stop)
     elif not here & NEWLINE:
@@ -318,4 +323,35 @@ def _o200k_end(data, i, stop, classes):
     return cut if cut > i else _white(classes, i, end, stop)
 
 
-SCANNERS = {"gpt2": _scan_gpt2, "cl100k": _scan_cl100k, "o200k": _scan_o200k}
+@kernel
+def _scan_numbers(data, limits, table, out_classes, out_ends, most):
+    r"""Cut off each `\p{N}{1,most}`; return how many pieces of all documents there are."""
+    found, begin = 0, 0
+    for stop in limits:
+        _classify(data, begin, stop, table, out_classes)
+        i = begin
+        while i < stop:
+            if not out_classes[i] & NUMBER:
+                i += 1
+                continue
+            if i > begin:
+                out_ends[found] = i
+                found += 1
+            i = _numbers(out_classes, i, stop, most)
+            out_ends[found] = i
+            found += 1
+            begin = i
+        if begin < stop:
+            out_ends[found] = stop
+            found += 1
+        begin = stop
+    return found
+
+
+SCANNERS = {"gpt2": _scan_gpt2, "o200k": _scan_o200k,
+            "cl100k": lambda *arrays: _scan_words(*arrays, 3, True),
+            "llama3": lambda *arrays: _scan_words(*arrays, 3, False),
+            "qwen2": lambda *arrays: _scan_words(*arrays, 1, False),
+            "digits": lambda *arrays: _scan_numbers(*arrays, 1),
+            "digits3": lambda *arrays: _scan_numbers(*arrays, 3),
+            "numbers": lambda *arrays: _scan_numbers(*arrays, 1 << 62)}

@@ -16,7 +16,7 @@ import numpy as np
 from bpe import formats, reference
 from bpe.decode import StreamDecoder, bytes_of, checked_errors
 from bpe.encode import Encoder
-from bpe.pretokenize import compile_pattern, pattern_name, to_bytes
+from bpe.pretokenize import check_pattern, pattern_name, steps_of, to_bytes
 from bpe.stream import (
     BLOCK_BYTES, Specials, blocks_of, blocks_of_file, jobs, joined, map_in_order)
 from bpe.tokenfile import save_tokens
@@ -35,8 +35,9 @@ class Tokenizer:
     ----------
     merges : sequence of (int, int), or None where there are `ranks`
         Pairs of ids, the one merged first in front.
-    pattern : str
-        "gpt2", "cl100k", "o200k", or a regular expression that cuts text into pre-tokens.
+    pattern : str or sequence of str
+        A key of `bpe.PATTERNS` ("gpt2", "cl100k", "o200k", ...), or a regular expression that cuts
+        text into pre-tokens. Several cut one after the other.
     special_tokens : dict of str -> int
         Texts that are one token each, where they are allowed.
     added_tokens : dict of str -> int, optional
@@ -73,15 +74,17 @@ class Tokenizer:
     'hi hi'
     """
 
+    frame = (), ()  # ids that a model expects before and behind a text: here it has none
+
     def __init__(self, merges, pattern="gpt2", special_tokens=None, *, added_tokens=None,
                  byte_ids=None, merge_ids=None, more_tokens=None, whole_words=False, ranks=None):
         self._arguments = dict(
             merges=merges, pattern=pattern, special_tokens=special_tokens,
             added_tokens=added_tokens, byte_ids=byte_ids, merge_ids=merge_ids,
             more_tokens=more_tokens, whole_words=whole_words, ranks=ranks)
-        self.pattern = pattern_name(pattern) or pattern
-        if pattern_name(pattern) is None:
-            compile_pattern(pattern)
+        check_pattern(pattern)
+        steps = [pattern_name(step) or step for step in steps_of(pattern)]
+        self.pattern = steps[0] if len(steps) == 1 else tuple(steps)
         self.vocabulary = Vocabulary(merges, byte_ids, merge_ids, more_tokens, whole_words, ranks)
         self.special_tokens = dict(special_tokens or {})
         self.added_tokens = dict(added_tokens or {})

@@ -75,7 +75,6 @@ Si$$WPGd)stw>N#PCp3)xab4<N{NAz0AJ$g$Y3ZKvN=5IajgI6}e^^Z#8*)wpmpL`fz_imu?&&x}J{?w
 
 def pack(table):
     """Write a class table as text: runs (class, length in base 128), deflated, in base 85."""
-    table = table & UNICODE
     starts = np.flatnonzero(np.diff(table, prepend=255))
     runs = bytearray()
     for start, length in zip(starts, np.diff(starts, append=len(table)).tolist()):
@@ -87,10 +86,9 @@ def pack(table):
     return base64.b85encode(zlib.compress(bytes(runs), 9)).decode()
 
 
-@lru_cache(maxsize=1)
-def class_table():
-    """Return the class of every code point, (0x110000,) uint8, read-only."""
-    runs = iter(zlib.decompress(base64.b85decode(PACKED.replace("\n", ""))))
+def unpack(text):
+    """Undo `pack`: the class of every code point, (0x110000,) uint8."""
+    runs = iter(zlib.decompress(base64.b85decode(text.replace("\n", ""))))
     classes, lengths = [], []
     for kind in runs:
         length, shift, digit = 0, 0, 128
@@ -100,7 +98,13 @@ def class_table():
             shift += 7
         classes.append(kind)
         lengths.append(length)
-    table = np.repeat(np.array(classes, np.uint8), lengths)
+    return np.repeat(np.array(classes, np.uint8), lengths)
+
+
+@lru_cache(maxsize=1)
+def class_table():
+    """Return the class of every code point, (0x110000,) uint8, read-only."""
+    table = unpack(PACKED)
     table[[10, 13]] |= NEWLINE
     table[[32, 39]] |= NAMED
     table.flags.writeable = False

@@ -39,6 +39,18 @@ NETS = {"decoder": Net(ModelConfig, GPT),
         "conv": Net(ConvConfig, ConvNet, dict(n_layer=5, d_model=128, context_length=128))}
 
 
+# What is said of a net, where its settings have it and it is not nothing.
+FEATURES = {"n_layer": "{:d} layers", "n_head": "{:d} heads", "d_model": "{:d} wide",
+            "context_length": "context {:d}", "ngram_rows": "tables of {:,} rows",
+            "dropout": "dropout {:g}"}
+
+
+def described(config):
+    """Describe the settings of a net, in a few words each."""
+    return [words.format(value) for name, words in FEATURES.items()
+            if (value := getattr(config, name, None))]
+
+
 def net_named(name):
     """Return the row of the table.
 

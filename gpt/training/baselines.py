@@ -9,7 +9,7 @@ from gpt.models.counting import levels, surprise_at
 
 XZ_BYTES = 32 << 20                # of a longer text xz compresses the beginning
 COUNTED_BYTES = 8 << 20            # and so much of it is counted
-TRIAL = 1 << 18                    # bytes by which is measured how long the rest will take
+TRIAL = 1 << 17                    # bytes by which is measured how long the rest will take
 LONG = 2_000_000                   # bytes from which on runs of 8 pay, else 7 (measured)
 
 
@@ -20,7 +20,8 @@ def baselines(train, val, seconds=math.inf):
 
     Parameters
     ----------
-    train, val : bytes
+    train, val : functions of n
+        That return the first n bytes of the text, or all there are.
     seconds : float
         To be kept to, about; one second is enough for a megabyte.
 
@@ -28,28 +29,41 @@ def baselines(train, val, seconds=math.inf):
     -------
     dict of str to float, in bits per byte
     """
-    counted = affordable(train[:COUNTED_BYTES], seconds / 2, count)
+    counted, whole = affordable(train, seconds / 2, count, COUNTED_BYTES)
+    surprised = val(max(len(counted), TRIAL))
     order = 8 if len(counted) >= LONG else 7
-    name = named(f"Kneser-Ney {order}", counted, train)
-    found = {"uniform": 8.0, name: counted_bits(counted, val, order)}
-    text = affordable((train + val)[:XZ_BYTES], seconds / 2, xz)
-    name = named("xz -9", text, train + val)
-    return found | {name: 8 * len(xz(text)) / len(text)}
+    name = named(f"Kneser-Ney {order}", counted, whole)
+    found = {"uniform": 8.0, name: counted_bits(counted, surprised, order)}
+    both = lambda n: (train(n) + val(n))[:n]
+    text, whole = affordable(both, seconds / 2, xz)
+    return found | {named("xz -9", text, whole): 8 * len(xz(text)) / len(text)}
 
 
-def named(name, read, text):
+def named(name, text, whole):
     """Say of how much of a text a number is."""
-    return name if len(read) == len(text) else f"{name} of {len(read) / 1e6:.1f} MB"
+    return name if whole else f"{name} of {len(text) / 1e6:.1f} MB"
 
 
-def affordable(text, seconds, work):
-    """Return the beginning of a text on which `work` takes so many seconds, by a first try."""
-    if seconds == math.inf:
-        return text
-    trial, began = text[:TRIAL], time.perf_counter()
+def affordable(read, seconds, work, most=XZ_BYTES):
+    """Return the beginning of a text that can be read and worked on in so many seconds.
+
+    A first try tells; no more than `most` bytes are asked for.
+
+    Returns
+    -------
+    text : bytes
+    whole : bool
+        Whether that is all of it.
+    """
+    began = time.perf_counter()
+    trial = read(TRIAL)
     work(trial)
-    rate = len(trial) / max(1e-6, time.perf_counter() - began)
-    return text[:max(len(trial), int(rate * seconds))]
+    spent_s = max(1e-6, time.perf_counter() - began)
+    n_bytes = min(most, len(trial) * (seconds / spent_s - 1))
+    if n_bytes <= len(trial) or len(trial) < TRIAL:
+        return trial, len(trial) < TRIAL
+    text = read(int(n_bytes))
+    return text, len(text) < n_bytes
 
 
 def count(text):
@@ -115,10 +129,6 @@ def spread(keys):
 
 def byte_runs(text, n):
     """Number every n <= 8 bytes in a row: (N - n + 1,) uint64."""
-    data = np.frombuffer(text, np.uint8).astype(np.uint64)
-    N = max(0, len(data) - n + 1)
-    runs = np.zeros(N, np.uint64)
-    for i in range(n):
-        runs <<= np.uint64(8)
-        runs |= data[i:i + N]
-    return runs
+    N = max(0, len(text) - n + 1)
+    eight = np.ndarray(N, "<u8", text + bytes(8), strides=(1,))
+    return eight << np.uint64(64 - 8 * n)                     # the n first of the eight

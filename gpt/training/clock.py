@@ -74,9 +74,10 @@ def duration(seconds):
 
 # ---- what comes behind the last step is read until its share of the minutes is over ----
 
-EVALUATION, BASELINES = 0.05, 0.02     # shares of the minutes, at most
-REPORT_S, REPORT = 3, 0.05             # samples and the report: seconds, but at most this share
-LAST_TOKENS = 500_000                  # of the last evaluation, where there are no minutes
+CLOSING = 0.05                         # share of a run's time that comes behind its last step
+REPORT_S, REPORT = 3, 0.4              # of that the report: seconds, but at most this share
+EVALUATION, SAMPLES, BASELINES, COPIED = 0.6, 0.2, 0.15, 0.05      # shares of the rest
+SHORT_S = 20                           # what a run without minutes is taken to last at least
 FEWEST_STEPS = 50                      # from which on anything is learnt
 
 
@@ -88,22 +89,16 @@ class Rates(NamedTuple):
     slow: tuple = ()                   # what is slower than it could be, in words
 
 
-def evaluation_s(run, rates):
-    """Return the seconds that the last evaluation may take."""
-    share_s = EVALUATION * 60 * run.config.train.minutes
-    all_s = len(run.data.val) * rates.target_s
-    return min(share_s or LAST_TOKENS * rates.target_s, all_s)
+def closing_s(run, spent_s=0.0):
+    """Return the seconds for all behind the last step; without minutes, `spent_s` were before."""
+    return CLOSING * (60 * run.config.train.minutes or max(SHORT_S, spent_s))
 
 
-def baselines_s(run):
-    """Return the seconds that simpler means may take; without minutes, what they need."""
-    return BASELINES * 60 * run.config.train.minutes or math.inf
-
-
-def finish_s(run, rates):
-    """Return the seconds that are kept for what comes behind the last step."""
-    report_s = min(REPORT_S, REPORT * 60 * run.config.train.minutes)
-    return evaluation_s(run, rates) + baselines_s(run) + report_s
+def reading_s(run, spent_s=0.0):
+    """Return how many of them are for what can stop at any time: `EVALUATION` and so on share them.
+    """
+    all_s = closing_s(run, spent_s)
+    return all_s - min(REPORT_S, REPORT * all_s)
 
 
 def plan_by_time(run, began, rates):
@@ -126,7 +121,7 @@ def plan_by_time(run, began, rates):
     ConfigError
         If a new run would have too few steps to learn anything.
     """
-    settings, last_s = run.config.train, finish_s(run, rates)
+    settings, last_s = run.config.train, closing_s(run)
     n_targets = min(settings.eval_tokens, len(run.data.val))
     pause_s = n_targets * rates.target_s
     pacer = Pacer(began + 60 * settings.minutes - last_s, rates.step_s, pause_s,
@@ -135,7 +130,7 @@ def plan_by_time(run, began, rates):
     if run.plan.steps < FEWEST_STEPS:
         before_s = time.monotonic() - began
         needed_s = before_s + 1.1 * FEWEST_STEPS * rates.step_s + settings.evaluations * pause_s
-        minutes = needed_s / (1 - EVALUATION - BASELINES - REPORT) / 60
+        minutes = needed_s / (1 - CLOSING) / 60
         raise ConfigError(
             f"minutes is {settings.minutes:g}, which leaves time for {run.plan.steps} steps, too "
             f"few to learn from, between {duration(before_s)} for the start and "

@@ -3,7 +3,7 @@ import numpy as np
 
 from minigrad.kernels import jit, threads, tiles
 from minigrad.kernels.attention import (
-    N_KEY, STRIDES, attention_kernel, layout_of, padded, room_for, scratch)
+    LENGTHS, N_KEY, attention_kernel, layout_of, padded, room_for, scratch)
 from minigrad.kernels.memory import empty
 from minigrad.kernels.rows import SMALL, is_float, plain
 from minigrad.mode import mode
@@ -95,7 +95,7 @@ def _store(qkv, place, H, D, out_k, out_v, layout):
                     out_v[b, g, start + t, j] = qkv[b, t, first_v + j]
     layout[N_KEY] = start + T
     for b in range(B):
-        layout[STRIDES + 3 * 4 + b] = start + T
+        layout[LENGTHS + b] = start + T
 
 
 def rows_at(table, place, T):

@@ -4,8 +4,9 @@ from math import prod
 import numpy as np
 
 from minigrad.kernels.jit import helper
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty_like
-from minigrad.kernels.rows import fits, plain, row_kernel, widest_vectors
+from minigrad.kernels.rows import fits, plain, row_kernel
 from minigrad.kernels.vmath import inverse_root, power_of_two_below
 from minigrad.ops.linear import rows
 from minigrad.ops.norm import rms_norm, rms_norm_vjp

@@ -84,7 +84,7 @@ def test_every_code_point_splits_as_in_tiktoken(pattern):
 def test_the_class_table_is_its_packed_text():
     table = class_table()
     assert len(table) == 0x110000
-    assert pack(table) == PACKED.replace("\n", "")
+    assert pack(table & UNICODE) == PACKED.replace("\n", "")
 
 
 def test_lone_surrogates_become_replacement_characters_and_pairs_one_character():

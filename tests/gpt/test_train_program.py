@@ -3,12 +3,14 @@ import errno
 import json
 import os
 import random
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -76,6 +78,8 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(text, tmp_path):
     assert checkpoints(killed) == checkpoints(whole)
     assert steps_of(killed) == list(range(1, STEPS + 1))
     assert metrics_of(killed) == metrics_of(whole)
+    files = [{path.relative_to(run) for path in run.rglob("*")} for run in (killed, whole)]
+    assert files[0] == files[1]                       # nothing half written is left behind
 
 
 def steps_of(run):
@@ -145,7 +149,7 @@ def test_a_text_of_ones_own_to_validate_on(text, tmp_path, capsys):
     data = load_dataset(tmp_path / "runs" / "a" / "data")
     assert data.text(data.val) == held_out.read_bytes()
     assert data.text(data.train) == Path(text).read_bytes()
-    assert "--val" in json.loads((tmp_path / "runs/a/manifest.json").read_text())["repeat"]
+    assert json.loads((tmp_path / "runs/a/plan.json").read_text())["val"] == str(held_out)
     with pytest.raises(SystemExit) as left:
         run(text, *TINY, "--steps", "3", "--val", "nowhere.txt")
     said = capsys.readouterr().err
@@ -159,6 +163,7 @@ def test_the_manifest_repeats_a_run_that_was_planned_by_time(text, tmp_path, mon
     timed = tmp_path / "runs" / "timed"
     repeat = json.loads((timed / "manifest.json").read_text())["repeat"]
     repeat = shlex.split(repeat)
+    assert len(" ".join(repeat)) < 200
     run(*repeat[2:], "--name", "again")
     tensors = [sorted((folder / "checkpoints").glob("*.safetensors"))[-1]
                for folder in (timed, tmp_path / "runs" / "again")]
@@ -170,7 +175,7 @@ def test_a_run_that_was_killed_at_its_end_gets_its_report(text, tmp_path, monkey
     def killed(folder):
         raise SystemExit(137)
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr("gpt.show.report.write_report", killed)
+        patch.setattr("gpt.show.closing.write_report", killed)
         run(text, *TINY, "--steps", "5", "--name", "a")
     folder = tmp_path / "runs" / "a"
     before = checkpoints(folder)
@@ -215,6 +220,8 @@ def test_a_corpus_with_markup_does_nothing_in_the_report(tmp_path, monkeypatch):
     (["text.txt", "--minutes", "0.001"], "use --minutes"),
     (["text.txt", "--vocabulary", "3", "--tokenizer", "bpe"], "256 bytes"),
     (["text.txt", "--no_causal", "--steps", "1"], "sees the next token"),
+    (["text.txt", "--batch_tokens", "10000000000000000000000"], "use --batch_tokens 1048576"),
+    (["text.txt", "--plan", "text.txt"], "text.txt is no plan"),
     (["text.txt", "--steps", "10000000000"], "--yes")])
 def test_what_cannot_work_is_one_sentence_and_status_2(text, tmp_path, capsys, args, words):
     if args == ["."]:
@@ -268,3 +275,22 @@ def test_checks_hold_for_the_users_settings(text, capsys, tmp_path):
     run(text, *TINY, "--check")
     out = capsys.readouterr().out
     assert "all 5 checks hold" in out and "FAIL" not in out and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("free, words", [
+    (9_000, "the tokens of this text take about 0 MB"), (400_000, "the checkpoints of this run")])
+def test_a_run_that_does_not_fit_onto_the_disk_is_refused(text, capsys, tmp_path, monkeypatch, free,
+                                                          words):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
+    with pytest.raises(SystemExit) as left:
+        run(text, *TINY, "--steps", "1")
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and words in said and "make room" in said
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_what_is_said_of_the_disk_holds(text, tmp_path, capsys):
+    run(text, *TINY, "--steps", "9", "--eval_every", "3", "--name", "a")
+    said = int(re.search(r"disk: ([\d,]+) MB", capsys.readouterr().out)[1].replace(",", ""))
+    paths = [path for path in (tmp_path / "runs" / "a").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in paths) < 1e6 * (said + 0.5)

@@ -28,6 +28,8 @@ class CharTokenizer:
     ([1, 3, 2, 0], 'helo')
     """
 
+    frame = (), ()
+
     def __init__(self, characters, special_tokens=()):
         self.characters = sorted(set(characters))
         self.special_tokens = {name: len(self.characters) + i

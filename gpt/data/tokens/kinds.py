@@ -3,8 +3,11 @@ from pathlib import Path
 
 import bpe
 from bpe.files import check, read_json
+from bpe.huggingface import arguments_of
 from gpt.data.corpora import END_OF_TEXT
 from gpt.data.tokens.characters import CharTokenizer
+from gpt.data.tokens.gguf import facts_of_gguf
+from gpt.data.tokens.published import PublishedTokenizer
 
 
 def train_tokenizer(kind, vocabulary, documents, train_documents):
@@ -31,8 +34,10 @@ def train_tokenizer(kind, vocabulary, documents, train_documents):
 
 
 def load_tokenizer(path):
-    """Read a tokenizer of either kind from its file."""
+    """Read a tokenizer of any kind from its file, or from the folder of a published one."""
     path = Path(path)
+    if (path / "tokenizer.json").is_file():
+        path = path / "tokenizer.json"
     if path.suffix == ".json" and path.is_file():
         facts = read_json(path)
         if isinstance(facts, dict) and facts.get("kind") == "characters":
@@ -41,4 +46,26 @@ def load_tokenizer(path):
             right = isinstance(names, list) and all(isinstance(name, str) for name in names)
             check(path, "special_tokens", names, right, "a list of str")
             return CharTokenizer(characters, names)
+        if isinstance(facts, dict) and "model" in facts:
+            return tokenizer_of(facts, path)
     return bpe.Tokenizer.load(path)
+
+
+def tokenizer_of(facts, path="tokenizer.json"):
+    """Make a tokenizer of the JSON of a `tokenizer.json`: by `bpe` alone if it can, else step by
+    step."""
+    try:
+        return bpe.Tokenizer(**arguments_of(path, facts))
+    except ValueError:
+        return PublishedTokenizer(facts, path)
+
+
+def tokenizer_of_gguf(metadata, path="the GGUF"):
+    """Make the tokenizer that the metadata of a GGUF, a dict of its keys, describes."""
+    return tokenizer_of(facts_of_gguf(metadata, path), path)
+
+
+def framed(tokenizer, ids):
+    """Put around the ids of a text what the model expects there, as a list."""
+    before, after = tokenizer.frame
+    return [*before, *ids, *after]

@@ -1,0 +1,117 @@
+"""Byte-pair encoding over characters, as in Llama 2 and Gemma.
+
+Like `bpe`, but a word is characters at first. One that is no token becomes its UTF-8 bytes, tokens
+named `<0x0A>`, where the model has them (byte fallback), or the token for what is unknown.
+"""
+import re
+from heapq import heapify, heappop, heappush
+
+from bpe.files import list_in
+from gpt.data.tokens.vocabularies import checked_vocab, fallback_ids
+
+SIGN = "▁"  # what stands for a space
+
+
+class Merges:
+    """The merges of a `tokenizer.json`; called with a word, it returns a list of ids."""
+
+    def __init__(self, part):
+        self.vocab = checked_vocab(part)
+        dropout = part("dropout", (int, float), None)
+        part.check("dropout", dropout, not dropout, "null: merges are never left out here")
+        self.prefix = part("continuing_subword_prefix", str, None) or ""
+        self.suffix = part("end_of_word_suffix", str, None) or ""
+        self.whole_words = part("ignore_merges", bool, False)
+        self.fuses = part("fuse_unk", bool, False)
+        unknown = part("unk_token", str, None)
+        part.check("unk_token", unknown, unknown is None or unknown in self.vocab,
+                   "in the vocabulary")
+        self.unknown = self.vocab.get(unknown)
+        falls_back = part("byte_fallback", bool, False)
+        self.bytes = fallback_ids(self.vocab) if falls_back else [None] * 256
+        self.merges = self._read(part)
+
+    def _read(self, part):
+        """Read the merges: (left id, right id) -> (rank, id of what is made)."""
+        part.asked.add("merges")
+        vocab, skip = self.vocab, len(self.prefix)
+        merges = {}
+        pairs = list_in(part.path, part.facts, "merges")
+        for rank, pair in enumerate(pairs):
+            try:
+                left, right = pair.split(" ") if isinstance(pair, str) else pair
+                made = vocab[left + right[skip:]]
+                merges[vocab[left], vocab[right]] = rank, made
+            except (ValueError, KeyError, TypeError):
+                part.check(f"merges[{rank}]", pair, False, "two tokens that make a third")
+        return merges
+
+    def __call__(self, word):
+        if self.whole_words and word in self.vocab:
+            return [self.vocab[word]]
+        ids = self._start(word)
+        return self._merge(ids) if len(ids) > 1 else ids
+
+    def _start(self, word):
+        """The ids of a word's characters."""
+        ids, before = [], None  # before: the token for what is unknown, if it came last
+        for k, character in enumerate(word):
+            text = (self.prefix if k else "") + character
+            text += self.suffix if k == len(word) - 1 else ""
+            i = self.vocab.get(text)
+            parts = [i] if i is not None else [self.bytes[byte] for byte in text.encode()]
+            if None not in parts:
+                ids += parts
+                before = None
+            elif self.unknown is not None and not (self.fuses and before):
+                ids.append(self.unknown)
+                before = True
+        return ids
+
+    def _merge(self, ids):
+        """Merge the pair of lowest rank, the leftmost first, until none is left.
+
+        A pair waits in a heap from when it comes to stand side by side. When its turn comes, it may
+        be gone: then another merge has taken one of the two.
+        """
+        n = len(ids)
+        after = list(range(1, n + 1))
+        before = list(range(-1, n - 1))
+        heap = []
+
+        def wait(i, j):
+            found = self.merges.get((ids[i], ids[j])) if i >= 0 and j < n else None
+            if found is not None:
+                rank, made = found
+                heappush(heap, (rank, i, made))
+
+        for i in range(n - 1):
+            wait(i, i + 1)
+        heapify(heap)
+        while heap:
+            _, i, made = heappop(heap)
+            j = after[i]
+            pair = ids[i], ids[j] if j < n else None
+            if pair not in self.merges or self.merges[pair][1] != made:
+                continue
+            ids[i], ids[j] = made, None
+            after[i] = after[j]
+            if after[i] < n:
+                before[after[i]] = i
+            wait(before[i], i)
+            wait(i, after[i])
+        return [i for i in ids if i is not None]
+
+    def borders(self):
+        """Make a pattern of places that no merge crosses: before ▁, or None.
+
+        A text without cuts is one word, as long as the text. But a token has ▁ behind few
+        characters, mostly ▁ itself: behind any other, merges of the two sides never meet.
+        """
+        if SIGN not in self.vocab or self.prefix or self.suffix or self.whole_words:
+            return None
+        inside = {SIGN}
+        for text in self.vocab:
+            inside.update(re.findall(f"(?s).(?={SIGN})", text))
+        inside = "".join(map(re.escape, sorted(inside)))
+        return re.compile(f"(?<=[^{inside}])(?={SIGN})")
