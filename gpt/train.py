@@ -19,6 +19,7 @@ from gpt.training.folder import alone_in, check_disk, kept_if_begun, save, use_b
 from gpt.training.forecast import plan_run
 from gpt.training.plan import due
 from gpt.training.tasks import read
+from gpt.training.threads import on_best_threads
 
 
 def main(args=None, began=None):
@@ -31,7 +32,7 @@ def main(args=None, began=None):
             with tempfile.TemporaryDirectory() as args.runs, kept_if_begun(Path(args.runs)):
                 return check_run(begin(args, display.say)[0], display.say)
         run, folder = resume(args) if args.resume else begin(args, display.say)
-        with alone_in(folder), kept_if_begun(folder):
+        with kept_if_begun(folder), alone_in(folder):
             train(run, folder, args, display, began)
 
 
@@ -46,7 +47,7 @@ def train(run, folder, args, display, began):
     if run.step == 0:
         save(run, folder)                             # from here on it can be resumed
     with interruptible() as stop, closing(told):
-        for record in steps:
+        for record in on_best_threads(steps, display.say):
             told.step(record, run.plan, pacer and pacer.step_s)
             if pacer:
                 pacer.step(record.elapsed_s)

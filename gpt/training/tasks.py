@@ -76,7 +76,8 @@ def causal_measure(model, data, ids):
     is spread evenly over the text wherever one stops. A net whose state has no end reads some
     streams of the text, and each window with the state of the one before.
     """
-    T, token_bytes = model.config.context_length, np.asarray(data.tokenizer.token_bytes)
+    T = min(model.config.context_length, max(1, len(ids) - 1))
+    token_bytes = np.asarray(data.tokenizer.token_bytes)
     endless, state = has_no_end(model), None
     cut = stream_windows if endless else spread_windows
     for windows, counts in cut(ids, T, max(1, WINDOWS_TOKENS // T)):
