@@ -17,6 +17,7 @@ from gpt.files.gguf import write_gguf
 from gpt.files.safetensors import write_safetensors
 from gpt.models.publishing import as_gguf, as_huggingface
 from gpt.opening import CONFIG, MODEL_TYPE, SHARED_FORMAT, TOKENIZER, WEIGHTS, open_model
+from gpt.models.nets import described
 from gpt.settings import ConfigError
 from gpt.training.checkpoint import write_tensors
 from gpt.training.folder import read_manifest
@@ -58,7 +59,8 @@ def write_shared(opened, folder):
     opened.tokenizer.save(folder / TOKENIZER)
     seals = {name: file_sha256(folder / name) for name in (WEIGHTS, TOKENIZER)}
     facts = {"model_type": MODEL_TYPE, "format": SHARED_FORMAT, "task": opened.task,
-             "step": opened.step, "model": asdict(opened.model.config), "sha256": seals}
+             "step": opened.step, "net": opened.net, "model": asdict(opened.model.config),
+             "sha256": seals}
     write_text(folder / CONFIG, json.dumps(facts, indent=1))
 
 
@@ -126,8 +128,7 @@ def known(opened, manifest):
     config = opened.model.config
     n_parameters = sum(x.size for x in opened.model.parameters())
     return {"parameters": f"{n_parameters:,}",
-            "net": f"{config.n_layer} layers, {config.n_head} heads, {config.d_model} wide, "
-                   f"context {config.context_length}",
+            "net": ", ".join([opened.net, *described(config)]),
             "tokens": f"{config.vocab_size:,} kinds",
             "text": text_of(manifest),
             "trained": "" if opened.step is None else f"{opened.step:,} steps",

@@ -1,10 +1,10 @@
 """The command line of `train.py`: a flag for each setting, and what is no setting."""
 import argparse
 import math
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from pathlib import Path
 from gpt.show.loggers import LOGGERS
-from gpt.training.config import PARTS, PRESETS, SETTINGS
+from gpt.training.config import PRESETS, groups
 
 from gpt import called
 from gpt.command import Parser
@@ -56,11 +56,9 @@ def parse(args):
 
 def add_settings(parser):
     """Add a flag for every field of every part of the config."""
-    for part, kind in PARTS.items():
-        group = parser.add_argument_group(f"{part}: {kind.__doc__.splitlines()[0]}")
-        for f in fields(kind):
-            if (part, f.name) == ("model", "vocab_size"):     # the tokenizer's
-                continue
+    for title, found in groups():
+        group = parser.add_argument_group(title)
+        for f in found:
             text = f"{f.metadata['help']} [{f.default}]".replace("%", "%%")
             if f.type is bool:
                 group.add_argument(f"--{f.name}", help=text, default=MISSING, action="store_true")
@@ -83,5 +81,6 @@ def finite(text):
 
 def given_settings(parsed):
     """Collect the settings that were said on the command line."""
-    return {name: getattr(parsed, name) for name in SETTINGS
+    names = [f.name for _, found in groups() for f in found]
+    return {name: getattr(parsed, name) for name in names
             if getattr(parsed, name, MISSING) is not MISSING}

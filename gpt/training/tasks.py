@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from gpt.batch import IGNORE, Batch
-from gpt.data.windows import random_windows, spread_windows
+from gpt.data.windows import following_windows, random_windows, spread_windows, stream_windows
 from gpt.models.heads import surprise
+from gpt.models.states import rows_at
 from minigrad import no_grad
 
 WINDOWS_TOKENS = 2048      # of one forward pass that measures
@@ -42,7 +43,7 @@ class Task(NamedTuple):
 
     batch: Callable        # (data, (B, T), rng, model) -> Batch, which follows from the rng alone
     loss: Callable         # (model, batch, n, rng) -> Tensor: the sum over the batch's targets,
-                           # divided by n, the targets of the whole step
+                           # divided by n, the targets of the whole step; `state=` to carry on
     measure: Callable      # (model, data, ids) -> Measures, to be read until there are enough
 
 
@@ -54,9 +55,16 @@ def causal_batch(data, shape, rng, model):
     return Batch(windows[:, :-1], windows[:, 1:])
 
 
-def causal_loss(model, batch, n, rng=None):
+def carried_batch(data, shape, step):
+    """Take windows behind those of the step before, whose state they go on with."""
+    windows = following_windows(data.train, *shape, step)                       # (B, T + 1)
+    rows = rows_at(step, shape[0])
+    return Batch(windows[:, :-1], windows[:, 1:], rows=rows)
+
+
+def causal_loss(model, batch, n, rng=None, state=None):
     """Return the surprise at the targets, in nats, summed and divided by n."""
-    x = model.stream(batch, rng=rng)                                            # (B, T, C)
+    x = model.stream(batch, state, rng)                                         # (B, T, C)
     return surprise(x, model.head, batch.targets, n)
 
 
@@ -65,16 +73,29 @@ def causal_measure(model, data, ids):
 
     The windows are of the context length, one behind the other, so a token sees from none to all
     of the context before it (the usual way, and a little pessimistic). They come in an order that
-    is spread evenly over the text wherever one stops.
+    is spread evenly over the text wherever one stops. A net whose state has no end reads some
+    streams of the text, and each window with the state of the one before.
     """
     T = min(model.config.context_length, max(1, len(ids) - 1))
     token_bytes = np.asarray(data.tokenizer.token_bytes)
-    for windows, counts in spread_windows(ids, T, max(1, WINDOWS_TOKENS // T)):
-        targets = np.where(counts, windows[:, 1:], IGNORE)                      # (B, T)
+    endless, state = has_no_end(model), None
+    cut = stream_windows if endless else spread_windows
+    for windows, counts in cut(ids, T, max(1, WINDOWS_TOKENS // T)):
+        batch = Batch(windows[:, :-1], np.where(counts, windows[:, 1:], IGNORE))    # (B, T)
+        if endless:
+            state = state or model.start(batch)
         with no_grad():
-            loss = causal_loss(model, Batch(windows[:, :-1], targets), 1.0)
+            loss = causal_loss(model, batch, 1.0, state=state)
+        if endless:
+            state.advance(batch.ids)
         counted = windows[:, 1:][counts]
         yield Measure(loss.item(), len(counted), int(token_bytes[counted].sum()))
+
+
+def has_no_end(model):
+    """Whether the state of a net has room for any number of tokens."""
+    one = Batch(np.zeros((1, 1), np.int64))
+    return math.isinf(model.start(one).capacity)
 
 
 def read(measures, n_targets=math.inf, seconds=math.inf):
