@@ -35,8 +35,8 @@ from gpt.data.corpora import load_corpus
 from gpt.data.documents import prepare
 from gpt.models.decoder import GPT
 from gpt.models.sampling import Sampling, generate
+from gpt.opening import open_model
 from gpt.training.config import Config
-from gpt.training.folder import open_model
 from gpt.training.plan import Plan
 from gpt.training.run import Run
 from gpt.training.step import train_steps
@@ -96,7 +96,8 @@ def train(folder, *args):
 
 def val_loss(run, batches=200):
     """Measure as nanoGPT does: the mean over random windows of the validation part."""
-    model, data, _ = open_model(run)
+    opened = open_model(run)
+    model, data = opened.model, opened.data()
     rng, T, losses = np.random.default_rng(5), model.config.context_length, []
     with no_grad():
         for _ in range(batches):

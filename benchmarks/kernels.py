@@ -127,10 +127,13 @@ def matmul(seconds):
 
 def tile_rate():
     """Measure the register tile alone, operands in the nearest cache: GFLOP/s of one core."""
-    from minigrad.kernels import gemm, jit
-    from minigrad.kernels.microkernel import ROWS, VECTORS, lanes
-    width, kc = VECTORS * lanes(F4), 256
-    a, b, c = aligned(ROWS, kc), aligned(kc, width), aligned(ROWS, width)
+    from minigrad.kernels import jit
+    from minigrad.kernels.llvm import at
+    from minigrad.kernels.tiles import TILE_ROWS, TILE_VECTORS, tile_of
+    from minigrad.kernels.twins import lanes
+    tile = tile_of(TILE_ROWS, TILE_VECTORS)
+    width, kc = TILE_VECTORS * lanes(F4), 256
+    a, b, c = aligned(TILE_ROWS, kc), aligned(kc, width), aligned(TILE_ROWS, width)
 
     def tiles():
         for _ in range(50):
@@ -139,9 +142,8 @@ def tile_rate():
     @jit.kernel
     def _tiles(a, b, c, n):
         for _ in range(n):
-            gemm._tile(VECTORS, kc, gemm.at(a, 0), kc, 1, gemm.at(b, 0), width, gemm.at(c, 0),
-                       width, False, gemm.at(a, 0), 0)
-    rate = 50 * 20 * 2e-9 * ROWS * width * kc / min(fastest(tiles, 20) for _ in range(5))
+            tile(kc, (at(a, 0), kc, 1), (at(b, 0), width), at(c, 0), width, False, at(a, 0), 0)
+    rate = 50 * 20 * 2e-9 * TILE_ROWS * width * kc / min(fastest(tiles, 20) for _ in range(5))
     return rate
 
 

@@ -1,4 +1,5 @@
 """Read, check and write the files of tokenizers; a mistake is told in one sentence."""
+import hashlib
 import json
 import os
 
@@ -50,6 +51,14 @@ def write_whole(path, write):
     if os.name == "posix":
         _sync_folder(path.parent)  # the name itself is on disk, too
     return result
+
+
+def file_sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _sync_folder(folder):

@@ -3,16 +3,21 @@
     python -m gpt.evaluate runs/NAME other.txt
 """
 import math
+import time
+from functools import partial
 
 import numpy as np
 
 from gpt import called
 from gpt.command import Parser, report_errors
 from gpt.data.corpora import load_corpus
+from gpt.data.documents import Dataset
+from gpt.opening import open_model
 from gpt.settings import ConfigError
 from gpt.training.baselines import baselines
-from gpt.training.folder import open_model
 from gpt.training.tasks import TASKS, read
+
+LEAST_S = 5                        # for simpler means; else as long again as the evaluation took
 
 
 def main(args=None):
@@ -26,24 +31,37 @@ def main(args=None):
     if args.tokens is not None and args.tokens < 1:
         parser.error(f"tokens is {args.tokens}, but must be at least 1")
     with report_errors(parser.prog):
-        model, data, config, step = open_model(args.run, args.from_step)
-        ids = encode(load_corpus(args.text, binary=True), data) if args.text else data.val
-        if len(ids) < 2:
-            raise ConfigError(f"this text has {len(ids)} token, and no second one to predict")
-        task = TASKS[config.train.task]
-        found = read(task.measure(model, data, ids), args.tokens or math.inf)
+        opened = open_model(args.run, args.from_step)
+        if opened.task not in TASKS:
+            raise ConfigError(f"{args.run} learnt the task {opened.task}, but what can be measured "
+                              f"is {', '.join(TASKS)}")
+        data = other_text(args.text, opened.tokenizer) if args.text else opened.data()
+        if len(data.val) < 2:
+            raise ConfigError(f"this text has {len(data.val)} token, and no second one to predict")
+        task, began = TASKS[opened.task], time.monotonic()
+        found = read(task.measure(opened.model, data, data.val), args.tokens or math.inf)
+        step = "" if opened.step is None else f" (step {opened.step})"
         print(f"{found.nats_per_token:.4f} nats/token  {found.bits_per_byte:.4f} bits/byte  "
               f"perplexity {found.perplexity:.2f}  over {found.n_targets:,} tokens, "
-              f"{found.n_bytes:,} bytes (step {step})")
-        simpler = baselines(data.text(data.train), data.text(ids))
-        print("beside it, in bits/byte: " + ", ".join(
-            f"{name} {bits:.2f}" for name, bits in simpler.items() if "xz" not in name))
+              f"{found.n_bytes:,} bytes{step}")
+        if opened.text:
+            learnt = opened.data()
+            texts = partial(learnt.text, learnt.train), partial(data.text, data.val)
+            simpler = baselines(*texts, seconds=max(LEAST_S, time.monotonic() - began))
+            print("beside it, in bits/byte: " + ", ".join(
+                f"{name} {bits:.2f}" for name, bits in simpler.items() if "xz" not in name))
 
 
-def encode(corpus, data):
-    """Encode another text with a run's tokenizer, its documents joined."""
+def other_text(names, tokenizer):
+    """Read a text to measure on; nothing is learnt from it."""
+    corpus = load_corpus(names, binary=True)
+    return Dataset(tokenizer, None, encode(corpus, tokenizer))
+
+
+def encode(corpus, tokenizer):
+    """Encode another text with the tokenizer of a model, its documents joined."""
     try:
-        parts = [data.tokenizer.encode_array(text, disallowed_special=())
+        parts = [tokenizer.encode_array(text, disallowed_special=())
                  for text in corpus.documents]
     except ValueError as error:
         raise ConfigError(f"this text cannot be encoded: {error}") from error

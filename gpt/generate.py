@@ -7,7 +7,7 @@ import sys
 from gpt import called
 from gpt.command import Parser, report_errors
 from gpt.models.sampling import Sampling, write
-from gpt.training.folder import open_model
+from gpt.opening import open_model
 
 
 def main(args=None):
@@ -31,15 +31,15 @@ def main(args=None):
     if "" in args.stop:
         parser.error("--stop is empty: name the text to end before")
     with report_errors(parser.prog):
-        model, data, _, _ = open_model(args.run, args.from_step)
+        opened = open_model(args.run, args.from_step)
         sampling = Sampling(args.repetition_penalty, args.temperature, args.top_k, args.top_p,
                             args.min_p)
         for i in range(args.n):
             if args.n > 1:
                 print(f"---- {i + 1} ----")
             sys.stdout.write(args.prompt)
-            for piece in write(model, data.tokenizer, args.prompt, sampling, args.seed + i,
-                               args.max_tokens, args.stop):
+            for piece in write(opened.model, opened.tokenizer, args.prompt, sampling,
+                               args.seed + i, args.max_tokens, args.stop):
                 sys.stdout.write(piece)
                 sys.stdout.flush()
             print()

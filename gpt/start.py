@@ -1,10 +1,14 @@
 """How a run comes about: new, from a text; or from its folder, where it stopped."""
+import json
+import os
 from pathlib import Path
 
 from gpt.data.corpora import load_corpus
-from gpt.data.documents import check_length, prepare
+from gpt.data.documents import check_batch, check_length, prepare
+from gpt.settings import ConfigError
 from gpt.show.summary import beginning
 from gpt.training.clock import continue_plan
+from gpt.training.config import without_gone
 from gpt.training.folder import kept_if_begun, new_folder, open_run, read_manifest, write_manifest
 from gpt.training.forecast import check_size, matmul_gflops
 from gpt.training.plan import Plan
@@ -16,17 +20,34 @@ def begin(args, say):
     """Choose the settings, tokenize the text, and make a new run in a folder of its own."""
     corpus = load_corpus(args.corpus, binary=args.tokenizer in ("byte", "bpe"))
     say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
-    config = choose_settings(corpus, args.preset, args.given, matmul_gflops())
+    preset, given = with_plan(args.preset, args.given)
+    config = choose_settings(corpus, preset, given, matmul_gflops())
     folder = new_folder(args.name or corpus.name, args.runs)
     with kept_if_begun(folder):
         data = prepare(corpus, config.data, folder / "data")
         config = config.changed(vocab_size=data.tokenizer.vocab_size)
         check_length(data, config.model.context_length)
+        check_batch(data, config.train.batch_tokens)
         check_size(config)
         write_manifest(folder, **beginning(args.corpus, corpus, config))
         plan = Plan.parse(config.train.plan) if config.train.plan else Plan.fixed(
             config.train.steps or 1)
         return Run.start(config, data, plan), folder
+
+
+def with_plan(preset, given):
+    """Take the settings of the run whose `plan.json` is named; what else is given comes first."""
+    path = given.get("plan", "")
+    if not os.path.isfile(path):
+        return preset, given
+    try:
+        settings = json.loads(Path(path).read_text(encoding="utf-8"))
+        preset = settings.pop("preset")
+        Plan.parse(settings["plan"])
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is no plan ({error}): name the plan.json of a run") from error
+    other = {name: value for name, value in given.items() if name != "plan"}
+    return preset, without_gone(settings) | other
 
 
 def resume(args):

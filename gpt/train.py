@@ -8,17 +8,18 @@ from gpt import called
 from gpt.command import interruptible, report_errors
 from gpt.flags import PROGRAM, parse
 from gpt.show.closeup import looked_at
+from gpt.show.closing import conclude
 from gpt.show.display import make_display
-from gpt.show.report import conclude
 from gpt.show.summary import announce
 from gpt.show.told import Told
 from gpt.start import begin, resume
 from gpt.training.check import check_run
 from gpt.training.compile_ahead import compiling_ahead
-from gpt.training.folder import kept_if_begun, save
+from gpt.training.folder import alone_in, check_disk, kept_if_begun, save, use_best
 from gpt.training.forecast import plan_run
 from gpt.training.plan import due
 from gpt.training.tasks import read
+from gpt.training.threads import on_best_threads
 
 
 def main(args=None, began=None):
@@ -31,7 +32,7 @@ def main(args=None, began=None):
             with tempfile.TemporaryDirectory() as args.runs, kept_if_begun(Path(args.runs)):
                 return check_run(begin(args, display.say)[0], display.say)
         run, folder = resume(args) if args.resume else begin(args, display.say)
-        with kept_if_begun(folder):
+        with kept_if_begun(folder), alone_in(folder):
             train(run, folder, args, display, began)
 
 
@@ -39,13 +40,14 @@ def train(run, folder, args, display, began):
     """Take the steps of a run; the minutes of one that has them count from `began`."""
     timed = run.config.train.minutes and ("minutes" in args.given or not args.resume)
     cost, rates, pacer = plan_run(run, folder, began if timed else None, args.yes)
+    check_disk(run, folder)
     announce(display.say, run, cost, rates, folder)
     steps = looked_at(run, folder, display.say, args.profile, args.trace_step)
     told = Told(display, run, folder, cost, args.log)
     if run.step == 0:
         save(run, folder)                             # from here on it can be resumed
-    with interruptible() as stop:
-        for record in steps:
+    with interruptible() as stop, closing(told):
+        for record in on_best_threads(steps, display.say):
             told.step(record, run.plan, pacer and pacer.step_s)
             if pacer:
                 pacer.step(record.elapsed_s)
@@ -61,8 +63,8 @@ def train(run, folder, args, display, began):
                 display.say(f"stopped at step {run.step} and saved; go on with: "
                             f"{called('train')} --resume {folder}")
                 raise SystemExit(130)
-    told.close()
-    conclude(run, folder, display.say, rates)
+    use_best(run, folder)
+    conclude(run, folder, display.say, time.monotonic() - began)
 
 
 def look(run, folder, told):

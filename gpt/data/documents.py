@@ -1,11 +1,14 @@
 """From documents to token files: what is held out, and what a run learns from."""
 import functools
-from dataclasses import dataclass
+import shutil
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 import bpe
+from bpe.files import file_sha256
 from bpe.tokenfile import save_tokens
 from gpt.data.corpora import END_OF_TEXT, Corpus, CorpusError, load_corpus
 from gpt.data.tokens.kinds import load_tokenizer, train_tokenizer
@@ -20,6 +23,7 @@ class Dataset:
     tokenizer: object
     train: np.ndarray              # (N,) uint16 or uint32
     val: np.ndarray
+    sha256: dict = field(default_factory=dict)       # of its files: name -> digest
 
     @functools.cached_property
     def n_bytes(self):
@@ -34,10 +38,14 @@ class Dataset:
     def bytes_per_token(self, ids):
         return self.size_bytes(ids) / max(1, len(ids))
 
-    def text(self, ids):
-        """Return the bytes of ids, documents joined; in parts, which take less memory."""
-        return b"".join(self.tokenizer.decode_bytes(ids[i:i + PART_TOKENS])
-                        for i in range(0, len(ids), PART_TOKENS))
+    def text(self, ids, n_bytes=sys.maxsize):
+        """Return the bytes of ids, or the first ones, documents joined."""
+        text = bytearray()
+        for i in range(0, len(ids), PART_TOKENS):             # which takes less memory
+            text += self.tokenizer.decode_bytes(ids[i:i + PART_TOKENS])
+            if len(text) >= n_bytes:
+                break
+        return bytes(text[:n_bytes])
 
 
 def split_documents(documents, val_fraction):
@@ -87,6 +95,7 @@ def prepare(corpus: Corpus, settings, folder):
                           "the file of a trained one")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    check_room(folder, corpus.size_bytes, settings.tokenizer)
     documents = corpus.documents
     train, val = split_documents(documents, settings.val_fraction)
     if settings.val:
@@ -102,6 +111,18 @@ def prepare(corpus: Corpus, settings, folder):
     return load_dataset(folder)
 
 
+TOKEN_BYTES = {"char": 2, "byte": 2}     # on disk, for a byte of text; of merges fewer
+
+
+def check_room(folder, n_bytes, kind):
+    """Refuse a text whose tokens have no room."""
+    needed, free = n_bytes * TOKEN_BYTES.get(kind, 0.8), shutil.disk_usage(folder).free
+    if needed > free:
+        raise CorpusError(f"the tokens of this text take about {needed / 1e6:,.0f} MB, but "
+                          f"{free / 1e6:,.0f} MB are free in {folder}: make room, or say where "
+                          "with --runs")
+
+
 def encoded(documents, tokenizer):
     """Yield the ids of each document, with the end-of-text token between two."""
     end = tokenizer.special_tokens.get(END_OF_TEXT)
@@ -111,22 +132,37 @@ def encoded(documents, tokenizer):
         yield tokenizer.encode_array(document, disallowed_special=())
 
 
-def load_dataset(folder):
+TOKEN_FILES = "train.npy", "val.npy"
+
+
+def load_dataset(folder, sealed=None):
     """Open what `prepare` wrote.
+
+    Parameters
+    ----------
+    folder : path
+    sealed : dict of str to str, optional
+        The SHA256 that files must have, by name.
 
     Raises
     ------
     CorpusError
-        If a file is missing, cut off, or of another tokenizer.
+        If a file is missing, unreadable, altered, or of another tokenizer.
     """
     folder = Path(folder)
     try:
+        sha256 = {name: file_sha256(folder / name) for name in TOKEN_FILES}
+        for name, digest in (sealed or {}).items():
+            if sha256.get(name) != digest:
+                raise ValueError(f"{folder / name} is not as it was written")
         tokenizer = load_tokenizer(folder / "tokenizer.json")
-        train, val = (bpe.load_tokens(folder / f"{name}.npy", tokenizer)
-                      for name in ("train", "val"))
+        train, val = (bpe.load_tokens(folder / name, tokenizer) for name in TOKEN_FILES)
+    except PermissionError as error:
+        raise CorpusError(f"{error.filename} may not be read: make it readable") from error
     except (OSError, ValueError) as error:
-        raise CorpusError(f"the tokens of this run cannot be read: {error}") from error
-    return Dataset(tokenizer, train, val)
+        raise CorpusError(f"the tokens of this run cannot be read: {error}; put its folder data "
+                          "back, or start anew") from error
+    return Dataset(tokenizer, train, val, sha256)
 
 
 def check_length(data, T):
@@ -136,3 +172,14 @@ def check_length(data, T):
             raise CorpusError(f"context_length is {T}, but the {name} part has only {len(ids)} "
                               f"tokens: use --context_length {max(1, min(len(data.val) - 2, T))} "
                               "or more text")
+
+
+MOST_TOKENS = 1 << 20              # of a step, where the text has fewer
+
+
+def check_batch(data, n_tokens):
+    """Refuse steps of more tokens than there are."""
+    most = max(len(data.train), MOST_TOKENS)
+    if n_tokens > most:
+        raise CorpusError(f"batch_tokens is {n_tokens:,}, but the training part has only "
+                          f"{len(data.train):,} tokens: use --batch_tokens {most} or fewer")

@@ -8,18 +8,20 @@ import numpy as np
 
 from bpe.files import write_whole
 from gpt.batch import Batch
-from gpt.show.summary import summarize
-from gpt.training.folder import open_model, read_manifest, read_metrics, write_manifest
+from gpt.opening import open_model
+from gpt.training.folder import read_manifest, read_metrics
 from gpt.training.measures import token_surprise
 from minigrad import softmax, watch
 from minigrad.ops.attention import heads
 
 PAGE = files("gpt.show") / "page"   # the style, the structure and the drawing of the report
+PARTS = ("@STYLE@", "report.css"), ("@SCRIPT@", "chart.js", "report.js")
 CURVES = "loss", "rate", "grad_norm", "tokens_s", "val_loss", "val_bits"
 POINTS = 600                       # of a curve
 PASSAGE_TOKENS = 64
 MAP_LIMIT = 96                     # layers times heads that are drawn
 TOKENS_SHOWN = 150
+COUNTED = 500_000                  # tokens, to find the most frequent ones
 PROFILE = "profile.txt", "roofline.svg"
 
 
@@ -27,16 +29,17 @@ def write_report(folder):
     """Read a run's folder and write `report.html` into it."""
     folder = Path(folder)
     page = (PAGE / "report.html").read_text(encoding="utf-8")
-    for mark, name in ("@STYLE@", "report.css"), ("@SCRIPT@", "report.js"):
-        part = (PAGE / name).read_text(encoding="utf-8")
-        page = page.replace(mark, part)
+    for mark, *names in PARTS:
+        texts = [(PAGE / name).read_text(encoding="utf-8") for name in names]
+        page = page.replace(mark, "\n".join(texts))
     page = page.replace("@DATA@", as_script(collect(folder)))
     write_whole(folder / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
 
 
 def collect(folder):
     """Return what the page draws, as JSON can hold it."""
-    model, data, _, _ = open_model(folder)
+    opened = open_model(folder)
+    model, data = opened.model, opened.data()
     rows = read_metrics(folder)
     n = min(PASSAGE_TOKENS, model.config.context_length)
     ids = np.asarray(data.val[:n + 1], np.int64)
@@ -44,6 +47,7 @@ def collect(folder):
     manifest.pop("reported_step", None)               # that of the report before
     samples = [row for row in rows if "sample" in row]
     return {"name": folder.name, "manifest": manifest, "curves": curves(rows),
+            "times": times(rows),
             "samples": [{"step": row["step"], "text": row["sample"]} for row in samples],
             "passage": passage(model, data, ids),
             "attention": attention_maps(model, ids[:-1]),
@@ -69,6 +73,14 @@ def curves(rows):
         known = thinned([row for row in rows if name in row])
         found[name] = [[row["step"], row[name]] for row in known]
     return found
+
+
+def times(rows):
+    """Return [step, seconds that all steps took so far], thinned out."""
+    steps = [row for row in rows if "loss" in row]
+    seconds = np.cumsum([row.get("elapsed_s", 0.0) for row in steps])
+    both = [[row["step"], round(s, 3)] for row, s in zip(steps, seconds.tolist())]
+    return thinned(both)
 
 
 def thinned(rows):
@@ -130,7 +142,7 @@ def attention_weights(q, k, causal):
 def token_map(model, data):
     """Place the most frequent tokens in a plane: the two main axes of their embeddings."""
     tokenizer = data.tokenizer
-    counts = np.bincount(data.train[:2_000_000], minlength=tokenizer.vocab_size)    # (V,)
+    counts = np.bincount(data.train[:COUNTED], minlength=tokenizer.vocab_size)    # (V,)
     chosen = np.argsort(-counts, kind="stable")[:TOKENS_SHOWN]
     chosen = chosen[counts[chosen] > 0]
     x = model.token_embedding.weight.data[chosen].astype(np.float64)
@@ -144,10 +156,3 @@ def token_map(model, data):
         text, count = show(tokenizer, i), int(counts[i])
         found.append({"text": text, "x": x, "y": y, "count": count})
     return found
-
-
-def conclude(run, folder, say, rates):
-    """Say how a run went, and write its report."""
-    summarize(run, folder, say, rates)
-    write_report(folder)
-    write_manifest(folder, reported_step=run.step)

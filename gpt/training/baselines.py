@@ -5,8 +5,8 @@ import time
 
 import numpy as np
 
-XZ_BYTES = 32 << 20                # of a longer text xz compresses the beginning
-TRIAL = 1 << 18                    # bytes by which is measured how long the rest will take
+XZ_BYTES = 32 << 20                # of a longer text the beginning is read
+TRIAL = 1 << 17                    # bytes by which is measured how long the rest will take
 PART = 1 << 22                     # bytes that are counted at a time, which bounds the memory
 
 
@@ -17,7 +17,8 @@ def baselines(train, val, seconds=math.inf):
 
     Parameters
     ----------
-    train, val : bytes
+    train, val : functions of n
+        That return the first n bytes of the text, or all there are.
     seconds : float
         To be kept to, about; one second is enough for a megabyte.
 
@@ -25,31 +26,45 @@ def baselines(train, val, seconds=math.inf):
     -------
     dict of str to float, in bits per byte
     """
-    counted, surprised = affordable(train, seconds / 4, count), val
+    counted, _ = affordable(train, seconds / 2, lambda text: count(text, text))
+    surprised = val(max(len(counted), TRIAL))
     train_ids, val_ids, A = bytes_to_symbols(counted, surprised)
     found = {"uniform": 8.0}
     for n, name in enumerate(("unigram", "bigram", "trigram"), 1):
         found[name] = ngram_bits(train_ids, val_ids, n, A)
-    text = affordable(train + val, seconds / 2, xz)[:XZ_BYTES]
-    whole = len(text) == len(train) + len(val)
+    both = lambda n: (train(n) + val(n))[:n]
+    text, whole = affordable(both, seconds / 2, xz)
     name = "xz -9" if whole else f"xz -9 of {len(text) / 1e6:.1f} MB"
     return found | {name: 8 * len(xz(text)) / len(text)}
 
 
-def affordable(text, seconds, work):
-    """Return the beginning of a text on which `work` takes so many seconds, by a first try."""
-    if seconds == math.inf:
-        return text
-    trial, began = text[:TRIAL], time.perf_counter()
+def affordable(read, seconds, work):
+    """Return the beginning of a text that can be read and worked on in so many seconds.
+
+    A first try tells; at most `XZ_BYTES` are asked for.
+
+    Returns
+    -------
+    text : bytes
+    whole : bool
+        Whether that is all of it.
+    """
+    began = time.perf_counter()
+    trial = read(TRIAL)
     work(trial)
-    rate = len(trial) / max(1e-6, time.perf_counter() - began)
-    return text[:max(len(trial), int(rate * seconds))]
+    spent_s = max(1e-6, time.perf_counter() - began)
+    n_bytes = min(XZ_BYTES, len(trial) * (seconds / spent_s - 1))
+    if n_bytes <= len(trial) or len(trial) < TRIAL:
+        return trial, len(trial) < TRIAL
+    text = read(int(n_bytes))
+    return text, len(text) < n_bytes
 
 
-def count(text):
+def count(train, val):
     """Do what counting models do with a text."""
-    ids, A = bytes_to_symbols(text)
-    ngram_bits(ids, ids[:1000], 3, A)
+    train_ids, val_ids, A = bytes_to_symbols(train, val)
+    for n in 1, 2, 3:
+        ngram_bits(train_ids, val_ids, n, A)
 
 
 def xz(text):
@@ -158,10 +173,6 @@ def spread(keys):
 
 def byte_runs(text, n):
     """Number every n <= 8 bytes in a row: (N - n + 1,) uint64."""
-    data = np.frombuffer(text, np.uint8).astype(np.uint64)
-    N = max(0, len(data) - n + 1)
-    runs = np.zeros(N, np.uint64)
-    for i in range(n):
-        runs <<= np.uint64(8)
-        runs |= data[i:i + N]
-    return runs
+    N = max(0, len(text) - n + 1)
+    eight = np.ndarray(N, "<u8", text + bytes(8), strides=(1,))
+    return eight << np.uint64(64 - 8 * n)                     # the n first of the eight

@@ -8,10 +8,11 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from bpe.files import write_whole
+from bpe.files import file_sha256, write_whole
 
 FORMAT = 1
 
@@ -41,7 +42,7 @@ def save(folder, step, tensors, facts, keep=()):
     folder, name = Path(folder), f"step-{step:08d}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / f"{name}.safetensors", lambda path: save_file(tensors, path))
+        write_whole(folder / f"{name}.safetensors", lambda path: write_tensors(path, tensors))
         facts = {"format": FORMAT, "step": step, **facts,
                  "tensors_sha256": file_sha256(folder / f"{name}.safetensors")}
         facts["sha256"] = facts_sha256(facts)
@@ -92,7 +93,7 @@ def load(folder, step=None):
     Raises
     ------
     CheckpointError
-        If there is none, or it is damaged: then it names the one before.
+        If there is none, or it cannot be read, or is damaged: then it names the one before.
     """
     folder, known = Path(folder), steps(folder)
     step = (known[-1] if known else None) if step is None else step
@@ -102,32 +103,66 @@ def load(folder, step=None):
         raise CheckpointError(f"{folder} does not hold {what}: {some}")
     path = folder / f"step-{step:08d}.safetensors"
     try:
-        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        if facts.get("format", FORMAT) != FORMAT:
-            raise CheckpointError(f"the checkpoint of step {step} has format {facts['format']}, "
-                                  f"but this version reads format {FORMAT}: use the version that "
-                                  "wrote it")
-        seal = facts.pop("sha256", None)
-        whole = seal == facts_sha256(facts) and facts["tensors_sha256"] == file_sha256(path)
-        tensors = load_file(path) if whole else {}
-    except (OSError, SafetensorError, AttributeError, KeyError, json.JSONDecodeError,
-            UnicodeDecodeError):
-        whole = False
-    if not whole:
-        before = [s for s in known if s < step]
-        remedy = f"take the one before it with --from_step {before[-1]}" if before else "start anew"
-        raise CheckpointError(f"the checkpoint of step {step} in {folder} is damaged: {remedy}")
-    return tensors, facts
+        facts = sealed_facts(path.with_suffix(".json"))
+        if facts["tensors_sha256"] == file_sha256(path):
+            return load_file(path), facts
+    except (FileNotFoundError, SafetensorError, Damaged):
+        pass
+    except OSError as error:
+        raise CheckpointError(f"the checkpoint of step {step} cannot be read: {error}: make it "
+                              "readable") from error
+    before = [s for s in known if s < step]
+    remedy = f"take the one before it with --from_step {before[-1]}" if before else "start anew"
+    raise CheckpointError(f"the checkpoint of step {step} in {folder} is damaged: {remedy}")
+
+
+class Damaged(ValueError):
+    """Facts that are not as they were written."""
+
+
+def sealed_facts(path):
+    """Read the facts of a checkpoint if they carry their own SHA256."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        seal = facts.pop("sha256")
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        raise Damaged from None
+    found = facts.get("format", FORMAT)
+    if found != FORMAT:
+        raise CheckpointError(f"{path} has format {found}, but this version reads format {FORMAT}: "
+                              "use the version that wrote it")
+    if seal != facts_sha256(facts):
+        raise Damaged
+    return facts
+
+
+# ---- files ----
+
+LETTERS = {"f": "F", "i": "I", "u": "U"}       # NumPy's kind of number -> that of the format
+
+
+def write_tensors(path, tensors):
+    """Write a safetensors file, with the rights of any other new file.
+
+    (`safetensors.numpy.save_file` lets nobody else read it, and goes through a file of a random
+    name, which a killed process leaves behind. The bytes are the same.)
+    """
+    wide_first = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    head, end = {}, 0
+    for name in wide_first:                           # so each begins at a multiple of its width
+        x = tensors[name]
+        begin, end = end, end + x.nbytes
+        head[name] = {"dtype": f"{LETTERS[x.dtype.kind]}{8 * x.itemsize}", "shape": x.shape,
+                      "data_offsets": (begin, end)}
+    text = json.dumps(head, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in wide_first:
+            x = np.ascontiguousarray(tensors[name])
+            file.write(x.astype(x.dtype.newbyteorder("<"), copy=False).data)
 
 
 def facts_sha256(facts):
     text = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_sha256(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

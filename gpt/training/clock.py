@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gpt import called
 from gpt.settings import ConfigError
-from gpt.training.plan import Plan
+from minigrad.kernels import threads
 
 
 def continue_plan(run, given, reported_step=None):
@@ -74,9 +74,11 @@ def duration(seconds):
 
 # ---- what comes behind the last step is read until its share of the minutes is over ----
 
-EVALUATION, BASELINES = 0.05, 0.02     # shares of the minutes, at most
-REPORT_S, REPORT = 3, 0.05             # samples and the report: seconds, but at most this share
-LAST_TOKENS = 500_000                  # of the last evaluation, where there are no minutes
+CLOSING = 0.05                         # share of a run's time that comes behind its last step
+REPORT_S, REPORT = 3, 0.4              # of that the report: seconds, but at most this share
+EVALUATION, SAMPLES, BASELINES, COPIED = 0.6, 0.2, 0.15, 0.05      # shares of the rest
+SLOWEST = 4                            # times as long as planned the report may take, on a busy one
+SHORT_S = 20                           # what a run without minutes is taken to last at least
 FEWEST_STEPS = 50                      # from which on anything is learnt
 
 
@@ -86,24 +88,33 @@ class Rates(NamedTuple):
     step_s: float                      # of a step
     target_s: float                    # of a target that is evaluated
     slow: tuple = ()                   # what is slower than it could be, in words
+    threads: str = ""                  # how many take a step, and why
 
 
-def evaluation_s(run, rates):
-    """Return the seconds that the last evaluation may take."""
-    share_s = EVALUATION * 60 * run.config.train.minutes
-    all_s = len(run.data.val) * rates.target_s
-    return min(share_s or LAST_TOKENS * rates.target_s, all_s)
+def slowness(began):
+    """How often the time that this process had on a processor went by: on a busy machine 2 to 4."""
+    return min(SLOWEST, max(1, (time.monotonic() - began) / time.process_time()))
 
 
-def baselines_s(run):
-    """Return the seconds that simpler means may take; without minutes, what they need."""
-    return BASELINES * 60 * run.config.train.minutes or math.inf
+def closing_s(run, spent_s=0.0):
+    """Return the seconds for all behind the last step; without minutes, `spent_s` were before."""
+    return CLOSING * (60 * run.config.train.minutes or max(SHORT_S, spent_s))
 
 
-def finish_s(run, rates):
-    """Return the seconds that are kept for what comes behind the last step."""
-    report_s = min(REPORT_S, REPORT * 60 * run.config.train.minutes)
-    return evaluation_s(run, rates) + baselines_s(run) + report_s
+def report_s(run, spent_s=0.0):
+    """Return how many of them are for the report."""
+    return min(REPORT_S, REPORT * closing_s(run, spent_s))
+
+
+def reading_s(run, spent_s=0.0):
+    """Return how many are for what can stop at any time: `EVALUATION` and so on share them.
+
+    If the last step was late, they are fewer.
+    """
+    all_s = closing_s(run, spent_s)
+    if run.config.train.minutes:
+        all_s = min(all_s, 60 * run.config.train.minutes - spent_s)
+    return max(all_s, closing_s(run) / 2) - report_s(run, spent_s)
 
 
 def plan_by_time(run, began, rates):
@@ -126,7 +137,8 @@ def plan_by_time(run, began, rates):
     ConfigError
         If a new run would have too few steps to learn anything.
     """
-    settings, last_s = run.config.train, finish_s(run, rates)
+    settings = run.config.train
+    last_s = closing_s(run) + report_s(run) * (slowness(began) - 1)
     n_targets = min(settings.eval_tokens, len(run.data.val))
     pause_s = n_targets * rates.target_s
     pacer = Pacer(began + 60 * settings.minutes - last_s, rates.step_s, pause_s,
@@ -134,14 +146,31 @@ def plan_by_time(run, began, rates):
     run.plan = pacer.first_plan(run.plan, run.step)
     if run.plan.steps < FEWEST_STEPS:
         before_s = time.monotonic() - began
-        needed_s = before_s + 1.1 * FEWEST_STEPS * rates.step_s + settings.evaluations * pause_s
-        minutes = needed_s / (1 - EVALUATION - BASELINES - REPORT) / 60
+        remedies = what_helps(run, rates.step_s, before_s + settings.evaluations * pause_s)
         raise ConfigError(
-            f"minutes is {settings.minutes:g}, which leaves time for {run.plan.steps} steps, too "
-            f"few to learn from, between {duration(before_s)} for the start and "
-            f"{duration(last_s)} for the final evaluation: use --minutes "
-            f"{math.ceil(10 * minutes + 1) / 10:g} or more")
+            f"minutes is {settings.minutes:g}, which leaves time for {run.plan.steps} steps of "
+            f"{rates.step_s:.2g} s, too few to learn from, between {duration(before_s)} for the "
+            f"start and {duration(last_s)} for the final evaluation: use {', '.join(remedies)}")
     return pacer
+
+
+def what_helps(run, step_s, other_s):
+    """Name all that would leave a run more steps; `other_s` are the seconds for all else."""
+    settings, T = run.config.train, run.config.model.context_length
+    wanted = 1.5 * FEWEST_STEPS                       # with room for a machine that gets slower
+    share = 1 - CLOSING * (1 + REPORT * (SLOWEST - 1))
+    minutes = (other_s + wanted * step_s) / share / 60
+    found = [f"--minutes {math.ceil(10 * minutes + 1) / 10:g} or more"]
+    B = int(settings.batch_tokens / T * run.plan.steps / wanted)
+    if B:
+        found.append(f"--batch_tokens {B * T}")
+    found.append("a smaller --d_model or --n_layer")
+    most, cores = threads.most_threads(), threads.available_cores()
+    if most < cores:
+        found.append(f"MINIGRAD_THREADS={cores}, which is {most}")
+    if other_s > 20 * settings.minutes:               # a third
+        found.append("or the same again, if kernels had to be compiled: they are kept")
+    return found
 
 
 class Pacer:
@@ -170,8 +199,7 @@ class Pacer:
         """Plan with what was measured."""
         pauses_s = self.evaluations * self.pauses_s[0]
         free_s = self.end - time.monotonic() - pauses_s
-        steps = max(1, int(0.97 * free_s / self.step_s))
-        return plan.replanned(step, step + steps) if step else Plan.fixed(steps)
+        return plan.replanned(step, step + max(1, int(0.97 * free_s / self.step_s)))
 
     def step(self, elapsed_s):
         """Take note of a step, up to twice the usual time: one is checked before it is replayed."""

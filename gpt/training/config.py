@@ -33,7 +33,7 @@ class TrainConfig:
     minutes: float = setting(0.0, "time for the whole run; the steps are planned to fit",
                              at_least=0)
     steps: int = setting(0, "number of optimizer steps, instead of minutes", at_least=0)
-    plan: str = setting("", "a plan from a manifest, to repeat a run that was planned by time")
+    plan: str = setting("", "the plan.json of a run, to repeat it: all its settings, and its steps")
     batch_tokens: int = setting(2048, "tokens per optimizer step", at_least=1)
     micro_batch: int = setting(0, "sequences per forward pass, gradients being added up; 0 for "
                                "all that fit", at_least=0)

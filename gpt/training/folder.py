@@ -5,8 +5,11 @@
       data/               tokenizer.json, train.npy, val.npy
       checkpoints/        the last two and the best
       metrics.jsonl       a line for each step, evaluation and sample
+      plan.json           what repeats it: all settings, and the plan that was followed
       report.html
 """
+import errno
+import io
 import json
 import os
 import platform
@@ -21,13 +24,16 @@ import numpy as np
 from bpe.files import write_whole
 from gpt import called
 from gpt.data.documents import load_dataset
-from gpt.models.decoder import GPT
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
-from gpt.training.checkpoint import CheckpointError
-from gpt.training.config import Config
 from gpt.training.divergence import Diverged
 from gpt.training.run import Run, below
+
+try:
+    import fcntl
+except ImportError:                                   # Windows
+    import msvcrt
+    fcntl = None
 
 
 def new_folder(name, root="runs"):
@@ -42,6 +48,38 @@ def new_folder(name, root="runs"):
             i += 1
         except OSError as error:
             raise ConfigError(f"{folder} cannot be made: {error}; say where with --runs") from error
+
+
+# ---- while a run goes on ----
+
+@contextmanager
+def alone_in(folder):
+    """Keep the folder of a run from other processes, and clear what a killed one left half written.
+
+    The lock is the system's, on a file that a run never writes again: it ends with the process.
+    """
+    with open(Path(folder) / "data" / "tokenizer.json", "rb+") as file:
+        if is_locked(file):
+            raise ConfigError(f"another process trains in {folder}: stop that one first, or begin "
+                              "another run")
+        for pattern in "*.partial", "checkpoints/.tmp*":   # the latter of earlier versions
+            for path in Path(folder).rglob(pattern):
+                path.unlink(missing_ok=True)
+        yield
+
+
+def is_locked(file):
+    """Lock a file, far behind its end; tell whether somebody else has. (Some disks know no locks.)
+    """
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            file.seek(1 << 30)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EAGAIN)
+    return False
 
 
 @contextmanager
@@ -63,8 +101,8 @@ def kept_if_begun(folder):
     except Diverged as error:
         saved = checkpoint.steps(folder / "checkpoints")
         if saved:
-            raise Diverged(f"{error}; the last good checkpoint is that of step {saved[-1]} in "
-                           f"{folder}; try a smaller --learning_rate") from None
+            raise Diverged(f"{error}; the checkpoint of step {saved[-1]} is in {folder}; try a "
+                           "smaller --learning_rate") from None
         shutil.rmtree(folder, ignore_errors=True)
         raise
     except BaseException:
@@ -92,37 +130,53 @@ def open_run(folder, step=None):
     run : Run
     """
     check_folder(folder)
+    if not (Path(folder) / "checkpoints").is_dir():
+        raise ConfigError(f"{folder} is no run that can go on: it has no folder checkpoints")
     tensors, facts = checkpoint.load(Path(folder) / "checkpoints", step)
-    return Run.resume(tensors, facts, load_dataset(Path(folder) / "data"))
-
-
-def open_model(folder, step=None):
-    """Load a run to use it: the checkpoint of the best validation loss unless told.
-
-    Returns
-    -------
-    model : GPT
-    data : Dataset
-    config : Config
-    step : int
-        Of the checkpoint.
-    """
-    check_folder(folder)
-    kept = Path(folder) / "checkpoints"
-    tensors, facts = checkpoint.load(kept, step)
-    best = facts["best_step"]
-    if step is None and best != facts["step"] and best in checkpoint.steps(kept):
-        tensors, facts = checkpoint.load(kept, best)
-    config = Config.from_dict(facts["config"])
-    model = GPT(config.model, np.random.default_rng(0))
-    model.load_state_dict(below(tensors, "model"))
-    return model, load_dataset(Path(folder) / "data"), config, facts["step"]
+    data = load_dataset(Path(folder) / "data", facts.get("data_sha256"))
+    return Run.resume(tensors, facts, data)
 
 
 def save(run, folder):
     """Write a checkpoint of a run, keeping the best one."""
     checkpoint.save(Path(folder) / "checkpoints", run.step, run.tensors(), run.facts(),
                     keep={run.best_step})
+
+
+def use_best(run, folder):
+    """Give a run that is over the weights of the best validation loss."""
+    if run.best_step not in (0, run.step):
+        tensors, _ = checkpoint.load(Path(folder) / "checkpoints", run.best_step)
+        run.model.load_state_dict(below(tensors, "model"))
+
+
+# ---- disk ----
+
+KEPT = 4                           # checkpoints at a time: the last two, the best, and a new one
+ROW_BYTES = 250                    # of the metrics, a step
+REPORT_BYTES = 1 << 20
+
+
+def disk_bytes(run):
+    """Predict what a run writes into its folder, at most, beside the tokens that are there."""
+    tensors = sum(x.nbytes for x in run.tensors().values())
+    return KEPT * tensors + ROW_BYTES * run.plan.steps + REPORT_BYTES
+
+
+def free_disk_bytes(folder):
+    """Return what can still be written into a folder."""
+    return shutil.disk_usage(folder).free
+
+
+def check_disk(run, folder):
+    """Refuse a run whose checkpoints have no room."""
+    kept = (Path(folder) / "checkpoints").glob("*")
+    needed = disk_bytes(run) - sum(path.stat().st_size for path in kept)
+    free = free_disk_bytes(folder)
+    if needed > free:
+        raise ConfigError(f"the checkpoints of this run take {needed / 1e6:,.0f} MB, but "
+                          f"{free / 1e6:,.0f} MB are free in {folder}: make room, or say where "
+                          "with --runs")
 
 
 def check_folder(folder):
@@ -142,14 +196,21 @@ def write_manifest(folder, **facts):
     try:
         write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error}") from error
+        go_on_without(path, error)
 
 
 def read_manifest(folder):
+    """Return what the manifest holds; nothing of one that is damaged or not there."""
     try:
-        return json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        facts = json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def go_on_without(path, error):
+    """Say that a file is not written: one that only tells of a run never stops it."""
+    print(f"{path} cannot be written: {error}", file=sys.stderr)
 
 
 def machine():
@@ -182,34 +243,44 @@ class Metrics:
     def __init__(self, folder, step=0):
         self.path = Path(folder) / "metrics.jsonl"
         kept = [row for row in read_metrics(folder) if row["step"] <= step] if step else []
-        write_whole(self.path, lambda path: path.write_text(
-            "".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8"))
-        self.file = open(self.path, "a", encoding="utf-8")
+        text = "".join(json.dumps(row) + "\n" for row in kept)
+        try:
+            write_whole(self.path, lambda path: path.write_text(text, encoding="utf-8"))
+            self.file = open(self.path, "a", encoding="utf-8")
+        except OSError as error:
+            go_on_without(self.path, error)
+            self.file = io.StringIO()
 
     def write(self, **row):
-        try:
-            self.file.write(json.dumps(row) + "\n")
-        except OSError as error:
-            raise CheckpointError(f"{self.path} cannot be written: {error}; make room, then "
-                                  "resume") from error
+        self.tell(self.file.write, json.dumps(row) + "\n")
 
     def flush(self):
-        self.file.flush()
+        self.tell(self.file.flush)
 
     def close(self):
-        self.file.close()
+        self.tell(self.file.close)
+
+    def tell(self, do, *args):
+        try:
+            do(*args)
+        except OSError as error:
+            go_on_without(self.path, error)
 
 
 def read_metrics(folder):
-    """Return the rows of `metrics.jsonl`; a last line that was cut off is left out."""
-    rows = []
+    """Return the rows of `metrics.jsonl`; lines that are cut off or damaged are left out."""
     try:
         text = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return rows
-    for line in text.splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
+        return []
+    rows = map(row_of, text.splitlines())
+    return [row for row in rows if row]
+
+
+def row_of(line):
+    """Return what a line holds, if that is a row: a dict with its step."""
+    try:
+        row = json.loads(line)
+        return row if isinstance(row["step"], int) else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None

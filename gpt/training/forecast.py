@@ -1,6 +1,5 @@
 """What a run will cost, before it starts: the rate of this machine, the time of a step, memory."""
 import functools
-import statistics
 import time
 from dataclasses import dataclass, replace
 
@@ -15,39 +14,50 @@ from gpt.training.memory import available_bytes, peak_bytes, used_bytes
 from gpt.training.plan import batch_shape
 from gpt.training.step import train_steps
 from gpt.training.tasks import Measure
+from gpt.training.threads import compare, described, numbers_to_try
 from minigrad import matmul, watch
+from minigrad.kernels import threads
 from minigrad.stepper.declines import counting_declines
 
 
 @functools.cache
-def matmul_gflops(n=768, seconds=0.05, fewest=8):
+def matmul_gflops(sizes=(384, 768), seconds=0.03, fewest=5):
     """Measure the best rate of a float32 matrix product, in 10**9 operations a second.
 
-    Timed are as many products as fit into the seconds, but at least the fewest: on a busy machine
-    (at the first start a second process compiles) one can take ten times as long as the next.
+    What counts is the fastest product of many: the machine's rate, whatever else runs on it (at
+    the very first start a second process compiles). Short products find a quiet moment, and one
+    thread finds it where several do not; where all do, long products are the fastest.
     """
-    a = np.random.default_rng(0).standard_normal((n, n), np.float32)
-    matmul(a, a)                                      # loads or compiles the kernel
-    times, stop = [], time.perf_counter() + seconds
-    while len(times) < fewest or time.perf_counter() < stop:
-        began = time.perf_counter()
-        matmul(a, a)
-        times.append(time.perf_counter() - began)
-    return 2 * n ** 3 / min(times) / 1e9
+    most, best = threads.most_threads(), 0.0
+    for n_threads, n in [(1, sizes[0]), *((most, n) for n in sizes)]:
+        threads.set_threads(n_threads)
+        a = np.random.default_rng(0).standard_normal((n, n), np.float32)
+        matmul(a, a)                                  # loads or compiles the kernel
+        times = []
+        while len(times) < fewest or sum(times) < seconds:
+            began = time.perf_counter()
+            matmul(a, a)
+            times.append(time.perf_counter() - began)
+        best = max(best, 2 * n ** 3 / min(times) / 1e9)
+    return best
 
 
-def measure_rates(run, seconds=0.25):
+def measure_rates(run, seconds=0.15, most_s=2.0, fewest=4):
     """Take a few steps with a copy of a run, evaluate a few targets, and return their `Rates`.
 
-    The first step, which loads or compiles the kernels, does not count, nor does one that is taken
-    several times, to be replayed later.
+    From here on kernels use the number of threads that was the fastest. The first step, which
+    loads or compiles the kernels, does not count. Of the others the fastest does: some are taken
+    several times, to be replayed later, and what else the machine does may end.
     """
     copy = run.copy()
     steps = train_steps(copy)
     with counting_declines() as declines:
         next(steps)
-    times, stop = [], time.perf_counter() + seconds
-    while not times or time.perf_counter() < stop:
+    by_threads = compare(steps, numbers_to_try(threads.most_threads()))
+    best = min(by_threads, key=by_threads.get)
+    threads.set_threads(best)
+    times = [by_threads[best]]
+    while sum(times) < (seconds if len(times) >= fewest else most_s):
         times.append(next(steps).elapsed_s)
     measures = run.task.measure(copy.model, run.data, run.data.val)
     next(measures)
@@ -57,7 +67,7 @@ def measure_rates(run, seconds=0.25):
     slow = [f"{name} runs without its kernel" for name in declines]
     if copy.obstacle:
         slow.append(f"steps are not replayed, because {copy.obstacle}")
-    return Rates(statistics.median_low(times), target_s, tuple(slow))
+    return Rates(min(times), target_s, tuple(slow), described(by_threads, best))
 
 
 # ---- memory ----
@@ -164,10 +174,17 @@ WRITER_BYTES = 20_000_000          # what is loaded later, for samples and the r
 
 
 def baseline_bytes(run):
-    """Predict what the baselines take: xz and tables, the text, and the surprise at each byte."""
-    n_bytes = run.data.n_bytes
+    """Predict what the baselines take: xz or tables, the text, and the surprise at each byte.
+
+    A table of three bytes in a row counts as many kinds as there are in a sample of the text.
+    """
+    data, n_bytes = run.data, run.data.n_bytes
+    tokens = np.unique(data.train[::max(1, len(data.train) // PART)])
+    tables = 2 * 8 * len(set(data.text(tokens))) ** 3
     at_once = min(n_bytes, max(XZ_BYTES, PART))
-    return int(14 * at_once + (2.2 + 8 * run.config.data.val_fraction) * n_bytes)
+    surprised = min(at_once, run.config.data.val_fraction * n_bytes)
+    counted = tables + 16.2 * min(n_bytes, PART)
+    return int(max(16.2 * at_once, counted) + 8 * surprised)
 
 
 # ---- all of it, before the first step ----
@@ -191,10 +208,13 @@ def plan_run(run, folder, began, agreed):
     rates : Rates
     pacer : Pacer or None
     """
-    cost = forecast(run, matmul_gflops())
+    peak_gflops = matmul_gflops()
+    threads.set_threads(1)                            # until it is measured, what is never bad
+    cost = forecast(run, peak_gflops)
     run.config = run.config.changed(micro_batch=cost.micro_batch)
     rates = measure_rates(run)
     pacer = None if began is None else plan_by_time(run, began, rates)
     check_duration((run.plan.steps - run.step) * rates.step_s, agreed)
-    write_manifest(folder, forecast_bytes=cost.memory_bytes, slow=rates.slow)
+    write_manifest(folder, forecast_bytes=cost.memory_bytes, slow=rates.slow,
+                   threads=rates.threads)
     return cost, rates, pacer

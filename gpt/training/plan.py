@@ -62,8 +62,8 @@ class Plan:
                 lines.append((int(step), float(done), float(per_step)))
             plan = cls(tuple(lines), int(steps))
         except ValueError:
-            raise ConfigError(f"plan is {text!r:.60}, but must be what a manifest holds, such as "
-                              "0:0.0:0.01,100") from None
+            raise ConfigError(f"plan is {text!r:.60}, but must be the plan.json of a run"
+                              ) from None
         first = [step for step, _, _ in plan.lines] + [plan.steps]
         if first[0] != 0 or first != sorted(set(first)) or not lines:
             raise ConfigError(f"plan is {text!r:.60}, but its steps must rise from 0")

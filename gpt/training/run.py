@@ -78,6 +78,7 @@ class Run:
         return {"config": self.config.to_dict(),
                 "plan": str(self.plan),
                 "tokenizer": self.data.tokenizer.fingerprint(),
+                "data_sha256": self.data.sha256,
                 "best_loss": self.best_loss if self.best_step else None,
                 "best_step": self.best_step}
 

@@ -12,6 +12,7 @@ import numpy as np
 from gpt.batch import Batch
 from gpt.training.divergence import Diverged, where_it_began
 from gpt.training.plan import batch_shape, rate_at
+from minigrad.kernels import threads
 from minigrad.kernels.replay import Replay
 from minigrad.optim import clip_grad_norm
 
@@ -26,6 +27,7 @@ class StepRecord(NamedTuple):
     rate: float                    # the learning rate, as a share of the highest
     n_tokens: int
     elapsed_s: float               # for this step
+    n_threads: int                 # that took it
 
 
 def train_steps(run):
@@ -57,7 +59,7 @@ def train_steps(run):
             optimizer.zero_grad()
         run.step += 1
         yield StepRecord(run.step, progress, loss, grad_norm, rate, batch.ids.size,
-                         time.perf_counter() - began)
+                         time.perf_counter() - began, threads.n_threads())
 
 
 def next_batch(run):

@@ -8,19 +8,22 @@ softmax work on a vector of queries.
 import numba
 import numpy as np
 
-from minigrad.kernels import jit, threads, tiles, vmath
+from minigrad.kernels import jit, threads, vmath
+from minigrad.kernels.llvm import VECTOR_BYTES, at, transpose, widest_vectors
 from minigrad.kernels.memory import empty
-from minigrad.kernels.rows import row_kernel, widest_vectors
-from minigrad.kernels.softmax import weigh, weigh_vjp
-from minigrad.kernels.tiles import at, step
+from minigrad.kernels.rows import row_kernel
+from minigrad.kernels.softmax import softmax_columns, softmax_columns_vjp
+from minigrad.kernels.tiles import ROWS, strip
+from minigrad.kernels.twins import lanes
 
 QUERIES = 32                              # columns of a block of scores, a multiple of all vectors
 FEW_QUERIES = 256                         # for which one thread is faster
 
-# What a layout holds, an array of int64: sizes, then three strides of each array, then lengths.
-N_HEAD, N_KV_HEAD, N_QUERY, N_KEY, WIDTH, CAUSAL, STRIDES = range(7)
 Q, K, V, OUT = range(4)                   # the arrays of the forward pass, (B, heads, rows, width)
 G, DQ, DK, DV = range(3, 7)               # and those that the backward pass has instead of OUT
+# What a layout holds, an array of int64: sizes; three strides of all arrays; lengths.
+N_HEAD, N_KV_HEAD, N_QUERY, N_KEY, WIDTH, CAUSAL = range(6)
+SEQUENCE, HEAD, ROW, LENGTHS = range(6, 6 + 4 * 7, 7)
 
 
 def layout_of(arrays, k, causal, lengths):
@@ -28,22 +31,23 @@ def layout_of(arrays, k, causal, lengths):
     B, n_kv_head, S, width = k.shape
     n_head, T = arrays[0].shape[1:3]
     sizes = n_head, n_kv_head, T, S, width, causal
-    strides = []
-    for x in arrays:
-        strides += [stride // x.itemsize for stride in x.strides[:3]]
+    strides = np.zeros((3, 7), np.int64)
+    for i, x in enumerate(arrays):
+        strides[:, i] = x.strides[:3]
+        strides[:, i] //= x.itemsize
     if lengths is None:
         lengths = [S] * B
-    return np.array([*sizes, *strides, *lengths], np.int64)
+    return np.array([*sizes, *strides.ravel(), *lengths], np.int64)
 
 
 def padded(x):
     """Return (..., D) with a contiguous last axis of whole vectors: a copy if need be."""
-    lanes = tiles.lanes(x.dtype)
+    n = lanes(x.dtype)
     whole = all(stride % x.itemsize == 0 for stride in x.strides)
     *axes, D = x.shape
-    if D % lanes == 0 and whole and x[0, 0, 0].flags.carray:
+    if D % n == 0 and whole and x[0, 0, 0].flags.carray:
         return x
-    width = -(-D // lanes) * lanes
+    width = -(-D // n) * n
     copy = empty((*axes, width), x.dtype)
     jit.run(pad, x, copy)
     return copy
@@ -79,19 +83,6 @@ def seen_by(i, layout, length):
 
 
 @jit.helper
-def place(layout, array, b, h):
-    """Where head h of sequence b begins in an array."""
-    strides = STRIDES + 3 * array
-    return b * layout[strides] + h * layout[strides + 1]
-
-
-@jit.helper
-def row_of(layout, array):
-    """How far apart the rows of a head are in an array."""
-    return layout[STRIDES + 3 * array + 2]
-
-
-@jit.helper
 def transposed(x, stride, m, D, out, width):
     """Copy m queries (m, D) as the columns of (D, QUERIES); return m rounded up to whole vectors.
 
@@ -100,32 +91,32 @@ def transposed(x, stride, m, D, out, width):
     for j in range(0, m, width):
         rows = min(width, m - j)
         for d in range(0, D, width):
-            source = step(x, j * stride + d)
-            target = step(out, d * QUERIES + j)
-            tiles.transpose(rows, source, stride, target, QUERIES)
+            source = at(x, j * stride + d)
+            target = at(out, d * QUERIES + j)
+            transpose(rows, source, stride, target, QUERIES)
     return (m + width - 1) // width * width
 
 
 @jit.helper
 def products(n, D, x, stride, columns, out, m, width):
     """Multiply n rows of x (n, D) by m columns of (D, QUERIES)."""
-    for j in range(0, n, tiles.ROWS):
-        rows = min(tiles.ROWS, n - j)
-        source = step(x, j * stride)
-        target = step(out, j * QUERIES)
-        tiles.strip(rows, m, D, source, stride, 1,
+    for j in range(0, n, ROWS):
+        rows = min(ROWS, n - j)
+        source = at(x, j * stride)
+        target = at(out, j * QUERIES)
+        strip(rows, m, D, source, stride, 1,
                     columns, QUERIES, target, QUERIES, 0, width)
 
 
 @jit.helper
 def weighted(i, m, D, layout, length, weights, x, stride, out, stride_out, width):
     """For m queries from i on, sum the rows of x (keys, D) that they see, weighted."""
-    for r in range(0, m, tiles.ROWS):
-        rows = min(tiles.ROWS, m - r)
+    for r in range(0, m, ROWS):
+        rows = min(ROWS, m - r)
         last = i + r + rows - 1
         seen = max(1, seen_by(last, layout, length))
-        target = step(out, (i + r) * stride_out)
-        tiles.strip(rows, D, seen, step(weights, r), 1, QUERIES,
+        target = at(out, (i + r) * stride_out)
+        strip(rows, D, seen, at(weights, r), 1, QUERIES,
                     x, stride, target, stride_out, 0, width)
 
 
@@ -136,9 +127,11 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
     widest_vectors()
     H, T = layout[N_HEAD], layout[N_QUERY]
     S, D = layout[N_KEY], layout[WIDTH]
-    q_row, k_row = row_of(layout, Q), row_of(layout, K)
-    v_row, out_row = row_of(layout, V), row_of(layout, OUT)
-    width = tiles.VECTOR_BYTES // out.itemsize
+    sequence, head = layout[SEQUENCE:HEAD], layout[HEAD:ROW]      # strides of each array
+    row = layout[ROW:LENGTHS]
+    q_row, k_row = row[Q], row[K]
+    v_row, out_row = row[V], row[OUT]
+    width = VECTOR_BYTES // out.itemsize
     w = work[numba.get_thread_id()]
     columns = at(w, 0)                                    # (D, QUERIES)
     scores = at(w, D * QUERIES)                           # (S, QUERIES)
@@ -149,25 +142,26 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
     for task in range(start, stop):
         b, h = task // H, task % H
         group = h * layout[N_KV_HEAD] // H
-        length = layout[STRIDES + 3 * 4 + b]
-        qp = at(q, place(layout, Q, b, h))
-        kp = at(k, place(layout, K, b, group))
-        vp = at(v, place(layout, V, b, group))
-        yp = at(out, place(layout, OUT, b, h))
+        length = layout[LENGTHS + b]
+        qp = at(q, b * sequence[Q] + h * head[Q])
+        kp = at(k, b * sequence[K] + group * head[K])
+        vp = at(v, b * sequence[V] + group * head[V])
+        yp = at(out, b * sequence[OUT] + h * head[OUT])
         for i in range(0, T, QUERIES):
             m = min(QUERIES, T - i)
             seen = seen_by(i + m - 1, layout, length)
             first = S - T + i if layout[CAUSAL] else S    # the last key that query i sees
-            queries = step(qp, i * q_row)
+            queries = at(qp, i * q_row)
             cols = transposed(queries, q_row, m, D, columns, width)
             products(seen, D, kp, k_row, columns, scores, cols, width)
             for r in range(0, cols, width):
                 last = first + r if seen else -QUERIES
-                weigh(step(scores, r), QUERIES, max(1, seen), last,
+                softmax_columns(at(scores, r), QUERIES, max(1, seen), last,
                       scale, at(peak, r), at(total, r))
             for r in range(cols):             # inf if no key is seen: e**(score - inf) is 0 again
                 e = total[r]
-                total[r] = peak[r] + vmath.log(e) if e != 0 else infinity
+                y = peak[r] + vmath.log(e)
+                total[r] = y if e != 0 else infinity
             for r in range(m):
                 lse[b, h, i + r] = total[r]
             weighted(i, m, D, layout, length, scores,
@@ -181,12 +175,15 @@ def attention_vjp_kernel(start, stop, lse, q, k, v, g, layout, scale, work, dq, 
     widest_vectors()
     n_kv = layout[N_KV_HEAD]
     shared = layout[N_HEAD] // n_kv                       # query heads to a key head
-    T, S, D = layout[N_QUERY], layout[N_KEY], layout[WIDTH]
-    q_row, dq_row = row_of(layout, Q), row_of(layout, DQ)
-    k_row, dk_row = row_of(layout, K), row_of(layout, DK)
-    v_row, dv_row = row_of(layout, V), row_of(layout, DV)
-    g_row = row_of(layout, G)
-    width = tiles.VECTOR_BYTES // lse.itemsize
+    T, S = layout[N_QUERY], layout[N_KEY]
+    D = layout[WIDTH]
+    sequence, head = layout[SEQUENCE:HEAD], layout[HEAD:ROW]
+    row = layout[ROW:LENGTHS]
+    q_row, dq_row = row[Q], row[DQ]
+    k_row, dk_row = row[K], row[DK]
+    v_row, dv_row = row[V], row[DV]
+    g_row = row[G]
+    width = VECTOR_BYTES // lse.itemsize
     w = work[numba.get_thread_id()]
     shift = w[:QUERIES]                                   # (QUERIES,)
     qt = at(w, QUERIES)                                   # (D, QUERIES)
@@ -196,16 +193,16 @@ def attention_vjp_kernel(start, stop, lse, q, k, v, g, layout, scale, work, dq, 
     for task in range(start, stop):
         b, group = task // n_kv, task % n_kv
         add = 0                                           # the first block writes, later ones add
-        length = layout[STRIDES + 3 * 7 + b]
-        kp = at(k, place(layout, K, b, group))
-        vp = at(v, place(layout, V, b, group))
-        dkp = at(dk, place(layout, DK, b, group))
-        dvp = at(dv, place(layout, DV, b, group))
+        length = layout[LENGTHS + b]
+        kp = at(k, b * sequence[K] + group * head[K])
+        vp = at(v, b * sequence[V] + group * head[V])
+        dkp = at(dk, b * sequence[DK] + group * head[DK])
+        dvp = at(dv, b * sequence[DV] + group * head[DV])
         first_head = group * shared
         for h in range(first_head, first_head + shared):
-            qp = at(q, place(layout, Q, b, h))
-            gp = at(g, place(layout, G, b, h))
-            dqp = at(dq, place(layout, DQ, b, h))
+            qp = at(q, b * sequence[Q] + h * head[Q])
+            gp = at(g, b * sequence[G] + h * head[G])
+            dqp = at(dq, b * sequence[DQ] + h * head[DQ])
             last_block = (T - 1) // QUERIES * QUERIES     # it sees all keys
             for i in range(last_block, -1, -QUERIES):
                 m = min(QUERIES, T - i)
@@ -214,28 +211,28 @@ def attention_vjp_kernel(start, stop, lse, q, k, v, g, layout, scale, work, dq, 
                 for r in range(QUERIES):
                     t = min(i + r, T - 1)
                     shift[r] = lse[b, h, t]
-                queries = step(qp, i * q_row)
+                queries = at(qp, i * q_row)
                 cols = transposed(queries, q_row, m, D, qt, width)
-                gradients = step(gp, i * g_row)
+                gradients = at(gp, i * g_row)
                 transposed(gradients, g_row, m, D, gt, width)
                 products(seen, D, kp, k_row, qt, p, cols, width)
                 products(seen, D, vp, v_row, gt, dp, cols, width)
                 for r in range(0, cols, width):
                     last = first + r if seen else -QUERIES
-                    weigh_vjp(step(p, r), step(dp, r), QUERIES, max(1, seen), last,
+                    softmax_columns_vjp(at(p, r), at(dp, r), QUERIES, max(1, seen), last,
                               scale, at(shift, r))
                 weighted(i, m, D, layout, length, dp,
                          kp, k_row, dqp, dq_row, width)
-                for j in range(0, seen, tiles.ROWS):
-                    n = min(tiles.ROWS, seen - j)
+                for j in range(0, seen, ROWS):
+                    n = min(ROWS, seen - j)
                     r = max(0, j - first) if layout[CAUSAL] else 0        # the first to see key j
                     here = j * QUERIES + r
-                    queries = step(qp, (i + r) * q_row)
-                    target = step(dkp, j * dk_row)
-                    tiles.strip(n, D, m - r, step(dp, here), QUERIES, 1,
+                    queries = at(qp, (i + r) * q_row)
+                    target = at(dkp, j * dk_row)
+                    strip(n, D, m - r, at(dp, here), QUERIES, 1,
                                 queries, q_row, target, dk_row, add, width)
-                    gradients = step(gp, (i + r) * g_row)
-                    target = step(dvp, j * dv_row)
-                    tiles.strip(n, D, m - r, step(p, here), QUERIES, 1,
+                    gradients = at(gp, (i + r) * g_row)
+                    target = at(dvp, j * dv_row)
+                    strip(n, D, m - r, at(p, here), QUERIES, 1,
                                 gradients, g_row, target, dv_row, add, width)
                 add = 1 if seen else add

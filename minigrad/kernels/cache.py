@@ -13,6 +13,7 @@ import platform
 import shutil
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import llvmlite
@@ -123,8 +124,13 @@ class Cache(FunctionCache):
         try:
             return super().load_overload(signature, target)
         except Exception:             # there is no end to what damaged bytes may raise
-            self.flush()              # or the damaged index would be read again, to save
+            with suppress(OSError):
+                self.flush()          # or the damaged index would be read again, to save
             return None
+
+    def save_overload(self, signature, data):
+        with suppress(OSError):       # the disk may be full: it is compiled again next time
+            super().save_overload(signature, data)
 
 
 class Sealed(IndexDataCacheFile):

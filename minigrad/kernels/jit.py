@@ -11,7 +11,7 @@ from numba import config, prange  # noqa: F401  (kernels import prange from here
 from numba.core import event
 from numba.extending import intrinsic as numba_intrinsic
 
-from minigrad.kernels.cache import Cache, cache_directory
+from minigrad.kernels.cache import Cache, cache_directory, cache_root
 from minigrad.kernels.threads import enter_pool
 
 # Reassociation lets LLVM vectorise sums. nnan and ninf are left out: masks are -inf.
@@ -103,10 +103,10 @@ class _Progress(event.Listener):
             self.collects = gc.isenabled()
             gc.disable()
         self.depth += 1
-        name = e.data["dispatcher"].py_func.__name__
-        text = "compiling kernels (once per installation)..."
+        function = e.data["dispatcher"].py_func
+        text = f"compiling kernels ({how_often(function)})..."
         if sys.stderr.isatty():
-            print(f"\r\x1b[K{text} {name}", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K{text} {function.__name__}", end="", file=sys.stderr, flush=True)
         elif not self.said:
             print(text, file=sys.stderr, flush=True)
         self.said += 1
@@ -123,6 +123,14 @@ class _Progress(event.Listener):
     def _ours(e):
         function = getattr(e.data["dispatcher"], "py_func", None)
         return str(getattr(function, "__module__", None)).startswith(("minigrad.", "gpt."))
+
+
+def how_often(function):
+    """Say when a kernel is compiled, and how it could be less often."""
+    if cache_directory(function.__code__.co_filename):
+        return "once per installation"
+    return (f"at every start, as {cache_root()} cannot be written: name another folder in "
+            "MINIGRAD_CACHE_DIR")
 
 
 event.register("numba:compile", _Progress())

@@ -11,9 +11,11 @@ import operator
 import weakref
 
 import numpy as np
+from numba import carray
 
 from minigrad.kernels import jit
-from minigrad.kernels.rows import array_at, is_float
+from minigrad.kernels.llvm import pointer_at
+from minigrad.kernels.rows import is_float
 
 PIECE = 4_096      # elements
 
@@ -27,7 +29,8 @@ class Places:
     """
 
     def __init__(self):
-        self.arrays, self.gradients, self.kept, self.ready = [], [], [], []
+        self.arrays, self.gradients = [], []
+        self.kept, self.ready = [], []
         self.table = self.dtype = None
 
     def __reduce__(self):                                 # a copy's arrays lie elsewhere
@@ -37,25 +40,42 @@ class Places:
         """Bring the table up to date; return whether a kernel can do it, for each job."""
         parameters, gradients, *memory = zip(*jobs)
         arrays = [*parameters, *itertools.chain(*memory)]
-        if len(arrays) != len(self.arrays) or any(map(operator.is_not, arrays, self.arrays)):
-            self.arrays, self.gradients, self.dtype = [], [], arrays[0].dtype
-            self.kept = [(all(suitable(x, self.dtype, p.shape) for x in (p, *rest)), p.shape)
-                         for p, _, *rest in jobs]
-            self.table = np.array([[p.size, p.ctypes.data, 0, *(x.ctypes.data for x in rest)]
-                                   for p, _, *rest in jobs])
+        if others(arrays, self.arrays):
+            self.look_up(jobs)
             self.arrays = arrays
         known = [g() for g in self.gradients]
-        if not known or any(map(operator.is_not, gradients, known)):
-            self.gradients = []
-            self.ready = [ok and type(g) is np.ndarray and suitable(g, self.dtype, shape)
-                          for g, (ok, shape) in zip(gradients, self.kept)]
-            for ok, (p, g, *_) in zip(self.ready, jobs):
-                if not ok:
-                    check_gradient(p, g)
-            self.table[:, 2] = [address(g) if ok else 0 for g, ok in zip(gradients, self.ready)]
+        if not known or others(gradients, known):
+            self.look_up_gradients(jobs, gradients)
             self.gradients = [weakref.ref(g) for g in gradients]
         return self.ready
 
+    def look_up(self, jobs):
+        """Note where parameters and memory lie: (size, address, 0, addresses of the memory)."""
+        self.arrays, self.gradients = [], []
+        self.dtype = jobs[0][0].dtype
+        self.kept, table = [], []
+        for p, _, *memory in jobs:
+            fine = [suitable(x, self.dtype, p.shape) for x in (p, *memory)]
+            self.kept.append((all(fine), p.shape))
+            places = [x.ctypes.data for x in memory]
+            table.append([p.size, p.ctypes.data, 0, *places])
+        self.table = np.array(table)
+
+    def look_up_gradients(self, jobs, gradients):
+        self.gradients, self.ready = [], []
+        for g, (fine, shape) in zip(gradients, self.kept):
+            fine = fine and type(g) is np.ndarray
+            self.ready.append(fine and suitable(g, self.dtype, shape))
+        for ready, (p, g, *_) in zip(self.ready, jobs):
+            if not ready:
+                check_gradient(p, g)
+        for row, ready, g in zip(self.table, self.ready, gradients):
+            row[2] = address(g) if ready else 0
+
+
+def others(arrays, before):
+    """Whether these are other objects than before."""
+    return len(arrays) != len(before) or any(map(operator.is_not, arrays, before))
 
 def suitable(x, dtype, shape):
     """Whether a kernel takes an array: of the float type and shape, not empty, contiguous."""
@@ -86,17 +106,27 @@ def in_pieces(kernel, dtype, table, ready, numbers):
     pieces = cut(tuple(table[:, 0].tolist()))
     out = np.zeros(len(pieces))
     if len(pieces):
-        kernel(len(pieces), pieces, table, np.array(numbers, dtype), np.empty(0, dtype), out)
+        numbers, like = np.array(numbers, dtype), np.empty(0, dtype)
+        kernel(len(pieces), pieces, table, numbers, like, out)
     return out
 
 @functools.lru_cache(maxsize=8)
 def cut(sizes):
     """Return the pieces of arrays: each is (job, where it begins, where it ends)."""
-    return np.array([(job, begin, min(begin + PIECE, size)) for job, size in enumerate(sizes)
-                     for begin in range(0, size, PIECE)], np.int64).reshape(-1, 3)
+    pieces = []
+    for job, size in enumerate(sizes):
+        for begin in range(0, size, PIECE):
+            pieces.append((job, begin, min(begin + PIECE, size)))
+    return np.array(pieces, np.int64).reshape(-1, 3)
+
+@jit.helper(inline=True)
+def array_at(address, n, like):
+    """View n elements at an address as an array of the type of `like`; nothing keeps it alive."""
+    return carray(pointer_at(address, like), (n,))
 
 @jit.helper
 def piece_of(piece, addresses, place, like):
     """View a piece of one of the arrays of its job."""
-    return array_at(addresses[piece[0], place] + piece[1] * like.itemsize, piece[2] - piece[1],
-                    like)
+    begin, end = piece[1], piece[2]
+    address = addresses[piece[0], place] + begin * like.itemsize
+    return array_at(address, end - begin, like)

@@ -22,11 +22,11 @@ import math
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
 
 from minigrad.kernels import jit
+from minigrad.kernels.llvm import (
+    at, exponent, lanes_before, lanes_of, largest, like, load, load_some, multiply_add, pick,
+    polynomial, power_of_two, significand, splat, where, widest_vectors)
 
 
 def scalar(function):
@@ -44,119 +44,6 @@ def _inlined(function, fastmath):
         return function
     return numba.njit(fastmath=fastmath, error_model="numpy", forceinline=True,
                       no_cfunc_wrapper=True)(function)
-
-
-# ---- the few instructions that Numba does not offer ------------------------------------------
-
-def _bits(x):
-    """Return (integer type, number of mantissa bits, exponent bias) of a Numba float type."""
-    return (ir.IntType(32), 23, 127) if x == types.float32 else (ir.IntType(64), 52, 1023)
-
-
-@jit.intrinsic(lambda: None)
-def widest_vectors(typing):
-    """Let the calling kernel use 512-bit registers, which LLVM avoids on its own on Intel.
-
-    Worth it for arithmetic (exp: 0.30 ns an element, not 0.64); no difference elsewhere.
-    """
-    def codegen(context, builder, signature, args):
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
-        return context.get_dummy_value()
-    return types.void(), codegen
-
-
-@jit.intrinsic(lambda x, c: type(x)(c))
-def like(typing, x, c):
-    """The constant c in the type of x; a bare literal would turn float32 into float64."""
-    def codegen(context, builder, signature, args):
-        return context.cast(builder, args[1], signature.args[1], signature.args[0])
-    return x(x, c), codegen
-
-
-@jit.intrinsic(lambda x, y: max(x, y))
-def maximum(typing, x, y):
-    """The larger of x and y as one instruction, so that a running maximum vectorises.
-
-    NaN must not occur here. (`max`, `if` and `np.max` stay scalar: 1.2 ns an element, not 0.2.)
-    """
-    def codegen(context, builder, signature, args):
-        f = args[0].type
-        name = "llvm.maxnum.f32" if x == types.float32 else "llvm.maxnum.f64"
-        call = cgutils.get_or_insert_function(builder.module, ir.FunctionType(f, [f, f]), name)
-        return builder.call(call, args, fastmath=("nnan", "nsz"))
-    return x(x, x), codegen
-
-
-def _polynomial(x, c32, c64):
-    c = c32 if type(x) is np.float32 else c64
-    total = type(x)(c[-1])
-    for a in c[-2::-1]:
-        total = total * x + type(x)(a)
-    return total
-
-
-@jit.intrinsic(_polynomial)
-def polynomial(typing, x, c32, c64):
-    """c[0] + c[1] x + c[2] x**2 + ..., with the coefficients made for the type of x."""
-    which, table = (1, c32) if x == types.float32 else (2, c64)
-
-    def codegen(context, builder, signature, args):
-        c = [context.cast(builder, v, t, x)
-             for v, t in zip(cgutils.unpack_tuple(builder, args[which]), table)]
-        total = c[-1]
-        for a in c[-2::-1]:
-            product = builder.fmul(total, args[0], flags=("contract",))
-            total = builder.fadd(product, a, flags=("contract",))
-        return total
-    return x(x, c32, c64), codegen
-
-
-@jit.intrinsic(lambda x, c32, c64: x.dtype.type(c32 if x.dtype == np.float32 else c64))
-def pick(typing, x, c32, c64):
-    """One of two constants, by the type of x."""
-    which = 1 if x == types.float32 else 2
-
-    def codegen(context, builder, signature, args):
-        return context.cast(builder, args[which], signature.args[which], x)
-    return x(x, c32, c64), codegen
-
-
-@jit.intrinsic(lambda x: np.ldexp(type(x)(1), int(x - shifter(x))) if x == x else x)
-def power_of_two(typing, x):
-    """2**n for a whole n, given n + shifter(x), whose low bits are the exponent of the result."""
-    integer, mantissa, _ = _bits(x)
-
-    def codegen(context, builder, signature, args):
-        bits = builder.bitcast(args[0], integer)
-        return builder.bitcast(builder.shl(bits, ir.Constant(integer, mantissa)), args[0].type)
-    return x(x), codegen
-
-
-@jit.intrinsic(lambda x: type(x)(np.frexp(x)[1]))
-def exponent(typing, x):
-    """The n of x = m 2**n with 1/2 <= m < 1, for a normal x > 0."""
-    integer, mantissa, bias = _bits(x)
-
-    def codegen(context, builder, signature, args):
-        high = builder.lshr(builder.bitcast(args[0], integer), ir.Constant(integer, mantissa))
-        magic = ir.Constant(args[0].type, 2.0**mantissa)           # int to float without a cast
-        n = builder.or_(high, builder.bitcast(magic, integer))
-        return builder.fsub(builder.bitcast(n, args[0].type),
-                            ir.Constant(args[0].type, 2.0**mantissa + bias - 1))
-    return x(x), codegen
-
-
-@jit.intrinsic(lambda x: np.frexp(x)[0])
-def significand(typing, x):
-    """The m of x = m 2**n with 1/2 <= m < 1, for a normal x > 0."""
-    integer, mantissa, bias = _bits(x)
-
-    def codegen(context, builder, signature, args):
-        bits = builder.bitcast(args[0], integer)
-        digits = builder.and_(bits, ir.Constant(integer, 2**mantissa - 1))
-        half = ir.Constant(integer, (bias - 1) << mantissa)
-        return builder.bitcast(builder.or_(digits, half), args[0].type)
-    return x(x), codegen
 
 
 # ---- exp and tanh ----------------------------------------------------------------------------
@@ -188,9 +75,12 @@ def _split(x, t):
     where it is subnormal or overflows.
     """
     n = t - shifter(x)
-    r = x - n * pick(x, 2 * LN2_HIGH[0], 2 * LN2_HIGH[1])
-    r = r - n * pick(x, 2 * LN2_LOW[0], 2 * LN2_LOW[1])
-    return power_of_two(t), polynomial(r, EXP_32, EXP_64) * r + like(x, 1), r
+    high = pick(x, -2 * LN2_HIGH[0], -2 * LN2_HIGH[1])
+    low = pick(x, -2 * LN2_LOW[0], -2 * LN2_LOW[1])
+    r = multiply_add(n, low, multiply_add(n, high, x))
+    root = power_of_two(t)
+    slope = multiply_add(polynomial(r, EXP_32, EXP_64), r, like(x, 1))
+    return root, slope, r
 
 
 @scalar
@@ -205,12 +95,29 @@ def exp(x):
 
 
 @scalar
+def exp_or_zero(x):
+    """e**x for a vector of x <= 0; 0 where it would be subnormal.
+
+    (Each subnormal product stops the processor for 150 cycles, and masked scores are many.)
+    """
+    low = pick(x, -87.0, -708.0)
+    below = x < low
+    x = where(below, low, x)                                      # NaN stays
+    t = multiply_add(x, like(x, 0.5 * LOG2_E), shifter(x))
+    root, slope, r = _split(x, t)
+    y = multiply_add(slope, r, like(x, 1)) * (root * root)
+    return where(below, like(x, 0), y)
+
+
+@scalar
 def tanh(x):
     """(e**2x - 1) / (e**2x + 1), from e**2x - 1 so that small x keep their digits."""
-    one, a, top = like(x, 1), abs(x), pick(x, 10.0, 20.0)
+    one, a = like(x, 1), abs(x)
+    top = pick(x, 10.0, 20.0)
     a = top if a > top else a                                     # NaN stays
     a = a + a
-    root, slope, r = _split(a, a * like(x, 0.5 * LOG2_E) + shifter(x))
+    t = a * like(x, 0.5 * LOG2_E) + shifter(x)
+    root, slope, r = _split(a, t)
     power = root * root
     e = power * (slope * r) + (power - one)
     return math.copysign(e / (e + like(x, 2)), x)
@@ -219,7 +126,8 @@ def tanh(x):
 @scalar
 def sigmoid(x):
     """1 / (1 + e**-x): 0 where it would be less than the smallest normal number."""
-    return like(x, 1) / (like(x, 1) + exp(-x))
+    one = like(x, 1)
+    return one / (one + exp(-x))
 
 
 # ---- log -------------------------------------------------------------------------------------
@@ -233,10 +141,12 @@ LOG_64 = (0.6666666666666734, 0.3999999999941453, 0.28571428742434046, 0.2222219
 @scalar
 def log(x):
     """Natural logarithm: -inf at 0, NaN below."""
-    zero, one, half = like(x, 0), like(x, 1), like(x, 0.5)
+    zero, one = like(x, 0), like(x, 1)
+    half = like(x, 0.5)
     small = x < pick(x, 1.1754943508222875e-38, 2.2250738585072014e-308)   # not a normal number
     y = x * pick(x, 2.0**23, 2.0**52) if small else x
-    n, m = exponent(y), significand(y)
+    n = exponent(y) - pick(x, 2.0**23 + 126, 2.0**52 + 1022)
+    m = significand(y)
     n = n - pick(x, 23.0, 52.0) if small else n
     below = m < like(x, 0.7071067811865476)
     m = m + m if below else m
@@ -246,7 +156,8 @@ def log(x):
     z, square = s * s, half * f * f
     tail = s * (square + z * polynomial(z, LOG_32, LOG_64))
     tail = tail + n * pick(x, LN2_LOW[0], LN2_LOW[1])
-    y = n * pick(x, LN2_HIGH[0], LN2_HIGH[1]) - ((square - tail) - f)
+    whole = n * pick(x, LN2_HIGH[0], LN2_HIGH[1])
+    y = whole - ((square - tail) - f)
     y = y if x < like(x, np.inf) else x                           # inf and NaN are their own log
     y = y if x != zero else like(x, -np.inf)
     return like(x, np.nan) if x < zero else y
@@ -276,7 +187,8 @@ ERFC_64 = (1.8496055099332482, 2.6389675142347757, 0.843107256359413, 0.04156109
 @scalar
 def erf(x):
     """The error function: x times a polynomial up to 1, beyond it 1 - e**-(a polynomial)."""
-    a, one, top = abs(x), like(x, 1), pick(x, 3.95, 5.95)
+    a, one = abs(x), like(x, 1)
+    top = pick(x, 3.95, 5.95)
     a = top if a > top else a
     inner = a + a * polynomial(a * a, ERF_32, ERF_64)
     outer = one - exp(-polynomial(a - one, ERFC_32, ERFC_64))
@@ -287,12 +199,23 @@ def erf(x):
 
 @over_row
 def peak_of(row):
-    """The largest element."""
-    widest_vectors()
-    m = row[0]
-    for j in range(row.size):
-        m = maximum(m, row[j])
-    return m
+    """The largest element; NaN is none."""
+    return largest_at(at(row, 0), row.size)
+
+
+@over_row
+def largest_at(row, n):
+    """The largest of n > 0 numbers from a pointer on."""
+    lowest = splat(like(row[0], -np.inf))
+    width, peak = lanes_of(lowest), lowest
+    whole = n // width * width
+    for j in range(0, whole, width):
+        x = load(row, j)
+        peak = where(peak < x, x, peak)
+    if whole < n:
+        x = load_some(row, whole, lanes_before(n - whole, lowest), lowest)
+        peak = where(peak < x, x, peak)
+    return largest(peak)
 
 
 @over_row

@@ -2,8 +2,9 @@
 import numpy as np
 
 from minigrad.kernels import vmath
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty, empty_like
-from minigrad.kernels.rows import element_kernel, fits, plain, row_kernel, widest_vectors
+from minigrad.kernels.rows import element_kernel, fits, plain, row_kernel
 from minigrad.kernels.vmath import like
 from minigrad.ops.elementwise import exp, maximum, sigmoid, tanh
 from minigrad.ops.linear import rows

@@ -5,9 +5,9 @@ import numpy as np
 
 from minigrad.kernels import jit
 from minigrad.kernels.jit import helper
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty, empty_like
 from minigrad.kernels.rows import BLOCK, first_fits, plain, row_kernel
-from minigrad.kernels.vmath import widest_vectors
 from minigrad.tensor import op
 
 

@@ -3,9 +3,9 @@ from math import prod
 
 import numpy as np
 
-from minigrad.kernels import gemm, jit
+from minigrad.kernels import gemm, jit, llvm
 from minigrad.kernels.memory import empty
-from minigrad.kernels.rows import is_float, plain, row_kernel, widest_vectors, worth_it
+from minigrad.kernels.rows import is_float, plain, row_kernel, worth_it
 from minigrad.tensor import op
 
 
@@ -149,7 +149,7 @@ def added_up(x):
 
 @row_kernel
 def _sum_of_rows(start, stop, g, sums):
-    widest_vectors()
+    llvm.widest_vectors()
     for task in range(start, stop):
         for j in range(g.shape[1]):
             sums[task, j] = 0
@@ -186,7 +186,7 @@ def few_rows_kernel(start, stop, weight, x, out):
     All is read once, as memory delivers it: four long streams reach 25 GB/s where one reaches 20,
     and four short ones, of neighbouring rows, 17.
     """
-    widest_vectors()
+    llvm.widest_vectors()
     quarter = (stop - start + 3) // 4
     last = stop - 1
     zero = out.dtype.type(0)

@@ -4,10 +4,10 @@ import operator
 import numpy as np
 
 from minigrad.kernels import jit, vmath
+from minigrad.kernels.llvm import at, widest_vectors
 from minigrad.kernels.memory import empty, empty_like
-from minigrad.kernels.rows import is_float, plain, row_kernel, widest_vectors, worth_it
-from minigrad.kernels.softmax import weigh_row
-from minigrad.kernels.tiles import at
+from minigrad.kernels.rows import is_float, plain, row_kernel, worth_it
+from minigrad.kernels.softmax import softmax_row
 from minigrad.mode import mode
 from minigrad.ops.elementwise import exp, where
 from minigrad.ops.embedding import check_ids
@@ -321,7 +321,7 @@ def cross_entropy_kernel(start, stop, z, t, ignored, scale, losses, dz):
         if dz.shape[0]:
             share = scale[0] if counts else zero
             source, target = at(z[i], 0), at(dz[i], 0)
-            m, total = weigh_row(source, target, z.shape[1], share)
+            m, total = softmax_row(source, target, z.shape[1], share)
             if counts:
                 dz[i, t[i]] -= scale[0]
         else:

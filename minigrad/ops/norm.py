@@ -4,8 +4,9 @@ import functools
 import numpy as np
 
 from minigrad.kernels.jit import helper
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty, empty_like
-from minigrad.kernels.rows import first_fits, plain, row_kernel, widest_vectors
+from minigrad.kernels.rows import first_fits, plain, row_kernel
 from minigrad.kernels.vmath import inverse_root, power_of_two_below
 from minigrad.ops.elementwise import sqrt
 from minigrad.ops.linear import added_up, rows

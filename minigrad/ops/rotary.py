@@ -4,8 +4,9 @@ from math import prod
 import numpy as np
 
 from minigrad.kernels.jit import helper
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty_like
-from minigrad.kernels.rows import fits, plain, row_kernel, widest_vectors
+from minigrad.kernels.rows import fits, plain, row_kernel
 from minigrad.kernels.vmath import inverse_root, power_of_two_below
 from minigrad.ops.linear import rows
 from minigrad.ops.norm import rms_norm, rms_norm_vjp
@@ -64,9 +65,13 @@ def rotate(x, cos, sin, interleaved):
     return pairs.reshape(*a.shape[:-1], D)
 
 
-def rotary_angles(T, D, base=10_000.0, dtype=np.float32, start=0):
-    """Return cos and sin of position * base**(-2i/D), each (T, D / 2), from position `start`."""
-    frequency = base ** (-np.arange(0, D, 2) / D)         # (D / 2,)
+def rotary_angles(T, D, base=10_000.0, dtype=np.float32, start=0, frequency=None):
+    """Return cos and sin of position * base**(-2i/D), each (T, D / 2), from position `start`.
+
+    Other frequencies than these powers can be given, (D / 2,).
+    """
+    if frequency is None:
+        frequency = base ** (-np.arange(0, D, 2) / D)     # (D / 2,)
     position = np.arange(start, start + T)
     angle = position[:, None] * frequency                 # (T, D / 2)
     cos, sin = np.cos(angle), np.sin(angle)

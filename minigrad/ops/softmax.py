@@ -2,10 +2,10 @@
 import numpy as np
 
 from minigrad.kernels import jit, vmath
+from minigrad.kernels.llvm import at, widest_vectors
 from minigrad.kernels.memory import empty, empty_like
-from minigrad.kernels.rows import fits, plain, row_kernel, widest_vectors
-from minigrad.kernels.softmax import weigh_row
-from minigrad.kernels.tiles import at
+from minigrad.kernels.rows import fits, plain, row_kernel
+from minigrad.kernels.softmax import softmax_row
 from minigrad.ops.elementwise import exp, log
 from minigrad.ops.linear import rows
 from minigrad.ops.reduce import axis_inputs, kept_shape, sum
@@ -164,7 +164,7 @@ def _softmax(start, stop, x, out):
     n, one = x.shape[1], x.dtype.type(1)
     for i in range(start, stop):
         source, target = at(x[i], 0), at(out[i], 0)
-        weigh_row(source, target, n, one)
+        softmax_row(source, target, n, one)
 
 @row_kernel
 def _softmax_vjp(start, stop, g, y, dx):

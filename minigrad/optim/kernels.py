@@ -5,8 +5,9 @@ The rules themselves, for arrays of any kind, stand in `minigrad.optim.rules`.
 import numpy as np
 
 from minigrad.kernels import jit
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.pieces import address, in_pieces, piece_of, suitable
-from minigrad.kernels.rows import row_kernel, widest_vectors
+from minigrad.kernels.rows import row_kernel
 
 
 def sgd_fast(jobs, places):

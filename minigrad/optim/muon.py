@@ -2,8 +2,9 @@
 import numpy as np
 
 from minigrad.kernels import gemm, memory
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.pieces import cut, in_pieces, piece_of
-from minigrad.kernels.rows import element_kernel, row_kernel, widest_vectors
+from minigrad.kernels.rows import element_kernel, row_kernel
 from minigrad.ops.linear import matmul
 from minigrad.optim.optimizers import Optimizer
 

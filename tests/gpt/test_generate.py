@@ -12,6 +12,7 @@ from gpt.generate import main
 from gpt.models.config import ModelConfig
 from gpt.models.decoder import GPT
 from gpt.models.sampling import Sampling, choose, generate, penalized, probabilities, write
+from gpt.opening import Opened
 from gpt.settings import ConfigError
 from minigrad import no_grad
 
@@ -138,9 +139,8 @@ def broken(config):
 
 @pytest.mark.parametrize("temperature", [0, 1])
 def test_a_broken_model_says_so_in_one_sentence_and_status_2(monkeypatch, capsys, temperature):
-    data = type("Data", (), {"tokenizer": CharTokenizer("abcd")})
     model = broken(ModelConfig(vocab_size=4, context_length=8, n_layer=1, n_head=2, d_model=32))
-    monkeypatch.setattr("gpt.generate.open_model", lambda *_: (model, data, None, 0))
+    monkeypatch.setattr("gpt.generate.open_model", lambda *_: Opened(model, CharTokenizer("abcd")))
     with pytest.raises(SystemExit) as left:
         main(["x", "abcd", "--temperature", str(temperature)])
     said = capsys.readouterr().err

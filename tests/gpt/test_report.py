@@ -8,8 +8,8 @@ import pytest
 
 from gpt import train as program
 from gpt.data.corpora import stories
+from gpt.opening import open_model
 from gpt.show.report import as_script, attention_maps, passage, token_map, write_report
-from gpt.training.folder import open_model
 
 SETTINGS = ["--n_layer", "2", "--n_head", "2", "--d_model", "16", "--context_length", "16",
             "--batch_tokens", "64", "--tokenizer", "char", "--plain", "--steps", "12"]
@@ -34,6 +34,9 @@ def test_the_page_holds_the_run(run):
     assert len(facts["curves"]["loss"]) == 12 and len(facts["samples"]) == 12
     assert facts["manifest"]["result"]["bits_per_byte"] > 0
     assert len(facts["attention"]) == 4 and len(facts["passage"]) == 17
+    steps, seconds = zip(*facts["times"])
+    assert steps == (*range(1, 13),) and 0 < seconds[0] and sorted(seconds) == [*seconds]
+    assert max(map(len, json.dumps(facts["manifest"]).split())) < 200       # no wall of digits
 
 
 @pytest.mark.parametrize("text", ["</script>", "<!--", "\u2028", "<ScRiPt>", "]]>", "\\u003c"])
@@ -42,7 +45,7 @@ def test_no_text_leaves_its_place_and_all_survive(text):
 
 
 def test_attention_rows_are_distributions_over_the_past(run):
-    model, data, _, _ = open_model(run)
+    model, data = open_model(run).model, open_model(run).data()
     maps = attention_maps(model, np.asarray(data.val[:16], np.int64))
     assert len(maps) == 4
     for found in maps:
@@ -52,7 +55,7 @@ def test_attention_rows_are_distributions_over_the_past(run):
 
 
 def test_surprise_and_tokens_are_those_of_the_model(run):
-    model, data, _, _ = open_model(run)
+    model, data = open_model(run).model, open_model(run).data()
     found = passage(model, data, np.asarray(data.val[:9], np.int64))
     assert "".join(token["text"] for token in found) == data.tokenizer.decode(data.val[:9])
     assert found[0]["bits"] is None and all(token["bits"] >= 0 for token in found[1:])
@@ -76,6 +79,9 @@ def test_the_page_works_in_a_browser(run, browser, width):
     chart = page.locator(".chart").first
     chart.locator("svg").hover()
     assert "step" in chart.locator(".tip").inner_text()
+    assert chart.locator(".key").all_inner_texts() == ["training", "validation"]
+    words = chart.locator("svg text").all_text_contents()
+    assert "step" in words and "time" in words and any(word.endswith(" s") for word in words)
     before = page.locator("#sample-step").inner_text()
     page.locator("#when").fill("0")
     assert page.locator("#sample-step").inner_text() != before

@@ -3,12 +3,14 @@ import errno
 import json
 import os
 import random
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -76,6 +78,8 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(text, tmp_path):
     assert checkpoints(killed) == checkpoints(whole)
     assert steps_of(killed) == list(range(1, STEPS + 1))
     assert metrics_of(killed) == metrics_of(whole)
+    files = [{path.relative_to(run) for path in run.rglob("*")} for run in (killed, whole)]
+    assert files[0] == files[1]                       # nothing half written is left behind
 
 
 def steps_of(run):
@@ -144,7 +148,7 @@ def test_a_text_of_ones_own_to_validate_on(text, tmp_path, capsys):
     data = load_dataset(tmp_path / "runs" / "a" / "data")
     assert data.text(data.val) == held_out.read_bytes()
     assert data.text(data.train) == Path(text).read_bytes()
-    assert "--val" in json.loads((tmp_path / "runs/a/manifest.json").read_text())["repeat"]
+    assert json.loads((tmp_path / "runs/a/plan.json").read_text())["val"] == str(held_out)
     with pytest.raises(SystemExit) as left:
         run(text, *TINY, "--steps", "3", "--val", "nowhere.txt")
     said = capsys.readouterr().err
@@ -158,6 +162,7 @@ def test_the_manifest_repeats_a_run_that_was_planned_by_time(text, tmp_path, mon
     timed = tmp_path / "runs" / "timed"
     repeat = json.loads((timed / "manifest.json").read_text())["repeat"]
     repeat = shlex.split(repeat)
+    assert len(" ".join(repeat)) < 200
     run(*repeat[2:], "--name", "again")
     tensors = [sorted((folder / "checkpoints").glob("*.safetensors"))[-1]
                for folder in (timed, tmp_path / "runs" / "again")]
@@ -169,7 +174,7 @@ def test_a_run_that_was_killed_at_its_end_gets_its_report(text, tmp_path, monkey
     def killed(folder):
         raise SystemExit(137)
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr("gpt.show.report.write_report", killed)
+        patch.setattr("gpt.show.closing.write_report", killed)
         run(text, *TINY, "--steps", "5", "--name", "a")
     folder = tmp_path / "runs" / "a"
     before = checkpoints(folder)
@@ -210,10 +215,11 @@ def test_a_corpus_with_markup_does_nothing_in_the_report(tmp_path, monkeypatch):
     (["text.txt", "stdlib"], "cannot be mixed"), (["text.txt", "--runs", "text.txt"], "--runs"),
     (["text.txt", "--trace_step", "3", "--steps", "2"], "takes the steps 1 to 2"),
     (["text.txt", "--d_model", "65536", "--n_layer", "96", "--steps", "1"], "billion weights"),
-    (["text.txt", "--learning_rate", "1e39", "--steps", "9"], "is not finite"),
     (["text.txt", "--minutes", "0.001"], "use --minutes"),
     (["text.txt", "--vocabulary", "3", "--tokenizer", "bpe"], "256 bytes"),
     (["text.txt", "--no_causal", "--steps", "1"], "sees the next token"),
+    (["text.txt", "--batch_tokens", "10000000000000000000000"], "use --batch_tokens 1048576"),
+    (["text.txt", "--plan", "text.txt"], "text.txt is no plan"),
     (["text.txt", "--steps", "10000000000"], "--yes")])
 def test_what_cannot_work_is_one_sentence_and_status_2(text, tmp_path, capsys, args, words):
     if args == ["."]:
@@ -226,6 +232,18 @@ def test_what_cannot_work_is_one_sentence_and_status_2(text, tmp_path, capsys, a
     assert not list(tmp_path.glob("runs/*"))          # nothing is left of it
 
 
+@pytest.mark.parametrize("rate, words, left", [
+    ("1e39", "is not finite", False), ("1e4", "worse than one that knows nothing", True)])
+def test_a_run_that_diverges_says_so_and_leaves_with_status_3(text, tmp_path, capsys, rate, words,
+                                                              left):
+    with np.errstate(all="ignore"), pytest.raises(SystemExit) as ended:
+        run(text, *TINY, "--steps", "9", "--eval_every", "9", "--learning_rate", rate,
+            "--clip_norm", "0", "--name", "a")
+    said = capsys.readouterr().err
+    assert ended.value.code == 3 and words in said and said.count("\n") == 1, said
+    assert (tmp_path / "runs" / "a").exists() == left
+
+
 def test_a_wrong_number_of_threads_in_the_environment_is_told_first(text, tmp_path):
     done = subprocess.run([sys.executable, ROOT / "train.py", text], cwd=tmp_path, text=True,
                           env=os.environ | {"MINIGRAD_THREADS": "all"}, capture_output=True)
@@ -236,7 +254,7 @@ def test_a_wrong_number_of_threads_in_the_environment_is_told_first(text, tmp_pa
 
 @pytest.mark.parametrize("error, status, words", [
     (KeyboardInterrupt(), 130, "step 6 is saved; go on with: python train.py --resume"),
-    (Diverged("at step 7 all is nan"), 2, "last good checkpoint is that of step 6"),
+    (Diverged("at step 7 all is nan"), 3, "the checkpoint of step 6 is in"),
     (OSError(errno.ENOSPC, "No space left on device"), 2, "the disk is full: make room"),
     (MemoryError(), 2, "the memory is full")])
 def test_what_stops_a_run_is_told_and_the_run_goes_on(text, tmp_path, monkeypatch, capsys, error,
@@ -267,3 +285,22 @@ def test_checks_hold_for_the_users_settings(text, capsys, tmp_path):
     run(text, *TINY, "--check")
     out = capsys.readouterr().out
     assert "all 5 checks hold" in out and "FAIL" not in out and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("free, words", [
+    (9_000, "the tokens of this text take about 0 MB"), (400_000, "the checkpoints of this run")])
+def test_a_run_that_does_not_fit_onto_the_disk_is_refused(text, capsys, tmp_path, monkeypatch, free,
+                                                          words):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
+    with pytest.raises(SystemExit) as left:
+        run(text, *TINY, "--steps", "1")
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and words in said and "make room" in said
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_what_is_said_of_the_disk_holds(text, tmp_path, capsys):
+    run(text, *TINY, "--steps", "9", "--eval_every", "3", "--name", "a")
+    said = int(re.search(r"disk: ([\d,]+) MB", capsys.readouterr().out)[1].replace(",", ""))
+    paths = [path for path in (tmp_path / "runs" / "a").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in paths) < 1e6 * (said + 0.5)

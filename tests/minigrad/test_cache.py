@@ -137,8 +137,18 @@ def test_numbas_own_cache_setting_is_left_alone(project):
 def test_a_place_that_cannot_be_written_only_costs_the_cache(project):
     blocked = project / "file"
     blocked.write_text("in the way")
-    printed, _, _ = run(project, MINIGRAD_CACHE_DIR=str(blocked))
+    printed, _, said = run(project, MINIGRAD_CACHE_DIR=str(blocked))
     assert printed == ["12.0"] and blocked.read_text() == "in the way"
+    assert said == "" if not jit.COMPILED else said.count("\n") == 1 and (
+        f"at every start, as {blocked} cannot be written" in said)
+
+
+@pytest.mark.skipif(not jit.COMPILED, reason="nothing is compiled")
+def test_a_full_disk_only_costs_the_cache(project):
+    full = ("from numba.core.caching import IndexDataCacheFile as F\n"
+            "def save(*args): raise OSError(28, 'No space left on device')\n"
+            "F.save = save\nimport minigrad.total")
+    assert run(project, full)[0] == ["12.0"]
 
 
 def test_directories_of_older_versions_are_removed_but_not_those_in_use(tmp_path, monkeypatch):

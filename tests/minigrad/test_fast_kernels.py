@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import minigrad  # noqa: F401  (registers the ops)
 from minigrad import Tensor, no_grad, optim, rotary_angles, use
 from minigrad.kernels import cache, jit, threads
-from minigrad.kernels.tiles import lanes
+from minigrad.kernels.twins import lanes
 from minigrad.tensor import OPS
 
 FLOATS = [np.float32, np.float64]

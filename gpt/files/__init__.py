@@ -1,0 +1,1 @@
+"""Files of others: arrays and dicts in and out; nothing of ours is known here."""

@@ -1,0 +1,207 @@
+"""Open whatever is a model: whoever uses one asks here, and nobody else knows what kinds there are.
+
+A kind is a row of KINDS: a function that tells by a look at a place whether it is one, and a
+function that reads it. The rows are asked in order, and the first that says yes reads.
+"""
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from bpe.files import file_sha256
+from gpt.data.corpora import CorpusError
+from gpt.data.documents import load_dataset
+from gpt.data.tokens.kinds import load_tokenizer, tokenizer_of_gguf
+from gpt.files.weights import FileError
+from gpt.models.config import ModelConfig
+from gpt.models.decoder import GPT
+from gpt.models.encoder import Encoder
+from gpt.models.encoder_decoder import EncoderDecoder
+from gpt.models.published import read_gguf, read_huggingface
+from gpt.models.sampling import write
+from gpt.settings import ConfigError
+from gpt.training import checkpoint
+from gpt.training.checkpoint import CheckpointError
+from gpt.training.config import Config
+from gpt.training.folder import check_folder
+from gpt.training.run import below
+
+
+class Opened(NamedTuple):
+    """A model to be used, and what is known of it; only the first two must be."""
+
+    model: object                  # with `config`, `stream`, `head`, `start`
+    tokenizer: object              # with `encode_array`, `decode`, `decoder`, `special_tokens`
+    task: str = "causal"           # what it learnt: a row of `training.tasks.TASKS`
+    step: int | None = None        # of its training, if that is known
+    text: Callable | None = None   # () -> Dataset: what it learnt from, if that came along
+
+    def write(self, prompt="", **how):
+        """Yield a continuation of a prompt, piece by piece, as `models.sampling.write` does."""
+        return write(self.model, self.tokenizer, prompt, **how)
+
+    def data(self):
+        """Open the text that it learnt from and was validated on: a Dataset."""
+        if self.text is None:
+            raise ConfigError("this model came without the text it learnt from: name a text")
+        return self.text()
+
+
+class Kind(NamedTuple):
+    """A row of KINDS."""
+
+    is_one: Callable               # (place) -> bool, by names and first bytes: it must be quick
+    read: Callable                 # (place, step) -> Opened; step is None unless the user names one
+
+
+def open_model(place, step=None):
+    """Open the model at a place.
+
+    Parameters
+    ----------
+    place : path
+        Of anything that is in KINDS.
+    step : int, optional
+        A checkpoint other than the best one, of a run.
+
+    Returns
+    -------
+    Opened
+
+    Raises
+    ------
+    ConfigError, CheckpointError, CorpusError
+        If there is no model, or it cannot be read.
+
+    Notes
+    -----
+    Its weights can be read while nothing of the text that it learnt from is there.
+    """
+    place = Path(place)
+    kind = next((kind for kind in KINDS.values() if kind.is_one(place)), None)
+    if kind is None:
+        check_folder(place)
+        raise ConfigError(f"{place} is neither {' nor '.join(KINDS)}: name one")
+    opened = kind.read(place, step)
+    if step not in (None, opened.step):
+        raise ConfigError(f"{place} has no steps to choose from: leave out --from_step")
+    return opened
+
+
+# ---- a run ----
+
+def is_run(place):
+    return any((place / name).exists() for name in ("checkpoints", "manifest.json"))
+
+
+def read_run(place, step):
+    """Read the checkpoint of the best validation loss, or of a step."""
+    kept = place / "checkpoints"
+    tensors, facts = checkpoint.load(kept, step)
+    best = facts["best_step"] or facts["step"]        # none was evaluated yet
+    if step is None and best != facts["step"]:
+        tensors, facts = checkpoint.load(kept, best)
+    config = Config.from_dict(facts["config"])
+    model = with_weights(config.model, below(tensors, "model"))
+    tokenizer = tokenizer_at(place / "data" / "tokenizer.json")
+    if tokenizer.fingerprint() != facts["tokenizer"]:
+        raise ConfigError(f"{place}/data/tokenizer.json is not the tokenizer that this model was "
+                          "trained with: put that back")
+    text = partial(load_dataset, place / "data", facts.get("data_sha256"))
+    return Opened(model, tokenizer, config.train.task, facts["step"], text)
+
+
+def with_weights(config, tensors):
+    model = GPT(config, np.random.default_rng(0))
+    model.load_state_dict(tensors)
+    return model
+
+
+def tokenizer_at(path, load=load_tokenizer):
+    try:
+        return load(path)
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"the tokenizer of this model cannot be read: {error}") from error
+
+
+# ---- a shared folder: what `minigrad export` writes ----
+
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+MODEL_TYPE = "minigrad"            # told from other folders that have the same three files
+SHARED_FORMAT = 1
+
+
+def is_shared(place):
+    return facts_of(place).get("model_type") == MODEL_TYPE
+
+
+def facts_of(place):
+    """Return what `config.json` says; nothing where there is none."""
+    try:
+        facts = json.loads((place / CONFIG).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def read_shared(place, step):
+    facts = facts_of(place)
+    if facts.get("format") != SHARED_FORMAT:
+        raise ConfigError(f"{place} has format {facts.get('format')}, but this version reads "
+                          f"format {SHARED_FORMAT}: use the version that wrote it")
+    try:
+        for name in WEIGHTS, TOKENIZER:
+            if file_sha256(place / name) != facts["sha256"][name]:
+                raise CheckpointError(f"{place / name} is damaged: copy the folder again")
+        tokenizer = tokenizer_at(place / TOKENIZER)
+        model = with_weights(ModelConfig(**facts["model"]), load_file(place / WEIGHTS))
+        return Opened(model, tokenizer, facts["task"], facts["step"])
+    except OSError as error:
+        raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}") from error
+    except (ConfigError, CheckpointError, CorpusError):
+        raise
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{place / CONFIG} is damaged: copy the folder again ({error!s:.90})"
+                              ) from error
+
+
+# ---- a published model: a folder as transformers writes it, or a GGUF ----
+
+LEARNT = {Encoder: "masked", EncoderDecoder: "seq2seq"}
+
+
+def is_published(place):
+    return "model_type" in facts_of(place)
+
+
+def read_published(place, step):
+    model = told_as_one(read_huggingface, place)
+    return Opened(model, tokenizer_at(place / TOKENIZER), LEARNT.get(type(model), "causal"))
+
+
+def is_gguf(place):
+    return place.suffix == ".gguf" or any(place.glob("*.gguf"))
+
+
+def read_one_file(place, step):
+    model, facts = told_as_one(read_gguf, place)
+    return Opened(model, tokenizer_at(facts, tokenizer_of_gguf))
+
+
+def told_as_one(read, place):
+    """Tell what is wrong with a file of others as with any model."""
+    try:
+        return read(place)
+    except FileError as error:
+        raise ConfigError(str(error)) from error
+
+
+KINDS = {"a run": Kind(is_run, read_run),
+         "a shared model": Kind(is_shared, read_shared),
+         "a published model": Kind(is_published, read_published),
+         "a GGUF": Kind(is_gguf, read_one_file)}

@@ -1,0 +1,138 @@
+"""The closing of a run: measured until its share of the time is over, said, written down."""
+import json
+import math
+import shlex
+from functools import partial
+
+from bpe.files import write_whole
+from gpt import called
+from gpt.data.corpora import story_floor
+from gpt.show.report import write_report
+from gpt.show.summary import SAMPLE_TOKENS, sample
+from gpt.training.baselines import affordable, baselines, longest_copied_span
+from gpt.training.clock import BASELINES, COPIED, EVALUATION, SAMPLES, reading_s
+from gpt.training.divergence import Diverged
+from gpt.training.folder import go_on_without, read_manifest, write_manifest
+from gpt.training.memory import give_back, peak_bytes
+from gpt.training.tasks import read
+
+
+def conclude(run, folder, say, spent_s):
+    """Say how a run went that took so many seconds, write that down, and the report."""
+    manifest, may_s = read_manifest(folder), reading_s(run, spent_s)
+    result = measured(run, may_s)
+    simpler = manifest.get("baselines") or simpler_means(run.data, BASELINES * may_s)
+    if manifest.get("corpus_name") == "stories":
+        val = run.data.text(run.data.val)
+        result["floor_bits_per_byte"] = story_floor(val)
+    result["peak_bytes"] = peak_bytes()
+    for line in words(run, folder, result, simpler, manifest):
+        say(line)
+    write_plan(run, folder)
+    write_manifest(folder, result=result, baselines=simpler, config=told_settings(run.config),
+                   repeat=repeat_command(folder, manifest))
+    write_report(folder)
+    write_manifest(folder, reported_step=run.step)
+    check_learnt(run, result)
+
+
+def check_learnt(run, result):
+    """Refuse to call a run done whose best weights are worse than none: it has diverged."""
+    nothing = math.log(run.config.model.vocab_size)
+    if result["nats_per_token"] > nothing + 1:
+        raise Diverged(f"the model is worse than one that knows nothing, {nothing:.1f} nats/token")
+
+
+# ---- what is measured ----
+
+def measured(run, may_s):
+    """Evaluate and write, each for its share of the seconds there are."""
+    data = run.data
+    found = read(run.measures(), seconds=EVALUATION * may_s)
+    each_s = SAMPLES / 2 * may_s
+    samples = [sample(run, 4 * SAMPLE_TOKENS, seed, each_s) for seed in range(2)]
+    spans = copied_spans(samples, data, COPIED * may_s)
+    copied = max(spans, key=len)
+    equally_likely = math.log2(run.config.model.vocab_size) / data.bytes_per_token(data.val)
+    return {"steps": run.step,
+            "best_step": run.best_step,
+            "bits_per_byte": found.bits_per_byte,
+            "nats_per_token": found.nats_per_token,
+            "perplexity": found.perplexity,
+            "n_tokens": found.n_targets,
+            "copied": copied.decode("utf-8", "replace"),
+            "copied_bytes": len(copied),
+            "samples": samples,
+            "equally_likely_tokens": equally_likely}
+
+
+def simpler_means(data, seconds):
+    """Measure what simpler means reach on the same text, in the memory that training leaves."""
+    give_back()
+    train, val = (partial(data.text, ids) for ids in (data.train, data.val))
+    return baselines(train, val, seconds)
+
+
+def copied_spans(samples, data, seconds):
+    """Find the longest piece of each sample that stands in the training text."""
+    samples = [text.encode() for text in samples]
+    compare = lambda known: [longest_copied_span(text, known) for text in samples]
+    known, _ = affordable(partial(data.text, data.train), seconds, compare)
+    return compare(known)
+
+
+# ---- what is said ----
+
+def words(run, folder, result, simpler, manifest):
+    """Yield the lines of the closing."""
+    yield from ("", result["samples"][0].strip("\n"), "")
+    best = "" if run.best_step in (0, run.step) else f" (of step {run.best_step}, the best)"
+    yield (f"validation{best}: {result['bits_per_byte']:.3f} bits/byte, "
+           f"{result['nats_per_token']:.3f} nats/token, perplexity {result['perplexity']:.1f}, "
+           f"over {result['n_tokens']:,} tokens held out")
+    beside = simpler | {"equally likely tokens": result["equally_likely_tokens"]}
+    named = [f"{name} {bits:.2f}" for name, bits in beside.items()]
+    yield "beside it, in bits/byte: " + ", ".join(named)
+    if "floor_bits_per_byte" in result:
+        floor = result["floor_bits_per_byte"]
+        yield f"no model can stay below {floor:.4f} bits/byte on this text"
+    yield ("copied: the longest piece of the samples that stands in the training text has "
+           f"{result['copied_bytes']} bytes: {result['copied']!r}")
+    said_before = manifest.get("forecast_bytes", 0)
+    yield (f"memory: {result['peak_bytes'] / 1e6:,.0f} MB at most, {said_before / 1e6:,.0f} MB "
+           "said before")
+    if not manifest.get("same_everywhere", True):
+        yield "this text differs between machines: compare the loss with nobody else's"
+    yield f"write with: {called('generate')} {folder}      look at: {folder}/report.html"
+
+
+# ---- how it is repeated ----
+
+PLAN = "plan.json"
+
+
+def write_plan(run, folder):
+    """Write all settings of a run with the plan it followed: the file that `--plan` takes."""
+    config = run.config
+    settings = vars(config.model) | vars(config.data) | vars(config.train)
+    del settings["vocab_size"]                        # the tokenizer's
+    settings |= {"preset": config.preset, "plan": str(run.plan)}
+    settings |= {"steps": 0, "minutes": 0.0}          # which the plan says
+    text = json.dumps(settings, indent=1)
+    try:
+        write_whole(folder / PLAN, lambda path: path.write_text(text, encoding="utf-8"))
+    except OSError as error:
+        go_on_without(folder / PLAN, error)
+
+
+def told_settings(config):
+    """Return the settings for the manifest: the plan, thousands of digits, has its own file."""
+    return config.changed(plan="").to_dict()
+
+
+def repeat_command(folder, manifest):
+    """Return the command that makes the same weights again; None if the text is not known."""
+    if "text" not in manifest:
+        return None
+    command = called("train").split()
+    return shlex.join([*command, *manifest["text"], "--plan", str(folder / PLAN)])
