@@ -10,8 +10,9 @@ from published_cases import LETTERS, LLAMA, MERGED, PIECES, UNIGRAM, WORDS, char
 
 from gpt.data.tokens.gguf import facts_of_gguf, merges_of_scores
 from gpt.data.tokens.gguf_splits import SPLITS
-from gpt.data.tokens.kinds import tokenizer_of, tokenizer_of_gguf
+from gpt.data.tokens.kinds import load_tokenizer, tokenizer_of, tokenizer_of_gguf
 from gpt.data.tokens.splitters import splitter_of
+from gpt.files.gguf import write_gguf
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 SIGN = "▁"
@@ -52,6 +53,13 @@ def test_bytes_are_cut_as_the_name_says():
     told = GPT2 | metadata(add_bos_token=True, pre="gpt-2")
     assert tokenizer_of_gguf(told).frame == ((261,), ())
     assert tokenizer_of_gguf(told).encode("ab 11") == [256, 32, 260]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "bert", "t5"])
+def test_a_file_gives_what_its_metadata_gives(tmp_path, name):
+    write_gguf(tmp_path / "model.gguf", {}, ALL[name])
+    again = load_tokenizer(tmp_path / "model.gguf")
+    assert again.fingerprint() == tokenizer_of_gguf(ALL[name]).fingerprint()
 
 
 def test_merges_follow_from_scores():

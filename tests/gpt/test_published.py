@@ -46,7 +46,7 @@ def test_word_piece_takes_the_longest_token_first(text, expected):
 def test_unigram_takes_the_likeliest_way_and_not_the_longest_tokens():
     # " ab" + "c" is -8.0, " a" + "bc" -8.0, " " + "ab" + "c" -8.5: of equals the first to be found
     assert pieces(UNIGRAM, "abc") == " a|bc"
-    assert pieces(UNIGRAM, "aa") == " a|a"          # -6.5; " " + "aa" is -8.9
+    assert pieces(UNIGRAM, "aa") == " a|a"          # -6.5; " " + "aa" is -8.875
     assert pieces(UNIGRAM, "c☃☃a") == " |c|<unk>|a"  # what is unknown side by side is one
     assert tokenizer_of(UNIGRAM).encode("b  b ") == [2, 5, 2, 5]
 
