@@ -14,6 +14,7 @@ COMMANDS = {"train": ("gpt.train", "train a model on a text"),
             "generate": ("gpt.generate", "let a trained model write"),
             "evaluate": ("gpt.evaluate", "measure how well it predicts a text"),
             "export": ("gpt.export", "write a model that can be shared, without its text"),
+            "embed": ("gpt.embed", "turn lines into vectors of their meaning"),
             "step": ("minigrad.stepper.command", "step through a backward pass")}
 
 

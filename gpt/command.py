@@ -41,11 +41,13 @@ def dashes_to_underscores(arg):
 
 @contextmanager
 def report_errors(prog):
-    """Tell the user's errors in one sentence and leave with status 2."""
+    """Tell the user's errors in one sentence and leave with status 2; 3 for a run that diverged."""
     try:
         threads.n_threads()                                 # a wrong number is told before all else
         yield
-    except (ConfigError, CorpusError, CheckpointError, Diverged, FloatingPointError,
+    except Diverged as error:
+        fail(prog, error, status=3)
+    except (ConfigError, CorpusError, CheckpointError, FloatingPointError,
             threads.ThreadsError) as error:
         fail(prog, error)
     except MemoryError:
@@ -59,9 +61,9 @@ def report_errors(prog):
         raise SystemExit(130) from None
 
 
-def fail(prog, error):
+def fail(prog, error, status=2):
     print(f"{prog}: {error}", file=sys.stderr)
-    raise SystemExit(2) from None
+    raise SystemExit(status) from None
 
 
 @contextmanager

@@ -32,6 +32,9 @@ def main(args=None):
         parser.error(f"tokens is {args.tokens}, but must be at least 1")
     with report_errors(parser.prog):
         opened = open_model(args.run, args.from_step)
+        if opened.task not in TASKS:
+            raise ConfigError(f"{args.run} learnt the task {opened.task}, but what can be measured "
+                              f"is {', '.join(TASKS)}")
         data = other_text(args.text, opened.tokenizer) if args.text else opened.data()
         if len(data.val) < 2:
             raise ConfigError(f"this text has {len(data.val)} token, and no second one to predict")

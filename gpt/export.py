@@ -4,11 +4,18 @@
 """
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
+import bpe
 from bpe.files import file_sha256, write_whole
 from gpt import called
 from gpt.command import Parser, report_errors
+from gpt.data.tokens.characters import CharTokenizer
+from gpt.data.tokens.to_gguf import gguf_metadata
+from gpt.files.gguf import write_gguf
+from gpt.files.safetensors import write_safetensors
+from gpt.models.publishing import as_gguf, as_huggingface
 from gpt.opening import CONFIG, MODEL_TYPE, SHARED_FORMAT, TOKENIZER, WEIGHTS, open_model
 from gpt.settings import ConfigError
 from gpt.training.checkpoint import write_tensors
@@ -20,7 +27,9 @@ def main(args=None):
                     "weights, tokenizer and a card, nothing of the text that it learnt from.")
     parser.add_argument("run", help="the folder of a run, or whatever else is a model")
     parser.add_argument("folder", help="a new one, or an empty one")
-    parser.add_argument("--format", choices=FORMATS, default="minigrad", help="[minigrad]")
+    parser.add_argument("--format", choices=FORMATS, default="minigrad",
+                        help="minigrad, or what other programs load: a folder for transformers, "
+                        "a GGUF of 16 bits, or of 8 or 4 and a half, for llama.cpp [minigrad]")
     parser.add_argument("--from_step", type=int, help="a checkpoint other than the best")
     args = parser.parse_args(args)
     with report_errors(parser.prog):
@@ -53,7 +62,42 @@ def write_shared(opened, folder):
     write_text(folder / CONFIG, json.dumps(facts, indent=1))
 
 
-FORMATS = {"minigrad": write_shared}
+def write_huggingface(opened, folder):
+    """Write what transformers loads."""
+    settings, tensors = as_huggingface(opened.model)
+    tokenizer = opened.tokenizer
+    if isinstance(tokenizer, CharTokenizer):
+        raise ConfigError("a tokenizer of characters is not known elsewhere: train with "
+                          "--tokenizer bpe or byte to take a model elsewhere")
+    end, number = next(iter(tokenizer.special_tokens.items()), (None, None))
+    ids = {"bos_token_id": None, "eos_token_id": number}       # of the beginning and end of a text
+    files = {CONFIG: settings | ids,
+             "generation_config.json": ids | {"do_sample": True, "temperature": 0.8},
+             "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast",
+                                       "model_max_length": opened.model.config.context_length,
+                                       "eos_token": end}}
+    write_whole(folder / WEIGHTS,
+                lambda path: write_safetensors(path, tensors, {"format": "pt"}))
+    spelling = {"format": "hf"} if isinstance(tokenizer, bpe.Tokenizer) else {}
+    write_whole(folder / TOKENIZER, lambda path: tokenizer.save(path, **spelling))
+    for name, facts in files.items():
+        write_text(folder / name, json.dumps(facts, indent=1))
+
+
+def write_as_gguf(opened, folder, precision):
+    """Write what llama.cpp loads."""
+    try:
+        words = gguf_metadata(opened.tokenizer)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    facts, tensors = as_gguf(opened.model, precision)
+    facts = facts | words | {"general.name": folder.resolve().name}
+    write_whole(folder / "model.gguf", lambda path: write_gguf(path, tensors, facts))
+
+
+FORMATS = {"minigrad": write_shared, "transformers": write_huggingface,
+           **{name: partial(write_as_gguf, precision=precision) for name, precision in {
+               "gguf": "F16", "gguf_q8_0": "Q8_0", "gguf_q4_0": "Q4_0"}.items()}}
 
 
 def write_text(path, text):

@@ -16,9 +16,13 @@ from safetensors.numpy import load_file
 from bpe.files import file_sha256
 from gpt.data.corpora import CorpusError
 from gpt.data.documents import load_dataset
-from gpt.data.tokens.kinds import load_tokenizer
+from gpt.data.tokens.kinds import load_tokenizer, tokenizer_of_gguf
+from gpt.files.weights import FileError
 from gpt.models.config import ModelConfig
 from gpt.models.decoder import GPT
+from gpt.models.encoder import Encoder
+from gpt.models.encoder_decoder import EncoderDecoder
+from gpt.models.published import read_gguf, read_huggingface
 from gpt.models.sampling import write
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
@@ -118,9 +122,9 @@ def with_weights(config, tensors):
     return model
 
 
-def tokenizer_at(path):
+def tokenizer_at(path, load=load_tokenizer):
     try:
-        return load_tokenizer(path)
+        return load(path)
     except (OSError, ValueError) as error:
         raise CorpusError(f"the tokenizer of this model cannot be read: {error}") from error
 
@@ -140,7 +144,7 @@ def facts_of(place):
     """Return what `config.json` says; nothing where there is none."""
     try:
         facts = json.loads((place / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}
 
@@ -166,5 +170,38 @@ def read_shared(place, step):
                               ) from error
 
 
+# ---- a published model: a folder as transformers writes it, or a GGUF ----
+
+LEARNT = {Encoder: "masked", EncoderDecoder: "seq2seq"}
+
+
+def is_published(place):
+    return "model_type" in facts_of(place)
+
+
+def read_published(place, step):
+    model = told_as_one(read_huggingface, place)
+    return Opened(model, tokenizer_at(place / TOKENIZER), LEARNT.get(type(model), "causal"))
+
+
+def is_gguf(place):
+    return place.suffix == ".gguf" or any(place.glob("*.gguf"))
+
+
+def read_one_file(place, step):
+    model, facts = told_as_one(read_gguf, place)
+    return Opened(model, tokenizer_at(facts, tokenizer_of_gguf))
+
+
+def told_as_one(read, place):
+    """Tell what is wrong with a file of others as with any model."""
+    try:
+        return read(place)
+    except FileError as error:
+        raise ConfigError(str(error)) from error
+
+
 KINDS = {"a run": Kind(is_run, read_run),
-         "a shared model": Kind(is_shared, read_shared)}
+         "a shared model": Kind(is_shared, read_shared),
+         "a published model": Kind(is_published, read_published),
+         "a GGUF": Kind(is_gguf, read_one_file)}

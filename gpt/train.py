@@ -32,7 +32,7 @@ def main(args=None, began=None):
             with tempfile.TemporaryDirectory() as args.runs, kept_if_begun(Path(args.runs)):
                 return check_run(begin(args, display.say)[0], display.say)
         run, folder = resume(args) if args.resume else begin(args, display.say)
-        with alone_in(folder), kept_if_begun(folder):
+        with kept_if_begun(folder), alone_in(folder):
             train(run, folder, args, display, began)
 
 

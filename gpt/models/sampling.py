@@ -38,7 +38,7 @@ LIMITS = {"repetition_penalty": (1e-6, 1e6), "temperature": (0, 1e6), "top_k": (
           "top_p": (1e-9, 1), "min_p": (0, 1)}
 
 
-def generate(model, prompts, sampling=None, rng=None, max_tokens=None):
+def generate(model, prompts, sampling=None, rng=None, max_tokens=None, source=None):
     """Continue prompts of one length, without end.
 
     When the context is full, the model forgets the older half of it and reads the newer half
@@ -54,6 +54,8 @@ def generate(model, prompts, sampling=None, rng=None, max_tokens=None):
         Seeded with 0 unless given.
     max_tokens : int, optional
         Stop after so many.
+    source : Batch, optional
+        Its source is what an encoder-decoder answers to.
 
     Yields
     ------
@@ -62,7 +64,7 @@ def generate(model, prompts, sampling=None, rng=None, max_tokens=None):
     """
     sampling, rng = sampling or Sampling(), rng or np.random.default_rng(0)
     ids, limit = np.asarray(prompts, np.int64), model.config.context_length
-    next_scores = NextScores(model, len(ids))
+    next_scores = NextScores(model, len(ids), source)
     unread = ids[:, -limit:]                                                    # (B, <= limit)
     pick = lambda z, text: choose(z, text, sampling, rng)
     made = 0
@@ -85,9 +87,9 @@ class NextScores:
     few the numbers are.
     """
 
-    def __init__(self, model, batch):
+    def __init__(self, model, batch, source=None):
         nothing = Batch(np.zeros((batch, 1), np.int64))
-        self.model, self.state = model, model.start(nothing)
+        self.model, self.state = model, model.start(source or nothing)
         self.one_more = Replay(self.compute, model.parameters(), backward=False)
 
     def __call__(self, ids):
@@ -190,6 +192,8 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
         ids = tokenizer.encode_array(prompt or "\n", disallowed_special=())
     except ValueError as error:
         raise ConfigError(f"the prompt cannot be encoded: {error}") from error
+    before, _ = tokenizer.frame                    # a text begins with it where the model learnt it
+    ids = [*before, *ids]
     ends = set(tokenizer.special_tokens.values())
     decoder, held = tokenizer.decoder(), ""
     longest = max(map(len, stop), default=1) - 1   # part of a text to stop at, not seen whole

@@ -11,6 +11,7 @@ from gpt.show.report import write_report
 from gpt.show.summary import SAMPLE_TOKENS, sample
 from gpt.training.baselines import affordable, baselines, longest_copied_span
 from gpt.training.clock import BASELINES, COPIED, EVALUATION, SAMPLES, reading_s
+from gpt.training.divergence import Diverged
 from gpt.training.folder import go_on_without, read_manifest, write_manifest
 from gpt.training.memory import give_back, peak_bytes
 from gpt.training.tasks import read
@@ -32,6 +33,14 @@ def conclude(run, folder, say, spent_s):
                    repeat=repeat_command(folder, manifest))
     write_report(folder)
     write_manifest(folder, reported_step=run.step)
+    check_learnt(run, result)
+
+
+def check_learnt(run, result):
+    """Refuse to call a run done whose best weights are worse than none: it has diverged."""
+    nothing = math.log(run.config.model.vocab_size)
+    if result["nats_per_token"] > nothing + 1:
+        raise Diverged(f"the model is worse than one that knows nothing, {nothing:.1f} nats/token")
 
 
 # ---- what is measured ----

@@ -67,7 +67,8 @@ def causal_measure(model, data, ids):
     of the context before it (the usual way, and a little pessimistic). They come in an order that
     is spread evenly over the text wherever one stops.
     """
-    T, token_bytes = model.config.context_length, np.asarray(data.tokenizer.token_bytes)
+    T = min(model.config.context_length, max(1, len(ids) - 1))
+    token_bytes = np.asarray(data.tokenizer.token_bytes)
     for windows, counts in spread_windows(ids, T, max(1, WINDOWS_TOKENS // T)):
         targets = np.where(counts, windows[:, 1:], IGNORE)                      # (B, T)
         with no_grad():

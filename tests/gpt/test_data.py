@@ -50,6 +50,11 @@ def test_every_beginning_is_spread_evenly(n, k):
     assert gaps.max() <= 4 * max(1, n / min(k, n)) + 1
 
 
+@given(st.integers(0, 9_000))
+def test_the_beginning_of_a_text_is_that_of_the_text(data, n):
+    assert data.text(data.train, n) == data.text(data.train)[:n]
+
+
 @pytest.mark.parametrize("kind, vocabulary", [("char", 0), ("byte", 0), ("bpe", 300)])
 def test_tokens_decode_to_the_text_and_are_found_again(tmp_path, kind, vocabulary):
     corpus = stories(60)

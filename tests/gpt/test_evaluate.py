@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from gpt.evaluate import main
 from gpt.models.config import ModelConfig
 from gpt.models.decoder import GPT
-from gpt.training.baselines import baselines, longest_copied_span, ngram_bits, runs
+from gpt.training.baselines import (
+    TRIAL, affordable, baselines, longest_copied_span, ngram_bits, runs)
 from gpt.training.measures import token_surprise
 from gpt.training.tasks import causal_measure, read
 
@@ -55,6 +56,19 @@ def test_a_longer_memory_predicts_structured_text_better():
     order = [found[name] for name in ("uniform", "unigram", "bigram", "trigram")]
     assert order == sorted(order, reverse=True) and order[0] == 8
     assert found["xz -9"] == 8 * len(lzma.compress(text, preset=9)) / len(text)
+
+
+def test_of_a_long_text_they_read_what_there_is_time_for():
+    text, asked = b"the cat sat on the mat. " * 40_000, []
+
+    def read(n):
+        asked.append(n)
+        return text[:n]
+    found = baselines(read, read, seconds=0)
+    assert max(asked) == TRIAL and f"xz -9 of {TRIAL / 1e6:.1f} MB" in found
+    assert affordable(read, 0, len) == (text[:TRIAL], False)
+    assert affordable(read, 1e9, len) == (text, True)
+    assert affordable(lambda n: text[:9][:n], 0, len) == (text[:9], True)
 
 
 @given(st.lists(st.integers(0, 3), max_size=30), st.integers(1, 3), st.integers(1, 9))

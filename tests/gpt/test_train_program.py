@@ -215,7 +215,6 @@ def test_a_corpus_with_markup_does_nothing_in_the_report(tmp_path, monkeypatch):
     (["text.txt", "stdlib"], "cannot be mixed"), (["text.txt", "--runs", "text.txt"], "--runs"),
     (["text.txt", "--trace_step", "3", "--steps", "2"], "takes the steps 1 to 2"),
     (["text.txt", "--d_model", "65536", "--n_layer", "96", "--steps", "1"], "billion weights"),
-    (["text.txt", "--learning_rate", "1e39", "--steps", "9"], "is not finite"),
     (["text.txt", "--minutes", "0.001"], "use --minutes"),
     (["text.txt", "--vocabulary", "3", "--tokenizer", "bpe"], "256 bytes"),
     (["text.txt", "--no_causal", "--steps", "1"], "sees the next token"),
@@ -233,6 +232,18 @@ def test_what_cannot_work_is_one_sentence_and_status_2(text, tmp_path, capsys, a
     assert not list(tmp_path.glob("runs/*"))          # nothing is left of it
 
 
+@pytest.mark.parametrize("rate, words, left", [
+    ("1e39", "is not finite", False), ("1e4", "worse than one that knows nothing", True)])
+def test_a_run_that_diverges_says_so_and_leaves_with_status_3(text, tmp_path, capsys, rate, words,
+                                                              left):
+    with np.errstate(all="ignore"), pytest.raises(SystemExit) as ended:
+        run(text, *TINY, "--steps", "9", "--eval_every", "9", "--learning_rate", rate,
+            "--clip_norm", "0", "--name", "a")
+    said = capsys.readouterr().err
+    assert ended.value.code == 3 and words in said and said.count("\n") == 1, said
+    assert (tmp_path / "runs" / "a").exists() == left
+
+
 def test_a_wrong_number_of_threads_in_the_environment_is_told_first(text, tmp_path):
     done = subprocess.run([sys.executable, ROOT / "train.py", text], cwd=tmp_path, text=True,
                           env=os.environ | {"MINIGRAD_THREADS": "all"}, capture_output=True)
@@ -243,7 +254,7 @@ def test_a_wrong_number_of_threads_in_the_environment_is_told_first(text, tmp_pa
 
 @pytest.mark.parametrize("error, status, words", [
     (KeyboardInterrupt(), 130, "step 6 is saved; go on with: python train.py --resume"),
-    (Diverged("at step 7 all is nan"), 2, "last good checkpoint is that of step 6"),
+    (Diverged("at step 7 all is nan"), 3, "the checkpoint of step 6 is in"),
     (OSError(errno.ENOSPC, "No space left on device"), 2, "the disk is full: make room"),
     (MemoryError(), 2, "the memory is full")])
 def test_what_stops_a_run_is_told_and_the_run_goes_on(text, tmp_path, monkeypatch, capsys, error,
