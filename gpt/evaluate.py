@@ -15,7 +15,8 @@ from gpt.data.documents import Dataset
 from gpt.opening import open_model
 from gpt.settings import ConfigError
 from gpt.training.baselines import baselines
-from gpt.training.tasks import TASKS, read
+from gpt.training.task import read
+from gpt.training.tasks import TASKS
 
 LEAST_S = 5                        # for simpler means; else as long again as the evaluation took
 
