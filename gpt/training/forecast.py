@@ -170,7 +170,7 @@ def forecast(run, peak_gflops):
                     max(peak_bytes(), before + max(need(n), at_the_end) + WRITER_BYTES), free, n)
 
 
-WRITER_BYTES = 30_000_000          # what is loaded later, and compiled at the first start (measured)
+WRITER_BYTES = 30_000_000          # what is loaded later or compiled at the first start (measured)
 
 
 def baseline_bytes(run):
