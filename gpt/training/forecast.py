@@ -197,7 +197,7 @@ def forecast(run, peak_gflops):
                     max(peak_bytes(), before + max(need(n), at_the_end) + WRITER_BYTES), free, n)
 
 
-WRITER_BYTES = 20_000_000          # what is loaded later, for samples and the report (measured)
+WRITER_BYTES = 30_000_000          # what is loaded later or compiled at the first start (measured)
 
 
 def baseline_bytes(run):
