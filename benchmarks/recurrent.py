@@ -38,7 +38,7 @@ def our_step(E):
     from gpt.models.states import rows_at
     from gpt.training.config import Config
     from gpt.training.run import make_optimizers
-    from gpt.training.tasks import causal_loss
+    from gpt.training.tasks.causal import causal_loss
     from minigrad.kernels.replay import Replay
     from minigrad.optim import clip_grad_norm
     config = Config.make(net="lstm", vocab_size=V, d_model=C, d_embedding=E)
@@ -125,7 +125,7 @@ def learn(text, net, seconds, given):
     from gpt.training.plan import Plan
     from gpt.training.run import Run
     from gpt.training.step import train_steps
-    from gpt.training.tasks import read
+    from gpt.training.task import read
     settings = dict(word.split("=") for word in given)
     settings = {name: float(x) if "." in x else int(x) for name, x in settings.items()}
     config = Config.make(net=net, tokenizer="char", steps=1, **settings)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt import called
 from gpt.batch import Batch
-from gpt.command import Parser, report_errors
+from gpt.command import make_parser, report_errors
 from gpt.models.encoder import Encoder, sentence_vectors
 from gpt.opening import open_model
 from gpt.settings import ConfigError
@@ -22,8 +21,8 @@ POOLING = Path("1_Pooling") / "config.json"           # in folders of sentence-t
 
 
 def main(args=None):
-    parser = Parser(prog=called("embed"), description="Turn lines of standard input into vectors "
-                    "of length 1: a line of numbers for each.")
+    parser = make_parser("embed", "Turn lines of standard input into vectors of length 1: a line "
+                         "of numbers for each.")
     parser.add_argument("model", help="a folder with an encoder, such as all-MiniLM-L6-v2")
     args = parser.parse_args(args)
     with report_errors(parser.prog):

@@ -1,6 +1,6 @@
 """Write a model into a folder of its own, to be shared: nothing of its text, nothing of training.
 
-    python -m gpt.export runs/NAME my_model
+    python -m gpt export runs/NAME my_model
 """
 import json
 from dataclasses import asdict
@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import bpe
+from bpe.console import whole
 from bpe.files import file_sha256, write_whole
 from gpt import called
-from gpt.command import Parser, report_errors
+from gpt.command import find_run, make_parser, report_errors
 from gpt.data.tokens.characters import CharTokenizer
 from gpt.data.tokens.to_gguf import gguf_metadata
 from gpt.files.gguf import write_gguf
@@ -24,25 +25,27 @@ from gpt.training.folder import read_manifest
 
 
 def main(args=None):
-    parser = Parser(prog=called("export"), description="Write a model that can be shared: "
-                    "weights, tokenizer and a card, nothing of the text that it learnt from.")
-    parser.add_argument("run", help="the folder of a run, or whatever else is a model")
+    parser = make_parser("export", "Write a model that can be shared: weights, tokenizer and a "
+                         "card, nothing of the text that it learnt from.")
+    parser.add_argument("run", help="the folder of a run, last for the newest, or whatever else "
+                        "is a model")
     parser.add_argument("folder", help="a new one, or an empty one")
     parser.add_argument("--format", choices=FORMATS, default="minigrad",
                         help="minigrad, or what other programs load: a folder for transformers, "
                         "a GGUF of 16 bits, or of 8 or 4 and a half, for llama.cpp [minigrad]")
-    parser.add_argument("--from_step", type=int, help="a checkpoint other than the best")
+    parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
     args = parser.parse_args(args)
     with report_errors(parser.prog):
         folder = Path(args.folder)
         check_empty(folder)
-        opened = open_model(args.run, args.from_step)
+        run = find_run(args.run)
+        opened = open_model(run, args.from_step)
         folder.mkdir(parents=True, exist_ok=True)
         FORMATS[args.format](opened, folder)
-        write_text(folder / "README.md", card(folder.resolve().name, opened, args.run))
+        write_text(folder / "README.md", card(folder.resolve().name, opened, run))
         size = sum(path.stat().st_size for path in folder.iterdir())
         print(f"{size / 1e6:.1f} MB in {folder}; say in its README.md what it is for, and how it "
-              f"may be used\nwrite with: {called('generate')} {folder}")
+              f"may be used\nwrite with: {called('generate', folder)}")
 
 
 def check_empty(folder):

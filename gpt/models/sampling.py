@@ -184,16 +184,11 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
     Parameters
     ----------
     prompt : str
-        Empty for a line break.
+        See `encode_prompt`.
     stop : sequence of str
         Texts before which to end.
     """
-    try:
-        ids = tokenizer.encode_array(prompt or "\n", disallowed_special=())
-    except ValueError as error:
-        raise ConfigError(f"the prompt cannot be encoded: {error}") from error
-    before, _ = tokenizer.frame                    # a text begins with it where the model learnt it
-    ids = [*before, *ids]
+    ids = encode_prompt(tokenizer, prompt)
     ends = set(tokenizer.special_tokens.values())
     decoder, held = tokenizer.decoder(), ""
     longest = max(map(len, stop), default=1) - 1   # part of a text to stop at, not seen whole
@@ -211,3 +206,18 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
             yield held[:sure]
             held = held[sure:]
     yield held + decoder.close()
+
+
+def encode_prompt(tokenizer, prompt):
+    """Turn a prompt into ids, (T,), behind what a text begins with where the model learnt it.
+
+    An empty one is a line break, or id 0 where the model knows none.
+    """
+    before, _ = tokenizer.frame
+    try:
+        ids = tokenizer.encode_array(prompt or "\n", disallowed_special=())
+    except ValueError as error:
+        if prompt:
+            raise ConfigError(f"the prompt {prompt!r:.40} cannot be encoded: {error}") from error
+        ids = [0]
+    return [*before, *ids]

@@ -7,7 +7,7 @@ from itertools import islice
 from bpe.files import write_whole
 from gpt.settings import ConfigError
 from gpt.training.step import next_batch, train_steps
-from gpt.training.tasks import has_no_end
+from gpt.training.tasks.causal import has_no_end
 from minigrad.mode import LEVELS
 from minigrad.stepper import trace
 from minigrad.stepper.profile import profile

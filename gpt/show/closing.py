@@ -1,7 +1,6 @@
 """The closing of a run: measured until its share of the time is over, said, written down."""
 import json
 import math
-import shlex
 from functools import partial
 
 from bpe.files import write_whole
@@ -14,7 +13,7 @@ from gpt.training.clock import BASELINES, COPIED, EVALUATION, SAMPLES, reading_s
 from gpt.training.divergence import Diverged
 from gpt.training.folder import go_on_without, read_manifest, write_manifest
 from gpt.training.memory import give_back, peak_bytes
-from gpt.training.tasks import read
+from gpt.training.task import read
 
 
 def conclude(run, folder, say, spent_s):
@@ -103,7 +102,8 @@ def words(run, folder, result, simpler, manifest):
            "said before")
     if not manifest.get("same_everywhere", True):
         yield "this text differs between machines: compare the loss with nobody else's"
-    yield f"write with: {called('generate')} {folder}      look at: {folder}/report.html"
+    yield f"write with: {called('generate', folder)}"
+    yield f"look at: {folder / 'report.html'}"
 
 
 # ---- how it is repeated ----
@@ -134,5 +134,4 @@ def repeat_command(folder, manifest):
     """Return the command that makes the same weights again; None if the text is not known."""
     if "text" not in manifest:
         return None
-    command = called("train").split()
-    return shlex.join([*command, *manifest["text"], "--plan", str(folder / PLAN)])
+    return called("train", *manifest["text"], "--plan", folder / PLAN)

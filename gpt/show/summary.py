@@ -1,9 +1,9 @@
 """What is told of a run before and while it goes on."""
 import math
-import shlex
 import sys
 import time
 
+from gpt import quoted
 from gpt.models.nets import described
 from gpt.models.sampling import Sampling, write
 from gpt.training.clock import duration
@@ -14,8 +14,7 @@ SAMPLE_TOKENS = 80
 
 def beginning(names, corpus, config):
     """Return what the manifest holds from the start."""
-    command = shlex.join(["python", "train.py", *sys.argv[1:]])
-    return {"command": command, "text": list(names),
+    return {"command": quoted(sys.executable, *sys.orig_argv[1:]), "text": list(names),
             "corpus": corpus.source, "corpus_name": corpus.name,
             "corpus_sha256": corpus.fingerprint(), "same_everywhere": corpus.same_everywhere,
             "corpus_bytes": corpus.size_bytes, "machine": machine(), "config": config.to_dict()}

@@ -116,8 +116,8 @@ def kept_if_begun(folder):
 def say_how_to_go_on(folder):
     saved = checkpoint.steps(folder / "checkpoints")
     if saved:
-        print(f"stopped; step {saved[-1]} is saved; go on with: {called('train')} "
-              f"--resume {folder}")
+        print(f"stopped; step {saved[-1]} is saved; go on with: "
+              f"{called('train', '--resume', folder)}")
     else:
         shutil.rmtree(folder, ignore_errors=True)
 

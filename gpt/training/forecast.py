@@ -13,7 +13,7 @@ from gpt.training.folder import write_manifest
 from gpt.training.memory import available_bytes, peak_bytes, used_bytes
 from gpt.training.plan import batch_shape
 from gpt.training.step import train_steps
-from gpt.training.tasks import Measure
+from gpt.training.task import Measure
 from gpt.training.threads import compare, described, numbers_to_try
 from minigrad import matmul, watch
 from minigrad.kernels import threads
@@ -120,8 +120,8 @@ def sequence_bytes(run):
     Gradients that the model may have are dropped.
     """
     model = run.model
-    batch = run.task.batch(run.data, (1, model.config.context_length), np.random.default_rng(0),
-                           model)
+    T, rng = model.config.context_length, np.random.default_rng(0)
+    batch = run.task.batch(run.data, (1, T), rng, model)
     known = {id(x.data) for x in model.parameters()}
     blocks = {}                                       # id of memory -> (array, bytes)
 
@@ -135,7 +135,7 @@ def sequence_bytes(run):
                 if id(base) not in known:
                     blocks[id(base)] = base, base.nbytes
     with watch(count):
-        loss = run.task.loss(model, batch, 1.0, np.random.default_rng(0))
+        loss = run.task.loss(model, batch, 1.0, rng)
     kept = sum(size for _, size in blocks.values())
     loss.backward()                                   # loads the kernels of the way back
     for x in model.parameters():
@@ -197,7 +197,7 @@ def forecast(run, peak_gflops):
                     max(peak_bytes(), before + max(need(n), at_the_end) + WRITER_BYTES), free, n)
 
 
-WRITER_BYTES = 20_000_000          # what is loaded later, for samples and the report (measured)
+WRITER_BYTES = 30_000_000          # what is loaded later or compiled at the first start (measured)
 
 
 def baseline_bytes(run):

@@ -10,7 +10,8 @@ from gpt.models.states import States
 from gpt.settings import ConfigError, nearest
 from gpt.training.config import Config
 from gpt.training.plan import Plan, batch_shape
-from gpt.training.tasks import TASKS, carried_batch, has_no_end
+from gpt.training.tasks import TASKS
+from gpt.training.tasks.causal import carried_batch, has_no_end
 from minigrad.nn import Module
 from minigrad.optim import AdamW
 from minigrad.optim.muon import Muon

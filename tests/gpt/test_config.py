@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.command import Parser
+from gpt.command import make_parser
 from gpt.flags import add_settings, given_settings
 from gpt.models.config import ModelConfig
 from gpt.models.nets import NETS
@@ -14,7 +14,7 @@ from gpt.training.config import PRESETS, Config, groups, parts_of
 
 
 def parse(*args):
-    parser = Parser(prog="train.py")
+    parser = make_parser("train", "")
     add_settings(parser)
     return given_settings(parser.parse_args(list(args)))
 

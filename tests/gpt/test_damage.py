@@ -125,7 +125,7 @@ def test_any_damage_is_told_or_changes_nothing(stopped, whole, before, tmp_path,
 
 
 def is_refusal(said):
-    return isinstance(said, str) and said.startswith(("train.py: ", "python -m gpt."))
+    return isinstance(said, str) and said.startswith(("train.py: ", "python -m gpt "))
 
 
 def test_tokens_of_another_text_are_told(stopped, tmp_path):

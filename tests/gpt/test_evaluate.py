@@ -14,7 +14,8 @@ from gpt.models.decoder import GPT
 from gpt.training.baselines import (
     TRIAL, affordable, baselines, counted_bits, longest_copied_span)
 from gpt.training.measures import token_surprise
-from gpt.training.tasks import causal_measure, read
+from gpt.training.task import read
+from gpt.training.tasks.causal import causal_measure
 
 CONFIG = ModelConfig(vocab_size=16, context_length=8, n_layer=1, n_head=1, d_model=16)
 

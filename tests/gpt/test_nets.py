@@ -16,7 +16,8 @@ from gpt.training.config import Config, groups, setting_names
 from gpt.training.plan import Plan
 from gpt.training.run import Run
 from gpt.training.step import train_steps
-from gpt.training.tasks import causal_measure, read
+from gpt.training.task import read
+from gpt.training.tasks.causal import causal_measure
 from minigrad import no_grad
 from minigrad.kernels import jit
 from minigrad.nn import Module, normal

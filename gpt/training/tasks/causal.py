@@ -1,8 +1,5 @@
-"""What can be learnt: each task is three functions, a row of the table at the end."""
+"""To predict the next token."""
 import math
-import time
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -10,44 +7,11 @@ from gpt.batch import IGNORE, Batch
 from gpt.data.windows import following_windows, random_windows, spread_windows, stream_windows
 from gpt.models.heads import surprise
 from gpt.models.states import rows_at
+from gpt.training.task import Measure
 from minigrad import no_grad
 
 WINDOWS_TOKENS = 2048      # of one forward pass that measures
 
-
-class Measure(NamedTuple):
-    """The surprise over some targets, each counted once."""
-
-    nats: float = 0.0              # in all
-    n_targets: int = 0
-    n_bytes: int = 0               # of text that the targets stand for
-
-    def __add__(self, other):
-        return Measure(*map(sum, zip(self, other)))
-
-    @property
-    def nats_per_token(self):
-        return self.nats / max(1, self.n_targets)
-
-    @property
-    def bits_per_byte(self):
-        return self.nats / math.log(2) / max(1, self.n_bytes)
-
-    @property
-    def perplexity(self):
-        return math.exp(min(self.nats_per_token, 700))
-
-
-class Task(NamedTuple):
-    """What a run needs to know of what it learns; the loop, the plan and the files serve all."""
-
-    batch: Callable        # (data, (B, T), rng, model) -> Batch, which follows from the rng alone
-    loss: Callable         # (model, batch, n, rng) -> Tensor: the sum over the batch's targets,
-                           # divided by n, the targets of the whole step; `state=` to carry on
-    measure: Callable      # (model, data, ids) -> Measures, to be read until there are enough
-
-
-# ---- to predict the next token ---------------------------------------------------------------
 
 def causal_batch(data, shape, rng, model):
     """Take windows of the text at random places; the targets are one place later."""
@@ -81,42 +45,20 @@ def causal_measure(model, data, ids):
     endless, state = has_no_end(model), None
     cut = stream_windows if endless else spread_windows
     for windows, counts in cut(ids, T, max(1, WINDOWS_TOKENS // T)):
-        batch = Batch(windows[:, :-1], np.where(counts, windows[:, 1:], IGNORE))    # (B, T)
+        ids, following = windows[:, :-1], windows[:, 1:]                            # (B, T)
+        batch = Batch(ids, np.where(counts, following, IGNORE))
         if endless:
             state = state or model.start(batch)
         with no_grad():
             loss = causal_loss(model, batch, 1.0, state=state)
         if endless:
             state.advance(batch.ids)
-        counted = windows[:, 1:][counts]
-        yield Measure(loss.item(), len(counted), int(token_bytes[counted].sum()))
+        counted = following[counts]
+        n_bytes = int(token_bytes[counted].sum())
+        yield Measure(loss.item(), len(counted), n_bytes)
 
 
 def has_no_end(model):
     """Whether the state of a net has room for any number of tokens."""
     one = Batch(np.zeros((1, 1), np.int64))
     return math.isinf(model.start(one).capacity)
-
-
-def read(measures, n_targets=math.inf, seconds=math.inf):
-    """Add up measures until so many targets are counted, or the time is over.
-
-    Parameters
-    ----------
-    measures : iterable of Measure
-    n_targets : float
-    seconds : float
-
-    Returns
-    -------
-    Measure
-    """
-    total, began = Measure(), time.monotonic()
-    for each in measures:
-        total += each
-        if total.n_targets >= n_targets or time.monotonic() - began > seconds:
-            break
-    return total
-
-
-TASKS = {"causal": Task(causal_batch, causal_loss, causal_measure)}
