@@ -50,13 +50,15 @@ def test_the_loss_falls_in_20_steps_from_that_of_knowing_nothing(net, data, of):
     assert losses[-1] < losses[0] - 0.3
 
 
-@pytest.mark.parametrize("net", NETS)
-def test_a_state_in_the_place_of_the_past_gives_the_scores_of_the_whole(net, data, of):
-    run = start(of(net), data)
-    for name in ("the gradient of the whole model is its slope",
-                 "no token sees those behind it", "a state of what came before changes no score"):
-        ok, detail = CHECKS[name](run, np.random.default_rng(0))
-        assert ok, f"{name}: {detail}"
+SEEN = "no token sees those behind it", "a state of what came before changes no score"
+SLOPES = pytest.param("the gradient of the whole model is its slope", marks=pytest.mark.thorough)
+
+
+@pytest.mark.parametrize("check", [*SEEN, SLOPES])
+@pytest.mark.parametrize("net", OTHERS)
+def test_a_net_keeps_what_is_checked_of_a_run(net, check, data, of):
+    ok, detail = CHECKS[check](start(of(net), data), np.random.default_rng(0))
+    assert ok, detail
 
 
 @pytest.mark.parametrize("net", OTHERS)
