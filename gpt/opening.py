@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from bpe.files import file_sha256
 from gpt.data.corpora import CorpusError
 from gpt.data.documents import load_dataset
 from gpt.data.tokens.kinds import load_tokenizer, tokenizer_of_gguf
+from gpt.files.safetensors import open_safetensors
 from gpt.files.weights import FileError
 from gpt.models.encoder import Encoder
 from gpt.models.encoder_decoder import EncoderDecoder
@@ -165,13 +164,13 @@ def read_shared(place, step):
         tokenizer = tokenizer_at(place / TOKENIZER)
         net = facts.get("net", FIRST)                 # earlier versions had but one
         config = net_named(net).config(**facts["model"])
-        model = with_weights(net, config, load_file(place / WEIGHTS))
+        model = with_weights(net, config, open_safetensors(place / WEIGHTS).arrays())
         return Opened(model, tokenizer, facts["task"], facts["step"], net=net)
     except OSError as error:
         raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}") from error
     except (ConfigError, CheckpointError, CorpusError):
         raise
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{place / CONFIG} is damaged: copy the folder again ({error!s:.90})"
                               ) from error
 
