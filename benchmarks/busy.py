@@ -11,6 +11,7 @@ import argparse
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 from results import HELP, verdict
 from train_step import SIZES, VOCABULARY, our_step
@@ -25,27 +26,40 @@ ENDLESS = [sys.executable, "-c", "while True: pass"]
 # ---- a side, in its process ----
 
 def side(name, size):
-    """Read numbers of seconds, take steps for so long, and write the mean time of one."""
-    from gpt.training.threads import choose_threads, numbers_to_try
+    """Read numbers of seconds, take steps for so long, and write their time, number and threads."""
+    from gpt.training.threads import choose_threads, compare, numbers_to_try
     from minigrad.kernels import threads
     most = threads.most_threads()
     numbers = {"one": [1], "all": [most], "ours": numbers_to_try(most)}[name]
-    shape, B = SIZES[size]
-    ids, targets = np.random.default_rng(0).integers(0, VOCABULARY, (2, B, shape["context_length"]))
-    step, choices = our_step(shape, ids, targets), choose_threads(numbers[-1], numbers)
-    choice = next(choices)
+    steps = records(size)
     for n in numbers * WARM_STEPS:
         threads.set_threads(n)
-        step()
+        next(steps)
+    found = compare(steps, numbers)
+    choices = choose_threads(min(found, key=found.get), numbers)
+    choice = next(choices)
     for line in sys.stdin:
-        times = []
-        while sum(times) < float(line):
+        n, seconds = 0, 0.0
+        while seconds < float(line):
             threads.set_threads(choice.n_threads)
-            began = time.perf_counter()
-            step()
-            times.append(time.perf_counter() - began)
-            choice = choices.send(times[-1])
-        print(sum(times), len(times), choice.best, flush=True)
+            elapsed_s = next(steps).elapsed_s
+            n, seconds, choice = n + 1, seconds + elapsed_s, choices.send(elapsed_s)
+        print(seconds, n, choice.best, flush=True)
+
+
+class Record(NamedTuple):
+    elapsed_s: float
+
+
+def records(size):
+    """Take steps without end."""
+    shape, B = SIZES[size]
+    ids, targets = np.random.default_rng(0).integers(0, VOCABULARY, (2, B, shape["context_length"]))
+    step = our_step(shape, ids, targets)
+    while True:
+        began = time.perf_counter()
+        step()
+        yield Record(time.perf_counter() - began)
 
 
 class Side:

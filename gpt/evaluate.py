@@ -19,7 +19,8 @@ from gpt.opening import open_model
 from gpt.questions import answers, read_questions, score, spread, told
 from gpt.settings import ConfigError
 from gpt.training.baselines import baselines
-from gpt.training.tasks import TASKS, read
+from gpt.training.task import read
+from gpt.training.tasks import TASKS
 
 LEAST_S = 5                        # for simpler means; else as long again as the evaluation took
 

@@ -16,10 +16,10 @@ from gpt.data.tokens.characters import CharTokenizer
 from gpt.data.tokens.to_gguf import gguf_metadata
 from gpt.files.gguf import write_gguf
 from gpt.files.safetensors import write_safetensors
+from gpt.models.nets import described
 from gpt.models.publishing import as_gguf, as_huggingface
 from gpt.opening import CONFIG, MODEL_TYPE, SHARED_FORMAT, TOKENIZER, WEIGHTS, open_model
 from gpt.settings import ConfigError
-from gpt.training.checkpoint import write_tensors
 from gpt.training.folder import read_manifest
 
 
@@ -57,11 +57,13 @@ def check_empty(folder):
 
 def write_shared(opened, folder):
     """Write what `opening.read_shared` reads."""
-    write_whole(folder / WEIGHTS, lambda path: write_tensors(path, opened.model.state_dict()))
+    tensors = opened.model.state_dict()
+    write_whole(folder / WEIGHTS, lambda path: write_safetensors(path, tensors, {}))
     opened.tokenizer.save(folder / TOKENIZER)
     seals = {name: file_sha256(folder / name) for name in (WEIGHTS, TOKENIZER)}
     facts = {"model_type": MODEL_TYPE, "format": SHARED_FORMAT, "task": opened.task,
-             "step": opened.step, "model": asdict(opened.model.config), "sha256": seals}
+             "step": opened.step, "net": opened.net, "model": asdict(opened.model.config),
+             "sha256": seals}
     write_text(folder / CONFIG, json.dumps(facts, indent=1))
 
 
@@ -129,8 +131,7 @@ def known(opened, manifest):
     config = opened.model.config
     n_parameters = sum(x.size for x in opened.model.parameters())
     return {"parameters": f"{n_parameters:,}",
-            "net": f"{config.n_layer} layers, {config.n_head} heads, {config.d_model} wide, "
-                   f"context {config.context_length}",
+            "net": ", ".join([opened.net, *described(config)]),
             "tokens": f"{config.vocab_size:,} kinds",
             "text": text_of(manifest),
             "trained": "" if opened.step is None else f"{opened.step:,} steps",

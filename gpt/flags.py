@@ -1,13 +1,13 @@
 """The command line of `train.py`: a flag for each setting, and what is no setting."""
 import argparse
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from importlib.util import find_spec
 from pathlib import Path
 
 from bpe.console import finite, whole
 from gpt.command import make_parser
 from gpt.show.loggers import LOGGERS
-from gpt.training.config import PARTS, PRESETS, SETTINGS
+from gpt.training.config import PRESETS, groups
 
 TYPES = {int: whole, float: finite, str: str}
 
@@ -108,11 +108,9 @@ def of_settings(given):
 
 def add_settings(parser):
     """Add a flag for every field of every part of the config."""
-    for part, kind in PARTS.items():
-        group = parser.add_argument_group(f"{part}: {kind.__doc__.splitlines()[0]}")
-        for f in fields(kind):
-            if (part, f.name) == ("model", "vocab_size"):     # the tokenizer's
-                continue
+    for title, found in groups():
+        group = parser.add_argument_group(title.rstrip("."))
+        for f in found:
             text = f"{f.metadata['help']} [{f.default}]".replace("%", "%%")
             if f.type is bool:
                 group.add_argument(f"--{f.name}", help=text, default=MISSING, action="store_true")
@@ -127,5 +125,6 @@ def add_settings(parser):
 
 def given_settings(parsed):
     """Collect the settings that were said on the command line."""
-    return {name: getattr(parsed, name) for name in SETTINGS
+    names = [f.name for _, found in groups() for f in found]
+    return {name: getattr(parsed, name) for name in names
             if getattr(parsed, name, MISSING) is not MISSING}

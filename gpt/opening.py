@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from bpe.files import file_sha256
 from gpt.data.corpora import CorpusError
 from gpt.data.documents import load_dataset
 from gpt.data.tokens.kinds import load_tokenizer, tokenizer_of_gguf
+from gpt.files.safetensors import open_safetensors
 from gpt.files.weights import FileError
-from gpt.models.config import ModelConfig
-from gpt.models.decoder import GPT
 from gpt.models.encoder import Encoder
 from gpt.models.encoder_decoder import EncoderDecoder
+from gpt.models.nets import NETS, net_named
 from gpt.models.published import read_gguf, read_huggingface
 from gpt.models.sampling import write
 from gpt.settings import ConfigError
@@ -32,6 +30,9 @@ from gpt.training.folder import check_folder
 from gpt.training.run import below
 
 
+FIRST = next(iter(NETS))           # what is not named
+
+
 class Opened(NamedTuple):
     """A model to be used, and what is known of it; only the first two must be."""
 
@@ -40,6 +41,7 @@ class Opened(NamedTuple):
     task: str = "causal"           # what it learnt: a row of `training.tasks.TASKS`
     step: int | None = None        # of its training, if that is known
     text: Callable | None = None   # () -> Dataset: what it learnt from, if that came along
+    net: str = FIRST               # what it is: a row of `models.nets.NETS`
     template: str | None = None    # how it is talked to, as a program in Jinja that is never run
 
     def write(self, prompt="", **how):
@@ -108,17 +110,18 @@ def read_run(place, step):
     if step is None and best != facts["step"]:
         tensors, facts = checkpoint.load(kept, best)
     config = Config.from_dict(facts["config"])
-    model = with_weights(config.model, below(tensors, "model"))
+    net = config.train.net
+    model = with_weights(net, config.model, below(tensors, "model"))
     tokenizer = tokenizer_at(place / "data" / "tokenizer.json")
     if tokenizer.fingerprint() != facts["tokenizer"]:
         raise ConfigError(f"{place}/data/tokenizer.json is not the tokenizer that this model was "
                           "trained with: put that back")
     text = partial(load_dataset, place / "data", facts.get("data_sha256"))
-    return Opened(model, tokenizer, config.train.task, facts["step"], text)
+    return Opened(model, tokenizer, config.train.task, facts["step"], text, net)
 
 
-def with_weights(config, tensors):
-    model = GPT(config, np.random.default_rng(0))
+def with_weights(net, config, tensors):
+    model = net_named(net).module(config, np.random.default_rng(0))
     model.load_state_dict(tensors)
     return model
 
@@ -160,13 +163,15 @@ def read_shared(place, step):
             if file_sha256(place / name) != facts["sha256"][name]:
                 raise CheckpointError(f"{place / name} is damaged: copy the folder again")
         tokenizer = tokenizer_at(place / TOKENIZER)
-        model = with_weights(ModelConfig(**facts["model"]), load_file(place / WEIGHTS))
-        return Opened(model, tokenizer, facts["task"], facts["step"])
+        net = facts.get("net", FIRST)                 # earlier versions had but one
+        config = net_named(net).config(**facts["model"])
+        model = with_weights(net, config, open_safetensors(place / WEIGHTS).arrays())
+        return Opened(model, tokenizer, facts["task"], facts["step"], net=net)
     except OSError as error:
         raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}") from error
     except (ConfigError, CheckpointError, CorpusError):
         raise
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{place / CONFIG} is damaged: copy the folder again ({error!s:.90})"
                               ) from error
 

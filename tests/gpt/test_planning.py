@@ -205,7 +205,8 @@ def allocated_by(function, *args):
 
 
 def test_memory_that_is_short_gives_smaller_micro_batches_then_a_refusal(data, tiny, monkeypatch):
-    run = Run.start(tiny(batch_tokens=16 * 64), data, Plan.fixed(1))
+    short = replace(data, train=data.train[:1000], val=data.val[:100])     # soon counted
+    run = Run.start(tiny(batch_tokens=16 * 64), short, Plan.fixed(1))
     assert forecast(run, 100).micro_batch == 64
     one, n = sequence_bytes(run), sum(x.size for x in run.model.parameters())
     fixed = 4 * n * 3.5

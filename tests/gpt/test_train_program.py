@@ -135,7 +135,7 @@ def test_20_steps_make_all_that_is_promised(text, tmp_path, capsys):
     run(text, *TINY, "--steps", "20", "--name", "a", sample_tokens=None)
     out, folder = capsys.readouterr().out, tmp_path / "runs" / "a"
     for words in ("parameters", "MFLOP a token", "tokens/s measured", "MB at most",
-                  "about", "trigram", "xz -9", "copied", "bits/byte", "-m gpt generate"):
+                  "about", "Kneser-Ney 7", "xz -9", "copied", "bits/byte", "-m gpt generate"):
         assert words in out, words
     assert [row["step"] for row in rows(folder) if "loss" in row] == list(range(1, 21))
     manifest = json.loads((folder / "manifest.json").read_text())
