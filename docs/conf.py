@@ -28,7 +28,7 @@ SECTIONS = {
     "The engine": chapters("engine"), "The GPT": chapters("gpt"), "Other nets": chapters("nets"),
     "Exercises and books": "exercises/README\nbooks",
     "Questions": "questions/*",
-    "Reference": "stepper\ntesting\nbpe\ntraining\nsharing\nkernels\nbenchmarks\nops/README\n"
+    "Reference": "stepper\ntesting\nbpe\ntraining\nsharing\ntalking\nkernels\nbenchmarks\nops/README\n"
                  "adding_an_op\ndeveloping"}
 CONTENTS = "".join(f"\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {title}\n\n{pages}\n```\n"
                    for title, pages in SECTIONS.items())

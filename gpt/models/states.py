@@ -68,8 +68,9 @@ class States:
 
     def begin_as(self, other):
         """Begin each sequence with what another state, of one sequence, has read."""
+        here, there = self.rows[:, 0], other.rows[:, 0]
         for mine, theirs in zip(self.arrays, other.arrays):
-            mine[self.rows[:, 0]] = theirs[other.rows[:, 0]]
+            mine[here] = theirs[there]
 
     def clear(self):
         """Forget everything."""

@@ -10,8 +10,7 @@ import bpe
 from gpt import chat
 from gpt.conversation import Conversation
 from gpt.data.templates import TEMPLATES, Message
-from gpt.models.config import ModelConfig
-from gpt.models.decoder import GPT
+from gpt.models.nets import net_named
 from gpt.models.sampling import Reader, Sampling
 from gpt.opening import Opened
 from gpt.settings import ConfigError
@@ -22,11 +21,10 @@ TOKENIZER = bpe.Tokenizer([], special_tokens={"<|im_start|>": 256, "<|im_end|>":
 PROGRAM = "{{ '<|im_start|>assistant\n' }}{{ '<|im_end|>' }}"
 
 
-def model_of(context_length):
-    rng = np.random.default_rng(0)
-    config = ModelConfig(vocab_size=258, context_length=context_length, n_layer=2, n_head=2,
-                         d_model=32)
-    model = GPT(config, rng)
+def model_of(context_length, name="decoder"):
+    rng, net = np.random.default_rng(0), net_named(name)
+    model = net.module(net.config(vocab_size=258, context_length=context_length, n_layer=2,
+                                  d_model=48), rng)
     for x in model.parameters():
         x.data += (0.3 * rng.standard_normal(x.shape)).astype(np.float32)
     return model
@@ -40,13 +38,15 @@ def conversation(opened=OPENED, max_tokens=6, **how):
                         **how)
 
 
-def test_scores_are_those_of_the_full_forward_pass_whatever_was_read_before():
-    reader, rng = Reader(OPENED.model), np.random.default_rng(1)
+@pytest.mark.parametrize("name", ["decoder", "lstm"])
+def test_scores_are_those_of_the_full_forward_pass_whatever_was_read_before(name):
+    model = model_of(40, name)
+    reader, rng = Reader(model), np.random.default_rng(1)
     ids = rng.integers(0, 258, 30).tolist()
     texts = [ids[:n] for n in (9, 10, 20, 4, 1, 30, 30)]
     for text in [*texts, [*ids[:12], 5, 6], [7, 8]]:
         with no_grad():
-            expected = OPENED.model(np.array([text])).data[0, -1]
+            expected = model(np.array([text])).data[0, -1]
         np.testing.assert_allclose(reader(text), expected, atol=2e-5)
 
 

@@ -6,8 +6,7 @@ import pytest
 
 import bpe
 from gpt import evaluate
-from gpt.models.config import ModelConfig
-from gpt.models.decoder import GPT
+from gpt.models.nets import net_named
 from gpt.opening import Opened
 from gpt.questions import (
     Answer, Question, answers, encoded, interval, log_probabilities, read_questions, score, spread,
@@ -27,14 +26,18 @@ READ = {
     "winogrande": Question(["It is Ann", "It is Bo"], ["who won."] * 2, 0)}
 
 
-@pytest.fixture(scope="module")
-def opened():
-    rng = np.random.default_rng(0)
-    config = ModelConfig(vocab_size=256, context_length=64, n_layer=2, n_head=2, d_model=32)
-    model = GPT(config, rng)
+def opened_net(name):
+    rng, net = np.random.default_rng(0), net_named(name)
+    config = net.config(vocab_size=256, context_length=64, n_layer=2, d_model=48)
+    model = net.module(config, rng)
     for x in model.parameters():
         x.data += (0.2 * rng.standard_normal(x.shape)).astype(np.float32)
     return Opened(model, bpe.Tokenizer([]))
+
+
+@pytest.fixture(scope="module")
+def opened():
+    return opened_net("decoder")
 
 
 def write_rows(path, rows):
@@ -68,9 +71,9 @@ def whole_text(model, row, start):
     return sum(z[i - 1, row[i]] for i in range(start, len(row)))
 
 
-@pytest.mark.parametrize("n_shared", [1, 2, 30])
-def test_sums_are_those_of_whole_texts(opened, n_shared):
-    rng, states = np.random.default_rng(n_shared), {}
+@pytest.mark.parametrize("name, n_shared", [("decoder", 1), ("decoder", 30), ("lstm", 30)])
+def test_sums_are_those_of_whole_texts(name, n_shared):
+    rng, states, opened = np.random.default_rng(n_shared), {}, opened_net(name)
     for K in (2, 4, 2):
         begin = rng.integers(0, 256, n_shared).tolist()
         rows = [[*begin, *rng.integers(0, 256, n)] for n in rng.integers(2, 20, K)]
