@@ -68,7 +68,8 @@ class States:
 
     def begin_as(self, other):
         """Begin each sequence with what another state, of one sequence, has read."""
-        here, there = self.rows[:, 0], other.rows[:, 0]
+        here = self.rows[:, 0]
+        there = other.rows[:, 0]
         for mine, theirs in zip(self.arrays, other.arrays):
             mine[here] = theirs[there]
 
