@@ -12,7 +12,7 @@ import numpy as np
 from minigrad.mode import LEVELS
 from minigrad.stepper import cost, layout
 from minigrad.stepper.frame import picture
-from minigrad.stepper.numbers import SIDE, Numbers, evenly, numbers, same
+from minigrad.stepper.numbers import SIDE, Numbers, equal, evenly
 from minigrad.stepper.terminal import gradient_at_peak
 from minigrad.stepper.variants import VARIANTS, right_sums, run
 from minigrad.stepper.words import backward_of, label, sentence
@@ -137,14 +137,13 @@ def described(t, arrays, title, full=False):
 def described_nodes(t, arrays):
     work, found = cost.flops(t), []
     for node, group in zip(t.nodes, layout.inner_groups(t.nodes)):
-        value = None if node.several else numbers(node.value)
         doc = node.op and node.op.__doc__ or ""
         found.append({
-            "label": label(node), "origin": node.origin, "refs": node.refs,
+            "label": label(node), "origin": node.origin, "refs": node.refs, "maker": node.maker,
             "op": node.op.name if node.op else "",
             "doc": doc.strip().split("\n")[0],
             "formula": node.formula, "numbers": node.with_numbers,
-            "needs": node.requires_grad, "value": arrays.add(value),
+            "needs": node.requires_grad, "value": arrays.add(node.made),
             "shape": f"{len(node.value)} outputs" if node.several else "",
             "seconds": [digits(node.forward_s), digits(node.backward_s)],
             "flops": work.get(node.id, (0, 0)),
@@ -245,7 +244,7 @@ def compare(t, other):
         seconds = node.forward_s, sum(part.forward_s for part in parts)
         rows.append({
             "node": node.id, "boxes": len(parts),
-            "value": difference(numbers(node.value), numbers(result.value)),
+            "value": difference(node.made, result.made),
             "gradient": off, "seconds": list(map(digits, seconds))})
     return {"level": other.level, "rows": rows, "leaves": leaves}
 
@@ -254,7 +253,7 @@ def difference(x, y):
     """Say how far two arrays differ, relative to the larger one's norm; None if incomparable."""
     if x is None or y is None or x.shape != y.shape:
         return None
-    if same(x, y) and x.norm == y.norm:
+    if equal(x, y):
         return 0.0
     scale = max(x.norm, y.norm)
     most = np.abs(x.cells - y.cells).max()

@@ -29,6 +29,11 @@ class Numbers(NamedTuple):
         return self.size * np.dtype(self.dtype).itemsize
 
     @property
+    def scale(self):
+        """The largest absolute value that is finite, of those kept."""
+        return np.abs(self.cells[np.isfinite(self.cells)]).max(initial=0.0)
+
+    @property
     def peak(self):
         """The largest absolute value; nan and inf count as infinite."""
         if self.bad:
@@ -54,14 +59,26 @@ def numbers(x):
     cells = exact[np.ix_(rows, columns)]
     with np.errstate(all="ignore"):
         low, high = (exact.min(), exact.max()) if x.size else (np.nan, np.nan)
-        norm = np.sqrt(np.square(exact).sum())        # np.linalg.norm wakes all threads of BLAS
+        norm = euclidean(exact)
     return Numbers(x.shape, x.dtype.name, float(norm), float(low), float(high), bad,
                    rows, columns, cells)
 
 
+def euclidean(x):
+    """Return the norm, also where the squares would be too large or too small for a float."""
+    squares = np.square(x).sum()                      # np.linalg.norm wakes all threads of BLAS
+    if 1e-290 < squares < np.inf:
+        return np.sqrt(squares)
+    peak = np.abs(x).max(initial=0.0)
+    scaled = 0 < peak < np.inf
+    return peak * np.sqrt(np.square(x / peak).sum()) if scaled else np.sqrt(squares)
+
+
 def evenly(n, most):
     """Choose at most `most` of n places, evenly spaced, first and last among them."""
-    places = np.linspace(0, n - 1, min(n, most))
+    if n <= most:
+        return np.arange(n)
+    places = np.linspace(0, n - 1, most)
     return np.unique(places.round().astype(int))
 
 
@@ -88,11 +105,20 @@ def shape_text(shape):
     return "x".join(map(str, shape)) if shape else "scalar"
 
 
-def same(x, y):
-    """Whether two arrays are equal but for rounding."""
+def same(x, y, scale=0.0):
+    """Whether two arrays are equal but for rounding, of numbers up to theirs or to `scale`."""
     if x.shape != y.shape:
         return False
-    near = 1e-4 if x.dtype == "float32" else 1e-9
-    scale = max(x.norm, y.norm)
-    cells = np.allclose(x.cells, y.cells, rtol=near, atol=near * scale, equal_nan=True)
-    return bool(cells and np.isclose(x.norm, y.norm, rtol=near, equal_nan=True))
+    near = 64 * np.finfo(x.dtype).eps
+    scale = max(scale, x.scale, y.scale)
+    pairs = [(x.cells, y.cells, scale), ([x.low, x.high], [y.low, y.high], scale),
+             (x.norm, y.norm, scale * np.sqrt(x.size))]
+    return all(np.allclose(a, b, rtol=near, atol=near * size, equal_nan=True)
+               for a, b, size in pairs)
+
+
+def equal(x, y):
+    """Whether two arrays are the same to the last bit, as far as the record holds them."""
+    return x.shape == y.shape and all(
+        np.array_equal(a, b, equal_nan=True)
+        for a, b in zip((x.norm, x.low, x.high, x.cells), (y.norm, y.low, y.high, y.cells)))

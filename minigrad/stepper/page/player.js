@@ -61,21 +61,22 @@ function situation(at = state.at) {
   return now;
 }
 
-const expectedOf = new Map();
-function expected(rec = record()) {
-  if (!expectedOf.has(rec)) {
-    const counts = new Map();
-    for (const e of rec.runs[0].events) {
-      if (e.kind === "start") counts.clear();
-      if (e.kind === "send") counts.set(e.to, (counts.get(e.to) || 0) + 1);
-    }
-    expectedOf.set(rec, counts);
+// How many contributions each node gets in the backward pass of this step; a wrong one is measured
+// by the last right one.
+function expected() {
+  const counts = new Map(), right = record().runs[0].events;
+  const until = state.run ? right.length : state.at;
+  for (const [i, e] of right.entries()) {
+    if (e.kind === "start" && i > until) break;
+    if (e.kind === "start") counts.clear();
+    if (e.kind === "send") counts.set(e.to, (counts.get(e.to) || 0) + 1);
   }
-  return expectedOf.get(rec);
+  return counts;
 }
 
 function waiting(now) {
-  return [...now.received].filter(([node]) => !now.acted.has(node) && !now.done.has(node));
+  const passedOn = i => now.acted.has(record().nodes[i].maker) || now.done.has(i);
+  return [...now.received].filter(([i]) => !passedOn(i));
 }
 
 function go(at) {
