@@ -39,6 +39,11 @@ class Node:
         return [x.id for x in self.args if isinstance(x, Ref)]
 
     @property
+    def wires(self):
+        """Which inputs are nodes: [(place, id)]."""
+        return [(i, x.id) for i, x in enumerate(self.args) if isinstance(x, Ref)]
+
+    @property
     def hands_on(self):
         """Whether it is one output of an op with several, and does nothing but to hand it on."""
         return self.op is pick

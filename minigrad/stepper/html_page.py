@@ -127,6 +127,7 @@ def described(t, arrays, title, full=False):
     return {
         "title": title, "level": t.level, "root": t.root,
         "nodes": described_nodes(t, arrays),
+        "modules": t.names[1],
         "runs": described_runs(t, arrays, VARIANTS if full else ()),
         "slopes": slopes(t) if full else {},
         "memory": described_memory(t),
@@ -136,13 +137,15 @@ def described(t, arrays, title, full=False):
 
 def described_nodes(t, arrays):
     work, found = cost.flops(t), []
+    names, _ = t.names
     for node, group in zip(t.nodes, layout.inner_groups(t.nodes)):
         doc = node.op and node.op.__doc__ or ""
         found.append({
-            "label": label(node), "origin": node.origin, "refs": node.refs, "maker": node.maker,
+            "label": label(node), "name": names.get(node.id), "origin": node.origin, "refs": node.refs, "maker": node.maker,
             "op": node.op.name if node.op else "",
             "doc": doc.strip().split("\n")[0],
-            "formula": node.formula, "numbers": node.with_numbers,
+            "formula": node.formula, "numbers": node.with_numbers, "names": node.names,
+            "elementwise": bool(node.op and node.op.core_ndim and not any(node.op.core_ndim)),
             "needs": node.requires_grad, "value": arrays.add(node.made),
             "shape": f"{len(node.value)} outputs" if node.several else "",
             "seconds": [digits(node.forward_s), digits(node.backward_s)],
@@ -171,7 +174,7 @@ def described_event(t, e, arrays):
     """Describe an event; its arrays are places in the table."""
     found = dict(kind=e.kind, node=e.node, says=sentence(t, e))
     if e.kind == "send":
-        found.update(to=e.to, place=e.place, vjp=backward_of(t, e))
+        found.update(to=e.to, place=e.place, vjp=backward_of(t, e), formula=e.formula)
     for name, x in e._asdict().items():
         if isinstance(x, Numbers):
             found[name] = arrays.add(x)
@@ -197,7 +200,7 @@ def places(graph):
     for edge in graph.edges:
         bends = [place(bend) for bend in edge.bends]
         ends = at[edge.start], at[edge.end]
-        lines.append(dict(ends=ends, bends=bends))
+        lines.append(dict(ends=ends, bends=bends, place=edge.place, port=round(edge.port, 2)))
     return dict(width=graph.width, height=graph.height, boxes=boxes, lines=lines)
 
 

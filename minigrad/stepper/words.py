@@ -90,14 +90,19 @@ def summed(event):
 
 def waiting(t, step):
     """List the nodes that hold part of their gradient after a step: (id, received, expected)."""
-    starts = [i for i, event in enumerate(t.events) if event.kind == "start"]
-    first = max((i for i in starts if i <= step), default=step + 1)
-    end = min((i for i in starts if i > step), default=len(t.events))
+    first, end = backward_pass(t, step)
     expected = received_in(t.events[first:end])
     past = t.events[first:step + 1]
     done = {event.node for event in past if event.kind in ("send", "leaf")}
     return [(x, n, expected[x]) for x, n in received_in(past).items()
             if t.nodes[x].maker not in done]
+
+
+def backward_pass(t, step):
+    """Find the backward pass of a step, or the first one after it: (start, end)."""
+    starts = [i for i, event in enumerate(t.events) if event.kind == "start"]
+    first = max((i for i in starts if i <= step), default=starts[0] if starts else len(t.events))
+    return first, min((i for i in starts if i > first), default=len(t.events))
 
 
 def received_in(events):

@@ -65,10 +65,14 @@ function situation(at = state.at) {
 // by the last right one.
 function expected() {
   const counts = new Map(), right = record().runs[0].events;
+  let begun = false;
   const until = state.run ? right.length : state.at;
   for (const [i, e] of right.entries()) {
-    if (e.kind === "start" && i > until) break;
-    if (e.kind === "start") counts.clear();
+    if (e.kind === "start" && begun && i > until) break;
+    if (e.kind === "start") {
+      begun = true;
+      counts.clear();
+    }
     if (e.kind === "send") counts.set(e.to, (counts.get(e.to) || 0) + 1);
   }
   return counts;
@@ -152,9 +156,9 @@ function openRecord(place, runPlace = 0) {
   const same = e => e.kind === before.kind
     && (place === 0 ? e.node === origin : record().nodes[e.node].origin === origin);
   const at = from && origin >= 0 ? events().findIndex(same) : 0;
-  state.zoom = 1;
   setUpRun();
   layoutChanged();
+  zoomToFit(READABLE, 1);
   go(Math.max(0, at));
 }
 

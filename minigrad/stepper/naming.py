@@ -1,0 +1,49 @@
+"""What stands at the top of each box of a picture: never the same in two boxes."""
+from itertools import chain, count
+
+from minigrad.stepper.layout import inner_groups, paths
+from minigrad.stepper.words import label, outputs
+
+NAME = 19                                             # characters that fit into a box
+
+
+def box_names(t):
+    """Name the box of each node, and of each module: ({id: name}, {path: name})."""
+    taken = set()
+    nodes = {node.id: first_free(wishes(title(t, node)), taken)
+             for node in t.nodes if node.maker == node.id}
+    modules = {}
+    for path in dict.fromkeys(chain.from_iterable(map(paths, inner_groups(t.nodes)))):
+        *_, last = path.split(" / ")
+        modules[path] = first_free(chain([shortened(last)], wishes(path)), taken)
+    return nodes, modules
+
+
+def title(t, node):
+    """Name a node by the variable, or the variables of its outputs, and the op if there is room."""
+    name = ", ".join(map(label, outputs(t, node))) or label(node)
+    kind = node.op.name if node.op else ""
+    if not kind or name.startswith(f"{kind}_") or name == kind:
+        return name
+    both = f"{name} · {kind}"
+    return both if len(both) <= NAME else name
+
+
+def shortened(text):
+    """Leave out the middle of a long name: parameters differ at both ends."""
+    side = (NAME - 1) // 2
+    return text if len(text) <= NAME else f"{text[:side]}…{text[-side:]}"
+
+
+def wishes(text):
+    """Yield what a box may be called, the best first."""
+    yield shortened(text)
+    for i in count(2):
+        tail = f"…{i}"
+        yield text[:NAME - len(tail)] + tail
+
+
+def first_free(names, taken):
+    name = next(name for name in names if name not in taken)
+    taken.add(name)
+    return name
