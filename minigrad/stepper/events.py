@@ -111,3 +111,12 @@ class Record:
     events: list = field(default_factory=list)
     root: int | None = None
     root_g: np.ndarray | None = None
+
+
+def backward_pass(events, step):
+    """Find the backward pass of a step, or the first one after it: (start, end)."""
+    n = len(events)
+    starts = [i for i in range(n) if events[i].kind == "start"] + [n, n]
+    begun = [start for start in starts if start <= step] or starts[:1]
+    first = begun[-1]
+    return first, starts[starts.index(first) + 1]

@@ -7,8 +7,9 @@ from importlib.resources import files
 
 import numpy as np
 
+from minigrad.stepper.events import backward_pass
 from minigrad.stepper.layout import HEIGHT, MARGIN, WIDTH
-from minigrad.stepper.words import backward_pass, outputs, received_in, sentence, waiting
+from minigrad.stepper.words import outputs, received_in, sentence, waiting
 
 MANY = 40                                             # nodes from which on modules are closed
 LINE = 21                                             # characters that fit into a box
@@ -45,7 +46,7 @@ class Situation:
         self.t, self.event = t, t.events[at]
         self.names, self.module_names = t.names
         self.open = {x: f"{n}/{of}" for x, n, of in waiting(t, at)}
-        start, end = backward_pass(t, at)
+        start, end = backward_pass(t.events, at)
         self.wanted = {t.root, *received_in(t.events[start:end])}
         self.made, self.acted = set(), set()
         self.total, self.started = {}, False

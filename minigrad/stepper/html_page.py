@@ -98,8 +98,9 @@ def array(x, side):
     rows, columns = (evenly(n, side) for n in x.cells.shape)
     cells = x.cells[np.ix_(rows, columns)].ravel()
     norm, low, high = map(digits, (x.norm, x.low, x.high))
-    few = x.size <= 16
-    written = map(exact, cells.astype(x.dtype)) if few else map(digits, cells)
+    written = map(digits, cells)
+    if x.size <= 16:
+        written = map(exact, cells.astype(x.dtype))
     return {
         "shape": x.shape, "type": x.dtype, "bad": x.bad,
         "norm": norm, "low": low, "high": high,
@@ -141,17 +142,23 @@ def described_nodes(t, arrays):
     for node, group in zip(t.nodes, layout.inner_groups(t.nodes)):
         doc = node.op and node.op.__doc__ or ""
         found.append({
-            "label": label(node), "name": names.get(node.id), "origin": node.origin, "refs": node.refs, "maker": node.maker,
+            "label": label(node), "name": names.get(node.id),
+            "origin": node.origin, "refs": node.refs, "maker": node.maker,
             "op": node.op.name if node.op else "",
             "doc": doc.strip().split("\n")[0],
             "formula": node.formula, "numbers": node.with_numbers, "names": node.names,
-            "elementwise": bool(node.op and node.op.core_ndim and not any(node.op.core_ndim)),
+            "elementwise": is_elementwise(node.op),
             "needs": node.requires_grad, "value": arrays.add(node.made),
             "shape": f"{len(node.value)} outputs" if node.several else "",
             "seconds": [digits(node.forward_s), digits(node.backward_s)],
             "flops": work.get(node.id, (0, 0)),
             **node.place._asdict(), "group": group})
     return found
+
+
+def is_elementwise(op):
+    """Whether an op works on each number by itself."""
+    return bool(op and op.core_ndim) and not any(op.core_ndim)
 
 
 def described_runs(t, arrays, variants):
@@ -174,7 +181,8 @@ def described_event(t, e, arrays):
     """Describe an event; its arrays are places in the table."""
     found = dict(kind=e.kind, node=e.node, says=sentence(t, e))
     if e.kind == "send":
-        found.update(to=e.to, place=e.place, vjp=backward_of(t, e), formula=e.formula)
+        found |= dict(to=e.to, place=e.place, formula=e.formula)
+        found["vjp"] = backward_of(t, e)
     for name, x in e._asdict().items():
         if isinstance(x, Numbers):
             found[name] = arrays.add(x)
@@ -200,7 +208,8 @@ def places(graph):
     for edge in graph.edges:
         bends = [place(bend) for bend in edge.bends]
         ends = at[edge.start], at[edge.end]
-        lines.append(dict(ends=ends, bends=bends, place=edge.place, port=round(edge.port, 2)))
+        port = round(edge.port, 2)
+        lines.append(dict(ends=ends, bends=bends, place=edge.place, port=port))
     return dict(width=graph.width, height=graph.height, boxes=boxes, lines=lines)
 
 
@@ -240,7 +249,8 @@ def compare(t, other):
         if parts is None or node.several:
             continue
         result = parts[-1]
-        off = difference(mine.get(node.id), theirs.get(result.id))
+        here, there = mine.get(node.id), theirs.get(result.id)
+        off = difference(here, there)
         if node.op is None:
             leaves += [] if off is None else [[node.id, off]]
             continue

@@ -1,5 +1,5 @@
 """What stands at the top of each box of a picture: never the same in two boxes."""
-from itertools import chain, count
+from itertools import count, islice
 
 from minigrad.stepper.layout import inner_groups, paths
 from minigrad.stepper.words import label, outputs
@@ -9,19 +9,22 @@ NAME = 19                                             # characters that fit into
 
 def box_names(t):
     """Name the box of each node, and of each module: ({id: name}, {path: name})."""
-    taken = set()
-    nodes = {node.id: first_free(wishes(title(t, node)), taken)
-             for node in t.nodes if node.maker == node.id}
-    modules = {}
-    for path in dict.fromkeys(chain.from_iterable(map(paths, inner_groups(t.nodes)))):
-        *_, last = path.split(" / ")
-        modules[path] = first_free(chain([shortened(last)], wishes(path)), taken)
+    nodes, modules, taken = {}, {}, set()
+    for node in t.nodes:
+        if node.maker == node.id:
+            nodes[node.id] = first_free(wishes(title(t, node)), taken)
+    for group in inner_groups(t.nodes):
+        for path, last in zip(paths(group), group):
+            if path not in modules:
+                names = shortened(last), *islice(wishes(path), len(taken) + 1)
+                modules[path] = first_free(names, taken)
     return nodes, modules
 
 
 def title(t, node):
     """Name a node by the variable, or the variables of its outputs, and the op if there is room."""
-    name = ", ".join(map(label, outputs(t, node))) or label(node)
+    several = map(label, outputs(t, node))
+    name = ", ".join(several) or label(node)
     kind = node.op.name if node.op else ""
     if not kind or name.startswith(f"{kind}_") or name == kind:
         return name

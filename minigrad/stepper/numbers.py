@@ -31,7 +31,8 @@ class Numbers(NamedTuple):
     @property
     def scale(self):
         """The largest absolute value that is finite, of those kept."""
-        return np.abs(self.cells[np.isfinite(self.cells)]).max(initial=0.0)
+        finite = np.isfinite(self.cells)
+        return np.abs(self.cells[finite]).max(initial=0.0)
 
     @property
     def peak(self):
@@ -70,8 +71,9 @@ def euclidean(x):
     if 1e-290 < squares < np.inf:
         return np.sqrt(squares)
     peak = np.abs(x).max(initial=0.0)
-    scaled = 0 < peak < np.inf
-    return peak * np.sqrt(np.square(x / peak).sum()) if scaled else np.sqrt(squares)
+    if not 0 < peak < np.inf:
+        return np.sqrt(squares)
+    return peak * np.sqrt(np.square(x / peak).sum())
 
 
 def evenly(n, most):
@@ -107,18 +109,17 @@ def shape_text(shape):
 
 def same(x, y, scale=0.0):
     """Whether two arrays are equal but for rounding, of numbers up to theirs or to `scale`."""
-    if x.shape != y.shape:
-        return False
     near = 64 * np.finfo(x.dtype).eps
-    scale = max(scale, x.scale, y.scale)
-    pairs = [(x.cells, y.cells, scale), ([x.low, x.high], [y.low, y.high], scale),
-             (x.norm, y.norm, scale * np.sqrt(x.size))]
-    return all(np.allclose(a, b, rtol=near, atol=near * size, equal_nan=True)
-               for a, b, size in pairs)
+    most = near * max(scale, x.scale, y.scale)
+    return x.shape == y.shape and np.allclose(held(x), held(y), near, most, equal_nan=True)
 
 
 def equal(x, y):
     """Whether two arrays are the same to the last bit, as far as the record holds them."""
-    return x.shape == y.shape and all(
-        np.array_equal(a, b, equal_nan=True)
-        for a, b in zip((x.norm, x.low, x.high, x.cells), (y.norm, y.low, y.high, y.cells)))
+    return x.shape == y.shape and np.array_equal(held(x), held(y), equal_nan=True)
+
+
+def held(x):
+    """Put in a row what is held of an array: its sums, then its cells."""
+    mean_square_root = x.norm / max(1, x.size) ** 0.5
+    return np.array([mean_square_root, x.low, x.high, *x.cells.flat])

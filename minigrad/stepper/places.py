@@ -11,7 +11,7 @@ from minigrad.tensor import OPS, Tensor
 OPS_FOLDER = os.path.dirname(ops.__file__) + os.sep
 MINIGRAD = os.path.dirname(tensor.__file__) + os.sep
 STEPPER = os.path.join(MINIGRAD, "stepper", "")
-MOST_HELD = 2000                                      # objects to look into for the names of tensors
+MOST_HELD = 2000                                      # objects to look into for named tensors
 ENGINE = {MINIGRAD + name for name in ("tensor.py", "functional.py", "mode.py")}
 ENGINE |= {STEPPER + name for name in ("record.py", "recording.py", "again.py")}
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from minigrad.stepper.again import replay
-from minigrad.stepper.events import ADDED
+from minigrad.stepper.events import ADDED, backward_pass
 from minigrad.stepper.numbers import same, short
 from minigrad.stepper.words import label, sentence
 from minigrad.tensor import add_gradients, topological_order, traced_inputs
@@ -26,7 +26,8 @@ def depth_first(root, leaves=()):
 def assign(so_far, dx, ours=False):
     """Forget the contributions that came before (each output of several has its own)."""
     if so_far and type(dx) is tuple:
-        return tuple(a if b is None else b for a, b in zip(so_far[0], dx)), False
+        pairs = zip(so_far[0], dx)
+        return tuple(a if b is None else b for a, b in pairs), False
     return dx, False
 
 
@@ -74,25 +75,28 @@ class Outcome(NamedTuple):
 def run(t, variant):
     """Run one variant over the expression of a record."""
     again, root = replay(t)
-    stopped = ""
+    stopped, most = "", max(MOST_STEPS, 1 + len(t.nodes))
     for i in range(variant.passes):
         if variant.passes - i == variant.shown:
             again.forget_steps()
         steps = again.read(root, t.root_g, retain_graph=True, **variant.how)
-        stopped = take(steps, variant, max(MOST_STEPS, 1 + len(t.nodes))) or stopped
+        stopped = take(steps, variant, most) or stopped
     events, right = again.events, t.at_level(t.level)
     first = first_wrong(right, again.record, bool(stopped))
     verdict = "Every number is right here."
     if first >= 0:
         said = sentence(again.record, events[first])
         verdict = f"The first wrong number: {said}. {truth(right, events[first])}."
-    return Outcome(variant, list(events), first, verdict + stopped + written(t, right))
+    verdict += stopped + written(t, right)
+    return Outcome(variant, list(events), first, verdict)
 
 
 def written(t, right):
     """Say so if the expression, computed again, has other gradients than it had."""
-    before, now = (right_sums(last_pass(record.events)) for record in (t, right))
-    if all(same(before[i], now[i]) for i in now if t.nodes[i].op is None):
+    before = right_sums(last_pass(t.events))
+    now = right_sums(last_pass(right.events))
+    leaves = [i for i in now if t.nodes[i].op is None]
+    if all(same(before[i], now[i]) for i in leaves):
         return ""
     return (" An array was written in place while you traced: this is what the expression gives "
             "without that.")
@@ -127,8 +131,7 @@ def truth(t, event):
 
 def last_pass(events):
     """Return the events of the last backward pass."""
-    starts = [i for i, event in enumerate(events) if event.kind == "start"]
-    return events[starts[-1]:]
+    return events[slice(*backward_pass(events, len(events) - 1))]
 
 
 def right_sums(events):
@@ -149,8 +152,8 @@ def first_wrong(t, other, stopped=False):
     sums, scales = {}, {}
 
     def is_wrong(x, number):
-        return (sums.get(x) != complete.get(x)
-                and not same(number, right[x], scales.get(x, 0.0)))
+        as_it_should = sums.get(x) == complete.get(x)
+        return not (as_it_should or same(number, right[x], scales.get(x, 0.0)))
 
     for i, event in enumerate(other.everything):
         if event.kind == "start":
@@ -170,7 +173,8 @@ def first_wrong(t, other, stopped=False):
 
 
 def place_of(event, other):
-    return next(i for i, shown in enumerate(other.events) if shown is event)
+    same_event = [shown is event for shown in other.events]
+    return same_event.index(True)
 
 
 def contributions(events):

@@ -1,7 +1,7 @@
 """Every step in one sentence: transcript, page and terminal say the same."""
 from collections import Counter
 
-from minigrad.stepper.events import OVERWROTE, TAKEN
+from minigrad.stepper.events import OVERWROTE, TAKEN, backward_pass
 from minigrad.stepper.numbers import is_short, listed, shape_text, short
 
 
@@ -39,7 +39,8 @@ def label(node):
 
 def call(t, node):
     """Write the op as it was called: add(a, b)."""
-    inputs = [label(t.nodes[x.id]) if hasattr(x, "id") else constant(x) for x in node.args]
+    names = map(label, t.nodes)
+    inputs = list(map(constant, node.given(list(names))))
     params = [f"{k}={constant(v)}" for k, v in node.params.items() if v is not None]
     return f"{node.op.name}({', '.join(inputs + params)})"
 
@@ -61,8 +62,8 @@ def value(t, node):
 
 def outputs(t, node):
     """List the nodes of the outputs of an op with several; none for others."""
-    n = len(node.value) if node.several else 0
-    return t.nodes[node.id + 1:node.id + 1 + n]
+    first = node.id + 1
+    return t.nodes[first:first + len(node.value)] if node.several else []
 
 
 def backward_of(t, event):
@@ -90,19 +91,13 @@ def summed(event):
 
 def waiting(t, step):
     """List the nodes that hold part of their gradient after a step: (id, received, expected)."""
-    first, end = backward_pass(t, step)
+    first, end = backward_pass(t.events, step)
     expected = received_in(t.events[first:end])
     past = t.events[first:step + 1]
-    done = {event.node for event in past if event.kind in ("send", "leaf")}
-    return [(x, n, expected[x]) for x, n in received_in(past).items()
-            if t.nodes[x].maker not in done]
-
-
-def backward_pass(t, step):
-    """Find the backward pass of a step, or the first one after it: (start, end)."""
-    starts = [i for i, event in enumerate(t.events) if event.kind == "start"]
-    first = max((i for i in starts if i <= step), default=starts[0] if starts else len(t.events))
-    return first, min((i for i in starts if i > first), default=len(t.events))
+    received = received_in(past)
+    done = {event.node for event in past if event.kind != "start"}
+    waits = [x for x in received if t.nodes[x].maker not in done]
+    return [(x, received[x], expected[x]) for x in waits]
 
 
 def received_in(events):
