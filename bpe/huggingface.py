@@ -151,7 +151,8 @@ def _pattern(path, pre_tokenizer):
     steps = steps if isinstance(steps, list) and steps else [None]
     patterns = [_step(step) for step in steps]
     kinds = [_type(step) for step in steps]
-    if None in patterns or kinds.count("ByteLevel") != 1 or kinds[-1] != "ByteLevel":
+    is_last = kinds.count("ByteLevel") == 1 and kinds[-1] == "ByteLevel"
+    if None in patterns or not is_last:
         raise ValueError(f"{path}: pre_tokenizer must be ByteLevel without a prefix space, or "
                          f"isolating Splits or Digits and then ByteLevel")
     found = [pattern_name(pattern) or pattern for pattern in patterns if pattern] or ["(?s).+"]

@@ -22,6 +22,7 @@ from numba.extending import intrinsic
 
 OPTIONS = dict(nogil=True, boundscheck=False, error_model="numpy", _nrt=False,
                no_cfunc_wrapper=True)
+COMPILED = not numba.config.DISABLE_JIT  # else kernels cannot run, and the plain paths do all
 KEPT = 4  # cache directories, of this and other versions
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from bpe import pair_index, reference
 from bpe.counting import count
+from bpe.jit import COMPILED
 from bpe.pair_index import (
     DONE, GROW_ARENA, GROW_CHANGES, GROW_DATA, GROW_PAIRS, NO_PAIR,
     N_ARENA, N_DATA, N_HEAP, N_PAIRS, N_TOKENS, WANTED, Changes, Pairs, Text)
@@ -124,10 +125,11 @@ def train_steps(source, n_merges, *, pattern=DEFAULT_PATTERN, special_tokens=(),
     special_tokens = _check_special(special_tokens)
     max_bytes = max_token_bytes or sys.maxsize
     texts = batches(source, pattern, special_tokens)
-    if ties == "first":
-        return _first_steps(texts, n_merges, pattern, order, min_count, max_bytes, initial_merges,
-                            forbid)
+    if ties == "first" or not COMPILED:
+        return _plain_steps(texts, n_merges, pattern, ties, order, min_count, max_bytes,
+                            initial_merges, forbid)
     words = count(texts, pattern, threads or os.cpu_count() or 1)
+    n_merges = min(n_merges, len(words.data) + len(initial_merges))  # each makes a word shorter
     index = PairIndex(words, n_merges, ORDERS[order], ties == "greatest")
     return index.steps(n_merges, min_count, max_bytes, list(initial_merges), forbid)
 
@@ -182,9 +184,10 @@ def _check_special(special_tokens):
     return names
 
 
-# ---- the plain path: ties="first" ----
+# ---- the plain path: ties="first", or nothing is compiled ----
 
-def _first_steps(texts, n_merges, pattern, order, min_count, max_bytes, initial_merges, forbid):
+def _plain_steps(texts, n_merges, pattern, ties, order, min_count, max_bytes, initial_merges,
+                 forbid):
     """Do what `reference.train` does, with the options of `train`."""
     tokens = reference.vocabulary([], ORDERS[order])
     pieces = (bytes(piece) for batch in texts for piece in batch)
@@ -199,7 +202,7 @@ def _first_steps(texts, n_merges, pattern, order, min_count, max_bytes, initial_
             able = {pair: n for pair, n in often.items() if pair not in refused}
             if not able:
                 return
-            pair = reference.most_frequent(able, tokens, "first")
+            pair = reference.most_frequent(able, tokens, ties)
             token = tokens[pair[0]] + tokens[pair[1]]
             if len(token) > max_bytes or forbid and forbid(token):
                 refused.add(pair)

@@ -158,9 +158,9 @@ def _contraction(data, i, stop, any_case):
 @kernel
 def _numbers(classes, i, stop, most):
     r"""`\p{N}{1,most}` from i."""
-    for _ in range(most):
-        if i < stop and classes[i] & NUMBER:
-            i = _next(classes, i, stop)
+    while most and i < stop and classes[i] & NUMBER:
+        i = _next(classes, i, stop)
+        most -= 1
     return i
 
 

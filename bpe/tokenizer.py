@@ -16,6 +16,7 @@ import numpy as np
 from bpe import formats, reference
 from bpe.decode import StreamDecoder, bytes_of, checked_errors
 from bpe.encode import Encoder
+from bpe.jit import COMPILED
 from bpe.pretokenize import check_pattern, pattern_name, steps_of, to_bytes
 from bpe.stream import (
     BLOCK_BYTES, Specials, blocks_of, blocks_of_file, jobs, joined, map_in_order)
@@ -357,12 +358,14 @@ class Tokenizer:
     def _encode_job(self, pieces):
         n_bytes = sum(len(data) for data, _ in pieces)
         ready = "_encoder" in self.__dict__
-        if n_bytes > (KERNEL_BYTES if ready else self._plain_bytes_left):
+        limit = KERNEL_BYTES if ready else self._plain_bytes_left
+        if COMPILED and n_bytes > limit:
             return self._encoder.encode(pieces)
         ids = []
         for data, mark in pieces:
             words = reference.split(bytes(data), self.pattern)
-            if len(max(words, key=len, default=b"")) > PLAIN_WORD_BYTES:
+            longest = max(words, key=len, default=b"")
+            if COMPILED and len(longest) > PLAIN_WORD_BYTES:
                 return self._encoder.encode(pieces)
             for word in words:
                 ids += self._encode_word(word)

@@ -1,5 +1,8 @@
 """Language models, their data and their training; the commands are `python -m gpt NAME`."""
 import importlib.util
+import os
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,11 +33,30 @@ def check_neighbours(neighbours=NEIGHBOURS):
                               "environment for each")
 
 
-def called(name):
-    """Return how a command is called here: by the installed script, or from a checkout."""
+def called(name, *words):
+    """Return the line that calls a command here, with the interpreter that runs, for a shell."""
+    script, python = Path(sys.argv[0]), sys.executable
+    if script.stem == "minigrad":
+        return quoted(script, name, *words)
+    if name == script.stem == "train":
+        return quoted(python, script, *words)
+    line = quoted(python, "-m", "gpt", name, *words)
+    root = Path(__file__).resolve().parent.parent
+    found = root in (Path.cwd(), *map(Path, sys.path[1:])) or os.name == "nt"
+    return line if found else f"PYTHONPATH={quoted(root)} {line}"
+
+
+def quoted(*words):
+    """Join the words of a command line for this system's shell."""
+    join = subprocess.list2cmdline if os.name == "nt" else shlex.join
+    return join(map(str, words))
+
+
+def command_name(name):
+    """Return what a command is called in its messages."""
     if Path(sys.argv[0]).stem == "minigrad":
         return f"minigrad {name}"
-    return "python train.py" if name == "train" else f"python -m gpt.{name}"
+    return "train.py" if name == "train" else f"python -m gpt {name}"
 
 
 check_neighbours()

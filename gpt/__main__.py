@@ -1,4 +1,5 @@
 """The front door: `minigrad NAME ...`, each command a file of this folder."""
+import difflib
 import importlib
 import os
 import signal
@@ -14,6 +15,7 @@ COMMANDS = {"train": ("gpt.train", "train a model on a text"),
             "generate": ("gpt.generate", "let a trained model write"),
             "evaluate": ("gpt.evaluate", "measure how well it predicts a text"),
             "export": ("gpt.export", "write a model that can be shared, without its text"),
+            "embed": ("gpt.embed", "turn lines into vectors of their meaning"),
             "step": ("minigrad.stepper.command", "step through a backward pass")}
 
 
@@ -22,14 +24,17 @@ def main(args=None):
     signal.signal(signal.SIGINT, signal.SIG_DFL)      # while nothing can be lost, Ctrl-C just ends
     name, *rest = (sys.argv[1:] if args is None else args) or ["--help"]
     if name in COMMANDS:
-        command = importlib.import_module(COMMANDS[name][0])
+        module, _ = COMMANDS[name]
+        command = importlib.import_module(module)
         return command.main(rest, **({"began": BEGAN} if name == "train" else {}))
-    lines = [f"    minigrad {known:9} {what}" for known, (_, what) in COMMANDS.items()]
-    said = "\n".join([*lines, "Each says with --help what it takes."])
     if name in ("-h", "--help"):
-        print(said)
-        return
-    print(f"minigrad: there is no command {name!r}; there are\n{said}", file=sys.stderr)
+        for known, (_, what) in COMMANDS.items():
+            print(f"    minigrad {known:9} {what}")
+        return print("Each says with --help what it takes.")
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    known = ", ".join(COMMANDS)
+    remedy = f"did you mean {close[0]}?" if close and name[0] != "-" else f"choose {known}"
+    print(f"minigrad: there is no command {name!r}: {remedy}", file=sys.stderr)
     raise SystemExit(2)
 
 

@@ -21,6 +21,7 @@ class Batch(NamedTuple):
     teacher: np.ndarray | None = None          # (B, T, K) log-probabilities
     teacher_ids: np.ndarray | None = None      # (B, T, K) of which tokens
     weights: np.ndarray | None = None          # (B, T) what each target counts
+    rows: np.ndarray | None = None             # (B, 2) where a carried state is read, and written
     together: np.ndarray | None = None         # () how many rows are never cut apart: pairs, groups
 
     @property

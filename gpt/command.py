@@ -1,51 +1,53 @@
 """What all commands share: their flags, one sentence for an error, and Ctrl-C."""
-import argparse
 import errno
 import os
 import signal
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
+from bpe import console
+from gpt import command_name
 from gpt.data.corpora import CorpusError
-from gpt.settings import ConfigError, nearest
+from gpt.settings import ConfigError
+from gpt.theirs import advise
 from gpt.training.checkpoint import CheckpointError
 from gpt.training.divergence import Diverged
 from minigrad.kernels import threads
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence on stderr, status 2, with the nearest flag."""
-
-    def error(self, message):
-        print(f"{self.prog}: {message}", file=sys.stderr)
-        raise SystemExit(2)
-
-    def parse_args(self, args=None):
-        """Parse; `--a-b` is `--a_b`, and a flag that does not exist names the nearest one."""
-        args = [dashes_to_underscores(arg) for arg in (sys.argv[1:] if args is None else args)]
-        parsed, unknown = self.parse_known_args(args)
-        for arg in unknown:
-            if arg.startswith("-"):
-                flags = [flag for action in self._actions for flag in action.option_strings]
-                self.error(f"there is no flag {nearest(arg.split('=')[0], flags)}")
-            self.error(f"what is {arg!r}? --help lists what can be said")
-        return parsed
+def make_parser(name, description):
+    """Make the parser of a command, which leads from the flags of other projects to ours."""
+    return console.Parser(prog=command_name(name), description=description, advise=advise)
 
 
-def dashes_to_underscores(arg):
-    flag, equals, value = arg.partition("=")
-    return "--" + flag[2:].replace("-", "_") + equals + value if flag.startswith("--") else arg
+def newest_run(root="runs"):
+    """Return the folder of the run that was saved last."""
+    saved = [*Path(root).glob("*/checkpoints/step-*.json")]
+    if not saved:
+        raise ConfigError(f"there is no run in {root}: train one, or name the folder of one")
+    return max(saved, key=lambda path: path.stat().st_mtime_ns).parent.parent
+
+
+def find_run(name, root="runs"):
+    """Return the folder of a run: the one named, or for `last` the one that was saved last."""
+    if not name.strip():
+        raise ConfigError("the name of a run is empty: name its folder, or say last")
+    return newest_run(root) if name == "last" and not Path(name).exists() else Path(name)
 
 
 # ---- how a command ends ----
 
 @contextmanager
 def report_errors(prog):
-    """Tell the user's errors in one sentence and leave with status 2."""
+    """Tell the user's errors in one sentence and leave with status 2; 3 for a run that diverged."""
+    console.accept_any_encoding()
     try:
         threads.n_threads()                                 # a wrong number is told before all else
         yield
-    except (ConfigError, CorpusError, CheckpointError, Diverged, FloatingPointError,
+    except Diverged as error:
+        fail(prog, error, status=3)
+    except (ConfigError, CorpusError, CheckpointError, FloatingPointError,
             threads.ThreadsError) as error:
         fail(prog, error)
     except MemoryError:
@@ -59,9 +61,9 @@ def report_errors(prog):
         raise SystemExit(130) from None
 
 
-def fail(prog, error):
-    print(f"{prog}: {error}", file=sys.stderr)
-    raise SystemExit(2) from None
+def fail(prog, error, status=2):
+    print(f"{prog}: {console.on_one_line(error)}", file=sys.stderr)
+    raise SystemExit(status) from None
 
 
 @contextmanager

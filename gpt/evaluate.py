@@ -1,6 +1,6 @@
 """How well a model predicts a text: nats per token, bits per byte, perplexity.
 
-    python -m gpt.evaluate runs/NAME other.txt
+    python -m gpt evaluate runs/NAME other.txt
 """
 import math
 import time
@@ -8,30 +8,34 @@ from functools import partial
 
 import numpy as np
 
-from gpt import called
-from gpt.command import Parser, report_errors
+from bpe.console import whole
+from gpt.command import find_run, make_parser, report_errors
 from gpt.data.corpora import load_corpus
 from gpt.data.documents import Dataset
 from gpt.opening import open_model
 from gpt.settings import ConfigError
 from gpt.training.baselines import baselines
-from gpt.training.tasks import TASKS, read
+from gpt.training.task import read
+from gpt.training.tasks import TASKS
 
 LEAST_S = 5                        # for simpler means; else as long again as the evaluation took
 
 
 def main(args=None):
-    parser = Parser(prog=called("evaluate"),
-                    description="Measure how well a trained model predicts a text.")
-    parser.add_argument("run", help="the folder of a run")
-    parser.add_argument("text", nargs="*", help="files, folders or globs [what the run held out]")
-    parser.add_argument("--tokens", type=int, help="take about so many, spread evenly")
-    parser.add_argument("--from_step", type=int, help="a checkpoint other than the best")
+    parser = make_parser("evaluate", "Measure how well a trained model predicts a text.")
+    parser.add_argument("run", help="the folder of a run, or last for the newest")
+    parser.add_argument("text", nargs="*", default=[], help="files, folders, globs, or - for what "
+                        "is piped in [what the run held out]")
+    parser.add_argument("--tokens", type=whole, help="take about so many, spread evenly")
+    parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
     args = parser.parse_args(args)
     if args.tokens is not None and args.tokens < 1:
         parser.error(f"tokens is {args.tokens}, but must be at least 1")
     with report_errors(parser.prog):
-        opened = open_model(args.run, args.from_step)
+        opened = open_model(find_run(args.run), args.from_step)
+        if opened.task not in TASKS:
+            raise ConfigError(f"{args.run} learnt the task {opened.task}, but what can be measured "
+                              f"is {', '.join(TASKS)}")
         data = other_text(args.text, opened.tokenizer) if args.text else opened.data()
         if len(data.val) < 2:
             raise ConfigError(f"this text has {len(data.val)} token, and no second one to predict")

@@ -1,38 +1,50 @@
 """Write a model into a folder of its own, to be shared: nothing of its text, nothing of training.
 
-    python -m gpt.export runs/NAME my_model
+    python -m gpt export runs/NAME my_model
 """
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
+import bpe
+from bpe.console import whole
 from bpe.files import file_sha256, write_whole
 from gpt import called
-from gpt.command import Parser, report_errors
+from gpt.command import find_run, make_parser, report_errors
+from gpt.data.tokens.characters import CharTokenizer
+from gpt.data.tokens.to_gguf import gguf_metadata
+from gpt.files.gguf import write_gguf
+from gpt.files.safetensors import write_safetensors
+from gpt.models.nets import described
+from gpt.models.publishing import as_gguf, as_huggingface
 from gpt.opening import CONFIG, MODEL_TYPE, SHARED_FORMAT, TOKENIZER, WEIGHTS, open_model
 from gpt.settings import ConfigError
-from gpt.training.checkpoint import write_tensors
 from gpt.training.folder import read_manifest
 
 
 def main(args=None):
-    parser = Parser(prog=called("export"), description="Write a model that can be shared: "
-                    "weights, tokenizer and a card, nothing of the text that it learnt from.")
-    parser.add_argument("run", help="the folder of a run, or whatever else is a model")
+    parser = make_parser("export", "Write a model that can be shared: weights, tokenizer and a "
+                         "card, nothing of the text that it learnt from.")
+    parser.add_argument("run", help="the folder of a run, last for the newest, or whatever else "
+                        "is a model")
     parser.add_argument("folder", help="a new one, or an empty one")
-    parser.add_argument("--format", choices=FORMATS, default="minigrad", help="[minigrad]")
-    parser.add_argument("--from_step", type=int, help="a checkpoint other than the best")
+    parser.add_argument("--format", choices=FORMATS, default="minigrad",
+                        help="minigrad, or what other programs load: a folder for transformers, "
+                        "a GGUF of 16 bits, or of 8 or 4 and a half, for llama.cpp [minigrad]")
+    parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
     args = parser.parse_args(args)
     with report_errors(parser.prog):
         folder = Path(args.folder)
         check_empty(folder)
-        opened = open_model(args.run, args.from_step)
+        run = find_run(args.run)
+        opened = open_model(run, args.from_step)
         folder.mkdir(parents=True, exist_ok=True)
         FORMATS[args.format](opened, folder)
-        write_text(folder / "README.md", card(folder.resolve().name, opened, args.run))
+        write_text(folder / "README.md", card(folder.resolve().name, opened, run))
         size = sum(path.stat().st_size for path in folder.iterdir())
         print(f"{size / 1e6:.1f} MB in {folder}; say in its README.md what it is for, and how it "
-              f"may be used\nwrite with: {called('generate')} {folder}")
+              f"may be used\nwrite with: {called('generate', folder)}")
 
 
 def check_empty(folder):
@@ -45,15 +57,52 @@ def check_empty(folder):
 
 def write_shared(opened, folder):
     """Write what `opening.read_shared` reads."""
-    write_whole(folder / WEIGHTS, lambda path: write_tensors(path, opened.model.state_dict()))
+    tensors = opened.model.state_dict()
+    write_whole(folder / WEIGHTS, lambda path: write_safetensors(path, tensors, {}))
     opened.tokenizer.save(folder / TOKENIZER)
     seals = {name: file_sha256(folder / name) for name in (WEIGHTS, TOKENIZER)}
     facts = {"model_type": MODEL_TYPE, "format": SHARED_FORMAT, "task": opened.task,
-             "step": opened.step, "model": asdict(opened.model.config), "sha256": seals}
+             "step": opened.step, "net": opened.net, "model": asdict(opened.model.config),
+             "sha256": seals}
     write_text(folder / CONFIG, json.dumps(facts, indent=1))
 
 
-FORMATS = {"minigrad": write_shared}
+def write_huggingface(opened, folder):
+    """Write what transformers loads."""
+    settings, tensors = as_huggingface(opened.model)
+    tokenizer = opened.tokenizer
+    if isinstance(tokenizer, CharTokenizer):
+        raise ConfigError("a tokenizer of characters is not known elsewhere: train with "
+                          "--tokenizer bpe or byte to take a model elsewhere")
+    end, number = next(iter(tokenizer.special_tokens.items()), (None, None))
+    ids = {"bos_token_id": None, "eos_token_id": number}       # of the beginning and end of a text
+    files = {CONFIG: settings | ids,
+             "generation_config.json": ids | {"do_sample": True, "temperature": 0.8},
+             "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast",
+                                       "model_max_length": opened.model.config.context_length,
+                                       "eos_token": end}}
+    write_whole(folder / WEIGHTS,
+                lambda path: write_safetensors(path, tensors, {"format": "pt"}))
+    spelling = {"format": "hf"} if isinstance(tokenizer, bpe.Tokenizer) else {}
+    write_whole(folder / TOKENIZER, lambda path: tokenizer.save(path, **spelling))
+    for name, facts in files.items():
+        write_text(folder / name, json.dumps(facts, indent=1))
+
+
+def write_as_gguf(opened, folder, precision):
+    """Write what llama.cpp loads."""
+    try:
+        words = gguf_metadata(opened.tokenizer)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    facts, tensors = as_gguf(opened.model, precision)
+    facts = facts | words | {"general.name": folder.resolve().name}
+    write_whole(folder / "model.gguf", lambda path: write_gguf(path, tensors, facts))
+
+
+FORMATS = {"minigrad": write_shared, "transformers": write_huggingface,
+           **{name: partial(write_as_gguf, precision=precision) for name, precision in {
+               "gguf": "F16", "gguf_q8_0": "Q8_0", "gguf_q4_0": "Q4_0"}.items()}}
 
 
 def write_text(path, text):
@@ -82,8 +131,7 @@ def known(opened, manifest):
     config = opened.model.config
     n_parameters = sum(x.size for x in opened.model.parameters())
     return {"parameters": f"{n_parameters:,}",
-            "net": f"{config.n_layer} layers, {config.n_head} heads, {config.d_model} wide, "
-                   f"context {config.context_length}",
+            "net": ", ".join([opened.net, *described(config)]),
             "tokens": f"{config.vocab_size:,} kinds",
             "text": text_of(manifest),
             "trained": "" if opened.step is None else f"{opened.step:,} steps",

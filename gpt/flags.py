@@ -1,15 +1,15 @@
 """The command line of `train.py`: a flag for each setting, and what is no setting."""
 import argparse
-import math
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
+from importlib.util import find_spec
 from pathlib import Path
+
+from bpe.console import finite, whole
+from gpt.command import make_parser
 from gpt.show.loggers import LOGGERS
-from gpt.training.config import PARTS, PRESETS, SETTINGS
+from gpt.training.config import PRESETS, groups
 
-from gpt import called
-from gpt.command import Parser
-
-PROGRAM = called("train").removeprefix("python ")
+TYPES = {int: whole, float: finite, str: str}
 
 
 def parse(args):
@@ -20,20 +20,20 @@ def parse(args):
     parsed : argparse.Namespace
         With the settings that were given in `given`, by name.
     """
-    parser = Parser(prog=PROGRAM, description="Train a GPT on a text.")
-    parser.add_argument("corpus", nargs="*", help="files, folders, globs, or shakespeare, stdlib, "
-                        "stories [shakespeare]")
-    parser.add_argument("--preset", choices=PRESETS, default="fast",
-                        help="settings to begin with [fast]")
-    parser.add_argument("--resume", metavar="RUN", help="the folder of a run to go on with")
-    parser.add_argument("--from_step", type=int, help="go on from an earlier checkpoint")
+    parser = make_parser("train", "Train a GPT on a text.")
+    parser.add_argument("corpus", nargs="*", default=[], help="files, folders, globs, - for what "
+                        "is piped in, or shakespeare, stdlib, stories [shakespeare]")
+    parser.add_argument("--preset", choices=PRESETS, help="settings to begin with [fast]")
+    parser.add_argument("--resume", metavar="RUN", help="the folder of a run to go on with, or "
+                        "last for the newest")
+    parser.add_argument("--from_step", type=whole, help="go on from an earlier checkpoint")
     parser.add_argument("--name", help="of the run [that of the text]")
-    parser.add_argument("--runs", default="runs", help="where runs are kept [runs]")
+    parser.add_argument("--runs", help="where runs are kept [runs]")
     parser.add_argument("--log", choices=LOGGERS, help="log there, too, if it is installed")
     parser.add_argument("--plain", action="store_true", help="plain lines, no live display")
     parser.add_argument("--check", action="store_true",
                         help="test the model of these settings for a minute, and do not train")
-    parser.add_argument("--trace_step", type=int, metavar="N",
+    parser.add_argument("--trace_step", type=whole, metavar="N",
                         help="record step N gradient by gradient: a page to step through")
     parser.add_argument("--profile", action="store_true",
                         help="say where the time of a step goes, op by op, before training")
@@ -41,26 +41,76 @@ def parse(args):
     add_settings(parser)
     args = parser.parse_args(args)
     args.given = given_settings(args)
-    if args.resume and args.corpus:
-        parser.error(f"a resumed run has its text in its folder: leave out {args.corpus[0]}")
-    if args.from_step is not None and not args.resume:
-        parser.error("--from_step needs the run whose checkpoint it is: add --resume RUN")
-    if {"steps", "minutes"} <= args.given.keys():
-        parser.error("--steps and --minutes both say when to end: leave one of them out")
-    if args.name is not None and (args.name != Path(args.name).name or args.name in ("", "..")):
-        parser.error(f"name is {args.name!r}, but must name a folder: say where with --runs")
+    for sentence in contradictions(args, args.given):
+        parser.error(sentence)
+    if args.given.get("vocabulary") and "tokenizer" not in args.given:
+        args.given["tokenizer"] = "bpe"               # which alone has one to choose
+    args.tokenizer = args.given.get("tokenizer", "auto")
+    args.preset, args.runs = args.preset or "fast", args.runs or "runs"
     return args
+
+
+# ---- what cannot be meant ----
+
+BEGUN = "preset", "name", "check"        # what a run has from its beginning
+
+
+def contradictions(args, given):
+    """Yield a sentence for everything that cannot be meant as it was said."""
+    for name in ("resume", "name", "runs"):
+        if getattr(args, name) is not None and not getattr(args, name).strip():
+            yield f"--{name} is empty: say what it is, or leave it out"
+    if args.name is not None and (args.name != Path(args.name).name or args.name == ".."):
+        yield f"name is {args.name!r}, but must name a folder: say where with --runs"
+    yield from of_a_resumed_run(args)
+    for name in ("steps", "minutes"):
+        if given.get(name, 1) <= 0:
+            yield f"{name} is {given[name]:g}, but must be above 0"
+    if {"steps", "minutes"} <= given.keys():
+        yield "--steps and --minutes both say when to end: leave one of them out"
+    if args.log and find_spec(args.log) is None:
+        yield f"--log {args.log} needs the package: pip install {args.log}"
+    if "plan" not in given:                           # which repeats all settings of a run
+        yield from of_settings(given)
+
+
+def of_a_resumed_run(args):
+    if args.resume is None:
+        if args.from_step is not None:
+            yield "--from_step needs the run whose checkpoint it is: add --resume RUN"
+        return
+    if args.corpus:
+        yield f"a resumed run has its text in its folder: leave out {args.corpus[0]}"
+    for name in BEGUN:
+        if getattr(args, name):
+            yield f"--{name} is for a new run: leave it out to go on with {args.resume}"
+    if args.runs and args.resume != "last":
+        yield f"--runs is for a new run or --resume last: leave it out to go on with {args.resume}"
+
+
+def of_settings(given):
+    """Yield what settings contradict each other, if they were said."""
+    steps, tokenizer = given.get("steps", 0), given.get("tokenizer", "bpe")
+    if 0 < steps < given.get("warmup_steps", 0):
+        yield (f"warmup_steps is {given['warmup_steps']}, but steps is {steps}: the rate would "
+               "never reach its height; use fewer, or more steps")
+    if given.get("vocabulary") and tokenizer not in ("bpe", "auto"):
+        yield (f"vocabulary is {given['vocabulary']}, but only --tokenizer bpe has one to choose, "
+               f"and this is {tokenizer}: leave one of them out")
+    if "val" in given and "val_fraction" in given:
+        yield "--val and --val_fraction both say what to validate on: leave one of them out"
+    for name in ("val", "tokenizer"):
+        if not given.get(name, "x").strip():
+            yield f"--{name} is empty: say what it is, or leave it out"
 
 
 # ---- a flag for each setting ----
 
 def add_settings(parser):
     """Add a flag for every field of every part of the config."""
-    for part, kind in PARTS.items():
-        group = parser.add_argument_group(f"{part}: {kind.__doc__.splitlines()[0]}")
-        for f in fields(kind):
-            if (part, f.name) == ("model", "vocab_size"):     # the tokenizer's
-                continue
+    for title, found in groups():
+        group = parser.add_argument_group(title)
+        for f in found:
             text = f"{f.metadata['help']} [{f.default}]".replace("%", "%%")
             if f.type is bool:
                 group.add_argument(f"--{f.name}", help=text, default=MISSING, action="store_true")
@@ -68,20 +118,13 @@ def add_settings(parser):
                                    default=MISSING, action="store_false")
             else:
                 group.add_argument(f"--{f.name}", help=text, default=MISSING,
-                                   type=finite if f.type is float else f.type,
+                                   type=TYPES[f.type],
                                    choices=f.metadata["choices"], metavar=None
                                    if f.metadata["choices"] else f.type.__name__)
 
 
-def finite(text):
-    """Read a float from the command line."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text} is no finite number")
-    return value
-
-
 def given_settings(parsed):
     """Collect the settings that were said on the command line."""
-    return {name: getattr(parsed, name) for name in SETTINGS
+    names = [f.name for _, found in groups() for f in found]
+    return {name: getattr(parsed, name) for name in names
             if getattr(parsed, name, MISSING) is not MISSING}

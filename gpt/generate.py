@@ -1,48 +1,100 @@
 """Let a model write: token by token, with a cache of keys and values.
 
-    python -m gpt.generate runs/NAME "Once upon a time" --temperature 0.8 --top_p 0.95 --n 3
+    python -m gpt generate runs/NAME "Once upon a time" --temperature 0.8 --top_p 0.95 --n 3
+    python -m gpt generate runs/NAME --prompts prompts.jsonl --out texts.jsonl
 """
+import json
 import sys
+from pathlib import Path
 
-from gpt import called
-from gpt.command import Parser, report_errors
-from gpt.models.sampling import Sampling, write
+from bpe.console import check_writable, finite, typed, visible, whole
+from bpe.files import write_text
+from gpt.command import find_run, make_parser, report_errors
+from gpt.models.sampling import Sampling, encode_prompt, write
 from gpt.opening import open_model
+from gpt.prompts import continue_all, read_prompts
 
 
-def main(args=None):
-    parser = Parser(prog=called("generate"), description="Let a trained model write.")
-    parser.add_argument("run", help="the folder of a run")
-    parser.add_argument("prompt", nargs="?", default="", help="the text to continue")
-    parser.add_argument("--n", type=int, default=1, help="number of continuations [1]")
-    parser.add_argument("--max_tokens", type=int, default=200, help="tokens of each [200]")
-    parser.add_argument("--temperature", type=float, default=0.8, help="0 for the likeliest [0.8]")
-    parser.add_argument("--top_k", type=int, default=0, help="among the k likeliest tokens")
-    parser.add_argument("--top_p", type=float, default=1.0, help="among those that reach p [1]")
-    parser.add_argument("--min_p", type=float, default=0.0, help="at least p of the likeliest [0]")
-    parser.add_argument("--repetition_penalty", type=float, default=1.0, help="above 1 to avoid")
+def parse(args):
+    """Read the command line."""
+    parser = make_parser("generate", "Let a trained model write.")
+    parser.add_argument("run", help="the folder of a run, or last for the newest")
+    parser.add_argument("prompt", nargs="?", help="the text to continue [a line break]")
+    parser.add_argument("--prompts", metavar="FILE", help="continue each line of a file; of .jsonl "
+                        'a string or {"prompt": ...}')
+    parser.add_argument("--out", metavar="FILE", help="write the prompts and texts there, as JSON "
+                        "lines")
+    parser.add_argument("--n", type=whole, default=1, help="number of continuations [1]")
+    parser.add_argument("--max_tokens", type=whole, default=200, help="tokens of each [200]")
+    parser.add_argument("--temperature", type=finite, default=0.8,
+                        help="0 for the likeliest [0.8]")
+    parser.add_argument("--top_k", type=whole, default=0, help="among the k likeliest tokens")
+    parser.add_argument("--top_p", type=finite, default=1.0, help="among those that reach p [1]")
+    parser.add_argument("--min_p", type=finite, default=0.0,
+                        help="at least p of the likeliest [0]")
+    parser.add_argument("--repetition_penalty", type=finite, default=1.0, help="above 1 to avoid")
     parser.add_argument("--stop", action="append", default=[], help="text to end before")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed, the same text [0]")
-    parser.add_argument("--from_step", type=int, help="a checkpoint other than the best")
+    parser.add_argument("--seed", type=whole, default=0, help="the same seed, the same text [0]")
+    parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
     args = parser.parse_args(args)
     for name, least in (("n", 1), ("max_tokens", 0), ("seed", 0)):
         if getattr(args, name) < least:
             parser.error(f"{name} is {getattr(args, name)}, but must be at least {least}")
     if "" in args.stop:
         parser.error("--stop is empty: name the text to end before")
+    args.stop = [*map(typed, args.stop)]
+    if args.prompts is not None and args.prompt is not None:
+        parser.error(f"--prompts is {args.prompts!r}, but {args.prompt!r} is a prompt, too: leave "
+                     "one of them out")
+    if args.out is not None and args.prompts is None:
+        parser.error(f"--out is {args.out!r}, but writes what --prompts FILE asks for: say that, "
+                     "too, or leave it out")
+    return parser, args
+
+
+def main(args=None):
+    parser, args = parse(args)
     with report_errors(parser.prog):
-        opened = open_model(args.run, args.from_step)
         sampling = Sampling(args.repetition_penalty, args.temperature, args.top_k, args.top_p,
                             args.min_p)
-        for i in range(args.n):
-            if args.n > 1:
-                print(f"---- {i + 1} ----")
-            sys.stdout.write(args.prompt)
-            for piece in write(opened.model, opened.tokenizer, args.prompt, sampling,
-                               args.seed + i, args.max_tokens, args.stop):
-                sys.stdout.write(piece)
-                sys.stdout.flush()
-            print()
+        rows = read_prompts(args.prompts) if args.prompts is not None else []
+        if args.out is not None:
+            check_writable(args.out)
+        opened = open_model(find_run(args.run), args.from_step)
+        if rows:
+            write_rows(rows, opened, sampling, args)
+        else:
+            print_texts(opened, sampling, args)
+
+
+def print_texts(opened, sampling, args):
+    """Print the continuations of one prompt while they are made."""
+    prompt = typed(args.prompt or "")
+    encode_prompt(opened.tokenizer, prompt)           # or it would be printed, then refused
+    show = visible if sys.stdout.isatty() else str
+    for i in range(args.n):
+        if args.n > 1:
+            print(f"---- {i + 1} ----")
+        sys.stdout.write(show(prompt))
+        for piece in write(opened.model, opened.tokenizer, prompt, sampling, args.seed + i,
+                           args.max_tokens, args.stop):
+            sys.stdout.write(show(piece))
+            sys.stdout.flush()
+        print()
+
+
+def write_rows(rows, opened, sampling, args):
+    """Continue the prompts of a file, and write a line of JSON for each continuation."""
+    prompts, lines = [row["prompt"] for row in rows], []
+    for seed in range(args.seed, args.seed + args.n):
+        texts = continue_all(opened.model, opened.tokenizer, prompts, sampling, seed,
+                             args.max_tokens, args.stop)
+        lines += [json.dumps({**row, "text": text, "seed": seed}) for row, text in zip(rows, texts)]
+    if args.out:
+        write_text(Path(args.out), "\n".join(lines) + "\n")
+        print(f"{args.out}: {len(lines):,} texts")
+    else:
+        print(*lines, sep="\n")
 
 
 if __name__ == "__main__":

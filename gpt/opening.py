@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from bpe.files import file_sha256
 from gpt.data.corpora import CorpusError
 from gpt.data.documents import load_dataset
-from gpt.data.tokens.kinds import load_tokenizer
-from gpt.models.config import ModelConfig
-from gpt.models.decoder import GPT
+from gpt.data.tokens.kinds import load_tokenizer, tokenizer_of_gguf
+from gpt.files.safetensors import open_safetensors
+from gpt.files.weights import FileError
+from gpt.models.encoder import Encoder
+from gpt.models.encoder_decoder import EncoderDecoder
+from gpt.models.nets import NETS, net_named
+from gpt.models.published import read_gguf, read_huggingface
 from gpt.models.sampling import write
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
@@ -26,6 +28,9 @@ from gpt.training.checkpoint import CheckpointError
 from gpt.training.config import Config
 from gpt.training.folder import check_folder
 from gpt.training.run import below
+
+
+FIRST = next(iter(NETS))           # what is not named
 
 
 class Opened(NamedTuple):
@@ -36,6 +41,7 @@ class Opened(NamedTuple):
     task: str = "causal"           # what it learnt: a row of `training.tasks.TASKS`
     step: int | None = None        # of its training, if that is known
     text: Callable | None = None   # () -> Dataset: what it learnt from, if that came along
+    net: str = FIRST               # what it is: a row of `models.nets.NETS`
 
     def write(self, prompt="", **how):
         """Yield a continuation of a prompt, piece by piece, as `models.sampling.write` does."""
@@ -103,24 +109,25 @@ def read_run(place, step):
     if step is None and best != facts["step"]:
         tensors, facts = checkpoint.load(kept, best)
     config = Config.from_dict(facts["config"])
-    model = with_weights(config.model, below(tensors, "model"))
+    net = config.train.net
+    model = with_weights(net, config.model, below(tensors, "model"))
     tokenizer = tokenizer_at(place / "data" / "tokenizer.json")
     if tokenizer.fingerprint() != facts["tokenizer"]:
         raise ConfigError(f"{place}/data/tokenizer.json is not the tokenizer that this model was "
                           "trained with: put that back")
     text = partial(load_dataset, place / "data", facts.get("data_sha256"))
-    return Opened(model, tokenizer, config.train.task, facts["step"], text)
+    return Opened(model, tokenizer, config.train.task, facts["step"], text, net)
 
 
-def with_weights(config, tensors):
-    model = GPT(config, np.random.default_rng(0))
+def with_weights(net, config, tensors):
+    model = net_named(net).module(config, np.random.default_rng(0))
     model.load_state_dict(tensors)
     return model
 
 
-def tokenizer_at(path):
+def tokenizer_at(path, load=load_tokenizer):
     try:
-        return load_tokenizer(path)
+        return load(path)
     except (OSError, ValueError) as error:
         raise CorpusError(f"the tokenizer of this model cannot be read: {error}") from error
 
@@ -140,7 +147,7 @@ def facts_of(place):
     """Return what `config.json` says; nothing where there is none."""
     try:
         facts = json.loads((place / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}
 
@@ -155,16 +162,51 @@ def read_shared(place, step):
             if file_sha256(place / name) != facts["sha256"][name]:
                 raise CheckpointError(f"{place / name} is damaged: copy the folder again")
         tokenizer = tokenizer_at(place / TOKENIZER)
-        model = with_weights(ModelConfig(**facts["model"]), load_file(place / WEIGHTS))
-        return Opened(model, tokenizer, facts["task"], facts["step"])
+        net = facts.get("net", FIRST)                 # earlier versions had but one
+        config = net_named(net).config(**facts["model"])
+        model = with_weights(net, config, open_safetensors(place / WEIGHTS).arrays())
+        return Opened(model, tokenizer, facts["task"], facts["step"], net=net)
     except OSError as error:
         raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}") from error
     except (ConfigError, CheckpointError, CorpusError):
         raise
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{place / CONFIG} is damaged: copy the folder again ({error!s:.90})"
                               ) from error
 
 
+# ---- a published model: a folder as transformers writes it, or a GGUF ----
+
+LEARNT = {Encoder: "masked", EncoderDecoder: "seq2seq"}
+
+
+def is_published(place):
+    return "model_type" in facts_of(place)
+
+
+def read_published(place, step):
+    model = told_as_one(read_huggingface, place)
+    return Opened(model, tokenizer_at(place / TOKENIZER), LEARNT.get(type(model), "causal"))
+
+
+def is_gguf(place):
+    return place.suffix == ".gguf" or any(place.glob("*.gguf"))
+
+
+def read_one_file(place, step):
+    model, facts = told_as_one(read_gguf, place)
+    return Opened(model, tokenizer_at(facts, tokenizer_of_gguf))
+
+
+def told_as_one(read, place):
+    """Tell what is wrong with a file of others as with any model."""
+    try:
+        return read(place)
+    except FileError as error:
+        raise ConfigError(str(error)) from error
+
+
 KINDS = {"a run": Kind(is_run, read_run),
-         "a shared model": Kind(is_shared, read_shared)}
+         "a shared model": Kind(is_shared, read_shared),
+         "a published model": Kind(is_published, read_published),
+         "a GGUF": Kind(is_gguf, read_one_file)}

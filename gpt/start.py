@@ -3,6 +3,7 @@ import json
 import os
 from pathlib import Path
 
+from gpt.command import find_run
 from gpt.data.corpora import load_corpus
 from gpt.data.documents import check_batch, check_length, prepare
 from gpt.settings import ConfigError
@@ -21,7 +22,12 @@ def begin(args, say):
     corpus = load_corpus(args.corpus, binary=args.tokenizer in ("byte", "bpe"))
     say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
     preset, given = with_plan(args.preset, args.given)
+    check_vocabulary(given.get("vocabulary", 0), corpus)
     config = choose_settings(corpus, preset, given, matmul_gflops())
+    last = corpus.files_at_end(config.data.held_out)
+    if last and len(corpus.files) > 1:
+        files = " to ".join(dict.fromkeys([last[0], last[-1]]))
+        say(f"held out to validate on: the end, in {files}")
     folder = new_folder(args.name or corpus.name, args.runs)
     with kept_if_begun(folder):
         data = prepare(corpus, config.data, folder / "data")
@@ -33,6 +39,14 @@ def begin(args, say):
         plan = Plan.parse(config.train.plan) if config.train.plan else Plan.fixed(
             config.train.steps or 1)
         return Run.start(config, data, plan), folder
+
+
+def check_vocabulary(n, corpus):
+    """Refuse more tokens than a text can have: each that is learnt joins two of those in it."""
+    most = 256 + corpus.size_bytes
+    if n > most:
+        raise ConfigError(f"vocabulary is {n:,}, but {corpus.size_bytes:,} bytes of text have at "
+                          f"most {most:,} tokens: leave --vocabulary out, and it is chosen by them")
 
 
 def with_plan(preset, given):
@@ -52,6 +66,7 @@ def with_plan(preset, given):
 
 def resume(args):
     """Go on with a run: to the end of its plan, or to a new end."""
-    run = open_run(args.resume, args.from_step)
-    continue_plan(run, args.given, read_manifest(args.resume).get("reported_step"))
-    return run, Path(args.resume)
+    folder = find_run(args.resume, args.runs)
+    run = open_run(folder, args.from_step)
+    continue_plan(run, args.given, read_manifest(folder).get("reported_step"))
+    return run, folder

@@ -4,9 +4,9 @@ import time
 from contextlib import closing, nullcontext
 from pathlib import Path
 
-from gpt import called
+from gpt import called, command_name
 from gpt.command import interruptible, report_errors
-from gpt.flags import PROGRAM, parse
+from gpt.flags import parse
 from gpt.show.closeup import looked_at
 from gpt.show.closing import conclude
 from gpt.show.display import make_display
@@ -18,20 +18,21 @@ from gpt.training.compile_ahead import compiling_ahead
 from gpt.training.folder import alone_in, check_disk, kept_if_begun, save, use_best
 from gpt.training.forecast import plan_run
 from gpt.training.plan import due
-from gpt.training.tasks import read
+from gpt.training.task import read
+from gpt.training.threads import on_best_threads
 
 
 def main(args=None, began=None):
     args = parse(args)
     began = began or time.monotonic()
-    display = make_display(args.plain)
     ahead = nullcontext() if args.resume else compiling_ahead(args.preset, args.given)
-    with report_errors(PROGRAM), closing(display), ahead:
+    with (report_errors(command_name("train")), closing(make_display(args.plain)) as display,
+          ahead):
         if args.check:
             with tempfile.TemporaryDirectory() as args.runs, kept_if_begun(Path(args.runs)):
                 return check_run(begin(args, display.say)[0], display.say)
         run, folder = resume(args) if args.resume else begin(args, display.say)
-        with alone_in(folder), kept_if_begun(folder):
+        with kept_if_begun(folder), alone_in(folder):
             train(run, folder, args, display, began)
 
 
@@ -46,7 +47,7 @@ def train(run, folder, args, display, began):
     if run.step == 0:
         save(run, folder)                             # from here on it can be resumed
     with interruptible() as stop, closing(told):
-        for record in steps:
+        for record in on_best_threads(steps, display.say):
             told.step(record, run.plan, pacer and pacer.step_s)
             if pacer:
                 pacer.step(record.elapsed_s)
@@ -60,7 +61,7 @@ def train(run, folder, args, display, began):
                 save(run, folder)
                 display.close()
                 display.say(f"stopped at step {run.step} and saved; go on with: "
-                            f"{called('train')} --resume {folder}")
+                            f"{called('train', '--resume', folder)}")
                 raise SystemExit(130)
     use_best(run, folder)
     conclude(run, folder, display.say, time.monotonic() - began)

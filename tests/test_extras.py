@@ -1,4 +1,5 @@
 """What the extras `docs` and `ui` are for: the site builds, and a terminal shows a live panel."""
+import io
 import os
 import re
 import subprocess
@@ -6,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from gpt.show.display import Live, Status
+from gpt.training.step import StepRecord
 
 ROOT = Path(__file__).parent.parent
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -40,6 +44,24 @@ def test_a_terminal_shows_a_panel_with_the_numbers_of_the_step(tmp_path):
     text = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown).decode("utf-8", "replace")
     assert process.returncode == 0, text
     assert "╭" in text and "step 3 of 3" in text, text
+
+
+@pytest.mark.extra("rich")
+@pytest.mark.parametrize("width", [20, 40, 71, 72, 100])
+def test_the_panel_fits_any_terminal_and_shows_no_control_byte(width):
+    import rich
+    from rich.cells import cell_len
+    from rich.console import Console
+    record = StepRecord(1234, 0.1, 3.1, 1.5, 0.1, 100, 0.1)
+    status = Status(1000, 100.0, 20000, record, 3.2, 123456.0, 2.5, [3, 2, 1] * 12,
+                    "\x1b[31mred \x07" + "x" * 120 + "\n\u6f22\u5b57", 4000.0)
+    live = Live(rich)
+    live.console = Console(file=io.StringIO(), width=width, color_system=None)
+    live.console.print(live.panel(status))
+    shown = live.console.file.getvalue()
+    assert "\\x1b[31mred" in shown and "\x1b" not in shown and "\x07" not in shown
+    lines = shown.splitlines()
+    assert {cell_len(line) for line in lines} == {min(width, 90)} and lines[-1][0] == "\u2570"
 
 
 def read_all(terminal):

@@ -14,10 +14,12 @@ import sys
 import sysconfig
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from itertools import filterfalse
 from pathlib import Path
 
+from bpe.console import is_stream, read_stream
 from bpe.files import write_whole
 
 END_OF_TEXT = "<|endoftext|>"      # between documents
@@ -36,10 +38,20 @@ class Corpus:
     documents: list            # of bytes
     source: str                # in words, for the user and the manifest
     same_everywhere: bool = True
+    files: tuple = ()          # of (name, bytes of text), if the documents are of several
 
     @property
     def size_bytes(self):
         return sum(map(len, self.documents))
+
+    def files_at_end(self, share):
+        """Return the names of the files that the last share of the text is of, in order."""
+        left = self.size_bytes * (1 - share)
+        names = []
+        for name, size_bytes in self.files:
+            left -= size_bytes
+            names += [name] if left < 0 else []
+        return names
 
     def fingerprint(self):
         """Return the SHA256 of all documents with their lengths."""
@@ -83,24 +95,36 @@ def load_corpus(names, binary=False):
     if alone:
         raise CorpusError(f"{alone[0]} cannot be mixed with other text: leave out the others")
     paths = [path for name in names for path in find_files(name)]
-    documents, skipped = [], []
+    documents, files, skipped = [], [], []
     for path in paths:
         data = read_file(path)
         if not binary and not is_text(data):
             if len(paths) == 1:
-                raise CorpusError(f"{path} is not UTF-8 text: convert it, or say --tokenizer byte "
-                                  "to learn its bytes as they are")
+                raise CorpusError(f"{in_words(path)} is not UTF-8 text: convert it, or say "
+                                  "--tokenizer byte to learn its bytes as they are")
             skipped.append(path)
         elif data.strip():
-            documents += filter(bytes.strip, data.split(END_OF_TEXT.encode()))
+            found = [*filter(bytes.strip, data.split(END_OF_TEXT.encode()))]
+            files.append((in_words(path), sum(map(len, found))))
+            documents += found
     if not documents:
-        raise CorpusError(f"{', '.join(names)}: there is no text in {len(paths)} files")
-    source = f"{len(paths) - len(skipped)} files" if len(paths) > 1 else str(paths[0])
+        raise CorpusError(f"there is no text in {', '.join(map(in_words, paths))}")
+    source = f"{len(files)} files" if len(paths) > 1 else in_words(paths[0])
     if skipped:
         source += f" ({len(skipped)} left out that are no text, such as {skipped[0]})"
-    stem, *_ = Path(names[0]).name.split(".")
-    name = re.sub(r"[^\w-]", "", stem)
-    return Corpus(name or "text", documents, source)
+    return Corpus(name_for(names[0]), documents, source, files=tuple(files))
+
+
+def name_for(text):
+    """Return what a run on a text is called."""
+    if is_stream(text):
+        return "piped"
+    stem, *_ = Path(text).name.split(".")
+    return re.sub(r"[^\w-]", "", stem) or "text"
+
+
+def in_words(path):
+    return "standard input" if str(path) == "-" else str(path)
 
 
 def find_files(name):
@@ -108,32 +132,56 @@ def find_files(name):
     path = Path(name).expanduser()
     if not name.strip():
         raise CorpusError("the name of a text is empty: name a file, or leave it out")
-    if path.is_file():
+    if path.is_file() or is_stream(path):
         return [path]
-    if path.is_dir():
-        hidden = lambda p: any(part.startswith(".") for part in p.relative_to(path).parts)
-        found = filterfalse(hidden, sorted(path.rglob("*")))
-    else:
-        found = map(Path, sorted(glob.glob(str(path), recursive=True)))
+    found = files_inside(path) if path.is_dir() else map(Path, sorted(glob.glob(
+        str(path), recursive=True)))
     found = [p for p in found if p.is_file()]
     if not found and path.is_dir():
         raise CorpusError(f"there is no file in the folder {str(name)!r}: name one with text")
     if not found:
-        there = [*CORPORA, *os.listdir(".")]
-        near = difflib.get_close_matches(str(name), there, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"name a file, or {', '.join(CORPORA)}"
-        raise CorpusError(f"there is no text at {str(name)!r}: {hint}")
+        raise CorpusError(f"there is no text at {str(name)!r}: {hint_for(name, path)}")
     return found
 
 
+def files_inside(folder):
+    """Return what is in a folder and those in it, but for what is hidden."""
+    try:
+        os.listdir(folder)                            # what cannot be read, rglob passes by
+    except OSError as error:
+        raise CorpusError(f"the folder {str(folder)!r} cannot be read: {error.strerror}") from error
+    hidden = lambda p: any(part.startswith(".") for part in p.relative_to(folder).parts)
+    return filterfalse(hidden, sorted(folder.rglob("*")))
+
+
+def hint_for(name, path):
+    """Say why there is no text of that name, or which one may be meant."""
+    if os.path.lexists(path):
+        return "this link leads nowhere"
+    near = difflib.get_close_matches(str(name), [*CORPORA, *os.listdir(".")], n=1)
+    return f"did you mean {near[0]}?" if near else f"name a file, or {', '.join(CORPORA)}"
+
+
 def read_file(path):
-    """Read a file whole, unpacking .gz, .bz2 and .xz."""
+    """Read a file or a stream whole, unpacking .gz, .bz2 and .xz."""
     opener = OPENERS.get(path.suffix.lower(), open)
     try:
+        if is_stream(path):
+            return read_stream(path)
         with opener(path, "rb") as file:
             return file.read()
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise CorpusError(f"{path} cannot be read: {error}") from error
+
+
+def read_text(name):
+    """Read one file or stream of UTF-8 as a str."""
+    if not name.strip() or not (is_stream(name) or Path(name).is_file()):
+        raise CorpusError(f"there is no file of text at {name!r}: name one")
+    data = read_file(Path(name))
+    if not is_text(data):
+        raise CorpusError(f"{name} is not UTF-8 text: convert it")
+    return data.decode().removeprefix("\ufeff")
 
 
 def is_text(data):

@@ -157,6 +157,8 @@ def load_dataset(folder, sealed=None):
                 raise ValueError(f"{folder / name} is not as it was written")
         tokenizer = load_tokenizer(folder / "tokenizer.json")
         train, val = (bpe.load_tokens(folder / name, tokenizer) for name in TOKEN_FILES)
+    except PermissionError as error:
+        raise CorpusError(f"{error.filename} may not be read: make it readable") from error
     except (OSError, ValueError) as error:
         raise CorpusError(f"the tokens of this run cannot be read: {error}; put its folder data "
                           "back, or start anew") from error

@@ -1,4 +1,4 @@
-"""Windows of a text: at random, or one behind the other, each token counted once."""
+"""Windows of a text: at random, or one behind the other."""
 import numpy as np
 
 
@@ -7,6 +7,39 @@ def random_windows(ids, B, T, rng):
     starts = rng.integers(0, len(ids) - T, (B, 1))
     places = starts + np.arange(T + 1)                                          # (B, T + 1)
     return np.asarray(ids)[places].astype(np.int64)
+
+
+def following_windows(ids, B, T, step):
+    """Take the windows of a step, (B, T + 1) int64, each behind that of the step before.
+
+    B streams go through the text, an equal way apart, and around its end.
+    """
+    N = len(ids)
+    starts = (N // B) * np.arange(B) + step * T
+    places = starts[:, None] + np.arange(T + 1)                                 # (B, T + 1)
+    return np.asarray(ids)[places % N].astype(np.int64)
+
+
+def stream_windows(ids, T, B):
+    """Cut ids into at most B streams, and yield the windows of all, one behind the other.
+
+    Yields
+    ------
+    windows : (B, T + 1) int64
+    counts : (B, T) bool
+        Which of the targets, windows[:, 1:], are of their stream: each token counts once.
+    """
+    last = len(ids) - 1
+    B = max(1, min(B, last // T))
+    longest = -(-last // B)
+    starts = longest * np.arange(B)
+    for first in range(0, longest, T):
+        way = first + np.arange(T + 1)                                          # (T + 1,)
+        places = starts[:, None] + way                                          # (B, T + 1)
+        inside = np.minimum(places, last)
+        windows = np.asarray(ids)[inside]
+        counts = (places <= last) & (way <= longest)
+        yield windows.astype(np.int64), counts[:, 1:]
 
 
 def spread_windows(ids, T, B):

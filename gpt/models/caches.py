@@ -19,10 +19,14 @@ class KVCache:
         How many positions are stored: where the next one goes.
     recent : (B, 2) int64
         The last two ids.
+    memory : Memory or None
+        What an encoder has read before all positions.
     """
 
+    memory = None
+
     def __init__(self, config, batch=1, dtype=np.float32):
-        width = padded_width(config.d_head, dtype)
+        width = padded_width(config.head_width, dtype)
         self.capacity = config.context_length
         shape = batch, config.kv_heads, self.capacity, width
         self.place = np.zeros(1, np.int64)
@@ -75,6 +79,9 @@ class LayerCache:
     def __init__(self, k, v, place):
         self.k, self.v, self.place = k, v, place
 
-    def attend(self, qkv, n_head, causal):
+    def attend(self, qkv, n_head, seen):
         """Store what is new and let it see all so far: (B, T, (H + 2 G) D) to (B, T, H D)."""
-        return cached_attention(qkv, self.k, self.v, self.place, n_head, causal)    # (B, T, H D)
+        hidden = {"bias": seen.bias, "mask": seen.mask}
+        options = {name: x for name, x in hidden.items() if x is not None}
+        return cached_attention(qkv, self.k, self.v, self.place, n_head, seen.causal, seen.scale,
+                                **options)

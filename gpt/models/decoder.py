@@ -1,10 +1,12 @@
-"""The decoder, read top to bottom: embeddings, blocks, scores of what is next."""
+"""The transformer, read top to bottom: embeddings, blocks, scores of what is next."""
 import numpy as np
 
 from gpt.batch import Batch
 from gpt.models.caches import KVCache
 from gpt.models.config import ModelConfig
 from gpt.models.heads import surprise
+from gpt.models.relative import RelativeBias
+from gpt.models.rope import frequencies
 from gpt.models.trunk import Block, Norm, Residual, Seen
 from minigrad import dropout, embedding, linear, placed_embedding, rms_norm, rotary_angles
 from minigrad.kernels import jit
@@ -15,31 +17,43 @@ from minigrad.ops.cached import rows_at
 class GPT(Module):
     """A decoder-only transformer (Radford et al. 2019), with the variants of `ModelConfig`.
 
+    One that is not causal encodes, and one that crosses decodes what another has encoded.
+
     Parameters
     ----------
     config : ModelConfig
     rng : numpy.random.Generator
         Of the initial weights.
     dtype : float dtype
+    crosses : bool
+        Whether its blocks take from the memory of an encoder.
     """
 
-    def __init__(self, config: ModelConfig, rng, dtype=np.float32):
+    def __init__(self, config: ModelConfig, rng, dtype=np.float32, crosses=False):
         self.config = config
         V, C, T = config.vocab_size, config.d_model, config.context_length
         initial = dict(rng=rng, std=embedding_std(config), dtype=dtype)
         self.token_embedding = Embedding(V, C, **initial)
         if config.position == "learned":
-            self.position_embedding = Embedding(T, C, **initial)
+            self.position_embedding = Embedding(config.position_offset + T, C, **initial)
         if config.position == "sinusoidal":
             self.position_table = sinusoids(T, C, dtype)                        # (T, C)
         if config.position == "rotary" or config.qk_norm:
-            self.cos, self.sin = rotary_angles(T, config.d_head, dtype=dtype)   # (T, D / 2)
+            angles = rotary_angles(T, config.head_width, dtype=dtype,
+                                   frequency=frequencies(config))
+            self.cos, self.sin = angles                                         # (T, D / 2)
             if config.position != "rotary":                                     # turn nothing
                 self.cos = np.ones_like(self.cos)
                 self.sin = np.zeros_like(self.sin)
+        if config.position == "relative":
+            self.relative_bias = RelativeBias(config, rng, dtype)
+        if config.n_segment:
+            self.segment_embedding = Embedding(config.n_segment, C, **initial)
+        if config.embedding_gain:
+            self.embedding_norm = Norm(config, dtype)
         if config.ngram_rows:
             self.ngram_embedding = NgramEmbedding(config, rng, dtype)
-        self.blocks = [Block(config, rng, dtype) for _ in range(config.n_layer)]
+        self.blocks = [Block(config, rng, dtype, crosses) for _ in range(config.n_layer)]
         if config.norm_position == "pre":             # else, every block ends in one
             self.final_norm = Norm(config, dtype)
         if not config.tie_weights:
@@ -60,18 +74,21 @@ class GPT(Module):
         """Return the mean surprise at targets, (B, T), in nats; one of -100 does not count."""
         return surprise(self.stream(Batch(ids)), self.head, targets)
 
-    def stream(self, batch, state=None, rng=None):
+    def stream(self, batch, state=None, rng=None, memory=None):
         """Run all but the unembedding.
 
         Parameters
         ----------
         batch : Batch
-            Its ids, (B, T), are read.
+            Its ids, (B, T), are read; segments where they have embeddings, and lengths where
+            what is behind a text could be seen.
         state : KVCache, optional
             Of what came before; keys and values are stored in it, and whoever calls counts them
             with `state.advance(ids)`.
         rng : numpy.random.Generator, optional
             Of the dropout; without one nothing is dropped.
+        memory : Memory, optional
+            What blocks that cross take from.
 
         Returns
         -------
@@ -88,14 +105,15 @@ class GPT(Module):
         elif T > config.context_length:
             raise ValueError(f"context_length is {config.context_length}, but there are "
                              f"{T} tokens: pass the last ones only")
-        x = self.embedded(batch.ids, state)                                     # (B, T, C)
+        x = self.embedded(batch.ids, state, batch.segments)                     # (B, T, C)
         x = Residual(dropout(x, config.dropout, rng))
-        seen = self.seen(T, state)
+        seen = self.seen(T, state, batch.lengths)
         for i, block in enumerate(self.blocks):
-            x = block(x, seen, state and state.layer(i), rng)
-        return x.value if config.norm_position == "post" else self.final_norm(x)
+            x = block(x, seen, state and state.layer(i), rng, memory)
+        x = x.value if config.norm_position == "post" else self.final_norm(x)
+        return x * config.d_model ** -0.5 if config.logit_scale else x
 
-    def embedded(self, ids, state=None):
+    def embedded(self, ids, state=None, segments=None):
         """Embed (B, T) ids: (B, T, C)."""
         config = self.config
         places = self.places(ids.shape[1], state)
@@ -103,30 +121,53 @@ class GPT(Module):
             x = self.token_embedding(ids)                                       # (B, T, C)
         else:
             x = placed_embedding(ids, self.token_embedding.weight, places)
+        if config.n_segment:
+            segments = np.zeros_like(ids) if segments is None else segments
+            x = x + self.segment_embedding(segments)
         if config.ngram_rows:
             x = x + self.ngram_embedding(ids, state and state.recent)
-        return rms_norm(x) if config.embedding_norm else x
+        if config.embedding_norm:
+            x = rms_norm(x, eps=config.norm_eps)
+        if config.embedding_gain:
+            x = self.embedding_norm(Residual(x))
+        return x * config.d_model ** 0.5 if config.embedding_scale else x
 
     def places(self, T, state):
         """Return what is added to an embedding for its place, (T, C) or more; None for nothing."""
         if self.config.position == "learned":
-            table = self.position_embedding.weight
-            return table if state is None else rows_at(table.data, state.place, T)
+            table, offset = self.position_embedding.weight, self.config.position_offset
+            if state:
+                return rows_at(table.data[offset:], state.place, T)
+            return table[offset:] if offset else table
         if self.config.position == "sinusoidal":
             table = self.position_table
             return table[:T] if state is None else rows_at(table, state.place, T)
         return None
 
-    def seen(self, T, state):
+    def seen(self, T, state, lengths=None):
         """Say who sees whom: `Seen` for T positions behind those of the state."""
-        causal = self.config.causal
+        config = self.config
+        seen = Seen(config.causal, lengths=None if config.causal else lengths,
+                    mask=self.near(T, state), scale=None if config.score_scale else 1.0)
+        if config.position == "relative":
+            bias = self.relative_bias(T, T + (state.length if state else 0))
+            seen = seen._replace(bias=bias)                                     # (1, H, T, S)
         if not hasattr(self, "cos"):
-            return Seen(causal)
+            return seen
         if state is None:
-            return Seen(causal, self.cos[:T], self.sin[:T])
+            return seen._replace(cos=self.cos[:T], sin=self.sin[:T])
         cos = rows_at(self.cos, state.place, T)                                 # (T, D / 2)
         sin = rows_at(self.sin, state.place, T)
-        return Seen(causal, cos, sin)
+        return seen._replace(cos=cos, sin=sin)
+
+    def near(self, T, state):
+        """Return which keys are within the window of each query, (T, S); None for all, always."""
+        window = self.config.window
+        if not window or window >= (state.capacity if state else T):
+            return None
+        S = T + (state.length if state else 0)
+        queries = np.arange(S - T, S)
+        return queries[:, None] - np.arange(S) < window
 
     def start(self, batch):
         """Return the state of sequences of which nothing has been read: `KVCache`."""
@@ -191,9 +232,13 @@ def flops_per_token(config: ModelConfig):
 
     Two per weight of a matrix, and the causal half of the attention scores and sums.
     """
-    C, L = config.d_model, config.n_layer
-    qkv_width = (config.n_head + 2 * config.kv_heads) * config.d_head
-    attention_weights = C * qkv_width + C * C
-    mlp_weights = C * config.mlp_width * (3 if config.mlp == "swiglu" else 2)
-    weights = L * (attention_weights + mlp_weights) + C * config.vocab_size
-    return 6 * weights + 6 * L * C * config.context_length
+    attended = config.n_layer * config.n_head * config.head_width
+    weights = config.n_layer * block_weights(config) + config.d_model * config.vocab_size
+    return 6 * weights + 6 * attended * config.context_length
+
+
+def block_weights(config):
+    """Count the weights in the matrices of a block."""
+    read_and_written = 2 * (config.n_head + config.kv_heads) * config.head_width   # q, k, v and y
+    of_mlp = config.mlp_width * (3 if config.gated else 2)
+    return config.d_model * (read_and_written + of_mlp)

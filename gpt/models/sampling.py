@@ -38,7 +38,7 @@ LIMITS = {"repetition_penalty": (1e-6, 1e6), "temperature": (0, 1e6), "top_k": (
           "top_p": (1e-9, 1), "min_p": (0, 1)}
 
 
-def generate(model, prompts, sampling=None, rng=None, max_tokens=None):
+def generate(model, prompts, sampling=None, rng=None, max_tokens=None, source=None):
     """Continue prompts of one length, without end.
 
     When the context is full, the model forgets the older half of it and reads the newer half
@@ -54,6 +54,8 @@ def generate(model, prompts, sampling=None, rng=None, max_tokens=None):
         Seeded with 0 unless given.
     max_tokens : int, optional
         Stop after so many.
+    source : Batch, optional
+        Its source is what an encoder-decoder answers to.
 
     Yields
     ------
@@ -62,7 +64,7 @@ def generate(model, prompts, sampling=None, rng=None, max_tokens=None):
     """
     sampling, rng = sampling or Sampling(), rng or np.random.default_rng(0)
     ids, limit = np.asarray(prompts, np.int64), model.config.context_length
-    next_scores = NextScores(model, len(ids))
+    next_scores = NextScores(model, len(ids), source)
     unread = ids[:, -limit:]                                                    # (B, <= limit)
     pick = lambda z, text: choose(z, text, sampling, rng)
     made = 0
@@ -85,9 +87,9 @@ class NextScores:
     few the numbers are.
     """
 
-    def __init__(self, model, batch):
+    def __init__(self, model, batch, source=None):
         nothing = Batch(np.zeros((batch, 1), np.int64))
-        self.model, self.state = model, model.start(nothing)
+        self.model, self.state = model, model.start(source or nothing)
         self.one_more = Replay(self.compute, model.parameters(), backward=False)
 
     def __call__(self, ids):
@@ -182,14 +184,11 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
     Parameters
     ----------
     prompt : str
-        Empty for a line break.
+        See `encode_prompt`.
     stop : sequence of str
         Texts before which to end.
     """
-    try:
-        ids = tokenizer.encode_array(prompt or "\n", disallowed_special=())
-    except ValueError as error:
-        raise ConfigError(f"the prompt cannot be encoded: {error}") from error
+    ids = encode_prompt(tokenizer, prompt)
     ends = set(tokenizer.special_tokens.values())
     decoder, held = tokenizer.decoder(), ""
     longest = max(map(len, stop), default=1) - 1   # part of a text to stop at, not seen whole
@@ -207,3 +206,18 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
             yield held[:sure]
             held = held[sure:]
     yield held + decoder.close()
+
+
+def encode_prompt(tokenizer, prompt):
+    """Turn a prompt into ids, (T,), behind what a text begins with where the model learnt it.
+
+    An empty one is a line break, or id 0 where the model knows none.
+    """
+    before, _ = tokenizer.frame
+    try:
+        ids = tokenizer.encode_array(prompt or "\n", disallowed_special=())
+    except ValueError as error:
+        if prompt:
+            raise ConfigError(f"the prompt {prompt!r:.40} cannot be encoded: {error}") from error
+        ids = [0]
+    return [*before, *ids]

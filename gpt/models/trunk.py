@@ -8,12 +8,20 @@ from typing import NamedTuple
 import numpy as np
 
 from minigrad import (
-    add_layer_norm, add_rms_norm, dropout, exact_gelu, gelu, layer_norm, qk_rotary,
-    relu_squared, rms_norm, self_attention, silu, swiglu)
+    Tensor, add_layer_norm, add_rms_norm, attention, concatenate, dropout, exact_gelu, gelu,
+    layer_norm, qk_rotary, relu, relu_squared, rms_norm, self_attention, silu, split, swiglu)
 from minigrad.nn import Linear, Module, full
+from minigrad.ops.heads import heads, heads_of, side_by_side
 
-ACTIVATIONS = {"gelu": exact_gelu, "gelu_tanh": gelu, "relu_squared": relu_squared, "silu": silu,
-               "swiglu": swiglu}
+
+def geglu(x):
+    """gelu(gate) * value, each half of the last axis: (..., 2 n) to (..., n)."""
+    gate, value = split(x, 2, axis=-1)
+    return gelu(gate) * value
+
+
+ACTIVATIONS = {"gelu": exact_gelu, "gelu_tanh": gelu, "relu": relu, "relu_squared": relu_squared,
+               "silu": silu, "swiglu": swiglu, "geglu": geglu}
 
 
 class Seen(NamedTuple):
@@ -22,19 +30,56 @@ class Seen(NamedTuple):
     causal: bool
     cos: np.ndarray | None = None              # (T, D / 2) by which queries and keys are turned
     sin: np.ndarray | None = None
+    lengths: np.ndarray | None = None          # (B,) how many keys are real
+    mask: np.ndarray | None = None             # (T, S), True where a key is near enough
+    bias: Tensor | None = None                 # (1, H, T, S), added to the scores
+    scale: float | None = None                 # of the scores; None for 1 / sqrt(D)
+
+    @property
+    def all_alike(self):
+        """Whether nothing but the order of positions decides who sees whom."""
+        return all(x is None for x in (self.lengths, self.mask, self.bias, self.scale))
+
+    def over(self, q, k, v):
+        """Let queries (B, H, T, D) see keys and values (B, G, S, D): (B, T, H D)."""
+        y = attention(q, k, v, self.bias, causal=self.causal, scale=self.scale,
+                      key_lengths=self.lengths, mask=self.mask)
+        return side_by_side(y)
+
+
+class Memory:
+    """What an encoder has made of a source, (B, S, C), for a decoder to take from."""
+
+    def __init__(self, states, lengths=None):
+        self.states, self.lengths = states, lengths
+        self.kept = {}                             # CrossAttention -> k, v: made once
+
+    def keys_and_values(self, attention):
+        """Return k and v for one layer, each (B, G, S, D)."""
+        if attention not in self.kept:
+            kv = attention.key_value(self.states)                               # (B, S, 2 G D)
+            k, v = split(kv, 2, axis=-1)
+            G = attention.n_kv_head
+            self.kept[attention] = heads_of(k, G), heads_of(v, G)
+        return self.kept[attention]
 
 
 class Block(Module):
-    """Attention, which moves information between positions, and an MLP, which works on each."""
+    """Attention, which moves information between positions, and an MLP, which works on each.
 
-    def __init__(self, config, rng, dtype):
+    A block that crosses takes from the memory of an encoder, too.
+    """
+
+    def __init__(self, config, rng, dtype, crosses=False):
         self.norm_position, self.dropout = config.norm_position, config.dropout
         self.attention = Attention(config, rng, dtype)
         self.mlp = MLP(config, rng, dtype)
         self.norm1 = Norm(config, dtype)
         self.norm2 = Norm(config, dtype)
+        self.cross = CrossAttention(config, rng, dtype) if crosses else None
+        self.cross_norm = Norm(config, dtype) if crosses else None
 
-    def __call__(self, x, seen, cache=None, rng=None):
+    def __call__(self, x, seen, cache=None, rng=None, memory=None):
         """Take the residual stream one block further.
 
         Parameters
@@ -45,6 +90,7 @@ class Block(Module):
             Keys and values of what came before.
         rng : numpy.random.Generator, optional
             Of the dropout.
+        memory : Memory, optional
 
         Returns
         -------
@@ -52,11 +98,16 @@ class Block(Module):
         """
         drop = lambda y: dropout(y, self.dropout, rng)
         attend = lambda y: drop(self.attention(y, seen, cache))                 # (B, T, C)
+        recall = lambda y: drop(self.cross(y, memory, seen.scale))              # (B, T, C)
         think = lambda y: drop(self.mlp(y))                                     # (B, T, C)
         if self.norm_position == "post":               # as in 2017: the norm is behind the sum
             x = Residual(self.norm1(x + attend(x.value)))
+            if self.cross:
+                x = Residual(self.cross_norm(x + recall(x.value)))
             return Residual(self.norm2(x + think(x.value)))
         x = x + attend(self.norm1(x))
+        if self.cross:
+            x = x + recall(self.cross_norm(x))
         x = x + think(self.norm2(x))
         return x
 
@@ -80,11 +131,11 @@ class Residual:
     def __add__(self, branch):
         return Residual(self.value, branch)
 
-    def normalised(self, add_and_norm, norm, *parameters):
+    def normalised(self, add_and_norm, norm, *parameters, **eps):
         """Return norm(value); where a branch waits, by `add_and_norm(branch, value)`: (B, T, C)."""
         if self.branch is None:
-            return norm(self._value, *parameters)
-        self._value, y = add_and_norm(self.branch, self._value, *parameters)
+            return norm(self._value, *parameters, **eps)
+        self._value, y = add_and_norm(self.branch, self._value, *parameters, **eps)
         self.branch = None                             # it is in the value now
         return y
 
@@ -93,7 +144,8 @@ class Norm(Module):
     """Layer norm, or RMS norm with or without a gain, of the residual stream."""
 
     def __init__(self, config, dtype):
-        self.kind, self.gain, self.bias = config.norm, None, None
+        self.kind, self.eps = config.norm, config.norm_eps
+        self.gain, self.bias = None, None
         if config.norm != "rms_gainless":
             self.gain = full(config.d_model, 1, dtype)
         if config.norm == "layer" and config.bias:
@@ -102,35 +154,69 @@ class Norm(Module):
     def __call__(self, x):
         """Normalise a Residual, (B, T, C)."""
         if self.kind == "layer":
-            return x.normalised(add_layer_norm, layer_norm, self.gain, self.bias)
-        return x.normalised(add_rms_norm, rms_norm, self.gain)
+            return x.normalised(add_layer_norm, layer_norm, self.gain, self.bias, eps=self.eps)
+        return x.normalised(add_rms_norm, rms_norm, self.gain, eps=self.eps)
 
 
 class Attention(Module):
     """Self-attention with H heads, or fewer for the keys and values."""
 
     def __init__(self, config, rng, dtype):
-        H, G, C = config.n_head, config.kv_heads, config.d_model
-        self.n_head, self.n_kv_head, self.qk_norm = H, G, config.qk_norm
-        wide = (H + 2 * G) * config.d_head
-        self.query_key_value = reader(config, wide, rng, dtype)
-        self.projection = writer(config, C, rng, dtype)
+        H, G, D = config.n_head, config.kv_heads, config.head_width
+        self.n_head, self.n_kv_head = H, G
+        self.qk_norm, self.eps = config.qk_norm, config.norm_eps
+        wide = (H + 2 * G) * D
+        bias = config.bias or config.qkv_bias
+        self.query_key_value = reader(config, wide, rng, dtype, bias)
+        self.projection = writer(config, H * D, rng, dtype)
+        self.query_gain = full(D, 1, dtype) if config.qk_gain else None
+        self.key_gain = full(D, 1, dtype) if config.qk_gain else None
 
     def __call__(self, x, seen, cache=None):
         """Let each position of (B, T, C) take from those it sees."""
         qkv = self.placed(self.query_key_value(x), seen)               # (B, T, (H + 2 G) D)
         if cache:
-            y = cache.attend(qkv.data, self.n_head, seen.causal)       # (B, T, H D)
-        else:
+            y = cache.attend(qkv.data, self.n_head, seen)              # (B, T, H D)
+        elif seen.all_alike:
             y = self_attention(qkv, self.n_head, self.n_kv_head, causal=seen.causal)
+        else:
+            y = seen.over(*heads(qkv, self.n_head, self.n_kv_head))
         return self.projection(y)                                      # (B, T, C)
 
     def placed(self, qkv, seen):
         """Normalise the queries and keys of (B, T, (H + 2 G) D), and turn them by their places."""
+        if self.query_gain is not None:
+            qkv = self.normalised(qkv)
         if seen.cos is None:
             return qkv
         cos, sin = seen.cos, seen.sin
-        return qk_rotary(qkv, cos, sin, self.n_kv_head, norm=self.qk_norm)
+        norm = self.qk_norm and self.query_gain is None
+        return qk_rotary(qkv, cos, sin, self.n_kv_head, norm=norm, eps=self.eps)
+
+    def normalised(self, qkv):
+        """Normalise with gains the heads of queries and of keys, (B, T, (H + 2 G) D)."""
+        q, k, v = heads(qkv, self.n_head, self.n_kv_head)              # each (B, heads, T, D)
+        q = rms_norm(q, self.query_gain, eps=self.eps)
+        k = rms_norm(k, self.key_gain, eps=self.eps)
+        return concatenate([side_by_side(x) for x in (q, k, v)], axis=-1)
+
+
+class CrossAttention(Module):
+    """Attention whose keys and values are made of what an encoder has read."""
+
+    def __init__(self, config, rng, dtype):
+        H, G, D = config.n_head, config.kv_heads, config.head_width
+        self.n_head, self.n_kv_head = H, G
+        self.query = reader(config, H * D, rng, dtype)
+        self.key_value = reader(config, 2 * G * D, rng, dtype)
+        self.projection = writer(config, H * D, rng, dtype)
+
+    def __call__(self, x, memory, scale=None):
+        """Let each position of (B, T, C) take from all of the source."""
+        q = heads_of(self.query(x), self.n_head)                       # (B, H, T, D)
+        seen = Seen(causal=False, lengths=memory.lengths, scale=scale)
+        y = seen.over(q, *memory.keys_and_values(self))
+        return self.projection(y)                                      # (B, T, C)
 
 
 class MLP(Module):
@@ -138,23 +224,24 @@ class MLP(Module):
 
     def __init__(self, config, rng, dtype):
         F, self.kind = config.mlp_width, config.mlp
-        wide = 2 * F if self.kind == "swiglu" else F
+        wide = 2 * F if config.gated else F
         self.expand = reader(config, wide, rng, dtype)
         self.projection = writer(config, F, rng, dtype)
 
     def __call__(self, x):
-        x = self.expand(x)                                             # (B, T, F), with swiglu 2 F
+        x = self.expand(x)                                             # (B, T, F), gated 2 F
         x = ACTIVATIONS[self.kind](x)                                  # (B, T, F)
         return self.projection(x)                                      # (B, T, C)
 
 
 # ---- what reads from the residual stream, and what writes into it ----
 
-def reader(config, d_out, rng, dtype):
+def reader(config, d_out, rng, dtype, bias=None):
     """Make a linear layer from C: its std 0.02 as in GPT-2, or half of what keeps the variance."""
+    bias = config.bias if bias is None else bias
     C = config.d_model
     std = 0.5 * C ** -0.5 if config.init == "zero" else 0.02
-    return Linear(C, d_out, bias=config.bias, rng=rng, std=std, dtype=dtype)
+    return Linear(C, d_out, bias=bias, rng=rng, std=std, dtype=dtype)
 
 
 def writer(config, d_in, rng, dtype):

@@ -7,11 +7,13 @@ from itertools import islice
 from bpe.files import write_whole
 from gpt.settings import ConfigError
 from gpt.training.step import next_batch, train_steps
+from gpt.training.tasks.causal import has_no_end
 from minigrad.mode import LEVELS
 from minigrad.stepper import trace
 from minigrad.stepper.profile import profile
 
 PAGE_TOKENS = 128                  # of the batch, on the stepper's page
+UNROLLED_TOKENS = 16               # of it, where each token is a step of its own
 ALL_LEVELS = 4                     # a model of so many layers is shown at each level
 WARM_STEPS, PROFILED_STEPS = 3, 10
 
@@ -66,16 +68,18 @@ def _steps_with_trace(run, number, path, say):
 def trace_step(run, path):
     """Record loss and gradient of the step to come, write the page, and say what is on it.
 
-    Of a large batch the first sequences count, up to `PAGE_TOKENS`; of a long one its beginning.
+    Of a large batch the first sequences count, up to `PAGE_TOKENS` (`UNROLLED_TOKENS` of a net that
+    goes on from token to token); of a long one its beginning.
     Nothing is dropped out.
     """
     batch, _ = next_batch(run)
     B, T = batch.ids.shape
-    few, short = max(1, PAGE_TOKENS // T), min(T, PAGE_TOKENS)
+    most = UNROLLED_TOKENS if has_no_end(run.model) else PAGE_TOKENS
+    few, short = max(1, most // T), min(T, most)
     batch = next(batch.parts(few))
     batch = batch._replace(ids=batch.ids[:, :short], targets=batch.targets[:, :short])
     with trace() as t:
-        loss = run.task.loss(run.model, batch, batch.n_targets, None)
+        loss = run.loss(batch, batch.n_targets)
         loss.backward()
     for optimizer in run.optimizers:
         optimizer.zero_grad()

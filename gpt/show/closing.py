@@ -1,7 +1,6 @@
 """The closing of a run: measured until its share of the time is over, said, written down."""
 import json
 import math
-import shlex
 from functools import partial
 
 from bpe.files import write_whole
@@ -11,10 +10,10 @@ from gpt.show.report import write_report
 from gpt.show.summary import SAMPLE_TOKENS, sample
 from gpt.training.baselines import affordable, baselines, longest_copied_span
 from gpt.training.clock import BASELINES, COPIED, EVALUATION, SAMPLES, reading_s
+from gpt.training.divergence import Diverged
 from gpt.training.folder import go_on_without, read_manifest, write_manifest
-from gpt.training.memory import peak_bytes
-from gpt.training.tasks import read
-from minigrad.kernels.memory import trim
+from gpt.training.memory import give_back, peak_bytes
+from gpt.training.task import read
 
 
 def conclude(run, folder, say, spent_s):
@@ -33,6 +32,14 @@ def conclude(run, folder, say, spent_s):
                    repeat=repeat_command(folder, manifest))
     write_report(folder)
     write_manifest(folder, reported_step=run.step)
+    check_learnt(run, result)
+
+
+def check_learnt(run, result):
+    """Refuse to call a run done whose best weights are worse than none: it has diverged."""
+    nothing = math.log(run.config.model.vocab_size)
+    if result["nats_per_token"] > nothing + 1:
+        raise Diverged(f"the model is worse than one that knows nothing, {nothing:.1f} nats/token")
 
 
 # ---- what is measured ----
@@ -60,7 +67,7 @@ def measured(run, may_s):
 
 def simpler_means(data, seconds):
     """Measure what simpler means reach on the same text, in the memory that training leaves."""
-    trim()
+    give_back()
     train, val = (partial(data.text, ids) for ids in (data.train, data.val))
     return baselines(train, val, seconds)
 
@@ -95,7 +102,8 @@ def words(run, folder, result, simpler, manifest):
            "said before")
     if not manifest.get("same_everywhere", True):
         yield "this text differs between machines: compare the loss with nobody else's"
-    yield f"write with: {called('generate')} {folder}      look at: {folder}/report.html"
+    yield f"write with: {called('generate', folder)}"
+    yield f"look at: {folder / 'report.html'}"
 
 
 # ---- how it is repeated ----
@@ -126,5 +134,4 @@ def repeat_command(folder, manifest):
     """Return the command that makes the same weights again; None if the text is not known."""
     if "text" not in manifest:
         return None
-    command = called("train").split()
-    return shlex.join([*command, *manifest["text"], "--plan", str(folder / PLAN)])
+    return called("train", *manifest["text"], "--plan", folder / PLAN)

@@ -2,7 +2,9 @@
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
+from bpe.console import visible
 from gpt.training.clock import duration
 
 
@@ -56,7 +58,7 @@ class Lines:
         self.shown = 0.0
 
     def say(self, text):
-        print(text, flush=True)
+        print(visible(text), flush=True)
 
     def show(self, status):
         now = time.monotonic()
@@ -79,6 +81,9 @@ def one_line(status):
             f"{duration(status.left_s)} left")
 
 
+WIDE = 72                          # columns from which on the panel has four of its own
+
+
 class Live:
     """A panel that is drawn anew a few times a second: bar, numbers, curve, sample."""
 
@@ -92,10 +97,11 @@ class Live:
         self.make = Group, Panel, ProgressBar, Table, Text
         self.console = Console(highlight=False)
         self.live = RichLive(console=self.console, refresh_per_second=4, transient=False)
+        self.draws = self.console.encoding.startswith("utf")
         self.started, self.shown = False, 0.0
 
     def say(self, text):
-        self.console.print(text, markup=False)
+        self.console.print(visible(text), markup=False, soft_wrap=True)
 
     def show(self, status):
         if not self.started:
@@ -112,24 +118,26 @@ class Live:
 
     def panel(self, status):
         Group, Panel, ProgressBar, Table, Text = self.make
-        r = status.record
+        r, width = status.record, min(90, self.console.width)
         grid = Table.grid(padding=(0, 2))
         rows = [("loss", f"{r.loss:.3f}", "smoothed", f"{status.smooth_loss:.3f} nats/token"),
                 ("validation", "-" if status.val_bits is None else f"{status.val_bits:.3f}",
-                 "bits/byte", sparkline(status.val_history)),
+                 "bits/byte", sparkline(status.val_history) if self.draws else ""),
                 ("speed", f"{status.tokens_s:,.0f}", "tokens/s",
                  f"{status.share_of_peak:.0%} of the matmul peak"),
                 ("rate", f"{r.rate:.3f}", "of the highest", f"gradient norm {r.grad_norm:.2f}")]
         for name, value, unit, more in rows:
-            grid.add_row(Text(name, style="dim"), Text(value, style="bold", justify="right"),
-                         Text(unit, style="dim"), Text(more))
+            line = partial(Text, no_wrap=True, overflow="ellipsis")
+            cells = (line(name, style="dim"), line(value, style="bold", justify="right"),
+                     line(unit, style="dim"), line(more))
+            grid.add_row(*cells[:4 if width >= WIDE else 3])
         bar = ProgressBar(total=status.steps, completed=r.step, width=None)
         head = Text(f"step {r.step:,} of {status.steps:,}, {duration(status.left_s)} left")
         parts = [head, bar, Text(), grid]
         if status.sample:
-            lines = status.sample.strip("\n").splitlines()[:8]
+            lines = visible(status.sample).strip("\n").split("\n")[:8]
             parts += [Text(), Text("\n".join(lines), style="italic")]
-        return Panel(Group(*parts), title="training", width=min(90, self.console.width))
+        return Panel(Group(*parts), title="training", width=width)
 
     def close(self):
         if self.started:

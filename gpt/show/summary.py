@@ -1,9 +1,10 @@
 """What is told of a run before and while it goes on."""
 import math
-import shlex
 import sys
 import time
 
+from gpt import quoted
+from gpt.models.nets import described
 from gpt.models.sampling import Sampling, write
 from gpt.training.clock import duration
 from gpt.training.folder import disk_bytes, free_disk_bytes, machine
@@ -13,8 +14,7 @@ SAMPLE_TOKENS = 80
 
 def beginning(names, corpus, config):
     """Return what the manifest holds from the start."""
-    command = shlex.join(["python", "train.py", *sys.argv[1:]])
-    return {"command": command, "text": list(names),
+    return {"command": quoted(sys.executable, *sys.orig_argv[1:]), "text": list(names),
             "corpus": corpus.source, "corpus_name": corpus.name,
             "corpus_sha256": corpus.fingerprint(), "same_everywhere": corpus.same_everywhere,
             "corpus_bytes": corpus.size_bytes, "machine": machine(), "config": config.to_dict()}
@@ -30,15 +30,12 @@ def announce(say, run, cost, rates, folder):
     say(f"tokens: {len(data.train):,} to learn, {len(data.val):,} to validate on; "
         f"{config.data.tokenizer}, "
         f"{m.vocab_size:,} kinds, {data.bytes_per_token(data.val):.2f} bytes each")
-    tables = f", tables of {m.ngram_rows:,} rows" if m.ngram_rows else ""
-    dropout = f", dropout {m.dropout:g}" if m.dropout else ""
-    decay = f", weight decay {t.weight_decay:g}" if t.weight_decay else ""
-    say(f"model: {config.preset}, {m.n_layer} layers, {m.n_head} heads, {m.d_model} wide, context "
-        f"{m.context_length}{tables}{dropout}{decay}; {cost.n_parameters:,} parameters, "
+    say(f"model: {', '.join(features(config))}; {cost.n_parameters:,} parameters, "
         f"{cost.flops_per_token / 1e6:.1f} MFLOP a token")
     say(f"speed: {tokens_s:,.0f} tokens/s measured, "
         f"{cost.flops_per_token * tokens_s / cost.peak_gflops / 1e9:.0%} of the matmul peak of "
         f"{cost.peak_gflops:.0f} GFLOP/s")
+    say(rates.threads)
     for words in rates.slow:
         say(f"slow: {words}")
     say(f"memory: {cost.memory_bytes / 1e6:,.0f} MB at most{free}")
@@ -47,6 +44,14 @@ def announce(say, run, cost, rates, folder):
     say(f"plan: steps {run.step:,} to {run.plan.steps:,} of {batch:,} tokens, "
         f"{left * batch / len(data.train):.1f} times the text, about "
         f"{duration(left * rates.step_s)}; into {folder}")
+
+
+def features(config):
+    """Describe a model in a few words each."""
+    first = config.train.net == type(config.train).net
+    name = config.preset if first else config.train.net
+    decay = config.train.weight_decay
+    return [name, *described(config.model), *[f"weight decay {decay:g}"] * (decay > 0)]
 
 
 def sample(run, max_tokens=SAMPLE_TOKENS, seed=None, seconds=math.inf):

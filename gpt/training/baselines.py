@@ -5,13 +5,16 @@ import time
 
 import numpy as np
 
-XZ_BYTES = 32 << 20                # of a longer text the beginning is read
+from gpt.models.counting import levels, surprise_at
+
+XZ_BYTES = 32 << 20                # of a longer text xz compresses the beginning
+COUNTED_BYTES = 8 << 20            # and so much of it is counted
 TRIAL = 1 << 17                    # bytes by which is measured how long the rest will take
-PART = 1 << 22                     # bytes that are counted at a time, which bounds the memory
+LONG = 2_000_000                   # bytes from which on runs of 8 pay, else 7 (measured)
 
 
 def baselines(train, val, seconds=math.inf):
-    """Measure counting models, trained on one text, on another; and xz on both together.
+    """Measure a counting model, trained on one text, on another; and xz on both together.
 
     Of a long text they read the beginning, as much as there is time for.
 
@@ -26,22 +29,25 @@ def baselines(train, val, seconds=math.inf):
     -------
     dict of str to float, in bits per byte
     """
-    counted, _ = affordable(train, seconds / 2, lambda text: count(text, text))
+    counted, whole = affordable(train, seconds / 2, count, COUNTED_BYTES)
     surprised = val(max(len(counted), TRIAL))
-    train_ids, val_ids, A = bytes_to_symbols(counted, surprised)
-    found = {"uniform": 8.0}
-    for n, name in enumerate(("unigram", "bigram", "trigram"), 1):
-        found[name] = ngram_bits(train_ids, val_ids, n, A)
+    order = 8 if len(counted) >= LONG else 7
+    name = named(f"Kneser-Ney {order}", counted, whole)
+    found = {"uniform": 8.0, name: counted_bits(counted, surprised, order)}
     both = lambda n: (train(n) + val(n))[:n]
     text, whole = affordable(both, seconds / 2, xz)
-    name = "xz -9" if whole else f"xz -9 of {len(text) / 1e6:.1f} MB"
-    return found | {name: 8 * len(xz(text)) / len(text)}
+    return found | {named("xz -9", text, whole): 8 * len(xz(text)) / len(text)}
 
 
-def affordable(read, seconds, work):
+def named(name, text, whole):
+    """Say of how much of a text a number is."""
+    return name if whole else f"{name} of {len(text) / 1e6:.1f} MB"
+
+
+def affordable(read, seconds, work, most=XZ_BYTES):
     """Return the beginning of a text that can be read and worked on in so many seconds.
 
-    A first try tells; at most `XZ_BYTES` are asked for.
+    A first try tells; no more than `most` bytes are asked for.
 
     Returns
     -------
@@ -53,18 +59,23 @@ def affordable(read, seconds, work):
     trial = read(TRIAL)
     work(trial)
     spent_s = max(1e-6, time.perf_counter() - began)
-    n_bytes = min(XZ_BYTES, len(trial) * (seconds / spent_s - 1))
+    n_bytes = min(most, len(trial) * (seconds / spent_s - 1))
     if n_bytes <= len(trial) or len(trial) < TRIAL:
         return trial, len(trial) < TRIAL
     text = read(int(n_bytes))
     return text, len(text) < n_bytes
 
 
-def count(train, val):
-    """Do what counting models do with a text."""
-    train_ids, val_ids, A = bytes_to_symbols(train, val)
-    for n in 1, 2, 3:
-        ngram_bits(train_ids, val_ids, n, A)
+def count(text):
+    """Do what the counting model does with a text, and a tenth of it to validate on."""
+    counted_bits(text, text[:len(text) // 10], 7)
+
+
+def counted_bits(train, val, order):
+    """Return the surprise of a model that counts so many bytes in a row, in bits per byte."""
+    train_ids, val_ids = (np.frombuffer(text, np.uint8) for text in (train, val))
+    found = surprise_at(levels(train_ids, order, 256), val_ids, 256)
+    return float(found.mean() / math.log(2))
 
 
 def xz(text):
@@ -72,61 +83,6 @@ def xz(text):
     longest = min(max(len(text), 4096), 64 << 20)
     how = {"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": longest}
     return lzma.compress(text, filters=[how])
-
-
-def bytes_to_symbols(*texts):
-    """Number the byte values that occur: fewer of them make smaller tables of counts.
-
-    Returns
-    -------
-    list of (N,) uint8, one for each text, and the number of symbols
-    """
-    texts = [np.frombuffer(text, np.uint8) for text in texts]
-    counts = sum(np.bincount(text, minlength=256) for text in texts)           # (256,)
-    used = counts > 0
-    number = (np.cumsum(used) - 1).astype(np.uint8)
-    return *(number[text] for text in texts), int(used.sum())
-
-
-def ngram_bits(train, val, n, A):
-    r"""Return the surprise of a model that counts n bytes in a row, in bits per byte.
-
-    .. math:: p_n(c | h) = \frac{N(hc) + D(h) \, p_{n-1}(c | h')}{N(h) + D(h)},
-              \quad p_0(c) = 1/256
-
-    where D(h) counts the different bytes seen behind the history h: what is new is as likely as
-    what was new so far.
-
-    References
-    ----------
-    Witten & Bell 1991, IEEE Transactions on Information Theory 37(4), method C.
-    """
-    p = np.full(len(val), 1 / 256)
-    for order in range(1, n + 1):
-        counts = np.zeros(A ** order, np.int64)
-        for _, key in runs(train, order, A):
-            counts += np.bincount(key, minlength=len(counts))
-        table = counts.reshape(-1, A)                         # (histories, A)
-        total = table.sum(axis=1)
-        distinct = np.count_nonzero(table, axis=1)
-        for first, key in runs(val, order, A):
-            history = key // A
-            places = p[first + order - 1:][:len(key)]         # the first bytes have no history
-            known, new = total[history], distinct[history]
-            seen = (counts[key] + new * places) / np.maximum(known + new, 1)
-            np.copyto(places, seen, where=known > 0)
-    return float(-np.log2(p).mean())
-
-
-def runs(ids, n, A, part=PART):
-    """Number every run of n symbols, `part` of them at a time: yield (first, (<= part,) int32)."""
-    for first in range(0, len(ids) - n + 1, part):
-        piece = ids[first:first + part + n - 1]
-        found = np.zeros(len(piece) - n + 1, np.int32)
-        for i in range(n):
-            found *= A
-            found += piece[i:i + len(found)]
-        yield first, found
 
 
 def longest_copied_span(sample, text, at_least=8):

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from gpt.models.decoder import GPT
 from gpt.settings import ConfigError
 from gpt.training.plan import Plan
 from gpt.training.run import Run
@@ -38,9 +37,9 @@ def check_run(run, say):
 def small(run, dtype=np.float64, n_layer=2):
     """Make a model like the run's, of few layers, with no weight at zero."""
     n_layer = min(n_layer, run.config.model.n_layer)
-    config = replace(run.config.model, n_layer=n_layer, dropout=0.0)
+    config = run.config.changed(n_layer=n_layer, dropout=0.0)
     rng = np.random.default_rng(1)
-    model = GPT(config, rng, dtype)
+    model = config.new_net(rng, dtype)
     for x in model.parameters():
         noise = 0.05 * rng.standard_normal(x.shape)
         x.data += noise.astype(dtype)
@@ -60,7 +59,7 @@ def mean_loss(run, model, batch):
 def check_initial_loss(run, rng):
     """A new model knows nothing: every token is as likely as any other."""
     config = run.config
-    model = GPT(config.model, np.random.default_rng(config.train.seed))
+    model = config.new_net(np.random.default_rng(config.train.seed))
     V = config.model.vocab_size
     batch = batch_of(run, model, rng, B=8)
     loss = mean_loss(run, model, batch).item()
@@ -121,13 +120,13 @@ def check_causality(run, rng):
 
 
 def check_cache(run, rng):
-    """Token by token with a cache gives the scores of the whole at once."""
+    """Token by token, with a state of what came before, gives the scores of the whole at once."""
     model = small(run, np.float32)
     batch = batch_of(run, model, rng)
-    inputs, cache = batch.ids, model.start(batch)
+    inputs, state = batch.ids, model.start(batch)
     with no_grad():
         whole = model(inputs).data
-        parts = [model(column[:, None], cache).data for column in inputs.T]
+        parts = [model(column[:, None], state).data for column in inputs.T]
     difference = np.concatenate(parts, axis=1) - whole        # (B, T, V)
     error = np.abs(difference).max() / np.abs(whole).max()
     return error < 1e-5, f"largest difference {error:.1e} of the largest score"
@@ -154,5 +153,5 @@ def check_learns_one_batch(run, rng):
 CHECKS = {"the loss of a new model is that of knowing nothing": check_initial_loss,
           "the gradient of the whole model is its slope": check_gradient,
           "no token sees those behind it": check_causality,
-          "the cache of keys and values changes no score": check_cache,
+          "a state of what came before changes no score": check_cache,
           "one batch can be learnt by heart": check_learns_one_batch}

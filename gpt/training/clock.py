@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gpt import called
 from gpt.settings import ConfigError
-from gpt.training.plan import Plan
+from minigrad.kernels import threads
 
 
 def continue_plan(run, given, reported_step=None):
@@ -77,6 +77,7 @@ def duration(seconds):
 CLOSING = 0.05                         # share of a run's time that comes behind its last step
 REPORT_S, REPORT = 3, 0.4              # of that the report: seconds, but at most this share
 EVALUATION, SAMPLES, BASELINES, COPIED = 0.6, 0.2, 0.15, 0.05      # shares of the rest
+SLOWEST = 4                            # times as long as planned the report may take, on a busy one
 SHORT_S = 20                           # what a run without minutes is taken to last at least
 FEWEST_STEPS = 50                      # from which on anything is learnt
 
@@ -87,6 +88,12 @@ class Rates(NamedTuple):
     step_s: float                      # of a step
     target_s: float                    # of a target that is evaluated
     slow: tuple = ()                   # what is slower than it could be, in words
+    threads: str = ""                  # how many take a step, and why
+
+
+def slowness(began):
+    """How often the time that this process had on a processor went by: on a busy machine 2 to 4."""
+    return min(SLOWEST, max(1, (time.monotonic() - began) / time.process_time()))
 
 
 def closing_s(run, spent_s=0.0):
@@ -94,11 +101,20 @@ def closing_s(run, spent_s=0.0):
     return CLOSING * (60 * run.config.train.minutes or max(SHORT_S, spent_s))
 
 
+def report_s(run, spent_s=0.0):
+    """Return how many of them are for the report."""
+    return min(REPORT_S, REPORT * closing_s(run, spent_s))
+
+
 def reading_s(run, spent_s=0.0):
-    """Return how many of them are for what can stop at any time: `EVALUATION` and so on share them.
+    """Return how many are for what can stop at any time: `EVALUATION` and so on share them.
+
+    If the last step was late, they are fewer.
     """
     all_s = closing_s(run, spent_s)
-    return all_s - min(REPORT_S, REPORT * all_s)
+    if run.config.train.minutes:
+        all_s = min(all_s, 60 * run.config.train.minutes - spent_s)
+    return max(all_s, closing_s(run) / 2) - report_s(run, spent_s)
 
 
 def plan_by_time(run, began, rates):
@@ -121,7 +137,8 @@ def plan_by_time(run, began, rates):
     ConfigError
         If a new run would have too few steps to learn anything.
     """
-    settings, last_s = run.config.train, closing_s(run)
+    settings = run.config.train
+    last_s = closing_s(run) + report_s(run) * (slowness(began) - 1)
     n_targets = min(settings.eval_tokens, len(run.data.val))
     pause_s = n_targets * rates.target_s
     pacer = Pacer(began + 60 * settings.minutes - last_s, rates.step_s, pause_s,
@@ -129,14 +146,31 @@ def plan_by_time(run, began, rates):
     run.plan = pacer.first_plan(run.plan, run.step)
     if run.plan.steps < FEWEST_STEPS:
         before_s = time.monotonic() - began
-        needed_s = before_s + 1.1 * FEWEST_STEPS * rates.step_s + settings.evaluations * pause_s
-        minutes = needed_s / (1 - CLOSING) / 60
+        remedies = what_helps(run, rates.step_s, before_s + settings.evaluations * pause_s)
         raise ConfigError(
-            f"minutes is {settings.minutes:g}, which leaves time for {run.plan.steps} steps, too "
-            f"few to learn from, between {duration(before_s)} for the start and "
-            f"{duration(last_s)} for the final evaluation: use --minutes "
-            f"{math.ceil(10 * minutes + 1) / 10:g} or more")
+            f"minutes is {settings.minutes:g}, which leaves time for {run.plan.steps} steps of "
+            f"{rates.step_s:.2g} s, too few to learn from, between {duration(before_s)} for the "
+            f"start and {duration(last_s)} for the final evaluation: use {', '.join(remedies)}")
     return pacer
+
+
+def what_helps(run, step_s, other_s):
+    """Name all that would leave a run more steps; `other_s` are the seconds for all else."""
+    settings, T = run.config.train, run.config.model.context_length
+    wanted = 1.5 * FEWEST_STEPS                       # with room for a machine that gets slower
+    share = 1 - CLOSING * (1 + REPORT * (SLOWEST - 1))
+    minutes = (other_s + wanted * step_s) / share / 60
+    found = [f"--minutes {math.ceil(10 * minutes + 1) / 10:g} or more"]
+    B = int(settings.batch_tokens / T * run.plan.steps / wanted)
+    if B:
+        found.append(f"--batch_tokens {B * T}")
+    found.append("a smaller --d_model or --n_layer")
+    most, cores = threads.most_threads(), threads.available_cores()
+    if most < cores:
+        found.append(f"MINIGRAD_THREADS={cores}, which is {most}")
+    if other_s > 20 * settings.minutes:               # a third
+        found.append("or the same again, if kernels had to be compiled: they are kept")
+    return found
 
 
 class Pacer:
@@ -165,8 +199,7 @@ class Pacer:
         """Plan with what was measured."""
         pauses_s = self.evaluations * self.pauses_s[0]
         free_s = self.end - time.monotonic() - pauses_s
-        steps = max(1, int(0.97 * free_s / self.step_s))
-        return plan.replanned(step, step + steps) if step else Plan.fixed(steps)
+        return plan.replanned(step, step + max(1, int(0.97 * free_s / self.step_s)))
 
     def step(self, elapsed_s):
         """Take note of a step, up to twice the usual time: one is checked before it is replayed."""

@@ -3,8 +3,8 @@
     python -m gpt.training.compile_ahead '["fast", {}]'      a preset, and what was given
 
 The two meet in the cache on disk. The other begins with the matrix multiply and goes on from the
-embedding to the loss. This one begins with AdamW and attention, which takes longest, and works on
-from the loss back to the embedding, and to Muon, which needs the matrix multiply.
+embedding to the loss. This one begins with AdamW and what takes longest, such as attention, and
+works on from the loss back to the embedding, and to Muon, which needs the matrix multiply.
 """
 import json
 import os
@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.models.decoder import GPT
 from gpt.settings import ConfigError
-from gpt.training.config import Config
+from gpt.training.config import Config, setting_names
 from gpt.training.run import make_optimizers
 from minigrad import Tensor, use, watch
 from minigrad.kernels import cache, gemm, jit, threads
@@ -27,7 +26,7 @@ from minigrad.optim import clip_grad_norm
 ROOT = Path(__file__).parent.parent.parent
 SMALL = {"n_layer": 1, "context_length": 64,
          "d_model": 128, "d_mlp": 0, "n_head": 2, "n_kv_head": 0}
-SLOWEST = "self_attention"
+SLOWEST = "self_attention", "lstm", "gru", "rnn"
 PRODUCTS = ("linear", "matmul", "linear_cross_entropy")        # made of the matrix multiply
 
 
@@ -66,7 +65,7 @@ def start(preset, given):
 
 def compile_all(config):
     """Compile what a training step of such a model takes, the last of it first."""
-    model = GPT(config.model, np.random.default_rng(0))
+    model = config.new_net(np.random.default_rng(0))
     ids = np.zeros((2, config.model.context_length), np.int64)
     nodes = {}                                         # by the name of the operation, its first
     note = lambda node: nodes.setdefault(node.op.name, node)
@@ -77,8 +76,8 @@ def compile_all(config):
     clip_grad_norm(model.parameters(), 1.0)
     adamw, *muon = make_optimizers(model, config.train)
     adamw.step()
-    slowest = nodes.pop(SLOWEST)
-    for node in (slowest, *reversed(nodes.values())):
+    slowest = [nodes.pop(name) for name in SLOWEST if name in nodes]
+    for node in (*slowest, *reversed(nodes.values())):
         if "fast" in node.op.bodies and node.op.name not in PRODUCTS:
             run_both(node)
     for optimizer in muon:
@@ -102,6 +101,8 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)       # or a compiler might swallow Ctrl-C
     preset, given = json.loads(sys.argv[1])
     try:
-        compile_all(Config.make(preset, **given | SMALL))
+        names = setting_names(given.get("net", Config.train.net))
+        small = {name: value for name, value in SMALL.items() if name in names}
+        compile_all(Config.make(preset, **given | small))
     except ConfigError:                                # which the first process reports
         pass

@@ -1,7 +1,10 @@
 """All settings of a run, and the presets that they begin with."""
 from dataclasses import asdict, dataclass, fields, replace
 
+import numpy as np
+
 from gpt.models.config import ModelConfig
+from gpt.models.nets import NETS, net_named
 from gpt.settings import ConfigError, check_limits, nearest, setting
 
 
@@ -29,6 +32,7 @@ class DataConfig:
 class TrainConfig:
     """How to learn it."""
 
+    net: str = setting("decoder", f"what learns: {', '.join(NETS)}")
     task: str = setting("causal", "what is learnt: causal, the next token")
     minutes: float = setting(0.0, "time for the whole run; the steps are planned to fit",
                              at_least=0)
@@ -53,6 +57,8 @@ class TrainConfig:
     beta1: float = setting(0.8, "of adamw: memory of the gradient", at_least=0, below=1)
     beta2: float = setting(0.95, "of adamw: memory of its square", at_least=0, below=1)
     clip_norm: float = setting(1.0, "largest gradient norm; 0 for no clipping", at_least=0)
+    carry_state: bool = setting(False, "let a batch go on where the one before it ended, with the "
+                                "state that a recurrent or convolutional net had there")
     context_growth: bool = setting(False, "begin with a quarter of the context, in more sequences")
     evaluations: int = setting(20, "evaluations, samples and checkpoints in the run; fewer under "
                                "3 minutes", at_least=1)
@@ -75,8 +81,28 @@ PRESETS = {
                   warmup_steps=100, final_rate=0.1, weight_decay=0.1, beta1=0.9, beta2=0.95),
 }
 
-PARTS = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
-SETTINGS = [f.name for kind in PARTS.values() for f in fields(kind)]
+OTHERS = {"data": DataConfig, "train": TrainConfig}
+
+
+def parts_of(net):
+    """Return the parts of a config with this net, by name: their dataclasses."""
+    return {"model": net_named(net).config, **OTHERS}
+
+
+def setting_names(net):
+    """Return the names of all settings of a run with this net."""
+    return [f.name for kind in parts_of(net).values() for f in fields(kind)]
+
+
+def groups():
+    """Yield (title, fields) for all settings there are, each once; nets share theirs by name."""
+    seen = {"vocab_size"}                             # the tokenizer's
+    kinds = [("model", net.config) for net in NETS.values()] + [*OTHERS.items()]
+    for part, kind in kinds:
+        new = [f for f in fields(kind) if f.name not in seen]
+        seen.update(f.name for f in new)
+        if new:
+            yield f"{part}: {kind.__doc__.splitlines()[0]}", new
 
 
 GONE = {"stream_scalars": False}   # settings of earlier versions, and what did nothing
@@ -95,7 +121,7 @@ def without_gone(settings):
 class Config:
     """All settings of a run."""
 
-    model: ModelConfig = ModelConfig()
+    model: object = ModelConfig()                     # of the class that the net has in NETS
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     preset: str = "fast"
@@ -105,17 +131,26 @@ class Config:
         """Make a config from a preset and settings by name, wherever they belong."""
         if preset not in PRESETS:
             raise ConfigError(f"there is no preset {preset!r}: choose {', '.join(PRESETS)}")
-        return cls(preset=preset).changed(**{**PRESETS[preset], **changes})
+        net = net_named(changes.get("net", cls.train.net))
+        return cls(preset=preset).changed(**{**net.begins, **PRESETS[preset], **changes})
 
     def changed(self, **changes):
         """Return a copy with some settings changed, given by name."""
-        parts = {}
-        for part, kind in PARTS.items():
+        net, parts = changes.get("net", self.train.net), {}
+        for part, kind in parts_of(net).items():
             mine = {f.name: changes.pop(f.name) for f in fields(kind) if f.name in changes}
-            parts[part] = replace(getattr(self, part), **mine)
+            before = getattr(self, part)
+            parts[part] = replace(before if type(before) is kind else kind(), **mine)
         if changes:
-            raise ConfigError(f"there is no setting {nearest(next(iter(changes)), SETTINGS)}")
+            name = nearest(next(iter(changes)), setting_names(net))
+            first = net == type(self).train.net
+            nobody = "there is" if first else f"the net {net} has"
+            raise ConfigError(f"{nobody} no setting {name}")
         return replace(self, **parts)
+
+    def new_net(self, rng, dtype=np.float32):
+        """Make the net that these settings describe, with new weights."""
+        return net_named(self.train.net).module(self.model, rng, dtype)
 
     def to_dict(self):
         return asdict(self)
@@ -124,7 +159,9 @@ class Config:
     def from_dict(cls, settings):
         """Read what `to_dict` wrote, here or in an earlier version."""
         try:
-            parts = {part: kind(**without_gone(settings[part])) for part, kind in PARTS.items()}
+            net = settings["train"].get("net", cls.train.net)    # earlier versions had but one
+            parts = {part: kind(**without_gone(settings[part]))
+                     for part, kind in parts_of(net).items()}
         except (KeyError, TypeError) as error:
             raise ConfigError(f"the settings are of another version of this program: {error}"
                               ) from error

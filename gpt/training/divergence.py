@@ -22,7 +22,7 @@ def where_it_began(run, batch, n):
         if not bad and not all_finite(*data):
             bad.append(node)
     with watch(look):
-        loss = run.task.loss(run.model, batch, n, None)
+        loss = run.loss(batch, n)
     for node in bad:
         return f"{at} forward pass is not finite from {described(node, names)} on"
     for node, _, grads in backprop(loss):

@@ -101,8 +101,8 @@ def kept_if_begun(folder):
     except Diverged as error:
         saved = checkpoint.steps(folder / "checkpoints")
         if saved:
-            raise Diverged(f"{error}; the last good checkpoint is that of step {saved[-1]} in "
-                           f"{folder}; try a smaller --learning_rate") from None
+            raise Diverged(f"{error}; the checkpoint of step {saved[-1]} is in {folder}; try a "
+                           "smaller --learning_rate") from None
         shutil.rmtree(folder, ignore_errors=True)
         raise
     except BaseException:
@@ -116,8 +116,8 @@ def kept_if_begun(folder):
 def say_how_to_go_on(folder):
     saved = checkpoint.steps(folder / "checkpoints")
     if saved:
-        print(f"stopped; step {saved[-1]} is saved; go on with: {called('train')} "
-              f"--resume {folder}")
+        print(f"stopped; step {saved[-1]} is saved; go on with: "
+              f"{called('train', '--resume', folder)}")
     else:
         shutil.rmtree(folder, ignore_errors=True)
 

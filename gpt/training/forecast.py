@@ -1,53 +1,64 @@
 """What a run will cost, before it starts: the rate of this machine, the time of a step, memory."""
 import functools
-import statistics
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from gpt.models.decoder import flops_per_token
 from gpt.settings import ConfigError
-from gpt.training.baselines import PART, XZ_BYTES
+from gpt.training.baselines import COUNTED_BYTES, XZ_BYTES
 from gpt.training.clock import Rates, check_duration, plan_by_time
 from gpt.training.folder import write_manifest
 from gpt.training.memory import available_bytes, peak_bytes, used_bytes
 from gpt.training.plan import batch_shape
 from gpt.training.step import train_steps
-from gpt.training.tasks import Measure
+from gpt.training.task import Measure
+from gpt.training.threads import compare, described, numbers_to_try
 from minigrad import matmul, watch
+from minigrad.kernels import threads
+from minigrad.stepper.counting import count_node
 from minigrad.stepper.declines import counting_declines
 
 
 @functools.cache
-def matmul_gflops(n=768, seconds=0.05, fewest=8):
+def matmul_gflops(sizes=(384, 768), seconds=0.03, fewest=5):
     """Measure the best rate of a float32 matrix product, in 10**9 operations a second.
 
-    Timed are as many products as fit into the seconds, but at least the fewest: on a busy machine
-    (at the first start a second process compiles) one can take ten times as long as the next.
+    What counts is the fastest product of many: the machine's rate, whatever else runs on it (at
+    the very first start a second process compiles). Short products find a quiet moment, and one
+    thread finds it where several do not; where all do, long products are the fastest.
     """
-    a = np.random.default_rng(0).standard_normal((n, n), np.float32)
-    matmul(a, a)                                      # loads or compiles the kernel
-    times, stop = [], time.perf_counter() + seconds
-    while len(times) < fewest or time.perf_counter() < stop:
-        began = time.perf_counter()
-        matmul(a, a)
-        times.append(time.perf_counter() - began)
-    return 2 * n ** 3 / min(times) / 1e9
+    most, best = threads.most_threads(), 0.0
+    for n_threads, n in [(1, sizes[0]), *((most, n) for n in sizes)]:
+        threads.set_threads(n_threads)
+        a = np.random.default_rng(0).standard_normal((n, n), np.float32)
+        matmul(a, a)                                  # loads or compiles the kernel
+        times = []
+        while len(times) < fewest or sum(times) < seconds:
+            began = time.perf_counter()
+            matmul(a, a)
+            times.append(time.perf_counter() - began)
+        best = max(best, 2 * n ** 3 / min(times) / 1e9)
+    return best
 
 
-def measure_rates(run, seconds=0.25):
+def measure_rates(run, seconds=0.15, most_s=2.0, fewest=4):
     """Take a few steps with a copy of a run, evaluate a few targets, and return their `Rates`.
 
-    The first step, which loads or compiles the kernels, does not count, nor does one that is taken
-    several times, to be replayed later.
+    From here on kernels use the number of threads that was the fastest. The first step, which
+    loads or compiles the kernels, does not count. Of the others the fastest does: some are taken
+    several times, to be replayed later, and what else the machine does may end.
     """
     copy = run.copy()
     steps = train_steps(copy)
     with counting_declines() as declines:
         next(steps)
-    times, stop = [], time.perf_counter() + seconds
-    while not times or time.perf_counter() < stop:
+    by_threads = compare(steps, numbers_to_try(threads.most_threads()))
+    best = min(by_threads, key=by_threads.get)
+    threads.set_threads(best)
+    times = [by_threads[best]]
+    while sum(times) < (seconds if len(times) >= fewest else most_s):
         times.append(next(steps).elapsed_s)
     measures = run.task.measure(copy.model, run.data, run.data.val)
     next(measures)
@@ -57,14 +68,14 @@ def measure_rates(run, seconds=0.25):
     slow = [f"{name} runs without its kernel" for name in declines]
     if copy.obstacle:
         slow.append(f"steps are not replayed, because {copy.obstacle}")
-    return Rates(statistics.median_low(times), target_s, tuple(slow))
+    return Rates(min(times), target_s, tuple(slow), described(by_threads, best))
 
 
 # ---- memory ----
 
 def check_size(config):
     """Refuse a model whose weights alone, with gradients and moments, do not fit into memory."""
-    free, weights = available_bytes(), n_weights(config.model)
+    free, weights = available_bytes(), n_weights(config)
     if free is not None and run_bytes(config, weights, 0, 0) > free:
         raise ConfigError(f"a model of {weights / 1e9:.1f} billion weights needs "
                           f"{run_bytes(config, weights, 0, 0) / 1e9:.0f} GB to train, but "
@@ -72,9 +83,35 @@ def check_size(config):
 
 
 def n_weights(config):
-    """Count the weights of the matrices, as `flops_per_token` does."""
-    without_context = replace(config, context_length=1)
-    return flops_per_token(without_context) // 6
+    """Count the weights of a net, without the memory that it would take."""
+    return sum(x.size for x in config.new_net(NoNumbers()).parameters())
+
+
+class NoNumbers:
+    """In the place of a generator of random weights: they get their shapes and no memory."""
+
+    def standard_normal(self, shape, dtype):
+        return Unfilled(shape, dtype)
+
+
+class Unfilled(NamedTuple):
+    """Weights of a shape, all of which are one number in memory, once they have a size."""
+
+    shape: tuple
+    dtype: type
+
+    def __mul__(self, std):
+        return np.broadcast_to(np.zeros((), self.dtype), self.shape)
+
+
+def flops_per_token(run):
+    """Count the floating-point operations of training on one token, on one sequence."""
+    T, nodes = run.config.model.context_length, []
+    rng = np.random.default_rng(0)
+    batch = run.task.batch(run.data, (1, T), rng, run.model)
+    with watch(nodes.append):
+        run.task.loss(run.model, batch, 1.0, rng)
+    return sum(map(sum, map(count_node, nodes))) // T
 
 
 def sequence_bytes(run):
@@ -83,8 +120,8 @@ def sequence_bytes(run):
     Gradients that the model may have are dropped.
     """
     model = run.model
-    batch = run.task.batch(run.data, (1, model.config.context_length), np.random.default_rng(0),
-                           model)
+    T, rng = model.config.context_length, np.random.default_rng(0)
+    batch = run.task.batch(run.data, (1, T), rng, model)
     known = {id(x.data) for x in model.parameters()}
     blocks = {}                                       # id of memory -> (array, bytes)
 
@@ -98,7 +135,7 @@ def sequence_bytes(run):
                 if id(base) not in known:
                     blocks[id(base)] = base, base.nbytes
     with watch(count):
-        loss = run.task.loss(model, batch, 1.0, np.random.default_rng(0))
+        loss = run.task.loss(model, batch, 1.0, rng)
     kept = sum(size for _, size in blocks.values())
     loss.backward()                                   # loads the kernels of the way back
     for x in model.parameters():
@@ -147,7 +184,7 @@ def forecast(run, peak_gflops):
             n = -(-n // 2)
     if room is not None and need(n) > room:
         smaller = f"--micro_batch {max(1, n // 2)}" if n > 1 else (
-            f"--d_model {config.model.n_head * max(8, config.model.d_head // 2)} or "
+            f"--d_model {config.model.d_model // 2} or "
             f"--context_length {max(8, config.model.context_length // 2)}")
         raise ConfigError(f"this run needs {need(n) / 1e9:.1f} GB for {n} sequences at a time, but "
                           f"{free / 1e9:.1f} GB are free: use {smaller}")
@@ -156,19 +193,20 @@ def forecast(run, peak_gflops):
         raise ConfigError(f"a text of {run.data.n_bytes / 1e6:,.0f} MB needs "
                           f"{at_the_end / 1e9:.1f} GB at the end, to be counted and compressed, "
                           f"but {free / 1e9:.1f} GB are free: use less of it")
-    return Forecast(n_parameters, flops_per_token(config.model), peak_gflops,
+    return Forecast(n_parameters, flops_per_token(run), peak_gflops,
                     max(peak_bytes(), before + max(need(n), at_the_end) + WRITER_BYTES), free, n)
 
 
-WRITER_BYTES = 20_000_000          # what is loaded later, for samples and the report (measured)
+WRITER_BYTES = 30_000_000          # what is loaded later or compiled at the first start (measured)
 
 
 def baseline_bytes(run):
-    """Predict what the baselines take: xz and tables, the text, and the surprise at each byte."""
+    """Predict what the baselines take: xz or counts, the text, and the surprise at each byte."""
     n_bytes = run.data.n_bytes
-    at_once = min(n_bytes, max(XZ_BYTES, PART))
-    surprised = min(at_once, run.config.data.val_fraction * n_bytes)
-    return int(16.2 * at_once + 8 * surprised)
+    compressed = min(n_bytes, XZ_BYTES)
+    counted = min(n_bytes, COUNTED_BYTES)
+    surprised = min(compressed, run.config.data.val_fraction * n_bytes)
+    return int(max(16.2 * compressed, 38 * counted) + 8 * surprised)
 
 
 # ---- all of it, before the first step ----
@@ -192,10 +230,13 @@ def plan_run(run, folder, began, agreed):
     rates : Rates
     pacer : Pacer or None
     """
-    cost = forecast(run, matmul_gflops())
+    peak_gflops = matmul_gflops()
+    threads.set_threads(1)                            # until it is measured, what is never bad
+    cost = forecast(run, peak_gflops)
     run.config = run.config.changed(micro_batch=cost.micro_batch)
     rates = measure_rates(run)
     pacer = None if began is None else plan_by_time(run, began, rates)
     check_duration((run.plan.steps - run.step) * rates.step_s, agreed)
-    write_manifest(folder, forecast_bytes=cost.memory_bytes, slow=rates.slow)
+    write_manifest(folder, forecast_bytes=cost.memory_bytes, slow=rates.slow,
+                   threads=rates.threads)
     return cost, rates, pacer

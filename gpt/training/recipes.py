@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from gpt.models.decoder import flops_per_token
-from gpt.training.config import Config
+from gpt.models.nets import net_named
+from gpt.training.config import Config, setting_names
 from gpt.training.plan import Plan
 
 
@@ -92,8 +93,11 @@ def choose_settings(corpus, preset, given, peak_gflops):
     if not settings.get("steps") and not settings.get("minutes"):
         settings["minutes"] = DEFAULT_MINUTES
     minutes = settings.get("minutes")
+    name = settings.get("net", Config.train.net)
+    net, known = net_named(name), setting_names(name)
     size = choose_size(minutes or DEFAULT_MINUTES, peak_gflops)
-    if "d_model" in settings and "n_head" not in settings:
+    size = {name: x for name, x in size.items() if name in known and name not in net.begins}
+    if "d_model" in settings and "n_head" in size:
         size["n_head"] = max(1, settings["d_model"] // 64)
     settings = size | fewer_evaluations(minutes or LONG_MINUTES) | settings
     kind, vocabulary = choose_tokenizer(corpus)
@@ -102,7 +106,7 @@ def choose_settings(corpus, preset, given, peak_gflops):
     elif settings["tokenizer"] == "bpe" and not settings.get("vocabulary"):
         settings["vocabulary"] = vocabulary or FEWEST
     config = Config.make(preset, **settings)
-    if preset != "fast":
+    if preset != "fast" or not all(name in known for row in RECIPES for name in row.settings):
         return config
     passes = expected_passes(config, corpus, peak_gflops)
     recipe = next(row.settings for row in RECIPES if passes <= row.passes)

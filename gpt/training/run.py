@@ -4,12 +4,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from gpt.batch import Batch
 from gpt.data.documents import Dataset
-from gpt.models.decoder import GPT
+from gpt.models.states import States
 from gpt.settings import ConfigError, nearest
 from gpt.training.config import Config
-from gpt.training.plan import Plan
+from gpt.training.plan import Plan, batch_shape
 from gpt.training.tasks import TASKS
+from gpt.training.tasks.causal import carried_batch, has_no_end
+from minigrad.nn import Module
 from minigrad.optim import AdamW
 from minigrad.optim.muon import Muon
 
@@ -20,12 +23,13 @@ class Run:
 
     config: Config
     data: Dataset
-    model: GPT
+    model: Module
     plan: Plan
     step: int = 0
     best_loss: float = math.inf    # on the validation part
     best_step: int = 0
     optimizers: list = field(default_factory=list)
+    carried: States | None = None  # what the net remembers of the batch before, if that is asked
     obstacle: str | None = None    # what keeps its steps from being replayed
 
     @classmethod
@@ -33,13 +37,16 @@ class Run:
         """Make a run with new weights."""
         if config.train.task not in TASKS:
             raise ConfigError(f"there is no task {nearest(config.train.task, TASKS)}")
-        if config.train.task == "causal" and not config.model.causal:
+        if config.train.task == "causal" and not getattr(config.model, "causal", True):
             raise ConfigError("a model that sees the next token cannot learn to predict it: leave "
                               "out --no_causal")
         rng = np.random.default_rng(config.train.seed)
-        model = GPT(config.model, rng, dtype)
+        model = config.new_net(rng, dtype)
         optimizers = make_optimizers(model, config.train)
-        return cls(config, data, model, plan, optimizers=optimizers)
+        run = cls(config, data, model, plan, optimizers=optimizers)
+        if config.train.carry_state:
+            run.carried = state_to_carry(config, model)
+        return run
 
     @property
     def task(self):
@@ -54,6 +61,18 @@ class Run:
         """Return how many rows of a batch are taken at a time."""
         longest = self.config.model.context_length // batch.ids.shape[1]   # of growing contexts
         return self.config.train.micro_batch * longest or len(batch.ids)
+
+    def batch(self, rng):
+        """Return the batch of the step to come, which follows from its number and the rng."""
+        shape = batch_shape(self.config, self.plan.progress(self.step))
+        if self.carried:
+            return carried_batch(self.data, shape, self.step)
+        return self.task.batch(self.data, shape, rng, self.model)
+
+    def loss(self, batch, n, rng=None):
+        """Return the loss of a part of a step that has n targets in all, a Tensor."""
+        carried = {"state": self.carried.at(batch.rows)} if self.carried else {}
+        return self.task.loss(self.model, batch, n, rng, **carried)
 
     def measures(self):
         """Yield what is measured on the validation part, some windows at a time: `Measure`."""
@@ -71,7 +90,8 @@ class Run:
     def parts(self):
         """Return what has tensors, by the name that stands before theirs."""
         optimizers = {f"optimizer{i}": x for i, x in enumerate(self.optimizers)}
-        return {"model": self.model, **optimizers}
+        carried = {"carried": self.carried} if self.carried else {}
+        return {"model": self.model, **optimizers, **carried}
 
     def facts(self):
         """Return the rest of it."""
@@ -95,6 +115,18 @@ class Run:
         run.step, run.best_step = facts["step"], facts["best_step"]
         run.best_loss = math.inf if facts["best_loss"] is None else facts["best_loss"]
         return run
+
+
+def state_to_carry(config, model):
+    """Return the state of as many sequences as a batch has, of which nothing has been read."""
+    if config.train.task != "causal" or not has_no_end(model):
+        raise ConfigError("carry_state needs a net whose state has one size, and the task causal: "
+                          "leave it out, or take --net lstm")
+    if config.train.context_growth:
+        raise ConfigError("context_growth changes the number of sequences, carry_state goes on "
+                          "with each: leave one of them out")
+    B, _ = batch_shape(config, 0.0)
+    return model.start(Batch(np.zeros((B, 1), np.int64)))
 
 
 def below(tensors, prefix):

@@ -11,7 +11,8 @@ import numpy as np
 
 from gpt.batch import Batch
 from gpt.training.divergence import Diverged, where_it_began
-from gpt.training.plan import batch_shape, rate_at
+from gpt.training.plan import rate_at
+from minigrad.kernels import threads
 from minigrad.kernels.replay import Replay
 from minigrad.optim import clip_grad_norm
 
@@ -26,6 +27,7 @@ class StepRecord(NamedTuple):
     rate: float                    # the learning rate, as a share of the highest
     n_tokens: int
     elapsed_s: float               # for this step
+    n_threads: int                 # that took it
 
 
 def train_steps(run):
@@ -40,7 +42,7 @@ def train_steps(run):
     """
     def loss_of(*arrays, rng):
         *part, n = arrays
-        return run.task.loss(run.model, Batch(*part), n, rng)
+        return run.loss(Batch(*part), n, rng)
     loss_and_gradients = Replay(loss_of, run.trained)
     while run.step < run.plan.steps:
         began, progress = time.perf_counter(), run.plan.progress(run.step)
@@ -57,7 +59,7 @@ def train_steps(run):
             optimizer.zero_grad()
         run.step += 1
         yield StepRecord(run.step, progress, loss, grad_norm, rate, batch.ids.size,
-                         time.perf_counter() - began)
+                         time.perf_counter() - began, threads.n_threads())
 
 
 def next_batch(run):
@@ -71,9 +73,7 @@ def next_batch(run):
     """
     seed = run.config.train.seed, run.step
     rng = np.random.default_rng(seed)
-    shape = batch_shape(run.config, run.plan.progress(run.step))
-    batch = run.task.batch(run.data, shape, rng, run.model)
-    return batch, rng
+    return run.batch(rng), rng
 
 
 def checked_norm(run, batch, n, loss):

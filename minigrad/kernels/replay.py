@@ -23,7 +23,7 @@ from minigrad.kernels import jit, memory, threads
 from minigrad.mode import listen, mode, read, watch
 from minigrad.tensor import Tensor, backprop
 
-KEPT = 4                   # shapes of which recordings are kept, the last used ones
+KEPT = 8                   # recordings that are kept, the last used ones
 
 
 class Replay:
@@ -54,6 +54,7 @@ class Replay:
     -----
     The gradients of a replay are in the same arrays as those of the last one; while somebody
     else holds one of these, calls are ordinary ones. All recordings share one piece of memory.
+    Each number of threads has its own: work is cut into as many shares.
     CUDA graphs, which torch can record, work in the same way.
     """
 
@@ -63,7 +64,7 @@ class Replay:
             if not isinstance(x, Tensor):
                 raise TypeError(f"a parameter is {x!r:.60}, but must be a Tensor: give "
                                 "model.parameters()")
-        self.attempts = {}                                # shapes -> Attempt, the last used last
+        self.attempts = {}                 # (threads, *shapes) -> Attempt, the last used last
         self.pool = self.last = self.obstacle = None
         self.rng = np.random.default_rng(0)               # which recordings draw from
 
@@ -82,8 +83,9 @@ class Replay:
         float, or without `backward` an array
         """
         arrays = [x if x is None else np.asarray(x) for x in arrays]
-        shapes = tuple(x is not None and (x.shape, x.dtype) for x in arrays)
-        attempt = self.attempts[shapes] = self.attempts.pop(shapes, None) or Attempt()
+        shapes = (x is not None and (x.shape, x.dtype) for x in arrays)
+        kind = threads.n_threads(), *shapes
+        attempt = self.attempts[kind] = self.attempts.pop(kind, None) or Attempt()
         if len(self.attempts) > KEPT:
             del self.attempts[next(iter(self.attempts))]
         if not self.possible():
@@ -147,8 +149,8 @@ class Replay:
             attempt.recording, attempt.next = None, "refuse"
         if self.pool.leases:                              # somebody has a part of the memory
             self.pool = None
-            self.attempts = {shapes: Attempt() if each.recording else each
-                             for shapes, each in self.attempts.items()}
+            self.attempts = {kind: Attempt() if each.recording else each
+                             for kind, each in self.attempts.items()}
         self.hand_out(found, sums)
         return found.answer()
 
@@ -243,7 +245,7 @@ class Replay:
 
 @dataclass
 class Attempt:
-    """What is known of arrays of some shapes."""
+    """What is known of arrays of some shapes, with some number of threads."""
     next: str = "prepare"                                 # the method that takes the next call
     recording: object = None
     obstacle: str = None
@@ -283,7 +285,7 @@ class Recording:
         self.inputs = [x if x is None else np.array(x, order="C") for x in arrays]
         self.leaves = frozenset(self.parameters)
         self.data = [(x.data, x.requires_grad) for x in self.parameters]
-        self.origin = threads.n_threads(), threading.get_ident()
+        self.thread = threading.get_ident()
         self.calls, self.gradients, self.obstacle = [], [], None
 
     @contextmanager
@@ -298,7 +300,7 @@ class Recording:
 
     def note(self, function, args):
         """Write down a call; what it works in is not kept from being used again."""
-        if threading.get_ident() == self.origin[1]:
+        if threading.get_ident() == self.thread:
             self.calls.append((function, tuple(unowned(x) for x in args)))
 
     def hear(self, op, level, arrays, params):
@@ -322,8 +324,8 @@ class Recording:
         self.holders = self.held()
 
     def is_current(self):
-        """Whether threads and parameters are what they were."""
-        return (self.origin == (threads.n_threads(), threading.get_ident())
+        """Whether thread and parameters are what they were."""
+        return (self.thread == threading.get_ident()
                 and all(x.data is data and x.requires_grad == wanted
                         for x, (data, wanted) in zip(self.parameters, self.data)))
 

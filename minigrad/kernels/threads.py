@@ -12,8 +12,7 @@ if "NUMBA_THREADING_LAYER_PRIORITY" not in os.environ:
     config.THREADING_LAYER_PRIORITY = LAYERS
 # Between two kernels a thread of GNU OpenMP looks for work this often, some 2 ms, before it
 # sleeps: waking it for each of a step's 100 kernels took 15 % of the step, and to wait no longer
-# than 0.4 ms still 4 to 10 %. Waiting longer would take the core from other programs. (Two
-# trainings on the same cores wait for each other: set MINIGRAD_THREADS to a share for each.)
+# than 0.4 ms still 4 to 10 %. Waiting longer would take the core from other programs.
 os.environ.setdefault("GOMP_SPINCOUNT", "100000")
 
 _threads = None             # until somebody asks
@@ -68,10 +67,16 @@ class ThreadsError(ValueError):
     """A number of threads that cannot be had; the message says why, and what to do."""
 
 
-def _default_threads():
-    """Read MINIGRAD_THREADS, else take the physical cores, within Numba's own limit."""
+def most_threads():
+    """Return MINIGRAD_THREADS, else the physical cores, within Numba's own limit.
+
+    Raises
+    ------
+    ThreadsError
+        If MINIGRAD_THREADS is no number, or more than Numba's pool has.
+    """
     text = os.environ.get("MINIGRAD_THREADS")
-    if text is None:
+    if not text:
         return min(available_cores(), config.NUMBA_NUM_THREADS)
     if not text.isdigit():
         raise ThreadsError(f"MINIGRAD_THREADS is {text!r}, but must be a number of threads, like 2")
@@ -86,16 +91,10 @@ def _checked(n):
 
 
 def n_threads():
-    """Return the number of threads that kernels use.
-
-    Raises
-    ------
-    ThreadsError
-        If MINIGRAD_THREADS is no number, or more than Numba's pool has.
-    """
+    """Return the number of threads that kernels use: at first `most_threads()`."""
     global _threads
     if _threads is None:
-        _threads = _default_threads()
+        _threads = most_threads()
     return _threads
 
 

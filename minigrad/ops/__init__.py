@@ -2,6 +2,7 @@
 from minigrad.ops.activations import exact_gelu, gelu, relu_squared, silu, swiglu
 from minigrad.ops.add_norm import add_layer_norm, add_rms_norm
 from minigrad.ops.attention import attention, self_attention
+from minigrad.ops.conv1d import conv1d
 from minigrad.ops.dropout import dropout, keyed_dropout
 from minigrad.ops.einsum import dot, einsum
 from minigrad.ops.elementwise import (
@@ -12,11 +13,14 @@ from minigrad.ops.flat import (
     COMPARISONS, all, any, argmax, argmin,
     astype, clone, full_like, one_hot, ones_like, zeros_like,
     ceil, floor, isfinite, isinf, isnan, round, sign)
+from minigrad.ops.gru import gru
 from minigrad.ops.linear import linear, matmul
 from minigrad.ops.linear_cross_entropy import linear_cross_entropy
 from minigrad.ops.loss import cross_entropy, kl_divergence
 from minigrad.ops.losses import (
     binary_cross_entropy_with_logits, huber_loss, l1_loss, mse_loss, nll_loss)
+from minigrad.ops.lstm import lstm
+from minigrad.ops.mingru import mingru
 from minigrad.ops.more import (
     abs, clip, cos, erf, minimum, sin, tan,
     elu, leaky_relu, logsigmoid, softplus,
@@ -33,6 +37,7 @@ from minigrad.ops.rare import (
     celu, glu, hardshrink, hardsigmoid, hardswish, hardtanh,
     mish, prelu, relu6, selu, softmin, softshrink, softsign, tanhshrink, threshold)
 from minigrad.ops.reduce import max, mean, sum
+from minigrad.ops.rnn import rnn
 from minigrad.ops.rotary import qk_rotary, rotary, rotary_angles
 from minigrad.ops.scans import (
     argsort, cumprod, cumsum, min, prod, sort, std, topk, var)

@@ -7,7 +7,7 @@ from minigrad.kernels.attention import (
 from minigrad.kernels.memory import empty
 from minigrad.kernels.rows import SMALL, is_float, plain
 from minigrad.mode import mode
-from minigrad.ops.attention import attention, firsts, narrowed
+from minigrad.ops.attention import attention, firsts, narrowed, scale_of
 from minigrad.ops.heads import heads, side_by_side
 
 
@@ -17,7 +17,7 @@ def padded_width(D, dtype):
     return -(-D // lanes) * lanes
 
 
-def cached_attention(qkv, k, v, place, n_head, causal=True):
+def cached_attention(qkv, k, v, place, n_head, causal=True, scale=None, **options):
     """Store the keys and values of T new positions, and let their queries see all so far.
 
     Parameters
@@ -30,6 +30,10 @@ def cached_attention(qkv, k, v, place, n_head, causal=True):
         How many positions are there already; an array, so that it can differ in a replay.
     n_head : int
     causal : bool
+    scale : float, optional
+    **options
+        A bias and a mask, as for `attention`, of all positions so far: with them no kernel runs,
+        and nothing is replayed.
 
     Returns
     -------
@@ -46,21 +50,22 @@ def cached_attention(qkv, k, v, place, n_head, causal=True):
     if start + T > k.shape[2]:
         raise ValueError(f"there is room for {k.shape[2]} positions, but this is number "
                          f"{start + T}: begin a new cache with the last ones")
+    scale = scale_of(q, scale)
     fast = jit.COMPILED and mode.level == "fast"
-    if fast and is_float(qkv.dtype):
-        return cached_attention_fast(plain(qkv), q, k, v, place, causal)
+    if fast and is_float(qkv.dtype) and not options:
+        return cached_attention_fast(plain(qkv), q, k, v, place, causal, scale)
     D = q.shape[-1]
     new = np.s_[:, :, start:start + T, :D]
     k[new] = new_k
     v[new] = new_v
     seen = np.s_[:, :, :start + T, :D]
-    y = attention(q, k[seen], v[seen], causal=causal)
+    y = attention(q, k[seen], v[seen], causal=causal, scale=scale, **options)
     return side_by_side(y)
 
 
 # ---- fast path -------------------------------------------------------------------------------
 
-def cached_attention_fast(qkv, q, k, v, place, causal):
+def cached_attention_fast(qkv, q, k, v, place, causal, scale):
     B, H, T, D = q.shape
     S, width = k.shape[2:]
     q = padded(q)
@@ -73,7 +78,7 @@ def cached_attention_fast(qkv, q, k, v, place, causal):
     threaded = threads.n_threads() > 1 and work >= 4 * SMALL
     threads.enter_pool()
     q0, k0, v0, out0 = firsts(q, k, v, out)
-    scale = q.dtype.type(D ** -0.5)
+    scale = q.dtype.type(scale)
     rest = layout, scale, scratch(q.dtype, width + S + 2), out0
     jit.run(attention_kernel.driver, threaded, B * H, lse, q0, k0, v0, *rest)
     y = narrowed(y, D)

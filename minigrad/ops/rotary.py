@@ -65,9 +65,13 @@ def rotate(x, cos, sin, interleaved):
     return pairs.reshape(*a.shape[:-1], D)
 
 
-def rotary_angles(T, D, base=10_000.0, dtype=np.float32, start=0):
-    """Return cos and sin of position * base**(-2i/D), each (T, D / 2), from position `start`."""
-    frequency = base ** (-np.arange(0, D, 2) / D)         # (D / 2,)
+def rotary_angles(T, D, base=10_000.0, dtype=np.float32, start=0, frequency=None):
+    """Return cos and sin of position * base**(-2i/D), each (T, D / 2), from position `start`.
+
+    Other frequencies than these powers can be given, (D / 2,).
+    """
+    if frequency is None:
+        frequency = base ** (-np.arange(0, D, 2) / D)     # (D / 2,)
     position = np.arange(start, start + T)
     angle = position[:, None] * frequency                 # (T, D / 2)
     cos, sin = np.cos(angle), np.sin(angle)

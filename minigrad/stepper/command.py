@@ -3,6 +3,8 @@ import argparse
 import importlib.util
 import inspect
 import sys
+import traceback
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,17 @@ from minigrad.stepper.record import record
 from minigrad.tensor import Tensor
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence on standard error and status 2."""
+
+    def error(self, message):
+        line = " ".join(message.split())
+        print(f"{self.prog}: {line}", file=sys.stderr)
+        raise SystemExit(2)
+
+
 def parse(argv):
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m minigrad.stepper", description="Step through a backward pass.")
     parser.add_argument("function", nargs="?", metavar="FILE.py:FUNCTION", help="what to run; its "
                         "parameters become tensors; without it, a = 1; b = a + a; c = b + b")
@@ -34,14 +45,31 @@ def load(spec):
     if not path or not Path(path).is_file():
         raise ValueError(f"there is no file {path or spec!r}: say which function of which file, "
                          "as in expr.py:f")
-    module_spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    module = importlib.util.module_from_spec(module_spec)
-    sys.path.insert(0, str(Path(path).resolve().parent))
-    module_spec.loader.exec_module(module)
+    module = imported(path)
     if not callable(getattr(module, name, None)):
         raise ValueError(f"{path} has no function {name!r}: say one of its functions, "
                          "as in expr.py:f")
     return getattr(module, name)
+
+
+def imported(path):
+    """Run a file as a module; what it raises is told with its line, for it is the user's own."""
+    loader = SourceFileLoader(Path(path).stem, path)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    sys.path.insert(0, str(Path(path).resolve().parent))
+    try:
+        loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{path} cannot be run: {told(error, path)}") from error
+    return module
+
+
+def told(error, path):
+    """Say what was raised, and in which line of a file, if it was there."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+             if Path(frame.filename) == Path(path)]
+    where = f"line {lines[-1]}: " if lines else ""
+    return f"{where}{type(error).__name__}: {error}"
 
 
 def arguments(f, given):
@@ -74,15 +102,32 @@ def number(name, text):
 def main(argv=None):
     """Run the command line; wrong input ends with one sentence and exit status 2."""
     parser, args = parse(argv)
+    if hasattr(sys.stdout, "reconfigure"):             # a terminal may not have every character
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        f = load(args.function) if args.function else example.doubled
+        check_page(args.html)
+        f = example.doubled if args.function is None else load(args.function)
         with use(args.level or mode.level):
             t = record(f, **arguments(f, args.given))
-    except (ValueError, TypeError, RuntimeError) as error:
+        if args.html:
+            t.html(args.html)
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
         parser.error(str(error))
-    if args.html:
-        t.html(args.html)
+    except Exception as error:
+        parser.error(f"{args.function} cannot be run: "
+                     f"{told(error, args.function.rpartition(':')[0])}")
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     if args.text:
         print(t.text(), end="")
     if not (args.html or args.text):
         t.terminal()
+
+
+def check_page(path):
+    """Refuse a page that cannot be written, before anything is recorded."""
+    if path is None:
+        return
+    folder = Path(path).parent
+    if not path or Path(path).is_dir() or not folder.is_dir():
+        raise ValueError(f"--html is {path!r}, but must be a file to write in a folder that exists")

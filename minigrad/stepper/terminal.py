@@ -147,8 +147,12 @@ def keyboard():
     while True:
         sys.stdout.write("(step) ")
         sys.stdout.flush()
-        line = sys.stdin.readline()
+        try:
+            line = sys.stdin.readline() if sys.stdin else ""
+        except KeyboardInterrupt:
+            line = ""
         if not line:
+            print()
             return
         yield line.rstrip("\n")
 

@@ -26,43 +26,60 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_train_encode_decode_gives_the_text_back(folder, capfdbinary):
-    assert main("train text.txt --vocab-size 300 --special <|x|> --output new.json".split()) == 0
+    main("train text.txt --vocab_size 300 --special <|x|> --output new.json".split())
     assert bpe.Tokenizer.load("new.json").vocab_size == 300
-    assert main("encode new.json text.txt --output ids.npy".split()) == 0
+    main("encode new.json text.txt --output ids.npy".split())
     capfdbinary.readouterr()
-    assert main("decode new.json ids.npy".split()) == 0
+    main("decode new.json ids.npy".split())
     assert capfdbinary.readouterr().out == (folder / "text.txt").read_bytes()
 
 
 def test_ids_go_through_pipes(folder, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"the lowest<|endoftext|>")))
-    assert main("encode tok.json --allow-special --end-token <|endoftext|>".split()) == 0
+    main("encode tok.json --allow_special --end_token <|endoftext|>".split())
     ids = capsys.readouterr().out
     assert [int(i) for i in ids.split()] == [*OURS.encode("the lowest"), 406, 406]
     (folder / "ids.txt").write_text(ids.replace(" ", ", "))
-    assert main("decode tok.json ids.txt".split()) == 0
+    main("decode tok.json ids.txt".split())
+
+
+def test_what_is_piped_in_is_trained_on_encoded_and_decoded(folder, monkeypatch, capfdbinary):
+    def pipe(data):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    text = (folder / "text.txt").read_bytes()
+    pipe(text)
+    main("train - --vocab-size 300 --output piped.json".split())
+    main("train text.txt --vocab_size 300 --output named.json".split())
+    assert (folder / "piped.json").read_bytes() == (folder / "named.json").read_bytes()
+    pipe(text)
+    main("encode piped.json --output ids.npy".split())
+    pipe((folder / "ids.npy").read_bytes())
+    capfdbinary.readouterr()
+    main("decode piped.json -".split())
+    assert capfdbinary.readouterr().out == text
 
 
 @pytest.mark.parametrize("command, match", [
     ("encode missing.json text.txt", "missing.json: No such file"),
     ("encode text.txt text.txt", r"text.txt:1:1: not JSON"),
     ("encode tok.json missing.txt", "missing.txt: No such file"),
-    ("encode tok.json special.txt", "special token '<|endoftext|>': allow it with --allow-special"),
-    ("encode tok.json --output ids.npy", "--output needs files"),
-    ("encode tok.json text.txt --output ids.npy --end-token <x>", "end_token is '<x>'"),
+    ("encode tok.json special.txt", "special token '<|endoftext|>': allow it with --allow_special"),
+    ("encode tok.json text.txt --output ids.npy --end_token <x>", "end_token is '<x>'"),
     ("encode tok.json text.txt --output text.txt", "both source and target"),
     ("encode tok.json text.txt --threads 0", "threads is 0"),
     ("decode tok.json text.txt", "\"It's\" is no id"),
     ("decode tok.json special.npy", "not a complete token file"),
     ("show tok.json .", ".: Is a directory"),
-    ("train missing --vocab-size 300 --output x", "missing"),
+    ("train missing --vocab_size 300 --output x", "missing"),
 ])
 def test_mistakes_are_one_sentence_and_status_2(folder, capsys, command, match):
     (folder / "special.txt").write_text("a<|endoftext|>")
     np.save(folder / "special.npy", np.zeros(3))
-    assert main(command.split()) == 2
+    with pytest.raises(SystemExit) as left:
+        main(command.split())
     captured = capsys.readouterr()
-    assert captured.err.startswith("bpe: ") and captured.err.count("\n") == 1
+    assert left.value.code == 2
+    assert captured.err.startswith("python -m bpe ") and captured.err.count("\n") == 1
     assert match in captured.err and captured.out == ""
 
 
@@ -70,7 +87,8 @@ def test_ctrl_c_leaves_nothing(folder, monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
     monkeypatch.setattr("bpe.tokenizer.jobs", interrupt)
-    assert main("encode tok.json text.txt --output ids.npy".split()) == 130
+    with pytest.raises(SystemExit, match="130"):
+        main("encode tok.json text.txt --output ids.npy".split())
     assert "interrupted" in capsys.readouterr().err
     assert sorted(p.name for p in folder.iterdir()) == ["text.txt", "tok.json"]
 
@@ -87,13 +105,13 @@ def _root():
 
 
 def test_show_and_explain_write_to_a_terminal_and_a_page(folder, capsys):
-    assert main(["show", "tok.json", "--text", "the lowest<|endoftext|>"]) == 0
+    main(["show", "tok.json", "--text", "the lowest<|endoftext|>"])
     assert "|<|endoftext|>" in capsys.readouterr().out
-    assert main("show tok.json text.txt --report".split()) == 0
+    main("show tok.json text.txt --report".split())
     assert "bytes per token" in capsys.readouterr().out
-    assert main("show tok.json text.txt --html page.html".split()) == 0
+    main("show tok.json text.txt --html page.html".split())
     assert "<pre>" in (folder / "page.html").read_text("utf-8")
-    assert main(["explain", "tok.json", "the lowest"]) == 0
+    main(["explain", "tok.json", "the lowest"])
     assert "h + e = 258" in capsys.readouterr().out
 
 

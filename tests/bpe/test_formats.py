@@ -1,4 +1,5 @@
 """Files: what is written is read again as the same tokenizer, here and by others."""
+import base64
 import json
 import re
 
@@ -22,7 +23,8 @@ def same(a, b):
 
 # ---- round trips ----
 
-@given(st.sampled_from(FORMATS), tokenizers(("gpt2", "gpt2", "cl100k", r"[^ ]+| \"é")), st.data())
+@given(st.sampled_from(FORMATS), tokenizers(("gpt2", "gpt2", "cl100k", r"[^ ]+| \"é",
+                                                ("digits", "gpt2"))), st.data())
 def test_what_is_written_is_read_again_or_refused(tmp_path_factory, format, ours, data):
     name = "mine.tiktoken" if format == "tiktoken" else "tokenizer.json"
     path = tmp_path_factory.mktemp("saved") / name
@@ -105,6 +107,17 @@ def test_cl100k_ranks_are_written_as_they_were_published(tmp_path):
     path = data_folder() / "tiktoken" / "cl100k_base.tiktoken"
     Tokenizer.load(path).save(tmp_path / "x.tiktoken")
     assert (tmp_path / "x.tiktoken").read_bytes() == path.read_bytes()
+
+
+def test_ranks_of_llama3_have_its_256_special_tokens(tmp_path):
+    lines = [f"{base64.b64encode(bytes([i])).decode()} {i}" for i in range(256)]
+    (tmp_path / "llama3.tiktoken").write_text("\n".join(lines))
+    ours = Tokenizer.load(tmp_path / "llama3.tiktoken")
+    assert ours.pattern == "llama3" and ours.vocab_size == 128_256
+    assert len(ours.special_tokens) == 256
+    for name, i in (("begin_of_text", 128_000), ("eot_id", 128_009),
+                    ("reserved_special_token_250", 128_255)):
+        assert ours.special_tokens[f"<|{name}|>"] == i
 
 
 def test_special_tokens_and_patterns_can_be_given(tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from peers import GOLDEN, HF_CASES, hf_case
 from vocabularies import TEXT, TEXTS, fuzz_strings, texts_for, tokenizer, tokenizers
 
-from bpe import Tokenizer
+from bpe import PATTERNS, Tokenizer, reference
 
 
 def load(facts, folder):
@@ -68,12 +68,13 @@ TEMPLATE = [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "
     (dict(pre_tokenizer=None), "pre_tokenizer must"),
     (dict(pre_tokenizer=5), "pre_tokenizer must"),
     (dict(pre_tokenizer=step("Sequence", pretokenizers=5)), "pre_tokenizer must"),
-    (dict(pre_tokenizer=BYTE_LEVEL), "pre_tokenizer must"),
     (dict(pre_tokenizer=BYTE_LEVEL | dict(use_regex=True, add_prefix_space=True)), "prefix space"),
-    (dict(pre_tokenizer=step("Sequence", pretokenizers=[step("Digits"), BYTE_LEVEL])), "isolating"),
+    (dict(pre_tokenizer=step("Sequence", pretokenizers=[BYTE_LEVEL, SPLIT])), "isolating"),
+    (dict(pre_tokenizer=step("Sequence", pretokenizers=[step("Metaspace"), BYTE_LEVEL])),
+     "isolating"),
     (dict(pre_tokenizer=step("Sequence", pretokenizers=[SPLIT | dict(behavior="Removed"),
                                                         BYTE_LEVEL])), "isolating"),
-    (dict(pre_tokenizer=step("Sequence", pretokenizers=[SPLIT | dict(pattern={"String": "a"}),
+    (dict(pre_tokenizer=step("Sequence", pretokenizers=[SPLIT | dict(pattern={"String": ""}),
                                                         BYTE_LEVEL])), "isolating"),
     (dict(more=1), "more is not known here"),
     (dict(added_tokens=5), "added_tokens is 5"),
@@ -89,6 +90,31 @@ def test_what_would_change_the_ids_is_refused_in_a_sentence(tmp_path, change, wo
     with pytest.raises(ValueError, match=words) as error:
         load(hf_case() | change, tmp_path)
     assert "\n" not in str(error.value)
+
+
+REMOVED = SPLIT | dict(pattern={"Regex": PATTERNS["llama3"]}, behavior="Removed", invert=True)
+
+
+@pytest.mark.parametrize("steps, pattern, splits", [
+    ([BYTE_LEVEL], "(?s).+", ["ab 12 'a\n"]),
+    ([BYTE_LEVEL | dict(use_regex=True)], "gpt2", ["ab", " 12", " '", "a", "\n"]),
+    ([step("Digits", individual_digits=True), BYTE_LEVEL | dict(use_regex=True)],
+     ("digits", "gpt2"), ["ab", " ", "1", "2", " '", "a", "\n"]),
+    ([step("Digits", individual_digits=False), BYTE_LEVEL], "numbers", ["ab ", "12", " 'a\n"]),
+    ([SPLIT, SPLIT | dict(pattern={"String": "2 "}), BYTE_LEVEL], ("a+", r"2\ "),
+     ["a", "b 1", "2 ", "'", "a", "\n"]),
+    ([REMOVED, BYTE_LEVEL], "llama3", ["ab", " ", "12", " '", "a", "\n"]),
+])
+def test_pre_tokenizers_are_patterns_one_after_the_other(tmp_path, steps, pattern, splits):
+    facts = hf_case(pre_tokenizer=step("Sequence", pretokenizers=steps),
+                    normalizer=step("Sequence", normalizers=[]))
+    ours = load(facts, tmp_path)
+    assert ours.pattern == pattern
+    assert reference.split("ab 12 'a\n", pattern) == [part.encode() for part in splits]
+    ours.save(tmp_path / "tokenizer.json", "hf")
+    assert Tokenizer.load(tmp_path).pattern == pattern
+    ours.save(tmp_path / "ours.json")
+    assert Tokenizer.load(tmp_path / "ours.json").fingerprint() == ours.fingerprint()
 
 
 @pytest.mark.parametrize("change, words", [

@@ -51,6 +51,19 @@ def test_many_merges_with_every_growth_equal_the_book():
         assert pairs(steps) == book([text], 250, ties=ties)
 
 
+@pytest.mark.parametrize("ties", merges.TIES)
+def test_merges_are_the_same_where_nothing_is_compiled(monkeypatch, ties):
+    text, options = peers.mixed_text(100), dict(pattern="gpt2", ties=ties)
+    usual = pairs(train_steps(text, 60, **options))
+    monkeypatch.setattr(merges, "COMPILED", False)
+    assert pairs(train_steps(text, 60, **options)) == usual
+
+
+def test_a_huge_vocabulary_takes_the_memory_of_the_text():
+    few, many = (pairs(train_steps("low lower lowest", n)) for n in (20, 2**31))
+    assert few == many and len(few) < 20
+
+
 @given(documents, st.integers(1, 30))
 def test_a_count_is_how_often_the_pair_stood_there(documents, n):
     words = reference.count_words(documents, "gpt2")

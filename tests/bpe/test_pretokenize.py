@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpe import reference
+from bpe import Tokenizer, reference
 from bpe.pretokenize import (
-    GPT2_SPELLINGS, PATTERNS, Splitter, side_by_side, split_offsets, to_bytes)
+    GPT2_SPELLINGS, NAMED, PATTERNS, Splitter, side_by_side, split_offsets, to_bytes)
 from bpe.unicode_ranges import PACKED, UNICODE, class_table, pack
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
@@ -22,7 +22,7 @@ BROKEN = [bytes([b]) for b in (0x80, 0xBF, 0xC0, 0xC5, 0xE2, 0xED, 0xA0, 0xF0, 0
 words = st.lists(st.sampled_from(ALPHABET), max_size=90).map("".join)
 texts = words | st.text(max_size=60)
 raw = st.lists(st.sampled_from([a.encode() for a in ALPHABET] + BROKEN), max_size=90).map(b"".join)
-patterns = st.sampled_from(sorted(PATTERNS))
+patterns = st.sampled_from([*sorted(NAMED), ("digits", "gpt2"), (r"a+", "numbers", "llama3")])
 
 
 def ends_of(pieces):
@@ -85,6 +85,11 @@ def test_the_class_table_is_its_packed_text():
     table = class_table()
     assert len(table) == 0x110000
     assert pack(table & UNICODE) == PACKED.replace("\n", "")
+
+
+def test_a_pattern_needs_a_step():
+    with pytest.raises(ValueError, match="no steps"):
+        Tokenizer([], pattern=[])
 
 
 def test_lone_surrogates_become_replacement_characters_and_pairs_one_character():

@@ -53,7 +53,7 @@ BERT = facts_of(
 # ---- T5's and XLM's ----
 
 PIECES = [["<unk>", 0.0], ["</s>", 0.0], [SIGN, -2.0], [SIGN + "a", -3.0], ["a", -3.5], ["b", -3.0],
-          ["ab", -4.0], [SIGN + "ab", -5.5], ["bc", -5.0], ["c", -2.5], ["aa", -6.9], ["é", -7.0]]
+          ["ab", -4.0], [SIGN + "ab", -5.5], ["bc", -5.0], ["c", -2.5], ["aa", -6.875], ["é", -7.0]]
 METASPACE = step("Metaspace", replacement=SIGN, prepend_scheme="always", split=True)
 UNIGRAM = facts_of(
     step("Unigram", unk_id=0, vocab=PIECES, byte_fallback=False),

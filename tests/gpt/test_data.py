@@ -2,8 +2,10 @@
 import bz2
 import gzip
 import hashlib
+import io
 import lzma
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -48,6 +50,11 @@ def test_every_beginning_is_spread_evenly(n, k):
     first = np.sort(order[:k])
     gaps = np.diff([*first, n + first[0]])
     assert gaps.max() <= 4 * max(1, n / min(k, n)) + 1
+
+
+@given(st.integers(0, 9_000))
+def test_the_beginning_of_a_text_is_that_of_the_text(data, n):
+    assert data.text(data.train, n) == data.text(data.train)[:n]
 
 
 @pytest.mark.parametrize("kind, vocabulary", [("char", 0), ("byte", 0), ("bpe", 300)])
@@ -128,6 +135,37 @@ def test_a_cut_archive_and_a_missing_file_are_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CorpusError, match="did you mean shakespeare?"):
         load_corpus(["shakspeare"])
+
+
+def test_a_damaged_archive_is_told(tmp_path):
+    whole = bytearray(gzip.compress(os.urandom(99) + b"text" * 100))
+    whole[10] ^= 0xFF
+    (tmp_path / "x.gz").write_bytes(whole)
+    with pytest.raises(CorpusError, match="x.gz cannot be read"):
+        load_corpus([str(tmp_path / "x.gz")])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_what_is_piped_in_is_a_text(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"piped")))
+    corpus = load_corpus(["-"])
+    assert (corpus.documents, corpus.name, corpus.source) == ([b"piped"], "piped", "standard input")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(b"through a pipe",))
+    writer.start()
+    assert load_corpus([str(pipe)]).documents == [b"through a pipe"]
+    writer.join()
+
+
+def test_the_files_at_the_end_of_a_text_are_named(tmp_path):
+    for name, size in (("a", 50), ("b", 30), ("c", 20)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    files_at_end = lambda share: [*map(os.path.basename, corpus.files_at_end(share))]
+    corpus = load_corpus([str(tmp_path)])
+    assert files_at_end(0.1) == files_at_end(0.2) == ["c"] and files_at_end(0) == []
+    assert files_at_end(0.21) == files_at_end(0.5) == ["b", "c"]
+    assert files_at_end(0.6) == ["a", "b", "c"]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all files")

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from gpt.evaluate import main
 from gpt.models.config import ModelConfig
 from gpt.models.decoder import GPT
-from gpt.training.baselines import baselines, longest_copied_span, ngram_bits, runs
+from gpt.training.baselines import (
+    TRIAL, affordable, baselines, counted_bits, longest_copied_span)
 from gpt.training.measures import token_surprise
-from gpt.training.tasks import causal_measure, read
+from gpt.training.task import read
+from gpt.training.tasks.causal import causal_measure
 
 CONFIG = ModelConfig(vocab_size=16, context_length=8, n_layer=1, n_head=1, d_model=16)
 
@@ -35,35 +37,27 @@ def test_the_surprise_of_a_passage_is_the_loss_of_the_model():
     assert token_surprise(model, ids).mean() == pytest.approx(loss, rel=1e-5)
 
 
-@given(st.binary(min_size=3, max_size=40), st.binary(min_size=1, max_size=40), st.integers(1, 2))
-def test_counting_models_are_distributions(train, val, n):
-    """Summed over every possible last byte, the probabilities make 1."""
-    history, total = val[:n - 1].ljust(n - 1, b"a"), 0.0
-    symbols = np.frombuffer(train + history + bytes(range(256)), np.uint8)
-    train_ids = symbols[:len(train)].astype(np.int64)
-    for c in range(256):
-        val_ids = np.array([*history, c])
-        bits = ngram_bits(train_ids, val_ids, n, 256) * len(val_ids)
-        before = ngram_bits(train_ids, val_ids[:-1], n, 256) * (len(val_ids) - 1) if n > 1 else 0
-        total += 2 ** -(bits - before)
-    assert total == pytest.approx(1, rel=1e-6)
-
-
 def test_a_longer_memory_predicts_structured_text_better():
     text = b"the cat sat on the mat and the dog sat on the log. " * 40
+    order = [counted_bits(text[:1500], text[1500:], n) for n in (1, 2, 3, 7)]
+    assert order == sorted(order, reverse=True)
     found = baselines(lambda n: text[:1500][:n], lambda n: text[1500:][:n])
-    order = [found[name] for name in ("uniform", "unigram", "bigram", "trigram")]
-    assert order == sorted(order, reverse=True) and order[0] == 8
+    assert found["uniform"] == 8 and found["Kneser-Ney 7"] == order[-1]
     assert found["xz -9"] == 8 * len(lzma.compress(text, preset=9)) / len(text)
 
 
-@given(st.lists(st.integers(0, 3), max_size=30), st.integers(1, 3), st.integers(1, 9))
-def test_runs_are_the_same_however_many_are_counted_at_a_time(ids, n, part):
-    ids = np.array(ids, np.uint8)
-    whole = [4 ** np.arange(n)[::-1] @ ids[i:i + n] for i in range(len(ids) - n + 1)]
-    parts = list(runs(ids, n, 4, part))
-    assert [first for first, _ in parts] == list(range(0, len(whole), part))
-    assert [x for _, found in parts for x in found] == whole
+def test_of_a_long_text_they_read_what_there_is_time_for():
+    text, asked = b"the cat sat on the mat. " * 40_000, []
+
+    def read(n):
+        asked.append(n)
+        return text[:n]
+    found = baselines(read, read, seconds=0)
+    assert max(asked) == TRIAL and f"Kneser-Ney 7 of {TRIAL / 1e6:.1f} MB" in found
+    assert f"xz -9 of {TRIAL / 1e6:.1f} MB" in found
+    assert affordable(read, 0, len) == (text[:TRIAL], False)
+    assert affordable(read, 1e9, len) == (text, True)
+    assert affordable(lambda n: text[:9][:n], 0, len) == (text[:9], True)
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60))

@@ -11,7 +11,8 @@ from gpt.data.tokens.characters import CharTokenizer
 from gpt.generate import main
 from gpt.models.config import ModelConfig
 from gpt.models.decoder import GPT
-from gpt.models.sampling import Sampling, choose, generate, penalized, probabilities, write
+from gpt.models.sampling import (
+    Sampling, choose, encode_prompt, generate, penalized, probabilities, write)
 from gpt.opening import Opened
 from gpt.settings import ConfigError
 from minigrad import no_grad
@@ -180,12 +181,17 @@ def test_a_prompt_that_the_model_cannot_read_is_refused():
         list(itertools.islice(write(None, CharTokenizer("abc"), "z"), 1))
 
 
-@pytest.mark.parametrize("args, words", [
-    ([], "required"), (["nowhere"], "there is no run"), (["x", "--n", "0"], "n is 0"),
-    (["x", "--seed", "-1"], "seed is -1"), (["x", "--max_tokens", "-3"], "max_tokens is -3"),
-    (["x", "--stop", ""], "--stop is empty"), (["x", "--tempature", "1"], "--temperature")])
-def test_a_wrong_command_is_one_sentence_and_status_2(capsys, args, words):
-    with pytest.raises(SystemExit) as left:
-        main(args)
-    said = capsys.readouterr().err
-    assert left.value.code == 2 and words in said and said.count("\n") == 1
+def test_without_a_line_break_an_empty_prompt_is_the_first_token():
+    assert encode_prompt(CharTokenizer("a\n"), "") == [0]
+    assert encode_prompt(CharTokenizer("ab"), "") == [0]
+    assert encode_prompt(CharTokenizer("\tab\n"), "") == [1]
+
+
+@pytest.mark.parametrize("terminal, shown", [(True, "a\\x1b\\x07"), (False, "a\x1b\x07")])
+def test_no_control_byte_reaches_a_terminal(monkeypatch, capsys, terminal, shown):
+    opened = Opened(None, CharTokenizer("a\x1b\x07"))
+    monkeypatch.setattr("gpt.generate.open_model", lambda *_: opened)
+    monkeypatch.setattr("gpt.models.sampling.generate", Script([1, 0]))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    main(["x", "a"])
+    assert capsys.readouterr().out == shown + "\n"

@@ -1,5 +1,6 @@
 """Planning: sizes, tokenizers, memory, and runs that end in time."""
 import gc
+import time
 import tracemalloc
 from dataclasses import replace
 
@@ -12,7 +13,8 @@ from gpt.data.corpora import Corpus
 from gpt.settings import ConfigError
 from gpt.training import clock, forecast as costs
 from gpt.training.clock import (
-    Pacer, Rates, check_duration, continue_plan, duration, closing_s, plan_by_time)
+    Pacer, Rates, check_duration, continue_plan, duration, closing_s, plan_by_time,
+    reading_s)
 from gpt.training.forecast import forecast, sequence_bytes
 from gpt.training.plan import Plan
 from gpt.training.recipes import (
@@ -22,11 +24,12 @@ from minigrad.kernels import memory
 
 
 class Clock:
-    """A clock that the test moves."""
+    """A clock that the test moves; the process has so much of a processor."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch, share=1.0):
         self.now = 1000.0
         monkeypatch.setattr(clock.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(clock.time, "process_time", lambda: share * (self.now - 980))
 
 
 @pytest.mark.parametrize("speeds", [[1.0], [1.0, 2.0], [1.0, 0.5], [1.0, 2.0, 1.0, 0.6, 1.7]])
@@ -76,25 +79,42 @@ def test_a_short_run_spends_most_of_its_time_on_steps(data, tiny, minutes, step_
     assert run.plan.steps * step_s + closing_s(run) <= 60 * minutes
 
 
-@given(st.floats(0.02, 0.5), st.floats(0.01, 0.5), st.floats(0, 20))
-def test_a_time_too_short_is_refused_with_one_that_works(data, tiny, minutes, step_s, start_s):
+@given(st.floats(0.02, 0.5), st.floats(0.01, 0.5), st.floats(0, 20), st.sampled_from([0.2, 1]))
+def test_a_time_too_short_is_refused_with_what_works(data, tiny, minutes, step_s, start_s, share):
     corpus = Corpus("x", [b"some text"], "x")
 
-    def run_of(minutes):
+    def planned(minutes, batch_tokens):
         chosen = choose_settings(corpus, "fast", {"minutes": minutes}, 240).train
         config = tiny(minutes=minutes, evaluations=chosen.evaluations,
-                      eval_tokens=chosen.eval_tokens)
-        return Run.start(config, data, Plan.fixed(1))
-    run, rates = run_of(minutes), Rates(step_s, step_s / 2500)
-    with pytest.MonkeyPatch.context() as patch:
-        clock = Clock(patch)
-        try:
-            plan_by_time(run, clock.now - start_s, rates)
-        except ConfigError as refused:
-            assert f"minutes is {minutes:g}, " in str(refused)
-            run = run_of(float(str(refused).split("--minutes ")[1].split()[0]))
-            plan_by_time(run, clock.now - start_s, rates)
-    assert run.plan.steps >= 50
+                      eval_tokens=chosen.eval_tokens, batch_tokens=batch_tokens)
+        run = Run.start(config, data, Plan.fixed(1))
+        with pytest.MonkeyPatch.context() as patch:
+            began = Clock(patch, share).now - start_s
+            plan_by_time(run, began, Rates(step_s * batch_tokens / 512, step_s / 2500))
+        return run.plan.steps
+    try:
+        assert planned(minutes, 512) >= 50
+    except ConfigError as refused:
+        words = str(refused)
+        assert f"minutes is {minutes:g}, " in words and "--d_model" in words
+        remedy = lambda flag: float(words.split(flag)[1].split()[0].strip(","))
+        assert planned(remedy("--minutes "), 512) >= 50
+        if "--batch_tokens" in words:
+            assert planned(minutes, int(remedy("--batch_tokens "))) >= 50
+
+
+def test_fewer_threads_than_cores_are_named_where_time_is_short(data, tiny, monkeypatch):
+    monkeypatch.setattr(clock.threads, "most_threads", lambda: 2)
+    monkeypatch.setattr(clock.threads, "available_cores", lambda: 8)
+    run, now = Run.start(tiny(minutes=0.1), data, Plan.fixed(1)), time.monotonic()
+    with pytest.raises(ConfigError, match="MINIGRAD_THREADS=8, which is 2"):
+        plan_by_time(run, now, Rates(5.0, 0.0))
+
+
+def test_what_closes_a_run_reads_less_if_its_last_step_was_late(data, tiny):
+    run = Run.start(tiny(minutes=1.0), data, Plan.fixed(1))
+    for spent_s, seconds in ((10, 1.8), (57, 1.8), (58, 0.8), (70, 0.3)):
+        assert reading_s(run, spent_s) == pytest.approx(seconds)
 
 
 def test_more_time_never_chooses_a_smaller_model():
@@ -185,7 +205,8 @@ def allocated_by(function, *args):
 
 
 def test_memory_that_is_short_gives_smaller_micro_batches_then_a_refusal(data, tiny, monkeypatch):
-    run = Run.start(tiny(batch_tokens=16 * 64), data, Plan.fixed(1))
+    short = replace(data, train=data.train[:1000], val=data.val[:100])     # soon counted
+    run = Run.start(tiny(batch_tokens=16 * 64), short, Plan.fixed(1))
     assert forecast(run, 100).micro_batch == 64
     one, n = sequence_bytes(run), sum(x.size for x in run.model.parameters())
     fixed = 4 * n * 3.5
@@ -194,6 +215,7 @@ def test_memory_that_is_short_gives_smaller_micro_batches_then_a_refusal(data, t
         patch.setattr(costs, "available_bytes", lambda: 25_000_000)
         with pytest.raises(ConfigError, match="a text of 1[0-9] MB needs 0.[0-9] GB at the"):
             forecast(Run.start(tiny(), longer, Plan.fixed(1)), 100)
+    monkeypatch.setattr(costs, "baseline_bytes", lambda run: 0)
     monkeypatch.setattr(costs, "available_bytes", lambda: int((fixed + 20 * one) / 0.9))
     assert 10 <= forecast(run, 100).micro_batch <= 20
     monkeypatch.setattr(costs, "available_bytes", lambda: int(fixed))
@@ -202,7 +224,7 @@ def test_memory_that_is_short_gives_smaller_micro_batches_then_a_refusal(data, t
 
 
 def test_the_rate_of_matmul_is_measured_however_little_time_there_is():
-    assert 0 < costs.matmul_gflops(64, seconds=0) < 1e5
+    assert 0 < costs.matmul_gflops((32, 64), seconds=0) < 1e5
 
 
 def test_a_run_of_days_needs_a_yes():

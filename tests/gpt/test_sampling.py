@@ -15,11 +15,21 @@ from minigrad.kernels import jit, threads
 SMALL = dict(vocab_size=40, context_length=24, n_layer=2, n_head=4, d_model=32)
 # Every field of the config, with values away from its default.
 OTHERS = {"vocab_size": [7], "context_length": [16], "n_layer": [1], "n_head": [2],
-          "n_kv_head": [2], "d_model": [24], "d_mlp": [40],
-          "position": ["learned", "sinusoidal", "none"], "norm": ["layer", "rms"],
-          "norm_position": ["post"], "qk_norm": [False],
-          "mlp": ["gelu", "gelu_tanh", "silu", "swiglu"], "bias": [True], "tie_weights": [True],
-          "init": ["scaled"], "ngram_rows": [50], "embedding_norm": [False], "dropout": [0.3]}
+          "n_kv_head": [2], "d_model": [24], "d_head": [12], "d_mlp": [40],
+          "position": ["learned", "sinusoidal", "relative", "none"], "position_offset": [2],
+          "relative_buckets": [6], "relative_distance": [40], "norm": ["layer", "rms"],
+          "norm_eps": [0.1], "norm_position": ["post"], "qk_norm": [False], "qk_gain": [True],
+          "mlp": ["gelu", "gelu_tanh", "relu", "silu", "geglu", "swiglu"], "bias": [True],
+          "qkv_bias": [True], "rope_theta": [100.0],
+          "score_scale": [False], "logit_scale": [True], "embedding_gain": [True],
+          "n_segment": [2], "transform": [True], "n_encoder_layer": [1],
+          "rope_scaling": ["llama3:8:1:4:16", "linear:3"], "window": [5],
+          "tie_weights": [True], "init": ["scaled"], "ngram_rows": [50],
+          "embedding_norm": [False], "embedding_scale": [True], "dropout": [0.3]}
+# What published models are set to, and what no kernel or recording knows yet.
+NOT_REPLAYED = ({"qk_gain": True}, {"mlp": "relu"}, {"mlp": "geglu"}, {"window": 5},
+                {"embedding_scale": True}, {"logit_scale": True},
+                {"position": "relative"})
 ONE_BY_ONE = [{name: value} for name, values in OTHERS.items() for value in values]
 IN_PAIRS = [{a: OTHERS[a][-1], b: OTHERS[b][0]} for a, b in combinations(OTHERS, 2)]
 
@@ -55,7 +65,9 @@ def test_the_table_has_every_setting_of_a_net():
 @pytest.mark.parametrize("change", ONE_BY_ONE, ids=str)
 def test_every_setting_is_heard_by_generation_and_replayed(change):
     one_more = assert_heard(small(**change))
-    if jit.COMPILED:
+    if change in NOT_REPLAYED:
+        assert one_more.obstacle
+    elif jit.COMPILED:
         assert one_more.obstacle is None
         assert [each.next for each in one_more.attempts.values()] == ["replay"]
 

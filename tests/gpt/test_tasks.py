@@ -10,7 +10,9 @@ from gpt.settings import ConfigError
 from gpt.training.plan import Plan
 from gpt.training.run import Run
 from gpt.training.step import train_steps
-from gpt.training.tasks import TASKS, Task, causal_batch, causal_loss, causal_measure
+from gpt.training.task import Task
+from gpt.training.tasks import TASKS
+from gpt.training.tasks.causal import causal_batch, causal_loss, causal_measure
 
 
 def some_batch(data, shape, rng, model):

@@ -14,7 +14,8 @@ from gpt.training.divergence import Diverged
 from gpt.training.plan import Plan, batch_shape, due, rate_at
 from gpt.training.run import Run
 from gpt.training.step import train_steps
-from gpt.training.tasks import TASKS, causal_loss
+from gpt.training.tasks import TASKS
+from gpt.training.tasks.causal import causal_loss
 from minigrad.kernels import jit, replay, threads
 
 

@@ -86,6 +86,11 @@ def test_too_many_threads_are_refused_with_the_remedy():
         threads.set_threads(10_000)
 
 
+def test_an_empty_number_of_threads_in_the_environment_is_none(monkeypatch):
+    monkeypatch.setenv("MINIGRAD_THREADS", "")
+    assert threads._default_threads() >= 1
+
+
 @pytest.mark.parametrize("text", ["many", "0", "-1"])
 def test_a_wrong_number_of_threads_in_the_environment_is_named(text):
     code = "from minigrad.kernels import threads; threads.n_threads()"

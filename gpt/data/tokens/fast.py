@@ -24,7 +24,8 @@ class FastWords:
 
     def __init__(self, tokenizer, prefix, missing):
         self.tokenizer, self.prefix = tokenizer, prefix
-        self.missing = re.compile(b"[" + re.escape(missing) + b"]" if missing else b"(?!)")
+        bytes_in = b"[" + re.escape(missing) + b"]"
+        self.missing = re.compile(bytes_in if missing else b"(?!)")
 
     def lacks(self, text):
         """Whether the text has a byte without a token."""

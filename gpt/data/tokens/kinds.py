@@ -8,6 +8,7 @@ from gpt.data.corpora import END_OF_TEXT
 from gpt.data.tokens.characters import CharTokenizer
 from gpt.data.tokens.gguf import facts_of_gguf
 from gpt.data.tokens.published import PublishedTokenizer
+from gpt.files.gguf import open_gguf
 
 
 def train_tokenizer(kind, vocabulary, documents, train_documents):
@@ -34,8 +35,10 @@ def train_tokenizer(kind, vocabulary, documents, train_documents):
 
 
 def load_tokenizer(path):
-    """Read a tokenizer of any kind from its file, or from the folder of a published one."""
+    """Read a tokenizer of any kind from its file, a GGUF, or the folder of a published model."""
     path = Path(path)
+    if path.suffix == ".gguf":
+        return tokenizer_of_gguf(open_gguf(path).metadata, path)
     if (path / "tokenizer.json").is_file():
         path = path / "tokenizer.json"
     if path.suffix == ".json" and path.is_file():

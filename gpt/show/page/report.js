@@ -7,8 +7,10 @@ const manifest = data.manifest, result = manifest.result || {};
 
 const shape = (manifest.config || {}).model || {};
 at("title").textContent = data.name;
-at("about").textContent = [manifest.corpus, `${shape.n_layer} layers`, `${shape.n_head} heads`,
-  `${shape.d_model} wide`, `context ${shape.context_length}`].filter(Boolean).join(" \u00b7 ");
+const net = ((manifest.config || {}).train || {}).net;
+at("about").textContent = [manifest.corpus, net, `${shape.n_layer} layers`,
+  shape.n_head && `${shape.n_head} heads`, `${shape.d_model} wide`,
+  `context ${shape.context_length}`].filter(Boolean).join(" \u00b7 ");
 
 const exact = x => x >= 1000 ? short(x) : Number(x.toPrecision(4)).toString();
 for (const [value, unit] of [[result.bits_per_byte, "bits per byte"],

