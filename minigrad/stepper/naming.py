@@ -23,7 +23,7 @@ def box_names(t):
 
 def title(t, node):
     """Name a node by the variable, or the variables of its outputs, and the op if there is room."""
-    several = map(label, outputs(t, node))
+    several = [label(x) for x in outputs(t, node) if not x.unnamed]
     name = ", ".join(several) or label(node)
     kind = node.op.name if node.op else ""
     if not kind or name.startswith(f"{kind}_") or name == kind:
@@ -32,15 +32,16 @@ def title(t, node):
     return both if len(both) <= NAME else name
 
 
-def shortened(text):
+def shortened(text, left=9):
     """Leave out the middle of a long name: parameters differ at both ends."""
-    side = (NAME - 1) // 2
-    return text if len(text) <= NAME else f"{text[:side]}…{text[-side:]}"
+    right = NAME - 1 - left
+    return text if len(text) <= NAME else f"{text[:left]}…{text[-right:]}"
 
 
 def wishes(text):
     """Yield what a box may be called, the best first."""
     yield shortened(text)
+    yield shortened(text, left=13)
     for i in count(2):
         tail = f"…{i}"
         yield text[:NAME - len(tail)] + tail

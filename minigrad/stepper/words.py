@@ -18,7 +18,7 @@ def sentence(t, event):
             return f"{name}.grad = {short(event.total)}: all its users have sent"
         return (f"{name}.grad = {short(event.before)} + {short(event.g)} = {short(event.total)}: "
                 "it held a gradient already")
-    silent = "".join(f"; nobody sends to {label(t.nodes[i])}: 0" for i in event.silent)
+    silent = "".join(f"; nobody has sent to {label(t.nodes[i])}: 0" for i in event.silent)
     receiver = label(t.nodes[event.to])
     return f"{name} sends {short(event.sent)} to {receiver}: {addition(event)}{silent}"
 

@@ -133,7 +133,7 @@ def test_nothing_is_called_wrong_where_an_output_is_not_used():
         p, q = split(x, 2)
         p.sum().backward()
     assert [run(t, v).first_wrong >= 0 for v in VARIANTS] == [False, False, True, True]
-    assert "; nobody sends to q: 0" in t.text()
+    assert "; nobody has sent to q: 0" in t.text()
 
 
 @pytest.mark.parametrize("f", [lambda x: x * x, lambda x: x * 1e10 + x])

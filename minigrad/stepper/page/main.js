@@ -1,7 +1,7 @@
 "use strict";
 // Put the page together: controls, keys, and the one function that shows a step.
 
-const READABLE = 0.6;                                  // the smallest zoom that a page opens with
+const READABLE = 0.75;                                 // the smallest zoom that a page opens with
 
 function render() {
   const now = situation();
