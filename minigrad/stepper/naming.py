@@ -34,8 +34,10 @@ def title(t, node):
 
 def shortened(text, left=9):
     """Leave out the middle of a long name: parameters differ at both ends."""
+    if len(text) <= NAME:
+        return text
     right = NAME - 1 - left
-    return text if len(text) <= NAME else f"{text[:left]}…{text[-right:]}"
+    return f"{text[:left]}…{text[-right:]}"
 
 
 def wishes(text):
