@@ -46,13 +46,14 @@ THEIRS = {
     "attention": "attend(q, k, v, causal, scale, key_lengths, bias, mask)",
     "broadcast_to": "x.broadcast_to(shape)", "cbrt": "x.sign() * x.abs() ** (1 / 3)",
     "clip": "x if min is max else x.clip(min, max)", "concatenate": "torch.cat(arrays, axis)",
+    "conv1d": "convolve(torch.cat([before, x], 1).mT, weight, dilation).mT",
     "cos": "x.cos()", "cosh": "x.cosh()",
     "cross_entropy": "surprise(logits, targets, ignore_index, reduction, label_smoothing, weight)",
     "cumsum": "x.flatten().cumsum(0) if axis is None else x.cumsum(axis)", "div": "x / y",
     "einsum": "torch.einsum(subscripts, *arrays)", "elu": "F.elu(x, alpha)",
     "embedding": "F.embedding(ids, weight)", "erf": "x.erf()", "exp": "x.exp()",
     "exp2": "x.exp2()", "expm1": "x.expm1()", "gelu": "F.gelu(x, approximate='tanh')",
-    "hypot": "x.hypot(y)", "index": "x.flatten()[places(x.shape)[key]]",
+    "gru": "gru(x, weight, bias, h0)", "hypot": "x.hypot(y)", "index": "x.flatten()[places(x.shape)[key]]",
     "keyed_dropout": "x * kept(key, rate, x)",
     "kl_divergence": "(log_p.exp() * (log_p - log_q)).sum(-1)",
     "layer_norm": "F.layer_norm(x, x.shape[-1:], gain, bias, eps)",
@@ -61,14 +62,16 @@ THEIRS = {
     "exact_gelu": "F.gelu(x)",
     "log": "x.log()", "log10": "x.log10()", "log1p": "x.log1p()", "log2": "x.log2()",
     "log_softmax": "x.log_softmax(axis)", "logaddexp": "x.logaddexp(y)",
-    "logsumexp": "x.logsumexp(axes(x, axis), keepdims)", "matmul": "a @ b",
+    "logsumexp": "x.logsumexp(axes(x, axis), keepdims)", "lstm": "lstm(x, weight, h0, c0)",
+    "matmul": "a @ b",
     "max": "x.amax(axes(x, axis), keepdims)", "maximum": "x.maximum(y)",
-    "mean": "x.mean(axes(x, axis), keepdims)", "minimum": "x.minimum(y)", "mul": "x * y",
+    "mean": "x.mean(axes(x, axis), keepdims)", "minimum": "x.minimum(y)",
+    "mingru": "mingru(x, h0)", "mul": "x * y",
     "neg": "-x",
     "placed_embedding": "F.embedding(ids, weight) + places[start:start + ids.shape[-1]]",
     "pow": "x ** y", "qk_rotary": "turn_heads(qkv, cos, sin, n_value_head, norm, eps)",
     "reciprocal": "x.reciprocal()", "relu": "x.relu()", "relu_squared": "x.relu() ** 2",
-    "reshape": "x.reshape(shape)", "rms_norm": "F.rms_norm(x, x.shape[-1:], gain, eps)",
+    "reshape": "x.reshape(shape)", "rnn": "rnn(x, weight, h0)", "rms_norm": "F.rms_norm(x, x.shape[-1:], gain, eps)",
     "rotary": "turn(x, cos, sin, interleaved)", "rsqrt": "x.rsqrt()",
     "scatter": "torch.zeros(int(np.prod(shape)), dtype=g.dtype).index_add(0, "
                "torch.as_tensor(places(shape)[key].copy()).flatten(), g.flatten()).reshape(shape)",
@@ -163,6 +166,39 @@ def helpers(torch):
         turned = F.rms_norm(heads[..., :n, :], (D,), eps=eps) if norm else heads[..., :n, :]
         turned = turn(turned, cos[:, None], sin[:, None], False)
         return torch.cat([turned, heads[..., n:, :]], -2).flatten(-2)
+
+    def convolve(u, weight, dilation):
+        if weight.ndim == 2:
+            return F.conv1d(u, weight.T[:, None], dilation=dilation, groups=u.shape[1])
+        return F.conv1d(u, weight.permute(2, 1, 0), dilation=dilation)
+
+    def scan(step, x, *state):
+        """Carry a state through (B, T, ...), and stack each part of it over time."""
+        steps = [state := step(x[:, t], *state) for t in range(x.shape[1])]
+        return [torch.stack(part, 1) for part in zip(*steps)]
+
+    def rnn(x, weight, h0):
+        return scan(lambda x, h: [torch.tanh(x + h @ weight.T)], x, h0)[0]
+
+    def lstm(x, weight, h0, c0):
+        def step(x, h, c):
+            i, f, n, o = (x + h @ weight.T).chunk(4, -1)
+            c = f.sigmoid() * c + i.sigmoid() * n.tanh()
+            return o.sigmoid() * c.tanh(), c
+        return tuple(scan(step, x, h0, c0))
+
+    def gru(x, weight, bias, h0):
+        def step(x, h):
+            (r, z, n), (of_r, of_z, of_n) = x.chunk(3, -1), (h @ weight.T).chunk(3, -1)
+            r, z = (r + of_r).sigmoid(), (z + of_z).sigmoid()
+            return [(n + r * (of_n + bias)).tanh().lerp(h, z)]
+        return scan(step, x, h0)[0]
+
+    def mingru(x, h0):
+        def step(x, h):
+            z, n = x.chunk(2, -1)
+            return [h.lerp(n, z.sigmoid())]
+        return scan(step, x, h0)[0]
 
     def kept(key, rate, x):
         sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "golden"))

@@ -94,17 +94,17 @@ class _Progress(event.Listener):
     """
 
     said = depth = 0
-    collects = False
+    collects, often = False, ""
 
     def on_start(self, e):
         if not self._ours(e):
             return
+        function = e.data["dispatcher"].py_func
         if not self.depth:
-            self.collects = gc.isenabled()
+            self.collects, self.often = gc.isenabled(), how_often(function)
             gc.disable()
         self.depth += 1
-        function = e.data["dispatcher"].py_func
-        text = f"compiling kernels ({how_often(function)})..."
+        text = f"compiling kernels ({self.often})..."
         if sys.stderr.isatty():
             print(f"\r\x1b[K{text} {function.__name__}", end="", file=sys.stderr, flush=True)
         elif not self.said:

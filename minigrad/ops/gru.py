@@ -9,7 +9,7 @@ from minigrad.kernels.scan import (
     ROWS, at_time, begin, multiply, n_groups, packed, room, slope, takes, tanh_slope)
 from minigrad.ops.elementwise import sigmoid, tanh
 from minigrad.ops.linear import linear, rows, sum_of_rows
-from minigrad.ops.rnn import over_time, sequences, side_by_side, weight_gradient
+from minigrad.ops.rnn import check_floats, over_time, sequences, side_by_side, weight_gradient
 from minigrad.ops.shape import stack
 from minigrad.tensor import op
 
@@ -47,6 +47,7 @@ def gru(x, weight, bias, h0):
     ----------
     Cho et al. 2014, arXiv:1406.1078, in the form of torch (and cuDNN).
     """
+    check_floats(x, weight, bias, h0)
     gates, inner, h = [], [], []
     before = h0                                               # (B, H)
     for t in range(x.shape[1]):
@@ -82,6 +83,7 @@ def gru_vjp(g, gates, inner, h, weight, h0):
 
 @gru.parts
 def gru_parts(x, weight, bias, h0):
+    check_floats(x, weight, bias, h0)
     h = []
     for t in range(x.shape[1]):
         y = linear(h0, weight)

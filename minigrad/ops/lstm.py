@@ -9,7 +9,7 @@ from minigrad.kernels.scan import (
     ROWS, at_time, begin, multiply, n_groups, narrowed, packed, room, slope, takes, tanh_slope)
 from minigrad.ops.elementwise import sigmoid, tanh
 from minigrad.ops.linear import linear, rows
-from minigrad.ops.rnn import over_time, sequences, side_by_side, weight_gradient
+from minigrad.ops.rnn import check_floats, over_time, sequences, side_by_side, weight_gradient
 from minigrad.ops.shape import stack
 from minigrad.tensor import op
 
@@ -46,6 +46,7 @@ def lstm(x, weight, h0, c0):
     Hochreiter & Schmidhuber 1997, Neural Computation 9(8); with the forget gate of Gers et al.
     2000. The order of the gates is torch's.
     """
+    check_floats(x, weight, h0, c0)
     gates, h, c = [], [], []
     before, cell = h0, c0                                     # (B, H)
     for t in range(x.shape[1]):
@@ -83,6 +84,7 @@ def lstm_vjp(g, gates, h, c, weight, h0, c0):
 
 @lstm.parts
 def lstm_parts(x, weight, h0, c0):
+    check_floats(x, weight, h0, c0)
     h, c = [], []
     for t in range(x.shape[1]):
         z = x[:, t] + linear(h0, weight)

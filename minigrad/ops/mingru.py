@@ -6,7 +6,7 @@ from minigrad.kernels.memory import empty, empty_like
 from minigrad.kernels.rows import plain, row_kernel, widest_vectors
 from minigrad.kernels.scan import at_time, slope, takes
 from minigrad.ops.elementwise import sigmoid
-from minigrad.ops.rnn import earlier, over_time, sequences, side_by_side
+from minigrad.ops.rnn import check_floats, earlier, over_time, sequences, side_by_side
 from minigrad.ops.shape import stack
 from minigrad.tensor import op
 
@@ -39,6 +39,7 @@ def mingru(x, h0):
     ----------
     Feng et al. 2024, arXiv:2410.01201, section 3.1.
     """
+    check_floats(x, h0)
     z, n = gate_and_new(x)                                    # (B, T, H)
     h, before = [], h0
     for t in range(x.shape[1]):
@@ -63,6 +64,7 @@ def mingru_vjp(g, x, h, h0):
 
 @mingru.parts
 def mingru_parts(x, h0):
+    check_floats(x, h0)
     z, n = gate_and_new(x)
     h = []
     for t in range(x.shape[1]):

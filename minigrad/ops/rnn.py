@@ -52,6 +52,7 @@ def rnn(x, weight, h0):
     ----------
     Elman 1990, Cognitive Science 14(2).
     """
+    check_floats(x, weight, h0)
     h, before = [], h0
     for t in range(x.shape[1]):
         before = np.tanh(x[:, t] + before @ weight.T)         # (B, H)
@@ -72,11 +73,20 @@ def rnn_vjp(g, h, weight, h0):
 
 @rnn.parts
 def rnn_parts(x, weight, h0):
+    check_floats(x, weight, h0)
     h = []
     for t in range(x.shape[1]):
         h0 = tanh(x[:, t] + linear(h0, weight))
         h.append(h0)
     return stack(h, axis=1)
+
+
+def check_floats(*arrays):
+    """Refuse states and inputs of whole numbers: a gate is between 0 and 1."""
+    for x in arrays:
+        if x.dtype.kind != "f":
+            raise TypeError(f"a recurrent net takes floats, but got {x.dtype}: convert it with "
+                            "astype(np.float32)")
 
 
 def over_time(steps):

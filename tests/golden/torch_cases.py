@@ -524,3 +524,33 @@ case("attention(q, k, v, b, mask=m, causal=False)",
 case("attention(q, k, v, b, causal=False, key_lengths=np.array([2, 4]))",
      f"{SDPA}(q, k, v, attn_mask=b.masked_fill(torch.arange(5) >= torch.tensor([2, 4])"
      ".reshape(2, 1, 1, 1), -torch.inf))", **LONGER, b=real(3, 5))
+
+
+# ---- recurrent nets and causal convolution ----------------------------------------------------
+
+STATE = real(2, 3, seed=7)                            # (B, H)
+CALL = "False, 1, 0.0, False, False, True)"           # one layer, batches first
+
+def layer(gates, *biases):
+    """Make torch's parameters of a layer that takes what the input gives as it is."""
+    inputs = f"torch.eye({3 * gates}).double()"
+    return f"({inputs}, {', '.join(['weight', *biases])})"
+
+case("rnn(x, weight, h0)", f"torch.rnn_tanh(x, h0[None], {layer(1)}, {CALL}[0]",
+     x=real(2, 4, 3), weight=real(3, 3) / 2, h0=STATE)
+case("lstm(x, weight, h0, c0)[0]", f"torch.lstm(x, (h0[None], c0[None]), {layer(4)}, {CALL}[0]",
+     x=real(2, 4, 12), weight=real(12, 3) / 2, h0=STATE, c0=-STATE)
+NONE, HIDDEN = "torch.zeros(9).double()", "torch.cat([torch.zeros(6).double(), bias])"
+case("gru(x, weight, bias, h0)",
+     f"torch.gru(x, h0[None], {layer(3, NONE, HIDDEN)}, {CALL.replace('False', 'True', 1)}[0]",
+     x=real(2, 4, 9), weight=real(9, 3) / 2, bias=real(3), h0=STATE)
+FIRST = "h0.lerp(x[:, 0, 3:], x[:, 0, :3].sigmoid())"
+case("mingru(x, h0)",
+     f"torch.stack([{FIRST}, {FIRST}.lerp(x[:, 1, 3:], x[:, 1, :3].sigmoid())], 1)",
+     x=real(2, 2, 6), h0=STATE)
+BEHIND = "torch.cat([before, x], 1).mT"
+case("conv1d(x, weight, before)", f"F.conv1d({BEHIND}, weight.T[:, None], groups=3).mT",
+     x=real(2, 4, 3), weight=real(3, 3), before=real(2, 2, 3))
+case("conv1d(x, weight, before, dilation=2)",
+     f"F.conv1d({BEHIND}, weight.permute(2, 1, 0), dilation=2).mT",
+     x=real(2, 4, 3), weight=real(2, 3, 2), before=real(2, 2, 3))
