@@ -69,7 +69,7 @@ def split_documents(documents, val_fraction):
     return train, val
 
 
-def prepare(corpus: Corpus, settings, folder):
+def prepare(corpus: Corpus, settings, folder, tokenizer=None):
     """Tokenize a corpus into a run's folder.
 
     Parameters
@@ -79,6 +79,8 @@ def prepare(corpus: Corpus, settings, folder):
         With tokenizer and vocabulary chosen, not "auto" and 0.
     folder : path
         Gets `tokenizer.json`, `train.npy` and `val.npy`.
+    tokenizer : optional
+        That of a base, instead of what the settings say.
 
     Returns
     -------
@@ -90,7 +92,8 @@ def prepare(corpus: Corpus, settings, folder):
         If there is no such tokenizer, it does not know a character, a text to validate on cannot
         be read, or the disk is full.
     """
-    if settings.tokenizer not in ("bpe", "char", "byte") and not Path(settings.tokenizer).is_file():
+    known = tokenizer or settings.tokenizer in ("bpe", "char", "byte")
+    if not known and not Path(settings.tokenizer).is_file():
         raise CorpusError(f"tokenizer is {settings.tokenizer!r}: choose bpe, char or byte, or name "
                           "the file of a trained one")
     folder = Path(folder)
@@ -102,7 +105,8 @@ def prepare(corpus: Corpus, settings, folder):
         other = load_corpus([settings.val], binary=settings.tokenizer in ("byte", "bpe"))
         train, val, documents = documents, other.documents, documents + other.documents
     try:
-        tokenizer = train_tokenizer(settings.tokenizer, settings.vocabulary, documents, train)
+        tokenizer = tokenizer or train_tokenizer(settings.tokenizer, settings.vocabulary,
+                                                 documents, train)
         tokenizer.save(folder / "tokenizer.json")
         for name, documents in (("train", train), ("val", val)):
             save_tokens(folder / f"{name}.npy", encoded(documents, tokenizer), tokenizer)

@@ -10,6 +10,7 @@ from gpt.show.report import write_report
 from gpt.show.summary import SAMPLE_TOKENS, sample
 from gpt.training.baselines import affordable, baselines, longest_copied_span
 from gpt.training.clock import BASELINES, COPIED, EVALUATION, SAMPLES, reading_s
+from gpt.training.config import SET_ANEW
 from gpt.training.divergence import Diverged
 from gpt.training.folder import go_on_without, read_manifest, write_manifest
 from gpt.training.memory import give_back, peak_bytes
@@ -114,8 +115,9 @@ PLAN = "plan.json"
 def write_plan(run, folder):
     """Write all settings of a run with the plan it followed: the file that `--plan` takes."""
     config = run.config
-    settings = vars(config.model) | vars(config.data) | vars(config.train)
-    del settings["vocab_size"]                        # the tokenizer's
+    settings = {**vars(config.model), **vars(config.data), **vars(config.train)}
+    for name in given_by(config):
+        del settings[name]
     settings |= {"preset": config.preset, "plan": str(run.plan)}
     settings |= {"steps": 0, "minutes": 0.0}          # which the plan says
     text = json.dumps(settings, indent=1)
@@ -123,6 +125,14 @@ def write_plan(run, folder):
         write_whole(folder / PLAN, lambda path: path.write_text(text, encoding="utf-8"))
     except OSError as error:
         go_on_without(folder / PLAN, error)
+
+
+def given_by(config):
+    """Name the settings that come from the tokenizer, or from the base."""
+    if not config.train.base:
+        return ["vocab_size"]
+    shape = [name for name in vars(config.model) if name not in SET_ANEW]
+    return [*shape, "tokenizer", "vocabulary", "net"]
 
 
 def told_settings(config):

@@ -50,6 +50,7 @@ def features(config):
     """Describe a model in a few words each."""
     first = config.train.net == type(config.train).net
     name = config.preset if first else config.train.net
+    name = f"from {config.train.base}" if config.train.base else name
     decay = config.train.weight_decay
     return [name, *described(config.model), *[f"weight decay {decay:g}"] * (decay > 0)]
 

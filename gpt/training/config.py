@@ -33,6 +33,7 @@ class TrainConfig:
     """How to learn it."""
 
     net: str = setting("decoder", f"what learns: {', '.join(NETS)}")
+    base: str = setting("", "a model to go on from: a run, a shared or published folder, a GGUF")
     task: str = setting("causal", "what is learnt: causal, the next token")
     minutes: float = setting(0.0, "time for the whole run; the steps are planned to fit",
                              at_least=0)
@@ -81,6 +82,7 @@ PRESETS = {
                   warmup_steps=100, final_rate=0.1, weight_decay=0.1, beta1=0.9, beta2=0.95),
 }
 
+SET_ANEW = "context_length", "dropout"     # of a net: what may differ from its base
 OTHERS = {"data": DataConfig, "train": TrainConfig}
 
 

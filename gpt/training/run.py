@@ -33,8 +33,8 @@ class Run:
     obstacle: str | None = None    # what keeps its steps from being replayed
 
     @classmethod
-    def start(cls, config, data, plan, dtype=np.float32):
-        """Make a run with new weights."""
+    def start(cls, config, data, plan, dtype=np.float32, weights=None):
+        """Make a run with new weights, or with those of a base: a dict of arrays by name."""
         if config.train.task not in TASKS:
             raise ConfigError(f"there is no task {nearest(config.train.task, TASKS)}")
         if config.train.task == "causal" and not getattr(config.model, "causal", True):
@@ -42,6 +42,8 @@ class Run:
                               "out --no_causal")
         rng = np.random.default_rng(config.train.seed)
         model = config.new_net(rng, dtype)
+        if weights:
+            model.load_state_dict(weights)
         optimizers = make_optimizers(model, config.train)
         run = cls(config, data, model, plan, optimizers=optimizers)
         if config.train.carry_state:
