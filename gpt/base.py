@@ -45,11 +45,11 @@ def with_shape_of(opened, config, given):
     config = Config(model, config.data, train, config.preset)
     expected = config.new_net(NoNumbers()).state_dict()
     found = opened.model.state_dict()
-    if expected.keys() != found.keys():
+    if not found.keys() <= expected.keys():
         raise ConfigError(f"{config.train.base} learnt the task {opened.task} with a net that no "
                           "run trains: name a decoder")
-    for name, x in expected.items():
-        if x.shape != found[name].shape:
+    for name, x in found.items():
+        if x.shape != expected[name].shape:
             raise ConfigError(f"with {anew} the weights {name} of {config.train.base} do not fit: "
                               f"leave out {' and '.join(f'--{name}' for name in anew)}")
     return config

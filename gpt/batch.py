@@ -29,6 +29,14 @@ class Batch(NamedTuple):
         """How many targets count."""
         return int(np.count_nonzero(self.targets != IGNORE))
 
+    def widened(self, T):
+        """Pad the sequences behind to T tokens, which takes as much to compute as any."""
+        more = ((0, 0), (0, max(0, T - self.ids.shape[1])))
+        if np.ndim(self.targets) < 2:
+            return self._replace(ids=np.pad(self.ids, more))
+        targets = np.pad(self.targets, more, constant_values=IGNORE)
+        return self._replace(ids=np.pad(self.ids, more), targets=targets)
+
     def parts(self, size):
         """Cut the rows into batches of at most `size`, groups that belong together staying so."""
         group = 1 if self.together is None else int(self.together)

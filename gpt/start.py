@@ -6,7 +6,6 @@ from pathlib import Path
 from gpt.base import fingerprint, open_base, with_shape_of
 from gpt.command import find_run
 from gpt.data.corpora import load_corpus
-from gpt.data.documents import check_batch, check_length, prepare
 from gpt.settings import ConfigError
 from gpt.show.summary import beginning
 from gpt.training.clock import continue_plan
@@ -16,6 +15,7 @@ from gpt.training.forecast import check_size, matmul_gflops
 from gpt.training.plan import Plan
 from gpt.training.recipes import choose_settings, choose_tuning
 from gpt.training.run import Run
+from gpt.training.tasks import task_named
 
 
 def begin(args, say):
@@ -33,11 +33,11 @@ def begin(args, say):
         say(f"held out to validate on: the end, in {files}")
     folder = new_folder(args.name or corpus.name, args.runs)
     with kept_if_begun(folder):
-        data = prepare(corpus, config.data, folder / "data", base and base.tokenizer)
-        if base is None:
-            config = config.changed(vocab_size=data.tokenizer.vocab_size)
-        check_length(data, config.model.context_length)
-        check_batch(data, config.train.batch_tokens)
+        task = task_named(config.train.task)
+        data = task.prepare(corpus, config.data, folder / "data", base and base.tokenizer)
+        of_base = {"vocab_size": config.model.vocab_size} if base else {}
+        config = config.changed(**data.settings | of_base)
+        data.check(config.model.context_length, config.train.batch_tokens)
         check_size(config)
         write_manifest(folder, **beginning(args.corpus, corpus, config))
         plan = Plan.parse(config.train.plan) if config.train.plan else Plan.fixed(

@@ -38,6 +38,26 @@ class Dataset:
     def bytes_per_token(self, ids):
         return self.size_bytes(ids) / max(1, len(ids))
 
+    @property
+    def settings(self):
+        """What the data say of a run: its settings, by name."""
+        return {"vocab_size": self.tokenizer.vocab_size}
+
+    def described(self, kind):
+        """Say how much there is, of a kind of tokens."""
+        return (f"tokens: {len(self.train):,} to learn, {len(self.val):,} to validate on; {kind}, "
+                f"{self.tokenizer.vocab_size:,} kinds, {self.bytes_per_token(self.val):.2f} bytes "
+                "each")
+
+    def pass_tokens(self, T):
+        """Return how many tokens of steps go once over what there is to learn."""
+        return len(self.train)
+
+    def check(self, T, batch_tokens):
+        """Refuse a context or steps that the text cannot fill."""
+        check_length(self, T)
+        check_batch(self, batch_tokens)
+
     def text(self, ids, n_bytes=sys.maxsize):
         """Return the bytes of ids, or the first ones, documents joined."""
         text = bytearray()

@@ -4,8 +4,10 @@ from dataclasses import asdict, dataclass, fields, replace
 import numpy as np
 
 from gpt.models.config import ModelConfig
+from gpt.models.classifier import POOLING
 from gpt.models.nets import NETS, net_named
 from gpt.settings import ConfigError, check_limits, nearest, setting
+from gpt.training.tasks import task_named
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,11 @@ class TrainConfig:
 
     net: str = setting("decoder", f"what learns: {', '.join(NETS)}")
     base: str = setting("", "a model to go on from: a run, a shared or published folder, a GGUF")
-    task: str = setting("causal", "what is learnt: causal, the next token")
+    task: str = setting("causal", "what is learnt: causal, the next token; classify, the label of "
+                        "a text: label, tab, text; or a .csv or .jsonl with label and text")
+    pooling: str = setting("concat", "what classify reads of a text: what the net says last, its "
+                           "mean, its max, or all three", tuple(POOLING))
+    labels: str = setting("", "of classify, in order, commas between; unless said, those there are")
     minutes: float = setting(0.0, "time for the whole run; the steps are planned to fit",
                              at_least=0)
     steps: int = setting(0, "number of optimizer steps, instead of minutes", at_least=0)
@@ -151,7 +157,8 @@ class Config:
 
     def new_net(self, rng, dtype=np.float32):
         """Make the net that these settings describe, with new weights."""
-        return net_named(self.train.net).module(self.model, rng, dtype)
+        net = net_named(self.train.net).module(self.model, rng, dtype)
+        return task_named(self.train.task).fit(net, self.train, rng, dtype)
 
     def to_dict(self):
         return asdict(self)

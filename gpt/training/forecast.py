@@ -108,7 +108,7 @@ def flops_per_token(run):
     """Count the floating-point operations of training on one token, on one sequence."""
     T, nodes = run.config.model.context_length, []
     rng = np.random.default_rng(0)
-    batch = run.task.batch(run.data, (1, T), rng, run.model)
+    batch = run.task.batch(run.data, (1, T), rng, run.model).widened(T)
     with watch(nodes.append):
         run.task.loss(run.model, batch, 1.0, rng)
     return sum(map(sum, map(count_node, nodes))) // T
@@ -121,7 +121,7 @@ def sequence_bytes(run):
     """
     model = run.model
     T, rng = model.config.context_length, np.random.default_rng(0)
-    batch = run.task.batch(run.data, (1, T), rng, model)
+    batch = run.task.batch(run.data, (1, T), rng, model).widened(T)
     known = {id(x.data) for x in model.parameters()}
     blocks = {}                                       # id of memory -> (array, bytes)
 
@@ -203,6 +203,8 @@ WRITER_BYTES = 30_000_000          # what is loaded later or compiled at the fir
 def baseline_bytes(run):
     """Predict what the baselines take: xz or counts, the text, and the surprise at each byte."""
     n_bytes = run.data.n_bytes
+    if run.task.conclude_bytes:
+        return run.task.conclude_bytes(run.data)
     compressed, counted = min(n_bytes, XZ_BYTES), min(n_bytes, COUNTED_BYTES)
     surprised = min(compressed, run.config.data.val_fraction * n_bytes)
     return int(max(16.2 * compressed, 38 * counted) + 8 * surprised)

@@ -7,6 +7,7 @@ from gpt.models.decoder import flops_per_token
 from gpt.models.nets import net_named
 from gpt.training.config import Config, setting_names
 from gpt.training.plan import Plan
+from gpt.training.tasks import task_named
 
 
 class Size(NamedTuple):
@@ -131,6 +132,7 @@ def choose_tuning(model, given):
     settings = with_end(given)
     minutes = settings.get("minutes") or LONG_MINUTES
     usual = TUNING | {"tokenizer": "of the base"} | fewer_evaluations(minutes)
+    usual |= task_named(settings.get("task", Config().train.task)).begins
     usual["learning_rate"] *= min(1, TUNED_WIDTH / model.d_model)
     return Config().changed(**usual | settings)
 

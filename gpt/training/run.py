@@ -7,7 +7,7 @@ import numpy as np
 from gpt.batch import Batch
 from gpt.data.documents import Dataset
 from gpt.models.states import States
-from gpt.settings import ConfigError, nearest
+from gpt.settings import ConfigError
 from gpt.training.config import Config
 from gpt.training.plan import Plan, batch_shape
 from gpt.training.tasks import TASKS
@@ -35,15 +35,13 @@ class Run:
     @classmethod
     def start(cls, config, data, plan, dtype=np.float32, weights=None):
         """Make a run with new weights, or with those of a base: a dict of arrays by name."""
-        if config.train.task not in TASKS:
-            raise ConfigError(f"there is no task {nearest(config.train.task, TASKS)}")
         if config.train.task == "causal" and not getattr(config.model, "causal", True):
             raise ConfigError("a model that sees the next token cannot learn to predict it: leave "
                               "out --no_causal")
         rng = np.random.default_rng(config.train.seed)
         model = config.new_net(rng, dtype)
         if weights:
-            model.load_state_dict(weights)
+            model.load_state_dict(model.state_dict() | weights)   # what the task adds is new
         optimizers = make_optimizers(model, config.train)
         run = cls(config, data, model, plan, optimizers=optimizers)
         if config.train.carry_state:
