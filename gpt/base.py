@@ -7,6 +7,7 @@ from gpt.opening import open_model
 from gpt.settings import ConfigError
 from gpt.training.config import SET_ANEW, Config
 from gpt.training.forecast import NoNumbers
+from gpt.training.tasks import TASKS
 
 
 def open_base(given, runs="runs"):
@@ -44,7 +45,7 @@ def with_shape_of(opened, config, given):
     model, train = replace(opened.model.config, **anew), replace(config.train, net=opened.net)
     config = Config(model, config.data, train, config.preset)
     expected = config.new_net(NoNumbers()).state_dict()
-    found = opened.model.state_dict()
+    found = weights_of(opened)
     if not found.keys() <= expected.keys():
         raise ConfigError(f"{config.train.base} learnt the task {opened.task} with a net that no "
                           "run trains: name a decoder")
@@ -53,6 +54,13 @@ def with_shape_of(opened, config, given):
             raise ConfigError(f"with {anew} the weights {name} of {config.train.base} do not fit: "
                               f"leave out {' and '.join(f'--{name}' for name in anew)}")
     return config
+
+
+def weights_of(opened):
+    """Return the arrays of the net of a base, without what its task has put on it."""
+    puts = TASKS[opened.task].puts if opened.task in TASKS else ""
+    return {name: x for name, x in opened.model.state_dict().items()
+            if not puts or not name.startswith(puts)}
 
 
 def fingerprint(tensors):

@@ -3,7 +3,7 @@ import json
 import os
 from pathlib import Path
 
-from gpt.base import fingerprint, open_base, with_shape_of
+from gpt.base import fingerprint, open_base, weights_of, with_shape_of
 from gpt.command import find_run
 from gpt.data.corpora import load_corpus
 from gpt.settings import ConfigError
@@ -42,7 +42,7 @@ def begin(args, say):
         write_manifest(folder, **beginning(args.corpus, corpus, config))
         plan = Plan.parse(config.train.plan) if config.train.plan else Plan.fixed(
             config.train.steps or 1)
-        weights = base and base.model.state_dict()
+        weights = base and weights_of(base)
         if base:
             write_manifest(folder, base=config.train.base, base_sha256=fingerprint(weights))
         return Run.start(config, data, plan, weights=weights), folder

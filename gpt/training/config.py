@@ -51,10 +51,20 @@ class TrainConfig:
     optimizer: str = setting("muon", "muon (Jordan et al. 2024) for the matrices with adamw "
                              "(arXiv:1711.05101) for the rest, or adamw for all",
                              ("muon", "adamw"))
+    freeze: str = setting("", "parameters that do not learn: globs over their names, commas "
+                          "between, such as '*embedding*,blocks.0.*'")
+    divide_rates: float = setting(1.0, "what the rate is divided by from a layer to the one below, "
+                                  "behind a head with ten times the rate (arXiv:1801.06146: 2.6)",
+                                  at_least=1)
+    unfreeze: float = setting(0.0, "share of the run in which one layer more learns after another, "
+                              "from the top; before, all but the head is frozen", at_least=0,
+                              at_most=1)
     learning_rate: float = setting(0.006, "of adamw, at its highest", above=0)
     muon_learning_rate: float = setting(0.03, "of muon, at its highest", above=0)
     schedule: str = setting("trapezoid", "of the learning rate after the warm-up: constant and "
-                            "then linear to zero, or cosine", ("trapezoid", "cosine"))
+                            "then linear to zero; cosine; or a slanted triangle, which rises for a "
+                            "tenth of the run (arXiv:1801.06146)",
+                            ("trapezoid", "cosine", "slanted"))
     warmup_steps: int = setting(20, "steps of linear warm-up", at_least=0)
     decay_fraction: float = setting(0.6, "share of the run in which a trapezoid decays",
                                     at_least=0, at_most=1)

@@ -52,9 +52,10 @@ class Task(NamedTuple):
     prepare: Callable = prepare        # (corpus, DataConfig, folder, tokenizer of a base) -> data
     load: Callable = load_dataset      # (folder, sealed) -> the same data
     fit: Callable = as_it_is           # (net, TrainConfig, rng, dtype) -> net: puts a head on it
+    puts: str = ""                     # how the names of the head's parameters begin
     head: tuple = ()                   # settings that the head is made from
     begins: dict = {}                  # settings of a run from a base, where none are given
-    conclude: Callable | None = None   # (run) -> (result, baselines, lines) where nothing is written
+    conclude: Callable | None = None   # (run) -> (result, baselines, lines); None: it writes
     conclude_bytes: Callable | None = None     # (data) -> the memory that this takes
 
 

@@ -155,7 +155,7 @@ def test_what_is_judged_is_counted():
 def test_the_program_trains_shares_and_answers(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("some.tsv").write_text(as_tabs(some_pairs()), encoding="utf-8")
-    program.main(["some.tsv", "--task", "classify", "--tokenizer", "byte", "--steps", "40",
+    program.main(["some.tsv", "--task", "classify", "--tokenizer", "byte", "--steps", "120",
                   "--n_layer", "1", "--d_model", "16", "--n_head", "2", "--context_length", "32",
                   "--batch_tokens", "256", "--plain", "--name", "some"])
     said = capsys.readouterr().out

@@ -10,7 +10,8 @@ from gpt.training.tasks.classify import (
 TASKS = {"causal": Task(causal_batch, causal_loss, causal_measure),
          "classify": Task(classify_batch, classify_loss, classify_measure,
                           prepare_labelled, load_labelled, with_classifier,
-                          ("labels", "pooling"), dict(learning_rate=3e-4, weight_decay=0.01),
+                          "classifier.", ("labels", "pooling"),
+                          dict(learning_rate=3e-4, weight_decay=0.01),
                           conclude, rivals_bytes)}
 
 
