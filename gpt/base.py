@@ -25,9 +25,10 @@ def open_base(given, runs="runs"):
     place = find_run(given["base"], runs)
     given["base"] = str(place)
     opened = open_model(place)
-    shape = [f.name for f in fields(opened.model.config) if f.name not in SET_ANEW]
+    names = [f.name for f in fields(opened.model.config)]
+    comes = {*names, "net", "tokenizer", "vocabulary"} - {*SET_ANEW}
     for name in given:
-        if name in (*shape, "net", "tokenizer", "vocabulary"):
+        if name in comes:
             raise ConfigError(f"--{name} comes from the base {place}: leave it out, or leave out "
                               "--base to begin with new weights")
     return opened
@@ -58,9 +59,11 @@ def with_shape_of(opened, config, given):
 
 def weights_of(opened):
     """Return the arrays of the net of a base, without what its task has put on it."""
-    puts = TASKS[opened.task].puts if opened.task in TASKS else ""
-    return {name: x for name, x in opened.model.state_dict().items()
-            if not puts or not name.startswith(puts)}
+    found, task = opened.model.state_dict(), TASKS.get(opened.task)
+    if not task or not task.puts:
+        return found
+    names = [name for name in found if not name.startswith(task.puts)]
+    return {name: found[name] for name in names}
 
 
 def fingerprint(tensors):

@@ -31,11 +31,13 @@ class Batch(NamedTuple):
 
     def widened(self, T):
         """Pad the sequences behind to T tokens, which takes as much to compute as any."""
-        more = ((0, 0), (0, max(0, T - self.ids.shape[1])))
+        missing = max(0, T - self.ids.shape[1])
+        more = (0, 0), (0, missing)
+        wide = self._replace(ids=np.pad(self.ids, more))
         if np.ndim(self.targets) < 2:
-            return self._replace(ids=np.pad(self.ids, more))
+            return wide
         targets = np.pad(self.targets, more, constant_values=IGNORE)
-        return self._replace(ids=np.pad(self.ids, more), targets=targets)
+        return wide._replace(targets=targets)
 
     def parts(self, size):
         """Cut the rows into batches of at most `size`, groups that belong together staying so."""

@@ -9,8 +9,7 @@ from itertools import islice
 import numpy as np
 
 from gpt.command import find_run, make_parser, report_errors
-from gpt.data.labelled import Texts, encode
-from gpt.data.tokens.kinds import framed
+from gpt.data.labelled import Texts, encode, spans_of
 from gpt.opening import open_model
 from gpt.settings import ConfigError
 from gpt.training.tasks.classify import predicted
@@ -28,7 +27,8 @@ def main(args=None):
         if not hasattr(opened.model, "classifier"):
             raise ConfigError(f"{args.run} learnt the task {opened.task}, and no labels: train "
                               "with --task classify")
-        texts = args.text or (line.rstrip("\r\n") for line in sys.stdin)
+        lines = (line.rstrip("\r\n") for line in sys.stdin)
+        texts = args.text or lines
         for label, p, text in classified(opened, texts):
             print(f"{label}\t{p:.3f}\t{text}", flush=True)
 
@@ -37,18 +37,17 @@ def classified(opened, texts):
     """Yield (label, its probability, text) for each of some texts."""
     texts, labels = iter(texts), opened.model.classifier.labels
     while some := list(islice(texts, LINES)):
-        p = predicted(opened.model, as_texts(opened.tokenizer, some))           # (n, K)
-        best = p.argmax(axis=1)
-        yield from zip([labels[i] for i in best], p.max(axis=1).tolist(), some)
+        ids = as_texts(opened.tokenizer, some)
+        for text, p in zip(some, predicted(opened.model, ids)):                 # (K,)
+            best = int(p.argmax())
+            yield labels[best], float(p[best]), text
 
 
 def as_texts(tokenizer, strings):
     """Return strings as the task reads them: `Texts` without labels."""
-    rows = [framed(tokenizer, encode(tokenizer, text)) or [0] for text in strings]
-    ends = np.cumsum([*map(len, rows)])
-    begins = ends - [*map(len, rows)]
-    spans = np.stack([begins, ends, np.zeros_like(ends)], axis=1)
-    return Texts(np.concatenate(rows), spans)
+    rows = [encode(tokenizer, text) for text in strings]
+    ids = np.concatenate([row or [0] for row in rows])
+    return Texts(ids, spans_of(rows, [0] * len(rows)))
 
 
 if __name__ == "__main__":

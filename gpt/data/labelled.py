@@ -186,18 +186,24 @@ def prepare_labelled(corpus, settings, folder, tokenizer=None):
 
 
 def write_texts(folder, name, pairs, labels, tokenizer):
-    rows = [np.array(framed(tokenizer, encode(tokenizer, text))) for _, text in pairs]
-    save_tokens(folder / name, rows, tokenizer)
-    ends = np.cumsum([*map(len, rows)])
-    begins = ends - [*map(len, rows)]
+    rows = [encode(tokenizer, text) for _, text in pairs]
+    save_tokens(folder / name, map(np.array, rows), tokenizer)
     numbers = [labels.index(label) for label, _ in pairs]
-    spans = np.stack([begins, ends, numbers], axis=1).astype(np.int64)          # (n, 3)
     with open(folder / SPANS[name], "wb") as file:
-        np.save(file, spans)
+        np.save(file, spans_of(rows, numbers))
 
 
 def encode(tokenizer, text):
-    return tokenizer.encode_array(text, disallowed_special=()).tolist()
+    """Return the ids of a text, with what the model expects around it, as a list."""
+    ids = tokenizer.encode_array(text, disallowed_special=())
+    return framed(tokenizer, ids.tolist())
+
+
+def spans_of(rows, numbers):
+    """Return where rows begin and end that stand one behind the other, and their labels: (n, 3)."""
+    lengths = np.array([max(1, len(row)) for row in rows])
+    ends = lengths.cumsum()
+    return np.stack([ends - lengths, ends, numbers], axis=1).astype(np.int64)
 
 
 def load_labelled(folder, sealed=None):

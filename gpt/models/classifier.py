@@ -4,32 +4,44 @@ import numpy as np
 from minigrad import concatenate, where
 from minigrad.nn import Linear, Module
 
+# ---- pooling: from the stream x, (B, T, C), and the lengths of the texts, (B, 1), to (B, C) ----
 
 def last(x, lengths):
-    """Return the stream at the last real token: (B, T, C) to (B, C)."""
-    at_last = np.arange(x.shape[1]) == lengths[:, None] - 1                     # (B, T)
-    return (x * at_last[..., None].astype(x.dtype)).sum(axis=1)
+    """Return the stream at the last real token."""
+    is_last = places(x) == lengths - 1                                          # (B, T)
+    return weighed(x, is_last)
 
 
 def mean(x, lengths):
-    """Return the mean over the real tokens: (B, T, C) to (B, C)."""
-    share = real(x, lengths) / lengths[:, None, None]                           # (B, T, 1)
-    return (x * share.astype(x.dtype)).sum(axis=1)
+    """Return the mean over the real tokens."""
+    is_real = places(x) < lengths                                               # (B, T)
+    share = is_real / lengths
+    return weighed(x, share)
 
 
 def largest(x, lengths):
-    """Return the largest of each channel over the real tokens: (B, T, C) to (B, C)."""
+    """Return the largest of each channel over the real tokens."""
+    is_real = places(x) < lengths                                               # (B, T)
     lowest = np.asarray(-np.inf, x.dtype)
-    return where(real(x, lengths), x, lowest).max(axis=1)
+    kept = where(is_real[..., None], x, lowest)                                 # (B, T, C)
+    return kept.max(axis=1)
 
 
-def real(x, lengths):
-    """Tell which tokens are no padding: (B, T, 1) bool."""
-    return (np.arange(x.shape[1]) < lengths[:, None])[..., None]
+def places(x):
+    T = x.shape[1]
+    return np.arange(T)
+
+
+def weighed(x, share):
+    """Add up the stream, each place as often as its share, (B, T), says."""
+    share = share[..., None].astype(x.dtype)                                    # (B, T, 1)
+    weighted = x * share
+    return weighted.sum(axis=1)
 
 
 # Concatenated as in Howard & Ruder 2018, arXiv:1801.06146, 3.3.
-POOLING = {"last": (last,), "mean": (mean,), "max": (largest,), "concat": (last, largest, mean)}
+POOLING = {"last": [last], "mean": [mean], "max": [largest],
+           "concat": [last, largest, mean]}
 
 
 class Classifier(Module):
@@ -46,11 +58,15 @@ class Classifier(Module):
     """
 
     def __init__(self, C, labels, pooling, rng, dtype=np.float32):
-        self.labels, self.pooling = tuple(labels), pooling
-        width = C * len(POOLING[pooling])
-        self.linear = Linear(width, len(labels), rng=rng, std=0.0, dtype=dtype)
+        self.labels = tuple(labels)
+        self.pooling = pooling
+        width, n = C * len(POOLING[pooling]), len(labels)
+        self.linear = Linear(width, n, rng=rng, std=0.0, dtype=dtype)
 
     def __call__(self, x, lengths):
-        parts = [pool(x, lengths) for pool in POOLING[self.pooling]]            # each (B, C)
-        pooled = concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+        """Score the classes; the lengths, (B,), tell what is no padding."""
+        lengths = lengths[:, None]                                              # (B, 1)
+        pools = POOLING[self.pooling]
+        parts = [pool(x, lengths) for pool in pools]                            # each (B, C)
+        pooled = concatenate(parts, axis=-1)
         return self.linear(pooled)                                              # (B, n)

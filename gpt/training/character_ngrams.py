@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minigrad import log_softmax
+
 LONGEST = 5                        # characters of an n-gram, from 1 on
 C, STEPS, MEMORY = 10.0, 100, 10
 
@@ -21,34 +23,51 @@ class Rows(NamedTuple):
     shape: tuple
 
     def __matmul__(self, w):
-        products = (w[self.c] * self.x[:, None]).T                              # (K, nnz)
-        return np.stack([np.bincount(self.r, p, self.shape[0]) for p in products], axis=1)
+        """Multiply by w, (V, K): (n, K)."""
+        return np.stack([self.gathered(self.r, self.c, column, 0) for column in w.T], axis=1)
 
     def transposed_times(self, g):
-        products = (g[self.r] * self.x[:, None]).T                              # (K, nnz)
-        return np.stack([np.bincount(self.c, p, self.shape[1]) for p in products], axis=1)
+        """Multiply the transpose by g, (n, K): (V, K)."""
+        return np.stack([self.gathered(self.c, self.r, column, 1) for column in g.T], axis=1)
+
+    def gathered(self, into, of, column, axis):
+        products = column[of] * self.x                                          # (nnz,)
+        return np.bincount(into, products, self.shape[axis])
 
 
 def tfidf(texts):
     """Return the n-grams of texts as Rows, a row for each text and a column for each n-gram."""
-    parts = [np.array([*map(ord, text.lower())], np.uint64) for text in texts]
-    text_of = np.repeat(np.arange(len(texts)), [*map(len, parts)])
-    codes = np.concatenate(parts)
-    keys, rows, key = [], [], np.zeros(len(codes), np.uint64)
-    for n in range(1, LONGEST + 1):
-        m = len(codes) - n + 1
-        key = key[:m] * np.uint64(0x9E3779B97F4A7C15) + codes[n - 1:] + np.uint64(1)
-        inside = text_of[:m] == text_of[n - 1:]
-        keys.append(key[inside])
-        rows.append(text_of[:m][inside])
-    columns = np.unique(np.concatenate(keys), return_inverse=True)[1]
-    V = columns.max() + 1
-    cells, tf = np.unique(np.concatenate(rows) * V + columns, return_counts=True)
-    r, c = cells // V, cells % V
-    idf = np.log((1 + len(texts)) / (1 + np.bincount(c, minlength=V))) + 1
+    n = len(texts)
+    rows, keys = hashed(texts)
+    columns = np.unique(keys, return_inverse=True)[1]
+    V = int(columns.max()) + 1
+    cells, tf = np.unique(rows * V + columns, return_counts=True)
+    r, c = np.divmod(cells, V)
+    df = np.bincount(c, minlength=V)
+    idf = np.log((1 + n) / (1 + df)) + 1
     x = tf * idf[c]
-    norm = np.sqrt(np.bincount(r, x * x, len(texts)))
-    return Rows(r, c, x / norm[r], (len(texts), V))
+    norm = np.sqrt(np.bincount(r, x * x, n))
+    return Rows(r, c, x / norm[r], (n, V))
+
+
+FACTOR = np.uint64(0x9E3779B97F4A7C15)               # of the hash: odd, its bits well mixed
+
+
+def hashed(texts):
+    """Return the number of its text and a hash for each n-gram of characters."""
+    parts = [np.array([*map(ord, text.lower())], np.uint64) for text in texts]
+    lengths = [*map(len, parts)]
+    text_of = np.repeat(np.arange(len(texts)), lengths)
+    codes = np.concatenate(parts)
+    rows, keys, key = [], [], np.zeros_like(codes)
+    for n in range(1, LONGEST + 1):
+        first, last = text_of[:len(codes) - n + 1], text_of[n - 1:]
+        key = key[:len(first)] * FACTOR
+        key = key + codes[n - 1:] + np.uint64(1)
+        inside = first == last
+        rows.append(first[inside])
+        keys.append(key[inside])
+    return np.concatenate(rows), np.concatenate(keys)
 
 
 def fitted(X, y, n_classes, C=C):
@@ -56,15 +75,17 @@ def fitted(X, y, n_classes, C=C):
     one_hot = np.eye(n_classes)[y]                                              # (n, K)
 
     def loss(flat):
-        w = flat.reshape(-1, n_classes)                                         # (V + 1, K)
-        z = X @ w[:-1] + w[-1]
-        z = z - z.max(axis=1, keepdims=True)
-        log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-        g = C * (np.exp(log_p) - one_hot)                                       # (n, K)
-        dw = np.concatenate([X.transposed_times(g) + w[:-1], g.sum(axis=0)[None]])
-        return -C * (log_p * one_hot).sum() + 0.5 * (w[:-1] ** 2).sum(), dw.ravel()
-    w = lbfgs(loss, np.zeros((X.shape[1] + 1) * n_classes)).reshape(-1, n_classes)
-    return w[:-1], w[-1]
+        both = flat.reshape(-1, n_classes)                                      # (V + 1, K)
+        w, bias = both[:-1], both[-1]
+        log_p = log_softmax(X @ w + bias)                                       # (n, K)
+        g = C * (np.exp(log_p) - one_hot)
+        dw = X.transposed_times(g) + w
+        surprise = -(log_p * one_hot).sum()
+        value = C * surprise + 0.5 * (w * w).sum()
+        return value, np.concatenate([dw.ravel(), g.sum(axis=0)])
+    size = (X.shape[1] + 1) * n_classes
+    both = lbfgs(loss, np.zeros(size)).reshape(-1, n_classes)
+    return both[:-1], both[-1]
 
 
 def lbfgs(f, x):
@@ -75,12 +96,12 @@ def lbfgs(f, x):
         if not pairs:
             d /= max(1.0, np.linalg.norm(g))
         slope = g @ d
-        while True:
+        after = x + d
+        new_value, new_g = f(after)
+        while new_value > value + 1e-4 * share * slope and share > 1e-8:
+            share /= 2
             after = x + share * d
             new_value, new_g = f(after)
-            if new_value <= value + 1e-4 * share * slope or share < 1e-8:
-                break
-            share /= 2
         s, t = after - x, new_g - g
         pairs = [*pairs, (s, t)][-MEMORY:] if s @ t > 0 else pairs
         done = value - new_value <= 1e-7 * max(1.0, abs(value))
@@ -94,13 +115,15 @@ def direction(g, pairs):
     """Return the inverse Hessian times g, as far as the last steps tell it: the two loops."""
     d, shares = g.copy(), []
     for s, t in reversed(pairs):
-        shares.append((s @ d) / (s @ t))
-        d -= shares[-1] * t
+        share = (s @ d) / (s @ t)
+        shares.append(share)
+        d -= share * t
     if pairs:
         s, t = pairs[-1]
         d *= (s @ t) / (t @ t)
-    for (s, t), share in zip(pairs, reversed(shares)):
-        d += (share - (t @ d) / (s @ t)) * s
+    for s, t in pairs:
+        other = (t @ d) / (s @ t)
+        d += (shares.pop() - other) * s
     return d
 
 
@@ -108,6 +131,8 @@ def predicted(train_texts, labels, texts, n_classes):
     """Learn from labelled texts and return the likeliest label of others; their idf counts, too."""
     X, n = tfidf([*train_texts, *texts]), len(train_texts)
     known = X.r < n
-    learnt = Rows(X.r[known], X.c[known], X.x[known], (n, X.shape[1]))
+    parts = [part[known] for part in X[:3]]
+    learnt = Rows(*parts, (n, X.shape[1]))
     w, bias = fitted(learnt, np.asarray(labels), n_classes)
-    return (X @ w + bias)[n:].argmax(axis=1)
+    scores = X @ w + bias
+    return scores[n:].argmax(axis=1)

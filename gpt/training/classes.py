@@ -4,6 +4,7 @@ import math
 import numpy as np
 
 from gpt.training import character_ngrams
+from gpt.training.task import read
 from gpt.training.tasks.classify import predicted
 
 MOST_CELLS = 10_000_000            # characters times n-grams of them, of which n-grams are made
@@ -22,35 +23,46 @@ def conclude(run):
     """
     data = run.data
     p = predicted(run.model, data.val)                                          # (n, K)
-    targets, found = data.val.spans[:, 2], p.argmax(axis=1)
-    nats = -np.log(np.maximum(p[np.arange(len(p)), targets], 1e-30)).mean()
-    result = judged(targets, found, data.labels) | {"nats_per_token": float(nats)}
+    targets = data.val.spans[:, 2]
+    result = judged(targets, p.argmax(axis=1), data.labels)
+    found = read(run.measures())
+    result["nats_per_token"] = found.nats_per_token
     result["beside"] = rivals(data)
-    return result, {}, [*told(result, data.labels)]
+    lines = told(result, data.labels)
+    return result, {}, list(lines)
 
 
 def judged(targets, found, labels):
     """Return what there is to know of n answers, (n,) each, in numbers."""
     K = len(labels)
-    confusion = np.bincount(K * targets + found, minlength=K * K).reshape(K, K)
-    right, asked, said = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    recall = right / np.maximum(asked, 1)
-    f1 = 2 * right / np.maximum(asked + said, 1)
-    there = asked > 0
-    return {"n_texts": len(targets), "accuracy": float(right.sum() / len(targets)),
-            "interval": wilson(int(right.sum()), len(targets)),
-            "balanced_accuracy": float(recall[there].mean()),
-            "recall": {name: [r, *wilson(int(n), int(of))] for name, r, n, of in zip(
-                labels, recall.tolist(), right, asked)},
-            "f1": dict(zip(labels, f1.tolist())), "confusion": confusion.tolist()}
+    pairs = K * targets + found
+    confusion = np.bincount(pairs, minlength=K * K).reshape(K, K)
+    right = confusion.diagonal().tolist()
+    asked = confusion.sum(axis=1).tolist()
+    said = confusion.sum(axis=0).tolist()
+    n, n_right, recall, f1 = len(targets), sum(right), {}, {}
+    for label, k, of, as_it in zip(labels, right, asked, said):
+        low, high = wilson(k, of)
+        recall[label] = [k / max(1, of), low, high]
+        f1[label] = 2 * k / max(1, of + as_it)
+    there = [k / of for k, of in zip(right, asked) if of]
+    return {"n_texts": n,
+            "accuracy": n_right / n,
+            "interval": wilson(n_right, n),
+            "balanced_accuracy": sum(there) / len(there),
+            "recall": recall,
+            "f1": f1,
+            "confusion": confusion.tolist()}
 
 
 def wilson(k, n, z=1.96):
     """Return the 95 % interval of a share of which k of n were seen (Wilson 1927)."""
     if n == 0:
         return 0.0, 1.0
-    middle = (k + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
+    zz = z * z
+    middle = (k + zz / 2) / (n + zz)
+    spread = k * (n - k) / n + zz / 4
+    half = z * math.sqrt(spread) / (n + zz)
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
@@ -58,11 +70,13 @@ def rivals(data):
     """Return the accuracy of what knows less, by name; n-grams where they take little memory."""
     learnt, targets = data.train.spans[:, 2], data.val.spans[:, 2]
     majority = np.bincount(learnt).argmax()
-    found = {"majority class": float((targets == majority).mean())}
+    right = targets == majority
+    found = {"majority class": float(right.mean())}
     if cells(data) <= MOST_CELLS:
-        answers = character_ngrams.predicted(data.strings(data.train), learnt,
-                                             data.strings(data.val), len(data.labels))
-        found["logistic regression on character n-grams"] = float((answers == targets).mean())
+        texts, others = map(data.strings, (data.train, data.val))
+        answers = character_ngrams.predicted(texts, learnt, others, len(data.labels))
+        right = answers == targets
+        found["logistic regression on character n-grams"] = float(right.mean())
     return found
 
 

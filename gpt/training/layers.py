@@ -8,22 +8,28 @@ from gpt.training.tasks import task_named
 HEAD_RATE = 10                     # times that of the top block, where layers differ
 
 
+BEHIND = 1 << 30                   # all blocks
+
+
 def depths(model):
     """Return {parameter: layer}: 0 before the blocks, then each block, then all behind them."""
     found, highest = {}, 0
     for name, x in model.named_parameters():
         block = re.search(r"\bblocks\.(\d+)\.", name)
         if block:
-            highest = max(highest, 1 + int(block[1]))
-        found[x] = 1 + int(block[1]) if block else None if highest else 0
-    return {x: highest + 1 if depth is None else depth for x, depth in found.items()}
+            highest = 1 + int(block[1])
+            found[x] = highest
+        else:
+            found[x] = BEHIND if highest else 0
+    return {x: min(depth, highest + 1) for x, depth in found.items()}
 
 
 def freeze(model, patterns):
     """Let parameters not learn whose names match one of some globs, commas between."""
     for name, x in model.named_parameters():
-        if any(fnmatchcase(name, pattern) for pattern in patterns.split(",") if pattern):
-            x.requires_grad = False
+        for pattern in patterns.split(","):
+            if fnmatchcase(name, pattern):
+                x.requires_grad = False
 
 
 def rates(model, settings):
@@ -35,11 +41,13 @@ def rates(model, settings):
     layer, divisor = depths(model), settings.divide_rates
     if divisor == 1:
         return dict.fromkeys(layer, 1.0)
-    highest, head = max(layer.values()) - 1, task_named(settings.task).puts
-    share = {x: divisor ** min(0, depth - highest) for x, depth in layer.items()}
-    on_top = {x: HEAD_RATE for name, x in model.named_parameters() if head and
-              name.startswith(head)}
-    return share | on_top
+    top, head = max(layer.values()) - 1, task_named(settings.task).puts
+    share = {}
+    for name, x in model.named_parameters():
+        below = max(0, top - layer[x])
+        on_head = head and name.startswith(head)
+        share[x] = HEAD_RATE if on_head else divisor ** -below
+    return share
 
 
 def thaw(model, learnt, progress, unfreeze):
@@ -55,7 +63,9 @@ def thaw(model, learnt, progress, unfreeze):
     """
     layer = depths(model)
     layers = sorted({layer[x] for x in learnt}, reverse=True)
-    share = min(1.0, progress / unfreeze) if unfreeze else 1.0
+    share = 1.0
+    if progress < unfreeze:
+        share = progress / unfreeze
     n = 1 + math.floor(share * (len(layers) - 1) + 1e-9)
     wanted = {x: layer[x] in layers[:n] for x in learnt}
     changes = any(x.requires_grad != now for x, now in wanted.items())

@@ -159,9 +159,10 @@ def make_optimizers(model, settings):
                 and name.startswith("blocks.") and x.ndim == 2]
     taken, share = set(matrices), rates(model, settings)
     rest = [x for _, x in named if x not in taken]
-    tables = by_rate([x for x in rest if x.ndim >= 2], share, settings.learning_rate)
-    gains = by_rate([x for x in rest if x.ndim < 2], share, settings.learning_rate)
-    groups = [*tables, *({**group, "weight_decay": 0.0} for group in gains)]
+    tables, gains = [x for x in rest if x.ndim >= 2], [x for x in rest if x.ndim < 2]
+    groups = by_rate(tables, share, settings.learning_rate)
+    for group in by_rate(gains, share, settings.learning_rate):
+        groups.append(group | {"weight_decay": 0.0})
     adamw = AdamW(groups, settings.learning_rate, betas=(settings.beta1, settings.beta2),
                   weight_decay=settings.weight_decay)
     if not matrices:
@@ -170,9 +171,12 @@ def make_optimizers(model, settings):
     return [adamw, Muon(groups, settings.muon_learning_rate, weight_decay=settings.weight_decay)]
 
 
-def by_rate(parameters, share, rate):
+def by_rate(parameters, shares, rate):
     """Make a group for the parameters of each rate."""
     groups = {}
     for x in parameters:
-        groups.setdefault(share[x], []).append(x)
-    return [{"parameters": some, "learning_rate": rate * s} for s, some in groups.items()]
+        groups.setdefault(shares[x], []).append(x)
+    made = []
+    for share, some in groups.items():
+        made.append({"parameters": some, "learning_rate": rate * share})
+    return made

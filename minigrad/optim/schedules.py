@@ -71,7 +71,9 @@ def slanted_schedule(step: int, total_steps: int, cut: float = 0.1, ratio: float
         From 1 / ratio to 1: the `scale` of Optimizer.step.
     """
     top = cut * total_steps
-    p = step / max(top, 1e-9) if step < top else 1 - progress(step, top, total_steps)
+    p = 1 - progress(step, top, total_steps)
+    if step < top:
+        p = step / top
     return (1 + p * (ratio - 1)) / ratio
 
 

@@ -183,7 +183,7 @@ def test_logistic_regression_is_that_of_scikit_learn():
     pairs = some_pairs(80)
     texts, labels = [text for _, text in pairs], [label == "good" for label, _ in pairs]
     X = text.TfidfVectorizer(analyzer="char", ngram_range=(1, 5)).fit_transform(texts)
-    model = linear_model.LogisticRegression(C=5.0, tol=1e-8, max_iter=1000).fit(X, labels)
+    model = linear_model.LogisticRegression(C=20.0, tol=1e-8, max_iter=1000).fit(X, labels)
     rows = character_ngrams.tfidf(texts)
     assert rows.shape == X.shape
     w, bias = character_ngrams.fitted(rows, np.array(labels, int), 2, C=10.0)
