@@ -29,6 +29,16 @@ class Batch(NamedTuple):
         """How many targets count."""
         return int(np.count_nonzero(self.targets != IGNORE))
 
+    def widened(self, T):
+        """Pad the sequences behind to T tokens, which takes as much to compute as any."""
+        missing = max(0, T - self.ids.shape[1])
+        more = (0, 0), (0, missing)
+        wide = self._replace(ids=np.pad(self.ids, more))
+        if np.ndim(self.targets) < 2:
+            return wide
+        targets = np.pad(self.targets, more, constant_values=IGNORE)
+        return wide._replace(targets=targets)
+
     def parts(self, size):
         """Cut the rows into batches of at most `size`, groups that belong together staying so."""
         group = 1 if self.together is None else int(self.together)

@@ -49,6 +49,9 @@ def main(args=None):
         if opened.task not in TASKS:
             raise ConfigError(f"{args.run} learnt the task {opened.task}, but what can be measured "
                               f"is {', '.join(TASKS)}")
+        if TASKS[opened.task].conclude:
+            raise ConfigError(f"{args.run} learnt the task {opened.task}: how well it does stands "
+                              "in its report")
         if args.questions:
             return ask(opened, args.text, args.items)
         data = other_text(args.text, opened.tokenizer) if args.text else opened.data()

@@ -63,7 +63,7 @@ def write_shared(opened, folder):
     seals = {name: file_sha256(folder / name) for name in (WEIGHTS, TOKENIZER)}
     facts = {"model_type": MODEL_TYPE, "format": SHARED_FORMAT, "task": opened.task,
              "step": opened.step, "net": opened.net, "model": asdict(opened.model.config),
-             "sha256": seals}
+             **({"head": opened.head} if opened.head else {}), "sha256": seals}
     write_text(folder / CONFIG, json.dumps(facts, indent=1))
 
 

@@ -68,6 +68,10 @@ def contradictions(args, given):
             yield f"{name} is {given[name]:g}, but must be above 0"
     if {"steps", "minutes"} <= given.keys():
         yield "--steps and --minutes both say when to end: leave one of them out"
+    if given.get("base") and args.preset:
+        yield "--preset describes new weights, and --base has its own: leave one of them out"
+    if not given.get("base", "x").strip():
+        yield "--base is empty: name a model, or leave it out"
     if args.log and find_spec(args.log) is None:
         yield f"--log {args.log} needs the package: pip install {args.log}"
     if "plan" not in given:                           # which repeats all settings of a run

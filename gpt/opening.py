@@ -13,7 +13,6 @@ import numpy as np
 
 from bpe.files import file_sha256
 from gpt.data.corpora import CorpusError
-from gpt.data.documents import load_dataset
 from gpt.data.tokens.kinds import load_tokenizer, tokenizer_of_gguf
 from gpt.files.safetensors import open_safetensors
 from gpt.files.weights import FileError
@@ -25,9 +24,10 @@ from gpt.models.sampling import write
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
 from gpt.training.checkpoint import CheckpointError
-from gpt.training.config import Config
+from gpt.training.config import Config, TrainConfig
 from gpt.training.folder import check_folder
 from gpt.training.run import below
+from gpt.training.tasks import task_named
 
 
 FIRST = next(iter(NETS))           # what is not named
@@ -42,6 +42,7 @@ class Opened(NamedTuple):
     step: int | None = None        # of its training, if that is known
     text: Callable | None = None   # () -> Dataset: what it learnt from, if that came along
     net: str = FIRST               # what it is: a row of `models.nets.NETS`
+    head: dict = {}                # settings of what its task has put on the net
     template: str | None = None    # how it is talked to, as a program in Jinja that is never run
 
     def write(self, prompt="", **how):
@@ -110,18 +111,19 @@ def read_run(place, step):
     if step is None and best != facts["step"]:
         tensors, facts = checkpoint.load(kept, best)
     config = Config.from_dict(facts["config"])
-    net = config.train.net
-    model = with_weights(net, config.model, below(tensors, "model"))
+    model = with_weights(config, below(tensors, "model"))
     tokenizer = tokenizer_at(place / "data" / "tokenizer.json")
     if tokenizer.fingerprint() != facts["tokenizer"]:
         raise ConfigError(f"{place}/data/tokenizer.json is not the tokenizer that this model was "
                           "trained with: put that back")
-    text = partial(load_dataset, place / "data", facts.get("data_sha256"))
-    return Opened(model, tokenizer, config.train.task, facts["step"], text, net)
+    learnt, task = config.train, task_named(config.train.task)
+    text = partial(task.load, place / "data", facts.get("data_sha256"))
+    head = {name: getattr(learnt, name) for name in task.head}
+    return Opened(model, tokenizer, learnt.task, facts["step"], text, learnt.net, head)
 
 
-def with_weights(net, config, tensors):
-    model = net_named(net).module(config, np.random.default_rng(0))
+def with_weights(config, tensors):
+    model = config.new_net(np.random.default_rng(0))
     model.load_state_dict(tensors)
     return model
 
@@ -164,9 +166,11 @@ def read_shared(place, step):
                 raise CheckpointError(f"{place / name} is damaged: copy the folder again")
         tokenizer = tokenizer_at(place / TOKENIZER)
         net = facts.get("net", FIRST)                 # earlier versions had but one
-        config = net_named(net).config(**facts["model"])
-        model = with_weights(net, config, open_safetensors(place / WEIGHTS).arrays())
-        return Opened(model, tokenizer, facts["task"], facts["step"], net=net)
+        task, head = facts["task"], facts.get("head", {})
+        shape = net_named(net).config(**facts["model"])
+        config = Config(shape, train=TrainConfig(net=net, task=task, **head))
+        model = with_weights(config, open_safetensors(place / WEIGHTS).arrays())
+        return Opened(model, tokenizer, task, facts["step"], net=net, head=head)
     except OSError as error:
         raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}") from error
     except (ConfigError, CheckpointError, CorpusError):

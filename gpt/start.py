@@ -3,9 +3,9 @@ import json
 import os
 from pathlib import Path
 
+from gpt.base import fingerprint, open_base, weights_of, with_shape_of
 from gpt.command import find_run
 from gpt.data.corpora import load_corpus
-from gpt.data.documents import check_batch, check_length, prepare
 from gpt.settings import ConfigError
 from gpt.show.summary import beginning
 from gpt.training.clock import continue_plan
@@ -13,8 +13,9 @@ from gpt.training.config import without_gone
 from gpt.training.folder import kept_if_begun, new_folder, open_run, read_manifest, write_manifest
 from gpt.training.forecast import check_size, matmul_gflops
 from gpt.training.plan import Plan
-from gpt.training.recipes import choose_settings
+from gpt.training.recipes import choose_settings, choose_tuning
 from gpt.training.run import Run
+from gpt.training.tasks import task_named
 
 
 def begin(args, say):
@@ -22,23 +23,29 @@ def begin(args, say):
     corpus = load_corpus(args.corpus, binary=args.tokenizer in ("byte", "bpe"))
     say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
     preset, given = with_plan(args.preset, args.given)
+    base = open_base(given, args.runs) if given.get("base") else None
     check_vocabulary(given.get("vocabulary", 0), corpus)
-    config = choose_settings(corpus, preset, given, matmul_gflops())
+    config = (choose_settings(corpus, preset, given, matmul_gflops()) if base is None else
+              with_shape_of(base, choose_tuning(base.model.config, given), given))
     last = corpus.files_at_end(config.data.held_out)
     if last and len(corpus.files) > 1:
         files = " to ".join(dict.fromkeys([last[0], last[-1]]))
         say(f"held out to validate on: the end, in {files}")
     folder = new_folder(args.name or corpus.name, args.runs)
     with kept_if_begun(folder):
-        data = prepare(corpus, config.data, folder / "data")
-        config = config.changed(vocab_size=data.tokenizer.vocab_size)
-        check_length(data, config.model.context_length)
-        check_batch(data, config.train.batch_tokens)
+        task = task_named(config.train.task)
+        data = task.prepare(corpus, config.data, folder / "data", base and base.tokenizer)
+        of_base = {"vocab_size": config.model.vocab_size} if base else {}
+        config = config.changed(**data.settings | of_base)
+        data.check(config.model.context_length, config.train.batch_tokens)
         check_size(config)
         write_manifest(folder, **beginning(args.corpus, corpus, config))
         plan = Plan.parse(config.train.plan) if config.train.plan else Plan.fixed(
             config.train.steps or 1)
-        return Run.start(config, data, plan), folder
+        weights = base and weights_of(base)
+        if base:
+            write_manifest(folder, base=config.train.base, base_sha256=fingerprint(weights))
+        return Run.start(config, data, plan, weights=weights), folder
 
 
 def check_vocabulary(n, corpus):

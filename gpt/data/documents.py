@@ -38,6 +38,26 @@ class Dataset:
     def bytes_per_token(self, ids):
         return self.size_bytes(ids) / max(1, len(ids))
 
+    @property
+    def settings(self):
+        """What the data say of a run: its settings, by name."""
+        return {"vocab_size": self.tokenizer.vocab_size}
+
+    def described(self, kind):
+        """Say how much there is, of a kind of tokens."""
+        return (f"tokens: {len(self.train):,} to learn, {len(self.val):,} to validate on; {kind}, "
+                f"{self.tokenizer.vocab_size:,} kinds, {self.bytes_per_token(self.val):.2f} bytes "
+                "each")
+
+    def pass_tokens(self, T):
+        """Return how many tokens of steps go once over what there is to learn."""
+        return len(self.train)
+
+    def check(self, T, batch_tokens):
+        """Refuse a context or steps that the text cannot fill."""
+        check_length(self, T)
+        check_batch(self, batch_tokens)
+
     def text(self, ids, n_bytes=sys.maxsize):
         """Return the bytes of ids, or the first ones, documents joined."""
         text = bytearray()
@@ -69,7 +89,7 @@ def split_documents(documents, val_fraction):
     return train, val
 
 
-def prepare(corpus: Corpus, settings, folder):
+def prepare(corpus: Corpus, settings, folder, tokenizer=None):
     """Tokenize a corpus into a run's folder.
 
     Parameters
@@ -79,6 +99,8 @@ def prepare(corpus: Corpus, settings, folder):
         With tokenizer and vocabulary chosen, not "auto" and 0.
     folder : path
         Gets `tokenizer.json`, `train.npy` and `val.npy`.
+    tokenizer : optional
+        That of a base, instead of what the settings say.
 
     Returns
     -------
@@ -90,7 +112,8 @@ def prepare(corpus: Corpus, settings, folder):
         If there is no such tokenizer, it does not know a character, a text to validate on cannot
         be read, or the disk is full.
     """
-    if settings.tokenizer not in ("bpe", "char", "byte") and not Path(settings.tokenizer).is_file():
+    known = tokenizer or settings.tokenizer in ("bpe", "char", "byte")
+    if not known and not Path(settings.tokenizer).is_file():
         raise CorpusError(f"tokenizer is {settings.tokenizer!r}: choose bpe, char or byte, or name "
                           "the file of a trained one")
     folder = Path(folder)
@@ -102,7 +125,8 @@ def prepare(corpus: Corpus, settings, folder):
         other = load_corpus([settings.val], binary=settings.tokenizer in ("byte", "bpe"))
         train, val, documents = documents, other.documents, documents + other.documents
     try:
-        tokenizer = train_tokenizer(settings.tokenizer, settings.vocabulary, documents, train)
+        tokenizer = tokenizer or train_tokenizer(settings.tokenizer, settings.vocabulary,
+                                                 documents, train)
         tokenizer.save(folder / "tokenizer.json")
         for name, documents in (("train", train), ("val", val)):
             save_tokens(folder / f"{name}.npy", encoded(documents, tokenizer), tokenizer)

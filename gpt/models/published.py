@@ -102,8 +102,11 @@ def check_size(config, weights):
                           f"{LONGEST}")
 
 
-class Blank:
+class Blank(np.random.Generator):
     """In place of a random generator, and of what it draws: zeros, to be filled from a file."""
+
+    def __init__(self):
+        super().__init__(np.random.PCG64(0))
 
     def standard_normal(self, shape, dtype):
         self.zeros = np.zeros(shape, dtype)

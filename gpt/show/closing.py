@@ -10,6 +10,7 @@ from gpt.show.report import write_report
 from gpt.show.summary import SAMPLE_TOKENS, sample
 from gpt.training.baselines import affordable, baselines, longest_copied_span
 from gpt.training.clock import BASELINES, COPIED, EVALUATION, SAMPLES, reading_s
+from gpt.training.config import SET_ANEW
 from gpt.training.divergence import Diverged
 from gpt.training.folder import go_on_without, read_manifest, write_manifest
 from gpt.training.memory import give_back, peak_bytes
@@ -18,14 +19,11 @@ from gpt.training.task import read
 
 def conclude(run, folder, say, spent_s):
     """Say how a run went that took so many seconds, write that down, and the report."""
-    manifest, may_s = read_manifest(folder), reading_s(run, spent_s)
-    result = measured(run, may_s)
-    simpler = manifest.get("baselines") or simpler_means(run.data, BASELINES * may_s)
-    if manifest.get("corpus_name") == "stories":
-        val = run.data.text(run.data.val)
-        result["floor_bits_per_byte"] = story_floor(val)
-    result["peak_bytes"] = peak_bytes()
-    for line in words(run, folder, result, simpler, manifest):
+    manifest = read_manifest(folder)
+    told = run.task.conclude or partial(of_text, folder, manifest, reading_s(run, spent_s))
+    result, simpler, lines = told(run)
+    result |= {"steps": run.step, "best_step": run.best_step, "peak_bytes": peak_bytes()}
+    for line in (*lines, *at_the_end(folder, result, manifest)):
         say(line)
     write_plan(run, folder)
     write_manifest(folder, result=result, baselines=simpler, config=told_settings(run.config),
@@ -42,7 +40,17 @@ def check_learnt(run, result):
         raise Diverged(f"the model is worse than one that knows nothing, {nothing:.1f} nats/token")
 
 
-# ---- what is measured ----
+# ---- what is measured of a model that writes ----
+
+def of_text(folder, manifest, may_s, run):
+    """Return the result, what simpler means reach, and the lines that tell of them."""
+    result = measured(run, may_s)
+    simpler = manifest.get("baselines") or simpler_means(run.data, BASELINES * may_s)
+    if manifest.get("corpus_name") == "stories":
+        val = run.data.text(run.data.val)
+        result["floor_bits_per_byte"] = story_floor(val)
+    return result, simpler, words(run, folder, result, simpler)
+
 
 def measured(run, may_s):
     """Evaluate and write, each for its share of the seconds there are."""
@@ -53,9 +61,7 @@ def measured(run, may_s):
     spans = copied_spans(samples, data, COPIED * may_s)
     copied = max(spans, key=len)
     equally_likely = math.log2(run.config.model.vocab_size) / data.bytes_per_token(data.val)
-    return {"steps": run.step,
-            "best_step": run.best_step,
-            "bits_per_byte": found.bits_per_byte,
+    return {"bits_per_byte": found.bits_per_byte,
             "nats_per_token": found.nats_per_token,
             "perplexity": found.perplexity,
             "n_tokens": found.n_targets,
@@ -82,8 +88,8 @@ def copied_spans(samples, data, seconds):
 
 # ---- what is said ----
 
-def words(run, folder, result, simpler, manifest):
-    """Yield the lines of the closing."""
+def words(run, folder, result, simpler):
+    """Yield what is said of a model that writes."""
     yield from ("", result["samples"][0].strip("\n"), "")
     best = "" if run.best_step in (0, run.step) else f" (of step {run.best_step}, the best)"
     yield (f"validation{best}: {result['bits_per_byte']:.3f} bits/byte, "
@@ -97,12 +103,16 @@ def words(run, folder, result, simpler, manifest):
         yield f"no model can stay below {floor:.4f} bits/byte on this text"
     yield ("copied: the longest piece of the samples that stands in the training text has "
            f"{result['copied_bytes']} bytes: {result['copied']!r}")
+    yield f"write with: {called('generate', folder)}"
+
+
+def at_the_end(folder, result, manifest):
+    """Yield what is said of every run."""
     said_before = manifest.get("forecast_bytes", 0)
     yield (f"memory: {result['peak_bytes'] / 1e6:,.0f} MB at most, {said_before / 1e6:,.0f} MB "
            "said before")
     if not manifest.get("same_everywhere", True):
         yield "this text differs between machines: compare the loss with nobody else's"
-    yield f"write with: {called('generate', folder)}"
     yield f"look at: {folder / 'report.html'}"
 
 
@@ -114,8 +124,9 @@ PLAN = "plan.json"
 def write_plan(run, folder):
     """Write all settings of a run with the plan it followed: the file that `--plan` takes."""
     config = run.config
-    settings = vars(config.model) | vars(config.data) | vars(config.train)
-    del settings["vocab_size"]                        # the tokenizer's
+    settings = {**vars(config.model), **vars(config.data), **vars(config.train)}
+    for name in given_by(config):
+        del settings[name]
     settings |= {"preset": config.preset, "plan": str(run.plan)}
     settings |= {"steps": 0, "minutes": 0.0}          # which the plan says
     text = json.dumps(settings, indent=1)
@@ -123,6 +134,14 @@ def write_plan(run, folder):
         write_whole(folder / PLAN, lambda path: path.write_text(text, encoding="utf-8"))
     except OSError as error:
         go_on_without(folder / PLAN, error)
+
+
+def given_by(config):
+    """Name the settings that come from the tokenizer, or from the base."""
+    if not config.train.base:
+        return ["vocab_size"]
+    shape = [name for name in vars(config.model) if name not in SET_ANEW]
+    return [*shape, "tokenizer", "vocabulary", "net"]
 
 
 def told_settings(config):

@@ -18,7 +18,8 @@ class Status:
     record: object = None          # the newest StepRecord
     smooth_loss: float = None
     tokens_s: float = 0.0
-    val_bits: float = None         # bits per byte
+    val: float = None              # on the validation part
+    val_unit: str = "bits/byte"
     val_history: list = field(default_factory=list)
     sample: str = ""
     left_s: float = 0.0
@@ -68,7 +69,7 @@ class Lines:
 
     def evaluated(self, status):
         self.shown = time.monotonic()
-        self.say(f"{one_line(status)}  val {status.val_bits:.3f} bits/byte")
+        self.say(f"{one_line(status)}  val {status.val:.3f} {status.val_unit}")
 
     def close(self):
         pass
@@ -121,8 +122,8 @@ class Live:
         r, width = status.record, min(90, self.console.width)
         grid = Table.grid(padding=(0, 2))
         rows = [("loss", f"{r.loss:.3f}", "smoothed", f"{status.smooth_loss:.3f} nats/token"),
-                ("validation", "-" if status.val_bits is None else f"{status.val_bits:.3f}",
-                 "bits/byte", sparkline(status.val_history) if self.draws else ""),
+                ("validation", "-" if status.val is None else f"{status.val:.3f}",
+                 status.val_unit, sparkline(status.val_history) if self.draws else ""),
                 ("speed", f"{status.tokens_s:,.0f}", "tokens/s",
                  f"{status.share_of_peak:.0%} of the matmul peak"),
                 ("rate", f"{r.rate:.3f}", "of the highest", f"gradient norm {r.grad_norm:.2f}")]

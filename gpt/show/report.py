@@ -11,12 +11,13 @@ from gpt.batch import Batch
 from gpt.opening import open_model
 from gpt.training.folder import read_manifest, read_metrics
 from gpt.training.measures import token_surprise
+from gpt.training.tasks import TASKS
 from minigrad import softmax, watch
 from minigrad.ops.attention import heads
 
 PAGE = files("gpt.show") / "page"   # the style, the structure and the drawing of the report
 PARTS = ("@STYLE@", "report.css"), ("@SCRIPT@", "chart.js", "report.js")
-CURVES = "loss", "rate", "grad_norm", "tokens_s", "val_loss", "val_bits"
+CURVES = "loss", "rate", "grad_norm", "tokens_s", "val_loss", "val_bits", "val_right"
 POINTS = 600                       # of a curve
 PASSAGE_TOKENS = 64
 MAP_LIMIT = 96                     # layers times heads that are drawn
@@ -41,19 +42,26 @@ def collect(folder):
     opened = open_model(folder)
     model, data = opened.model, opened.data()
     rows = read_metrics(folder)
-    n = min(PASSAGE_TOKENS, model.config.context_length)
-    ids = np.asarray(data.val[:n + 1], np.int64)
     manifest = read_manifest(folder)
     manifest.pop("reported_step", None)               # that of the report before
     samples = [row for row in rows if "sample" in row]
     return {"name": folder.name, "manifest": manifest, "curves": curves(rows),
             "times": times(rows),
             "samples": [{"step": row["step"], "text": row["sample"]} for row in samples],
-            "passage": passage(model, data, ids),
-            "attention": attention_maps(model, ids[:-1]),
-            "tokens": token_map(model, data),
+            **of_text(model, data, TASKS[opened.task]),
             "profile": {name: read_if_there(folder / name) for name in PROFILE},
             "pages": sorted(path.name for path in folder.glob("step_*.html"))}
+
+
+def of_text(model, data, task):
+    """Return what is shown of a model that writes; empty of one that does not."""
+    if task.conclude:
+        return {"passage": [], "attention": [], "tokens": []}
+    n = min(PASSAGE_TOKENS, model.config.context_length)
+    ids = np.asarray(data.val[:n + 1], np.int64)
+    return {"passage": passage(model, data, ids),
+            "attention": attention_maps(model, ids[:-1]),
+            "tokens": token_map(model, data)}
 
 
 def read_if_there(path):

@@ -27,9 +27,7 @@ def announce(say, run, cost, rates, folder):
     batch, left = t.batch_tokens, run.plan.steps - run.step
     tokens_s = batch / rates.step_s
     free = "" if cost.free_bytes is None else f" of {cost.free_bytes / 1e9:.1f} GB free"
-    say(f"tokens: {len(data.train):,} to learn, {len(data.val):,} to validate on; "
-        f"{config.data.tokenizer}, "
-        f"{m.vocab_size:,} kinds, {data.bytes_per_token(data.val):.2f} bytes each")
+    say(data.described(config.data.tokenizer))
     say(f"model: {', '.join(features(config))}; {cost.n_parameters:,} parameters, "
         f"{cost.flops_per_token / 1e6:.1f} MFLOP a token")
     say(f"speed: {tokens_s:,.0f} tokens/s measured, "
@@ -42,7 +40,7 @@ def announce(say, run, cost, rates, folder):
     say(f"disk: {disk_bytes(run) / 1e6:,.0f} MB at most of {free_disk_bytes(folder) / 1e9:.1f} GB "
         "free")
     say(f"plan: steps {run.step:,} to {run.plan.steps:,} of {batch:,} tokens, "
-        f"{left * batch / len(data.train):.1f} times the text, about "
+        f"{left * batch / data.pass_tokens(m.context_length):.1f} times the text, about "
         f"{duration(left * rates.step_s)}; into {folder}")
 
 
@@ -50,12 +48,15 @@ def features(config):
     """Describe a model in a few words each."""
     first = config.train.net == type(config.train).net
     name = config.preset if first else config.train.net
+    name = f"from {config.train.base}" if config.train.base else name
     decay = config.train.weight_decay
     return [name, *described(config.model), *[f"weight decay {decay:g}"] * (decay > 0)]
 
 
 def sample(run, max_tokens=SAMPLE_TOKENS, seed=None, seconds=math.inf):
     """Let the model write, from a line break; the same step writes the same, if there is time."""
+    if run.task.conclude:                             # which is told instead
+        return ""
     seed, stop = run.step if seed is None else seed, time.monotonic() + seconds
     text = ""
     for piece in write(run.model, run.data.tokenizer, "", Sampling(), seed, max_tokens):

@@ -37,11 +37,13 @@ class Told:
 
     def evaluated(self, run, found):
         """Tell of an evaluation, with what the model writes now."""
-        bits, text = found.bits_per_byte, sample(run)
-        self.status.val_bits, self.status.sample = bits, text
-        self.status.val_history.append(bits)
-        numbers = {"val_loss": found.nats_per_token, "val_bits": bits}
-        self.metrics.write(step=run.step, **numbers, sample=text)
+        (value, unit), text = found.shown, sample(run)
+        self.status.val, self.status.val_unit, self.status.sample = value, unit, text
+        self.status.val_history.append(value)
+        name = "val_bits" if found.n_bytes else "val_right"
+        numbers = {"val_loss": found.nats_per_token, name: value}
+        written = {"sample": text} if text else {}
+        self.metrics.write(step=run.step, **numbers, **written)
         self.metrics.flush()
         self.log(run.step, **numbers)
 

@@ -4,8 +4,10 @@ from dataclasses import asdict, dataclass, fields, replace
 import numpy as np
 
 from gpt.models.config import ModelConfig
+from gpt.models.classifier import POOLING
 from gpt.models.nets import NETS, net_named
 from gpt.settings import ConfigError, check_limits, nearest, setting
+from gpt.training.tasks import task_named
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,12 @@ class TrainConfig:
     """How to learn it."""
 
     net: str = setting("decoder", f"what learns: {', '.join(NETS)}")
-    task: str = setting("causal", "what is learnt: causal, the next token")
+    base: str = setting("", "a model to go on from: a run, a shared or published folder, a GGUF")
+    task: str = setting("causal", "what is learnt: causal, the next token; classify, the label of "
+                        "a text: label, tab, text; or a .csv or .jsonl with label and text")
+    pooling: str = setting("concat", "what classify reads of a text: what the net says last, its "
+                           "mean, its max, or all three", tuple(POOLING))
+    labels: str = setting("", "of classify, in order, commas between; unless said, those there are")
     minutes: float = setting(0.0, "time for the whole run; the steps are planned to fit",
                              at_least=0)
     steps: int = setting(0, "number of optimizer steps, instead of minutes", at_least=0)
@@ -44,10 +51,20 @@ class TrainConfig:
     optimizer: str = setting("muon", "muon (Jordan et al. 2024) for the matrices with adamw "
                              "(arXiv:1711.05101) for the rest, or adamw for all",
                              ("muon", "adamw"))
+    freeze: str = setting("", "parameters that do not learn: globs over their names, commas "
+                          "between, such as '*embedding*,blocks.0.*'")
+    divide_rates: float = setting(1.0, "what the rate is divided by from a layer to the one below, "
+                                  "behind a head with ten times the rate (arXiv:1801.06146: 2.6)",
+                                  at_least=1)
+    unfreeze: float = setting(0.0, "share of the run in which one layer more learns after another, "
+                              "from the top; before, all but the head is frozen", at_least=0,
+                              at_most=1)
     learning_rate: float = setting(0.006, "of adamw, at its highest", above=0)
     muon_learning_rate: float = setting(0.03, "of muon, at its highest", above=0)
     schedule: str = setting("trapezoid", "of the learning rate after the warm-up: constant and "
-                            "then linear to zero, or cosine", ("trapezoid", "cosine"))
+                            "then linear to zero; cosine; or a slanted triangle, which rises for a "
+                            "tenth of the run (arXiv:1801.06146)",
+                            ("trapezoid", "cosine", "slanted"))
     warmup_steps: int = setting(20, "steps of linear warm-up", at_least=0)
     decay_fraction: float = setting(0.6, "share of the run in which a trapezoid decays",
                                     at_least=0, at_most=1)
@@ -81,6 +98,7 @@ PRESETS = {
                   warmup_steps=100, final_rate=0.1, weight_decay=0.1, beta1=0.9, beta2=0.95),
 }
 
+SET_ANEW = "context_length", "dropout"     # of a net: what may differ from its base
 OTHERS = {"data": DataConfig, "train": TrainConfig}
 
 
@@ -150,7 +168,8 @@ class Config:
 
     def new_net(self, rng, dtype=np.float32):
         """Make the net that these settings describe, with new weights."""
-        return net_named(self.train.net).module(self.model, rng, dtype)
+        net = net_named(self.train.net).module(self.model, rng, dtype)
+        return task_named(self.train.task).fit(net, self.train, rng, dtype)
 
     def to_dict(self):
         return asdict(self)

@@ -23,11 +23,11 @@ import numpy as np
 
 from bpe.files import write_whole
 from gpt import called
-from gpt.data.documents import load_dataset
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
 from gpt.training.divergence import Diverged
 from gpt.training.run import Run, below
+from gpt.training.tasks import task_named
 
 try:
     import fcntl
@@ -133,7 +133,8 @@ def open_run(folder, step=None):
     if not (Path(folder) / "checkpoints").is_dir():
         raise ConfigError(f"{folder} is no run that can go on: it has no folder checkpoints")
     tensors, facts = checkpoint.load(Path(folder) / "checkpoints", step)
-    data = load_dataset(Path(folder) / "data", facts.get("data_sha256"))
+    task = task_named(facts["config"]["train"].get("task", "causal"))   # earlier ones had no other
+    data = task.load(Path(folder) / "data", facts.get("data_sha256"))
     return Run.resume(tensors, facts, data)
 
 

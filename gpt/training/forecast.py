@@ -87,8 +87,11 @@ def n_weights(config):
     return sum(x.size for x in config.new_net(NoNumbers()).parameters())
 
 
-class NoNumbers:
+class NoNumbers(np.random.Generator):
     """In the place of a generator of random weights: they get their shapes and no memory."""
+
+    def __init__(self):
+        super().__init__(np.random.PCG64(0))
 
     def standard_normal(self, shape, dtype):
         return Unfilled(shape, dtype)
@@ -108,7 +111,7 @@ def flops_per_token(run):
     """Count the floating-point operations of training on one token, on one sequence."""
     T, nodes = run.config.model.context_length, []
     rng = np.random.default_rng(0)
-    batch = run.task.batch(run.data, (1, T), rng, run.model)
+    batch = run.task.batch(run.data, (1, T), rng, run.model).widened(T)
     with watch(nodes.append):
         run.task.loss(run.model, batch, 1.0, rng)
     return sum(map(sum, map(count_node, nodes))) // T
@@ -121,7 +124,7 @@ def sequence_bytes(run):
     """
     model = run.model
     T, rng = model.config.context_length, np.random.default_rng(0)
-    batch = run.task.batch(run.data, (1, T), rng, model)
+    batch = run.task.batch(run.data, (1, T), rng, model).widened(T)
     known = {id(x.data) for x in model.parameters()}
     blocks = {}                                       # id of memory -> (array, bytes)
 
@@ -203,6 +206,8 @@ WRITER_BYTES = 30_000_000          # what is loaded later or compiled at the fir
 def baseline_bytes(run):
     """Predict what the baselines take: xz or counts, the text, and the surprise at each byte."""
     n_bytes = run.data.n_bytes
+    if run.task.conclude_bytes:
+        return run.task.conclude_bytes(run.data)
     compressed = min(n_bytes, XZ_BYTES)
     counted = min(n_bytes, COUNTED_BYTES)
     surprised = min(compressed, run.config.data.val_fraction * n_bytes)

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from gpt.settings import ConfigError
-from minigrad.optim import cosine_schedule, trapezoid_schedule, warmup
+from minigrad.optim import cosine_schedule, slanted_schedule, trapezoid_schedule, warmup
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ class Plan:
 def rate_at(settings, plan, step):
     """Return what the learning rates are multiplied with at a step."""
     done, steps = plan.progress(step) * plan.steps, plan.steps
+    if settings.schedule == "slanted":                # which has its own rise
+        return slanted_schedule(done, steps)
     if settings.schedule == "cosine":
         falling = cosine_schedule(done, steps, final=settings.final_rate)
     else:

@@ -7,6 +7,7 @@ from gpt.models.decoder import flops_per_token
 from gpt.models.nets import net_named
 from gpt.training.config import Config, setting_names
 from gpt.training.plan import Plan
+from gpt.training.tasks import task_named
 
 
 class Size(NamedTuple):
@@ -87,11 +88,7 @@ def choose_settings(corpus, preset, given, peak_gflops):
     config : Config
         Without the size of the vocabulary, which the tokenizer will tell.
     """
-    settings = dict(given)
-    if settings.get("plan"):
-        settings["steps"] = Plan.parse(settings["plan"]).steps
-    if not settings.get("steps") and not settings.get("minutes"):
-        settings["minutes"] = DEFAULT_MINUTES
+    settings = with_end(given)
     minutes = settings.get("minutes")
     name = settings.get("net", Config.train.net)
     net, known = net_named(name), setting_names(name)
@@ -112,6 +109,32 @@ def choose_settings(corpus, preset, given, peak_gflops):
     recipe = next(row.settings for row in RECIPES if passes <= row.passes)
     unset = {name: value for name, value in recipe.items() if name not in given}
     return config.changed(**unset)
+
+
+def with_end(given):
+    """Return the settings with steps or minutes, wherever they are said, or the usual minutes."""
+    settings = dict(given)
+    if settings.get("plan"):
+        settings["steps"] = Plan.parse(settings["plan"]).steps
+    if not settings.get("steps") and not settings.get("minutes"):
+        settings["minutes"] = DEFAULT_MINUTES
+    return settings
+
+
+# What goes on from a base. The rate is that of a width of 128 and falls with the width, as AdamW's
+# should where a net of any width is to take steps alike (Yang et al. 2022, arXiv:2203.03466).
+TUNING = dict(optimizer="adamw", learning_rate=1e-3, beta1=0.9, beta2=0.98, weight_decay=0.1)
+TUNED_WIDTH = 128
+
+
+def choose_tuning(model, given):
+    """Complete what the user gave to go on with a net of these settings: its own are not chosen."""
+    settings = with_end(given)
+    minutes = settings.get("minutes") or LONG_MINUTES
+    usual = TUNING | {"tokenizer": "of the base"} | fewer_evaluations(minutes)
+    usual |= task_named(settings.get("task", Config().train.task)).begins
+    usual["learning_rate"] *= min(1, TUNED_WIDTH / model.d_model)
+    return Config().changed(**usual | settings)
 
 
 def expected_passes(config, corpus, peak_gflops):

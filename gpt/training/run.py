@@ -7,8 +7,9 @@ import numpy as np
 from gpt.batch import Batch
 from gpt.data.documents import Dataset
 from gpt.models.states import States
-from gpt.settings import ConfigError, nearest
+from gpt.settings import ConfigError
 from gpt.training.config import Config
+from gpt.training.layers import freeze, rates, thaw
 from gpt.training.plan import Plan, batch_shape
 from gpt.training.tasks import TASKS
 from gpt.training.tasks.causal import carried_batch, has_no_end
@@ -30,20 +31,26 @@ class Run:
     best_step: int = 0
     optimizers: list = field(default_factory=list)
     carried: States | None = None  # what the net remembers of the batch before, if that is asked
+    learnt: list = ()              # the parameters that learn, now or later in the run
     obstacle: str | None = None    # what keeps its steps from being replayed
 
     @classmethod
-    def start(cls, config, data, plan, dtype=np.float32):
-        """Make a run with new weights."""
-        if config.train.task not in TASKS:
-            raise ConfigError(f"there is no task {nearest(config.train.task, TASKS)}")
+    def start(cls, config, data, plan, dtype=np.float32, weights=None):
+        """Make a run with new weights, or with those of a base: a dict of arrays by name."""
         if config.train.task == "causal" and not getattr(config.model, "causal", True):
             raise ConfigError("a model that sees the next token cannot learn to predict it: leave "
                               "out --no_causal")
         rng = np.random.default_rng(config.train.seed)
         model = config.new_net(rng, dtype)
+        if weights:
+            model.load_state_dict(model.state_dict() | weights)   # what the task adds is new
+        freeze(model, config.train.freeze)
         optimizers = make_optimizers(model, config.train)
         run = cls(config, data, model, plan, optimizers=optimizers)
+        if not run.trained:
+            raise ConfigError(f"freeze is {config.train.freeze!r}, and nothing is left to learn: "
+                              "name fewer parameters")
+        run.learnt = run.trained
         if config.train.carry_state:
             run.carried = state_to_carry(config, model)
         return run
@@ -54,8 +61,13 @@ class Run:
 
     @property
     def trained(self):
-        """The parameters that learn, those that require a gradient."""
+        """The parameters that learn now, those that require a gradient."""
         return [x for x in self.model.parameters() if x.requires_grad]
+
+    def thaw(self):
+        """Let those layers learn whose time has come; tell whether they are others than before."""
+        progress, unfreeze = self.plan.progress(self.step), self.config.train.unfreeze
+        return thaw(self.model, self.learnt, progress, unfreeze)
 
     def micro_batch(self, batch):
         """Return how many rows of a batch are taken at a time."""
@@ -80,7 +92,8 @@ class Run:
 
     def copy(self):
         """Make a run of the same settings, to try its steps without end."""
-        return self.start(self.config, self.data, Plan.fixed(1_000_000))
+        config = self.config.changed(unfreeze=0.0)        # most steps are those of all layers
+        return self.start(config, self.data, Plan.fixed(1_000_000))
 
     def tensors(self):
         """Return all that a checkpoint holds, by name."""
@@ -141,18 +154,29 @@ def make_optimizers(model, settings):
 
     What AdamW holds decays if it has two axes or more; gains, biases and scalars do not.
     """
-    named = list(model.named_parameters())
+    named = [(name, x) for name, x in model.named_parameters() if x.requires_grad]
     matrices = [x for name, x in named if settings.optimizer == "muon"
                 and name.startswith("blocks.") and x.ndim == 2]
-    taken = set(matrices)
+    taken, share = set(matrices), rates(model, settings)
     rest = [x for _, x in named if x not in taken]
-    tables = [x for x in rest if x.ndim >= 2]
-    groups = [{"parameters": tables}] if tables else []
-    gains = [x for x in rest if x.ndim < 2]
-    if gains:
-        groups.append({"parameters": gains, "weight_decay": 0.0})
+    tables, gains = [x for x in rest if x.ndim >= 2], [x for x in rest if x.ndim < 2]
+    groups = by_rate(tables, share, settings.learning_rate)
+    for group in by_rate(gains, share, settings.learning_rate):
+        groups.append(group | {"weight_decay": 0.0})
     adamw = AdamW(groups, settings.learning_rate, betas=(settings.beta1, settings.beta2),
                   weight_decay=settings.weight_decay)
     if not matrices:
         return [adamw]
-    return [adamw, Muon(matrices, settings.muon_learning_rate, weight_decay=settings.weight_decay)]
+    groups = by_rate(matrices, share, settings.muon_learning_rate)
+    return [adamw, Muon(groups, settings.muon_learning_rate, weight_decay=settings.weight_decay)]
+
+
+def by_rate(parameters, shares, rate):
+    """Make a group for the parameters of each rate."""
+    groups = {}
+    for x in parameters:
+        groups.setdefault(shares[x], []).append(x)
+    made = []
+    for share, some in groups.items():
+        made.append({"parameters": some, "learning_rate": rate * share})
+    return made

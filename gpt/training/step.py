@@ -43,8 +43,10 @@ def train_steps(run):
     def loss_of(*arrays, rng):
         *part, n = arrays
         return run.loss(Batch(*part), n, rng)
-    loss_and_gradients = Replay(loss_of, run.trained)
+    loss_and_gradients = None
     while run.step < run.plan.steps:
+        if run.thaw() or loss_and_gradients is None:
+            loss_and_gradients = Replay(loss_of, run.trained)
         began, progress = time.perf_counter(), run.plan.progress(run.step)
         batch, rng = next_batch(run)
         n = np.float64(max(1, batch.n_targets))

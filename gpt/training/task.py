@@ -4,13 +4,16 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from gpt.data.documents import load_dataset, prepare
+
 
 class Measure(NamedTuple):
     """The surprise over some targets, each counted once."""
 
     nats: float = 0.0              # in all
     n_targets: int = 0
-    n_bytes: int = 0               # of text that the targets stand for
+    n_bytes: int = 0               # of text that the targets stand for; 0 where they are no text
+    right: int = 0                 # targets that were the likeliest, where that is counted
 
     def __add__(self, other):
         return Measure(*map(sum, zip(self, other)))
@@ -24,8 +27,19 @@ class Measure(NamedTuple):
         return self.nats / math.log(2) / max(1, self.n_bytes)
 
     @property
+    def shown(self):
+        """What is told of it in one number: (number, unit)."""
+        if self.n_bytes:
+            return self.bits_per_byte, "bits/byte"
+        return 100 * self.right / max(1, self.n_targets), "% right"
+
+    @property
     def perplexity(self):
         return math.exp(min(self.nats_per_token, 700))
+
+
+def as_it_is(net, settings, rng, dtype):
+    return net
 
 
 class Task(NamedTuple):
@@ -34,7 +48,15 @@ class Task(NamedTuple):
     batch: Callable        # (data, (B, T), rng, model) -> Batch, which follows from the rng alone
     loss: Callable         # (model, batch, n, rng) -> Tensor: the sum over the batch's targets,
                            # divided by n, the targets of the whole step; `state=` to carry on
-    measure: Callable      # (model, data, ids) -> Measures, to be read until there are enough
+    measure: Callable      # (model, data, part) -> Measures, to be read until there are enough
+    prepare: Callable = prepare        # (corpus, DataConfig, folder, tokenizer of a base) -> data
+    load: Callable = load_dataset      # (folder, sealed) -> the same data
+    fit: Callable = as_it_is           # (net, TrainConfig, rng, dtype) -> net: puts a head on it
+    puts: str = ""                     # how the names of the head's parameters begin
+    head: tuple = ()                   # settings that the head is made from
+    begins: dict = {}                  # settings of a run from a base, where none are given
+    conclude: Callable | None = None   # (run) -> (result, baselines, lines); None: it writes
+    conclude_bytes: Callable | None = None     # (data) -> the memory that this takes
 
 
 def read(measures, n_targets=math.inf, seconds=math.inf):

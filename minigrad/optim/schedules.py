@@ -50,6 +50,33 @@ def trapezoid_schedule(step: int, total_steps: int,
     return warmup(step, warmup_steps) * falling
 
 
+def slanted_schedule(step: int, total_steps: int, cut: float = 0.1, ratio: float = 32.0):
+    """Rise linearly from 1 / ratio to 1 in the first share `cut` of the steps, then fall to it.
+
+    Source: Howard & Ruder 2018, arXiv:1801.06146, equation 3.
+
+    Parameters
+    ----------
+    step : int
+        From 0 on.
+    total_steps : int
+    cut : float
+        From 0 to 1.
+    ratio : float
+        How much smaller the lowest rate is than the highest.
+
+    Returns
+    -------
+    float
+        From 1 / ratio to 1: the `scale` of Optimizer.step.
+    """
+    top = cut * total_steps
+    p = 1 - progress(step, top, total_steps)
+    if step < top:
+        p = step / top
+    return (1 + p * (ratio - 1)) / ratio
+
+
 def warmup(step: int, warmup_steps: int):
     """Return what part of the warm-up is done: never 0, and 1 at the step after it."""
     done = (step + 1) / (warmup_steps + 1)

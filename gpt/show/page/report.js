@@ -14,7 +14,8 @@ at("about").textContent = [manifest.corpus, net, `${shape.n_layer} layers`,
 
 const exact = x => x >= 1000 ? short(x) : Number(x.toPrecision(4)).toString();
 for (const [value, unit] of [[result.bits_per_byte, "bits per byte"],
-    [result.nats_per_token, "nats per token"], [result.perplexity, "perplexity per token"],
+    [100 * result.accuracy, "% right"],
+    [result.accuracy ? 0 : result.nats_per_token, "nats per token"], [result.perplexity, "perplexity per token"],
     [result.steps, "steps"], [(result.peak_bytes || 0) / 1e6, "MB at most"]])
   if (value) {
     const box = make(at("numbers"), "div");
@@ -42,7 +43,8 @@ const c = data.curves, one = "var(--one)", two = "var(--two)";
 const draw = (title, series, from) => chart(at("charts"), title, series, data.times, from);
 draw("loss, nats/token", [{name: "training", points: c.loss, colour: one},
   {name: "validation", points: c.val_loss, colour: two}]);
-draw("validation, bits per byte", [{name: "validation", points: c.val_bits, colour: two}]);
+const told = c.val_right.length ? ["% right", c.val_right] : ["bits per byte", c.val_bits];
+draw("validation, " + told[0], [{name: "validation", points: told[1], colour: two}]);
 draw("learning rate, share of the highest", [{name: "rate", points: c.rate, colour: one}], 0);
 draw("gradient norm", [{name: "norm", points: c.grad_norm, colour: one}], 0);
 draw("speed, tokens per second", [{name: "tokens/s", points: c.tokens_s, colour: one}], 0);

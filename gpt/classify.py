@@ -1,0 +1,54 @@
+"""Tell which label a text has, by a run of the task classify.
+
+    minigrad classify runs/NAME "a text"
+    minigrad classify runs/NAME < texts.txt          a line of answer for each line
+"""
+import sys
+from itertools import islice
+
+import numpy as np
+
+from gpt.command import find_run, make_parser, report_errors
+from gpt.data.labelled import Texts, encode, spans_of
+from gpt.opening import open_model
+from gpt.settings import ConfigError
+from gpt.training.tasks.classify import predicted
+
+LINES = 32                                            # that are waited for, of a stream
+
+
+def main(args=None):
+    parser = make_parser("classify", "Tell which label a text has: label, probability, text.")
+    parser.add_argument("run", help="the folder of a run of the task classify, last for the newest")
+    parser.add_argument("text", nargs="*", help="texts [the lines of standard input]")
+    args = parser.parse_args(args)
+    with report_errors(parser.prog):
+        opened = open_model(find_run(args.run))
+        if not hasattr(opened.model, "classifier"):
+            raise ConfigError(f"{args.run} learnt the task {opened.task}, and no labels: train "
+                              "with --task classify")
+        lines = (line.rstrip("\r\n") for line in sys.stdin)
+        texts = args.text or lines
+        for label, p, text in classified(opened, texts):
+            print(f"{label}\t{p:.3f}\t{text}", flush=True)
+
+
+def classified(opened, texts):
+    """Yield (label, its probability, text) for each of some texts."""
+    texts, labels = iter(texts), opened.model.classifier.labels
+    while some := list(islice(texts, LINES)):
+        ids = as_texts(opened.tokenizer, some)
+        for text, p in zip(some, predicted(opened.model, ids)):                 # (K,)
+            best = int(p.argmax())
+            yield labels[best], float(p[best]), text
+
+
+def as_texts(tokenizer, strings):
+    """Return strings as the task reads them: `Texts` without labels."""
+    rows = [encode(tokenizer, text) for text in strings]
+    ids = np.concatenate([row or [0] for row in rows])
+    return Texts(ids, spans_of(rows, [0] * len(rows)))
+
+
+if __name__ == "__main__":
+    main()

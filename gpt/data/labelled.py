@@ -1,0 +1,224 @@
+"""Labelled texts: read from .tsv, .csv or .jsonl, each text once, split by the text itself."""
+import csv
+import functools
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import bpe
+from bpe.files import file_sha256, write_whole
+from bpe.tokenfile import save_tokens
+from gpt.data.corpora import CorpusError, load_corpus
+from gpt.data.documents import TOKEN_FILES, Dataset, check_room
+from gpt.data.tokens.kinds import framed, load_tokenizer, train_tokenizer
+
+
+class Texts(NamedTuple):
+    """Texts as tokens, one behind the other, each with the number of its label."""
+
+    ids: np.ndarray                # (N,)
+    spans: np.ndarray              # (n, 3) int64: where each begins and ends, and its label
+
+    def __len__(self):
+        return len(self.spans)
+
+    def padded(self, rows, T):
+        """Return the first T tokens of some texts, (B, width) int64 padded with 0, and lengths.
+
+        The width is that of the longest, rounded up to one of few.
+        """
+        begins, ends, _ = self.spans[rows].T
+        lengths = np.minimum(ends - begins, T)                                  # (B,)
+        step = max(1, T // 4)
+        width = min(T, -(-int(lengths.max()) // step) * step)
+        places = begins[:, None] + np.arange(width)                             # (B, width)
+        inside = np.minimum(places, len(self.ids) - 1)
+        ids = np.asarray(self.ids)[inside].astype(np.int64)
+        real = np.arange(width) < lengths[:, None]
+        return np.where(real, ids, 0), lengths
+
+
+@dataclass(frozen=True)
+class Labelled(Dataset):
+    """Texts to learn and to validate on, `Texts` each, with the names of their labels."""
+
+    labels: tuple = ()
+
+    def size_bytes(self, texts):
+        return super().size_bytes(texts.ids)
+
+    def bytes_per_token(self, texts):
+        return super().bytes_per_token(texts.ids)
+
+    def strings(self, texts):
+        """Return the texts as they were read."""
+        return [self.tokenizer.decode(texts.ids[begin:end].tolist())
+                for begin, end, _ in texts.spans.tolist()]
+
+    def pass_tokens(self, T):
+        """Return how many tokens of steps go once over the texts: a step has room for T of each."""
+        return T * len(self.train)
+
+    def check(self, T, batch_tokens):
+        """Do nothing: texts may be shorter than the context."""
+
+    @property
+    def settings(self):
+        """What the data say of a run: its settings, by name."""
+        return {"vocab_size": self.tokenizer.vocab_size, "labels": ",".join(self.labels)}
+
+    def described(self, kind):
+        """Say how much there is."""
+        spans = np.concatenate([self.train.spans, self.val.spans])
+        counts = np.bincount(spans[:, 2], minlength=len(self.labels))
+        shares = [f"{name} {100 * n / len(spans):.1f} %" for name, n in zip(self.labels, counts)]
+        return (f"texts: {len(self.train):,} to learn, {len(self.val):,} to validate on, each "
+                f"once; {', '.join(shares)}; {kind}, {self.tokenizer.vocab_size:,} kinds of tokens")
+
+
+# ---- reading ----
+
+def read_labelled(corpus):
+    """Return [(label, text)] of a corpus, without those that were there before."""
+    found = {}                                        # text -> label
+    for document in corpus.documents:
+        for label, text in labelled_lines(document.decode("utf-8").removeprefix("\ufeff")):
+            found.setdefault(text.strip(), label.strip())
+    found.pop("", None)
+    return [(label, text) for text, label in found.items()]
+
+
+def labelled_lines(text):
+    """Yield (label, text): of JSON, a line each; of a label, a tab and a text; of a CSV."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if lines[0].lstrip().startswith("{"):
+        return map(of_json, lines)
+    if "\t" in lines[0]:
+        return map(of_tabs, lines)
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    if not {"label", "text"} <= {*(rows.fieldnames or ())}:
+        raise CorpusError(f"labelled texts are label, tab, text; or JSON lines or a CSV with label "
+                          f"and text; but the first line is {lines[0]!r:.60}")
+    return [(row["label"] or "", row["text"] or "") for row in rows]
+
+
+def of_json(line):
+    try:
+        row = json.loads(line)
+        return str(row["label"]), str(row["text"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorpusError(f"{line!r:.60} is no JSON with label and text: mend it") from error
+
+
+def of_tabs(line):
+    label, tab, text = line.partition("\t")
+    if not tab:
+        raise CorpusError(f"{line!r:.60} has no tab between label and text: mend it")
+    return label, text
+
+
+# ---- the split ----
+
+def split_by_text(pairs, val_fraction):
+    """Hold out the share of the texts whose SHA256 is smallest: the same ones in any order."""
+    digest = lambda pair: hashlib.sha256(pair[1].encode()).digest()
+    chosen = sorted(pairs, key=digest)
+    n = min(len(pairs) - 1, max(1, round(val_fraction * len(pairs))))
+    return chosen[n:], chosen[:n]
+
+
+def labels_of(train, val):
+    """Return the labels in order.
+
+    Raises
+    ------
+    CorpusError
+        If there is one alone, or one that is never learnt.
+    """
+    labels = sorted({label for label, _ in train})
+    if len(labels) < 2:
+        raise CorpusError(f"all texts to learn have the label {labels[0]!r}: there is nothing to "
+                          "tell apart")
+    for label, _ in [*train, *val]:
+        if "," in label or not label or label not in labels:
+            raise CorpusError(f"the label {label!r} is empty, has a comma, or stands at no text to "
+                              "learn from: name it otherwise")
+    return labels
+
+
+# ---- the files ----
+
+SPANS = {"train.npy": "train_texts.npy", "val.npy": "val_texts.npy"}
+
+
+def prepare_labelled(corpus, settings, folder, tokenizer=None):
+    """Tokenize labelled texts into a run's folder, as `documents.prepare` does plain ones."""
+    folder, pairs = Path(folder), read_labelled(corpus)
+    folder.mkdir(parents=True, exist_ok=True)
+    check_room(folder, corpus.size_bytes, settings.tokenizer)
+    if len(pairs) < 2:
+        raise CorpusError(f"there is {len(pairs)} labelled text: give some to learn from and some "
+                          "to validate on")
+    train, val = split_by_text(pairs, settings.val_fraction)
+    if settings.val:
+        val = read_labelled(load_corpus([settings.val]))
+        known = {text for _, text in val}
+        train = [pair for pair in pairs if pair[1] not in known]
+    labels = labels_of(train, val)
+    try:
+        documents = [text.encode() for _, text in train]
+        both = documents + [text.encode() for _, text in val]
+        tokenizer = tokenizer or train_tokenizer(settings.tokenizer, settings.vocabulary, both,
+                                                 documents)
+        tokenizer.save(folder / "tokenizer.json")
+        for name, part in zip(TOKEN_FILES, (train, val)):
+            write_texts(folder, name, part, labels, tokenizer)
+        write_whole(folder / "labels.json",
+                    lambda path: path.write_text(json.dumps(labels), encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"the texts cannot be tokenized: {error}") from error
+    return load_labelled(folder)
+
+
+def write_texts(folder, name, pairs, labels, tokenizer):
+    rows = [encode(tokenizer, text) for _, text in pairs]
+    save_tokens(folder / name, map(np.array, rows), tokenizer)
+    numbers = [labels.index(label) for label, _ in pairs]
+    with open(folder / SPANS[name], "wb") as file:
+        np.save(file, spans_of(rows, numbers))
+
+
+def encode(tokenizer, text):
+    """Return the ids of a text, with what the model expects around it, as a list."""
+    ids = tokenizer.encode_array(text, disallowed_special=())
+    return framed(tokenizer, ids.tolist())
+
+
+def spans_of(rows, numbers):
+    """Return where rows begin and end that stand one behind the other, and their labels: (n, 3)."""
+    lengths = np.array([max(1, len(row)) for row in rows])
+    ends = lengths.cumsum()
+    return np.stack([ends - lengths, ends, numbers], axis=1).astype(np.int64)
+
+
+def load_labelled(folder, sealed=None):
+    """Open what `prepare_labelled` wrote; the arguments are those of `load_dataset`."""
+    folder = Path(folder)
+    try:
+        names = [*TOKEN_FILES, *SPANS.values(), "labels.json"]
+        sha256 = {name: file_sha256(folder / name) for name in names}
+        if sealed and sha256 != sealed:
+            raise ValueError(f"{folder} is not as it was written")
+        tokenizer = load_tokenizer(folder / "tokenizer.json")
+        read = functools.partial(bpe.load_tokens, tokenizer=tokenizer)
+        parts = [Texts(read(folder / name), np.load(folder / SPANS[name])) for name in TOKEN_FILES]
+        labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"the texts of this run cannot be read: {error}; put its folder data "
+                          "back, or start anew") from error
+    return Labelled(tokenizer, *parts, sha256, tuple(labels))

@@ -1,0 +1,202 @@
+"""Labelled texts: read, split, learnt, judged and told apart."""
+import io
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpt import classify
+from gpt import train as program
+from gpt.batch import Batch
+from gpt.data.corpora import Corpus, CorpusError
+from gpt.data.labelled import prepare_labelled, read_labelled, split_by_text
+from gpt.models.classifier import POOLING
+from gpt.opening import open_model
+from gpt.training import character_ngrams
+from gpt.training.classes import judged, wilson
+from gpt.training.config import Config, setting_names
+from gpt.training.plan import Plan
+from gpt.training.run import Run
+from gpt.training.step import train_steps
+from gpt.training.task import read
+from gpt.training.tasks.classify import class_scores, classify_loss, labelled_batch
+
+WORDS = "red green blue lamp boat kite drum stone".split()
+
+
+def some_pairs(n=60, seed=0):
+    """Texts of words, with marks that tell the label."""
+    rng = np.random.default_rng(seed)
+    marks = {"good": "!!!", "bad": "???"}
+    return [(label, " ".join([*rng.choice(WORDS, 3), marks[label], rng.choice(WORDS)]))
+            for label in rng.choice([*marks], n)]
+
+
+def corpus_of(text):
+    return Corpus("some", [text.encode()], "some.tsv")
+
+
+def as_tabs(pairs):
+    return "".join(f"{label}\t{text}\n" for label, text in pairs)
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    settings = Config.make(tokenizer="byte", val_fraction=0.2).data
+    return prepare_labelled(corpus_of(as_tabs(some_pairs())), settings,
+                            tmp_path_factory.mktemp("data"))
+
+
+def config_of(labelled, net="decoder", **changes):
+    small = dict(n_layer=2, n_head=2, d_model=16, context_length=32, batch_tokens=256, steps=20)
+    small = {name: x for name, x in small.items() if name in setting_names(net)}
+    return Config.make(net=net, task="classify",
+                       **{**small, "carry_state": False, **labelled.settings, **changes})
+
+
+def test_three_formats_say_the_same():
+    lines = '{"label": "a", "text": "one"}\n{"label": "b", "text": "two, three"}\n'
+    table = 'id,label,text\n1,a,one\n2,b,"two, three"\n'
+    for text in "a\tone\nb\ttwo, three\na\tone\n", lines, table:
+        assert read_labelled(corpus_of(text)) == [("a", "one"), ("b", "two, three")]
+
+
+@pytest.mark.parametrize("text, words", [
+    ("nothing\n", "labelled texts are"), ("a\tone\nb two\n", "'b two' has no tab"),
+    ('{"label": "a"}\n', "no JSON with label and text"), ("a\tone\na\ttwo\n", "to tell apart"),
+    ("a\tone\n", "there is 1 labelled text"), ("a,b\tone\na\ttwo\nb\tthree\n", "has a comma")])
+def test_bad_texts_are_one_sentence(text, words, tmp_path):
+    with pytest.raises(CorpusError, match=words):
+        prepare_labelled(corpus_of(text), Config.make(tokenizer="byte").data, tmp_path)
+
+
+def test_a_text_is_on_one_side_in_any_order():
+    pairs = read_labelled(corpus_of(as_tabs(some_pairs() + some_pairs())))
+    train, val = split_by_text(pairs, 0.2)
+    assert len(val) == round(0.2 * len(pairs)) and not {*train} & {*val}
+    assert {*split_by_text(pairs[::-1], 0.2)[1]} == {*val}
+
+
+@pytest.mark.parametrize("pooling", POOLING)
+def test_padding_is_not_seen_and_pooling_is_its_formula(labelled, pooling):
+    config = config_of(labelled, pooling=pooling)
+    model = config.new_net(np.random.default_rng(0), np.float64)
+    for x in model.parameters():
+        x.data += 0.1 * np.random.default_rng(1).standard_normal(x.shape)
+    batch = labelled_batch(labelled.train, np.arange(5), 32)
+    found = class_scores(model, batch).data
+    for row in range(5):
+        ids = batch.ids[row:row + 1, :batch.lengths[row]]
+        x = model.stream(Batch(ids)).data[0]                                    # (T, C)
+        pooled = {"last": x[-1], "mean": x.mean(axis=0), "max": x.max(axis=0)}
+        parts = [pooled[name] for name in (("last", "max", "mean") if pooling == "concat" else
+                                           (pooling,))]
+        expected = model.classifier.linear(np.concatenate(parts)[None]).data[0]
+        np.testing.assert_allclose(found[row], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("net", ["decoder", "lstm"])
+def test_the_gradient_is_the_slope_and_micro_batches_add_up(labelled, net):
+    model = config_of(labelled, net).new_net(np.random.default_rng(0), np.float64)
+    for x in model.parameters():
+        x.data += 0.1 * np.random.default_rng(1).standard_normal(x.shape)
+    batch = labelled_batch(labelled.train, np.arange(4), 32)
+    n = np.float64(4)
+    classify_loss(model, batch, n).backward()
+    whole = {name: x.grad for name, x in model.named_parameters()}
+    for x in model.parameters():
+        x.grad = None
+    for part in batch.parts(3):
+        classify_loss(model, part, n).backward()
+    for name, x in model.named_parameters():
+        if whole[name] is None:
+            assert x.grad is None and name.startswith("unembedding")
+            continue
+        np.testing.assert_allclose(x.grad, whole[name], atol=1e-12)
+    w, h = model.classifier.linear.weight, 1e-6
+    for model_x, g in ((w, w.grad), (model.blocks[0], None)):
+        x = model_x if g is not None else next(iter(model_x.parameters()))
+        i = int(np.abs(x.grad).argmax())
+        slopes = []
+        for way in h, -h:
+            x.data.flat[i] += way
+            slopes.append(classify_loss(model, batch, n).item() / (2 * way))
+            x.data.flat[i] -= way
+        assert abs(sum(slopes) - x.grad.flat[i]) < 1e-7 * max(1, abs(x.grad.flat[i]))
+
+
+def test_it_learns_and_resumes_to_the_same_bytes(labelled):
+    config = config_of(labelled, steps=60, dropout=0.1)
+    run = Run.start(config, labelled, Plan.fixed(60))
+    middle = None
+    for record in train_steps(run):
+        if record.step == 30:
+            middle = {name: x.copy() for name, x in run.tensors().items()}
+    found = read(run.measures())
+    assert found.n_targets == len(labelled.val) and found.right == found.n_targets
+    again = Run.resume(middle, run.facts() | {"step": 30}, labelled)
+    for _ in train_steps(again):
+        pass
+    for name, x in run.tensors().items():
+        np.testing.assert_array_equal(x, again.tensors()[name], err_msg=name)
+
+
+def test_what_is_judged_is_counted():
+    targets, found = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
+    result = judged(targets, found, ("a", "b"))
+    assert result["accuracy"] == 0.75 and result["balanced_accuracy"] == (2 / 3 + 1) / 2
+    assert result["confusion"] == [[2, 1], [0, 1]] and result["f1"] == {"a": 0.8, "b": 2 / 3}
+    low, high = wilson(5, 10)
+    assert math.isclose(low, 0.2366, abs_tol=1e-4) and math.isclose(high, 0.7634, abs_tol=1e-4)
+
+
+def test_the_program_trains_shares_and_answers(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("some.tsv").write_text(as_tabs(some_pairs()), encoding="utf-8")
+    program.main(["some.tsv", "--task", "classify", "--tokenizer", "byte", "--steps", "120",
+                  "--n_layer", "1", "--d_model", "16", "--n_head", "2", "--context_length", "32",
+                  "--batch_tokens", "256", "--plain", "--name", "some"])
+    said = capsys.readouterr().out
+    assert "right: 100.0 %" in said and "majority class" in said and "n-grams" in said
+    from_run = answers(["runs/some", "red kite ??? lamp"], capsys)
+    assert from_run.startswith("bad\t")
+    monkeypatch.setattr("sys.stdin", io.StringIO("red kite ??? lamp\nstone !!! boat\n"))
+    lines = answers(["runs/some"], capsys).splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["bad", "good"]
+    program.main(["some.tsv", "--task", "classify", "--base", "runs/some", "--steps", "2",
+                  "--plain", "--name", "on"])
+    assert open_model(Path("runs/on")).model.classifier.labels == ("bad", "good")
+
+
+def answers(args, capsys):
+    capsys.readouterr()
+    classify.main(args)
+    return capsys.readouterr().out
+
+
+@pytest.mark.extra("sklearn")
+def test_logistic_regression_is_that_of_scikit_learn():
+    text = pytest.importorskip("sklearn.feature_extraction.text")
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    pairs = some_pairs(80)
+    texts, labels = [text for _, text in pairs], [label == "good" for label, _ in pairs]
+    X = text.TfidfVectorizer(analyzer="char", ngram_range=(1, 5)).fit_transform(texts)
+    model = linear_model.LogisticRegression(C=20.0, tol=1e-8, max_iter=1000).fit(X, labels)
+    rows = character_ngrams.tfidf(texts)
+    assert rows.shape == X.shape
+    w, bias = character_ngrams.fitted(rows, np.array(labels, int), 2, C=10.0)
+    ours = rows @ w + bias
+    np.testing.assert_allclose(ours[:, 1] - ours[:, 0], model.decision_function(X), atol=2e-2)
+
+
+@pytest.mark.skipif("MINIGRAD_DATA" not in os.environ, reason="MINIGRAD_DATA names no folder")
+def test_n_grams_tell_spam():
+    path = Path(os.environ["MINIGRAD_DATA"]) / "finetune" / "SMSSpamCollection.tsv"
+    pairs = read_labelled(corpus_of(path.read_text(encoding="utf-8")))
+    train, val = split_by_text(pairs[:800], 0.25)
+    answers = character_ngrams.predicted([text for _, text in train],
+                                         [int(label == "spam") for label, _ in train],
+                                         [text for _, text in val], 2)
+    assert (answers == [label == "spam" for label, _ in val]).mean() > 0.93
