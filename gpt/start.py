@@ -4,24 +4,25 @@ import os
 from pathlib import Path
 
 from gpt.command import find_run
-from gpt.data.corpora import load_corpus
 from gpt.data.documents import check_batch, check_length, prepare
 from gpt.settings import ConfigError
 from gpt.show.summary import beginning
 from gpt.training.clock import continue_plan
-from gpt.training.config import without_gone
+from gpt.training.config import TrainConfig, without_gone
 from gpt.training.folder import kept_if_begun, new_folder, open_run, read_manifest, write_manifest
 from gpt.training.forecast import check_size, matmul_gflops
 from gpt.training.plan import Plan
 from gpt.training.recipes import choose_settings
 from gpt.training.run import Run
+from gpt.training.tasks import matched, task_named
 
 
 def begin(args, say):
     """Choose the settings, tokenize the text, and make a new run in a folder of its own."""
-    corpus = load_corpus(args.corpus, binary=args.tokenizer in ("byte", "bpe"))
-    say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
     preset, given = with_plan(args.preset, args.given)
+    task = task_named(matched(given).get("task", TrainConfig.task))
+    corpus = task.corpus(args.corpus, binary=args.tokenizer in ("byte", "bpe"))
+    say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
     check_vocabulary(given.get("vocabulary", 0), corpus)
     config = choose_settings(corpus, preset, given, matmul_gflops())
     last = corpus.files_at_end(config.data.held_out)
@@ -30,8 +31,8 @@ def begin(args, say):
         say(f"held out to validate on: the end, in {files}")
     folder = new_folder(args.name or corpus.name, args.runs)
     with kept_if_begun(folder):
-        data = prepare(corpus, config.data, folder / "data")
-        config = config.changed(vocab_size=data.tokenizer.vocab_size)
+        data = prepare(corpus, config.data, folder / "data", task.corpus)
+        config = config.changed(vocab_size=task.vocab_size(data.tokenizer))
         check_length(data, config.model.context_length)
         check_batch(data, config.train.batch_tokens)
         check_size(config)

@@ -64,7 +64,7 @@ class Encoder(Module):
     def start(self, batch):
         """Refuse to go on token by token."""
         raise ConfigError("an encoder reads whole texts and continues none: `minigrad embed` "
-                          "shows what it makes of them")
+                          "shows what it makes of them, `minigrad fill` fills in [MASK]")
 
 
 def sentence_vectors(model, batch):

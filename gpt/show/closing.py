@@ -20,7 +20,9 @@ def conclude(run, folder, say, spent_s):
     """Say how a run went that took so many seconds, write that down, and the report."""
     manifest, may_s = read_manifest(folder), reading_s(run, spent_s)
     result = measured(run, may_s)
-    simpler = manifest.get("baselines") or simpler_means(run.data, BASELINES * may_s)
+    simpler = {}
+    if run.task.whole_text:
+        simpler = manifest.get("baselines") or simpler_means(run.data, BASELINES * may_s)
     if manifest.get("corpus_name") == "stories":
         val = run.data.text(run.data.val)
         result["floor_bits_per_byte"] = story_floor(val)
@@ -59,6 +61,8 @@ def measured(run, may_s):
             "nats_per_token": found.nats_per_token,
             "perplexity": found.perplexity,
             "n_tokens": found.n_targets,
+            "right": found.share_right,
+            "n_asked": found.n_asked,
             "copied": copied.decode("utf-8", "replace"),
             "copied_bytes": len(copied),
             "samples": samples,
@@ -89,20 +93,23 @@ def words(run, folder, result, simpler, manifest):
     yield (f"validation{best}: {result['bits_per_byte']:.3f} bits/byte, "
            f"{result['nats_per_token']:.3f} nats/token, perplexity {result['perplexity']:.1f}, "
            f"over {result['n_tokens']:,} tokens held out")
+    if result["n_asked"]:
+        yield f"right: {result['right']:.2%} of {result['n_asked']:,}"
     beside = simpler | {"equally likely tokens": result["equally_likely_tokens"]}
     named = [f"{name} {bits:.2f}" for name, bits in beside.items()]
     yield "beside it, in bits/byte: " + ", ".join(named)
     if "floor_bits_per_byte" in result:
         floor = result["floor_bits_per_byte"]
         yield f"no model can stay below {floor:.4f} bits/byte on this text"
-    yield ("copied: the longest piece of the samples that stands in the training text has "
-           f"{result['copied_bytes']} bytes: {result['copied']!r}")
+    if run.task.whole_text:
+        yield ("copied: the longest piece of the samples that stands in the training text has "
+               f"{result['copied_bytes']} bytes: {result['copied']!r}")
     said_before = manifest.get("forecast_bytes", 0)
     yield (f"memory: {result['peak_bytes'] / 1e6:,.0f} MB at most, {said_before / 1e6:,.0f} MB "
            "said before")
     if not manifest.get("same_everywhere", True):
         yield "this text differs between machines: compare the loss with nobody else's"
-    yield f"write with: {called('generate', folder)}"
+    yield f"write with: {called(run.task.command, folder)}"
     yield f"look at: {folder / 'report.html'}"
 
 

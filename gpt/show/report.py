@@ -11,6 +11,7 @@ from gpt.batch import Batch
 from gpt.opening import open_model
 from gpt.training.folder import read_manifest, read_metrics
 from gpt.training.measures import token_surprise
+from gpt.training.tasks import TASKS
 from minigrad import softmax, watch
 from minigrad.ops.attention import heads
 
@@ -42,6 +43,7 @@ def collect(folder):
     model, data = opened.model, opened.data()
     rows = read_metrics(folder)
     n = min(PASSAGE_TOKENS, model.config.context_length)
+    predicts = TASKS[opened.task].whole_text          # else no token is a surprise on its own
     ids = np.asarray(data.val[:n + 1], np.int64)
     manifest = read_manifest(folder)
     manifest.pop("reported_step", None)               # that of the report before
@@ -49,8 +51,8 @@ def collect(folder):
     return {"name": folder.name, "manifest": manifest, "curves": curves(rows),
             "times": times(rows),
             "samples": [{"step": row["step"], "text": row["sample"]} for row in samples],
-            "passage": passage(model, data, ids),
-            "attention": attention_maps(model, ids[:-1]),
+            "passage": passage(model, data, ids) if predicts else [],
+            "attention": attention_maps(model, ids[:-1]) if predicts else [],
             "tokens": token_map(model, data),
             "profile": {name: read_if_there(folder / name) for name in PROFILE},
             "pages": sorted(path.name for path in folder.glob("step_*.html"))}

@@ -6,6 +6,7 @@ import numpy as np
 from gpt.models.config import ModelConfig
 from gpt.models.nets import NETS, net_named
 from gpt.settings import ConfigError, check_limits, nearest, setting
+from gpt.training.tasks import TASKS, matched
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class TrainConfig:
     """How to learn it."""
 
     net: str = setting("decoder", f"what learns: {', '.join(NETS)}")
-    task: str = setting("causal", "what is learnt: causal, the next token")
+    task: str = setting("causal", f"what is learnt: {', '.join(TASKS)}")
     minutes: float = setting(0.0, "time for the whole run; the steps are planned to fit",
                              at_least=0)
     steps: int = setting(0, "number of optimizer steps, instead of minutes", at_least=0)
@@ -131,6 +132,7 @@ class Config:
         """Make a config from a preset and settings by name, wherever they belong."""
         if preset not in PRESETS:
             raise ConfigError(f"there is no preset {preset!r}: choose {', '.join(PRESETS)}")
+        changes = matched(changes)
         net = net_named(changes.get("net", cls.train.net))
         return cls(preset=preset).changed(**{**net.begins, **PRESETS[preset], **changes})
 

@@ -2,7 +2,11 @@
 import math
 import time
 from collections.abc import Callable
+from operator import attrgetter
 from typing import NamedTuple
+
+from gpt.data.corpora import load_corpus
+from gpt.models.sampling import Sampling, write
 
 
 class Measure(NamedTuple):
@@ -11,6 +15,8 @@ class Measure(NamedTuple):
     nats: float = 0.0              # in all
     n_targets: int = 0
     n_bytes: int = 0               # of text that the targets stand for
+    right: int = 0                 # answers that are right, where a task has such,
+    n_asked: int = 0               # of so many
 
     def __add__(self, other):
         return Measure(*map(sum, zip(self, other)))
@@ -24,8 +30,17 @@ class Measure(NamedTuple):
         return self.nats / math.log(2) / max(1, self.n_bytes)
 
     @property
+    def share_right(self):
+        return self.right / max(1, self.n_asked)
+
+    @property
     def perplexity(self):
         return math.exp(min(self.nats_per_token, 700))
+
+
+def written(model, data, seed, max_tokens):
+    """Yield what a model writes from a line break, piece by piece."""
+    return write(model, data.tokenizer, "", Sampling(), seed, max_tokens)
 
 
 class Task(NamedTuple):
@@ -35,6 +50,13 @@ class Task(NamedTuple):
     loss: Callable         # (model, batch, n, rng) -> Tensor: the sum over the batch's targets,
                            # divided by n, the targets of the whole step; `state=` to carry on
     measure: Callable      # (model, data, ids) -> Measures, to be read until there are enough
+    sees: tuple = ("before",)         # what a net must see to learn it: of `models.nets.Net`
+    carried: Callable | None = None   # (data, (B, T), step) -> Batch that goes on with a state
+    corpus: Callable = load_corpus    # (names, binary) -> Corpus
+    vocab_size: Callable = attrgetter("vocab_size")    # (tokenizer) -> the tokens of the net
+    show: Callable = written          # (model, data, seed, max_tokens) -> text for the user
+    command: str = "generate"         # by which it is used
+    whole_text: bool = True           # whether it measures every token, as simpler means do
 
 
 def read(measures, n_targets=math.inf, seconds=math.inf):

@@ -1,5 +1,51 @@
 """What can be learnt: each task is three functions in a file of its own, and a row here."""
-from gpt.training.task import Task
-from gpt.training.tasks.causal import causal_batch, causal_loss, causal_measure
+from gpt.models.nets import NETS, net_named
+from gpt.settings import ConfigError, nearest
+from gpt.training.tasks.causal import CAUSAL
+from gpt.training.tasks.masked import MASKED_LM
+from gpt.training.tasks.seq2seq import SEQ2SEQ
 
-TASKS = {"causal": Task(causal_batch, causal_loss, causal_measure)}
+TASKS = {"causal": CAUSAL, "masked": MASKED_LM, "seq2seq": SEQ2SEQ}
+
+
+def task_named(name):
+    """Return the row of the table.
+
+    Raises
+    ------
+    ConfigError
+        If there is none; the nearest name is said.
+    """
+    if name not in TASKS:
+        raise ConfigError(f"there is no task {nearest(name, TASKS)}")
+    return TASKS[name]
+
+
+def matched(settings):
+    """Complete settings by name: a task chooses its net, and a net its task."""
+    net, task = settings.get("net"), settings.get("task")
+    if task and not net:
+        sees = task_named(task).sees
+        net = next(name for name, row in NETS.items() if row.sees in sees)
+    if net and not task:
+        sees = net_named(net).sees
+        task = next(name for name, row in TASKS.items() if sees in row.sees)
+    return {**settings, "net": net, "task": task} if net else settings
+
+
+def check_match(net, task, config):
+    """Refuse a net that cannot learn a task; config has its settings."""
+    sees, can = net_named(net).sees, task_named(task).sees
+    if not getattr(config, "causal", True):
+        sees = "both"
+    elif sees == "both":
+        sees = "before"
+    if sees not in can:
+        fits = matched({"task": task})["net"]
+        raise ConfigError(f"the task {task} needs a net that sees {' or '.join(map(SEES.get, can))}"
+                          f", but this {net} sees {SEES[sees]}: take --net {fits}, with no more "
+                          "said of causal")
+
+
+SEES = {"before": "what comes before alone", "both": "what comes before and behind",
+        "source": "a source and what comes before"}
