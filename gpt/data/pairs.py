@@ -24,12 +24,16 @@ def load_pairs(names, binary=False):
     if not names:
         raise CorpusError("pairs come from a file of yours: name a .tsv, each line a source, a tab "
                           'and a target, or a .jsonl of {"source": ..., "target": ...}')
-    paths = [path for name in names for path in find_files(name)]
-    texts = [text.encode() for path in paths for pair in read_pairs(path) for text in pair]
-    if not texts:
-        raise CorpusError(f"there is no pair in {', '.join(map(str, paths))}: write one a line")
-    longest = 1 + max(map(len, texts))                         # as tokens, at most
-    source = f"{len(texts) // 2:,} pairs of {', '.join(map(str, paths))}"
+    paths, texts = [path for name in names for path in find_files(name)], []
+    for path in paths:
+        for pair in read_pairs(path):
+            texts += map(str.encode, pair)
+    where = ", ".join(map(str, paths))
+    if len(texts) < 2 * TOGETHER:
+        raise CorpusError(f"there are no two pairs in {where}, one to learn and one to validate "
+                          "on: write one a line")
+    longest = 1 + max(map(len, texts))                # as tokens, at most
+    source = f"{len(texts) // TOGETHER:,} pairs of {where}"
     settings = {"context_length": int(rounded(longest))}
     if longest <= SHORT:
         settings["tokenizer"] = "char"
@@ -43,7 +47,7 @@ def read_pairs(path):
         if not line.strip():
             continue
         pair = read(line.removesuffix("\r"))
-        if not pair or not all(isinstance(text, str) for text in pair):
+        if not pair or {*map(type, pair)} != {str}:
             raise CorpusError(f"line {number} of {path} is {line!r:.60}, but must be a source, a "
                               'tab and a target (of .jsonl {"source": ..., "target": ...})')
         yield pair
@@ -96,10 +100,20 @@ class Pairs(NamedTuple):
         way = np.arange(width)
         places = starts[:, None] + way                                          # (B, width)
         inside = np.minimum(places, len(self.ids) - 1)
-        rows = np.asarray(self.ids)[inside].astype(np.int64)
-        rows[way >= lengths[:, None]] = 0
-        rows[way == lengths[:, None] - 1] = self.end
+        rows = np.asarray(self.ids)[inside]
+        rows = rows.astype(np.int64)
+        left = lengths[:, None] - way                                           # (B, width)
+        rows[left == 1] = self.end
+        rows[left < 1] = 0
         return rows, lengths
+
+    def texts(self, place, tokenizer):
+        """Return the source and the target of one pair."""
+        found = []
+        for start, length in zip(self.starts[place], self.lengths[place]):
+            ids = self.ids[start:start + length - 1]
+            found.append(tokenizer.decode(np.asarray(ids)))
+        return found
 
     def groups(self):
         """Put pairs of about one length together: (group of each pair, widths of each group).
@@ -108,7 +122,10 @@ class Pairs(NamedTuple):
         """
         widths = rounded(self.lengths)                                          # (P, 2)
         _, group = np.unique(widths.max(axis=1), return_inverse=True)
-        most = [widths[group == i].max(axis=0) for i in range(group.max() + 1)]
+        most = []
+        for i in range(group.max() + 1):
+            inside = widths[group == i]
+            most.append(inside.max(axis=0))
         return group, np.array(most)                                            # (P,), (groups, 2)
 
 

@@ -13,11 +13,13 @@ def mask_id(tokenizer):
     return tokenizer.special_tokens.get(MASK, tokenizer.vocab_size)
 
 
-def hidden(model, ids):
-    """Return how likely every token is at every place of (B, T) ids: (B, T, V)."""
+def hidden(model, tokenizer, ids):
+    """Return how likely every token but [MASK] is at every place of (B, T) ids: (B, T, V)."""
     with no_grad():
         x = model.stream(Batch(ids))                                            # (B, T, C)
-        return softmax(linear(x, model.head).data)
+        p = softmax(linear(x, model.head).data)
+    p[..., mask_id(tokenizer)] = 0
+    return p[..., :tokenizer.vocab_size]
 
 
 def fill(model, tokenizer, text, n=5):
@@ -39,8 +41,7 @@ def fill(model, tokenizer, text, n=5):
         raise ConfigError(f"the text has {len(ids)} tokens, but context_length is {room}: shorten "
                           "it")
     places = np.flatnonzero(ids == mask_id(tokenizer))
-    p = hidden(model, ids[None])[0, places]                                     # (masks, V)
-    p[:, mask_id(tokenizer)] = 0
+    p = hidden(model, tokenizer, ids[None])[0, places]                          # (masks, V)
     found = []
     for row in p:
         best = np.argsort(-row, kind="stable")[:n]

@@ -57,7 +57,8 @@ def sample(run, max_tokens=SAMPLE_TOKENS, seed=None, seconds=math.inf):
     """Let the model show what it can; the same step shows the same, if there is time."""
     seed, stop = run.step if seed is None else seed, time.monotonic() + seconds
     text = ""
-    for piece in run.task.show(run.model, run.data, seed, max_tokens):
+    pieces = run.task.show(run.model, run.data, seed, max_tokens)
+    for piece in pieces:
         text += piece
         if time.monotonic() > stop:
             break

@@ -56,7 +56,7 @@ def test_a_task_chooses_its_net_and_a_net_its_task_and_the_loss_falls_in_20_step
     losses = [record.loss for record in train_steps(run)]
     assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.15      # which letters there are: 0.2
     found = read(run.measures())
-    assert 0 < found.right < found.n_asked and found.n_bytes > 0
+    assert 0 <= found.right < found.n_asked and found.n_bytes > 0
     assert found == read(run.measures())               # it asks the same each time
     assert "".join(run.task.show(run.model, run.data, 0, 30))
 
@@ -136,7 +136,6 @@ def test_an_encoder_sees_both_sides_and_nothing_behind_the_length(of):
 
 def test_exact_matches_are_those_that_writing_finds(of):
     run = of("seq2seq", 60, learning_rate=0.02)
-    run.data.val[:]                                    # a memory map
     list(train_steps(run))
     found, tokenizer = Pairs.of(run.data.val, run.data.tokenizer), run.data.tokenizer
     texts = tokenizer.decode(np.asarray(run.data.val)).split("<|endoftext|>")
@@ -168,8 +167,8 @@ def test_a_line_that_is_no_pair_is_named(line, name, tmp_path):
 
 
 def test_pairs_of_json_lines_hold_tabs_and_breaks(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"source": "a\\tb", "target": "c\\nd"}\n')
-    assert load_pairs([str(tmp_path)]).documents == [b"a\tb", b"c\nd"]
+    (tmp_path / "a.jsonl").write_text('{"source": "a\\tb", "target": "c\\nd"}\n' * 2)
+    assert load_pairs([str(tmp_path)]).documents == [b"a\tb", b"c\nd"] * 2
     with pytest.raises(CorpusError, match="name a .tsv"):
         load_pairs([])
 
