@@ -82,9 +82,12 @@ def print_texts(opened, sampling, args):
     for i in range(args.n):
         if args.n > 1:
             print(f"---- {i + 1} ----")
-        sys.stdout.write("" if reads_source(opened.model) else show(prompt))
-        for piece in write(opened.model, opened.tokenizer, prompt, sampling, args.seed + i,
-                           args.max_tokens, args.stop):
+        pieces = write(opened.model, opened.tokenizer, prompt, sampling, args.seed + i,
+                       args.max_tokens, args.stop)
+        first = next(pieces, "")                      # before the prompt: a net may refuse
+        begins = "" if reads_source(opened.model) else show(prompt)
+        sys.stdout.write(begins + show(first))
+        for piece in pieces:
             sys.stdout.write(show(piece))
             sys.stdout.flush()
         print()

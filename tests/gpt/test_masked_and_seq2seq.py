@@ -2,13 +2,15 @@
 import numpy as np
 import pytest
 
+from gpt import evaluate, fill, generate, train
 from gpt.batch import IGNORE
 from gpt.data.corpora import CorpusError
 from gpt.data.documents import prepare
 from gpt.data.pairs import Pairs, load_pairs
-from gpt.models.masking import fill, mask_id
+from gpt.models.masking import fill as filled, mask_id
 from gpt.models.sampling import Sampling, write
 from gpt.settings import ConfigError
+from gpt.training.check import OF_ANY_TASK
 from gpt.training.config import Config
 from gpt.training.forecast import sequence_bytes
 from gpt.training.plan import Plan
@@ -201,12 +203,46 @@ def test_a_share_of_places_is_asked_anew_each_step_and_most_are_masked(of):
 def test_what_is_hidden_is_filled_in_with_probabilities(of):
     run = of("masked")
     list(train_steps(run))
-    found = fill(run.model, run.data.tokenizer, "Ada [MASK]ad a re[MASK]", 100)
+    found = filled(run.model, run.data.tokenizer, "Ada [MASK]ad a re[MASK]", 100)
     assert len(found) == 2
     for tokens in found:
         p = [p for _, p in tokens]
         assert p == sorted(p, reverse=True) and 0.5 < sum(p) <= 1.0001
     with pytest.raises(ConfigError, match=r"has no \[MASK\]"):
-        fill(run.model, run.data.tokenizer, "Ada")
+        filled(run.model, run.data.tokenizer, "Ada")
     with pytest.raises(ConfigError, match="context_length is 16"):
-        fill(run.model, run.data.tokenizer, "Ada" * 9 + "[MASK]")
+        filled(run.model, run.data.tokenizer, "Ada" * 9 + "[MASK]")
+
+
+@pytest.mark.parametrize("task", LEARNT)
+def test_the_gradient_of_the_whole_is_its_slope(task, of):
+    for name, check in OF_ANY_TASK.items():
+        ok, detail = check(of(task), np.random.default_rng(0))
+        assert ok, f"{name}: {detail}"
+
+
+# ---- the commands ----
+
+PROGRAM = ["--n_layer", "1", "--n_head", "2", "--d_model", "16", "--batch_tokens", "64", "--steps",
+           "3", "--tokenizer", "char", "--plain"]
+
+
+def test_both_are_trained_evaluated_and_used_by_the_commands(tmp_path, capsys):
+    (tmp_path / "a.tsv").write_text("".join(f"{n}\t{n}{n}\n" for n in range(100, 200)))
+    for task, text in (("seq2seq", str(tmp_path / "a.tsv")), ("masked", "stories")):
+        run = str(tmp_path / task)
+        train.main([text, *PROGRAM, "--task", task, "--runs", str(tmp_path), "--name", task])
+        said = capsys.readouterr().out
+        assert "right: " in said and "Kneser-Ney" not in said
+        evaluate.main([run])
+        assert "right: " in capsys.readouterr().out
+    generate.main([str(tmp_path / "seq2seq"), "123"])
+    assert len(capsys.readouterr().out) <= 201 and not list(tmp_path.glob("*/*.partial"))
+    fill.main([str(tmp_path / "masked"), "Ada [MASK]ad", "--n", "3"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and all("%" in line for line in lines)
+    for command, name, words in ((fill.main, "seq2seq", "learnt the task seq2seq"),
+                                 (generate.main, "masked", "continues none")):
+        with pytest.raises(SystemExit):
+            command([str(tmp_path / name), "Ada"])
+        assert words in capsys.readouterr().err
