@@ -220,16 +220,16 @@ def as_json(tokenizer):
     plain_merges = vocabulary.merge_ids == list(range(256, 256 + n))
     more = {str(i): base64.b64encode(token).decode() for i, token in vocabulary.more_tokens.items()}
     facts = dict(format="bpe tokenizer", version=1, unicode=UNICODE_VERSION,
-                 pattern=tokenizer.pattern, special_tokens=plain(tokenizer.special_tokens))
+                 pattern=tokenizer.pattern, special_tokens=of_python(tokenizer.special_tokens))
     if tokenizer.added_tokens:  # which programs of version 1 would not look for
-        facts |= dict(version=2, added_tokens=plain(tokenizer.added_tokens))
+        facts |= dict(version=2, added_tokens=of_python(tokenizer.added_tokens))
     return facts | dict(whole_words=vocabulary.whole_words,
                         byte_ids=None if plain_bytes else vocabulary.byte_ids,
                         merge_ids=None if plain_merges else vocabulary.merge_ids, more_tokens=more,
                         merges=vocabulary.merges.tolist())
 
 
-def plain(texts):
+def of_python(texts):
     """Make NumPy's ids Python's: text -> int."""
     return {text: int(i) for text, i in texts.items()}
 
@@ -269,7 +269,7 @@ def _gpt2_texts(tokenizer):
     if tokenizer.vocabulary.words_count:
         raise ValueError("vocab.json and merges.txt cannot say that a word which is a token is "
                          "that token (whole_words): use the format bpe or hf")
-    special, added = plain(tokenizer.special_tokens), plain(tokenizer.added_tokens)
+    special, added = of_python(tokenizer.special_tokens), of_python(tokenizer.added_tokens)
     texts = special | added
     beside = {"added_tokens.json": texts,
               "special_tokens_map.json": {"additional_special_tokens": list(special)}}

@@ -3,6 +3,9 @@ import re
 import sys
 from pathlib import Path
 
+from docutils.nodes import SkipNode
+from latex2mathml.converter import convert
+
 sys.path.insert(0, str(Path(__file__).parent))
 from make_op_pages import listed, write_pages  # noqa: E402
 from op_examples import example, traced  # noqa: E402
@@ -13,6 +16,7 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3            # links to a heading, as page.md#its-words
 root_doc = "README"
 html_theme = "furo"                 # search, light and dark
+html_math_renderer = "mathml"
 html_title = "minigrad"
 html_show_copyright = False
 
@@ -28,8 +32,8 @@ SECTIONS = {
     "The engine": chapters("engine"), "The GPT": chapters("gpt"), "Other nets": chapters("nets"),
     "Exercises and books": "exercises/README\nbooks",
     "Questions": "questions/*",
-    "Reference": "stepper\ntesting\nbpe\ntraining\nsharing\nkernels\nbenchmarks\nops/README\n"
-                 "adding_an_op\ndeveloping"}
+    "Reference": "stepper\ntesting\nbpe\ntraining\nsharing\ntalking\nkernels\nbenchmarks\n"
+                 "ops/README\nadding_an_op\ndeveloping"}
 CONTENTS = "".join(f"\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {title}\n\n{pages}\n```\n"
                    for title, pages in SECTIONS.items())
 OPERATIONS = "\n```{toctree}\n:hidden:\n:glob:\n*\n```\n"
@@ -55,7 +59,16 @@ def write_steps(app, error):
             traced(op)[1].html(folder / f"{op.name}.html")
 
 
+def formula(display):
+    """Write a formula as MathML, which browsers show without a script or a network."""
+    def visit(translator, node):
+        translator.body.append(convert(node.astext(), display=display))
+        raise SkipNode
+    return visit, None
+
+
 def setup(app):
     write_pages()
+    app.add_html_math_renderer("mathml", formula("inline"), formula("block"))
     app.connect("source-read", add_contents)
     app.connect("build-finished", write_steps)

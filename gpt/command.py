@@ -67,7 +67,7 @@ def fail(prog, error, status=2):
 
 
 @contextmanager
-def interruptible():
+def interruptible(saying="stopping after this step; Ctrl-C again to stop at once"):
     """Let Ctrl-C ask for a stop, which the loop finds in the list; a second one stops at once."""
     asked = []
 
@@ -75,7 +75,7 @@ def interruptible():
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        print("\nstopping after this step; Ctrl-C again to stop at once", file=sys.stderr)
+        print(f"\n{saying}", file=sys.stderr)
     before = signal.signal(signal.SIGINT, ask)
     try:
         yield asked

@@ -1,17 +1,21 @@
 """How well a model predicts a text: nats per token, bits per byte, perplexity.
 
     python -m gpt evaluate runs/NAME other.txt
+    python -m gpt evaluate runs/NAME --questions hellaswag.jsonl piqa.jsonl
 """
 import math
+import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from bpe.console import whole
-from gpt.command import find_run, make_parser, report_errors
+from gpt.command import find_run, interruptible, make_parser, report_errors
 from gpt.data.documents import Dataset, encoded
 from gpt.opening import open_model
+from gpt.questions import answers, read_questions, score, spread, told
 from gpt.settings import ConfigError
 from gpt.training.baselines import baselines
 from gpt.training.task import read
@@ -26,15 +30,26 @@ def main(args=None):
     parser.add_argument("text", nargs="*", default=[], help="files, folders, globs, or - for what "
                         "is piped in [what the run held out]")
     parser.add_argument("--tokens", type=whole, help="take about so many, spread evenly")
+    parser.add_argument("--questions", action="store_true", help="the files hold questions with "
+                        "endings to choose from, a line of JSON each, as HellaSwag, ARC, PIQA and "
+                        "WinoGrande do")
+    parser.add_argument("--items", type=whole, help="take so many questions of each file, spread "
+                        "evenly")
     parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
     args = parser.parse_args(args)
-    if args.tokens is not None and args.tokens < 1:
-        parser.error(f"tokens is {args.tokens}, but must be at least 1")
+    for name in ("tokens", "items"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            parser.error(f"{name} is {value}, but must be at least 1")
+    for sentence in contradictions(args):
+        parser.error(sentence)
     with report_errors(parser.prog):
         opened = open_model(find_run(args.run), args.from_step)
         if opened.task not in TASKS:
             raise ConfigError(f"{args.run} learnt the task {opened.task}, but what can be measured "
                               f"is {', '.join(TASKS)}")
+        if args.questions:
+            return ask(opened, args.text, args.items)
         task, began = TASKS[opened.task], time.monotonic()
         data = other_text(args.text, opened.tokenizer, task) if args.text else opened.data()
         if len(data.val) < 2:
@@ -52,6 +67,36 @@ def main(args=None):
             simpler = baselines(*texts, seconds=max(LEAST_S, time.monotonic() - began))
             print("beside it, in bits/byte: " + ", ".join(
                 f"{name} {bits:.2f}" for name, bits in simpler.items() if "xz" not in name))
+
+
+def contradictions(args):
+    """Yield a sentence for everything that cannot be meant as it was said."""
+    if args.questions and not args.text:
+        yield "--questions needs the files that hold them: name one"
+    if args.questions and args.tokens is not None:
+        yield f"tokens is {args.tokens}, but of questions take some with --items"
+    if args.items is not None and not args.questions:
+        yield f"items is {args.items}, but counts questions: add --questions, or say --tokens"
+
+
+def ask(opened, names, items):
+    """Ask questions from files; Ctrl-C ends with what was answered so far."""
+    if opened.task != "causal":
+        raise ConfigError(f"this model learnt the task {opened.task}, and is not asked questions: "
+                          "name one that writes")
+    files = [(name, spread(read_questions(name), items)) for name in names]
+    with interruptible("stopping with the questions that are answered") as asked:
+        for name, questions in files:
+            found = []
+            for answer in answers(opened, questions):
+                found.append(answer)
+                if sys.stderr.isatty():
+                    print(f"\r{len(found):,} of {len(questions):,}", end="\r", file=sys.stderr)
+                if asked:
+                    break
+            print(*told(Path(name).name, score(found)), sep="\n", flush=True)
+            if asked:
+                raise KeyboardInterrupt
 
 
 def other_text(names, tokenizer, task):

@@ -16,11 +16,10 @@ from gpt.data.tokens.characters import CharTokenizer
 from gpt.data.tokens.to_gguf import gguf_metadata
 from gpt.files.gguf import write_gguf
 from gpt.files.safetensors import write_safetensors
+from gpt.models.nets import described
 from gpt.models.publishing import as_gguf, as_huggingface
 from gpt.opening import CONFIG, MODEL_TYPE, SHARED_FORMAT, TOKENIZER, WEIGHTS, open_model
-from gpt.models.nets import described
 from gpt.settings import ConfigError
-from gpt.training.checkpoint import write_tensors
 from gpt.training.folder import read_manifest
 
 
@@ -58,7 +57,8 @@ def check_empty(folder):
 
 def write_shared(opened, folder):
     """Write what `opening.read_shared` reads."""
-    write_whole(folder / WEIGHTS, lambda path: write_tensors(path, opened.model.state_dict()))
+    tensors = opened.model.state_dict()
+    write_whole(folder / WEIGHTS, lambda path: write_safetensors(path, tensors, {}))
     opened.tokenizer.save(folder / TOKENIZER)
     seals = {name: file_sha256(folder / name) for name in (WEIGHTS, TOKENIZER)}
     facts = {"model_type": MODEL_TYPE, "format": SHARED_FORMAT, "task": opened.task,

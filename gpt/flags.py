@@ -109,7 +109,7 @@ def of_settings(given):
 def add_settings(parser):
     """Add a flag for every field of every part of the config."""
     for title, found in groups():
-        group = parser.add_argument_group(title)
+        group = parser.add_argument_group(title.rstrip("."))
         for f in found:
             text = f"{f.metadata['help']} [{f.default}]".replace("%", "%%")
             if f.type is bool:

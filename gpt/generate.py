@@ -31,15 +31,8 @@ def parse(args):
                         "lines")
     parser.add_argument("--n", type=whole, default=1, help="number of continuations [1]")
     parser.add_argument("--max_tokens", type=whole, default=200, help="tokens of each [200]")
-    parser.add_argument("--temperature", type=finite, help="0 for the likeliest [0.8; 0 of a "
-                        "model that answers to a source]")
-    parser.add_argument("--top_k", type=whole, default=0, help="among the k likeliest tokens")
-    parser.add_argument("--top_p", type=finite, default=1.0, help="among those that reach p [1]")
-    parser.add_argument("--min_p", type=finite, default=0.0,
-                        help="at least p of the likeliest [0]")
-    parser.add_argument("--repetition_penalty", type=finite, default=1.0, help="above 1 to avoid")
+    add_sampling(parser)
     parser.add_argument("--stop", action="append", default=[], help="text to end before")
-    parser.add_argument("--seed", type=whole, default=0, help="the same seed, the same text [0]")
     parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
     args = parser.parse_args(args)
     for name, least in (("n", 1), ("max_tokens", 0), ("seed", 0)):
@@ -57,11 +50,27 @@ def parse(args):
     return parser, args
 
 
+def add_sampling(parser):
+    """Add the flags by which the next token is chosen; `sampling_of` reads them."""
+    parser.add_argument("--temperature", type=finite, help="0 for the likeliest [0.8; 0 of a "
+                        "model that answers to a source]")
+    parser.add_argument("--top_k", type=whole, default=0, help="among the k likeliest tokens")
+    parser.add_argument("--top_p", type=finite, default=1.0, help="among those that reach p [1]")
+    parser.add_argument("--min_p", type=finite, default=0.0,
+                        help="at least p of the likeliest [0]")
+    parser.add_argument("--repetition_penalty", type=finite, default=1.0, help="above 1 to avoid")
+    parser.add_argument("--seed", type=whole, default=0, help="the same seed, the same text [0]")
+
+
+def sampling_of(args):
+    temperature = USUAL if args.temperature is None else args.temperature
+    return Sampling(args.repetition_penalty, temperature, args.top_k, args.top_p, args.min_p)
+
+
 def main(args=None):
     parser, args = parse(args)
     with report_errors(parser.prog):
-        sampling = Sampling(args.repetition_penalty, USUAL if args.temperature is None else
-                            args.temperature, args.top_k, args.top_p, args.min_p)
+        sampling = sampling_of(args)
         rows = read_prompts(args.prompts) if args.prompts is not None else []
         if args.out is not None:
             check_writable(args.out)
@@ -77,7 +86,7 @@ def main(args=None):
 def print_texts(opened, sampling, args):
     """Print the continuations of one prompt while they are made."""
     prompt = typed(args.prompt or "")
-    encode_prompt(opened.tokenizer, prompt)           # or it would be printed, then refused
+    tell_cut([prompt], opened)                        # and refuse it, before it is printed
     show = visible if sys.stdout.isatty() else str
     for i in range(args.n):
         if args.n > 1:
@@ -93,9 +102,20 @@ def print_texts(opened, sampling, args):
         print()
 
 
+def tell_cut(prompts, opened):
+    """Say which prompts are longer than the context, and so not read whole."""
+    context = opened.model.config.context_length
+    for prompt in prompts:
+        n = len(encode_prompt(opened.tokenizer, prompt))
+        if n > context:
+            print(f"the prompt {prompt!r:.40}... has {n:,} tokens, of which the last {context:,} "
+                  "count: the context of this model is no longer", file=sys.stderr)
+
+
 def write_rows(rows, opened, sampling, args):
     """Continue the prompts of a file, and write a line of JSON for each continuation."""
     prompts, lines = [row["prompt"] for row in rows], []
+    tell_cut(prompts, opened)
     for seed in range(args.seed, args.seed + args.n):
         texts = continue_all(opened.model, opened.tokenizer, prompts, sampling, seed,
                              args.max_tokens, args.stop)

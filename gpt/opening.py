@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from bpe.files import file_sha256
 from gpt.data.corpora import CorpusError
 from gpt.data.documents import load_dataset
 from gpt.data.tokens.kinds import load_tokenizer, tokenizer_of_gguf
+from gpt.files.safetensors import open_safetensors
 from gpt.files.weights import FileError
 from gpt.models.encoder import Encoder
 from gpt.models.encoder_decoder import EncoderDecoder
@@ -43,6 +42,7 @@ class Opened(NamedTuple):
     step: int | None = None        # of its training, if that is known
     text: Callable | None = None   # () -> Dataset: what it learnt from, if that came along
     net: str = FIRST               # what it is: a row of `models.nets.NETS`
+    template: str | None = None    # how it is talked to, as a program in Jinja that is never run
 
     def write(self, prompt="", **how):
         """Yield a continuation of a prompt, piece by piece, as `models.sampling.write` does."""
@@ -144,10 +144,10 @@ def is_shared(place):
     return facts_of(place).get("model_type") == MODEL_TYPE
 
 
-def facts_of(place):
-    """Return what `config.json` says; nothing where there is none."""
+def facts_of(place, name=CONFIG):
+    """Return what `config.json` says, or another file; nothing where there is none."""
     try:
-        facts = json.loads((place / CONFIG).read_text(encoding="utf-8"))
+        facts = json.loads((place / name).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}
@@ -165,13 +165,13 @@ def read_shared(place, step):
         tokenizer = tokenizer_at(place / TOKENIZER)
         net = facts.get("net", FIRST)                 # earlier versions had but one
         config = net_named(net).config(**facts["model"])
-        model = with_weights(net, config, load_file(place / WEIGHTS))
+        model = with_weights(net, config, open_safetensors(place / WEIGHTS).arrays())
         return Opened(model, tokenizer, facts["task"], facts["step"], net=net)
     except OSError as error:
         raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}") from error
     except (ConfigError, CheckpointError, CorpusError):
         raise
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{place / CONFIG} is damaged: copy the folder again ({error!s:.90})"
                               ) from error
 
@@ -187,7 +187,20 @@ def is_published(place):
 
 def read_published(place, step):
     model = told_as_one(read_huggingface, place)
-    return Opened(model, tokenizer_at(place / TOKENIZER), LEARNT.get(type(model), "causal"))
+    task = LEARNT.get(type(model), "causal")
+    return Opened(model, tokenizer_at(place / TOKENIZER), task, template=template_in(place))
+
+
+def template_in(place):
+    """Return how a published model is talked to, from either of the files that may say it."""
+    try:
+        return (place / "chat_template.jinja").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        said = facts_of(place, "tokenizer_config.json").get("chat_template")
+    if isinstance(said, list):                        # several, for several uses
+        rows = [row for row in said if isinstance(row, dict) and row.get("name") == "default"]
+        said = rows[0].get("template") if rows else None
+    return said if isinstance(said, str) else None
 
 
 def is_gguf(place):
@@ -196,7 +209,9 @@ def is_gguf(place):
 
 def read_one_file(place, step):
     model, facts = told_as_one(read_gguf, place)
-    return Opened(model, tokenizer_at(facts, tokenizer_of_gguf))
+    said = facts.get("tokenizer.chat_template")
+    template = said if isinstance(said, str) else None
+    return Opened(model, tokenizer_at(facts, tokenizer_of_gguf), template=template)
 
 
 def told_as_one(read, place):

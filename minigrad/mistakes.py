@@ -17,6 +17,8 @@ def explain(error, op, arrays):
     if op.signature and type(error) is ValueError:
         text += (f". Its signature is {op.signature}: axes of the same name need the same size, "
                  "the axes before them must broadcast; reshape or transpose an input")
+    hints = [hint for word, hint in HINTS.items() if f"argument '{word}'" in text]
+    text += "".join(hints[:1]).format(op.name)
     kinds = [x.dtype.kind for x in arrays]
     if kinds and "f" not in kinds and isinstance(error, TypeError):
         text += "; no input is a float: convert with .astype(np.float64)"
@@ -24,6 +26,12 @@ def explain(error, op, arrays):
         return type(error)(text)
     except TypeError:                                 # NumPy's own kinds take other arguments
         return TypeError(text)
+
+
+# What an argument that an operation does not have was meant for.
+OF_NUMPY = "; in place of np.{0}(x) say x.{0}() or minigrad.{0}(x), so that it is recorded"
+HINTS = {"dim": "; it is called axis here, as in NumPy", "keepdim": "; it is called keepdims here",
+         "out": OF_NUMPY, "dtype": OF_NUMPY}
 
 
 def listed(things):
@@ -44,6 +52,31 @@ def check_name(op, known):
     if known and known.forward.__module__ != op.forward.__module__:
         raise ValueError(f"there is an op {op.name} already, in {known.forward.__module__}: give "
                          "yours another name")
+
+
+def checked_pair(op, result):
+    """Return what a forward returned, if it is a value and the tuple that is saved for the vjp."""
+    if type(result) is tuple and len(result) == 2 and type(result[1]) is tuple:
+        return result
+    raise TypeError("forward must return two things, its value and a tuple of what its vjp needs: "
+                    "`return out, (x,)` (nothing: `return out, ()`)")
+
+
+def missing_vjp(op):
+    """Make the vjp of an op that has none yet: it says so."""
+    def vjp(g, *saved):
+        raise NotImplementedError(f"{op.name} has no vjp: write a function {op.name}_vjp(g, ...) "
+                                  f"of g and what forward saved, under the line @{op.name}.vjp")
+    vjp.asks = False
+    return vjp
+
+
+def checked_rng(rng):
+    """Return a generator; refuse a seed in its place."""
+    if not hasattr(rng, "standard_normal"):           # as that of forecast.py, which draws none
+        raise TypeError(f"rng is {rng!r}, but must be a random generator: make one, "
+                        "rng = np.random.default_rng(0), and pass it to everything that is random")
+    return rng
 
 
 def check_dtypes(op, arrays, out):

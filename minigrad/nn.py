@@ -5,7 +5,7 @@ is no train or eval mode: what is random asks for an rng.
 """
 import numpy as np
 
-from minigrad.mistakes import check_state, mark_written
+from minigrad.mistakes import check_state, checked_rng, mark_written
 from minigrad.ops import dropout, embedding, layer_norm, linear, rms_norm
 from minigrad.tensor import Tensor
 
@@ -71,7 +71,7 @@ def named_tensors(holder, name=""):
 
 def normal(rng, shape, std, dtype=np.float32):
     """Make a parameter of independent normal numbers of mean 0."""
-    noise = rng.standard_normal(shape, dtype)
+    noise = checked_rng(rng).standard_normal(shape, dtype)
     return Tensor(noise * float(std), requires_grad=True)
 
 

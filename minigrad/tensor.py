@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from minigrad.mistakes import (
-    check_dtypes, check_gradient, check_name, check_start, check_tuple, check_usable, explain,
-    mark_written, numbers, writes)
+    check_dtypes, check_gradient, check_name, check_start, check_tuple, check_usable, checked_pair,
+    explain, mark_written, missing_vjp, numbers, writes)
 from minigrad.mode import mode
 
 OPS = {}                                              # name -> Op; tests and docs loop over it
@@ -43,7 +43,7 @@ class Tensor:
 
     __slots__ = ("data", "grad", "requires_grad", "op", "inputs", "traced", "params", "saved",
                  "vjp", "made_at", "checksum", "__weakref__")
-    __array_ufunc__ = None                            # so that ndarray * Tensor asks Tensor
+    __array_priority__ = 1                            # so that ndarray * Tensor asks Tensor
     __hash__ = object.__hash__                        # `==` compares values, sets go by identity
 
     def __init__(self, data, requires_grad=False):
@@ -161,7 +161,7 @@ class Op:
         self.forward, self.signature, self.replayed = forward, signature, replayed
         self.inputs, self.domain = inputs, dict(domain)
         self.core_ndim = core_dimensions(signature)
-        self.bodies = {"reference": [forward, None]}  # level -> [forward, vjp]
+        self.bodies = {"reference": [forward, missing_vjp(self)]}     # level -> [forward, vjp]
         self.composition = self.when = None           # the parts; what the fast path takes
 
     def vjp(self, function):
@@ -204,7 +204,7 @@ class Op:
                   else x for x in args]
         try:
             forward, vjp = self.body(mode.level, arrays, params)
-            out, saved = forward(*arrays, **params)
+            out, saved = checked_pair(self, forward(*arrays, **params))
         except (ValueError, TypeError, IndexError, OverflowError) as error:
             raise explain(error, self, arrays) from error
         if not tensors:

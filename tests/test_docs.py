@@ -1,9 +1,13 @@
 """Every snippet of the README and the docs runs, and every example in a docstring holds."""
 import doctest
 import importlib
+import os
 import pkgutil
 import re
 import runpy
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -142,3 +146,33 @@ def test_a_figure_is_up_to_date(name):
     assert sorted(names["FIGURES"]) == FIGURES
     written = (ROOT / "docs" / "figures" / f"{name}.svg").read_text(encoding="utf-8")
     assert written == names["FIGURES"][name](), "run `python docs/make_figures.py`"
+
+
+@pytest.mark.thorough
+def test_an_operation_added_by_the_letter_of_the_guide_keeps_every_law(tmp_path):
+    for folder in ("minigrad", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder,
+                        ignore=shutil.ignore_patterns("__pycache__", "gpt", "bpe"))
+    page = "docs/adding_an_op.md"
+    kernel, centred, centred_kernel = blocks(page, "py")
+    parts = [blocks(page, "python")[0], centred, "# ---- fast path\n", kernel, centred_kernel]
+    text = "\n".join(parts).replace("from minigrad import Tensor, exp, op",
+                                    "from minigrad.ops.elementwise import exp\n"
+                                    "from minigrad.tensor import op")
+    (tmp_path / "minigrad" / "ops" / "guide.py").write_text(text, encoding="utf-8")
+    put(tmp_path / "minigrad" / "ops" / "__init__.py", "from minigrad.ops.linear import",
+        "from minigrad.ops.guide import bell, centred\n")
+    rows = '"bell": plain(1), "centred": plain(1), '
+    put(tmp_path / "tests" / "minigrad" / "test_fast_kernels.py", '"exp": plain(1)', rows)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k",
+               "bell or centred", "tests/minigrad/test_ops.py",
+               "tests/minigrad/test_fast_kernels.py", "tests/minigrad/test_trace.py"]
+    env = os.environ | {"PYTHONPATH": str(tmp_path), "HYPOTHESIS_PROFILE": "quick"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def put(path, before, words):
+    text = path.read_text(encoding="utf-8")
+    assert text.count(before) == 1
+    path.write_text(text.replace(before, words + before), encoding="utf-8")

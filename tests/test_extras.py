@@ -17,7 +17,7 @@ TINY = ["--n_layer", "1", "--n_head", "2", "--d_model", "16", "--context_length"
         "--batch_tokens", "64", "--tokenizer", "char", "--steps", "3", "--eval_tokens", "64"]
 
 
-@pytest.mark.extra("sphinx", "furo", "myst_parser")
+@pytest.mark.extra("sphinx", "furo", "myst_parser", "latex2mathml")
 def test_the_site_builds_without_a_warning(tmp_path):
     site = tmp_path / "site"
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "-d", tmp_path / "trees", "docs", site]
@@ -26,6 +26,10 @@ def test_the_site_builds_without_a_warning(tmp_path):
     listed = (site / "ops" / "README.html").read_text(encoding="utf-8")
     assert 'href="softmax.html"' in listed and (site / "ops" / "softmax.html").exists()
     assert (site / "ops" / "steps" / "softmax.html").exists()
+    pages = [page.read_text(encoding="utf-8") for page in site.rglob("*.html")]
+    assert any("<math" in page for page in pages)       # without a script from elsewhere
+    elsewhere = re.compile(r"<(script|link)[^>]*=.https?:[^>]*\.(js|css)")
+    assert not any(map(elsewhere.search, pages))
 
 
 @pytest.mark.extra("rich")

@@ -120,7 +120,7 @@ def dtype_of(fields):
     return np.dtype([tuple(field.split(":")) for field in fields.split()])
 
 
-def plain(code):
+def numbers(code):
     return Kind(np.dtype(code))
 
 
@@ -129,12 +129,12 @@ def block(n_weights, fields, unpack):
 
 
 KINDS = {
-    "F64": plain("<f8"), "F32": plain("<f4"), "F16": plain("<f2"),
-    "I8": plain("i1"), "I16": plain("<i2"),
-    "I32": plain("<i4"), "I64": plain("<i8"),
-    "U8": plain("u1"), "U16": plain("<u2"),
-    "U32": plain("<u4"), "U64": plain("<u8"),
-    "BOOL": plain("?"),
+    "F64": numbers("<f8"), "F32": numbers("<f4"), "F16": numbers("<f2"),
+    "I8": numbers("i1"), "I16": numbers("<i2"),
+    "I32": numbers("<i4"), "I64": numbers("<i8"),
+    "U8": numbers("u1"), "U16": numbers("<u2"),
+    "U32": numbers("<u4"), "U64": numbers("<u8"),
+    "BOOL": numbers("?"),
     "BF16": block(1, "high:<u2", bf16),
     "Q4_0": block(32, "d:<f2 low:16u1", q4_0),
     "Q4_1": block(32, "d:<f2 m:<f2 low:16u1", q4_1),

@@ -47,6 +47,10 @@ class Weights(Mapping):
     def __contains__(self, name):
         return name in self.tensors                # without reading it
 
+    def arrays(self):
+        """Read all tensors as they are stored, into memory of their own: name -> array."""
+        return {name: np.array(x) for name, x in self.tensors.items()}
+
     @property
     def names(self):
         """The names of all tensors, in order."""

@@ -67,6 +67,21 @@ class KVCache:
         known = np.concatenate([self.recent, ids], axis=1)                      # (B, 2 + T)
         self.recent = known[:, -2:]                                             # (B, 2)
 
+    def keep(self, ids):
+        """Go back to where only ids, (B, T), had been read; return T, how many are kept."""
+        self.clear()
+        self.advance(ids)
+        return ids.shape[1]
+
+    def begin_as(self, other):
+        """Begin each sequence with what another cache, of one sequence, has read."""
+        n = other.length
+        for mine, theirs in zip(self.layers, other.layers):
+            for x, known in zip(mine, theirs):
+                x[:, :, :n] = known[:, :, :n]
+        self.place = other.place
+        self.recent = np.repeat(other.recent, len(self.recent), axis=0)
+
     def clear(self):
         """Forget everything."""
         self.place = np.zeros_like(self.place)

@@ -35,7 +35,7 @@ class KneserNey:
     --------
     >>> model = KneserNey(np.array([0, 1, 0, 1, 0, 2, 0, 1]), order=3, vocab_size=4)
     >>> model.next([1, 0]).round(2).tolist(), float(model.next([1, 0]).sum().round(9))
-    ([0.04, 0.56, 0.36, 0.04], 1.0)
+    ([0.09, 0.48, 0.4, 0.03], 1.0)
     """
 
     def __init__(self, ids, order, vocab_size):

@@ -150,7 +150,7 @@ class MinGRU(Module):
     n_states = 1
 
     def __init__(self, d_in, C, rng, dtype):
-        self.reader = Linear(d_in, 2 * C, rng=rng, dtype=dtype)
+        self.reader = Linear(d_in, 2 * C, rng=rng, std=(3 * d_in) ** -0.5, dtype=dtype)
 
     def scan(self, x, h0):
         h = mingru(x, h0)

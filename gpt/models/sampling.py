@@ -1,6 +1,7 @@
 """Let a net write: token by token, each chosen from the scores."""
 import numbers
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 
@@ -108,6 +109,37 @@ class NextScores:
         return linear(last.reshape(B, -1), self.model.head)                     # (B, V)
 
 
+class Reader:
+    """A net and what it has read: of a text that begins the same, the rest alone is read.
+
+    Parameters
+    ----------
+    model : Module
+    """
+
+    def __init__(self, model):
+        self.next_scores, self.read = NextScores(model, 1), []
+
+    def __call__(self, ids):
+        """Return the scores of what follows ids, a list of at least one int: (V,)."""
+        kept = begin_alike(self.read, ids[:-1])   # the last is read in any case: it has the scores
+        if kept < len(self.read):
+            known = np.array([ids[:kept]], np.int64)
+            kept = self.next_scores.state.keep(known)
+            self.read = ids[:kept]
+        scores = self.next_scores(np.array([ids[kept:]]))                       # (1, V)
+        self.read = ids
+        return scores[0]
+
+
+def begin_alike(a, b):
+    """Return with how many of the same items two lists begin."""
+    n = min(len(a), len(b))
+    if a[:n] == b[:n]:
+        return n
+    return next(i for i in range(n) if a[i] != b[i])
+
+
 def choose(logits, text, sampling, rng):
     """Draw the next token.
 
@@ -189,14 +221,19 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
         Texts before which to end.
     """
     ids, source = begun(model, tokenizer, [encode_prompt(tokenizer, prompt)])
+    rng = np.random.default_rng(seed)
+    made = generate(model, ids, sampling, rng, max_tokens, source)
     ends = set(tokenizer.special_tokens.values())
+    tokens = takewhile(lambda token: token not in ends, (int(chosen[0]) for chosen in made))
+    yield from pieces_of(tokens, tokenizer, stop)
+
+
+def pieces_of(tokens, tokenizer, stop=()):
+    """Decode tokens as they come, in pieces that hold whole characters, up to a text to stop at."""
     decoder, held = tokenizer.decoder(), ""
     longest = max(map(len, stop), default=1) - 1   # part of a text to stop at, not seen whole
-    rng = np.random.default_rng(seed)
-    for chosen in generate(model, ids, sampling, rng, max_tokens, source):
-        if int(chosen[0]) in ends:
-            break
-        held += decoder.feed([int(chosen[0])])
+    for token in tokens:
+        held += decoder.feed([token])
         found = [held.index(text) for text in stop if text in held]
         if found:
             yield held[:min(found)]

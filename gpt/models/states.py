@@ -61,6 +61,18 @@ class States:
         """Let what was written be the state."""
         self.rows = np.ascontiguousarray(self.rows[:, ::-1])
 
+    def keep(self, ids):
+        """Go back: to the beginning, as nothing of the way is kept; return 0, how many ids are."""
+        self.clear()
+        return 0
+
+    def begin_as(self, other):
+        """Begin each sequence with what another state, of one sequence, has read."""
+        here = self.rows[:, 0]
+        there = other.rows[:, 0]
+        for mine, theirs in zip(self.arrays, other.arrays):
+            mine[here] = theirs[there]
+
     def clear(self):
         """Forget everything."""
         for memory in self.arrays:

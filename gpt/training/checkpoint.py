@@ -8,11 +8,9 @@ import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
-
 from bpe.files import file_sha256, write_whole
+from gpt.files.safetensors import open_safetensors, write_safetensors
+from gpt.files.weights import FileError
 
 FORMAT = 1
 
@@ -42,13 +40,14 @@ def save(folder, step, tensors, facts, keep=()):
     folder, name = Path(folder), f"step-{step:08d}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / f"{name}.safetensors", lambda path: write_tensors(path, tensors))
+        write_whole(folder / f"{name}.safetensors",
+                    lambda path: write_safetensors(path, tensors, {}))
         facts = {"format": FORMAT, "step": step, **facts,
                  "tensors_sha256": file_sha256(folder / f"{name}.safetensors")}
         facts["sha256"] = facts_sha256(facts)
         text = json.dumps(facts, indent=1, sort_keys=True)
         write_whole(folder / f"{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
-    except (OSError, SafetensorError) as error:
+    except (OSError, FileError) as error:
         raise CheckpointError(refusal(folder, step, tensors, error)) from error
     before = [s for s in steps(folder) if s < step]
     stay = {*keep, *before[-1:]}
@@ -105,8 +104,8 @@ def load(folder, step=None):
     try:
         facts = sealed_facts(path.with_suffix(".json"))
         if facts["tensors_sha256"] == file_sha256(path):
-            return load_file(path), facts
-    except (FileNotFoundError, SafetensorError, Damaged):
+            return open_safetensors(path).arrays(), facts
+    except (FileNotFoundError, FileError, Damaged):
         pass
     except OSError as error:
         raise CheckpointError(f"the checkpoint of step {step} cannot be read: {error}: make it "
@@ -134,33 +133,6 @@ def sealed_facts(path):
     if seal != facts_sha256(facts):
         raise Damaged
     return facts
-
-
-# ---- files ----
-
-LETTERS = {"f": "F", "i": "I", "u": "U"}       # NumPy's kind of number -> that of the format
-
-
-def write_tensors(path, tensors):
-    """Write a safetensors file, with the rights of any other new file.
-
-    (`safetensors.numpy.save_file` lets nobody else read it, and goes through a file of a random
-    name, which a killed process leaves behind. The bytes are the same.)
-    """
-    wide_first = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
-    head, end = {}, 0
-    for name in wide_first:                           # so each begins at a multiple of its width
-        x = tensors[name]
-        begin, end = end, end + x.nbytes
-        head[name] = {"dtype": f"{LETTERS[x.dtype.kind]}{8 * x.itemsize}", "shape": x.shape,
-                      "data_offsets": (begin, end)}
-    text = json.dumps(head, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in wide_first:
-            x = np.ascontiguousarray(tensors[name])
-            file.write(x.astype(x.dtype.newbyteorder("<"), copy=False).data)
 
 
 def facts_sha256(facts):

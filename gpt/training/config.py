@@ -145,8 +145,9 @@ class Config:
             parts[part] = replace(before if type(before) is kind else kind(), **mine)
         if changes:
             name = nearest(next(iter(changes)), setting_names(net))
-            of_net = "" if net == type(self).train.net else f" of the net {net}"
-            raise ConfigError(f"there is no setting {name}{of_net}")
+            first = net == type(self).train.net
+            nobody = "there is" if first else f"the net {net} has"
+            raise ConfigError(f"{nobody} no setting {name}")
         return replace(self, **parts)
 
     def new_net(self, rng, dtype=np.float32):

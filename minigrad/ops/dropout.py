@@ -8,6 +8,7 @@ from minigrad.kernels.jit import helper
 from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty, empty_like
 from minigrad.kernels.rows import BLOCK, first_fits, plain, row_kernel
+from minigrad.mistakes import checked_rng
 from minigrad.tensor import op
 
 
@@ -39,7 +40,7 @@ def dropout(x, rate, rng=None):
     if rng is None or rate == 0:
         return x
     key = empty((), np.int64)
-    jit.run(draw_key, rng, key)
+    jit.run(draw_key, checked_rng(rng), key)
     return keyed_dropout(x, key, rate)
 
 

@@ -131,11 +131,11 @@ def linear_fast_vjp(g, x, weight, has_bias, wants):
             sum_of_rows(g_rows) if has_bias and wants[2] else None)
 
 
-ROWS = 64                                            # of one task when rows are added up
+TASK_ROWS = 64                                       # of one task when rows are added up
 
 def sum_of_rows(g):
     """Return the sum over the rows of g (m, n): the gradient of a bias."""
-    tasks = -(-len(g) // ROWS)
+    tasks = -(-len(g) // TASK_ROWS)
     sums = empty((tasks, g.shape[1]), g.dtype)
     _sum_of_rows(tasks, plain(g), sums)
     return added_up(sums)
@@ -153,8 +153,8 @@ def _sum_of_rows(start, stop, g, sums):
     for task in range(start, stop):
         for j in range(g.shape[1]):
             sums[task, j] = 0
-        first = task * ROWS
-        last = min(len(g), first + ROWS)
+        first = task * TASK_ROWS
+        last = min(len(g), first + TASK_ROWS)
         for i in range(first, last):
             for j in range(g.shape[1]):
                 sums[task, j] += g[i, j]

@@ -166,7 +166,7 @@ def scale_and_shift(x_hat, gain, bias):
 # those of add_norm.py share two kernels: without a residual the row is read where it is, and
 # rms_norm has no mean.
 
-ROWS = 64         # rows of one task in the backward pass, whose gradients of gain are summed
+TASK_ROWS = 64    # rows of one task in the backward pass, whose gradients of gain are summed
 
 @layer_norm.fast(when=first_fits)
 def layer_norm_fast(x, gain=None, bias=None, eps=1e-5):
@@ -203,7 +203,7 @@ def normalize(x, residual, gain, bias, eps, means):
 def denormalize(g_total, g, total, stats, gain, has_bias, means):
     """Run the backward kernel; return dx, dgain and dbias."""
     n_rows, n = rows(total).shape
-    tasks = -(-n_rows // ROWS)
+    tasks = -(-n_rows // TASK_ROWS)
     dx = empty_like(total)
     sums = empty((tasks, 2, n), total.dtype)
     gradients = rows(plain(g)), rows_or_none(g_total, total)
@@ -280,8 +280,8 @@ def _denormalize(start, stop, g, g_total, total, stats, gain, dx, dsums):
         dgain, dbias = dsums[task, 0], dsums[task, 1]
         dgain[:] = zero
         dbias[:] = zero
-        first = task * ROWS
-        last = min(n_rows, first + ROWS)
+        first = task * TASK_ROWS
+        last = min(n_rows, first + TASK_ROWS)
         for i in range(first, last):
             rstd = stats[-1, i]
             mean = a = b = zero

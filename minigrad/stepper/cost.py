@@ -41,7 +41,7 @@ def memory(t):
         change[block.made] += block.nbytes
         change[block.freed + 1] -= block.nbytes
     kept = np.cumsum(change)[:n].tolist()
-    return Memory(blocks, kept, waiting_bytes(t.events))
+    return Memory(blocks, kept, waiting_bytes(t))
 
 
 def kept_blocks(t):
@@ -62,17 +62,18 @@ def last(events, *kinds):
     return {e.node: i for i, e in enumerate(events) if e.kind in kinds}
 
 
-def waiting_bytes(events):
+def waiting_bytes(t):
     """Sum the gradients that have arrived somewhere and are not yet used up."""
     waiting, out = {}, []
-    last_act = last(events, "send", "leaf")
-    for i, event in enumerate(events):
+    last_act = last(t.events, "send", "leaf")
+    for i, event in enumerate(t.events):
         if event.kind == "start":
             waiting = {event.node: event.g.nbytes}
         elif event.kind == "send":
             waiting[event.to] = event.total.nbytes
         if last_act.get(event.node) == i:
-            waiting.pop(event.node, None)
+            for x in [x for x in waiting if t.nodes[x].maker == event.node]:
+                del waiting[x]
         out.append(sum(waiting.values()))
     return out
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from minigrad.stepper.numbers import Numbers
 from minigrad.stepper.places import Place
-from minigrad.tensor import Op
+from minigrad.tensor import Op, pick
 
 
 class Ref(NamedTuple):
@@ -25,6 +25,7 @@ class Node:
     requires_grad: bool
     place: Place
     label: str                                        # unique
+    made: Numbers | None = None                       # the value as it was made; of several, None
     formula: str = ""
     with_numbers: str = ""
     names: tuple = ()                                 # of the inputs, as the op calls them
@@ -36,6 +37,21 @@ class Node:
     @property
     def refs(self):
         return [x.id for x in self.args if isinstance(x, Ref)]
+
+    @property
+    def wires(self):
+        """Which inputs are nodes: [(place, id)]."""
+        return [(i, x.id) for i, x in enumerate(self.args) if isinstance(x, Ref)]
+
+    @property
+    def hands_on(self):
+        """Whether it is one output of an op with several, and does nothing but to hand it on."""
+        return self.op is pick
+
+    @property
+    def maker(self):
+        """The node of the op that made it: another one if it is one output of several."""
+        return self.args[0].id if self.hands_on else self.id
 
     def given(self, values):
         """Return what the op is called with, where values[i] is that of node i."""
@@ -52,6 +68,10 @@ class Node:
         return self.label.startswith("%")
 
 
+# What a contribution did to the sum of the receiver: it was the first, was added, took its place.
+TAKEN, ADDED, OVERWROTE = "taken", "added", "overwrote"
+
+
 class Event(NamedTuple):
     """One step of the record."""
     kind: str                                         # "make", "start", "send" or "leaf"
@@ -63,6 +83,8 @@ class Event(NamedTuple):
     sent: Numbers | None = None                       # the contribution
     before: Numbers | None = None                     # the sum before it, None for the first
     total: Numbers | None = None                      # and after it
+    did: str = ""                                     # how it came into the sum: TAKEN or ...
+    silent: tuple = ()                                # outputs of `node` that nobody sent to: 0
     formula: str = ""
     with_numbers: str = ""
 
@@ -77,12 +99,24 @@ class Record:
         The body that the ops ran.
     nodes : list of Node
         In the order in which they were made; a leaf comes before its first user.
+    everything : list of Event
     events : list of Event
+        Those to step through: everything but what merely hands on an output of several.
     root, root_g : int or None, array or None
         Where the last backward pass started, and with what.
     """
     level: str = ""
     nodes: list = field(default_factory=list)
+    everything: list = field(default_factory=list)
     events: list = field(default_factory=list)
     root: int | None = None
     root_g: np.ndarray | None = None
+
+
+def backward_pass(events, step):
+    """Find the backward pass of a step, or the first one after it: (start, end)."""
+    n = len(events)
+    starts = [i for i in range(n) if events[i].kind == "start"] + [n, n]
+    begun = [start for start in starts if start <= step] or starts[:1]
+    first = begun[-1]
+    return first, starts[starts.index(first) + 1]

@@ -7,12 +7,13 @@ from importlib.resources import files
 
 import numpy as np
 
+from minigrad.stepper.events import backward_pass
 from minigrad.stepper.layout import HEIGHT, MARGIN, WIDTH
-from minigrad.stepper.numbers import numbers
-from minigrad.stepper.words import label, sentence, waiting
+from minigrad.stepper.words import outputs, received_in, sentence, waiting
 
 MANY = 40                                             # nodes from which on modules are closed
-NAME, LINE = 19, 21                                   # characters that fit into a box
+LINE = 21                                             # characters that fit into a box
+FLOW_GAP = 9                                          # from a line to what is written beside it
 CAPTION = 7.3                                         # width of a character of the caption
 
 
@@ -26,7 +27,7 @@ def frame(t, step=None, collapse=None, dark=False):
     active = [edge for edge in graph.edges if now.flows_along(edge, graph)]
     parts = [line(edge, edge in active) for edge in graph.edges]
     parts += [drawn(box, now) for box in graph.boxes]
-    parts += [flow(edge, now.event.sent) for edge in active]
+    parts += [flow(edge, now) for edge in active]
     return document(graph, parts, f"{at}. {sentence(t, now.event)}", dark)
 
 
@@ -43,8 +44,10 @@ class Situation:
 
     def __init__(self, t, at):
         self.t, self.event = t, t.events[at]
+        self.names, self.module_names = t.names
         self.open = {x: f"{n}/{of}" for x, n, of in waiting(t, at)}
-        self.wanted = {t.root, *(e.to for e in t.events if e.kind == "send")}
+        start, end = backward_pass(t.events, at)
+        self.wanted = {t.root, *received_in(t.events[start:end])}
         self.made, self.acted = set(), set()
         self.total, self.started = {}, False
         for event in t.events[:at + 1]:
@@ -64,15 +67,17 @@ class Situation:
 
     def parts(self, box):
         """Return which nodes of a box are made by ops, and which get a gradient."""
-        ops = {i for i in box.nodes if self.t.nodes[i].op}
-        return ops, self.wanted.intersection(box.nodes)
+        ops = {self.t.nodes[i].maker for i in box.nodes if self.t.nodes[i].op}
+        wanted = {self.t.nodes[i].maker for i in self.wanted.intersection(box.nodes)}
+        return ops, wanted
 
     def flows_along(self, edge, graph):
         """Whether the gradient of this step flows along a line."""
         if self.event.kind != "send":
             return False
         return (edge.end is graph.box_of[self.event.node]
-                and edge.start is graph.box_of[self.event.to])
+                and edge.start is graph.box_of[self.event.to]
+                and edge.place in (None, self.event.place))
 
     def classes(self, box):
         """Say how a box looks."""
@@ -91,29 +96,35 @@ class Situation:
         """Write the three lines of a box."""
         if box.module is None:
             node = self.t.nodes[box.nodes[0]]
-            return named(node), self.value_line(node), self.gradient_line(node.id)
+            return self.names[node.id], self.value_line(node), self.gradient_line(node)
         ops, wanted = self.parts(box)
-        *_, name = box.module.split(" / ")
-        return (fit(name, NAME),
+        return (self.module_names[box.module],
                 f"{len(box.nodes)} nodes · {len(ops & self.made)}/{len(ops)} made",
                 f"{len(wanted & self.acted)}/{len(wanted)} gradients")
 
     def value_line(self, node):
         if node.several:
             return f"{len(node.value)} outputs"
-        x = numbers(node.value)
+        x = node.made
         shape = "×".join(map(str, x.shape))
         if node.op and node.id not in self.made:
             return shape or "scalar"
         return fit(f"{shape} {in_box(x)}".strip(), LINE)
 
-    def gradient_line(self, i):
-        if not self.t.nodes[i].requires_grad:
+    def gradient_line(self, node):
+        if not node.requires_grad:
             return "no gradient"
-        if i not in self.total:
+        sums = [x.id for x in outputs(self.t, node)] or [node.id]
+        if self.total.keys().isdisjoint(sums):
             return "–" if self.started else ""
+        return fit(f"g {' '.join(map(self.so_far, sums))}", LINE)
+
+    def so_far(self, i):
+        """Write the sum that a node holds, and how much of it has come if not all."""
+        if i not in self.total:
+            return "–"
         part = f" ({self.open[i]})" if i in self.open else ""
-        return fit(f"g {in_box(self.total[i])}{part}", LINE)
+        return in_box(self.total[i]) + part
 
 
 # ---- parts of the picture --------------------------------------------------------------------
@@ -134,20 +145,11 @@ def plain(words):
     return escape(words, quote=False)
 
 
-def named(node):
-    """Name a box: the variable and the op."""
-    name, kind = label(node), node.op.name if node.op else ""
-    says_kind = kind == name or name.startswith(f"{kind}_")
-    if len(name) > NAME:
-        name = f"…{name[2 - NAME:]}"
-    return fit(name if says_kind or not kind else f"{name} · {kind}", NAME)
-
-
 def points(edge):
     """List the points of a line: between them it is straight down, or an S."""
     stops = [edge.start, *edge.bends, edge.end]
     ends = [(item.x, item.y + side * HEIGHT / 2) for item in stops for side in (-1, 1)]
-    return ends[1:-1]
+    return [*ends[1:-2], (edge.end.x + edge.port, ends[-2][1])]
 
 
 def line(edge, active):
@@ -161,23 +163,13 @@ def line(edge, active):
     return f'<path class="edge{" active" * active}" d="{path}"/>'
 
 
-def flow(edge, sent):
-    """Write what is sent beside the middle of its line."""
-    stops = np.array(points(edge))
-    curve = np.concatenate(list(map(s_curve, stops, stops[1:])))
-    steps = np.hypot(*np.diff(curve, axis=0).T)
-    along = np.cumsum([0, *steps])
-    x, y = (np.interp(along[-1] / 2, along, column) for column in curve.T)
-    return (f'<text class="flow" text-anchor="middle" x="{x:.1f}" y="{y + 4:.1f}">'
-            f"↑ {in_box(sent)}</text>")
-
-
-def s_curve(p, q):
-    """Return points of the Bézier curve that leaves p and reaches q straight down."""
-    u = np.linspace(0, 1, 65)[:, None]
-    v = 1 - u
-    down = np.array([0, (q[1] - p[1]) / 2])
-    return v**3 * p + 3 * v**2 * u * (p + down) + 3 * v * u**2 * (q - down) + u**3 * q
+def flow(edge, now):
+    """Write what is sent above the sender, on the side from which its line does not come."""
+    (x0, y0), (x1, y1) = points(edge)[-2:]
+    side, anchor = (-1, "end") if x0 > x1 else (1, "start")
+    x, y = x1 + side * FLOW_GAP, (y0 + 3 * y1) / 4
+    return (f'<text class="flow" text-anchor="{anchor}" x="{x:.1f}" y="{y:.1f}">'
+            f"↑ {in_box(now.event.sent)}</text>")
 
 
 def document(graph, parts, caption, dark):

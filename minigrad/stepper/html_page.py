@@ -12,7 +12,7 @@ import numpy as np
 from minigrad.mode import LEVELS
 from minigrad.stepper import cost, layout
 from minigrad.stepper.frame import picture
-from minigrad.stepper.numbers import SIDE, Numbers, evenly, numbers, same
+from minigrad.stepper.numbers import SIDE, Numbers, equal, evenly
 from minigrad.stepper.terminal import gradient_at_peak
 from minigrad.stepper.variants import VARIANTS, right_sums, run
 from minigrad.stepper.words import backward_of, label, sentence
@@ -98,8 +98,9 @@ def array(x, side):
     rows, columns = (evenly(n, side) for n in x.cells.shape)
     cells = x.cells[np.ix_(rows, columns)].ravel()
     norm, low, high = map(digits, (x.norm, x.low, x.high))
-    few = x.size <= 16
-    written = map(exact, cells.astype(x.dtype)) if few else map(digits, cells)
+    written = map(digits, cells)
+    if x.size <= 16:
+        written = map(exact, cells.astype(x.dtype))
     return {
         "shape": x.shape, "type": x.dtype, "bad": x.bad,
         "norm": norm, "low": low, "high": high,
@@ -127,6 +128,7 @@ def described(t, arrays, title, full=False):
     return {
         "title": title, "level": t.level, "root": t.root,
         "nodes": described_nodes(t, arrays),
+        "modules": t.names[1],
         "runs": described_runs(t, arrays, VARIANTS if full else ()),
         "slopes": slopes(t) if full else {},
         "memory": described_memory(t),
@@ -136,20 +138,27 @@ def described(t, arrays, title, full=False):
 
 def described_nodes(t, arrays):
     work, found = cost.flops(t), []
+    names, _ = t.names
     for node, group in zip(t.nodes, layout.inner_groups(t.nodes)):
-        value = None if node.several else numbers(node.value)
         doc = node.op and node.op.__doc__ or ""
         found.append({
-            "label": label(node), "origin": node.origin, "refs": node.refs,
+            "label": label(node), "name": names.get(node.id),
+            "origin": node.origin, "refs": node.refs, "maker": node.maker,
             "op": node.op.name if node.op else "",
             "doc": doc.strip().split("\n")[0],
-            "formula": node.formula, "numbers": node.with_numbers,
-            "needs": node.requires_grad, "value": arrays.add(value),
+            "formula": node.formula, "numbers": node.with_numbers, "names": node.names,
+            "elementwise": is_elementwise(node.op),
+            "needs": node.requires_grad, "value": arrays.add(node.made),
             "shape": f"{len(node.value)} outputs" if node.several else "",
             "seconds": [digits(node.forward_s), digits(node.backward_s)],
             "flops": work.get(node.id, (0, 0)),
             **node.place._asdict(), "group": group})
     return found
+
+
+def is_elementwise(op):
+    """Whether an op works on each number by itself."""
+    return bool(op and op.core_ndim) and not any(op.core_ndim)
 
 
 def described_runs(t, arrays, variants):
@@ -172,7 +181,8 @@ def described_event(t, e, arrays):
     """Describe an event; its arrays are places in the table."""
     found = dict(kind=e.kind, node=e.node, says=sentence(t, e))
     if e.kind == "send":
-        found.update(to=e.to, place=e.place, vjp=backward_of(t, e))
+        found |= dict(to=e.to, place=e.place, formula=e.formula)
+        found["vjp"] = backward_of(t, e)
     for name, x in e._asdict().items():
         if isinstance(x, Numbers):
             found[name] = arrays.add(x)
@@ -198,7 +208,8 @@ def places(graph):
     for edge in graph.edges:
         bends = [place(bend) for bend in edge.bends]
         ends = at[edge.start], at[edge.end]
-        lines.append(dict(ends=ends, bends=bends))
+        port = round(edge.port, 2)
+        lines.append(dict(ends=ends, bends=bends, place=edge.place, port=port))
     return dict(width=graph.width, height=graph.height, boxes=boxes, lines=lines)
 
 
@@ -238,14 +249,15 @@ def compare(t, other):
         if parts is None or node.several:
             continue
         result = parts[-1]
-        off = difference(mine.get(node.id), theirs.get(result.id))
+        here, there = mine.get(node.id), theirs.get(result.id)
+        off = difference(here, there)
         if node.op is None:
             leaves += [] if off is None else [[node.id, off]]
             continue
         seconds = node.forward_s, sum(part.forward_s for part in parts)
         rows.append({
             "node": node.id, "boxes": len(parts),
-            "value": difference(numbers(node.value), numbers(result.value)),
+            "value": difference(node.made, result.made),
             "gradient": off, "seconds": list(map(digits, seconds))})
     return {"level": other.level, "rows": rows, "leaves": leaves}
 
@@ -254,7 +266,7 @@ def difference(x, y):
     """Say how far two arrays differ, relative to the larger one's norm; None if incomparable."""
     if x is None or y is None or x.shape != y.shape:
         return None
-    if same(x, y) and x.norm == y.norm:
+    if equal(x, y):
         return 0.0
     scale = max(x.norm, y.norm)
     most = np.abs(x.cells - y.cells).max()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 WIDTH, HEIGHT = 148, 56                               # of a box
 GAP_X, GAP_Y = 18, 44                                 # between boxes, at least
 BEND, MARGIN = 10, 16                                 # width of a bend; around the picture
+PORTS = 24                                            # between lines that end at one box, at most
 
 
 @dataclass(eq=False)
@@ -27,10 +28,12 @@ class Item:
 
 @dataclass(eq=False)
 class Edge:
-    """A line from a box to one that uses it."""
+    """A line from a box to one that uses it: one for each operand, but one between modules."""
     start: Item
     end: Item
+    place: int | None = None                          # which input of `end` it is, if one node
     bends: list = field(default_factory=list)
+    port: float = 0.0                                 # where it meets `end`, from the middle
 
 
 @dataclass
@@ -46,20 +49,18 @@ class Graph:
 def both(nodes):
     """Lay out the nodes of a record twice: (a box for each node, a box for each module)."""
     groups = inner_groups(nodes)
-    refs = [node.refs for node in nodes]
     modules = {path for group in groups for path in paths(group)}
-    return lay_out(groups, refs), lay_out(groups, refs, modules)
+    return lay_out(nodes, groups), lay_out(nodes, groups, modules)
 
 
-def lay_out(groups, refs, closed=frozenset()):
+def lay_out(nodes, groups, closed=frozenset()):
     """Place a box for each node or closed module.
 
     Parameters
     ----------
+    nodes : list of minigrad.stepper.events.Node
     groups : list of tuple of str
         The modules around each node.
-    refs : list of list of int
-        The inputs of each node.
     closed : set of str
         Paths of modules, as `paths` gives them, that are one box.
 
@@ -67,11 +68,12 @@ def lay_out(groups, refs, closed=frozenset()):
     -------
     Graph
     """
-    graph = visible(groups, refs, closed)
+    graph = visible(nodes, groups, closed)
     assign_layers(graph)
     layers = make_layers(graph)
     order_layers(layers)
     place_layers(layers)
+    set_ports(graph)
     measure(graph, layers)
     return graph
 
@@ -99,18 +101,21 @@ def paths(group):
     return [" / ".join(group[:i + 1]) for i in range(len(group))]
 
 
-def visible(groups, refs, closed):
+def visible(nodes, groups, closed):
     boxes, edges, box_of = {}, {}, []
-    for i, group in enumerate(groups):
+    for node, group in zip(nodes, groups):
         module = next((path for path in paths(group) if path in closed), None)
-        key = i if module is None else module
+        key = node.maker if module is None else module
         box = boxes.setdefault(key, Item(module=module))
-        box.nodes.append(i)
+        box.nodes.append(node.id)
         box_of.append(box)
-    for user, inputs in zip(box_of, refs):
-        for start in (box_of[i] for i in inputs):
-            if start is not user and (start, user) not in edges:
-                edges[start, user] = Edge(start, user)
+    for node, user in zip(nodes, box_of):
+        for place, i in node.wires:
+            start = box_of[i]
+            is_module = start.module is not None or user.module is not None
+            key = start, user, None if is_module else place
+            if start is not user:
+                edges.setdefault(key, Edge(*key))
     return Graph(list(boxes.values()), list(edges.values()), box_of)
 
 
@@ -224,6 +229,18 @@ def average(block):
 
 def mean(values):
     return sum(values) / len(values)
+
+
+def set_ports(graph):
+    """Spread the ends of the lines over the upper side of each box, as they come, uncrossed."""
+    coming = {box: [] for box in graph.boxes}
+    for edge in graph.edges:
+        coming[edge.end].append(edge)
+    for edges in coming.values():
+        edges.sort(key=lambda edge: [edge.start, *edge.bends][-1].x)
+        step = min(PORTS, (WIDTH - PORTS) / max(1, len(edges) - 1))
+        for i, edge in enumerate(edges):
+            edge.port = step * (i - (len(edges) - 1) / 2)
 
 
 def measure(graph, layers):

@@ -29,6 +29,12 @@ class Numbers(NamedTuple):
         return self.size * np.dtype(self.dtype).itemsize
 
     @property
+    def scale(self):
+        """The largest absolute value that is finite, of those kept."""
+        finite = np.isfinite(self.cells)
+        return np.abs(self.cells[finite]).max(initial=0.0)
+
+    @property
     def peak(self):
         """The largest absolute value; nan and inf count as infinite."""
         if self.bad:
@@ -54,14 +60,27 @@ def numbers(x):
     cells = exact[np.ix_(rows, columns)]
     with np.errstate(all="ignore"):
         low, high = (exact.min(), exact.max()) if x.size else (np.nan, np.nan)
-        norm = np.sqrt(np.square(exact).sum())        # np.linalg.norm wakes all threads of BLAS
+        norm = euclidean(exact)
     return Numbers(x.shape, x.dtype.name, float(norm), float(low), float(high), bad,
                    rows, columns, cells)
 
 
+def euclidean(x):
+    """Return the norm, also where the squares would be too large or too small for a float."""
+    squares = np.square(x).sum()                      # np.linalg.norm wakes all threads of BLAS
+    if 1e-290 < squares < np.inf:
+        return np.sqrt(squares)
+    peak = np.abs(x).max(initial=0.0)
+    if not 0 < peak < np.inf:
+        return np.sqrt(squares)
+    return peak * np.sqrt(np.square(x / peak).sum())
+
+
 def evenly(n, most):
     """Choose at most `most` of n places, evenly spaced, first and last among them."""
-    places = np.linspace(0, n - 1, min(n, most))
+    if n <= most:
+        return np.arange(n)
+    places = np.linspace(0, n - 1, most)
     return np.unique(places.round().astype(int))
 
 
@@ -88,11 +107,19 @@ def shape_text(shape):
     return "x".join(map(str, shape)) if shape else "scalar"
 
 
-def same(x, y):
-    """Whether two arrays are equal but for rounding."""
-    if x.shape != y.shape:
-        return False
-    near = 1e-4 if x.dtype == "float32" else 1e-9
-    scale = max(x.norm, y.norm)
-    cells = np.allclose(x.cells, y.cells, rtol=near, atol=near * scale, equal_nan=True)
-    return bool(cells and np.isclose(x.norm, y.norm, rtol=near, equal_nan=True))
+def same(x, y, scale=0.0):
+    """Whether two arrays are equal but for rounding, of numbers up to theirs or to `scale`."""
+    near = 64 * np.finfo(x.dtype).eps
+    most = near * max(scale, x.scale, y.scale)
+    return x.shape == y.shape and np.allclose(held(x), held(y), near, most, equal_nan=True)
+
+
+def equal(x, y):
+    """Whether two arrays are the same to the last bit, as far as the record holds them."""
+    return x.shape == y.shape and np.array_equal(held(x), held(y), equal_nan=True)
+
+
+def held(x):
+    """Put in a row what is held of an array: its sums, then its cells."""
+    mean_square_root = x.norm / max(1, x.size) ** 0.5
+    return np.array([mean_square_root, x.low, x.high, *x.cells.flat])

@@ -2,6 +2,7 @@
 import linecache
 import os
 from collections import Counter
+from types import FunctionType, ModuleType
 from typing import NamedTuple
 
 from minigrad import ops, tensor
@@ -10,6 +11,7 @@ from minigrad.tensor import OPS, Tensor
 OPS_FOLDER = os.path.dirname(ops.__file__) + os.sep
 MINIGRAD = os.path.dirname(tensor.__file__) + os.sep
 STEPPER = os.path.join(MINIGRAD, "stepper", "")
+MOST_HELD = 2000                                      # objects to look into for named tensors
 ENGINE = {MINIGRAD + name for name in ("tensor.py", "functional.py", "mode.py")}
 ENGINE |= {STEPPER + name for name in ("record.py", "recording.py", "again.py")}
 
@@ -108,10 +110,10 @@ class Places:
             if frame is None or in_engine(frame) and frame.f_code not in self.fused:
                 continue
             local = {k: v for k, v in frame.f_locals.items() if not k.startswith(("_", "@"))}
-            owner = getattr(local.get("self"), "__dict__", {})
+            fields = held(local.get("self")) if "self" in local else {}
             arguments = frame.f_code.co_varnames[:frame.f_code.co_argcount]
             for x, made in made_in.items():
-                name = find(local, x) or held(owner, x, group) or find(frame.f_globals, x)
+                name = find(local, x) or fields.get(x) or find(frame.f_globals, x)
                 outside = made is not None and made[:len(group)] != group
                 if name and x not in found and not (name in arguments and outside):
                     found[x] = name
@@ -134,16 +136,33 @@ def line_of(frame):
     return f"{os.path.basename(path)}:{number}", linecache.getline(path, number).strip()
 
 
-def held(owner, x, group):
-    """Name what a module, or a module in it, holds: "weight" in blocks[0] is "blocks[0].weight"."""
-    name = find(owner, x)
-    if name:
-        return f"{group[-1]}.{name}" if len(group) > 1 else name
-    for key, part in owner.items():
-        name = not isinstance(part, Tensor) and find(getattr(part, "__dict__", {}), x)
-        if name:
-            return f"{key}.{name}"
-    return None
+def held(owner):
+    """Find the tensors that a module holds, or what it holds: {tensor: "blocks[0].weight"}."""
+    found, seen, queue = {}, set(), [("", owner)]
+    for path, holder in queue:                        # it grows while it is read
+        if id(holder) in seen or len(seen) > MOST_HELD:
+            continue
+        seen.add(id(holder))
+        for key, part in parts_of(holder):
+            if isinstance(part, Tensor):
+                found.setdefault(part, (path + key).lstrip("."))
+            else:
+                queue.append((path + key, part))
+    return found
+
+
+def parts_of(holder):
+    """Yield what a list, a dict or an object holds, and how that is written."""
+    if isinstance(holder, list | tuple):
+        for i, part in enumerate(holder):
+            yield f"[{i}]", part
+    elif isinstance(holder, dict):
+        for key, part in holder.items():
+            yield f".{key}", part
+    elif not isinstance(holder, type | FunctionType | ModuleType):
+        for key, part in getattr(holder, "__dict__", {}).items():
+            if not key.startswith("_"):
+                yield f".{key}", part
 
 
 def find(values, thing):

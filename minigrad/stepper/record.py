@@ -13,7 +13,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from minigrad.mode import LEVELS
-from minigrad.stepper import again, example, html_page, layout, terminal, words
+from minigrad.stepper import again, example, html_page, layout, naming, terminal, words
 from minigrad.stepper.events import Record
 from minigrad.stepper.frame import frame
 from minigrad.stepper.recording import Recorder
@@ -127,6 +127,11 @@ class Trace(Record):
     def exact(self):
         """The values of all nodes, computed in float64: {id: value}."""
         return again.in_float64(self)
+
+    @cached_property
+    def names(self):
+        """What stands at the top of the boxes: ({node: name}, {path of a module: name})."""
+        return naming.box_names(self)
 
     @cached_property
     def pictures(self):

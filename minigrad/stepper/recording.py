@@ -11,11 +11,11 @@ from time import perf_counter
 import numpy as np
 
 from minigrad.mode import mode, read, watch
-from minigrad.stepper.events import Event, Node, Ref
+from minigrad.stepper.events import ADDED, OVERWROTE, TAKEN, Event, Node, Ref
 from minigrad.stepper.formula import forward_formula, input_names, saved_values, vjp_formula
 from minigrad.stepper.numbers import numbers
 from minigrad.stepper.places import Places
-from minigrad.tensor import Tensor, add_gradients, backprop, detach, needs_grad
+from minigrad.tensor import Tensor, add_gradients, backprop, detach, needs_grad, pick
 
 
 class Recorder:
@@ -62,12 +62,12 @@ class Recorder:
                 self.add_leaf(x, place)
         self.name(x for x in inputs if self.node_of(x).unnamed)
         node = self.add(tensor, place)
-        node.forward_s, node.saved = seconds, self.kept(tensor)
+        node.forward_s, node.saved = seconds, self.held_by(tensor)
         arrays = [detach(x) for x in tensor.inputs]
         node.names = input_names(tensor.op, len(arrays))
         if not node.several:
             node.formula, node.with_numbers = forward_formula(tensor.op, arrays, tensor.params)
-        self.note("make", tensor)
+        self.note("make", node.id)
         self.mark = perf_counter()
 
     def node_of(self, x):
@@ -83,16 +83,19 @@ class Recorder:
     def add(self, x, place):
         """Give a tensor its place in the record."""
         n = len(self.nodes)
-        args = tuple(Ref(self.ids[a]) if isinstance(a, Tensor) else a for a in x.inputs)
-        params, value = x.params or {}, x.data if x.op else np.array(x.data)
-        node = Node(n, x.op, args, params, value, x.requires_grad, place, label=f"%{n}")
+        args = tuple(Ref(self.ids[a]) if isinstance(a, Tensor) else kept(a) for a in x.inputs)
+        params = {name: kept(value) for name, value in (x.params or {}).items()}
+        value = x.data if x.op else np.array(x.data)
+        made = None if type(value) is tuple else numbers(value)
+        label = unnamed(self.nodes, n, x.op, args, x.requires_grad)
+        node = Node(n, x.op, args, params, value, x.requires_grad, place, label, made)
         if self.origin:
             node.origin = self.origin.id
         self.nodes.append(node)
         self.ids[x] = n
         return node
 
-    def kept(self, tensor):
+    def held_by(self, tensor):
         """List the memory that a node keeps alive for its vjp, but for the leaves' own."""
         self.held.append(tensor.saved)
         leaves = memories([x.data for x in self.ids if x.op is None])
@@ -123,13 +126,13 @@ class Recorder:
         self.record.root = self.ids[root]
         self.record.root_g = None if g is None else np.asarray(g)
         self.name([root])
-        add, totals = Noted(add), {}
+        add, totals = Noted(add), {self.record.root: None}
         steps = backprop(root, g, retain_graph=retain_graph, add=add, **how)
         for seconds, step in clocked(steps):
             self.node_of(step.node).backward_s += seconds - add.noting_s
             arrived = numbers(step.g)
             if step.node is root:
-                self.note("start", root, g=arrived, total=arrived)
+                self.note("start", self.ids[root], g=arrived, total=arrived)
             if step.node.op is None:
                 self.note_leaf(step.node, step.g, arrived)
             else:
@@ -137,31 +140,42 @@ class Recorder:
             add.clear()
             yield step
 
-    def note(self, kind, x, **more):
-        self.events.append(Event(kind, self.ids[x], **more))
+    def note(self, kind, i, **more):
+        event = Event(kind, i, **more)
+        self.record.everything.append(event)
+        if kind == "start" or not self.nodes[i].hands_on:
+            self.events.append(event)
+
+    def forget_steps(self):
+        """Begin the events anew, as before a second backward pass."""
+        self.record.everything.clear()
+        self.events.clear()
 
     def note_leaf(self, leaf, g, arrived):
         """Take down what a gradient does to the one that its leaf has already."""
         before, total = None, arrived
         if leaf.grad is not None:
             before, total = numbers(leaf.grad), numbers(leaf.grad + g)
-        self.note("leaf", leaf, g=arrived, before=before, total=total)
+        self.note("leaf", self.ids[leaf], g=arrived, before=before, total=total)
 
     def note_sends(self, step, arrived, noted, totals):
         """Take down the contributions of one step, in the order in which they were added."""
         node, g, grads = step
-        values = saved_values(node)
+        values, i_node = saved_values(node), self.ids[node]
+        outputs = range(i_node + 1, i_node + 1 + len(node.data)) if type(g) is tuple else ()
+        silent = tuple(i for i in outputs if i not in totals)
         for i, x, dx in zip(count(), node.inputs, grads):
             if dx is None or not needs_grad(x):
                 continue
-            had, sent, total = next(noted)
+            did, sent, total = next(noted)
             to = self.ids[x]
-            before = totals.get(to) if had else None
+            before = None if did == TAKEN else totals[to]
             stretched = type(dx) is not tuple and dx.shape != sent.shape
             raw = numbers(dx) if stretched else None
             formula, with_numbers = vjp_formula(node.op, i, g, values)
-            self.note("send", node, to=to, place=i, g=arrived, raw=raw, sent=sent,
-                      before=before, total=total, formula=formula, with_numbers=with_numbers)
+            self.note("send", i_node, to=to, place=i, g=arrived, raw=raw, sent=sent,
+                      before=before, total=total, did=did, silent=silent,
+                      formula=formula, with_numbers=with_numbers)
             totals[to] = total
 
 
@@ -170,8 +184,9 @@ class Noted:
 
     Attributes
     ----------
-    noted : list of (bool, Numbers, Numbers)
-        Whether there was a sum, what was added, and the sum after it; since the last `clear`.
+    noted : list of (str, Numbers, Numbers)
+        What was done with a contribution, the contribution, the sum after it; since the last
+        `clear`.
     noting_s : float
         Seconds that the notes took.
     """
@@ -185,13 +200,29 @@ class Noted:
 
     def __call__(self, so_far, dx, ours=False):
         start = perf_counter()
-        had, sent = so_far is not None, numbers(dx)
+        sent = numbers(dx)
         between = perf_counter()
         total = self.add(so_far, dx, ours)
         after = perf_counter()
-        self.noted.append((had, sent, numbers(total[0])))
+        did = TAKEN if so_far is None else OVERWROTE if total[0] is dx else ADDED
+        self.noted.append((did, sent, numbers(total[0])))
         self.noting_s += between - start + perf_counter() - after
         return total
+
+
+def kept(x):
+    """Copy arrays, also in tuples, so that the record stays as it is."""
+    if isinstance(x, tuple):
+        return tuple(map(kept, x))
+    return x.copy() if isinstance(x, np.ndarray) else x
+
+
+def unnamed(nodes, n, op, args, requires_grad):
+    """Label node n until a variable is found that holds it: "%mul_4", "%split_1[0]"."""
+    if op is pick:
+        outputs, i = args
+        return f"{nodes[outputs.id].label}[{i}]"
+    return f"%{op.name if op else 'leaf' if requires_grad else 'constant'}_{n}"
 
 
 def memories(values):

@@ -8,11 +8,12 @@ from itertools import islice
 from typing import NamedTuple
 
 from minigrad.stepper.again import replay
+from minigrad.stepper.events import ADDED, backward_pass
 from minigrad.stepper.numbers import same, short
 from minigrad.stepper.words import label, sentence
 from minigrad.tensor import add_gradients, topological_order, traced_inputs
 
-MOST_STEPS = 200                                      # of backprop; recursion may need 2**n
+MOST_STEPS = 200                                      # of backprop, or more than there are nodes
 
 
 def depth_first(root, leaves=()):
@@ -23,7 +24,10 @@ def depth_first(root, leaves=()):
 
 
 def assign(so_far, dx, ours=False):
-    """Forget the contributions that came before."""
+    """Forget the contributions that came before (each output of several has its own)."""
+    if so_far and type(dx) is tuple:
+        pairs = zip(so_far[0], dx)
+        return tuple(a if b is None else b for a, b in pairs), False
     return dx, False
 
 
@@ -71,24 +75,36 @@ class Outcome(NamedTuple):
 def run(t, variant):
     """Run one variant over the expression of a record."""
     again, root = replay(t)
-    note = ""
+    stopped, most = "", max(MOST_STEPS, 1 + len(t.nodes))
     for i in range(variant.passes):
         if variant.passes - i == variant.shown:
-            again.events.clear()
+            again.forget_steps()
         steps = again.read(root, t.root_g, retain_graph=True, **variant.how)
-        note = take(steps, variant) or note
-    events = again.events
-    first = first_wrong(events, t.events)
+        stopped = take(steps, variant, most) or stopped
+    events, right = again.events, t.at_level(t.level)
+    first = first_wrong(right, again.record, bool(stopped))
     verdict = "Every number is right here."
     if first >= 0:
         said = sentence(again.record, events[first])
-        verdict = f"The first wrong number: {said}. {truth(t, events[first])}"
-    return Outcome(variant, list(events), first, verdict + note)
+        verdict = f"The first wrong number: {said}. {truth(right, events[first])}."
+    verdict += stopped + written(t, right)
+    return Outcome(variant, list(events), first, verdict)
 
 
-def take(steps, variant):
+def written(t, right):
+    """Say so if the expression, computed again, has other gradients than it had."""
+    before = right_sums(last_pass(t.events))
+    now = right_sums(last_pass(right.events))
+    leaves = [i for i in now if t.nodes[i].op is None]
+    if all(same(before[i], now[i]) for i in leaves):
+        return ""
+    return (" An array was written in place while you traced: this is what the expression gives "
+            "without that.")
+
+
+def take(steps, variant, most):
     """Take the steps of one backward pass, and say what ended it, if not its end."""
-    limit = MOST_STEPS if variant.how.get("order") is depth_first else None
+    limit = most if variant.how.get("order") is depth_first else None
     n_steps = 0
     try:
         for node, g, _ in islice(steps, limit):
@@ -106,45 +122,92 @@ def truth(t, event):
     """Say what the number of an event should have been."""
     x = event.node if event.kind == "leaf" else event.to
     from_leaf = event.kind == "leaf" or t.nodes[x].op is None
-    target = right_sums(t.events)[x]
+    target = right_sums(last_pass(t.events))[x]
     what = f"{label(t.nodes[x])}.grad" if from_leaf else f"the gradient of {label(t.nodes[x])}"
     return f"When all is added up, {what} should be {short(target)}"
 
 
+# ---- the first wrong number ------------------------------------------------------------------
+
+def last_pass(events):
+    """Return the events of the last backward pass."""
+    return events[slice(*backward_pass(events, len(events) - 1))]
+
+
 def right_sums(events):
-    """Collect the gradient of every node from a right record."""
-    return {e.node: e.g for e in events if e.kind != "make"}
+    """Collect the gradient of every node from a right backward pass."""
+    sums = {e.to: e.total for e in events if e.kind == "send"}
+    return sums | {e.node: e.g for e in events if e.kind != "make"}
 
 
-def first_wrong(events, right_events):
-    """Find the first event after which some sum is wrong for good: used, or left, as it is.
+def first_wrong(t, other, stopped=False):
+    """Find the first event of `other` after which a sum is wrong for good: used, or left, as is.
 
-    A sum is wrong if it differs from the node's gradient when the node passes it on, when nothing
-    more will come, or when more has come than the node has users.
+    A sum is what was put into it. It can be wrong only if these are not the contributions of the
+    right pass, each once, or if something was there before; and it is, if its number is another.
+    The outputs of one op are passed on together: there the first that is sent shows the mistake.
     """
-    right = right_sums(right_events)
-    expected = Counter(e.to for e in right_events if e.kind == "send")
-    received = Counter()
-    for i, event in enumerate(events):
+    right_pass = last_pass(t.everything)
+    right, complete = right_sums(right_pass), contributions(right_pass)
+    sums, scales = {}, {}
+
+    def is_wrong(x, number):
+        as_it_should = sums.get(x) == complete.get(x)
+        return not (as_it_should or same(number, right[x], scales.get(x, 0.0)))
+
+    for i, event in enumerate(other.everything):
         if event.kind == "start":
-            received.clear()
-        elif event.kind == "leaf":
-            if not same(event.total, right[event.node]):
-                return i
-        elif event.kind == "send":
-            received[event.to] += 1
-            final = received[event.to] > expected[event.to] or taken_next(events, i)
-            if final and not same(event.total, right[event.to]):
-                return i
+            sums, scales = {}, {}
+        if event.kind == "send":
+            put_in(sums, event)
+            scales[event.to] = max(scales.get(event.to, 0.0), event.sent.scale)
+        if event.kind == "leaf" and event.before is not None:
+            sums[event.node] = None                   # not only what this pass put in
+        sender, x = event.node, event.to if event.kind == "send" else event.node
+        if t.nodes[sender].several and is_wrong(sender, event.g):
+            return place_of(event, other)
+        final = is_final(other.everything, i, sums, complete, stopped)
+        if final and not t.nodes[x].several and is_wrong(x, event.total):
+            return place_of(event, other)
     return -1
 
 
-def taken_next(events, i):
-    """Whether the receiver of event i acts, or the record ends, before it receives again."""
+def place_of(event, other):
+    same_event = [shown is event for shown in other.events]
+    return same_event.index(True)
+
+
+def contributions(events):
+    """Collect which contributions each node receives: {id: how often each (sender, input)}."""
+    sums = {}
+    for event in events:
+        if event.kind == "send":
+            put_in(sums, event)
+    return sums
+
+
+def put_in(sums, event):
+    """Do to the sum of a receiver what an event did."""
+    if event.did != ADDED:
+        sums[event.to] = Counter()
+    sums[event.to][event.node, event.place] += 1
+
+
+def is_final(events, i, sums, complete, stopped):
+    """Whether a sum stays as it is after event i until it is used, or has too much in it."""
+    event = events[i]
+    if event.kind != "send":
+        return event.kind == "leaf"
+    too_much = sums[event.to] - complete[event.to]
+    return bool(too_much) or taken_next(events, i, at_end=not stopped)
+
+
+def taken_next(events, i, at_end):
+    """Whether the receiver of event i acts before it receives again; `at_end` if neither comes."""
     x = events[i].to
     for event in events[i + 1:]:
         if event.node == x and event.kind in ("send", "leaf"):
             return True
         if event.to == x:
             return False
-    return True
+    return at_end

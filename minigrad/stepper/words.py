@@ -1,5 +1,8 @@
 """Every step in one sentence: transcript, page and terminal say the same."""
-from minigrad.stepper.numbers import is_short, listed, numbers, same, shape_text, short
+from collections import Counter
+
+from minigrad.stepper.events import OVERWROTE, TAKEN, backward_pass
+from minigrad.stepper.numbers import is_short, listed, shape_text, short
 
 
 def sentence(t, event):
@@ -7,7 +10,7 @@ def sentence(t, event):
     node = t.nodes[event.node]
     name = label(node)
     if event.kind == "make":
-        return f"{name} = {call(t, node)} = {value(node)}"
+        return f"{name} = {call(t, node)} = {value(t, node)}"
     if event.kind == "start":
         return f"backward starts: d{name}/d{name} = {short(event.g)}"
     if event.kind == "leaf":
@@ -15,28 +18,29 @@ def sentence(t, event):
             return f"{name}.grad = {short(event.total)}: all its users have sent"
         return (f"{name}.grad = {short(event.before)} + {short(event.g)} = {short(event.total)}: "
                 "it held a gradient already")
-    return f"{name} sends {short(event.sent)} to {label(t.nodes[event.to])}: {addition(event)}"
+    silent = "".join(f"; nobody has sent to {label(t.nodes[i])}: 0" for i in event.silent)
+    receiver = label(t.nodes[event.to])
+    return f"{name} sends {short(event.sent)} to {receiver}: {addition(event)}{silent}"
 
 
 def addition(event):
     """Say what a contribution does to the sum."""
-    if event.before is None:
+    if event.did == TAKEN:
         return f"the first, the sum is {short(event.total)}"
-    if event.before.norm and same(event.total, event.sent):
+    if event.did == OVERWROTE:
         return f"it overwrites {short(event.before)}, the sum is {short(event.total)}"
     return f"{short(event.before)} + {short(event.sent)} = {short(event.total)}"
 
 
 def label(node):
     """Name a node: its variable, or its op and number."""
-    if not node.label.startswith("%"):
-        return node.label
-    return f"{node.op.name if node.op else 'leaf' if node.requires_grad else 'constant'}_{node.id}"
+    return node.label.removeprefix("%")
 
 
 def call(t, node):
     """Write the op as it was called: add(a, b)."""
-    inputs = [label(t.nodes[x.id]) if hasattr(x, "id") else constant(x) for x in node.args]
+    names = map(label, t.nodes)
+    inputs = list(map(constant, node.given(list(names))))
     params = [f"{k}={constant(v)}" for k, v in node.params.items() if v is not None]
     return f"{node.op.name}({', '.join(inputs + params)})"
 
@@ -49,11 +53,17 @@ def constant(x):
     return text if len(text) <= 30 else text[:27] + "..."
 
 
-def value(node):
-    """Write the value of a node; of several outputs, how many."""
-    if node.several:
-        return f"{len(node.value)} outputs"
-    return short(numbers(node.value))
+def value(t, node):
+    """Write the value of a node, or each of its outputs with its name."""
+    if not node.several:
+        return short(node.made)
+    return ", ".join(f"{label(output)} {short(output.made)}" for output in outputs(t, node))
+
+
+def outputs(t, node):
+    """List the nodes of the outputs of an op with several; none for others."""
+    first = node.id + 1
+    return t.nodes[first:first + len(node.value)] if node.several else []
 
 
 def backward_of(t, event):
@@ -81,16 +91,18 @@ def summed(event):
 
 def waiting(t, step):
     """List the nodes that hold part of their gradient after a step: (id, received, expected)."""
-    expected, received = {}, {}
-    for i, event in enumerate(t.events):
-        if event.kind == "start":
-            received = {}
-        if event.kind == "send":
-            expected[event.to] = expected.get(event.to, 0) + 1
-            if i <= step:
-                received[event.to] = received.get(event.to, 0) + 1
-    done = {event.node for event in t.events[:step + 1] if event.kind in ("send", "leaf")}
-    return [(x, n, expected[x]) for x, n in received.items() if x not in done]
+    first, end = backward_pass(t.events, step)
+    expected = received_in(t.events[first:end])
+    past = t.events[first:step + 1]
+    received = received_in(past)
+    done = {event.node for event in past if event.kind != "start"}
+    waits = [x for x in received if t.nodes[x].maker not in done]
+    return [(x, received[x], expected[x]) for x in waits]
+
+
+def received_in(events):
+    """Count the contributions that each node receives."""
+    return Counter(event.to for event in events if event.kind == "send")
 
 
 def transcript(t):

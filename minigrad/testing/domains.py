@@ -60,7 +60,7 @@ def make_values(rng, shape, domain="real", style="normal", below=None):
         return np.asarray(rng.random(shape) < 0.5)
     if index_axis(domain):
         return make_indices(rng, shape, below, style)
-    x = spread(rng, shape) if "spread" in found else make_reals(rng, shape, style)
+    x = drawn_apart(rng, shape) if "spread" in found else make_reals(rng, shape, style)
     if "moderate" in found:
         x = 10 * x / max(10.0, largest(x))
     if "positive" in found:
@@ -97,7 +97,7 @@ def signs(rng, shape):
     return np.where(rng.random(shape) < 0.5, -1, 1)
 
 
-def spread(rng, shape):
+def drawn_apart(rng, shape):
     """Make distinct values: no two closer than a quarter of the typical distance."""
     size = int(np.prod(shape))
     ranks = rng.permutation(size) + rng.uniform(-0.3, 0.3, size)

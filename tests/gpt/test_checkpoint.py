@@ -88,10 +88,10 @@ def test_another_format_is_told_from_damage(folder, monkeypatch):
 
 
 def test_a_full_disk_loses_nothing(folder, monkeypatch):
-    def full(path, tensors):
+    def full(path, tensors, metadata):
         path.write_bytes(b"half of it")
         raise OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(checkpoint, "write_tensors", full)
+    monkeypatch.setattr(checkpoint, "write_safetensors", full)
     with pytest.raises(CheckpointError, match="step 2 is whole.*the disk is full: free"):
         save(folder, 3, TENSORS, {})
     assert steps(folder) == [1, 2] and not list(folder.glob("*.partial"))

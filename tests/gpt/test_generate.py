@@ -1,5 +1,6 @@
 """Generation: the cache changes nothing, filters keep their promise, text has whole characters."""
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -189,9 +190,18 @@ def test_without_a_line_break_an_empty_prompt_is_the_first_token():
 
 @pytest.mark.parametrize("terminal, shown", [(True, "a\\x1b\\x07"), (False, "a\x1b\x07")])
 def test_no_control_byte_reaches_a_terminal(monkeypatch, capsys, terminal, shown):
-    opened = Opened(None, CharTokenizer("a\x1b\x07"))
+    opened = Opened(SimpleNamespace(config=CONFIG), CharTokenizer("a\x1b\x07"))
     monkeypatch.setattr("gpt.generate.open_model", lambda *_: opened)
     monkeypatch.setattr("gpt.models.sampling.generate", Script([1, 0]))
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
     main(["x", "a"])
     assert capsys.readouterr().out == shown + "\n"
+
+
+def test_a_prompt_that_is_cut_is_told(model, monkeypatch, capsys):
+    monkeypatch.setattr("gpt.generate.open_model", lambda *_: Opened(model, bpe.Tokenizer([])))
+    monkeypatch.setattr("gpt.models.sampling.generate", Script([97]))
+    main(["x", "a" * 13, "--max_tokens", "1"])
+    assert "has 13 tokens, of which the last 12 count" in capsys.readouterr().err
+    main(["x", "a" * 12, "--max_tokens", "1"])
+    assert not capsys.readouterr().err

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpt.conversation import Conversation
+from gpt.data.templates import Message, choose_template, conversation_ids
 from gpt.embed import embed
 from gpt.models.published import read_gguf
 from gpt.models.sampling import Sampling, generate
@@ -81,3 +83,23 @@ def test_minilm_gives_the_vectors_of_transformers():
     for vector, (*first, projected) in zip(vectors, SENTENCES.values()):
         np.testing.assert_allclose(vector[:6], first, atol=2e-6)
         assert abs(vector @ np.sin(np.arange(384)) - projected) < 1e-5
+
+
+# ---- talking: ids from transformers 5.24, which runs the template that the file says ----
+
+TALK = [Message("user", "What is the capital of France?"), Message("assistant", "Paris."),
+        Message("user", " And Italy?\n")]
+WRITTEN = [1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411,
+           407, 19712, 8182, 2, 198, 1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2, 198, 1,
+           520, 9531, 198, 38634, 30, 2, 198, 1, 4093, 198, 1350, 7158, 47, 198, 2, 198, 1, 520,
+           9531, 198]
+
+
+def test_smollm2_is_talked_to_as_its_template_says():
+    opened = open_model(find("SmolLM2-135M-Instruct.Q4_1.gguf"))
+    name, template = choose_template(None, opened.template)
+    assert name == "chatml"
+    assert conversation_ids(template, TALK, opened.tokenizer) == WRITTEN
+    talk = Conversation(opened, template, Sampling(temperature=0), np.random.default_rng(0), 20)
+    assert "".join(talk.say(TALK[0].content)) == "The capital of France is Paris."
+    assert "".join(talk.say("And of Italy?")) == "The capital of Italy is Rome."

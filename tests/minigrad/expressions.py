@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from minigrad import (
-    Tensor, attention, cross_entropy, embedding, gelu, layer_norm, linear, log, sigmoid, swapaxes,
-    tanh)
+    Tensor, add_layer_norm, attention, cross_entropy, embedding, gelu, layer_norm, linear, log,
+    sigmoid, swapaxes, tanh)
 from minigrad.stepper.record import record, trace
 
 BINARY = {"add": lambda x, y: x + y, "sub": lambda x, y: x - y, "mul": lambda x, y: x * y,
@@ -61,8 +61,8 @@ class Block:
         self.up, self.down = weight(4 * C, C), weight(C, 4 * C)
 
     def __call__(self, x):
-        x = x + self.attend(layer_norm(x))
-        return x + linear(gelu(linear(layer_norm(x), self.up)), self.down)
+        x, y = add_layer_norm(self.attend(layer_norm(x)), x)
+        return x + linear(gelu(linear(y, self.up)), self.down)
 
     def attend(self, x):
         B, T, C = x.shape

@@ -4,10 +4,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from expressions import contents, neuron, programs, run_program, scalars
+from expressions import contents, gpt_step, neuron, programs, run_program, scalars
 from hypothesis import given, settings
 
-from minigrad import Tensor, tanh
+from minigrad import Tensor, nn, split, tanh
 from minigrad.stepper.example import doubled
 from minigrad.stepper.frame import as_in_javascript
 from minigrad.stepper.html_page import Arrays, array, page
@@ -15,7 +15,7 @@ from minigrad.stepper.layout import (
     GAP_X, GAP_Y, HEIGHT, MARGIN, WIDTH, common_prefix, lay_out)
 from minigrad.stepper.numbers import numbers
 from minigrad.stepper.record import record, trace
-from minigrad.stepper.words import sentence
+from minigrad.stepper.words import label, sentence
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -90,7 +90,7 @@ def test_a_function_around_everything_is_no_box():
 def test_boxes_of_a_picture_do_not_overlap(program):
     with trace() as t:
         run_program(program, scalars(0.3, -1.2)).backward()
-    boxes = lay_out([()] * len(t.nodes), [node.refs for node in t.nodes]).boxes
+    boxes = lay_out(t.nodes, [()] * len(t.nodes)).boxes
     for i, a in enumerate(boxes):
         assert all(abs(a.y - b.y) >= HEIGHT + GAP_Y or abs(a.x - b.x) >= WIDTH + GAP_X - 1e-6
                    for b in boxes[i + 1:])
@@ -101,7 +101,7 @@ def test_boxes_of_a_picture_do_not_overlap(program):
 def test_lines_lead_down_layer_by_layer_and_a_leaf_stands_above_its_first_user(program):
     with trace() as t:
         run_program(program, scalars(0.3, -1.2)).backward()
-    graph, step = lay_out([()] * len(t.nodes), [node.refs for node in t.nodes]), HEIGHT + GAP_Y
+    graph, step = lay_out(t.nodes, [()] * len(t.nodes)), HEIGHT + GAP_Y
     inputs = {box: [] for box in graph.boxes}
     users = {box: [] for box in graph.boxes}
     for edge in graph.edges:
@@ -136,10 +136,68 @@ def test_the_page_and_a_picture_draw_at_the_same_places(pages, tmp_path, collaps
         places = np.array([float(v) for v in re.findall(r"-?[\d.]+", path)]).reshape(-1, 2)
         bends = [(bend["x"], bend["y"] - HEIGHT / 2) for bend in line["bends"]]
         for place in [np.add(boxes[line["ends"][0]], (0, HEIGHT / 2)), *bends,
-                      np.subtract(boxes[line["ends"][1]], (0, HEIGHT / 2))]:
+                      np.subtract(boxes[line["ends"][1]], (-line["port"], HEIGHT / 2))]:
             assert np.abs(places - place).max(axis=1).min() < 0.06
     nodes = [i for box in page["boxes"] for i in box["nodes"]]
     assert sorted(nodes) == list(range(len(t.nodes)))
+
+
+def drawing(t, tmp_path, step=None):
+    t.svg(tmp_path / "step.svg", step, collapse=False)
+    return ElementTree.parse(tmp_path / "step.svg")
+
+
+def test_each_operand_has_its_line_and_what_is_sent_stands_clear_of_it(tmp_path):
+    t = record(doubled, a=Tensor(1.0, requires_grad=True))
+    paths = [x.get("d") for x in drawing(t, tmp_path).iter(f"{SVG}path")]
+    assert len(paths) == len(set(paths)) == 4
+    for step, e in enumerate(t.events, 1):
+        if e.kind != "send":
+            continue
+        root = drawing(t, tmp_path, step)
+        active = [x.get("d") for x in root.iter(f"{SVG}path") if "active" in x.get("class")]
+        (flow,) = (x for x in root.iter(f"{SVG}text") if x.get("class") == "flow")
+        line = [float(v) for v in re.findall(r"-?[\d.]+", *active)]
+        side = 1 if flow.get("text-anchor") == "start" else -1
+        middle = (line[-4] + line[-2]) / 2               # the line is between these at the label
+        assert all(side * (float(flow.get("x")) - v) >= 8.9 for v in (line[-2], middle))
+
+
+def test_outputs_share_the_box_of_their_op(tmp_path):
+    x = Tensor(np.arange(4.0), requires_grad=True)
+    with trace() as t:
+        p, q = split(x, 2)
+        (p * p).sum().backward()
+    boxes = [[text.text for text in g.iter(f"{SVG}text")]
+             for g in drawing(t, tmp_path).iter(f"{SVG}g")]
+    assert [box[0] for box in boxes] == ["x", "p, q · split", "mul_4", "sum_5"]
+    assert boxes[1][2] == "g ‖2‖ –"
+
+
+def test_no_two_boxes_have_one_name():
+    t = gpt_step()
+    nodes, modules = t.names
+    names = [*nodes.values(), *modules.values()]
+    assert len(set(names)) == len(names) and all(0 < len(name) <= 19 for name in names)
+    labels = {label(node) for node in t.nodes}
+    assert {"blocks[1].qkv[2]", "blocks[0].up", "tokens", "unembedding"} <= labels
+    assert not any("#" in label(node) for node in t.nodes if node.op is None)
+
+
+class Deep(nn.Module):
+    def __init__(self, rng, depth=3):
+        self.inner = Deep(rng, depth - 1) if depth else nn.Linear(2, 2, rng=rng)
+
+    def __call__(self, x):
+        return self.inner(x)
+
+
+def test_parameters_are_called_by_their_whole_paths():
+    model = [Deep(np.random.default_rng(0)), Deep(np.random.default_rng(1))]
+    t = record(lambda: model[1](model[0](np.ones((1, 2), np.float32))).sum())
+    leaves = [label(node) for node in t.nodes if node.requires_grad and not node.op]
+    assert leaves[0] == "inner.inner.inner.inner.weight" and len(set(leaves)) == 4
+    assert len(set(t.names[0].values())) == len(t.names[0])
 
 
 def test_a_picture_says_its_step(tmp_path):

@@ -263,6 +263,60 @@ def test_the_quiz_asks_checks_and_keeps_the_score(visit, pages):
     tab.click("#stopquiz")
 
 
+def test_every_question_of_the_quiz_asks_for_a_gradient(visit):
+    tab = visit("gpt")
+    asked = tab.evaluate("""() => {
+      const found = [];
+      startQuiz();
+      while (state.quiz.question) {
+        found.push([state.quiz.question.text, state.quiz.question.want]);
+        ask(state.quiz.question.at);
+      }
+      return found;
+    }""")
+    assert len(asked) > 30 and all(isinstance(want, float | int) for _, want in asked)
+    assert all("gradient" in text or "What is the sum" in text for text, _ in asked)
+    assert {text.split()[0] for text, _ in asked} == {"The", "At", "Element"}
+    for text, want in asked:
+        if text.startswith("Element"):
+            change, = re.findall(r"differs by (\S+)", text)
+            assert float(change) / 1.2e-5 == pytest.approx(want, rel=2e-3)
+        if text.startswith("The"):
+            held, sent = map(float, re.findall(r"(?:holds|sends) (\S+)", text))
+            assert held + sent == pytest.approx(want, rel=1e-3, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", ["doubled", "neuron", "gpt"])
+def test_on_a_small_screen_the_numbers_of_a_step_are_seen_at_once(visit, name):
+    tab = visit(name, viewport={"width": 390, "height": 800})
+    send = tab.evaluate("events().findIndex(e => e.kind === 'send')")
+    tab.evaluate(f"go({send})")
+    for shown in ("#says", ".box.now", ".box.to", ".flow", "#panel pre", "#panel .array"):
+        frame = tab.locator(shown).first.bounding_box()
+        assert frame["y"] >= 0 and frame["y"] + min(frame["height"], 60) <= 800, shown
+        assert frame["x"] >= 0 and frame["x"] + frame["width"] <= 390
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_boxes_are_walked_by_arrow_keys_and_say_what_they_hold(visit):
+    tab = visit("doubled")
+    tab.keyboard.press("End")
+    assert tab.locator("#canvas > svg").get_attribute("role") == "group"
+    assert tab.locator(".box[tabindex='0']").count() == 1
+    tab.locator(".box[tabindex='0']").focus()
+    name = "document.activeElement.getAttribute('aria-label')"
+    assert tab.evaluate(name) == "a, 1, g 4, acts, has all"
+    for key, start in (("ArrowDown", "b · add, 2, g 2"), ("ArrowDown", "c · add, 4, g 1"),
+                       ("ArrowRight", "c · add"), ("ArrowUp", "b · add")):
+        tab.keyboard.press(key)
+        assert tab.evaluate(name).startswith(start)
+    tab.keyboard.press("Enter")
+    assert "formula" in tab.inner_text("#panel").lower()
+    tab.locator("[role=tab][tabindex='0']").focus()
+    tab.keyboard.press("ArrowRight")
+    assert tab.evaluate("document.activeElement.textContent") == "List"
+
+
 def test_a_frame_is_saved_as_svg(visit, tmp_path):
     tab = visit("doubled")
     tab.keyboard.press("End")

@@ -88,7 +88,7 @@ def test_too_many_threads_are_refused_with_the_remedy():
 
 def test_an_empty_number_of_threads_in_the_environment_is_none(monkeypatch):
     monkeypatch.setenv("MINIGRAD_THREADS", "")
-    assert threads._default_threads() >= 1
+    assert threads.most_threads() >= 1
 
 
 @pytest.mark.parametrize("text", ["many", "0", "-1"])

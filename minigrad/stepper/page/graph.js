@@ -12,19 +12,20 @@ function element(name, attributes = {}, text) {
   return node;
 }
 
-const short = name => (name.length > 19 ? `…${name.slice(-17)}` : name);
+const FLOW_GAP = 9;
+
 const fit = (text, n) => (text.length > n ? text.slice(0, n - 1) + "…" : text);
 
 function layoutChanged() {
   graph = pictureOf(record(), state.collapsed);
-  picture = element("svg", {xmlns: SVG, role: "img"});
+  picture = element("svg", {xmlns: SVG, role: "group"});
   const lines = element("g"), boxes = element("g");
   for (const line of graph.lines) {
     line.drawn = element("path", {class: "edge", d: linePath(line)});
     lines.append(line.drawn);
   }
   for (const box of graph.boxes) boxes.append(drawBox(box));
-  picture.flow = element("text", {class: "flow", "text-anchor": "middle"});
+  picture.flow = element("text", {class: "flow"});
   picture.caption = element("text", {x: 16, y: graph.height + 14});
   picture.append(lines, boxes, picture.flow);
   $("canvas").replaceChildren(picture);
@@ -34,25 +35,35 @@ function layoutChanged() {
 function drawBox(box) {
   const node = record().nodes[box.nodes[0]], {WIDTH: width, HEIGHT: height} = data.box;
   const x = box.x - width / 2, y = box.y - height / 2, closed = box.module !== null;
-  const group = element("g", {class: closed ? "box module" : "box", tabindex: 0, role: "button"});
+  const group = element("g", {class: closed ? "box module" : "box", tabindex: -1, role: "button"});
   box.rect = element("rect", {x, y, width, height, rx: node.op || closed ? 6 : 20});
-  const name = closed ? box.module.split(" / ").pop() : short(node.label);
-  const kind = closed ? "" : node.op;
+  const name = closed ? record().modules[box.module] : node.name;
   box.name = element("text", {x: box.x, y: y + 16, "text-anchor": "middle", class: "name"},
-                     fit(kind && kind !== name && !name.startsWith(`${kind}_`) ? `${name} · ${kind}` : name, 19));
+                     name);
   box.value = element("text", {x: box.x, y: y + 32, "text-anchor": "middle", class: "small"});
   box.grad = element("text", {x: box.x, y: y + 48, "text-anchor": "middle", class: "small"});
   group.append(element("title", {}, boxTitle(box)), box.rect, box.name, box.value, box.grad);
   group.addEventListener("click", () => pressBox(box));
   group.addEventListener("keydown", event => {
-    if (event.key === "Enter" || event.key === " ") {
-      event.preventDefault();
-      event.stopPropagation();
-      pressBox(box);
-    }
+    const to = neighbour(box, event.key);
+    if (!to && ![" ", "Enter"].includes(event.key)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (to) to.drawn.focus();
+    else pressBox(box);
   });
   box.drawn = group;
   return group;
+}
+
+// Where an arrow key leads from a box: along a line, or to the next box in its row.
+function neighbour(box, key) {
+  const row = graph.boxes.filter(other => other.y === box.y).sort((a, b) => a.x - b.x);
+  const side = {ArrowLeft: -1, ArrowRight: 1}[key];
+  if (side) return row[row.indexOf(box) + side] || box;
+  if (key === "ArrowUp") return (graph.lines.find(line => line.to === box) || {from: box}).from;
+  if (key === "ArrowDown") return (graph.lines.find(line => line.from === box) || {to: box}).to;
+  return null;
 }
 
 function boxTitle(box) {
@@ -80,9 +91,10 @@ function updatePicture(now) {
   for (const box of graph.boxes) {
     const nodes = box.nodes, one = box.module === null;
     const drawn = box.drawn.classList;
-    const op = nodes.filter(i => record().nodes[i].op);
-    const reached = nodes.filter(i => now.done.has(i) || now.acted.has(i));
-    const wanted = nodes.filter(i => wants.has(i) || i === record().root);
+    const makers = list => [...new Set(list.map(i => record().nodes[i].maker))];
+    const op = makers(nodes.filter(i => record().nodes[i].op));
+    const wanted = makers(nodes.filter(i => wants.has(i) || i === record().root));
+    const reached = wanted.filter(i => now.done.has(i) || now.acted.has(i));
     drawn.toggle("unmade", op.length > 0 && !op.some(i => now.made.has(i)));
     drawn.toggle("waiting", nodes.some(i => open.has(i)));
     drawn.toggle("done", wanted.length > 0 && reached.length === wanted.length);
@@ -92,17 +104,27 @@ function updatePicture(now) {
     drawn.toggle("selected", nodes.includes(state.selected));
     drawn.toggle("found", search !== "" && nodes.some(i => nodeMentions(i, search)));
     box.value.textContent = one ? valueLine(nodes[0], now) : `${nodes.length} nodes · ${op.filter(i => now.made.has(i)).length}/${op.length} made`;
-    box.grad.textContent = one ? gradLine(nodes[0], now, open) : `${reached.length}/${wanted.length} gradients`;
+    const focus = e.node !== undefined && nodes.includes(e.node);
+    box.drawn.setAttribute("tabindex", focus ? 0 : -1);
+    box.grad.textContent = one ? gradLine(box, now, open) : `${reached.length}/${wanted.length} gradients`;
+  }
+  for (const box of graph.boxes) {
+    const state = ["acts", "receives", "waits", "has all", "not made"];
+    const looks = ["now", "to", "waiting", "done", "unmade"].map((name, i) =>
+      (box.drawn.classList.contains(name) ? state[i] : ""));
+    const texts = [box.name, box.value, box.grad].map(text => text.textContent);
+    box.drawn.setAttribute("aria-label", [...texts, ...looks].filter(text => text).join(", "));
   }
   const from = graph.boxOf[e.node], to = e.kind === "send" ? graph.boxOf[e.to] : null;
   picture.flow.textContent = "";
   for (const line of graph.lines) {
-    const active = line.from === to && line.to === from;
+    const active = line.from === to && line.to === from && [null, e.place].includes(line.place);
     line.drawn.classList.toggle("active", active);
     if (active) flowText(line, arrayAt(e.sent));
   }
   picture.setAttribute("aria-label", e.says);
-  keepInSight(to || from);
+  if (to) keepInSight(to);
+  keepInSight(from);                                  // last: there stands what is sent
 }
 
 function nodeMentions(i, text) {
@@ -117,18 +139,23 @@ function valueLine(i, now) {
   return fit(value.shape.length ? `${shapeText(value)} ${label(value)}` : label(value), 21);
 }
 
-function gradLine(i, now, open) {
-  const total = arrayAt(now.total.get(i));
-  if (!record().nodes[i].needs) return "no gradient";
-  if (!total) return now.started ? "–" : "";
-  const part = open.has(i) ? ` (${open.get(i)}/${expected().get(i) || "?"})` : "";
-  return fit(`g ${label(total)}${part}`, 21);
+function gradLine(box, now, open) {
+  if (!record().nodes[box.nodes[0]].needs) return "no gradient";
+  const sums = box.nodes.length > 1 ? box.nodes.slice(1) : box.nodes;
+  if (!sums.some(i => now.total.has(i))) return now.started ? "–" : "";
+  const soFar = i => {
+    const part = open.has(i) ? ` (${open.get(i)}/${expected().get(i) || "?"})` : "";
+    return now.total.has(i) ? label(arrayAt(now.total.get(i))) + part : "–";
+  };
+  return fit(`g ${sums.map(soFar).join(" ")}`, 21);
 }
 
+// Above the sender, on the side from which its line does not come.
 function flowText(line, sent) {
-  const point = line.drawn.getPointAtLength(line.drawn.getTotalLength() / 2);
-  picture.flow.setAttribute("x", point.x);
-  picture.flow.setAttribute("y", point.y + 4);
+  const [[x0, y0], [x1, y1]] = pointsOf(line).slice(-2), side = x0 > x1 ? -1 : 1;
+  picture.flow.setAttribute("text-anchor", side < 0 ? "end" : "start");
+  picture.flow.setAttribute("x", x1 + side * FLOW_GAP);
+  picture.flow.setAttribute("y", (y0 + 3 * y1) / 4);
   picture.flow.textContent = `↑ ${label(sent)}`;
 }
 
@@ -151,9 +178,9 @@ function zoom(scale) {
   picture.setAttribute("height", graph.height * state.zoom);
 }
 
-function zoomToFit() {
-  const view = $("canvas");
-  zoom(Math.min(1.5, view.clientWidth / graph.width, view.clientHeight / graph.height));
+function zoomToFit(least = 0, most = 1.5) {
+  const view = $("canvas"), whole = Math.min(view.clientWidth / graph.width, view.clientHeight / graph.height);
+  zoom(Math.max(least, Math.min(most, whole)));
 }
 
 // The frame as a file: the colours are written out, the sentence stands below.
@@ -166,6 +193,7 @@ function frameText() {
                     copy.firstChild.nextSibling);
   copy.append(caption);
   copy.setAttribute("viewBox", `0 0 ${width} ${graph.height + 30}`);
+  copy.setAttribute("role", "img");
   copy.setAttribute("width", width);
   copy.setAttribute("height", graph.height + 30);
   const text = new XMLSerializer().serializeToString(copy);

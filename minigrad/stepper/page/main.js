@@ -1,6 +1,8 @@
 "use strict";
 // Put the page together: controls, keys, and the one function that shows a step.
 
+const READABLE = 0.75;                                 // the smallest zoom that a page opens with
+
 function render() {
   const now = situation();
   $("slider").value = state.at + 1;
@@ -21,7 +23,7 @@ const KEYS = {
   ArrowLeft: () => go(state.at - 1), Home: () => go(0), End: () => go(events().length - 1),
   " ": () => play(), j: () => $("jump").select(), b: () => $("stopvalue").select(), c: runOn,
   "/": () => $("search").focus(), q: () => (state.quiz ? stopQuiz() : startQuiz()), e: saveFrame,
-  "+": () => zoom(state.zoom * 1.25), "-": () => zoom(state.zoom / 1.25), 0: zoomToFit,
+  "+": () => zoom(state.zoom * 1.25), "-": () => zoom(state.zoom / 1.25), 0: () => zoomToFit(),
   "?": () => openTab("Keys"),
 };
 
@@ -31,6 +33,12 @@ function press(event) {
   if (event.key === "Escape") event.target.blur();
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.tagName === "BUTTON" && [" ", "Enter"].includes(event.key)) return;
+  if (event.target.role === "tab" && event.key.startsWith("Arrow")) {
+    const names = Object.keys(VIEWS), side = {ArrowLeft: -1, ArrowRight: 1}[event.key] || 0;
+    openTab(names.at((names.indexOf(state.tab) + side) % names.length));
+    event.preventDefault();
+    return;
+  }
   if (event.target.type === "range" && event.key.startsWith("Arrow")) return;
   const action = KEYS[event.key] || (/^[1-9]$/.test(event.key) && (() => openTab(Object.keys(VIEWS)[event.key - 1])));
   if (action) {
@@ -50,7 +58,7 @@ function main() {
   theme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
   $("record").replaceChildren(...data.records.map((r, i) => new Option(r.title, i)));
   for (const name of Object.keys(VIEWS)) {
-    $("tabs").append(html("button", {role: "tab", onclick: () => openTab(name)}, name));
+    $("tabs").append(html("button", {role: "tab", "aria-controls": "panel", onclick: () => openTab(name)}, name));
   }
   on("first", () => go(0));
   on("back", () => go(state.at - 1));
@@ -70,7 +78,7 @@ function main() {
   on("theme", () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
   on("zoomin", () => zoom(state.zoom * 1.25));
   on("zoomout", () => zoom(state.zoom / 1.25));
-  on("fit", zoomToFit);
+  on("fit", () => zoomToFit());
   on("collapse", () => collapseAll(true));
   on("expand", () => collapseAll(false));
   on("export", saveFrame);
@@ -82,6 +90,8 @@ function main() {
   setUpRun();
   layoutChanged();
   openTab("Step");
+  zoomToFit(READABLE, 1);
+  render();
 }
 
 main();

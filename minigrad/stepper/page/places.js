@@ -19,7 +19,7 @@ function linked({width, height, boxes, lines}) {
   const boxOf = [];
   for (const box of boxes) for (const i of box.nodes) boxOf[i] = box;
   return {width, height, boxes, boxOf,
-          lines: lines.map(({ends: [i, j], bends}) => ({from: boxes[i], to: boxes[j], bends}))};
+          lines: lines.map(({ends: [i, j], ...line}) => ({...line, from: boxes[i], to: boxes[j]}))};
 }
 
 // A closed module stands where the last of its nodes stood; rows and columns that have become
@@ -28,7 +28,7 @@ function folded(rec, collapsed) {
   const open = linked(rec.open), boxes = new Map(), lines = new Map();
   const boxOf = rec.nodes.map((node, i) => {
     const module = pathsOf(node.group).find(path => collapsed.has(path)) ?? null;
-    const key = module ?? i, {x, y} = open.boxOf[i];
+    const key = module ?? node.maker, {x, y} = open.boxOf[i];
     const box = boxes.get(key) || {module, nodes: []};
     box.nodes.push(i);
     boxes.set(key, Object.assign(box, {x, y}));
@@ -38,10 +38,11 @@ function folded(rec, collapsed) {
   const rows = new Set(graph.boxes.map(box => box.y));
   for (const line of open.lines) {
     const from = boxOf[line.from.nodes[0]], to = boxOf[line.to.nodes[0]];
-    const key = `${graph.boxes.indexOf(from)}>${graph.boxes.indexOf(to)}`;
+    const place = from.module === null && to.module === null ? line.place : null;
+    const key = `${graph.boxes.indexOf(from)}>${graph.boxes.indexOf(to)}:${place}`;
     if (from === to || lines.has(key)) continue;
     const passes = bend => rows.has(bend.y) && bend.y > from.y && bend.y < to.y;
-    lines.set(key, {from, to, bends: line.bends.filter(passes).map(bend => ({...bend}))});
+    lines.set(key, {from, to, place, port: line.port, bends: line.bends.filter(passes).map(bend => ({...bend}))});
   }
   graph.lines = [...lines.values()];
   return closeUp(graph);
@@ -66,10 +67,15 @@ function closeUp(graph) {
   return graph;
 }
 
-function linePath({from, to, bends}) {
+function pointsOf({from, to, bends, port}) {
   const half = data.box.HEIGHT / 2, points = [[from.x, from.y + half]];
   for (const {x, y} of bends) points.push([x, y - half], [x, y + half]);
-  points.push([to.x, to.y - half]);
+  points.push([to.x + port, to.y - half]);
+  return points;
+}
+
+function linePath(line) {
+  const points = pointsOf(line);
   let path = `M${points[0].map(v => v.toFixed(1))}`;
   for (let i = 1; i < points.length; i++) {
     const [x0, y0] = points[i - 1], [x1, y1] = points[i], middle = (y0 + y1) / 2;

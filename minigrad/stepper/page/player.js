@@ -61,21 +61,26 @@ function situation(at = state.at) {
   return now;
 }
 
-const expectedOf = new Map();
-function expected(rec = record()) {
-  if (!expectedOf.has(rec)) {
-    const counts = new Map();
-    for (const e of rec.runs[0].events) {
-      if (e.kind === "start") counts.clear();
-      if (e.kind === "send") counts.set(e.to, (counts.get(e.to) || 0) + 1);
+// How many contributions each node gets in the backward pass of this step; a wrong one is measured
+// by the last right one.
+function expected() {
+  const counts = new Map(), right = record().runs[0].events;
+  let begun = false;
+  const until = state.run ? right.length : state.at;
+  for (const [i, e] of right.entries()) {
+    if (e.kind === "start" && begun && i > until) break;
+    if (e.kind === "start") {
+      begun = true;
+      counts.clear();
     }
-    expectedOf.set(rec, counts);
+    if (e.kind === "send") counts.set(e.to, (counts.get(e.to) || 0) + 1);
   }
-  return expectedOf.get(rec);
+  return counts;
 }
 
 function waiting(now) {
-  return [...now.received].filter(([node]) => !now.acted.has(node) && !now.done.has(node));
+  const passedOn = i => now.acted.has(record().nodes[i].maker) || now.done.has(i);
+  return [...now.received].filter(([i]) => !passedOn(i));
 }
 
 function go(at) {
@@ -151,9 +156,9 @@ function openRecord(place, runPlace = 0) {
   const same = e => e.kind === before.kind
     && (place === 0 ? e.node === origin : record().nodes[e.node].origin === origin);
   const at = from && origin >= 0 ? events().findIndex(same) : 0;
-  state.zoom = 1;
   setUpRun();
   layoutChanged();
+  zoomToFit(READABLE, 1);
   go(Math.max(0, at));
 }
 

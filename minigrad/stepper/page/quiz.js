@@ -33,36 +33,60 @@ function keepScore() {
   } catch { /* a page without storage keeps the score while it is open */ }
 }
 
-// The next contribution behind a step, as a question.
+// The next contribution behind a step that makes a question.
 function ask(from) {
-  const at = events().findIndex((e, i) => i > from && e.kind === "send");
+  const at = events().findIndex((e, i) => i > from && e.kind === "send" && questionAt(i));
   if (at < 0) {
     state.quiz.question = null;
     state.quiz.verdict += " That was the last contribution.";
     return render();
   }
   go(at - 1);
-  state.quiz.question = questionAt(at);
+  state.quiz.question = {at, ...questionAt(at)};
   render();
   const field = $("answer");
   if (field) field.focus();
 }
 
+// Every question asks for a gradient; null where it cannot be told from a few numbers.
 function questionAt(at) {
-  const e = events()[at], sent = arrayAt(e.sent), before = arrayAt(e.before);
-  const from = nodeName(e.node), to = nodeName(e.to);
+  const e = events()[at], sent = arrayAt(e.sent), before = arrayAt(e.before), total = arrayAt(e.total);
+  const node = record().nodes[e.node], from = nodeName(e.node), to = nodeName(e.to);
+  const largest = array => array.cells.reduce((best, v, i) =>
+    (Math.abs(number(v)) > Math.abs(number(array.cells[best])) ? i : best), 0);
+  if (!total || !total.cells.length || total.bad) return null;
   if (!sent.shape.length) {
-    return {at, text: `${from} sends a contribution to ${to} (input ${e.place + 1} of ${record().nodes[e.node].op}). `
-                    + `What is the sum at ${to} after it?`, want: number(arrayAt(e.total).cells[0])};
+    return {text: `${from} sends a contribution to ${to} (input ${e.place + 1} of ${node.op}). What is the sum at ${to} after it?`,
+            want: number(total.cells[0])};
   }
-  if (!before) {
-    return {at, text: `${from} sends an array to ${to}. How many elements does it have?`,
-            want: sent.shape.reduce((a, b) => a * b, 1)};
+  if (before) {
+    const i = largest(total);
+    return {text: `The gradient of ${to} holds ${brief(before.cells[i])} at [${indexOf(before, i)}]; ${from} sends `
+                  + `${brief(sent.cells[i])} there. What is the sum after it?`, want: number(total.cells[i])};
   }
-  const total = arrayAt(e.total), values = total.cells.map(v => Math.abs(number(v)));
-  const i = values.indexOf(Math.max(...values));
-  return {at, text: `${to} holds ${brief(before.cells[i])} at [${indexOf(before, i)}]; ${from} sends ${brief(sent.cells[i])} there. `
-                  + "What is the sum after it?", want: number(total.cells[i])};
+  return elementQuestion(e, node, largest(sent)) || nudgeQuestion(e, at);
+}
+
+function elementQuestion(e, node, i) {
+  const sent = arrayAt(e.sent), g = arrayAt(e.g), value = arrayAt(node.value);
+  if (!node.elementwise || arrayAt(e.raw) || !e.formula || shapeText(g) !== shapeText(sent)) return null;
+  const at = array => (array.shape.length ? brief(array.cells[i]) : brief(array.cells[0]));
+  const known = [`g = ${at(g)}`, `the result is ${at(value)}`];
+  node.refs.forEach((ref, k) => {
+    const x = arrayAt(record().nodes[ref].value);
+    if (x && [shapeText(sent), "scalar"].includes(shapeText(x))) known.push(`${nodeName(ref)} (input ${k + 1}) is ${at(x)}`);
+  });
+  return {text: `At [${indexOf(sent, i)}] of ${nodeName(e.node)}: ${known.join(", ")}. ${node.op} sends `
+                + `d${node.names[e.place]} = ${e.formula}. What is the gradient that ${nodeName(e.to)} gets there?`,
+          want: number(sent.cells[i])};
+}
+
+function nudgeQuestion(e, at) {
+  const found = record().slopes[e.to], wants = expected().get(e.to);
+  if (!found || wants !== 1) return null;
+  const [h, slope] = found.slopes.find(([h]) => h < 1e-5), change = brief(2 * h * number(slope));
+  return {text: `Element [${found.index.join(", ")}] of ${nodeName(e.to)} is nudged by +${h} and by −${h}: `
+                + `the loss differs by ${change} between the two. What is its gradient?`, want: number(found.g)};
 }
 
 function checkAnswer(text) {

@@ -9,7 +9,10 @@ const VIEWS = {
 function openTab(name) {
   state.tab = name;
   for (const tab of $("tabs").children) {
-    tab.setAttribute("aria-selected", String(tab.textContent === name));
+    const chosen = tab.textContent === name;
+    tab.setAttribute("aria-selected", String(chosen));
+    tab.tabIndex = chosen ? 0 : -1;
+    if (chosen && tab.parentNode.contains(document.activeElement)) tab.focus();
   }
   render();
 }
@@ -32,19 +35,17 @@ function stepView() {
   const e = current(), now = situation();
   if (state.selected !== null) return nodeView(state.selected, now);
   const node = record().nodes[e.node];
-  const parts = [html("h2", {}, `${state.at + 1}. ${e.says}`)];
+  const parts = [html("h2", {}, `Step ${state.at + 1}`)];
   if (state.run && run().wrong === state.at) parts.push(html("p", {class: "note bad"}, run().verdict));
-  parts.push(code("Line that made it", [node.line, node.text].filter(s => s).join("  ")));
-  if (node.inner) parts.push(code("Inside the fused op", node.inner));
   if (e.kind === "make") {
-    parts.push(code(`Formula of ${node.op}`, formulaText(node)), html("p", {}, node.doc),
-               html("div", {class: "pair"}, arrayView(node.label, node.value),
+    const outputs = record().nodes.filter((other, i) => other.maker === e.node && i !== e.node);
+    parts.push(html("div", {class: "pair"}, arrayView(node.label, node.value),
+                    ...outputs.map(other => arrayView(other.label, other.value)),
                     ...node.refs.map(i => arrayView(`input ${nodeName(i)}`, record().nodes[i].value))));
   }
   if (e.kind === "start") parts.push(arrayView(`gradient of ${node.label}`, e.g));
   if (e.kind === "send") {
-    parts.push(code(`Formula of ${node.op}`, formulaText(node)),
-               code(`What ${node.op} sends to input ${e.place + 1}, ${nodeName(e.to)}`, e.vjp),
+    parts.push(code(`What ${node.op} sends to input ${e.place + 1}, ${nodeName(e.to)}`, e.vjp),
                html("div", {class: "pair"}, arrayView(`g that arrived at ${node.label}`, e.g),
                     arrayView("from the vjp, before broadcasting is undone", e.raw),
                     arrayView(`sent to ${nodeName(e.to)}`, e.sent),
@@ -54,6 +55,10 @@ function stepView() {
     parts.push(html("div", {class: "pair"}, arrayView("gradient of this pass", e.g),
                     arrayView(".grad before", e.before), arrayView(".grad after", e.total)));
   }
+  if (node.op) parts.push(code(`Formula of ${node.op}`, formulaText(node)));
+  if (e.kind === "make") parts.push(html("p", {}, node.doc));
+  parts.push(code("Line that made it", [node.line, node.text].filter(s => s).join("  ")));
+  if (node.inner) parts.push(code("Inside the fused op", node.inner));
   if (e.kind !== "make") parts.push(waitingView(now));
   parts.push(slopeView(e.kind === "send" ? e.to : e.node));
   return parts;
@@ -209,7 +214,7 @@ const COLUMNS = [["node", r => r.name], ["forward ms", r => r.forward], ["backwa
 let sortBy = 1;
 
 function costView() {
-  const rows = record().nodes.filter(node => node.op).map(node => {
+  const rows = record().nodes.filter((node, i) => node.op && node.maker === i).map(node => {
     const [forward, backward] = node.seconds.map(number), work = node.flops[0] + node.flops[1];
     return {name: `${node.label} · ${node.op}`, forward: forward * 1e3, backward: backward * 1e3,
             flops: node.flops, rate: forward + backward ? work / (forward + backward) / 1e9 : 0};
@@ -251,7 +256,7 @@ function keysView() {
     ["space", "play or pause"], ["j", "jump to a step"], ["b", "set the breakpoint"], ["c", "continue to it"],
     ["/", "search; Enter goes to the next place"], ["q", "quiz"], ["e", "save the frame as SVG"],
     ["+ − 0", "larger, smaller, fit"], ["1 to 9", "open a view"],
-    ["Tab, Enter", "walk through the boxes and open one"], ["arrow keys on a heat map", "read its elements"],
+    ["Tab to a box, then arrow keys", "walk through the boxes; Enter opens one"], ["arrow keys on a heat map", "read its elements"],
     ["?", "this list"]];
   return [html("h2", {}, "Keys"), html("ul", {}, ...keys.map(([key, what]) => html("li", {}, html("kbd", {}, key), ` ${what}`))),
           html("h2", {}, "What you see"),
