@@ -13,6 +13,7 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # while idle, take each o
 # name -> module, what it does
 COMMANDS = {"train": ("gpt.train", "train a model on a text"),
             "generate": ("gpt.generate", "let a trained model write"),
+            "fill": ("gpt.fill", "fill in what is masked in a text"),
             "chat": ("gpt.chat", "talk to a model"),
             "evaluate": ("gpt.evaluate", "measure how well it predicts a text"),
             "export": ("gpt.export", "write a model that can be shared, without its text"),

@@ -39,6 +39,11 @@ class Batch(NamedTuple):
         targets = np.pad(self.targets, more, constant_values=IGNORE)
         return wide._replace(targets=targets)
 
+    @property
+    def width(self):
+        """How many tokens stand side by side: T, or S where a source has more."""
+        return max(x.shape[1] for x in (self.ids, self.source) if x is not None)
+
     def parts(self, size):
         """Cut the rows into batches of at most `size`, groups that belong together staying so."""
         group = 1 if self.together is None else int(self.together)

@@ -13,8 +13,7 @@ import numpy as np
 
 from bpe.console import whole
 from gpt.command import find_run, interruptible, make_parser, report_errors
-from gpt.data.corpora import load_corpus
-from gpt.data.documents import Dataset
+from gpt.data.documents import Dataset, encoded
 from gpt.opening import open_model
 from gpt.questions import answers, read_questions, score, spread, told
 from gpt.settings import ConfigError
@@ -54,16 +53,18 @@ def main(args=None):
                               "in its report")
         if args.questions:
             return ask(opened, args.text, args.items)
-        data = other_text(args.text, opened.tokenizer) if args.text else opened.data()
+        task, began = TASKS[opened.task], time.monotonic()
+        data = other_text(args.text, opened.tokenizer, task) if args.text else opened.data()
         if len(data.val) < 2:
             raise ConfigError(f"this text has {len(data.val)} token, and no second one to predict")
-        task, began = TASKS[opened.task], time.monotonic()
         found = read(task.measure(opened.model, data, data.val), args.tokens or math.inf)
         step = "" if opened.step is None else f" (step {opened.step})"
         print(f"{found.nats_per_token:.4f} nats/token  {found.bits_per_byte:.4f} bits/byte  "
               f"perplexity {found.perplexity:.2f}  over {found.n_targets:,} tokens, "
               f"{found.n_bytes:,} bytes{step}")
-        if opened.text:
+        if found.n_asked:
+            print(f"right: {found.share_right:.2%} of {found.n_asked:,}")
+        if opened.text and task.whole_text:
             learnt = opened.data()
             texts = partial(learnt.text, learnt.train), partial(data.text, data.val)
             simpler = baselines(*texts, seconds=max(LEAST_S, time.monotonic() - began))
@@ -101,15 +102,17 @@ def ask(opened, names, items):
                 raise KeyboardInterrupt
 
 
-def other_text(names, tokenizer):
+def other_text(names, tokenizer, task):
     """Read a text to measure on; nothing is learnt from it."""
-    corpus = load_corpus(names, binary=True)
+    corpus = task.corpus(names, binary=True)
     return Dataset(tokenizer, None, encode(corpus, tokenizer))
 
 
 def encode(corpus, tokenizer):
     """Encode another text with the tokenizer of a model, its documents joined."""
     try:
+        if corpus.together > 1:
+            return np.concatenate([*encoded(corpus.documents, tokenizer)])
         parts = [tokenizer.encode_array(text, disallowed_special=())
                  for text in corpus.documents]
     except ValueError as error:

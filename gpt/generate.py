@@ -5,21 +5,26 @@
 """
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from bpe.console import check_writable, finite, typed, visible, whole
 from bpe.files import write_text
 from gpt.command import find_run, make_parser, report_errors
-from gpt.models.sampling import Sampling, encode_prompt, write
+from gpt.models.sampling import Sampling, encode_prompt, reads_source, write
 from gpt.opening import open_model
 from gpt.prompts import continue_all, read_prompts
+
+
+USUAL = 0.8                        # temperature of a text; of an answer 0
 
 
 def parse(args):
     """Read the command line."""
     parser = make_parser("generate", "Let a trained model write.")
     parser.add_argument("run", help="the folder of a run, or last for the newest")
-    parser.add_argument("prompt", nargs="?", help="the text to continue [a line break]")
+    parser.add_argument("prompt", nargs="?", help="the text to continue, or the source to answer "
+                        "to [a line break]")
     parser.add_argument("--prompts", metavar="FILE", help="continue each line of a file; of .jsonl "
                         'a string or {"prompt": ...}')
     parser.add_argument("--out", metavar="FILE", help="write the prompts and texts there, as JSON "
@@ -47,8 +52,8 @@ def parse(args):
 
 def add_sampling(parser):
     """Add the flags by which the next token is chosen; `sampling_of` reads them."""
-    parser.add_argument("--temperature", type=finite, default=0.8,
-                        help="0 for the likeliest [0.8]")
+    parser.add_argument("--temperature", type=finite, help="0 for the likeliest [0.8; 0 of a "
+                        "model that answers to a source]")
     parser.add_argument("--top_k", type=whole, default=0, help="among the k likeliest tokens")
     parser.add_argument("--top_p", type=finite, default=1.0, help="among those that reach p [1]")
     parser.add_argument("--min_p", type=finite, default=0.0,
@@ -58,7 +63,8 @@ def add_sampling(parser):
 
 
 def sampling_of(args):
-    return Sampling(args.repetition_penalty, args.temperature, args.top_k, args.top_p, args.min_p)
+    temperature = USUAL if args.temperature is None else args.temperature
+    return Sampling(args.repetition_penalty, temperature, args.top_k, args.top_p, args.min_p)
 
 
 def main(args=None):
@@ -69,6 +75,8 @@ def main(args=None):
         if args.out is not None:
             check_writable(args.out)
         opened = open_model(find_run(args.run), args.from_step)
+        if args.temperature is None and reads_source(opened.model):
+            sampling = replace(sampling, temperature=0)
         if rows:
             write_rows(rows, opened, sampling, args)
         else:
@@ -83,9 +91,12 @@ def print_texts(opened, sampling, args):
     for i in range(args.n):
         if args.n > 1:
             print(f"---- {i + 1} ----")
-        sys.stdout.write(show(prompt))
-        for piece in write(opened.model, opened.tokenizer, prompt, sampling, args.seed + i,
-                           args.max_tokens, args.stop):
+        pieces = write(opened.model, opened.tokenizer, prompt, sampling, args.seed + i,
+                       args.max_tokens, args.stop)
+        first = next(pieces, "")                      # before the prompt: a net may refuse
+        begins = "" if reads_source(opened.model) else show(prompt)
+        sys.stdout.write(begins + show(first))
+        for piece in pieces:
             sys.stdout.write(show(piece))
             sys.stdout.flush()
         print()

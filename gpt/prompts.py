@@ -4,7 +4,7 @@ import json
 import numpy as np
 
 from gpt.data.corpora import read_text
-from gpt.models.sampling import encode_prompt, generate
+from gpt.models.sampling import begun, encode_prompt, generate
 from gpt.settings import ConfigError
 
 AT_ONCE = 32                       # prompts of one length that are continued together
@@ -71,7 +71,8 @@ def continue_all(model, tokenizer, prompts, sampling, seed, max_tokens, stop=())
     ids = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     rng, texts = np.random.default_rng(seed), [""] * len(ids)
     for places in together(ids):
-        tokens = generate(model, [ids[i] for i in places], sampling, rng, max_tokens)
+        begin, source = begun(model, tokenizer, [ids[i] for i in places])
+        tokens = generate(model, begin, sampling, rng, max_tokens, source)
         made = until_ended(tokens, len(places), tokenizer, stop)
         for i, text in zip(places, made):
             texts[i] = text

@@ -5,25 +5,25 @@ from pathlib import Path
 
 from gpt.base import fingerprint, open_base, weights_of, with_shape_of
 from gpt.command import find_run
-from gpt.data.corpora import load_corpus
 from gpt.settings import ConfigError
 from gpt.show.summary import beginning
 from gpt.training.clock import continue_plan
-from gpt.training.config import without_gone
+from gpt.training.config import TrainConfig, without_gone
 from gpt.training.folder import kept_if_begun, new_folder, open_run, read_manifest, write_manifest
 from gpt.training.forecast import check_size, matmul_gflops
 from gpt.training.plan import Plan
 from gpt.training.recipes import choose_settings, choose_tuning
 from gpt.training.run import Run
-from gpt.training.tasks import task_named
+from gpt.training.tasks import matched, task_named
 
 
 def begin(args, say):
     """Choose the settings, tokenize the text, and make a new run in a folder of its own."""
-    corpus = load_corpus(args.corpus, binary=args.tokenizer in ("byte", "bpe"))
-    say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
     preset, given = with_plan(args.preset, args.given)
     base = open_base(given, args.runs) if given.get("base") else None
+    task = task_named(matched(given).get("task", TrainConfig.task))
+    corpus = task.corpus(args.corpus, binary=args.tokenizer in ("byte", "bpe"))
+    say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
     check_vocabulary(given.get("vocabulary", 0), corpus)
     config = (choose_settings(corpus, preset, given, matmul_gflops()) if base is None else
               with_shape_of(base, choose_tuning(base.model.config, given), given))
@@ -33,10 +33,10 @@ def begin(args, say):
         say(f"held out to validate on: the end, in {files}")
     folder = new_folder(args.name or corpus.name, args.runs)
     with kept_if_begun(folder):
-        task = task_named(config.train.task)
-        data = task.prepare(corpus, config.data, folder / "data", base and base.tokenizer)
-        of_base = {"vocab_size": config.model.vocab_size} if base else {}
-        config = config.changed(**data.settings | of_base)
+        own = base and base.tokenizer
+        data = task.prepare(corpus, config.data, folder / "data", own, task.corpus)
+        V = config.model.vocab_size if base else task.vocab_size(data.tokenizer)
+        config = config.changed(**data.settings | {"vocab_size": V})
         data.check(config.model.context_length, config.train.batch_tokens)
         check_size(config)
         write_manifest(folder, **beginning(args.corpus, corpus, config))

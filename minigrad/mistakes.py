@@ -73,7 +73,7 @@ def missing_vjp(op):
 
 def checked_rng(rng):
     """Return a generator; refuse a seed in its place."""
-    if not isinstance(rng, np.random.Generator):
+    if not hasattr(rng, "standard_normal"):           # as that of forecast.py, which draws none
         raise TypeError(f"rng is {rng!r}, but must be a random generator: make one, "
                         "rng = np.random.default_rng(0), and pass it to everything that is random")
     return rng

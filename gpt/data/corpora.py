@@ -15,7 +15,7 @@ import sysconfig
 import tempfile
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import filterfalse
 from pathlib import Path
 
@@ -39,6 +39,8 @@ class Corpus:
     source: str                # in words, for the user and the manifest
     same_everywhere: bool = True
     files: tuple = ()          # of (name, bytes of text), if the documents are of several
+    together: int = 1          # documents in a row that are never parted, such as source and target
+    settings: dict = field(default_factory=dict)    # of a run, that suit it
 
     @property
     def size_bytes(self):

@@ -11,6 +11,7 @@ import bpe
 from bpe.files import file_sha256
 from bpe.tokenfile import save_tokens
 from gpt.data.corpora import END_OF_TEXT, Corpus, CorpusError, load_corpus
+from gpt.data.pairs import Pairs
 from gpt.data.tokens.kinds import load_tokenizer, train_tokenizer
 
 PART_TOKENS = 1 << 16              # decoded at a time
@@ -29,6 +30,12 @@ class Dataset:
     def n_bytes(self):
         """How many bytes of text there are, to learn and to validate on."""
         return self.size_bytes(self.train) + self.size_bytes(self.val)
+
+    @functools.cached_property
+    def pairs(self):
+        """The pairs to learn from, where the text is of such, and their groups."""
+        found = Pairs.of(self.train, self.tokenizer)
+        return found, found.groups()
 
     def size_bytes(self, ids):
         """Return how many bytes of text the ids stand for."""
@@ -89,7 +96,21 @@ def split_documents(documents, val_fraction):
     return train, val
 
 
-def prepare(corpus: Corpus, settings, folder, tokenizer=None):
+def split_groups(documents, val_fraction, size):
+    """Hold out the last documents, those that belong together staying so: train, val.
+
+    What begins like one of those held out, with the same source, is left out.
+    """
+    n = len(documents) // size
+    cut = size * min(n - 1, max(1, round(n * (1 - val_fraction))))
+    val = documents[cut:]
+    known, train = {*val[::size]}, []
+    for i in range(0, cut, size):
+        train += documents[i:i + size] if documents[i] not in known else []
+    return train, val
+
+
+def prepare(corpus: Corpus, settings, folder, tokenizer=None, load=load_corpus):
     """Tokenize a corpus into a run's folder.
 
     Parameters
@@ -101,6 +122,8 @@ def prepare(corpus: Corpus, settings, folder, tokenizer=None):
         Gets `tokenizer.json`, `train.npy` and `val.npy`.
     tokenizer : optional
         That of a base, instead of what the settings say.
+    load : callable
+        Which reads another text to validate on.
 
     Returns
     -------
@@ -120,9 +143,12 @@ def prepare(corpus: Corpus, settings, folder, tokenizer=None):
     folder.mkdir(parents=True, exist_ok=True)
     check_room(folder, corpus.size_bytes, settings.tokenizer)
     documents = corpus.documents
-    train, val = split_documents(documents, settings.val_fraction)
+    if corpus.together > 1:
+        train, val = split_groups(documents, settings.val_fraction, corpus.together)
+    else:
+        train, val = split_documents(documents, settings.val_fraction)
     if settings.val:
-        other = load_corpus([settings.val], binary=settings.tokenizer in ("byte", "bpe"))
+        other = load([settings.val], binary=settings.tokenizer in ("byte", "bpe"))
         train, val, documents = documents, other.documents, documents + other.documents
     try:
         tokenizer = tokenizer or train_tokenizer(settings.tokenizer, settings.vocabulary,

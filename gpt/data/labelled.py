@@ -156,7 +156,7 @@ def labels_of(train, val):
 SPANS = {"train.npy": "train_texts.npy", "val.npy": "val_texts.npy"}
 
 
-def prepare_labelled(corpus, settings, folder, tokenizer=None):
+def prepare_labelled(corpus, settings, folder, tokenizer=None, load=load_corpus):
     """Tokenize labelled texts into a run's folder, as `documents.prepare` does plain ones."""
     folder, pairs = Path(folder), read_labelled(corpus)
     folder.mkdir(parents=True, exist_ok=True)
@@ -166,7 +166,7 @@ def prepare_labelled(corpus, settings, folder, tokenizer=None):
                           "to validate on")
     train, val = split_by_text(pairs, settings.val_fraction)
     if settings.val:
-        val = read_labelled(load_corpus([settings.val]))
+        val = read_labelled(load([settings.val]))
         known = {text for _, text in val}
         train = [pair for pair in pairs if pair[1] not in known]
     labels = labels_of(train, val)

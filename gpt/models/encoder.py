@@ -61,10 +61,14 @@ class Encoder(Module):
         bias = self.bias[:, None]                                               # (V, 1)
         return concatenate([self.trunk.head, bias], axis=1)
 
+    @property
+    def token_embedding(self):
+        return self.trunk.token_embedding
+
     def start(self, batch):
         """Refuse to go on token by token."""
         raise ConfigError("an encoder reads whole texts and continues none: `minigrad embed` "
-                          "shows what it makes of them")
+                          "shows what it makes of them, `minigrad fill` fills in [MASK]")
 
 
 def sentence_vectors(model, batch):

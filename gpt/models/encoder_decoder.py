@@ -77,6 +77,10 @@ class EncoderDecoder(Module):
         return state
 
     @property
+    def token_embedding(self):
+        return self.encoder.token_embedding
+
+    @property
     def head(self):
         """The (V, C) matrix of the unembedding."""
         return self.decoder.head

@@ -6,6 +6,8 @@ from typing import NamedTuple
 from gpt.models.config import ModelConfig
 from gpt.models.conv import ConvConfig, ConvNet
 from gpt.models.decoder import GPT
+from gpt.models.encoder import Encoder
+from gpt.models.encoder_decoder import EncoderDecoder
 from gpt.models.recurrent import GRU, LSTM, RNN, MinGRU, Recurrent, RecurrentConfig
 from gpt.settings import ConfigError, nearest
 
@@ -22,6 +24,7 @@ class Net(NamedTuple):
     config: type                   # its settings: a frozen dataclass, whose fields become flags
     module: Callable
     begins: dict = {}              # settings of the run that go with it, where none are given
+    sees: str = "before"           # each place: what comes before it, both sides, or a source, too
 
 
 # Measured on the characters of tinyshakespeare (docs/training.md): many small steps. A net without
@@ -36,6 +39,9 @@ NETS = {"decoder": Net(ModelConfig, GPT),
         "gru": Net(RecurrentConfig, partial(Recurrent, cell=GRU), RECURRENT),
         "mingru": Net(RecurrentConfig, partial(Recurrent, cell=MinGRU),
                       RECURRENT | {"n_layer": 3}),
+        "encoder": Net(ModelConfig, Encoder, dict(causal=False), "both"),
+        "encoder_decoder": Net(ModelConfig, EncoderDecoder,
+                               dict(position="learned", n_layer=2), "source"),
         "conv": Net(ConvConfig, ConvNet, dict(n_layer=5, d_model=128, context_length=128))}
 
 

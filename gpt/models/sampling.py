@@ -220,8 +220,9 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
     stop : sequence of str
         Texts before which to end.
     """
-    ids, rng = encode_prompt(tokenizer, prompt), np.random.default_rng(seed)
-    made = generate(model, [ids], sampling, rng, max_tokens)
+    ids, source = begun(model, tokenizer, [encode_prompt(tokenizer, prompt)])
+    rng = np.random.default_rng(seed)
+    made = generate(model, ids, sampling, rng, max_tokens, source)
     ends = set(tokenizer.special_tokens.values())
     tokens = takewhile(lambda token: token not in ends, (int(chosen[0]) for chosen in made))
     yield from pieces_of(tokens, tokenizer, stop)
@@ -242,6 +243,27 @@ def pieces_of(tokens, tokenizer, stop=()):
             yield held[:sure]
             held = held[sure:]
     yield held + decoder.close()
+
+
+def begun(model, tokenizer, prompts):
+    """Return what is to be continued, (B, T), and the source that is answered to, if one is.
+
+    A net that reads a source reads the prompts, (B, T) ids, as such, with the end behind them that
+    it learnt, and begins with the first special token: that with which its training began.
+    """
+    ids = np.asarray(prompts, np.int64)
+    if not reads_source(model):
+        return ids, None
+    _, after = tokenizer.frame
+    first = next(iter(tokenizer.special_tokens.values()), 0)
+    rows = np.concatenate([ids, np.full((len(ids), 1), first)], axis=1)
+    begin = np.full((len(ids), 1), first)
+    return begin, Batch(begin, source=ids if after else rows)
+
+
+def reads_source(model):
+    """Whether a net answers to a source, rather than continue a text."""
+    return hasattr(model, "read")
 
 
 def encode_prompt(tokenizer, prompt):

@@ -45,7 +45,9 @@ def check_learnt(run, result):
 def of_text(folder, manifest, may_s, run):
     """Return the result, what simpler means reach, and the lines that tell of them."""
     result = measured(run, may_s)
-    simpler = manifest.get("baselines") or simpler_means(run.data, BASELINES * may_s)
+    simpler = {}
+    if run.task.whole_text:
+        simpler = manifest.get("baselines") or simpler_means(run.data, BASELINES * may_s)
     if manifest.get("corpus_name") == "stories":
         val = run.data.text(run.data.val)
         result["floor_bits_per_byte"] = story_floor(val)
@@ -65,6 +67,8 @@ def measured(run, may_s):
             "nats_per_token": found.nats_per_token,
             "perplexity": found.perplexity,
             "n_tokens": found.n_targets,
+            "right": found.share_right,
+            "n_asked": found.n_asked,
             "copied": copied.decode("utf-8", "replace"),
             "copied_bytes": len(copied),
             "samples": samples,
@@ -95,15 +99,18 @@ def words(run, folder, result, simpler):
     yield (f"validation{best}: {result['bits_per_byte']:.3f} bits/byte, "
            f"{result['nats_per_token']:.3f} nats/token, perplexity {result['perplexity']:.1f}, "
            f"over {result['n_tokens']:,} tokens held out")
+    if result["n_asked"]:
+        yield f"right: {result['right']:.2%} of {result['n_asked']:,}"
     beside = simpler | {"equally likely tokens": result["equally_likely_tokens"]}
     named = [f"{name} {bits:.2f}" for name, bits in beside.items()]
     yield "beside it, in bits/byte: " + ", ".join(named)
     if "floor_bits_per_byte" in result:
         floor = result["floor_bits_per_byte"]
         yield f"no model can stay below {floor:.4f} bits/byte on this text"
-    yield ("copied: the longest piece of the samples that stands in the training text has "
-           f"{result['copied_bytes']} bytes: {result['copied']!r}")
-    yield f"write with: {called('generate', folder)}"
+    if run.task.whole_text:
+        yield ("copied: the longest piece of the samples that stands in the training text has "
+               f"{result['copied_bytes']} bytes: {result['copied']!r}")
+    yield f"write with: {called(run.task.command, folder)}"
 
 
 def at_the_end(folder, result, manifest):

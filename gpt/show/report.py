@@ -54,14 +54,17 @@ def collect(folder):
 
 
 def of_text(model, data, task):
-    """Return what is shown of a model that writes; empty of one that does not."""
+    """Return what is shown of a model that writes; less of one that does not."""
+    found = {"passage": [], "attention": [], "tokens": []}
     if task.conclude:
-        return {"passage": [], "attention": [], "tokens": []}
-    n = min(PASSAGE_TOKENS, model.config.context_length)
-    ids = np.asarray(data.val[:n + 1], np.int64)
-    return {"passage": passage(model, data, ids),
-            "attention": attention_maps(model, ids[:-1]),
-            "tokens": token_map(model, data)}
+        return found
+    found["tokens"] = token_map(model, data)
+    if task.whole_text:                               # else no token is a surprise on its own
+        n = min(PASSAGE_TOKENS, model.config.context_length)
+        ids = np.asarray(data.val[:n + 1], np.int64)
+        found["passage"] = passage(model, data, ids)
+        found["attention"] = attention_maps(model, ids[:-1])
+    return found
 
 
 def read_if_there(path):

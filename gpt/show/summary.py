@@ -5,7 +5,6 @@ import time
 
 from gpt import quoted
 from gpt.models.nets import described
-from gpt.models.sampling import Sampling, write
 from gpt.training.clock import duration
 from gpt.training.folder import disk_bytes, free_disk_bytes, machine
 
@@ -54,12 +53,11 @@ def features(config):
 
 
 def sample(run, max_tokens=SAMPLE_TOKENS, seed=None, seconds=math.inf):
-    """Let the model write, from a line break; the same step writes the same, if there is time."""
-    if run.task.conclude:                             # which is told instead
-        return ""
+    """Let the model show what it can; the same step shows the same, if there is time."""
     seed, stop = run.step if seed is None else seed, time.monotonic() + seconds
     text = ""
-    for piece in write(run.model, run.data.tokenizer, "", Sampling(), seed, max_tokens):
+    pieces = run.task.show(run.model, run.data, seed, max_tokens)
+    for piece in pieces:
         text += piece
         if time.monotonic() > stop:
             break

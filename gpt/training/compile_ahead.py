@@ -16,9 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from gpt.batch import Batch
+from gpt.models.heads import surprise
 from gpt.settings import ConfigError
 from gpt.training.config import Config, setting_names
 from gpt.training.run import make_optimizers
+from gpt.training.tasks import matched
 from minigrad import Tensor, use, watch
 from minigrad.kernels import cache, gemm, jit, threads
 from minigrad.optim import clip_grad_norm
@@ -67,10 +70,12 @@ def compile_all(config):
     """Compile what a training step of such a model takes, the last of it first."""
     model = config.new_net(np.random.default_rng(0))
     ids = np.zeros((2, config.model.context_length), np.int64)
+    lengths = np.full(2, config.model.context_length)
+    batch = Batch(ids, ids, source=ids, source_lengths=lengths)
     nodes = {}                                         # by the name of the operation, its first
     note = lambda node: nodes.setdefault(node.op.name, node)
     with use("reference"), watch(note):
-        model.loss(ids, ids)
+        surprise(model.stream(batch), model.head, batch.targets)
     for x in model.parameters():
         x.grad = np.ones_like(x.data)
     clip_grad_norm(model.parameters(), 1.0)
@@ -101,7 +106,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)       # or a compiler might swallow Ctrl-C
     preset, given = json.loads(sys.argv[1])
     try:
-        names = setting_names(given.get("net", Config.train.net))
+        names = setting_names(matched(given).get("net", Config.train.net))
         small = {name: value for name, value in SMALL.items() if name in names}
         compile_all(Config.make(preset, **given | small))
     except ConfigError:                                # which the first process reports

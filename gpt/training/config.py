@@ -7,7 +7,7 @@ from gpt.models.config import ModelConfig
 from gpt.models.classifier import POOLING
 from gpt.models.nets import NETS, net_named
 from gpt.settings import ConfigError, check_limits, nearest, setting
-from gpt.training.tasks import task_named
+from gpt.training.tasks import TASKS, matched, task_named
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ class TrainConfig:
 
     net: str = setting("decoder", f"what learns: {', '.join(NETS)}")
     base: str = setting("", "a model to go on from: a run, a shared or published folder, a GGUF")
-    task: str = setting("causal", "what is learnt: causal, the next token; classify, the label of "
-                        "a text: label, tab, text; or a .csv or .jsonl with label and text")
+    task: str = setting("causal", f"what is learnt: {', '.join(TASKS)}")
     pooling: str = setting("concat", "what classify reads of a text: what the net says last, its "
                            "mean, its max, or all three", tuple(POOLING))
     labels: str = setting("", "of classify, in order, commas between; unless said, those there are")
@@ -149,6 +148,7 @@ class Config:
         """Make a config from a preset and settings by name, wherever they belong."""
         if preset not in PRESETS:
             raise ConfigError(f"there is no preset {preset!r}: choose {', '.join(PRESETS)}")
+        changes = matched(changes)
         net = net_named(changes.get("net", cls.train.net))
         return cls(preset=preset).changed(**{**net.begins, **PRESETS[preset], **changes})
 

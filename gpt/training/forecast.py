@@ -205,9 +205,9 @@ WRITER_BYTES = 30_000_000          # what is loaded later or compiled at the fir
 
 def baseline_bytes(run):
     """Predict what the baselines take: xz or counts, the text, and the surprise at each byte."""
-    n_bytes = run.data.n_bytes
     if run.task.conclude_bytes:
         return run.task.conclude_bytes(run.data)
+    n_bytes = run.data.n_bytes if run.task.whole_text else 0
     compressed = min(n_bytes, XZ_BYTES)
     counted = min(n_bytes, COUNTED_BYTES)
     surprised = min(compressed, run.config.data.val_fraction * n_bytes)

@@ -1,7 +1,8 @@
 """How surprised a model is at each token of a passage."""
 import numpy as np
 
-from minigrad import log_softmax, no_grad
+from gpt.batch import IGNORE
+from minigrad import cross_entropy, linear, log_softmax, no_grad
 
 
 def token_surprise(model, ids):
@@ -21,3 +22,24 @@ def token_surprise(model, ids):
         logits = model(inputs[None]).data[0]                                    # (T, V)
         log_p = log_softmax(logits)
     return -log_p[np.arange(len(targets)), targets]
+
+
+def answered(model, batch, tokenizer):
+    """Return the surprise at the targets of a batch, in nats, and which are the likeliest.
+
+    Returns
+    -------
+    nats : float
+    n_bytes : int
+        Of the text that the targets stand for.
+    right : (B, T) bool
+    """
+    targets = batch.targets
+    with no_grad():
+        x = model.stream(batch)                                                 # (B, T, C)
+        logits = linear(x, model.head)                                          # (B, T, V)
+        nats = cross_entropy(logits, targets, n=1.0)
+    token_bytes = np.asarray(tokenizer.token_bytes)
+    asked = targets[targets != IGNORE]
+    right = logits.data.argmax(axis=-1) == targets
+    return nats.item(), int(token_bytes[asked].sum()), right

@@ -7,7 +7,7 @@ from gpt.models.decoder import flops_per_token
 from gpt.models.nets import net_named
 from gpt.training.config import Config, setting_names
 from gpt.training.plan import Plan
-from gpt.training.tasks import task_named
+from gpt.training.tasks import matched, task_named
 
 
 class Size(NamedTuple):
@@ -88,7 +88,7 @@ def choose_settings(corpus, preset, given, peak_gflops):
     config : Config
         Without the size of the vocabulary, which the tokenizer will tell.
     """
-    settings = with_end(given)
+    settings = with_end(matched(given))
     minutes = settings.get("minutes")
     name = settings.get("net", Config.train.net)
     net, known = net_named(name), setting_names(name)
@@ -96,7 +96,8 @@ def choose_settings(corpus, preset, given, peak_gflops):
     size = {name: x for name, x in size.items() if name in known and name not in net.begins}
     if "d_model" in settings and "n_head" in size:
         size["n_head"] = max(1, settings["d_model"] // 64)
-    settings = size | fewer_evaluations(minutes or LONG_MINUTES) | settings
+    usual = size | fewer_evaluations(minutes or LONG_MINUTES) | corpus.settings
+    settings = usual | settings
     kind, vocabulary = choose_tokenizer(corpus)
     if settings.get("tokenizer", "auto") == "auto":
         settings.update(tokenizer=kind, vocabulary=settings.get("vocabulary") or vocabulary)

@@ -11,8 +11,8 @@ from gpt.settings import ConfigError
 from gpt.training.config import Config
 from gpt.training.layers import freeze, rates, thaw
 from gpt.training.plan import Plan, batch_shape
-from gpt.training.tasks import TASKS
-from gpt.training.tasks.causal import carried_batch, has_no_end
+from gpt.training.tasks import TASKS, check_match
+from gpt.training.tasks.causal import has_no_end
 from minigrad.nn import Module
 from minigrad.optim import AdamW
 from minigrad.optim.muon import Muon
@@ -37,9 +37,7 @@ class Run:
     @classmethod
     def start(cls, config, data, plan, dtype=np.float32, weights=None):
         """Make a run with new weights, or with those of a base: a dict of arrays by name."""
-        if config.train.task == "causal" and not getattr(config.model, "causal", True):
-            raise ConfigError("a model that sees the next token cannot learn to predict it: leave "
-                              "out --no_causal")
+        check_match(config.train.net, config.train.task, config.model)
         rng = np.random.default_rng(config.train.seed)
         model = config.new_net(rng, dtype)
         if weights:
@@ -71,14 +69,14 @@ class Run:
 
     def micro_batch(self, batch):
         """Return how many rows of a batch are taken at a time."""
-        longest = self.config.model.context_length // batch.ids.shape[1]   # of growing contexts
+        longest = self.config.model.context_length // batch.width          # of growing contexts
         return self.config.train.micro_batch * longest or len(batch.ids)
 
     def batch(self, rng):
         """Return the batch of the step to come, which follows from its number and the rng."""
         shape = batch_shape(self.config, self.plan.progress(self.step))
         if self.carried:
-            return carried_batch(self.data, shape, self.step)
+            return self.task.carried(self.data, shape, self.step)
         return self.task.batch(self.data, shape, rng, self.model)
 
     def loss(self, batch, n, rng=None):
@@ -132,7 +130,7 @@ class Run:
 
 def state_to_carry(config, model):
     """Return the state of as many sequences as a batch has, of which nothing has been read."""
-    if config.train.task != "causal" or not has_no_end(model):
+    if not TASKS[config.train.task].carried or not has_no_end(model):
         raise ConfigError("carry_state needs a net whose state has one size, and the task causal: "
                           "leave it out, or take --net lstm")
     if config.train.context_growth:
@@ -156,7 +154,7 @@ def make_optimizers(model, settings):
     """
     named = [(name, x) for name, x in model.named_parameters() if x.requires_grad]
     matrices = [x for name, x in named if settings.optimizer == "muon"
-                and name.startswith("blocks.") and x.ndim == 2]
+                and ".blocks." in f".{name}" and x.ndim == 2]
     taken, share = set(matrices), rates(model, settings)
     rest = [x for _, x in named if x not in taken]
     tables, gains = [x for x in rest if x.ndim >= 2], [x for x in rest if x.ndim < 2]

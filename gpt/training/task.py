@@ -2,9 +2,12 @@
 import math
 import time
 from collections.abc import Callable
+from operator import attrgetter
 from typing import NamedTuple
 
+from gpt.data.corpora import load_corpus
 from gpt.data.documents import load_dataset, prepare
+from gpt.models.sampling import Sampling, write
 
 
 class Measure(NamedTuple):
@@ -13,7 +16,8 @@ class Measure(NamedTuple):
     nats: float = 0.0              # in all
     n_targets: int = 0
     n_bytes: int = 0               # of text that the targets stand for; 0 where they are no text
-    right: int = 0                 # targets that were the likeliest, where that is counted
+    right: int = 0                 # answers that are right, where a task has such,
+    n_asked: int = 0               # of so many
 
     def __add__(self, other):
         return Measure(*map(sum, zip(self, other)))
@@ -27,11 +31,15 @@ class Measure(NamedTuple):
         return self.nats / math.log(2) / max(1, self.n_bytes)
 
     @property
+    def share_right(self):
+        return self.right / max(1, self.n_asked)
+
+    @property
     def shown(self):
         """What is told of it in one number: (number, unit)."""
         if self.n_bytes:
             return self.bits_per_byte, "bits/byte"
-        return 100 * self.right / max(1, self.n_targets), "% right"
+        return 100 * self.share_right, "% right"
 
     @property
     def perplexity(self):
@@ -42,6 +50,11 @@ def as_it_is(net, settings, rng, dtype):
     return net
 
 
+def written(model, data, seed, max_tokens):
+    """Yield what a model writes from a line break, piece by piece."""
+    return write(model, data.tokenizer, "", Sampling(), seed, max_tokens)
+
+
 class Task(NamedTuple):
     """What a run needs to know of what it learns; the loop, the plan and the files serve all."""
 
@@ -49,13 +62,23 @@ class Task(NamedTuple):
     loss: Callable         # (model, batch, n, rng) -> Tensor: the sum over the batch's targets,
                            # divided by n, the targets of the whole step; `state=` to carry on
     measure: Callable      # (model, data, part) -> Measures, to be read until there are enough
-    prepare: Callable = prepare        # (corpus, DataConfig, folder, tokenizer of a base) -> data
-    load: Callable = load_dataset      # (folder, sealed) -> the same data
-    fit: Callable = as_it_is           # (net, TrainConfig, rng, dtype) -> net: puts a head on it
-    puts: str = ""                     # how the names of the head's parameters begin
-    head: tuple = ()                   # settings that the head is made from
-    begins: dict = {}                  # settings of a run from a base, where none are given
-    conclude: Callable | None = None   # (run) -> (result, baselines, lines); None: it writes
+    sees: tuple = ("before",)         # what a net must see to learn it: of `models.nets.Net`
+    carried: Callable | None = None   # (data, (B, T), step) -> Batch that goes on with a state
+    # What it learns from.
+    corpus: Callable = load_corpus    # (names, binary) -> Corpus
+    prepare: Callable = prepare       # (corpus, DataConfig, folder, tokenizer, load) -> data
+    load: Callable = load_dataset     # (folder, sealed) -> the same data
+    vocab_size: Callable = attrgetter("vocab_size")    # (tokenizer) -> the tokens of the net
+    # A head of its own.
+    fit: Callable = as_it_is          # (net, TrainConfig, rng, dtype) -> net: puts a head on it
+    puts: str = ""                    # how the names of the head's parameters begin
+    head: tuple = ()                  # settings that the head is made from
+    begins: dict = {}                 # settings of a run from a base, where none are given
+    # What is told of it.
+    show: Callable = written          # (model, data, seed, max_tokens) -> text for the user
+    command: str = "generate"         # by which it is used
+    whole_text: bool = True           # whether it measures every token, as simpler means do
+    conclude: Callable | None = None  # (run) -> (result, baselines, lines); None: it writes
     conclude_bytes: Callable | None = None     # (data) -> the memory that this takes
 
 

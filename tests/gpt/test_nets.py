@@ -22,7 +22,8 @@ from minigrad import no_grad
 from minigrad.kernels import jit
 from minigrad.nn import Module, normal
 
-OTHERS = [name for name in NETS if name != "decoder"]
+BEFORE = [name for name, net in NETS.items() if net.sees == "before"]
+OTHERS = [name for name in BEFORE if name != "decoder"]
 SMALL = dict(n_layer=2, n_head=1, d_model=16, context_length=16, batch_tokens=64, steps=20,
              warmup_steps=3)
 

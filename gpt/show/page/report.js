@@ -105,6 +105,7 @@ for (const map of data.attention) {
   });
 }
 dark.addEventListener("change", () => data.attention.forEach(paint));
+if (!data.passage.length) at("passage-section").remove();
 if (!data.attention.length) at("attention-section").remove();
 
 // ---- tokens in a plane: the frequent ones by name, a dot for what would lie on another ----

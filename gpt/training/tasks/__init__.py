@@ -1,22 +1,63 @@
 """What can be learnt: each task is a few functions in a file of its own, and a row here."""
 from gpt.data.labelled import load_labelled, prepare_labelled
+from gpt.models.nets import NETS, net_named
 from gpt.settings import ConfigError, nearest
 from gpt.training.classes import conclude, rivals_bytes
 from gpt.training.task import Task
-from gpt.training.tasks.causal import causal_batch, causal_loss, causal_measure
+from gpt.training.tasks.causal import CAUSAL
 from gpt.training.tasks.classify import (
-    classify_batch, classify_loss, classify_measure, with_classifier)
+    classify_batch, classify_loss, classify_measure, show_nothing, with_classifier)
+from gpt.training.tasks.masked import MASKED_LM
+from gpt.training.tasks.seq2seq import SEQ2SEQ
 
-TASKS = {"causal": Task(causal_batch, causal_loss, causal_measure),
-         "classify": Task(classify_batch, classify_loss, classify_measure,
-                          prepare_labelled, load_labelled, with_classifier,
-                          "classifier.", ("labels", "pooling"),
-                          dict(learning_rate=3e-4, weight_decay=0.01),
-                          conclude, rivals_bytes)}
+CLASSIFY = Task(
+    classify_batch, classify_loss, classify_measure, sees=("before", "both"),
+    prepare=prepare_labelled, load=load_labelled,
+    fit=with_classifier, puts="classifier.", head=("labels", "pooling"),
+    begins=dict(learning_rate=3e-4, weight_decay=0.01),
+    show=show_nothing, command="classify", conclude=conclude, conclude_bytes=rivals_bytes)
+
+TASKS = {"causal": CAUSAL, "masked": MASKED_LM, "seq2seq": SEQ2SEQ, "classify": CLASSIFY}
 
 
 def task_named(name):
-    """Return the row of the table; there is none for a ConfigError."""
+    """Return the row of the table.
+
+    Raises
+    ------
+    ConfigError
+        If there is none; the nearest name is said.
+    """
     if name not in TASKS:
         raise ConfigError(f"there is no task {nearest(name, TASKS)}")
     return TASKS[name]
+
+
+def matched(settings):
+    """Complete settings by name: a task chooses its net, and a net its task."""
+    net, task = settings.get("net"), settings.get("task")
+    if task and not net:
+        sees = task_named(task).sees
+        net = next(name for name, row in NETS.items() if row.sees in sees)
+    if net and not task:
+        sees = net_named(net).sees
+        task = next(name for name, row in TASKS.items() if sees in row.sees)
+    return {**settings, "net": net, "task": task} if net else settings
+
+
+def check_match(net, task, config):
+    """Refuse a net that cannot learn a task; config has its settings."""
+    sees, can = net_named(net).sees, task_named(task).sees
+    if not getattr(config, "causal", True):
+        sees = "both"
+    elif sees == "both":
+        sees = "before"
+    if sees not in can:
+        fits = matched({"task": task})["net"]
+        raise ConfigError(f"the task {task} needs a net that sees {' or '.join(map(SEES.get, can))}"
+                          f", but this {net} sees {SEES[sees]}: take --net {fits}, with no more "
+                          "said of causal")
+
+
+SEES = {"before": "what comes before alone", "both": "what comes before and behind",
+        "source": "a source and what comes before"}

@@ -7,7 +7,8 @@ from gpt.batch import IGNORE, Batch
 from gpt.data.windows import following_windows, random_windows, spread_windows, stream_windows
 from gpt.models.heads import surprise
 from gpt.models.states import rows_at
-from gpt.training.task import Measure
+from gpt.settings import ConfigError
+from gpt.training.task import Measure, Task
 from minigrad import no_grad
 
 WINDOWS_TOKENS = 2048      # of one forward pass that measures
@@ -59,6 +60,13 @@ def causal_measure(model, data, ids):
 
 
 def has_no_end(model):
-    """Whether the state of a net has room for any number of tokens."""
-    one = Batch(np.zeros((1, 1), np.int64))
-    return math.isinf(model.start(one).capacity)
+    """Whether the state of a net has room for any number of tokens; not if it has no state."""
+    one = np.zeros((1, 1), np.int64)
+    try:
+        state = model.start(Batch(one, source=one))
+    except ConfigError:
+        return False
+    return math.isinf(state.capacity)
+
+
+CAUSAL = Task(causal_batch, causal_loss, causal_measure, carried=carried_batch)
