@@ -78,9 +78,9 @@ class KVCache:
         n = other.length
         for mine, theirs in zip(self.layers, other.layers):
             for x, known in zip(mine, theirs):
-                x[:, :, :n] = known[:, :, :n]
+                x[:, :, :n] = known[:, :, :n]                                   # (B, G, n, D)
         self.place = other.place
-        self.recent = np.repeat(other.recent, len(self.recent), axis=0)
+        self.recent = np.repeat(other.recent, len(self.recent), axis=0)         # (B, 2)
 
     def clear(self):
         """Forget everything."""

@@ -36,7 +36,7 @@ class EncoderDecoder(Module):
 
     def __call__(self, batch):
         """Score every token as the next one: (B, T, V) logits."""
-        return linear(self.stream(batch), self.head)
+        return linear(self.stream(batch), self.head)                            # (B, T, V)
 
     def loss(self, batch):
         """Return the mean surprise at the targets, in nats; one of -100 does not count."""
@@ -57,8 +57,8 @@ class EncoderDecoder(Module):
         -------
         (B, T, C)
         """
-        memory = state.memory if state else self.read(batch, rng)
-        return self.decoder.stream(batch, state, rng, memory)
+        memory = state.memory if state else self.read(batch, rng)               # of (B, S, C)
+        return self.decoder.stream(batch, state, rng, memory)                   # (B, T, C)
 
     def read(self, batch, rng=None):
         """Encode the source of a batch: Memory."""

@@ -109,5 +109,5 @@ def divisors(config):
     scaling, _ = read_scaling(config.rope_scaling)
     if scaling != "llama3":
         return {}
-    plain = frequencies(type(config)(**vars(config) | {"rope_scaling": ""}))
+    plain = frequencies(type(config)(**vars(config) | {"rope_scaling": ""}))    # (D / 2,)
     return {"rope_freqs.weight": (plain / frequencies(config)).astype(np.float32)}

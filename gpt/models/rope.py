@@ -51,8 +51,8 @@ def frequencies(config):
         return frequency / numbers[0]
     if kind == "llama3":
         factor, low, high, context = numbers
-        turns = context * frequency / (2 * np.pi)
-        kept = np.clip((turns - low) / (high - low), 0, 1)
+        turns = context * frequency / (2 * np.pi)                               # (D / 2,)
+        kept = np.clip((turns - low) / (high - low), 0, 1)                      # 1 as it was
         return frequency * (kept + (1 - kept) / factor)
     return frequency
 

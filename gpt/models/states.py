@@ -33,7 +33,7 @@ class States:
 
     def __init__(self, widths, B, dtype=np.float32):
         self.arrays = [np.zeros((2 * B, n), dtype) for n in widths]
-        self.rows = rows_at(0, B)
+        self.rows = rows_at(0, B)                                               # (B, 2)
 
     @property
     def inputs(self):
@@ -48,8 +48,8 @@ class States:
 
     def read(self, i):
         """Return array i of the state: (B, n)."""
-        memory = self.arrays[i]
-        out = empty((len(self.rows), memory.shape[1]), memory.dtype)
+        memory = self.arrays[i]                                                 # (2 B, n)
+        out = empty((len(self.rows), memory.shape[1]), memory.dtype)            # (B, n)
         jit.run(take_rows, memory, self.rows, out)
         return out
 
@@ -68,7 +68,7 @@ class States:
 
     def begin_as(self, other):
         """Begin each sequence with what another state, of one sequence, has read."""
-        here = self.rows[:, 0]
+        here = self.rows[:, 0]                                                  # (B,)
         there = other.rows[:, 0]
         for mine, theirs in zip(self.arrays, other.arrays):
             mine[here] = theirs[there]
@@ -94,7 +94,7 @@ def rows_at(step, B):
 
 
 def take_rows(memory, rows, out):
-    out[...] = memory[rows[:, 0]]
+    out[...] = memory[rows[:, 0]]                                               # (B, n)
 
 
 def put_rows(x, rows, out):
