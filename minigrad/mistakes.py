@@ -67,8 +67,14 @@ def missing_vjp(op):
     def vjp(g, *saved):
         raise NotImplementedError(f"{op.name} has no vjp: write a function {op.name}_vjp(g, ...) "
                                   f"of g and what forward saved, under the line @{op.name}.vjp")
-    vjp.asks = False
+    vjp.asks, vjp.is_missing = False, True
     return vjp
+
+
+def has_vjp(op):
+    """Whether the vjp of an op's reference is written."""
+    _, vjp = op.bodies["reference"]
+    return not hasattr(vjp, "is_missing")
 
 
 def checked_rng(rng):

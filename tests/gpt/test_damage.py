@@ -14,8 +14,7 @@ from gpt import train as program
 from gpt.data.corpora import CorpusError, stories
 from gpt.data.documents import load_dataset
 from gpt.settings import ConfigError
-from gpt.show import summary
-from gpt.training import checkpoint
+from gpt.training import checkpoint, task
 from gpt.training.clock import Rates
 from gpt.training.folder import Metrics, alone_in, read_manifest, read_metrics, write_manifest
 
@@ -28,9 +27,9 @@ TRIALS = 150 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 30
 @pytest.fixture(scope="module")
 def quick():
     """Let runs of this file write short samples and measure nothing beforehand."""
-    write = summary.write
+    write = task.write
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(summary, "write", lambda *args: write(*args[:5], 3))
+        patch.setattr(task, "write", lambda *args: write(*args[:5], 3))
         patch.setattr("gpt.training.forecast.measure_rates", lambda run: Rates(0.01, 1e-5))
         yield
 

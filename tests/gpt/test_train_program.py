@@ -21,7 +21,7 @@ from gpt.data.corpora import stories
 from gpt.data.documents import load_dataset
 from gpt.evaluate import main as evaluate
 from gpt.generate import main as generate
-from gpt.show import summary
+from gpt.training import task
 from gpt.training.clock import Rates
 from gpt.training.divergence import Diverged
 
@@ -123,11 +123,11 @@ def test_ctrl_c_saves_and_says_how_to_go_on(text, tmp_path):
 
 def run(*args, sample_tokens=5):
     """Run train.py in this process, as far as it leaves; its samples are short."""
-    write = summary.write
+    write = task.write
     short = lambda *args, max_tokens=None, **more: write(*args[:5], sample_tokens, **more)
     with pytest.MonkeyPatch.context() as patch:
         if sample_tokens:
-            patch.setattr(summary, "write", short)
+            patch.setattr(task, "write", short)
         program.main([*args, "--plain"])
 
 
@@ -277,7 +277,7 @@ def test_a_corpus_with_markup_does_nothing_in_the_report(tmp_path, monkeypatch):
     (["text.txt", "--d_model", "65536", "--n_layer", "96", "--steps", "1"], "billion weights"),
     (["text.txt", "--minutes", "0.001"], "use --minutes"),
     (["text.txt", "--vocabulary", "3", "--tokenizer", "bpe"], "256 bytes"),
-    (["text.txt", "--no_causal", "--steps", "1"], "sees the next token"),
+    (["text.txt", "--no_causal", "--steps", "1"], "sees what comes before alone"),
     (["text.txt", "--batch_tokens", "1000000000"], "use --batch_tokens 1048576"),
     (["text.txt", "--plan", "text.txt"], "text.txt is no plan"),
     (["text.txt", "--steps", "2000000000"], "--yes")])

@@ -204,5 +204,5 @@ def test_the_first_operation_that_overflows_is_named_and_no_weight_is_spoilt(dat
 
 
 def test_a_model_that_sees_the_answer_is_not_trained(data, tiny):
-    with pytest.raises(ConfigError, match="sees the next token"):
+    with pytest.raises(ConfigError, match="needs a net that sees what comes before alone"):
         Run.start(tiny(causal=False), data, Plan.fixed(5))

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigrad import (
-    Tensor, add_layer_norm, add_rms_norm, cross_entropy, embedding, exact_gelu, gelu, keyed_dropout,
-    layer_norm, linear, linear_cross_entropy, placed_embedding, qk_rotary, relu_squared, rms_norm,
-    rotary_angles, self_attention, silu, swiglu, use, watch)
+    Tensor, add_layer_norm, add_rms_norm, conv1d, cross_entropy, embedding, exact_gelu, gelu, gru,
+    keyed_dropout, layer_norm, linear, linear_cross_entropy, lstm, mingru, placed_embedding,
+    qk_rotary, relu_squared, rms_norm, rnn, rotary_angles, self_attention, silu, swiglu, use, watch)
 from minigrad.kernels import jit, memory, threads
 from minigrad.kernels.replay import Replay
 from minigrad.tensor import OPS, pick
@@ -26,18 +26,23 @@ CASES = {
     "add": lambda x, ids, w: x + linear(x, w["square"]),
     "add_layer_norm": lambda x, ids, w: add_layer_norm(gelu(x), x, w["gain"], w["bias"])[1],
     "add_rms_norm": lambda x, ids, w: add_rms_norm(*add_rms_norm(x, silu(x)), w["gain"])[0],
+    "conv1d": lambda x, ids, w: conv1d(x, w["taps"], w["earlier"]),
     "embedding": lambda x, ids, w: embedding(ids, w["wide"]),
     "exact_gelu": lambda x, ids, w: exact_gelu(x),
     "gelu": lambda x, ids, w: gelu(x),
+    "gru": lambda x, ids, w: gru(linear(x, w["wide"]), w["wide"], w["bias"], w["state"]),
     "keyed_dropout": lambda x, ids, w: keyed_dropout(x, 7, 0.2),
     "layer_norm": lambda x, ids, w: layer_norm(x, w["gain"], w["bias"]),
     "linear": lambda x, ids, w: linear(linear(x, w["square"], w["bias"]), w["square"]),
+    "lstm": lambda x, ids, w: lstm(linear(x, w["gates"]), w["gates"], w["state"], w["state"])[0],
+    "mingru": lambda x, ids, w: mingru(linear(x, w["pair"]), w["state"]),
     "pick": lambda x, ids, w: add_layer_norm(x, x)[0],
     "placed_embedding": lambda x, ids, w: placed_embedding(ids, w["table"], w["places"], start=1),
     "qk_rotary": lambda x, ids, w: qk_rotary(x, COS, SIN, 1, norm=True),
     "relu_squared": lambda x, ids, w: relu_squared(x),
     "reshape": lambda x, ids, w: gelu(x.reshape(B * T, C)).reshape(B, T, C),
     "rms_norm": lambda x, ids, w: rms_norm(x, w["gain"]),
+    "rnn": lambda x, ids, w: rnn(x, w["square"], w["state"]),
     "self_attention": lambda x, ids, w: self_attention(linear(x, w["wide"]), 2),
     "silu": lambda x, ids, w: silu(x),
     "swiglu": lambda x, ids, w: swiglu(linear(x, w["pair"])),
@@ -52,7 +57,8 @@ class Trial:
         make = lambda *shape: Tensor(rng.standard_normal(shape, np.float32), requires_grad=True)
         w = {"table": make(V, C), "places": make(T + 3, C), "gain": make(C), "bias": make(C),
              "square": make(C, C), "wide": make(3 * C, C), "head": make(V, C),
-             "pair": make(2 * C, C)}
+             "pair": make(2 * C, C), "gates": make(4 * C, C), "state": make(B, C),
+             "taps": make(3, C), "earlier": make(B, 2, C)}
         self.rng, self.weights, self.calls = rng, list(w.values()), 0
 
         def function(ids, targets):
