@@ -40,6 +40,7 @@ def parse(args):
     parser.add_argument("--yes", action="store_true", help="agree to a run of days")
     add_settings(parser)
     args = parser.parse_args(args)
+    args.prog = parser.prog
     args.given = given_settings(args)
     for sentence in contradictions(args, args.given):
         parser.error(sentence)

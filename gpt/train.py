@@ -4,7 +4,6 @@ import time
 from contextlib import closing, nullcontext
 from pathlib import Path
 
-from gpt import called, command_name
 from gpt.command import interruptible, report_errors
 from gpt.flags import parse
 from gpt.show.closeup import looked_at
@@ -18,7 +17,6 @@ from gpt.training.compile_ahead import compiling_ahead
 from gpt.training.folder import alone_in, check_disk, kept_if_begun, save, use_best
 from gpt.training.forecast import plan_run
 from gpt.training.plan import due
-from gpt.training.task import read
 from gpt.training.threads import on_best_threads
 
 
@@ -26,8 +24,7 @@ def main(args=None, began=None):
     args = parse(args)
     began = began or time.monotonic()
     ahead = nullcontext() if args.resume else compiling_ahead(args.preset, args.given)
-    with (report_errors(command_name("train")), closing(make_display(args.plain)) as display,
-          ahead):
+    with report_errors(args.prog), closing(make_display(args.plain)) as display, ahead:
         if args.check:
             with tempfile.TemporaryDirectory() as args.runs, kept_if_begun(Path(args.runs)):
                 return check_run(begin(args, display.say)[0], display.say)
@@ -38,7 +35,8 @@ def main(args=None, began=None):
 
 def train(run, folder, args, display, began):
     """Take the steps of a run; the minutes of one that has them count from `began`."""
-    timed = run.config.train.minutes and ("minutes" in args.given or not args.resume)
+    asked = "minutes" in args.given or not args.resume
+    timed = run.config.train.minutes and asked
     cost, rates, pacer = plan_run(run, folder, began if timed else None, args.yes)
     check_disk(run, folder)
     announce(display.say, run, cost, rates, folder)
@@ -59,9 +57,7 @@ def train(run, folder, args, display, began):
                     pacer.pause(time.monotonic() - paused)
             if stop:
                 save(run, folder)
-                display.close()
-                display.say(f"stopped at step {run.step} and saved; go on with: "
-                            f"{called('train', '--resume', folder)}")
+                told.stopped(run, folder)
                 raise SystemExit(130)
     use_best(run, folder)
     conclude(run, folder, display.say, time.monotonic() - began)
@@ -69,9 +65,6 @@ def train(run, folder, args, display, began):
 
 def look(run, folder, told):
     """Evaluate on a part of the validation text, let the model write, save."""
-    found = read(run.measures(), run.config.train.eval_tokens)
-    if found.nats_per_token < run.best_loss:
-        run.best_loss, run.best_step = found.nats_per_token, run.step
-    told.evaluated(run, found)
+    told.evaluated(run, run.evaluate())
     save(run, folder)
     told.display.evaluated(told.status)

@@ -1,4 +1,5 @@
 """Whoever is told of a run while it goes on: the display, the file of metrics, a logger."""
+from gpt import called
 from gpt.show.display import Status
 from gpt.show.loggers import make_logger
 from gpt.show.summary import sample
@@ -46,6 +47,12 @@ class Told:
         self.metrics.write(step=run.step, **numbers, **written)
         self.metrics.flush()
         self.log(run.step, **numbers)
+
+    def stopped(self, run, folder):
+        """Say how to go on with a run that was stopped and saved."""
+        self.display.close()
+        again = called("train", "--resume", folder)
+        self.display.say(f"stopped at step {run.step} and saved; go on with: {again}")
 
     def close(self):
         self.display.close()

@@ -11,6 +11,7 @@ from gpt.settings import ConfigError
 from gpt.training.config import Config
 from gpt.training.layers import freeze, rates, thaw
 from gpt.training.plan import Plan, batch_shape
+from gpt.training.task import read
 from gpt.training.tasks import TASKS, check_match
 from gpt.training.tasks.causal import has_no_end
 from minigrad.nn import Module
@@ -87,6 +88,13 @@ class Run:
     def measures(self):
         """Yield what is measured on the validation part, some windows at a time: `Measure`."""
         return self.task.measure(self.model, self.data, self.data.val)
+
+    def evaluate(self):
+        """Measure on a part of the validation text, and remember which step was the best."""
+        found = read(self.measures(), self.config.train.eval_tokens)
+        if found.nats_per_token < self.best_loss:
+            self.best_loss, self.best_step = found.nats_per_token, self.step
+        return found
 
     def copy(self):
         """Make a run of the same settings, to try its steps without end."""
