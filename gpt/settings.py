@@ -34,3 +34,16 @@ def nearest(name, names):
     """Quote a name that does not exist, with the nearest one that does."""
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"{name!r}" + (f": did you mean {close[0]}?" if close else ": --help lists all")
+
+
+def row_named(name, table, what):
+    """Return the row of a table.
+
+    Raises
+    ------
+    ConfigError
+        If there is none; the nearest name is said.
+    """
+    if name not in table:
+        raise ConfigError(f"there is no {what} {nearest(name, table)}")
+    return table[name]

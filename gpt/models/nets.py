@@ -9,7 +9,7 @@ from gpt.models.decoder import GPT
 from gpt.models.encoder import Encoder
 from gpt.models.encoder_decoder import EncoderDecoder
 from gpt.models.recurrent import GRU, LSTM, RNN, MinGRU, Recurrent, RecurrentConfig
-from gpt.settings import ConfigError, nearest
+from gpt.settings import row_named
 
 
 class Net(NamedTuple):
@@ -58,13 +58,5 @@ def described(config):
 
 
 def net_named(name):
-    """Return the row of the table.
-
-    Raises
-    ------
-    ConfigError
-        If there is none; the nearest name is said.
-    """
-    if name not in NETS:
-        raise ConfigError(f"there is no net {nearest(name, NETS)}")
-    return NETS[name]
+    """Return the row of a net; where there is none, a ConfigError says the nearest."""
+    return row_named(name, NETS, "net")

@@ -1,6 +1,6 @@
 """Write torch_values.safetensors.gz: torch's values and gradients of all cases in torch_cases.py.
 
-    PYTHONPATH=. python tests/golden/make_torch_values.py
+    PYTHONPATH=.:tests python tests/golden/make_torch_values.py
 """
 import gzip
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.numpy import save
-from torch_cases import CASES, upstream
+from golden.torch_cases import CASES, upstream
 
 
 def evaluate(expression, arrays):

@@ -118,5 +118,5 @@ def test_the_script_that_compares_with_torch_names_every_op(monkeypatch):
     script = importlib.import_module("torch_values")
     ours = {name for name, op in OPS.items() if op.forward.__module__.startswith("minigrad.ops.")}
     missing = sorted(ours ^ script.THEIRS.keys())
-    assert not missing, f"THEIRS in benchmarks/torch_values.py lacks, or has alone, {missing}"
+    assert not missing, f"THEIRS in benchmarks/torch_counterparts.py lacks, or has alone, {missing}"
     assert all(callable(getattr(mg.ops, name)) for name in script.COMPOSED)

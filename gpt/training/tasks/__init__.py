@@ -1,7 +1,7 @@
 """What can be learnt: each task is a few functions in a file of its own, and a row here."""
 from gpt.data.labelled import load_labelled, prepare_labelled
 from gpt.models.nets import NETS, net_named
-from gpt.settings import ConfigError, nearest
+from gpt.settings import ConfigError, row_named
 from gpt.training.classes import conclude, rivals_bytes
 from gpt.training.task import Task
 from gpt.training.tasks.causal import CAUSAL
@@ -21,16 +21,8 @@ TASKS = {"causal": CAUSAL, "masked": MASKED_LM, "seq2seq": SEQ2SEQ, "classify": 
 
 
 def task_named(name):
-    """Return the row of the table.
-
-    Raises
-    ------
-    ConfigError
-        If there is none; the nearest name is said.
-    """
-    if name not in TASKS:
-        raise ConfigError(f"there is no task {nearest(name, TASKS)}")
-    return TASKS[name]
+    """Return the row of a task; where there is none, a ConfigError says the nearest."""
+    return row_named(name, TASKS, "task")
 
 
 def matched(settings):

@@ -1,0 +1,360 @@
+"""Wrong uses of the commands: before each bar what is typed, behind it what must be said."""
+
+TRAIN = """
+--lr 0.1                                     | --learning_rate
+--LR 0.1                                     | --learning_rate
+--max-lr 0.1                                 | --learning_rate
+--block_size 64                              | --context_length
+--block-size=64                              | --context_length
+--n_embd 64                                  | --d_model
+--hidden_size 64                             | --d_model
+--n_layers 3                                 | --n_layer
+--num_heads 3                                | --n_head
+--out_dir x                                  | --runs
+--output_dir x                               | --runs
+--init_from gpt2                             | --resume
+--device cpu                                 | processor
+--cuda                                       | processor
+--dtype float16                              | float32
+--compile                                    | compiled always is
+--epochs 3                                   | --minutes
+--batch_size 8                               | --batch_tokens
+--bs 8                                       | --batch_tokens
+--max_iters 100                              | --steps
+--wandb                                      | --log
+--report_to wandb                            | --log
+--grad_clip 1                                | --clip_norm
+--wd 0.1                                     | --weight_decay
+--vocab_size 500                             | --vocabulary
+--dataset x                                  | without a flag
+--num_workers 2                              | MINIGRAD_THREADS
+--prompt hallo                               | without a flag
+--max_new_tokens 5                           | the command generate has --max_tokens
+--gradient_accumulation_steps 4              | --micro_batch
+--eval_interval 10                           | --eval_every
+--patience 3                                 | by itself
+--n_layr 2                                   | did you mean --n_layer?
+--temprature 1                               | '--temprature'
+--n-layr=2                                   | did you mean --n_layer?
+--well-known                                 | '--well-known': --help
+-x                                           | '-x'
+-lr 0.1                                      | --learning_rate
+text.txt --qqqqqq                            | '--qqqqqq'
+--steps                                      | --steps needs a value
+text.txt --steps --plain                     | --steps needs a value, but --plain follows
+--resume --steps 5                           | --resume needs a value, but --steps follows
+--steps x                                    | 'x' is no whole number
+--steps 1.5                                  | '1.5' is no whole number
+--steps 1e3                                  | '1e3' is no whole number
+--steps ''                                   | '' is no whole number
+--steps 0                                    | steps is 0
+--steps -4                                   | steps is -4
+--steps 3000000000                           | 3000000000
+--steps 99999999999999999999999              | 99999999999999999999999
+--minutes 0                                  | minutes is 0
+--minutes -1                                 | minutes is -1
+--minutes x                                  | 'x' is no number
+--minutes nan                                | nan is no finite number
+--minutes inf                                | inf is no finite number
+--minutes 1e999                              | 1e999 is no finite number
+--minutes 5m                                 | '5m'
+--minutes 5,5                                | '5,5'
+--steps 3 --minutes 1                        | leave one of them out
+--minutes 1 --steps 3                        | leave one of them out
+--resume ''                                  | --resume is empty
+--resume ' '                                 | --resume is empty
+--name ''                                    | --name is empty
+--runs ''                                    | --runs is empty
+--tokenizer ''                               | --tokenizer is empty
+--val ''                                     | --val is empty
+--name a/b                                   | 'a/b'
+--name ..                                    | '..'
+--name ../x                                  | '../x'
+--resume runs/a text.txt                     | leave out text.txt
+text.txt --resume runs/a                     | leave out text.txt
+--resume runs/a --preset gpt2                | --preset is for a new run
+--resume runs/a --preset fast                | --preset is for a new run
+--resume runs/a --name b                     | --name is for a new run
+--resume runs/a --runs b                     | --runs is for a new run
+--resume runs/a --check                      | --check is for a new run
+--resume runs/a --n_layer 3                  | --n_layer belongs to the run
+--resume runs/a --lr 3                       | --learning_rate
+--resume nowhere                             | there is no run nowhere
+--resume last --runs empty                   | there is no run in empty
+--resume last --runs nowhere                 | there is no run in nowhere
+--resume text.txt                            | there is no run text.txt
+--resume empty                               | empty
+--resume runs/a --from_step 77               | step 77
+--resume runs/a --from_step x                | 'x'
+--from_step 3                                | --resume RUN
+--preset huge                                | 'huge'
+--preset ''                                  | ''
+--log nothing                                | 'nothing'
+--log trackio                                | pip install trackio
+--plain=5                                    | --plain takes no value, but '5'
+--check=yes                                  | 'yes'
+--trace_step x                               | 'x'
+--optimizer nonsense                         | 'nonsense'
+--schedule nonsense                          | 'nonsense'
+--position nonsense                          | 'nonsense'
+--norm nonsense                              | 'nonsense'
+--mlp nonsense                               | 'nonsense'
+--init nonsense                              | 'nonsense'
+--tokenizer char --vocabulary 1000           | vocabulary is 1000
+--tokenizer byte --vocabulary 1000           | vocabulary is 1000
+--tokenizer tok.json --vocabulary 1000       | vocabulary is 1000
+--warmup_steps 1000 --steps 5                | warmup_steps is 1000
+--warmup_steps 6 --steps 5                   | warmup_steps is 6
+--val text.txt --val_fraction 0.2            | leave one of them out
+--n_layer 2.0                                | '2.0'
+--d_model ''                                 | ''
+--batch_tokens 1e22                          | '1e22'
+--batch_tokens 10000000000000000000000       | 10000000000000000000000
+--vocabulary 1000000000000                   | 1000000000000
+--vocabulary x                               | 'x'
+text.txt --vocabulary 1000000000             | 1,000,000,000
+text.txt --vocabulary 14500                  | 14,500
+text.txt --n_layer 0                         | n_layer is 0
+text.txt --n_head 0                          | n_head is 0
+text.txt --d_model -4                        | d_model is -4
+text.txt --context_length 0                  | context_length is 0
+text.txt --dropout 1                         | dropout is 1
+text.txt --dropout -0.1                      | dropout is -0.1
+text.txt --learning_rate 0                   | learning_rate is 0
+text.txt --learning_rate -1e-3               | learning_rate is -0.001
+text.txt --beta1 1                           | beta1 is 1
+text.txt --val_fraction 0                    | val_fraction is 0
+text.txt --val_fraction 0.95                 | val_fraction is 0.95
+text.txt --decay_fraction 1.5                | decay_fraction is 1.5
+text.txt --warmup_steps -1                   | warmup_steps is -1
+text.txt --batch_tokens 0                    | batch_tokens is 0
+text.txt --evaluations 0                     | evaluations is 0
+text.txt --seed -1                           | seed is -1
+text.txt --clip_norm -1                      | clip_norm is -1
+text.txt --d_model 100 --n_head 3            | d_model is 100
+text.txt --n_head 4 --n_kv_head 3 --d_model 64 | n_kv_head 3
+text.txt --d_model 6 --n_head 2              | each head has 3
+text.txt --task translate                    | 'translate'
+text.txt --plan x                            | 'x'
+text.txt --plan 0:0:1                        | '0:0:1'
+text.txt --tokenizer nothing.json            | 'nothing.json'
+text.txt --context_length 100000             | context_length is 100000
+text.txt --val nowhere.txt                   | 'nowhere.txt'
+text.txt --runs text.txt                     | text.txt
+text.txt --runs text.txt/x                   | text.txt/x
+missing.txt                                  | 'missing.txt'
+text.tx                                      | did you mean text.txt?
+shakespear                                   | did you mean shakespeare?
+''                                           | is empty
+' '                                          | is empty
+text.txt ''                                  | is empty
+text.txt missing.txt                         | 'missing.txt'
+text.txt stdlib                              | stdlib cannot be mixed
+'*.nothing'                                  | '*.nothing'
+empty                                        | 'empty'
+empty.txt                                    | empty.txt
+blank.txt                                    | blank.txt
+binary.bin                                   | binary.bin
+fake.gz                                      | fake.gz
+cut.gz                                       | cut.gz
+loop                                         | 'loop'
+dangling                                     | 'dangling'
+short.txt                                    | context_length
+-- --well-known                              | '--well-known'
+-- -                                         | standard input
+-                                            | standard input
+"""
+GENERATE = """
+                                             | run
+nowhere                                      | there is no run nowhere
+''                                           | is empty
+text.txt                                     | there is no run text.txt
+empty                                        | empty
+runs/a Ada Ben                               | 'Ben'
+runs/a --n 0                                 | n is 0
+runs/a --n x                                 | 'x'
+runs/a --n 1.5                               | '1.5'
+runs/a --n                                   | --n needs a value
+runs/a --seed -1                             | seed is -1
+runs/a --seed 1e3                            | '1e3'
+runs/a --max_tokens -3                       | max_tokens is -3
+runs/a --max-tokens=-3                       | max_tokens is -3
+runs/a --max_tokens 9999999999               | 9999999999
+runs/a --max_new_tokens 5                    | --max_tokens
+runs/a --length 5                            | --max_tokens
+runs/a --temp 1                              | --temperature
+runs/a --tempature 1                         | --temperature
+runs/a --temperature x                       | 'x'
+runs/a --temperature -1                      | temperature is -1
+runs/a --temperature nan                     | nan
+runs/a --temperature 1e9                     | temperature is 1000000000
+runs/a --top_k -1                            | top_k is -1
+runs/a --top_k 2.5                           | '2.5'
+runs/a --top_p 0                             | top_p is 0
+runs/a --top_p 1.5                           | top_p is 1.5
+runs/a --min_p 2                             | min_p is 2
+runs/a --min_p -0.5                          | min_p is -0.5
+runs/a --repetition_penalty 0                | repetition_penalty is 0
+runs/a --stop ''                             | --stop is empty
+runs/a --stop                                | --stop needs a value
+runs/a --from_step 77                        | step 77
+runs/a --from_step x                         | 'x'
+runs/a --prompt Ada                          | without a flag
+runs/a --num_samples 3                       | --n
+runs/a --device cuda                         | processor
+runs/a --lr 1                                | the command train has --learning_rate
+runs/a --num_beams 4                         | no beam
+runs/a --greedy                              | --temperature, 0
+runs/a --well-known                          | '--well-known'
+runs/a -- --well-known                       | '--well-known'
+runs/a Ada~                                  | '~'
+runs/a --prompts nowhere.jsonl               | 'nowhere.jsonl'
+runs/a --prompts empty                       | 'empty'
+runs/a --prompts ''                          | ''
+runs/a --prompts empty.txt                   | empty.txt
+runs/a --prompts blank.txt                   | blank.txt
+runs/a --prompts binary.bin                  | binary.bin
+runs/a --prompts text.jsonl                  | line 1 of text.jsonl
+runs/a --prompts number.jsonl                | line 2 of number.jsonl
+runs/a --prompts tilde.txt                   | '~'
+runs/a Ada --prompts text.txt                | 'Ada' is a prompt
+runs/a --out x.jsonl                         | 'x.jsonl'
+runs/a --prompts text.txt --out nowhere/x    | nowhere
+runs/a --prompts text.txt --out empty        | empty
+last --from_step 77                          | step 77
+"""
+EVALUATE = """
+                                             | run
+nowhere                                      | there is no run nowhere
+''                                           | is empty
+runs/a missing.txt                           | 'missing.txt'
+runs/a ''                                    | is empty
+runs/a empty.txt                             | empty.txt
+runs/a tilde.txt                             | '~'
+runs/a one.txt                               | 1 token
+runs/a --tokens 0                            | tokens is 0
+runs/a --tokens -5                           | tokens is -5
+runs/a --tokens x                            | 'x'
+runs/a --tokens                              | --tokens needs a value
+runs/a --from_step 77                        | step 77
+runs/a --toknes 7                            | --tokens
+runs/a --batch_size 7                        | the command train has --batch_tokens
+runs/a loop                                  | 'loop'
+runs/a -                                     | standard input
+"""
+EXPORT = """
+                                             | run, folder
+runs/a                                       | folder
+nowhere x                                    | nowhere
+'' x                                         | is empty
+runs/a runs                                  | runs is there and not empty
+runs/a text.txt                              | text.txt is there
+runs/a x --format onnx                       | 'onnx'
+runs/a x --from_step 77                      | step 77
+runs/a x --from_step x                       | 'x'
+runs/a x y                                   | 'y'
+runs/a x --out y                             | '--out'
+"""
+EMBED = """
+                                             | model
+nowhere                                      | nowhere
+text.txt                                     | text.txt
+runs/a                                       | runs/a
+runs/a x                                     | 'x'
+runs/a --pooling mean                        | '--pooling'
+"""
+FRONT = """
+trian                                        | 'trian': did you mean train?
+--steps 5                                    | '--steps': choose train
+''                                           | '': choose train
+"""
+BPE = """
+trian                                        | 'trian': choose train
+''                                           | '': choose train
+--vocab_size 300                             | '--vocab_size'
+train                                        | FILE
+train text.txt                               | --vocab_size
+train text.txt --vocab_size 300              | --output
+train text.txt --vocab_size x --output x     | 'x'
+train text.txt --vocab-size 3 --output x     | vocab_size is 3
+train text.txt --vocab_size -3 --output x    | vocab_size is -3
+train text.txt --vocab_size 2000000000 --output x | 2,000,000,000
+train text.txt --vocab_size 1e22 --output x  | '1e22'
+train text.txt --vocab_size 99999999999999999999 --output x | 99999999999999999999
+train text.txt --vocab_size 300 --output nowhere/x | nowhere
+train text.txt --vocab_size 300 --output empty | empty
+train text.txt --vocab_size 300 --output text.txt | both source and target
+train text.txt --vocab_size 300 --output     | --output needs a value
+train text.txt --vocab_size 300 --output ''  | .
+train text.txt --vocab_size 300 --output x --format zip | 'zip'
+train text.txt --vocab_size 300 --output x --ties odd | 'odd'
+train text.txt --vocab_size 300 --output x --order up | 'up'
+train text.txt --vocab_size 300 --output x --min_count 0 | min_count is 0
+train text.txt --vocab_size 300 --output x --threads 0 | threads is 0
+train text.txt --vocab_size 300 --output x --threads many | 'many'
+train text.txt --vocab_size 300 --output x --pattern '(' | (
+train text.txt --vocab_size 300 --output x --special '' | special token ''
+train text.txt --vocab_size 300 --output x --special a --special a | ['a', 'a']
+train text.txt --vocab_size 300 --output x --vocab 5 | did you mean --vocab_size?
+train missing --vocab_size 300 --output x    | 'missing'
+train '' --vocab_size 300 --output x         | is empty
+encode                                       | tokenizer
+encode missing.json text.txt                 | missing.json
+encode text.txt text.txt                     | text.txt:1:1
+encode empty text.txt                        | empty
+encode tok.json missing.txt                  | missing.txt
+encode tok.json empty                        | empty
+encode tok.json special.txt                  | --allow_special
+encode tok.json text.txt --threads 0         | threads is 0
+encode tok.json short.txt --end_token '<x>'  | '<x>'
+encode tok.json short.txt --end_token '<x>' --output ids | '<x>'
+encode tok.json text.txt --output text.txt   | both source and target
+encode tok.json text.txt --output nowhere/x  | nowhere
+encode tok.json text.txt --outptu x          | --output
+decode tok.json missing.npy                  | missing.npy
+decode tok.json text.txt                     | is no id
+decode tok.json 99999.ids                    | 99999
+decode tok.json minus.ids                    | -5
+decode tok.json damaged.npy                  | damaged.npy
+decode tok.json a b                          | 'b'
+show tok.json empty                          | empty
+show tok.json text.txt --limit 0             | limit is 0
+show tok.json text.txt --limit x             | 'x'
+show tok.json text.txt --html nowhere/x      | nowhere
+show tok.json text.txt --text hallo          | text.txt
+show tok.json --colour                       | '--colour'
+explain tok.json                             | TEXT
+explain missing.json hallo                   | missing.json
+"""
+STEP = """
+missing.py:f                                 | 'missing.py'
+good.py                                      | good.py:f
+good.py:g                                    | 'g'
+good.py:                                     | ''
+:f                                           | ':f'
+''                                           | ''
+good.py:f good.py:f                          | good.py:f
+good.py:f --set x=a                          | 'a'
+good.py:f --set x=                           | ''
+good.py:f --set z=1                          | 'z'
+good.py:f --set x                            | x
+good.py:f --set                              | --set
+good.py:needs                                | needs x
+good.py:number                               | returned float
+good.py:fails                                | ZeroDivisionError
+good.py:x                                    | 'x'
+wrong.py:f                                   | SyntaxError
+raises.py:f                                  | line 1: KeyError
+text.txt:f                                   | text.txt
+good.py:f --level fastest                    | 'fastest'
+good.py:f --html nowhere/x.html              | nowhere
+good.py:f --html empty                       | 'empty'
+good.py:f --html ''                          | ''
+good.py:f --text=1                           | '1'
+good.py:f --levle fast                       | --levle
+-x                                           | -x
+"""
+
+# command -> its table
+TABLES = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE, "export": EXPORT,
+          "embed": EMBED, "step": STEP, "": FRONT, "bpe": BPE}
