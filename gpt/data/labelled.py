@@ -14,6 +14,7 @@ from bpe.tokenfile import save_tokens
 from gpt.data.corpora import CorpusError, is_text, load_corpus
 from gpt.data.documents import TOKEN_FILES, Dataset, opened, token_folder
 from gpt.data.tokens.kinds import framed, train_tokenizer
+from gpt.data.windows import rows_from
 
 
 class Texts(NamedTuple):
@@ -34,9 +35,7 @@ class Texts(NamedTuple):
         lengths = np.minimum(ends - begins, T)                                  # (B,)
         step = max(1, T // 4)
         width = min(T, -(-int(lengths.max()) // step) * step)
-        places = begins[:, None] + np.arange(width)                             # (B, width)
-        inside = np.minimum(places, len(self.ids) - 1)
-        ids = np.asarray(self.ids)[inside].astype(np.int64)
+        ids = rows_from(self.ids, begins, width)                                # (B, width)
         real = np.arange(width) < lengths[:, None]
         return np.where(real, ids, 0), lengths
 

@@ -13,7 +13,7 @@ from gpt.data.tokens.parts import step
 from gpt.data.tokens.vocabularies import FALLBACK
 
 KEY = "tokenizer.ggml."
-UNKNOWN, SPECIAL, ADDED = 2, 3, 4       # of token_type; 1 is usual, 5 unused, 6 a byte
+USUAL, UNKNOWN, SPECIAL, ADDED = 1, 2, 3, 4    # of token_type; 5 is unused, 6 a byte
 SPACE, SPACES = {"String": " "}, {"Regex": " {2,}"}
 
 
@@ -61,7 +61,7 @@ class _Metadata:
         n = len(self.tokens)
         n_twice = n - len(set(self.tokens))
         self.check("tokens", f"a list with {n_twice} texts twice", not n_twice, "all different")
-        self.types = self.numbers("token_type", int, [1] * n)
+        self.types = self.numbers("token_type", int, [USUAL] * n)
 
     def __call__(self, name, kind, *default):
         """Return an option of a type; without a default it must be there."""

@@ -1,11 +1,8 @@
 """What text each token stands for: a table of decoders."""
 import re
 
-import regex
-
-from bpe.pretokenize import check_pattern
 from bpe.spelling import spelled, unspell
-from gpt.data.tokens.parts import Part, pattern_of, steps_in
+from gpt.data.tokens.parts import Part, replacement, steps_in
 
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 # How English is written, token by token: no space before these.
@@ -41,15 +38,6 @@ def _brings_space(part):
     if part.kind == "Metaspace":
         return part.facts.get("prepend_scheme", "always") != "never"
     return part.kind in ("Strip", "WordPiece")
-
-
-def _replace(part):
-    kind, pattern = pattern_of(part)
-    content = part("content", str)
-    if kind == "String":
-        return lambda token: token.replace(pattern, content) if pattern else token
-    check_pattern(pattern)
-    return lambda token: regex.sub(pattern, lambda match: content, token)
 
 
 def _fallback(part):
@@ -90,5 +78,5 @@ def _byte_level(part):
 
 
 DECODERS = {"ByteLevel": _byte_level, "ByteFallback": _fallback, "Fuse": lambda part: str,
-            "Metaspace": _metaspace, "Replace": _replace, "Strip": _strip,
+            "Metaspace": _metaspace, "Replace": replacement, "Strip": _strip,
             "WordPiece": _word_piece}
