@@ -1,14 +1,13 @@
 """The transformer, read top to bottom: embeddings, blocks, scores of what is next."""
 import numpy as np
 
-from gpt.batch import Batch
 from gpt.models.caches import KVCache
 from gpt.models.config import ModelConfig
-from gpt.models.heads import surprise
+from gpt.models.heads import mean_loss, scores
 from gpt.models.relative import RelativeBias
 from gpt.models.rope import frequencies
 from gpt.models.trunk import Block, Norm, Residual, Seen
-from minigrad import dropout, embedding, linear, placed_embedding, rms_norm, rotary_angles
+from minigrad import dropout, embedding, placed_embedding, rms_norm, rotary_angles
 from minigrad.kernels import jit
 from minigrad.nn import Embedding, Linear, Module, normal
 from minigrad.ops.cached import rows_at
@@ -28,6 +27,8 @@ class GPT(Module):
     crosses : bool
         Whether its blocks take from the memory of an encoder.
     """
+
+    __call__, loss = scores, mean_loss
 
     def __init__(self, config: ModelConfig, rng, dtype=np.float32, crosses=False):
         self.config = config
@@ -59,20 +60,6 @@ class GPT(Module):
         if not config.tie_weights:
             initial["std"] = 0.0 if config.init == "zero" else 0.02
             self.unembedding = Linear(C, V, bias=False, **initial)
-
-    def __call__(self, ids, state=None):
-        """Score every token as the next one: (B, T) ids to (B, T, V) logits.
-
-        With a state, of what came before, ids are read behind it and counted there.
-        """
-        x = self.stream(Batch(ids), state)
-        if state:
-            state.advance(ids)
-        return linear(x, self.head)                                             # (B, T, V)
-
-    def loss(self, ids, targets):
-        """Return the mean surprise at targets, (B, T), in nats; one of -100 does not count."""
-        return surprise(self.stream(Batch(ids)), self.head, targets)
 
     def stream(self, batch, state=None, rng=None, memory=None):
         """Run all but the unembedding.
