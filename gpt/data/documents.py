@@ -217,7 +217,13 @@ def read_dataset(folder, tokenizer, sha256):
 
 
 def opened(folder, names, sealed, read):
-    """Return read(folder, tokenizer, SHA256 by name) of files that are as they were sealed."""
+    """Return read(folder, tokenizer, SHA256 by name) of files that are as they were sealed.
+
+    Raises
+    ------
+    CorpusError
+        As for `load_dataset`.
+    """
     folder = Path(folder)
     try:
         sha256 = {name: file_sha256(folder / name) for name in names}

@@ -174,7 +174,17 @@ LABELS = "labels.json"
 
 
 def prepare_labelled(corpus, settings, folder, tokenizer=None, load=load_corpus):
-    """Tokenize labelled texts into a run's folder, as `documents.prepare` does plain ones."""
+    """Tokenize labelled texts into a run's folder: the arguments are those of `documents.prepare`.
+
+    Returns
+    -------
+    data : Labelled
+
+    Raises
+    ------
+    CorpusError
+        As `documents.prepare` does; and if there are too few texts or labels.
+    """
     pairs = read_labelled(corpus)
     folder = token_folder(folder, corpus, settings, tokenizer)
     train, val = split_by_text(pairs, settings.val_fraction)
@@ -183,7 +193,8 @@ def prepare_labelled(corpus, settings, folder, tokenizer=None, load=load_corpus)
         known = {text for _, text in val}
         train = [pair for pair in pairs if pair[1] not in known]
     labels = labels_of(train, val)
-    documents, others = ([text.encode() for _, text in part] for part in (train, val))
+    documents = [text.encode() for _, text in train]
+    others = [text.encode() for _, text in val]
     try:
         tokenizer = tokenizer or train_tokenizer(settings.tokenizer, settings.vocabulary,
                                                  documents + others, documents)
@@ -205,14 +216,14 @@ def write_texts(folder, name, pairs, labels, tokenizer):
 
 
 def encode(tokenizer, text):
-    """Return the ids of a text, with what the model expects around it, as a list."""
+    """Return the ids of a text, with what the model expects around it, as a list: at least one."""
     ids = tokenizer.encode_array(text, disallowed_special=())
-    return framed(tokenizer, ids.tolist())
+    return framed(tokenizer, ids.tolist()) or [0]
 
 
 def spans_of(rows, numbers):
     """Return where rows begin and end that stand one behind the other, and their labels: (n, 3)."""
-    lengths = np.array([max(1, len(row)) for row in rows])
+    lengths = np.array([*map(len, rows)])
     ends = lengths.cumsum()
     return np.stack([ends - lengths, ends, numbers], axis=1).astype(np.int64)
 
@@ -223,7 +234,9 @@ def load_labelled(folder, sealed=None):
 
 
 def texts_in(folder, tokenizer, sha256):
-    parts = [Texts(bpe.load_tokens(folder / name, tokenizer), np.load(folder / spans))
-             for name, spans in SPANS.items()]
+    parts = []
+    for name, spans in SPANS.items():
+        ids = bpe.load_tokens(folder / name, tokenizer)
+        parts.append(Texts(ids, np.load(folder / spans)))
     labels = json.loads((folder / LABELS).read_text(encoding="utf-8"))
     return Labelled(tokenizer, *parts, sha256, tuple(labels))

@@ -70,7 +70,13 @@ def from_json(line):
 # ---- pairs as tokens ----
 
 def end_of(tokenizer):
-    """Return the id that stands behind every source and target, and before what is written."""
+    """Return the id that stands behind every source and target, and before what is written.
+
+    Raises
+    ------
+    CorpusError
+        If the tokenizer has none.
+    """
     if END_OF_TEXT not in tokenizer.special_tokens:
         raise CorpusError(f"this tokenizer has no {END_OF_TEXT}, which ends a source and a target: "
                           "use --tokenizer char or bpe")

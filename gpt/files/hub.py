@@ -20,6 +20,7 @@ BESIDE = ("config.json generation_config.json model.safetensors.index.json token
 @dataclass(frozen=True)
 class Offer:
     """What a name stands for on the hub."""
+
     name: str                                     # org/model
     revision: str
     sizes: dict                                   # file -> bytes
@@ -91,7 +92,13 @@ def licence_of(info):
 
 
 def fetch(offer, endpoint=None, cache_dir=None):
-    """Fetch what is offered, unless it is there; return its folder, or its file if that is all."""
+    """Fetch what is offered, unless it is there; return its folder, or its file if that is all.
+
+    Raises
+    ------
+    FileError
+        If the package is missing, or something cannot be fetched.
+    """
     def get(hub):
         return [hub.hf_hub_download(offer.name, file, revision=offer.revision, endpoint=endpoint,
                                     cache_dir=cache_dir) for file in offer.sizes]

@@ -67,7 +67,7 @@ class Encoder(Module):
         return self.trunk.token_embedding
 
     def start(self, batch):
-        """Refuse to go on token by token."""
+        """Refuse to go on token by token, with a ConfigError that says what else there is."""
         raise ConfigError("an encoder reads whole texts and continues none: `minigrad embed` "
                           "shows what it makes of them, `minigrad fill` fills in [MASK]")
 

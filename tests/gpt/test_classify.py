@@ -3,6 +3,7 @@ import io
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from gpt import classify
 from gpt import train as program
 from gpt.batch import Batch
 from gpt.data.corpora import Corpus, CorpusError
-from gpt.data.labelled import prepare_labelled, read_labelled, split_by_text
+from gpt.data.labelled import encode, prepare_labelled, read_labelled, spans_of, split_by_text
 from gpt.models.classifier import POOLING
 from gpt.opening import open_model
 from gpt.training import character_ngrams
@@ -88,6 +89,14 @@ def test_a_line_ends_at_a_line_break_alone():
     marks = "one\u2028two\x85three"
     for line in f"a\t{marks}\n", f'{{"label": "a", "text": "{marks}"}}\r\n':
         assert read_labelled(corpus_of(line)) == [("a", marks)]
+
+
+def test_a_text_without_tokens_has_a_place_like_any_other():
+    bare = SimpleNamespace(frame=((), ()))
+    bare.encode_array = lambda text, **_: np.array([*text.encode()])
+    rows = [encode(bare, text) for text in ("ab", "", "c")]
+    assert sum(rows, []) == [97, 98, 0, 99]
+    assert spans_of(rows, [0, 1, 0]).tolist() == [[0, 2, 0], [2, 3, 1], [3, 4, 0]]
 
 
 def test_a_text_is_on_one_side_in_any_order():

@@ -27,6 +27,10 @@ def facts_of_gguf(metadata, path="the GGUF"):
     path : path
         What errors call it.
 
+    Returns
+    -------
+    facts : dict
+
     Raises
     ------
     ValueError
@@ -81,8 +85,7 @@ class _Metadata:
 
     def values(self, name, kind, *default):
         """Return a list of one type, of an array or a list."""
-        values = self.metadata.get(KEY + name, *default)
-        values = values.tolist() if hasattr(values, "tolist") else values
+        values = _listed(self.metadata.get(KEY + name, *default))
         right = isinstance(values, list) and {kind} >= set(map(type, values))
         self.check(name, values, right, f"a list of {kind.__name__}")
         return values
@@ -119,6 +122,10 @@ class _Metadata:
     @property
     def vocab(self):
         return {text: i for i, text in enumerate(self.tokens)}
+
+
+def _listed(values):
+    return values.tolist() if hasattr(values, "tolist") else values
 
 
 # ---- the kinds ----
@@ -268,7 +275,7 @@ def _t5(data):
 
 
 def _base64(data, table):
-    values = table.tolist() if hasattr(table, "tolist") else table
+    values = _listed(table)
     try:
         return base64.b64encode(bytes(byte & 255 for byte in values)).decode()
     except TypeError:

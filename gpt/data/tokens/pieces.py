@@ -74,7 +74,9 @@ def _word_piece(part):
 
 
 def _byte_level(part):
-    return lambda token: unspell(token) if spelled(token) else token.encode("utf-8", "replace")
+    def piece(token):
+        return unspell(token) if spelled(token) else token.encode("utf-8", "replace")
+    return piece
 
 
 DECODERS = {"ByteLevel": _byte_level, "ByteFallback": _fallback, "Fuse": lambda part: str,
