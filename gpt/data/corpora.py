@@ -15,7 +15,7 @@ import sysconfig
 import tempfile
 import zipfile
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import filterfalse
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def load_corpus(names, binary=False):
             if names:
                 raise
             other = stdlib()
-            return Corpus(other.name, other.documents, f"{other.source}, because {error}", False)
+            return replace(other, source=f"{other.source}, because {error}")
     alone = [name for name in names if name in CORPORA and not Path(name).exists()]
     if alone and len(names) == 1:
         return CORPORA[alone[0]]()

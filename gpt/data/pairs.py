@@ -17,6 +17,16 @@ SHORT = 64                         # bytes; what is shorter is read character by
 def load_pairs(names, binary=False):
     """Load pairs from files, folders and globs: of .jsonl {"source", "target"}, else with a tab.
 
+    Parameters
+    ----------
+    names : list of str
+    binary : bool
+        As for `load_corpus`, but pairs are text in any case.
+
+    Returns
+    -------
+    corpus : Corpus
+
     Raises
     ------
     CorpusError

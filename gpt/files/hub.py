@@ -11,10 +11,11 @@ from gpt.files.opening import NEVER
 from gpt.files.weights import FileError, shown
 
 NAME = r"[\w.-]+/[\w.-]+"
-# Settings, tokenizers, and how sentence vectors are pooled.
+# Settings, tokenizers, how one is talked to, and how sentence vectors are pooled.
 BESIDE = ("config.json generation_config.json model.safetensors.index.json tokenizer.json "
           "tokenizer_config.json special_tokens_map.json added_tokens.json vocab.json vocab.txt "
-          "merges.txt tokenizer.model modules.json 1_Pooling/config.json").split()
+          "merges.txt tokenizer.model chat_template.jinja modules.json "
+          "1_Pooling/config.json").split()
 
 
 @dataclass(frozen=True)

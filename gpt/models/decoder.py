@@ -40,12 +40,7 @@ class GPT(Module):
         if config.position == "sinusoidal":
             self.position_table = sinusoids(T, C, dtype)                        # (T, C)
         if config.position == "rotary" or config.qk_norm:
-            angles = rotary_angles(T, config.head_width, dtype=dtype,
-                                   frequency=frequencies(config))
-            self.cos, self.sin = angles                                         # (T, D / 2)
-            if config.position != "rotary":                                     # turn nothing
-                self.cos = np.ones_like(self.cos)
-                self.sin = np.zeros_like(self.sin)
+            self.cos, self.sin = turns(config, dtype)                           # (T, D / 2)
         if config.position == "relative":
             self.relative_bias = RelativeBias(config, rng, dtype)
         if config.n_segment:
@@ -198,11 +193,19 @@ def hashed(keys, rows):
     return (mixed >> np.uint64(33)) % np.uint64(rows)
 
 
-# ---- initial sizes ----
+# ---- initial values ----
 
 def embedding_std(config):
     """Return 0.02 as in GPT-2, or 1 where the embedding is normalized (its scale is free then)."""
     return 1.0 if config.embedding_norm else 0.02
+
+
+def turns(config, dtype):
+    """Return the cosines and sines that queries and keys are turned by, each (T, D / 2)."""
+    T, D = config.context_length, config.head_width
+    if config.position == "rotary":
+        return rotary_angles(T, D, dtype=dtype, frequency=frequencies(config))
+    return np.ones((T, D // 2), dtype), np.zeros((T, D // 2), dtype)            # they stay
 
 
 def sinusoids(T, C, dtype):
