@@ -15,7 +15,7 @@ import sysconfig
 import tempfile
 import zipfile
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import filterfalse
 from pathlib import Path
 
@@ -90,31 +90,37 @@ def load_corpus(names, binary=False):
             if names:
                 raise
             other = stdlib()
-            return Corpus(other.name, other.documents, f"{other.source}, because {error}", False)
+            return replace(other, source=f"{other.source}, because {error}")
     alone = [name for name in names if name in CORPORA and not Path(name).exists()]
     if alone and len(names) == 1:
         return CORPORA[alone[0]]()
     if alone:
         raise CorpusError(f"{alone[0]} cannot be mixed with other text: leave out the others")
     paths = [path for name in names for path in find_files(name)]
-    documents, files, skipped = [], [], []
-    for path in paths:
-        data = read_file(path)
-        if not binary and not is_text(data):
-            if len(paths) == 1:
-                raise CorpusError(f"{in_words(path)} is not UTF-8 text: convert it, or say "
-                                  "--tokenizer byte to learn its bytes as they are")
-            skipped.append(path)
-        elif data.strip():
-            found = [*filter(bytes.strip, data.split(END_OF_TEXT.encode()))]
-            files.append((in_words(path), sum(map(len, found))))
-            documents += found
+    documents, files, skipped = read_documents(paths, binary)
+    if skipped == paths and len(paths) == 1:
+        raise CorpusError(f"{in_words(paths[0])} is not UTF-8 text: convert it, or say "
+                          "--tokenizer byte to learn its bytes as they are")
     if not documents:
         raise CorpusError(f"there is no text in {', '.join(map(in_words, paths))}")
     source = f"{len(files)} files" if len(paths) > 1 else in_words(paths[0])
     if skipped:
         source += f" ({len(skipped)} left out that are no text, such as {skipped[0]})"
     return Corpus(name_for(names[0]), documents, source, files=tuple(files))
+
+
+def read_documents(paths, binary):
+    """Read files: the documents, (name, bytes of text) of each, and those that are no text."""
+    documents, files, skipped = [], [], []
+    for path in paths:
+        data = read_file(path)
+        if not binary and not is_text(data):
+            skipped.append(path)
+        elif data.strip():
+            found = [*filter(bytes.strip, data.split(END_OF_TEXT.encode()))]
+            files.append((in_words(path), sum(map(len, found))))
+            documents += found
+    return documents, files, skipped
 
 
 def name_for(text):
@@ -130,7 +136,13 @@ def in_words(path):
 
 
 def find_files(name):
-    """Return the files that a name stands for, in sorted order; hidden ones only if named."""
+    """Return the files that a name stands for, in sorted order; hidden ones only if named.
+
+    Raises
+    ------
+    CorpusError
+        If there is none; a name that is near is said.
+    """
     path = Path(name).expanduser()
     if not name.strip():
         raise CorpusError("the name of a text is empty: name a file, or leave it out")
@@ -165,7 +177,13 @@ def hint_for(name, path):
 
 
 def read_file(path):
-    """Read a file or a stream whole, unpacking .gz, .bz2 and .xz."""
+    """Read a file or a stream whole, unpacking .gz, .bz2 and .xz: bytes.
+
+    Raises
+    ------
+    CorpusError
+        If it cannot be read or unpacked.
+    """
     opener = OPENERS.get(path.suffix.lower(), open)
     try:
         if is_stream(path):
@@ -177,7 +195,13 @@ def read_file(path):
 
 
 def read_text(name):
-    """Read one file or stream of UTF-8 as a str."""
+    """Read one file or stream of UTF-8 as a str.
+
+    Raises
+    ------
+    CorpusError
+        If there is none, or it is no text.
+    """
     if not name.strip() or not (is_stream(name) or Path(name).is_file()):
         raise CorpusError(f"there is no file of text at {name!r}: name one")
     data = read_file(Path(name))

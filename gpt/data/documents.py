@@ -15,6 +15,7 @@ from gpt.data.pairs import Pairs
 from gpt.data.tokens.kinds import load_tokenizer, train_tokenizer
 
 PART_TOKENS = 1 << 16              # decoded at a time
+TOKEN_FILES = "train.npy", "val.npy"
 
 
 @dataclass(frozen=True)
@@ -135,13 +136,7 @@ def prepare(corpus: Corpus, settings, folder, tokenizer=None, load=load_corpus):
         If there is no such tokenizer, it does not know a character, a text to validate on cannot
         be read, or the disk is full.
     """
-    known = tokenizer or settings.tokenizer in ("bpe", "char", "byte")
-    if not known and not Path(settings.tokenizer).is_file():
-        raise CorpusError(f"tokenizer is {settings.tokenizer!r}: choose bpe, char or byte, or name "
-                          "the file of a trained one")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    check_room(folder, corpus.size_bytes, settings.tokenizer)
+    folder = token_folder(folder, corpus, settings, tokenizer)
     documents = corpus.documents
     if corpus.together > 1:
         train, val = split_groups(documents, settings.val_fraction, corpus.together)
@@ -154,11 +149,24 @@ def prepare(corpus: Corpus, settings, folder, tokenizer=None, load=load_corpus):
         tokenizer = tokenizer or train_tokenizer(settings.tokenizer, settings.vocabulary,
                                                  documents, train)
         tokenizer.save(folder / "tokenizer.json")
-        for name, documents in (("train", train), ("val", val)):
-            save_tokens(folder / f"{name}.npy", encoded(documents, tokenizer), tokenizer)
+        for name, part in zip(TOKEN_FILES, (train, val)):
+            save_tokens(folder / name, encoded(part, tokenizer), tokenizer)
     except (OSError, ValueError) as error:
         raise CorpusError(f"the text cannot be tokenized: {error}") from error
     return load_dataset(folder)
+
+
+def token_folder(folder, corpus, settings, tokenizer=None):
+    """Make the folder for the tokens of a corpus, if there is such a tokenizer and room; return it.
+    """
+    known = tokenizer or settings.tokenizer in ("bpe", "char", "byte")
+    if not known and not Path(settings.tokenizer).is_file():
+        raise CorpusError(f"tokenizer is {settings.tokenizer!r}: choose bpe, char or byte, or name "
+                          "the file of a trained one")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    check_room(folder, corpus.size_bytes, settings.tokenizer)
+    return folder
 
 
 TOKEN_BYTES = {"char": 2, "byte": 2}     # on disk, for a byte of text; of merges fewer
@@ -182,9 +190,6 @@ def encoded(documents, tokenizer):
         yield tokenizer.encode_array(document, disallowed_special=())
 
 
-TOKEN_FILES = "train.npy", "val.npy"
-
-
 def load_dataset(folder, sealed=None):
     """Open what `prepare` wrote.
 
@@ -194,25 +199,43 @@ def load_dataset(folder, sealed=None):
     sealed : dict of str to str, optional
         The SHA256 that files must have, by name.
 
+    Returns
+    -------
+    data : Dataset
+
     Raises
     ------
     CorpusError
         If a file is missing, unreadable, altered, or of another tokenizer.
     """
+    return opened(folder, TOKEN_FILES, sealed, read_dataset)
+
+
+def read_dataset(folder, tokenizer, sha256):
+    train, val = (bpe.load_tokens(folder / name, tokenizer) for name in TOKEN_FILES)
+    return Dataset(tokenizer, train, val, sha256)
+
+
+def opened(folder, names, sealed, read):
+    """Return read(folder, tokenizer, SHA256 by name) of files that are as they were sealed.
+
+    Raises
+    ------
+    CorpusError
+        As for `load_dataset`.
+    """
     folder = Path(folder)
     try:
-        sha256 = {name: file_sha256(folder / name) for name in TOKEN_FILES}
+        sha256 = {name: file_sha256(folder / name) for name in names}
         for name, digest in (sealed or {}).items():
             if sha256.get(name) != digest:
                 raise ValueError(f"{folder / name} is not as it was written")
-        tokenizer = load_tokenizer(folder / "tokenizer.json")
-        train, val = (bpe.load_tokens(folder / name, tokenizer) for name in TOKEN_FILES)
+        return read(folder, load_tokenizer(folder / "tokenizer.json"), sha256)
     except PermissionError as error:
         raise CorpusError(f"{error.filename} may not be read: make it readable") from error
     except (OSError, ValueError) as error:
         raise CorpusError(f"the tokens of this run cannot be read: {error}; put its folder data "
                           "back, or start anew") from error
-    return Dataset(tokenizer, train, val, sha256)
 
 
 def check_length(data, T):

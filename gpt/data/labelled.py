@@ -1,21 +1,20 @@
 """Labelled texts: read from .tsv, .csv or .jsonl, each text once, split by the text itself."""
 import csv
-import functools
 import hashlib
 import io
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 import bpe
-from bpe.files import file_sha256, write_whole
+from bpe.files import write_text
 from bpe.tokenfile import save_tokens
-from gpt.data.corpora import CorpusError, load_corpus
-from gpt.data.documents import TOKEN_FILES, Dataset, check_room
-from gpt.data.tokens.kinds import framed, load_tokenizer, train_tokenizer
+from gpt.data.corpora import CorpusError, is_text, load_corpus
+from gpt.data.documents import TOKEN_FILES, Dataset, opened, token_folder
+from gpt.data.tokens.kinds import framed, train_tokenizer
+from gpt.data.windows import rows_from
 
 
 class Texts(NamedTuple):
@@ -36,9 +35,7 @@ class Texts(NamedTuple):
         lengths = np.minimum(ends - begins, T)                                  # (B,)
         step = max(1, T // 4)
         width = min(T, -(-int(lengths.max()) // step) * step)
-        places = begins[:, None] + np.arange(width)                             # (B, width)
-        inside = np.minimum(places, len(self.ids) - 1)
-        ids = np.asarray(self.ids)[inside].astype(np.int64)
+        ids = rows_from(self.ids, begins, width)                                # (B, width)
         real = np.arange(width) < lengths[:, None]
         return np.where(real, ids, 0), lengths
 
@@ -84,9 +81,17 @@ class Labelled(Dataset):
 # ---- reading ----
 
 def read_labelled(corpus):
-    """Return [(label, text)] of a corpus, without those that were there before."""
+    """Return [(label, text)] of a corpus, without those that were there before.
+
+    Raises
+    ------
+    CorpusError
+        If a document is no text, or a line of it holds no label and text.
+    """
     found = {}                                        # text -> label
     for document in corpus.documents:
+        if not is_text(document):
+            raise CorpusError(f"{corpus.source} is not UTF-8 text: convert it")
         for label, text in labelled_lines(document.decode("utf-8").removeprefix("\ufeff")):
             found.setdefault(text.strip(), label.strip())
     found.pop("", None)
@@ -95,23 +100,20 @@ def read_labelled(corpus):
 
 def labelled_lines(text):
     """Yield (label, text): of JSON, a line each; of a label, a tab and a text; of a CSV."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if lines[0].lstrip().startswith("{"):
+    lines = [line for line in text.split("\n") if line.strip()]     # U+2028 is a part of a line
+    first = lines[0] if lines else ""
+    if first.lstrip().startswith("{"):
         return map(of_json, lines)
-    if "\t" in lines[0]:
+    if "\t" in first:
         return map(of_tabs, lines)
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    if not {"label", "text"} <= {*(rows.fieldnames or ())}:
-        raise CorpusError(f"labelled texts are label, tab, text; or JSON lines or a CSV with label "
-                          f"and text; but the first line is {lines[0]!r:.60}")
-    return [(row["label"] or "", row["text"] or "") for row in rows]
+    return of_csv(text, first)
 
 
 def of_json(line):
     try:
         row = json.loads(line)
         return str(row["label"]), str(row["text"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorpusError(f"{line!r:.60} is no JSON with label and text: mend it") from error
 
 
@@ -120,6 +122,17 @@ def of_tabs(line):
     if not tab:
         raise CorpusError(f"{line!r:.60} has no tab between label and text: mend it")
     return label, text
+
+
+def of_csv(text, first):
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        if {"label", "text"} <= {*(rows.fieldnames or ())}:
+            return [(row["label"] or "", row["text"] or "") for row in rows]
+    except csv.Error as error:
+        raise CorpusError(f"the CSV cannot be read behind line {rows.line_num}: {error}") from error
+    raise CorpusError(f"labelled texts are label, tab, text; or JSON lines or a CSV with label "
+                      f"and text; but the first line is {first!r:.60}")
 
 
 # ---- the split ----
@@ -138,8 +151,11 @@ def labels_of(train, val):
     Raises
     ------
     CorpusError
-        If there is one alone, or one that is never learnt.
+        If there are no texts of either part, one label alone, or one that is never learnt.
     """
+    if not train or not val:
+        raise CorpusError(f"there are {len(train)} labelled texts to learn from and {len(val)} "
+                          "others to validate on: give some of each")
     labels = sorted({label for label, _ in train})
     if len(labels) < 2:
         raise CorpusError(f"all texts to learn have the label {labels[0]!r}: there is nothing to "
@@ -154,32 +170,38 @@ def labels_of(train, val):
 # ---- the files ----
 
 SPANS = {"train.npy": "train_texts.npy", "val.npy": "val_texts.npy"}
+LABELS = "labels.json"
 
 
 def prepare_labelled(corpus, settings, folder, tokenizer=None, load=load_corpus):
-    """Tokenize labelled texts into a run's folder, as `documents.prepare` does plain ones."""
-    folder, pairs = Path(folder), read_labelled(corpus)
-    folder.mkdir(parents=True, exist_ok=True)
-    check_room(folder, corpus.size_bytes, settings.tokenizer)
-    if len(pairs) < 2:
-        raise CorpusError(f"there is {len(pairs)} labelled text: give some to learn from and some "
-                          "to validate on")
+    """Tokenize labelled texts into a run's folder: the arguments are those of `documents.prepare`.
+
+    Returns
+    -------
+    data : Labelled
+
+    Raises
+    ------
+    CorpusError
+        As `documents.prepare` does; and if there are too few texts or labels.
+    """
+    pairs = read_labelled(corpus)
+    folder = token_folder(folder, corpus, settings, tokenizer)
     train, val = split_by_text(pairs, settings.val_fraction)
     if settings.val:
         val = read_labelled(load([settings.val]))
         known = {text for _, text in val}
         train = [pair for pair in pairs if pair[1] not in known]
     labels = labels_of(train, val)
+    documents = [text.encode() for _, text in train]
+    others = [text.encode() for _, text in val]
     try:
-        documents = [text.encode() for _, text in train]
-        both = documents + [text.encode() for _, text in val]
-        tokenizer = tokenizer or train_tokenizer(settings.tokenizer, settings.vocabulary, both,
-                                                 documents)
+        tokenizer = tokenizer or train_tokenizer(settings.tokenizer, settings.vocabulary,
+                                                 documents + others, documents)
         tokenizer.save(folder / "tokenizer.json")
         for name, part in zip(TOKEN_FILES, (train, val)):
             write_texts(folder, name, part, labels, tokenizer)
-        write_whole(folder / "labels.json",
-                    lambda path: path.write_text(json.dumps(labels), encoding="utf-8"))
+        write_text(folder / LABELS, json.dumps(labels))
     except (OSError, ValueError) as error:
         raise CorpusError(f"the texts cannot be tokenized: {error}") from error
     return load_labelled(folder)
@@ -194,31 +216,27 @@ def write_texts(folder, name, pairs, labels, tokenizer):
 
 
 def encode(tokenizer, text):
-    """Return the ids of a text, with what the model expects around it, as a list."""
+    """Return the ids of a text, with what the model expects around it, as a list: at least one."""
     ids = tokenizer.encode_array(text, disallowed_special=())
-    return framed(tokenizer, ids.tolist())
+    return framed(tokenizer, ids.tolist()) or [0]
 
 
 def spans_of(rows, numbers):
     """Return where rows begin and end that stand one behind the other, and their labels: (n, 3)."""
-    lengths = np.array([max(1, len(row)) for row in rows])
+    lengths = np.array([*map(len, rows)])
     ends = lengths.cumsum()
     return np.stack([ends - lengths, ends, numbers], axis=1).astype(np.int64)
 
 
 def load_labelled(folder, sealed=None):
     """Open what `prepare_labelled` wrote; the arguments are those of `load_dataset`."""
-    folder = Path(folder)
-    try:
-        names = [*TOKEN_FILES, *SPANS.values(), "labels.json"]
-        sha256 = {name: file_sha256(folder / name) for name in names}
-        if sealed and sha256 != sealed:
-            raise ValueError(f"{folder} is not as it was written")
-        tokenizer = load_tokenizer(folder / "tokenizer.json")
-        read = functools.partial(bpe.load_tokens, tokenizer=tokenizer)
-        parts = [Texts(read(folder / name), np.load(folder / SPANS[name])) for name in TOKEN_FILES]
-        labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CorpusError(f"the texts of this run cannot be read: {error}; put its folder data "
-                          "back, or start anew") from error
+    return opened(folder, [*TOKEN_FILES, *SPANS.values(), LABELS], sealed, texts_in)
+
+
+def texts_in(folder, tokenizer, sha256):
+    parts = []
+    for name, spans in SPANS.items():
+        ids = bpe.load_tokens(folder / name, tokenizer)
+        parts.append(Texts(ids, np.load(folder / spans)))
+    labels = json.loads((folder / LABELS).read_text(encoding="utf-8"))
     return Labelled(tokenizer, *parts, sha256, tuple(labels))

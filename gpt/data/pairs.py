@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpt.data.corpora import END_OF_TEXT, Corpus, CorpusError, find_files, name_for, read_text
+from gpt.data.windows import rows_from
 
 TOGETHER = 2                       # documents that are never parted
 SHORT = 64                         # bytes; what is shorter is read character by character
@@ -15,6 +16,16 @@ SHORT = 64                         # bytes; what is shorter is read character by
 
 def load_pairs(names, binary=False):
     """Load pairs from files, folders and globs: of .jsonl {"source", "target"}, else with a tab.
+
+    Parameters
+    ----------
+    names : list of str
+    binary : bool
+        As for `load_corpus`, but pairs are text in any case.
+
+    Returns
+    -------
+    corpus : Corpus
 
     Raises
     ------
@@ -69,7 +80,13 @@ def from_json(line):
 # ---- pairs as tokens ----
 
 def end_of(tokenizer):
-    """Return the id that stands behind every source and target, and before what is written."""
+    """Return the id that stands behind every source and target, and before what is written.
+
+    Raises
+    ------
+    CorpusError
+        If the tokenizer has none.
+    """
     if END_OF_TEXT not in tokenizer.special_tokens:
         raise CorpusError(f"this tokenizer has no {END_OF_TEXT}, which ends a source and a target: "
                           "use --tokenizer char or bpe")
@@ -97,12 +114,8 @@ class Pairs(NamedTuple):
     def rows(self, chosen, side, width):
         """Return sources (side 0) or targets (1), (B, width) int64 padded with 0, and lengths."""
         starts, lengths = self.starts[chosen, side], self.lengths[chosen, side]
-        way = np.arange(width)
-        places = starts[:, None] + way                                          # (B, width)
-        inside = np.minimum(places, len(self.ids) - 1)
-        rows = np.asarray(self.ids)[inside]
-        rows = rows.astype(np.int64)
-        left = lengths[:, None] - way                                           # (B, width)
+        rows = rows_from(self.ids, starts, width)                               # (B, width)
+        left = lengths[:, None] - np.arange(width)
         rows[left == 1] = self.end
         rows[left < 1] = 0
         return rows, lengths

@@ -158,6 +158,11 @@ def choose_template(name, program=None):
     """Return (name, Template): the one that the user names, else the one that the model says.
 
     A model that says none did not learn to talk; it is talked to in plain text.
+
+    Raises
+    ------
+    ConfigError
+        If there is no template of that name, or none that writes what the program does.
     """
     if name:
         if name not in TEMPLATES:

@@ -4,9 +4,8 @@ import numpy as np
 
 def random_windows(ids, B, T, rng):
     """Take B windows of T + 1 tokens at random places: (B, T + 1) int64."""
-    starts = rng.integers(0, len(ids) - T, (B, 1))
-    places = starts + np.arange(T + 1)                                          # (B, T + 1)
-    return np.asarray(ids)[places].astype(np.int64)
+    starts = rng.integers(0, len(ids) - T, B)
+    return rows_from(ids, starts, T + 1)
 
 
 def following_windows(ids, B, T, step):
@@ -18,6 +17,13 @@ def following_windows(ids, B, T, step):
     starts = (N // B) * np.arange(B) + step * T
     places = starts[:, None] + np.arange(T + 1)                                 # (B, T + 1)
     return np.asarray(ids)[places % N].astype(np.int64)
+
+
+def rows_from(ids, starts, width):
+    """Take what stands from each start on: (B, width) int64, past the end the last id again."""
+    places = starts[:, None] + np.arange(width)                                 # (B, width)
+    inside = np.minimum(places, len(ids) - 1)
+    return np.asarray(ids)[inside].astype(np.int64)
 
 
 def stream_windows(ids, T, B):
@@ -34,12 +40,10 @@ def stream_windows(ids, T, B):
     longest = -(-last // B)
     starts = longest * np.arange(B)
     for first in range(0, longest, T):
-        way = first + np.arange(T + 1)                                          # (T + 1,)
-        places = starts[:, None] + way                                          # (B, T + 1)
-        inside = np.minimum(places, last)
-        windows = np.asarray(ids)[inside]
+        way = first + np.arange(1, T + 1)                                       # (T,)
+        places = starts[:, None] + way                                          # (B, T)
         counts = (places <= last) & (way <= longest)
-        yield windows.astype(np.int64), counts[:, 1:]
+        yield rows_from(ids, starts + first, T + 1), counts
 
 
 def spread_windows(ids, T, B):
@@ -58,10 +62,8 @@ def spread_windows(ids, T, B):
     starts = T * evenly_spread(n)
     for i in range(0, n, B):
         rows = np.sort(starts[i:i + B])
-        places = rows[:, None] + np.arange(T + 1)                               # (B, T + 1)
-        inside = np.minimum(places, last)
-        windows = np.asarray(ids)[inside]
-        yield windows.astype(np.int64), places[:, 1:] <= last
+        places = rows[:, None] + np.arange(1, T + 1)                            # (B, T)
+        yield rows_from(ids, rows, T + 1), places <= last
 
 
 def evenly_spread(n):

@@ -110,6 +110,7 @@ def scales_and_minima(packed):
 @dataclass(frozen=True)
 class Kind:
     """What stands for `n_weights` weights in a file, and how they are made float32."""
+
     dtype: np.dtype
     n_weights: int = 1
     unpack: Callable | None = None                 # fields -> (n, n_weights)

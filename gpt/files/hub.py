@@ -11,15 +11,17 @@ from gpt.files.opening import NEVER
 from gpt.files.weights import FileError, shown
 
 NAME = r"[\w.-]+/[\w.-]+"
-# Settings, tokenizers, and how sentence vectors are pooled.
+# Settings, tokenizers, how one is talked to, and how sentence vectors are pooled.
 BESIDE = ("config.json generation_config.json model.safetensors.index.json tokenizer.json "
           "tokenizer_config.json special_tokens_map.json added_tokens.json vocab.json vocab.txt "
-          "merges.txt tokenizer.model modules.json 1_Pooling/config.json").split()
+          "merges.txt tokenizer.model chat_template.jinja modules.json "
+          "1_Pooling/config.json").split()
 
 
 @dataclass(frozen=True)
 class Offer:
     """What a name stands for on the hub."""
+
     name: str                                     # org/model
     revision: str
     sizes: dict                                   # file -> bytes
@@ -91,7 +93,13 @@ def licence_of(info):
 
 
 def fetch(offer, endpoint=None, cache_dir=None):
-    """Fetch what is offered, unless it is there; return its folder, or its file if that is all."""
+    """Fetch what is offered, unless it is there; return its folder, or its file if that is all.
+
+    Raises
+    ------
+    FileError
+        If the package is missing, or something cannot be fetched.
+    """
     def get(hub):
         return [hub.hf_hub_download(offer.name, file, revision=offer.revision, endpoint=endpoint,
                                     cache_dir=cache_dir) for file in offer.sizes]

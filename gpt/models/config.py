@@ -81,11 +81,10 @@ class ModelConfig:
         if self.n_head % self.kv_heads:
             raise ConfigError(f"n_head is {self.n_head}, not a multiple of n_kv_head "
                               f"{self.n_kv_head}: use {self.n_head} or 1 key heads")
-        if self.position == "rotary" and self.head_width % 2:
-            raise ConfigError(f"rotary positions pair features, but each head has "
-                              f"{self.head_width}: use d_head {self.head_width + 1} or other "
-                              f"positions")
-
+        if self.head_width % 2 and (self.position == "rotary" or self.qk_norm):
+            raise ConfigError(f"rotary positions and qk_norm pair features, but each head has "
+                              f"{self.head_width}: use d_head {self.head_width + 1}, or other "
+                              f"positions without qk_norm")
         if self.position == "relative" and self.relative_distance <= self.relative_buckets // 2:
             raise ConfigError(f"relative_distance is {self.relative_distance}, but of "
                               f"{self.relative_buckets} relative_buckets half tell near ones "

@@ -121,4 +121,5 @@ def last_places(before, x):
 
 
 def matrix(d_in, d_out, std, rng, dtype):
+    """Make a linear layer without a bias."""
     return Linear(d_in, d_out, bias=False, rng=rng, std=std, dtype=dtype)

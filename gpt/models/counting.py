@@ -144,6 +144,7 @@ def surprise_at(levels, ids, vocab_size):
 # Of little text the estimates may leave these, and something must be left for what is new.
 LEAST, MOST = [0, 0.1, 0.1, 0.1], [0, 0.9, 1.9, 2.9]
 
+
 def discounts(counts):
     """Return what is taken from counts of 0, 1, 2, and 3 or more: (4,)."""
     few = np.minimum(counts, 5)

@@ -1,14 +1,13 @@
 """The transformer, read top to bottom: embeddings, blocks, scores of what is next."""
 import numpy as np
 
-from gpt.batch import Batch
 from gpt.models.caches import KVCache
 from gpt.models.config import ModelConfig
-from gpt.models.heads import surprise
+from gpt.models.heads import mean_loss, scores
 from gpt.models.relative import RelativeBias
 from gpt.models.rope import frequencies
 from gpt.models.trunk import Block, Norm, Residual, Seen
-from minigrad import dropout, embedding, linear, placed_embedding, rms_norm, rotary_angles
+from minigrad import dropout, embedding, placed_embedding, rms_norm, rotary_angles
 from minigrad.kernels import jit
 from minigrad.nn import Embedding, Linear, Module, normal
 from minigrad.ops.cached import rows_at
@@ -29,6 +28,8 @@ class GPT(Module):
         Whether its blocks take from the memory of an encoder.
     """
 
+    __call__, loss = scores, mean_loss
+
     def __init__(self, config: ModelConfig, rng, dtype=np.float32, crosses=False):
         self.config = config
         V, C, T = config.vocab_size, config.d_model, config.context_length
@@ -39,12 +40,7 @@ class GPT(Module):
         if config.position == "sinusoidal":
             self.position_table = sinusoids(T, C, dtype)                        # (T, C)
         if config.position == "rotary" or config.qk_norm:
-            angles = rotary_angles(T, config.head_width, dtype=dtype,
-                                   frequency=frequencies(config))
-            self.cos, self.sin = angles                                         # (T, D / 2)
-            if config.position != "rotary":                                     # turn nothing
-                self.cos = np.ones_like(self.cos)
-                self.sin = np.zeros_like(self.sin)
+            self.cos, self.sin = turns(config, dtype)                           # (T, D / 2)
         if config.position == "relative":
             self.relative_bias = RelativeBias(config, rng, dtype)
         if config.n_segment:
@@ -59,20 +55,6 @@ class GPT(Module):
         if not config.tie_weights:
             initial["std"] = 0.0 if config.init == "zero" else 0.02
             self.unembedding = Linear(C, V, bias=False, **initial)
-
-    def __call__(self, ids, state=None):
-        """Score every token as the next one: (B, T) ids to (B, T, V) logits.
-
-        With a state, of what came before, ids are read behind it and counted there.
-        """
-        x = self.stream(Batch(ids), state)
-        if state:
-            state.advance(ids)
-        return linear(x, self.head)                                             # (B, T, V)
-
-    def loss(self, ids, targets):
-        """Return the mean surprise at targets, (B, T), in nats; one of -100 does not count."""
-        return surprise(self.stream(Batch(ids)), self.head, targets)
 
     def stream(self, batch, state=None, rng=None, memory=None):
         """Run all but the unembedding.
@@ -211,11 +193,19 @@ def hashed(keys, rows):
     return (mixed >> np.uint64(33)) % np.uint64(rows)
 
 
-# ---- initial sizes ----
+# ---- initial values ----
 
 def embedding_std(config):
     """Return 0.02 as in GPT-2, or 1 where the embedding is normalized (its scale is free then)."""
     return 1.0 if config.embedding_norm else 0.02
+
+
+def turns(config, dtype):
+    """Return the cosines and sines that queries and keys are turned by, each (T, D / 2)."""
+    T, D = config.context_length, config.head_width
+    if config.position == "rotary":
+        return rotary_angles(T, D, dtype=dtype, frequency=frequencies(config))
+    return np.ones((T, D // 2), dtype), np.zeros((T, D // 2), dtype)            # they stay
 
 
 def sinusoids(T, C, dtype):

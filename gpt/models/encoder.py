@@ -2,6 +2,7 @@
 import numpy as np
 
 from gpt.batch import Batch
+from gpt.models.classifier import mean
 from gpt.models.decoder import GPT
 from gpt.models.heads import surprise
 from gpt.models.trunk import ACTIVATIONS, Norm, Residual
@@ -66,7 +67,7 @@ class Encoder(Module):
         return self.trunk.token_embedding
 
     def start(self, batch):
-        """Refuse to go on token by token."""
+        """Refuse to go on token by token, with a ConfigError that says what else there is."""
         raise ConfigError("an encoder reads whole texts and continues none: `minigrad embed` "
                           "shows what it makes of them, `minigrad fill` fills in [MASK]")
 
@@ -78,12 +79,7 @@ def sentence_vectors(model, batch):
     """
     x = model.trunk.stream(batch)                                               # (B, T, C)
     B, T, _ = x.shape
-    lengths = np.full((B, 1, 1), T)
-    if batch.lengths is not None:
-        lengths = batch.lengths.reshape(B, 1, 1)
-    places = np.arange(T).reshape(1, T, 1)
-    share = (places < lengths) / lengths                                        # (B, T, 1)
-    weighted = x * share.astype(x.dtype)
-    y = weighted.sum(axis=1)                                                    # (B, C)
+    lengths = np.full(B, T) if batch.lengths is None else batch.lengths
+    y = mean(x, lengths[:, None])                                               # (B, C)
     square = (y * y).sum(axis=-1, keepdims=True)
     return y / sqrt(square)

@@ -61,7 +61,7 @@ class EncoderDecoder(Module):
         return self.decoder.stream(batch, state, rng, memory)                   # (B, T, C)
 
     def read(self, batch, rng=None):
-        """Encode the source of a batch: Memory."""
+        """Encode the source of a batch: Memory; a ConfigError says that it has none."""
         if batch.source is None:
             raise ConfigError("an encoder-decoder answers to a source, but the batch has none")
         source = Batch(batch.source, lengths=batch.source_lengths)

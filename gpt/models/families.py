@@ -126,11 +126,13 @@ SETTINGS_GGUF = {
 
 
 def rope_from_gguf(theirs):
+    """Return rope_scaling as we have it, where theirs is linear."""
     linear = theirs.get("rope.scaling.type") == "linear"
     return {"rope_scaling": f"linear:{theirs.get('rope.scaling.factor')}"} if linear else {}
 
 
 def rope_to_gguf(config):
+    """Undo `rope_from_gguf`."""
     kind, numbers = read_scaling(config.rope_scaling)
     linear = kind == "linear"
     return {"rope.scaling.type": kind, "rope.scaling.factor": numbers[0]} if linear else {}

@@ -16,6 +16,10 @@ def surprise(x, head, targets, n=None):
         One of -100 does not count.
     n : float or () array, optional
         How many targets a whole step has, of which these are a part.
+
+    Returns
+    -------
+    loss : Tensor, ()
     """
     if len(head) <= SMALL_VOCABULARY:
         return cross_entropy(linear(x, head), targets, n=n)
@@ -25,9 +29,18 @@ def surprise(x, head, targets, n=None):
 # ---- what every net can do that has `stream` and `head`: methods of theirs ----
 
 def scores(net, ids, state=None):
-    """Score every token as the next one: (B, T) ids to (B, T, V) logits.
+    """Score every token as the next one.
 
-    With a state, of what came before, ids are read behind it and counted there.
+    Parameters
+    ----------
+    net : Module
+    ids : (B, T) int
+    state : optional
+        Of what came before, made by `net.start`: ids are read behind it and counted there.
+
+    Returns
+    -------
+    logits : (B, T, V)
     """
     x = net.stream(Batch(ids), state)                                           # (B, T, C)
     if state:

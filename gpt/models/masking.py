@@ -5,12 +5,15 @@ from gpt.batch import Batch
 from gpt.settings import ConfigError
 from minigrad import linear, no_grad, softmax
 
-MASK = "[MASK]"
+MASK = "[MASK]"                    # as it is written in a text
+NAMES = (MASK, "<mask>")           # in a tokenizer: of BERT, of RoBERTa
 
 
 def mask_id(tokenizer):
     """Return the id of [MASK]: that of the tokenizer, or one more than it has."""
-    return tokenizer.special_tokens.get(MASK, tokenizer.vocab_size)
+    known = tokenizer.special_tokens
+    found = [known[name] for name in NAMES if name in known]
+    return found[0] if found else tokenizer.vocab_size
 
 
 def hidden(model, tokenizer, ids):
@@ -25,6 +28,13 @@ def hidden(model, tokenizer, ids):
 def fill(model, tokenizer, text, n=5):
     """Fill in every [MASK] of a text.
 
+    Parameters
+    ----------
+    model : Encoder
+    tokenizer : tokenizer
+    text : str
+    n : int
+
     Returns
     -------
     list of list of (str, float)
@@ -33,8 +43,12 @@ def fill(model, tokenizer, text, n=5):
     Raises
     ------
     ConfigError
-        If there is none, the text has characters that the model does not know, or is too long.
+        If the text or the model has none, the text has characters that the model does not know,
+        or it is too long.
     """
+    if mask_id(tokenizer) >= model.config.vocab_size:
+        raise ConfigError(f"this model has no token {' or '.join(NAMES)}: name one that learnt to "
+                          "fill in")
     ids = masked_ids(tokenizer, text)                                           # (T,)
     room = model.config.context_length
     if len(ids) > room:

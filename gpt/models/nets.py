@@ -18,7 +18,8 @@ class Net(NamedTuple):
     The module is made of (config, rng, dtype), and has
     - `stream(batch, state=None, rng=None)`, which gives (B, T, C), and `head`, (V, C);
     - `start(batch)`, the state of sequences of which nothing has been read;
-    - `token_embedding`; and its call and `loss` are `scores` and `mean_loss` of heads.py.
+    - `token_embedding`; and its call and `loss` are `scores` and `mean_loss` of heads.py, where
+      it reads ids alone, as no encoder does.
     """
 
     config: type                   # its settings: a frozen dataclass, whose fields become flags

@@ -1,5 +1,6 @@
 """Read published models: a folder as transformers writes it, or a GGUF file."""
 import json
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -7,16 +8,12 @@ import numpy as np
 
 from gpt.files.opening import open_weights
 from gpt.models.config import ModelConfig
-from gpt.models.decoder import GPT, block_weights
-from gpt.models.encoder import Encoder
-from gpt.models.encoder_decoder import EncoderDecoder
+from gpt.models.decoder import block_weights
 from gpt.models.families import GGUF, HUGGINGFACE
+from gpt.models.nets import net_named
 from gpt.models.rope import frequencies
 from gpt.models.tables import load_weights, settings_from
 from gpt.settings import ConfigError
-
-# Family.net -> class
-NETS = {"decoder": GPT, "encoder": Encoder, "encoder_decoder": EncoderDecoder}
 
 
 def read_huggingface(folder, dtype=np.float32):
@@ -78,7 +75,7 @@ def read_gguf(path, dtype=np.float32):
 
 def filled(family, config, weights, dtype):
     """Make a model and fill it."""
-    model = NETS[family.net](config, Blank(), dtype)
+    model = net_named(family.net).module(config, Blank(), dtype)
     load_weights(model, weights, family)
     return model
 
@@ -142,7 +139,7 @@ LLAMA3 = ("llama3:8:1:4:8192", "llama3:32:1:4:8192")       # of Llama 3.1, 3.3; 
 def stretched(config, divisors):
     """Return the config with the scaling by which these, (D / 2,), divide the frequencies."""
     for scaling in LLAMA3:
-        known = ModelConfig(**vars(config) | {"rope_scaling": scaling})
+        known = replace(config, rope_scaling=scaling)
         expected = frequencies(config) / frequencies(known)                     # (D / 2,)
         if np.shape(divisors) == expected.shape and np.allclose(divisors, expected, rtol=1e-4):
             return known

@@ -1,4 +1,6 @@
 """Spell a decoder of ours as others do: for transformers, and for a GGUF."""
+from dataclasses import replace
+
 import numpy as np
 
 from gpt.files.quantise import quantised
@@ -109,5 +111,5 @@ def divisors(config):
     scaling, _ = read_scaling(config.rope_scaling)
     if scaling != "llama3":
         return {}
-    plain = frequencies(type(config)(**vars(config) | {"rope_scaling": ""}))    # (D / 2,)
+    plain = frequencies(replace(config, rope_scaling=""))                       # (D / 2,)
     return {"rope_freqs.weight": (plain / frequencies(config)).astype(np.float32)}

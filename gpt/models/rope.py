@@ -9,6 +9,11 @@ NUMBERS = {"linear": 1, "llama3": 4}          # how many numbers stand behind ea
 def read_scaling(text):
     """Read "kind:number:..." as (kind, numbers); ("", []) for no scaling.
 
+    Raises
+    ------
+    ConfigError
+        If there is no such kind, or it takes other numbers.
+
     Examples
     --------
     >>> read_scaling("llama3:8:1:4:8192")

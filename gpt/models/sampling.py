@@ -47,7 +47,8 @@ def generate(model, prompts, sampling=None, rng=None, max_tokens=None, source=No
 
     Parameters
     ----------
-    model : GPT
+    model : Module
+        Of `models.nets`, one that writes.
     prompts : (B, T) int
         At least one token; of a prompt longer than the context the last part counts.
     sampling : Sampling, optional
@@ -62,6 +63,11 @@ def generate(model, prompts, sampling=None, rng=None, max_tokens=None, source=No
     ------
     ids : (B,) int
         The next token of each.
+
+    Raises
+    ------
+    FloatingPointError
+        As for `choose`.
     """
     sampling, rng = sampling or Sampling(), rng or np.random.default_rng(0)
     ids, limit = np.asarray(prompts, np.int64), model.config.context_length
@@ -148,6 +154,12 @@ def choose(logits, text, sampling, rng):
     logits : (V,)
     text : (T,) int
         What has been written, for the repetition penalty.
+    sampling : Sampling
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    token : int
 
     Raises
     ------
@@ -215,10 +227,28 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
 
     Parameters
     ----------
+    model : Module
+        Of `models.nets`, one that writes.
+    tokenizer : tokenizer
     prompt : str
         See `encode_prompt`.
+    sampling : Sampling, optional
+    seed : int
+    max_tokens : int or None
+        None to go on until the text ends.
     stop : sequence of str
         Texts before which to end.
+
+    Yields
+    ------
+    piece : str
+
+    Raises
+    ------
+    ConfigError
+        If the prompt cannot be encoded.
+    FloatingPointError
+        As for `choose`.
     """
     ids, source = begun(model, tokenizer, [encode_prompt(tokenizer, prompt)])
     rng = np.random.default_rng(seed)
@@ -270,6 +300,11 @@ def encode_prompt(tokenizer, prompt):
     """Turn a prompt into ids, (T,), behind what a text begins with where the model learnt it.
 
     An empty one is a line break, or id 0 where the model knows none.
+
+    Raises
+    ------
+    ConfigError
+        If it has characters that the model does not know.
     """
     before, _ = tokenizer.frame
     try:

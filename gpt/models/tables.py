@@ -206,6 +206,10 @@ def settings_from(family, theirs, tensors, kind):
     kind : type
         Of our settings: `ModelConfig`.
 
+    Returns
+    -------
+    config : of that kind
+
     Raises
     ------
     ConfigError
@@ -215,25 +219,34 @@ def settings_from(family, theirs, tensors, kind):
         if theirs.get(name, value) != value:
             raise ConfigError(f"{name} is {theirs[name]!r:.60}, but what is known here is "
                               f"{value!r}")
-    said = {}                                      # our setting -> value
-    theirs = theirs | family.prepare(theirs)
-    for name, place in family.settings.items():
-        value = theirs.get(name)
-        if value is None:
-            continue
-        place, meanings = place if isinstance(place, tuple) else (place, None)
-        if meanings and value not in list(meanings):
-            raise ConfigError(f"{name} is {value!r:.60}, but what is known here is "
-                              f"{' or '.join(map(repr, meanings))}")
-        value = meanings[value] if meanings else value
-        if said.setdefault(place, value) != value:
-            raise ConfigError(f"{name} is {value!r:.60}, but another setting of the same meaning "
-                              f"is {said[place]!r:.60}: what is known here has them equal")
-    ours = family.always | said
+    ours = family.always | said(family, theirs | family.prepare(theirs))
     for name, sign in family.signs.items():
         ours[name] = sign in tensors
     check_types(ours, kind)
     return kind(**ours)
+
+
+def said(family, theirs):
+    """Look up what settings of theirs say of ours: our setting -> value."""
+    found = {}
+    for name, place in family.settings.items():
+        value = theirs.get(name)
+        if value is None:
+            continue
+        place, meanings = entry(place)
+        if meanings and value not in list(meanings):
+            raise ConfigError(f"{name} is {value!r:.60}, but what is known here is "
+                              f"{' or '.join(map(repr, meanings))}")
+        value = meanings[value] if meanings else value
+        if found.setdefault(place, value) != value:
+            raise ConfigError(f"{name} is {value!r:.60}, but another setting of the same meaning "
+                              f"is {found[place]!r:.60}: what is known here has them equal")
+    return found
+
+
+def entry(place):
+    """Return (our setting, {their value: ours} or None) of an entry of a table."""
+    return place if isinstance(place, tuple) else (place, None)
 
 
 def check_types(values, kind):
@@ -248,6 +261,15 @@ def check_types(values, kind):
 def settings_to(family, config):
     """Translate our settings into a dict of theirs.
 
+    Parameters
+    ----------
+    family : Family
+    config : ModelConfig
+
+    Returns
+    -------
+    theirs : dict
+
     Raises
     ------
     ConfigError
@@ -258,7 +280,7 @@ def settings_to(family, config):
     expected = {f.name: family.always.get(f.name, f.default) for f in fields(config)}
     expected.update(n_kv_head=config.n_head, d_head=config.d_model // config.n_head)
     for name, place in family.settings.items():
-        place, meanings = place if isinstance(place, tuple) else (place, None)
+        place, meanings = entry(place)
         value = ours.pop(place)
         if meanings and value not in meanings.values():
             raise ConfigError(misfit(family, place, value, *meanings.values()))
@@ -277,7 +299,7 @@ OF_TRAINING = ("init", "dropout")                 # settings that change nothing
 
 
 def resolved(config):
-    """Return all settings, those that follow from others where they are 0 said."""
+    """Return all settings by name, with what follows from others in the place of 0."""
     return vars(config) | {"d_head": config.head_width, "n_kv_head": config.kv_heads,
                            "d_mlp": config.mlp_width}
 

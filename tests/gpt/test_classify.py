@@ -3,6 +3,7 @@ import io
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from gpt import classify
 from gpt import train as program
 from gpt.batch import Batch
 from gpt.data.corpora import Corpus, CorpusError
-from gpt.data.labelled import prepare_labelled, read_labelled, split_by_text
+from gpt.data.labelled import encode, prepare_labelled, read_labelled, spans_of, split_by_text
 from gpt.models.classifier import POOLING
 from gpt.opening import open_model
 from gpt.training import character_ngrams
@@ -66,10 +67,36 @@ def test_three_formats_say_the_same():
 @pytest.mark.parametrize("text, words", [
     ("nothing\n", "labelled texts are"), ("a\tone\nb two\n", "'b two' has no tab"),
     ('{"label": "a"}\n', "no JSON with label and text"), ("a\tone\na\ttwo\n", "to tell apart"),
-    ("a\tone\n", "there is 1 labelled text"), ("a,b\tone\na\ttwo\nb\tthree\n", "has a comma")])
+    ("a\tone\n", "1 labelled texts to learn from and 0 others"),
+    ("\ufeff\n", "the first line is ''"),
+    ("label,text\n", "0 labelled texts to learn from"), ("a\tone\0\n", "is not UTF-8 text"),
+    ("label,text\na," + 140_000 * "x" + "\n", "CSV cannot be read behind line 1: field"),
+    ('{"label": ' + 100_000 * "[", "no JSON with label and text"),
+    ("a,b\tone\na\ttwo\nb\tthree\n", "has a comma")])
 def test_bad_texts_are_one_sentence(text, words, tmp_path):
     with pytest.raises(CorpusError, match=words):
         prepare_labelled(corpus_of(text), Config.make(tokenizer="byte").data, tmp_path)
+
+
+def test_no_text_is_left_to_learn_from_that_is_validated_on(tmp_path):
+    some = corpus_of("a\tone\nb\ttwo\n")
+    settings = Config.make(tokenizer="byte", val="some.tsv").data
+    with pytest.raises(CorpusError, match="there are 0 labelled texts to learn from and 2 others"):
+        prepare_labelled(some, settings, tmp_path, load=lambda names: some)
+
+
+def test_a_line_ends_at_a_line_break_alone():
+    marks = "one\u2028two\x85three"
+    for line in f"a\t{marks}\n", f'{{"label": "a", "text": "{marks}"}}\r\n':
+        assert read_labelled(corpus_of(line)) == [("a", marks)]
+
+
+def test_a_text_without_tokens_has_a_place_like_any_other():
+    bare = SimpleNamespace(frame=((), ()))
+    bare.encode_array = lambda text, **_: np.array([*text.encode()])
+    rows = [encode(bare, text) for text in ("ab", "", "c")]
+    assert sum(rows, []) == [97, 98, 0, 99]
+    assert spans_of(rows, [0, 1, 0]).tolist() == [[0, 2, 0], [2, 3, 1], [3, 4, 0]]
 
 
 def test_a_text_is_on_one_side_in_any_order():

@@ -58,6 +58,7 @@ def test_a_wrong_flag_is_one_sentence_and_status_2(args, words, capsys):
 @pytest.mark.parametrize("changes, words", [
     ({"d_model": 100, "n_head": 3}, "99 or 102"), ({"dropout": 1.0}, "below 1"),
     ({"n_head": 4, "n_kv_head": 3, "d_model": 64}, "not a multiple"),
+    ({"n_head": 3, "d_model": 9, "position": "learned"}, "qk_norm pair features"),
     ({"d_model": 9, "n_head": 3}, "rotary"), ({"learning_rat": 1.0}, "learning_rate"),
     ({"norm": "batch"}, "layer, rms"), ({"steps": -1}, "at least 0")])
 def test_what_cannot_work_is_refused_with_a_remedy(changes, words):

@@ -12,7 +12,8 @@ from gpt.files.weights import FileError
 from gpt.models.config import ModelConfig
 from gpt.models.families import GGUF, HUGGINGFACE
 from gpt.models.heads import surprise
-from gpt.models.published import NETS, Blank, read_huggingface
+from gpt.models.nets import net_named
+from gpt.models.published import Blank, read_huggingface
 from gpt.models.sampling import Sampling, generate
 from gpt.models.tables import (
     as_theirs, load_weights, places, rows_of, save_weights, settings_from)
@@ -29,7 +30,7 @@ def opened(name):
     family = HUGGINGFACE[want["config"]["model_type"]]
     weights = cases.weights(want["shapes"])
     config = settings_from(family, want["config"], weights, ModelConfig)
-    model = NETS[family.net](config, Blank(), np.float64)
+    model = net_named(family.net).module(config, Blank(), np.float64)
     load_weights(model, weights, family)
     return model, want, weights, family
 

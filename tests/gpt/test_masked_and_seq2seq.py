@@ -1,4 +1,6 @@
 """The tasks masked and seq2seq, with the nets that learn them in the one trainer."""
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -212,6 +214,15 @@ def test_what_is_hidden_is_filled_in_with_probabilities(of):
         filled(run.model, run.data.tokenizer, "Ada")
     with pytest.raises(ConfigError, match="context_length is 16"):
         filled(run.model, run.data.tokenizer, "Ada" * 9 + "[MASK]")
+
+
+def test_a_mask_is_known_by_either_name_or_refused(of):
+    run, n = of("masked"), len(of("masked").data.tokenizer.tokens)
+    robertas = SimpleNamespace(special_tokens={"<mask>": 5}, vocab_size=9)
+    assert mask_id(robertas) == 5
+    without = SimpleNamespace(special_tokens={}, vocab_size=n + 1)
+    with pytest.raises(ConfigError, match=r"no token \[MASK\] or <mask>"):
+        filled(run.model, without, "Ada [MASK]")
 
 
 @pytest.mark.parametrize("task", LEARNT)

@@ -8,7 +8,7 @@ import numpy as np
 
 import bpe
 from bpe.decode import bytes_of, checked_errors
-from bpe.files import write_text
+from bpe.files import check, write_text
 
 
 class CharTokenizer:
@@ -99,8 +99,17 @@ class CharTokenizer:
                            "special_tokens": list(self.special_tokens)})
 
 
+def characters_of(path, facts):
+    """Make the tokenizer of the JSON that `CharTokenizer.save` wrote, or raise a ValueError."""
+    characters, names = facts.get("characters"), facts.get("special_tokens")
+    check(path, "characters", characters, isinstance(characters, str), "a str")
+    right = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    check(path, "special_tokens", names, right, "a list of str")
+    return CharTokenizer(characters, names)
+
+
 def checked_text(text):
-    """Return a str or UTF-8 bytes as a str."""
+    """Return a str or UTF-8 bytes as a str; what is neither is a TypeError or a ValueError."""
     if isinstance(text, str):
         return text
     if not isinstance(text, (bytes, bytearray, memoryview)):

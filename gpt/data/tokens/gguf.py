@@ -13,7 +13,7 @@ from gpt.data.tokens.parts import step
 from gpt.data.tokens.vocabularies import FALLBACK
 
 KEY = "tokenizer.ggml."
-UNKNOWN, SPECIAL, ADDED = 2, 3, 4       # of token_type; 1 is usual, 5 unused, 6 a byte
+USUAL, UNKNOWN, SPECIAL, ADDED = 1, 2, 3, 4    # of token_type; 5 is unused, 6 a byte
 SPACE, SPACES = {"String": " "}, {"Regex": " {2,}"}
 
 
@@ -26,6 +26,10 @@ def facts_of_gguf(metadata, path="the GGUF"):
         The keys and values of the file; lists may be arrays.
     path : path
         What errors call it.
+
+    Returns
+    -------
+    facts : dict
 
     Raises
     ------
@@ -61,7 +65,7 @@ class _Metadata:
         n = len(self.tokens)
         n_twice = n - len(set(self.tokens))
         self.check("tokens", f"a list with {n_twice} texts twice", not n_twice, "all different")
-        self.types = self.numbers("token_type", int, [1] * n)
+        self.types = self.numbers("token_type", int, [USUAL] * n)
 
     def __call__(self, name, kind, *default):
         """Return an option of a type; without a default it must be there."""
@@ -81,8 +85,7 @@ class _Metadata:
 
     def values(self, name, kind, *default):
         """Return a list of one type, of an array or a list."""
-        values = self.metadata.get(KEY + name, *default)
-        values = values.tolist() if hasattr(values, "tolist") else values
+        values = _listed(self.metadata.get(KEY + name, *default))
         right = isinstance(values, list) and {kind} >= set(map(type, values))
         self.check(name, values, right, f"a list of {kind.__name__}")
         return values
@@ -119,6 +122,10 @@ class _Metadata:
     @property
     def vocab(self):
         return {text: i for i, text in enumerate(self.tokens)}
+
+
+def _listed(values):
+    return values.tolist() if hasattr(values, "tolist") else values
 
 
 # ---- the kinds ----
@@ -268,7 +275,7 @@ def _t5(data):
 
 
 def _base64(data, table):
-    values = table.tolist() if hasattr(table, "tolist") else table
+    values = _listed(table)
     try:
         return base64.b64encode(bytes(byte & 255 for byte in values)).decode()
     except TypeError:

@@ -2,10 +2,10 @@
 from pathlib import Path
 
 import bpe
-from bpe.files import check, read_json
+from bpe.files import read_json
 from bpe.huggingface import arguments_of
 from gpt.data.corpora import END_OF_TEXT
-from gpt.data.tokens.characters import CharTokenizer
+from gpt.data.tokens.characters import CharTokenizer, characters_of
 from gpt.data.tokens.gguf import facts_of_gguf
 from gpt.data.tokens.published import PublishedTokenizer
 from gpt.files.gguf import open_gguf
@@ -22,6 +22,16 @@ def train_tokenizer(kind, vocabulary, documents, train_documents):
         Of bpe.
     documents, train_documents : list of bytes
         All (their characters must be known), and those to learn merges from.
+
+    Returns
+    -------
+    tokenizer
+        As the package's docstring describes it.
+
+    Raises
+    ------
+    OSError, ValueError
+        If text cannot be learnt from, or a file is not that of a tokenizer.
     """
     specials = [END_OF_TEXT] if len(documents) > 1 else []
     if kind == "char":
@@ -35,7 +45,13 @@ def train_tokenizer(kind, vocabulary, documents, train_documents):
 
 
 def load_tokenizer(path):
-    """Read a tokenizer of any kind from its file, a GGUF, or the folder of a published model."""
+    """Read a tokenizer of any kind from its file, a GGUF, or the folder of a published model.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it cannot be read, or is damaged or of a kind that is not known here.
+    """
     path = Path(path)
     if path.suffix == ".gguf":
         return tokenizer_of_gguf(open_gguf(path).metadata, path)
@@ -44,11 +60,7 @@ def load_tokenizer(path):
     if path.suffix == ".json" and path.is_file():
         facts = read_json(path)
         if isinstance(facts, dict) and facts.get("kind") == "characters":
-            characters, names = facts.get("characters"), facts.get("special_tokens")
-            check(path, "characters", characters, isinstance(characters, str), "a str")
-            right = isinstance(names, list) and all(isinstance(name, str) for name in names)
-            check(path, "special_tokens", names, right, "a list of str")
-            return CharTokenizer(characters, names)
+            return characters_of(path, facts)
         if isinstance(facts, dict) and "model" in facts:
             return tokenizer_of(facts, path)
     return bpe.Tokenizer.load(path)

@@ -3,12 +3,9 @@ import re
 import unicodedata
 from functools import lru_cache
 
-import regex
-
-from bpe.pretokenize import check_pattern
 from bpe.spelling import spell
 from gpt.data.tokens.charsmap import charsmap
-from gpt.data.tokens.parts import Part, pattern_of, steps_in
+from gpt.data.tokens.parts import Part, replacement, steps_in
 from gpt.data.tokens.unicode_classes import (
     CONTROL, INERT, MARK, NONSPACING, classes, set_of, white)
 
@@ -21,9 +18,12 @@ NMT_SPACES = [0x9, 0xA, 0xC, 0xD, 0x1680, *range(0x200B, 0x2010), 0x2028, 0x2029
 
 def normalizer_of(path, facts):
     """Make one function of all normalizers of a `tokenizer.json`."""
-    steps = [Part(path, "normalizer", step).made_by(NORMALIZERS)
-             for step in steps_in(path, facts, "normalizer", "normalizers")]
+    steps = steps_in(path, facts, "normalizer", "normalizers")
+    return _one_by_one([Part(path, "normalizer", step).made_by(NORMALIZERS) for step in steps])
 
+
+def _one_by_one(steps):
+    """Make one function of several, each of which goes on with what the one before has made."""
     def normalize(text):
         for step in steps:
             text = step(text)
@@ -71,12 +71,7 @@ def _bert(part):
         steps += [_form("NFD"), _translation(_without(NONSPACING))]
     if lowercase:
         steps.append(_lower)
-
-    def normalize(text):
-        for step in steps:
-            text = step(text)
-        return text
-    return normalize
+    return _one_by_one(steps)
 
 
 def _translation(becomes):
@@ -96,16 +91,6 @@ def _strip(part):
         text = text.lstrip(white()) if left else text
         return text.rstrip(white()) if right else text
     return normalize
-
-
-def _replace(part):
-    kind, pattern = pattern_of(part)
-    content = part("content", str)
-    if kind == "String":
-        return lambda text: text.replace(pattern, content) if pattern else text
-    check_pattern(pattern)
-    compiled = regex.compile(pattern)
-    return lambda text: compiled.sub(lambda match: content, text)
 
 
 def _prepend(part):
@@ -143,7 +128,7 @@ NORMALIZERS = {
     "StripAccents": lambda part: _translation(_without(MARK)),
     "BertNormalizer": _bert,
     "Strip": _strip,
-    "Replace": _replace,
+    "Replace": replacement,
     "Prepend": _prepend,
     "Nmt": _nmt,
     "ByteLevel": lambda part: lambda text: spell(text.encode()),

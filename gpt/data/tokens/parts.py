@@ -1,7 +1,8 @@
 """Read the parts of a `tokenizer.json`: every option is checked, and one not known is refused."""
-from bpe.files import check, list_in
+import regex
 
-NUMBER = (int, float)
+from bpe.files import check, list_in
+from bpe.pretokenize import check_pattern
 
 
 def step(kind, **options):
@@ -91,3 +92,15 @@ def pattern_of(part):
         if [*given] == [kind] and isinstance(given[kind], str):
             return kind, given[kind]
     part.check("pattern", given, False, "an object with a String or a Regex")
+
+
+def replacement(part):
+    """Make what a step Replace does to a text, str -> str; it stands in normalizers and decoders.
+    """
+    kind, pattern = pattern_of(part)
+    content = part("content", str)
+    if kind == "String":
+        return lambda text: text.replace(pattern, content) if pattern else text
+    check_pattern(pattern)
+    compiled = regex.compile(pattern)
+    return lambda text: compiled.sub(lambda match: content, text)

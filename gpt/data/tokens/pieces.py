@@ -1,11 +1,8 @@
 """What text each token stands for: a table of decoders."""
 import re
 
-import regex
-
-from bpe.pretokenize import check_pattern
 from bpe.spelling import spelled, unspell
-from gpt.data.tokens.parts import Part, pattern_of, steps_in
+from gpt.data.tokens.parts import Part, replacement, steps_in
 
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 # How English is written, token by token: no space before these.
@@ -43,15 +40,6 @@ def _brings_space(part):
     return part.kind in ("Strip", "WordPiece")
 
 
-def _replace(part):
-    kind, pattern = pattern_of(part)
-    content = part("content", str)
-    if kind == "String":
-        return lambda token: token.replace(pattern, content) if pattern else token
-    check_pattern(pattern)
-    return lambda token: regex.sub(pattern, lambda match: content, token)
-
-
 def _fallback(part):
     """A token named `<0x0A>` is that byte."""
     def piece(token):
@@ -86,9 +74,11 @@ def _word_piece(part):
 
 
 def _byte_level(part):
-    return lambda token: unspell(token) if spelled(token) else token.encode("utf-8", "replace")
+    def piece(token):
+        return unspell(token) if spelled(token) else token.encode("utf-8", "replace")
+    return piece
 
 
 DECODERS = {"ByteLevel": _byte_level, "ByteFallback": _fallback, "Fuse": lambda part: str,
-            "Metaspace": _metaspace, "Replace": _replace, "Strip": _strip,
+            "Metaspace": _metaspace, "Replace": replacement, "Strip": _strip,
             "WordPiece": _word_piece}

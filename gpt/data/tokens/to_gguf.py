@@ -2,10 +2,10 @@
 import bpe
 from bpe.huggingface import facts_of
 from bpe.pretokenize import pattern_name
+from gpt.data.tokens.gguf import ADDED, KEY, SPECIAL, USUAL
 
 # The pattern of a tokenizer -> what llama.cpp calls the same way to cut a text.
 CUTS = {"gpt2": "gpt-2", "cl100k": "dbrx"}
-USUAL, CONTROL, ADDED = 1, 3, 4
 
 
 def gguf_metadata(tokenizer):
@@ -28,7 +28,7 @@ def gguf_metadata(tokenizer):
     kinds = dict.fromkeys(spelling, USUAL)
     for token in facts["added_tokens"]:
         spelling[token["id"]] = token["content"]
-        kinds[token["id"]] = CONTROL if token["special"] else ADDED
+        kinds[token["id"]] = SPECIAL if token["special"] else ADDED
     merges = [merge if isinstance(merge, str) else " ".join(merge)
               for merge in facts["model"]["merges"]]
     said = {"model": "gpt2", "pre": cut, "tokens": [spelling[i] for i in sorted(spelling)],
@@ -37,4 +37,4 @@ def gguf_metadata(tokenizer):
     ends = list(tokenizer.special_tokens.values())
     if ends:
         said["eos_token_id"] = ends[0]
-    return {f"tokenizer.ggml.{name}": x for name, x in said.items()}
+    return {KEY + name: x for name, x in said.items()}
