@@ -3,8 +3,8 @@ from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
-from gpt.models.config import ModelConfig
 from gpt.models.classifier import POOLING
+from gpt.models.config import ModelConfig
 from gpt.models.nets import NETS, net_named
 from gpt.settings import ConfigError, check_limits, nearest, setting
 from gpt.training.tasks import TASKS, matched, task_named
