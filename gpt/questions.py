@@ -127,6 +127,11 @@ def answers(opened, questions):
     ----------
     opened : Opened
     questions : iterable of Question
+
+    Raises
+    ------
+    ConfigError
+        If the ending of one has more tokens than the context.
     """
     states = {}                    # number of endings -> state of as many sequences
     for question in questions:
@@ -174,6 +179,8 @@ def log_probabilities(model, rows, starts, states):
 
     Parameters
     ----------
+    model : Module
+        With `stream`, `head`, `start`.
     rows : list of list of int
     starts : list of int
         At least 1.

@@ -37,7 +37,13 @@ except ImportError:                                   # Windows
 
 
 def new_folder(name, root="runs"):
-    """Make an empty folder for a run: NAME, or NAME-2 and so on where that is taken."""
+    """Make an empty folder for a run: NAME, or NAME-2 and so on where that is taken.
+
+    Raises
+    ------
+    ConfigError
+        If none can be made there.
+    """
     i = 1
     while True:
         folder = Path(root) / (name if i == 1 else f"{name}-{i}")
@@ -57,6 +63,11 @@ def alone_in(folder):
     """Keep the folder of a run from other processes, and clear what a killed one left half written.
 
     The lock is the system's, on a file that a run never writes again: it ends with the process.
+
+    Raises
+    ------
+    ConfigError
+        If another process has it.
     """
     with open(Path(folder) / "data" / "tokenizer.json", "rb+") as file:
         if is_locked(file):

@@ -45,6 +45,11 @@ def gru(x, weight, bias, h0):
     -------
     h : (B, T, H)
 
+    Raises
+    ------
+    TypeError
+        If one of them holds whole numbers.
+
     References
     ----------
     Cho et al. 2014, arXiv:1406.1078, in the form of torch (and cuDNN).

@@ -43,6 +43,11 @@ def lstm(x, weight, h0, c0):
     -------
     h, c : (B, T, H)
 
+    Raises
+    ------
+    TypeError
+        If one of them holds whole numbers.
+
     References
     ----------
     Hochreiter & Schmidhuber 1997, Neural Computation 9(8); with the forget gate of Gers et al.

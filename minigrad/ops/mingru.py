@@ -37,6 +37,11 @@ def mingru(x, h0):
     -------
     h : (B, T, H)
 
+    Raises
+    ------
+    TypeError
+        If one of them holds whole numbers.
+
     References
     ----------
     Feng et al. 2024, arXiv:2410.01201, section 3.1.

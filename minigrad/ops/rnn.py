@@ -49,6 +49,11 @@ def rnn(x, weight, h0):
     -------
     h : (B, T, H)
 
+    Raises
+    ------
+    TypeError
+        If one of them holds whole numbers.
+
     References
     ----------
     Elman 1990, Cognitive Science 14(2).
