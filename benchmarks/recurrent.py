@@ -37,16 +37,16 @@ def our_step(E):
     from gpt.batch import Batch
     from gpt.models.states import rows_at
     from gpt.training.config import Config
+    from gpt.training.measures import token_loss
     from gpt.training.run import make_optimizers
-    from gpt.training.tasks.causal import causal_loss
     from minigrad.kernels.replay import Replay
     from minigrad.optim import clip_grad_norm
     config = Config.make(net="lstm", vocab_size=V, d_model=C, d_embedding=E)
     model = config.new_net(np.random.default_rng(0))
     state = model.start(Batch(np.zeros((B, 1), int)))
     optimizer, = make_optimizers(model, config.train)
-    loss = lambda ids, targets, rows: causal_loss(model, Batch(ids, targets), np.float64(B * T),
-                                                  state=state.at(rows))
+    loss = lambda ids, targets, rows: token_loss(model, Batch(ids, targets), np.float64(B * T),
+                                                 state=state.at(rows))
     gradients, parameters = Replay(loss, model.parameters()), model.parameters()
 
     def step(i, ids, targets):

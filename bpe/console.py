@@ -157,6 +157,22 @@ def read_stream(name):
     return sys.stdin.buffer.read()
 
 
+def read_lines():
+    """Yield the lines that are piped in, each as soon as it is there, without its end.
+
+    Raises
+    ------
+    OSError
+        If there is no standard input.
+    """
+    if sys.stdin is None:
+        raise OSError("there is no standard input: pipe lines into it")
+    if hasattr(sys.stdin, "reconfigure"):             # in place of what the terminal is said to do
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+    for line in sys.stdin:
+        yield line.rstrip("\r\n")
+
+
 def check_writable(path):
     """Raise an OSError that says why, if a file cannot be written; to be asked before the work."""
     path = Path(path)

@@ -31,6 +31,7 @@ def check(path, where, value, right, wanted):
 
 
 def write_text(path, text):
+    """Write UTF-8 with the line ends that the text has, as `write_whole` does."""
     data = text.encode("utf-8", "surrogatepass")
     write_whole(path, lambda temporary: temporary.write_bytes(data))
 
@@ -54,6 +55,7 @@ def write_whole(path, write):
 
 
 def file_sha256(path):
+    """Return the SHA256 of a file in hexadecimal digits, read a megabyte at a time."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

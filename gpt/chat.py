@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from bpe.console import visible, whole
+from bpe.console import read_lines, visible, whole
 from gpt.command import find_run, interruptible, make_parser, report_errors
 from gpt.conversation import Conversation
 from gpt.data.templates import TEMPLATES, choose_template
@@ -59,10 +59,8 @@ def tell(text):
 
 def lines():
     """Yield what the user types, or the lines of a pipe; Ctrl-C leaves where nothing is typed."""
-    if sys.stdin is None:
-        raise ConfigError("there is no standard input to read messages from")
-    if not sys.stdin.isatty():
-        yield from (line.rstrip("\r\n") for line in sys.stdin)
+    if sys.stdin is None or not sys.stdin.isatty():
+        yield from read_lines()
         return
     while True:
         try:

@@ -3,11 +3,11 @@
     minigrad classify runs/NAME "a text"
     minigrad classify runs/NAME < texts.txt          a line of answer for each line
 """
-import sys
 from itertools import islice
 
 import numpy as np
 
+from bpe.console import read_lines, typed
 from gpt.command import find_run, make_parser, report_errors
 from gpt.data.labelled import Texts, encode, spans_of
 from gpt.opening import open_model
@@ -27,8 +27,7 @@ def main(args=None):
         if not hasattr(opened.model, "classifier"):
             raise ConfigError(f"{args.run} learnt the task {opened.task}, and no labels: train "
                               "with --task classify")
-        lines = (line.rstrip("\r\n") for line in sys.stdin)
-        texts = args.text or lines
+        texts = map(typed, args.text) if args.text else read_lines()
         for label, p, text in classified(opened, texts):
             print(f"{label}\t{p:.3f}\t{text}", flush=True)
 

@@ -30,7 +30,13 @@ def newest_run(root="runs"):
 
 
 def find_run(name, root="runs"):
-    """Return the folder of a run: the one named, or for `last` the one that was saved last."""
+    """Return the folder of a run: the one named, or for `last` the one that was saved last.
+
+    Raises
+    ------
+    ConfigError
+        For an empty name, or `last` where there is no run.
+    """
     if not name.strip():
         raise ConfigError("the name of a run is empty: name its folder, or say last")
     return newest_run(root) if name == "last" and not Path(name).exists() else Path(name)

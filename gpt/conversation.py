@@ -59,7 +59,13 @@ class Conversation:
         return self.answer()
 
     def retry(self):
-        """Yield another answer to what the user said last."""
+        """Yield another answer to what the user said last.
+
+        Raises
+        ------
+        ConfigError
+            If nothing was said yet.
+        """
         if not self.said:
             raise ConfigError("nothing was said yet that could be answered again")
         if self.said[-1].role == "assistant":
@@ -142,7 +148,13 @@ class Conversation:
         return {"role": message.role, "content": content}
 
     def load(self, path):
-        """Go on with a conversation that was saved."""
+        """Go on with a conversation that was saved.
+
+        Raises
+        ------
+        ConfigError
+            If the file holds none; then nothing changes.
+        """
         said = read_messages(Path(path))
         self.reset()
         self.system = None

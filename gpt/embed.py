@@ -2,17 +2,17 @@
 
     minigrad embed MODEL < lines.txt > vectors.txt
 """
-import json
 import sys
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from bpe.console import read_lines
 from gpt.batch import Batch
 from gpt.command import make_parser, report_errors
 from gpt.models.encoder import Encoder, sentence_vectors
-from gpt.opening import open_model
+from gpt.opening import facts_of, open_model
 from gpt.settings import ConfigError
 from minigrad import no_grad
 
@@ -28,8 +28,7 @@ def main(args=None):
     with report_errors(parser.prog):
         opened = open_model(args.model)
         check_pooling(Path(args.model), opened.model)
-        lines = (line.rstrip("\r\n") for line in sys.stdin)
-        for vector in embed(opened, lines):
+        for vector in embed(opened, read_lines()):
             print(*[f"{x:.7g}" for x in vector])
 
 
@@ -73,11 +72,10 @@ def check_pooling(folder, model):
     if not isinstance(model, Encoder):
         raise ConfigError(f"{folder} holds no encoder: vectors are made by models such as BERT "
                           "and MiniLM")
-    if (folder / POOLING).is_file():
-        pooling = json.loads((folder / POOLING).read_text(encoding="utf-8"))
-        if not pooling.get("pooling_mode_mean_tokens"):
-            raise ConfigError(f"{folder / POOLING} asks for another vector than the mean over "
-                              "tokens, which is what can be made here")
+    asked = (folder / POOLING).is_file()
+    if asked and not facts_of(folder, POOLING).get("pooling_mode_mean_tokens"):
+        raise ConfigError(f"{folder / POOLING} asks for another vector than the mean over "
+                          "tokens, which is what can be made here")
 
 
 if __name__ == "__main__":

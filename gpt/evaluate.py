@@ -24,7 +24,8 @@ from gpt.training.tasks import TASKS
 LEAST_S = 5                        # for simpler means; else as long again as the evaluation took
 
 
-def main(args=None):
+def parse(args):
+    """Read the command line."""
     parser = make_parser("evaluate", "Measure how well a trained model predicts a text.")
     parser.add_argument("run", help="the folder of a run, or last for the newest")
     parser.add_argument("text", nargs="*", default=[], help="files, folders, globs, or - for what "
@@ -37,12 +38,13 @@ def main(args=None):
                         "evenly")
     parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
     args = parser.parse_args(args)
-    for name in ("tokens", "items"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            parser.error(f"{name} is {value}, but must be at least 1")
     for sentence in contradictions(args):
         parser.error(sentence)
+    return parser, args
+
+
+def main(args=None):
+    parser, args = parse(args)
     with report_errors(parser.prog):
         opened = open_model(find_run(args.run), args.from_step)
         if opened.task not in TASKS:
@@ -52,28 +54,38 @@ def main(args=None):
             raise ConfigError(f"{args.run} learnt the task {opened.task}: how well it does stands "
                               "in its report")
         if args.questions:
-            return ask(opened, args.text, args.items)
-        task, began = TASKS[opened.task], time.monotonic()
-        data = other_text(args.text, opened.tokenizer, task) if args.text else opened.data()
-        if len(data.val) < 2:
-            raise ConfigError(f"this text has {len(data.val)} token, and no second one to predict")
-        found = read(task.measure(opened.model, data, data.val), args.tokens or math.inf)
-        step = "" if opened.step is None else f" (step {opened.step})"
-        print(f"{found.nats_per_token:.4f} nats/token  {found.bits_per_byte:.4f} bits/byte  "
-              f"perplexity {found.perplexity:.2f}  over {found.n_targets:,} tokens, "
-              f"{found.n_bytes:,} bytes{step}")
-        if found.n_asked:
-            print(f"right: {found.share_right:.2%} of {found.n_asked:,}")
-        if opened.text and task.whole_text:
-            learnt = opened.data()
-            texts = partial(learnt.text, learnt.train), partial(data.text, data.val)
-            simpler = baselines(*texts, seconds=max(LEAST_S, time.monotonic() - began))
-            print("beside it, in bits/byte: " + ", ".join(
-                f"{name} {bits:.2f}" for name, bits in simpler.items() if "xz" not in name))
+            ask(opened, args.text, args.items)
+        else:
+            measure(opened, args.text, args.tokens)
+
+
+def measure(opened, names, tokens):
+    """Measure on a text, or on what the run held out, and print what was found."""
+    task, began = TASKS[opened.task], time.monotonic()
+    data = other_text(names, opened.tokenizer, task) if names else opened.data()
+    if len(data.val) < 2:
+        raise ConfigError(f"this text has {len(data.val)} token, and no second one to predict")
+    found = read(task.measure(opened.model, data, data.val), tokens or math.inf)
+    step = "" if opened.step is None else f" (step {opened.step})"
+    print(f"{found.nats_per_token:.4f} nats/token  {found.bits_per_byte:.4f} bits/byte  "
+          f"perplexity {found.perplexity:.2f}  over {found.n_targets:,} tokens, "
+          f"{found.n_bytes:,} bytes{step}")
+    if found.n_asked:
+        print(f"right: {found.share_right:.2%} of {found.n_asked:,}")
+    if opened.text and task.whole_text:
+        learnt = opened.data() if names else data
+        texts = partial(learnt.text, learnt.train), partial(data.text, data.val)
+        simpler = baselines(*texts, seconds=max(LEAST_S, time.monotonic() - began))
+        print("beside it, in bits/byte: " + ", ".join(
+            f"{name} {bits:.2f}" for name, bits in simpler.items() if "xz" not in name))
 
 
 def contradictions(args):
     """Yield a sentence for everything that cannot be meant as it was said."""
+    for name in ("tokens", "items"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            yield f"{name} is {value}, but must be at least 1"
     if args.questions and not args.text:
         yield "--questions needs the files that hold them: name one"
     if args.questions and args.tokens is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import bpe
 from bpe.console import whole
-from bpe.files import file_sha256, write_whole
+from bpe.files import file_sha256, write_text, write_whole
 from gpt import called
 from gpt.command import find_run, make_parser, report_errors
 from gpt.data.tokens.characters import CharTokenizer
@@ -103,10 +103,6 @@ def write_as_gguf(opened, folder, precision):
 FORMATS = {"minigrad": write_shared, "transformers": write_huggingface,
            **{name: partial(write_as_gguf, precision=precision) for name, precision in {
                "gguf": "F16", "gguf_q8_0": "Q8_0", "gguf_q4_0": "Q4_0"}.items()}}
-
-
-def write_text(path, text):
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 # ---- the card ----

@@ -14,7 +14,7 @@ from gpt.command import find_run, make_parser, report_errors
 from gpt.models.sampling import Sampling, encode_prompt, reads_source, write
 from gpt.opening import open_model
 from gpt.prompts import continue_all, read_prompts
-
+from gpt.settings import ConfigError
 
 USUAL = 0.8                        # temperature of a text; of an answer 0
 
@@ -35,7 +35,7 @@ def parse(args):
     parser.add_argument("--stop", action="append", default=[], help="text to end before")
     parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
     args = parser.parse_args(args)
-    for name, least in (("n", 1), ("max_tokens", 0), ("seed", 0)):
+    for name, least in (("n", 1), ("max_tokens", 0)):
         if getattr(args, name) < least:
             parser.error(f"{name} is {getattr(args, name)}, but must be at least {least}")
     if "" in args.stop:
@@ -63,6 +63,15 @@ def add_sampling(parser):
 
 
 def sampling_of(args):
+    """Return the `Sampling` that was asked for.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such way to choose.
+    """
+    if args.seed < 0:
+        raise ConfigError(f"seed is {args.seed}, but must be at least 0")
     temperature = USUAL if args.temperature is None else args.temperature
     return Sampling(args.repetition_penalty, temperature, args.top_k, args.top_p, args.min_p)
 

@@ -50,7 +50,13 @@ class Opened(NamedTuple):
         return write(self.model, self.tokenizer, prompt, **how)
 
     def data(self):
-        """Open the text that it learnt from and was validated on: a Dataset."""
+        """Open the text that it learnt from and was validated on: a Dataset.
+
+        Raises
+        ------
+        ConfigError
+            If that did not come along.
+        """
         if self.text is None:
             raise ConfigError("this model came without the text it learnt from: name a text")
         return self.text()

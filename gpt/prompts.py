@@ -23,6 +23,11 @@ def read_prompts(name):
     -------
     rows : list of dict
         Each with `prompt`, and with what else the line says.
+
+    Raises
+    ------
+    ConfigError, CorpusError
+        Naming the line that holds no prompt; or if the file holds none, or cannot be read.
     """
     read = from_json if name.endswith(".jsonl") else plain
     rows = []
@@ -59,7 +64,13 @@ def continue_all(model, tokenizer, prompts, sampling, seed, max_tokens, stop=())
 
     Parameters
     ----------
+    model : Module
+        With `config`, `stream`, `head`, `start`.
+    tokenizer : tokenizer of the model
     prompts : list of str
+    sampling : Sampling
+    seed, max_tokens : int
+        `max_tokens` is of each.
     stop : sequence of str
         Texts before which to end.
 

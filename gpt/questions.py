@@ -5,7 +5,6 @@ log-probabilities of its tokens, and by that sum divided by its bytes, so that l
 disadvantage. What the texts begin with is read once, the rest of all of them as one batch.
 """
 import json
-import math
 import re
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from gpt.data.corpora import read_text
 from gpt.models.heads import surprise
 from gpt.models.sampling import begin_alike, encode_prompt
 from gpt.settings import ConfigError
+from gpt.training.classes import wilson
 from minigrad import no_grad
 
 
@@ -127,6 +127,11 @@ def answers(opened, questions):
     ----------
     opened : Opened
     questions : iterable of Question
+
+    Raises
+    ------
+    ConfigError
+        If the ending of one has more tokens than the context.
     """
     states = {}                    # number of endings -> state of as many sequences
     for question in questions:
@@ -174,6 +179,8 @@ def log_probabilities(model, rows, starts, states):
 
     Parameters
     ----------
+    model : Module
+        With `stream`, `head`, `start`.
     rows : list of list of int
     starts : list of int
         At least 1.
@@ -248,18 +255,6 @@ def score(answers):
     return Score(n, int(n_cut), chance / n, int(by_sum), int(by_bytes))
 
 
-def interval(right, n, z=1.96):
-    """Return between which shares the true one is, with 95 % certainty (Wilson 1927).
-
-    >>> "{:.3f} {:.3f}".format(*interval(430, 1000))
-    '0.400 0.461'
-    """
-    p, weight = right / n, z * z / n
-    middle = p + weight / 2
-    half = z * math.sqrt(p * (1 - p) / n + weight / (4 * n))
-    return (middle - half) / (1 + weight), (middle + half) / (1 + weight)
-
-
 def centred(share, chance):
     """Return 0 for guessing and 1 for all right."""
     return (share - chance) / (1 - chance)
@@ -271,7 +266,7 @@ def told(name, found):
            + (f"; {found.n_cut:,} begin before the context of this model" if found.n_cut else ""))
     for how, right in (("by the sum of log-probabilities", found.by_sum),
                        ("divided by the bytes of the ending", found.by_bytes)):
-        low, high = interval(right, found.n)
+        low, high = wilson(right, found.n)
         share = right / found.n
         yield (f"    {how:36}{100 * share:5.1f} % right ({100 * low:.1f} to {100 * high:.1f}), "
                f"centred {centred(share, found.chance):.3f}")

@@ -18,7 +18,25 @@ from gpt.training.tasks import matched, task_named
 
 
 def begin(args, say):
-    """Choose the settings, tokenize the text, and make a new run in a folder of its own."""
+    """Choose the settings, tokenize the text, and make a new run in a folder of its own.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        What `flags.parse` returns.
+    say : callable
+        Is told of the text.
+
+    Returns
+    -------
+    run : Run
+    folder : Path
+
+    Raises
+    ------
+    ConfigError, CorpusError
+        For settings, a text or a base of which no run can be made; no folder is left then.
+    """
     preset, given = with_plan(args.preset, args.given)
     base = open_base(given, args.runs) if given.get("base") else None
     task = task_named(matched(given).get("task", TrainConfig.task))
@@ -72,7 +90,13 @@ def with_plan(preset, given):
 
 
 def resume(args):
-    """Go on with a run: to the end of its plan, or to a new end."""
+    """Go on with a run, to the end of its plan or to a new one: (run, folder), as of `begin`.
+
+    Raises
+    ------
+    ConfigError, CheckpointError, CorpusError
+        If it cannot go on, or is at its end and no new one is given.
+    """
     folder = find_run(args.resume, args.runs)
     run = open_run(folder, args.from_step)
     continue_plan(run, args.given, read_manifest(folder).get("reported_step"))

@@ -263,6 +263,24 @@ runs/a                                       | runs/a
 runs/a x                                     | 'x'
 runs/a --pooling mean                        | '--pooling'
 """
+CHAT = """
+                                             | model
+nowhere                                      | nowhere
+runs/a --seed -1                             | seed is -1
+runs/a --max_tokens 0                        | max_tokens is 0
+runs/a --temperature -1                      | temperature is -1
+runs/a --template nothing                    | nothing
+"""
+CLASSIFY = """
+                                             | run
+nowhere                                      | nowhere
+runs/a                                       | runs/a learnt the task causal
+"""
+FILL = """
+                                             | run, text
+runs/a 'To [MASK]'                           | runs/a learnt the task causal
+runs/a 'To [MASK]' --n 0                     | n is 0
+"""
 FRONT = """
 trian                                        | 'trian': did you mean train?
 --steps 5                                    | '--steps': choose train
@@ -357,4 +375,5 @@ good.py:f --levle fast                       | --levle
 
 # command -> its table
 TABLES = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE, "export": EXPORT,
-          "embed": EMBED, "step": STEP, "": FRONT, "bpe": BPE}
+          "embed": EMBED, "chat": CHAT, "classify": CLASSIFY, "fill": FILL, "step": STEP,
+          "": FRONT, "bpe": BPE}

@@ -4,7 +4,7 @@ Both work beside the run, whose weights come out the same to the last bit.
 """
 from itertools import islice
 
-from bpe.files import write_whole
+from bpe.files import write_text, write_whole
 from gpt.settings import ConfigError
 from gpt.training.step import next_batch, train_steps
 from gpt.training.tasks.causal import has_no_end
@@ -119,7 +119,6 @@ def profile_steps(run, folder):
         copy.optimizers = [Timed(optimizer, p) for optimizer in copy.optimizers]
         n_tokens = sum(record.n_tokens for record in islice(steps, PROFILED_STEPS))
     table = f"{PROFILED_STEPS} steps, {n_tokens:,} tokens\n{p}"
-    write_whole(folder / "profile.txt",
-                lambda path: path.write_text(table + "\n", encoding="utf-8"))
+    write_text(folder / "profile.txt", table + "\n")
     write_whole(folder / "roofline.svg", p.roofline)
     return table

@@ -3,7 +3,7 @@ import json
 import math
 from functools import partial
 
-from bpe.files import write_whole
+from bpe.files import write_text
 from gpt import called
 from gpt.data.corpora import story_floor
 from gpt.show.report import write_report
@@ -136,9 +136,8 @@ def write_plan(run, folder):
         del settings[name]
     settings |= {"preset": config.preset, "plan": str(run.plan)}
     settings |= {"steps": 0, "minutes": 0.0}          # which the plan says
-    text = json.dumps(settings, indent=1)
     try:
-        write_whole(folder / PLAN, lambda path: path.write_text(text, encoding="utf-8"))
+        write_text(folder / PLAN, json.dumps(settings, indent=1))
     except OSError as error:
         go_on_without(folder / PLAN, error)
 

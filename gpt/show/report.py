@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bpe.files import write_whole
+from bpe.files import write_text
 from gpt.batch import Batch
 from gpt.opening import open_model
 from gpt.training.folder import read_manifest, read_metrics
@@ -34,7 +34,7 @@ def write_report(folder):
         texts = [(PAGE / name).read_text(encoding="utf-8") for name in names]
         page = page.replace(mark, "\n".join(texts))
     page = page.replace("@DATA@", as_script(collect(folder)))
-    write_whole(folder / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
+    write_text(folder / "report.html", page)
 
 
 def collect(folder):

@@ -8,7 +8,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from bpe.files import file_sha256, write_whole
+from bpe.files import file_sha256, write_text, write_whole
 from gpt.files.safetensors import open_safetensors, write_safetensors
 from gpt.files.weights import FileError
 
@@ -45,8 +45,7 @@ def save(folder, step, tensors, facts, keep=()):
         facts = {"format": FORMAT, "step": step, **facts,
                  "tensors_sha256": file_sha256(folder / f"{name}.safetensors")}
         facts["sha256"] = facts_sha256(facts)
-        text = json.dumps(facts, indent=1, sort_keys=True)
-        write_whole(folder / f"{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
+        write_text(folder / f"{name}.json", json.dumps(facts, indent=1, sort_keys=True))
     except (OSError, FileError) as error:
         raise CheckpointError(refusal(folder, step, tensors, error)) from error
     before = [s for s in steps(folder) if s < step]

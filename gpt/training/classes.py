@@ -56,7 +56,13 @@ def judged(targets, found, labels):
 
 
 def wilson(k, n, z=1.96):
-    """Return the 95 % interval of a share of which k of n were seen (Wilson 1927)."""
+    """Return between which shares the true one is, of which k of n were seen, to 95 % certainty.
+
+    Wilson 1927, JASA 22(158).
+
+    >>> "{:.3f} {:.3f}".format(*wilson(430, 1000))
+    '0.400 0.461'
+    """
     if n == 0:
         return 0.0, 1.0
     zz = z * z

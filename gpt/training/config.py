@@ -3,8 +3,8 @@ from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
-from gpt.models.config import ModelConfig
 from gpt.models.classifier import POOLING
+from gpt.models.config import ModelConfig
 from gpt.models.nets import NETS, net_named
 from gpt.settings import ConfigError, check_limits, nearest, setting
 from gpt.training.tasks import TASKS, matched, task_named
@@ -145,7 +145,13 @@ class Config:
 
     @classmethod
     def make(cls, preset="fast", **changes):
-        """Make a config from a preset and settings by name, wherever they belong."""
+        """Make a config from a preset and settings by name, wherever they belong.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such preset or setting, or a value is beyond its limits.
+        """
         if preset not in PRESETS:
             raise ConfigError(f"there is no preset {preset!r}: choose {', '.join(PRESETS)}")
         changes = matched(changes)
@@ -153,7 +159,13 @@ class Config:
         return cls(preset=preset).changed(**{**net.begins, **PRESETS[preset], **changes})
 
     def changed(self, **changes):
-        """Return a copy with some settings changed, given by name."""
+        """Return a copy with some settings changed, given by name.
+
+        Raises
+        ------
+        ConfigError
+            As `make` does.
+        """
         net, parts = changes.get("net", self.train.net), {}
         for part, kind in parts_of(net).items():
             mine = {f.name: changes.pop(f.name) for f in fields(kind) if f.name in changes}
@@ -176,7 +188,13 @@ class Config:
 
     @classmethod
     def from_dict(cls, settings):
-        """Read what `to_dict` wrote, here or in an earlier version."""
+        """Read what `to_dict` wrote, here or in an earlier version.
+
+        Raises
+        ------
+        ConfigError
+            If it used what is no longer there.
+        """
         try:
             net = settings["train"].get("net", cls.train.net)    # earlier versions had but one
             parts = {part: kind(**without_gone(settings[part]))

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bpe.files import write_whole
+from bpe.files import write_text
 from gpt import called
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
@@ -37,7 +37,13 @@ except ImportError:                                   # Windows
 
 
 def new_folder(name, root="runs"):
-    """Make an empty folder for a run: NAME, or NAME-2 and so on where that is taken."""
+    """Make an empty folder for a run: NAME, or NAME-2 and so on where that is taken.
+
+    Raises
+    ------
+    ConfigError
+        If none can be made there.
+    """
     i = 1
     while True:
         folder = Path(root) / (name if i == 1 else f"{name}-{i}")
@@ -57,6 +63,11 @@ def alone_in(folder):
     """Keep the folder of a run from other processes, and clear what a killed one left half written.
 
     The lock is the system's, on a file that a run never writes again: it ends with the process.
+
+    Raises
+    ------
+    ConfigError
+        If another process has it.
     """
     with open(Path(folder) / "data" / "tokenizer.json", "rb+") as file:
         if is_locked(file):
@@ -122,12 +133,31 @@ def say_how_to_go_on(folder):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def check_folder(folder):
+    """Refuse a folder that is not there, and name those that are."""
+    if not Path(folder).is_dir():
+        known = ", ".join(sorted(str(p.parent) for p in Path("runs").glob("*/manifest.json")))
+        remedy = f"choose one of {known}" if known else "train one with train.py"
+        raise ConfigError(f"there is no run {folder}: {remedy}")
+
+
 def open_run(folder, step=None):
     """Load a run to go on with it.
+
+    Parameters
+    ----------
+    folder : path
+    step : int, optional
+        Of its checkpoint; the last one unless given.
 
     Returns
     -------
     run : Run
+
+    Raises
+    ------
+    ConfigError, CheckpointError, CorpusError
+        If there is no such run, or what it needs is not as it was written.
     """
     check_folder(folder)
     if not (Path(folder) / "checkpoints").is_dir():
@@ -180,13 +210,6 @@ def check_disk(run, folder):
                           "with --runs")
 
 
-def check_folder(folder):
-    if not Path(folder).is_dir():
-        known = ", ".join(sorted(str(p.parent) for p in Path("runs").glob("*/manifest.json")))
-        remedy = f"choose one of {known}" if known else "train one with train.py"
-        raise ConfigError(f"there is no run {folder}: {remedy}")
-
-
 # ---- what is written down ----
 
 def write_manifest(folder, **facts):
@@ -195,7 +218,7 @@ def write_manifest(folder, **facts):
     known = read_manifest(folder)
     text = json.dumps({**known, **facts}, indent=1, default=str)
     try:
-        write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        write_text(path, text)
     except OSError as error:
         go_on_without(path, error)
 
@@ -246,7 +269,7 @@ class Metrics:
         kept = [row for row in read_metrics(folder) if row["step"] <= step] if step else []
         text = "".join(json.dumps(row) + "\n" for row in kept)
         try:
-            write_whole(self.path, lambda path: path.write_text(text, encoding="utf-8"))
+            write_text(self.path, text)
             self.file = open(self.path, "a", encoding="utf-8")
         except OSError as error:
             go_on_without(self.path, error)

@@ -19,6 +19,7 @@ from minigrad import matmul, watch
 from minigrad.kernels import threads
 from minigrad.stepper.counting import count_node
 from minigrad.stepper.declines import counting_declines
+from minigrad.stepper.recording import memories
 
 
 @functools.cache
@@ -76,9 +77,10 @@ def measure_rates(run, seconds=0.15, most_s=2.0, fewest=4):
 def check_size(config):
     """Refuse a model whose weights alone, with gradients and moments, do not fit into memory."""
     free, weights = available_bytes(), n_weights(config)
-    if free is not None and run_bytes(config, weights, 0, 0) > free:
+    needed = run_bytes(config, weights, 0, 0)
+    if free is not None and needed > free:
         raise ConfigError(f"a model of {weights / 1e9:.1f} billion weights needs "
-                          f"{run_bytes(config, weights, 0, 0) / 1e9:.0f} GB to train, but "
+                          f"{needed / 1e9:.0f} GB to train, but "
                           f"{free / 1e9:.1f} GB are free: use a smaller --d_model or --n_layer")
 
 
@@ -110,11 +112,16 @@ class Unfilled(NamedTuple):
 def flops_per_token(run):
     """Count the floating-point operations of training on one token, on one sequence."""
     T, nodes = run.config.model.context_length, []
-    rng = np.random.default_rng(0)
-    batch = run.task.batch(run.data, (1, T), rng, run.model).widened(T)
     with watch(nodes.append):
-        run.task.loss(run.model, batch, 1.0, rng)
+        loss_of_one(run)
     return sum(map(sum, map(count_node, nodes))) // T
+
+
+def loss_of_one(run):
+    """Return the loss of one sequence as long as the context, a Tensor."""
+    T, rng = run.config.model.context_length, np.random.default_rng(0)
+    batch = run.task.batch(run.data, (1, T), rng, run.model).widened(T)
+    return run.task.loss(run.model, batch, 1.0, rng)
 
 
 def sequence_bytes(run):
@@ -122,26 +129,19 @@ def sequence_bytes(run):
 
     Gradients that the model may have are dropped.
     """
-    model = run.model
-    T, rng = model.config.context_length, np.random.default_rng(0)
-    batch = run.task.batch(run.data, (1, T), rng, model).widened(T)
-    known = {id(x.data) for x in model.parameters()}
-    blocks = {}                                       # id of memory -> (array, bytes)
+    parameters = run.model.parameters()
+    known = memories(x.data for x in parameters)
+    blocks, held = {}, []                             # while memory lives, its id is its own
 
     def count(node):
         outputs = node.data if isinstance(node.data, tuple) else (node.data,)
-        for x in (*outputs, *node.saved):
-            if isinstance(x, np.ndarray):
-                base = x
-                while isinstance(base.base, np.ndarray):
-                    base = base.base
-                if id(base) not in known:
-                    blocks[id(base)] = base, base.nbytes
+        held.append(outputs)
+        blocks.update(memories((*outputs, *node.saved)))
     with watch(count):
-        loss = run.task.loss(model, batch, 1.0, rng)
-    kept = sum(size for _, size in blocks.values())
+        loss = loss_of_one(run)
+    kept = sum(size for i, size in blocks.items() if i not in known)
     loss.backward()                                   # loads the kernels of the way back
-    for x in model.parameters():
+    for x in parameters:
         x.grad = None
     return kept
 

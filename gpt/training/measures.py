@@ -1,8 +1,17 @@
-"""How surprised a model is at each token of a passage."""
+"""How surprised a model is: at the targets of a batch, and at each token of a passage."""
 import numpy as np
 
 from gpt.batch import IGNORE
+from gpt.models.heads import surprise
 from minigrad import cross_entropy, linear, log_softmax, no_grad
+
+MEASURED_TOKENS = 2048             # of one forward pass that measures
+
+
+def token_loss(model, batch, n, rng=None, state=None):
+    """Return the surprise at the targets of a batch, in nats, summed and divided by n: a Tensor."""
+    x = model.stream(batch, state, rng)                                         # (B, T, C)
+    return surprise(x, model.head, batch.targets, n)
 
 
 def token_surprise(model, ids):

@@ -53,7 +53,13 @@ class Plan:
 
     @classmethod
     def parse(cls, text):
-        """Read what str() wrote."""
+        """Read what str() wrote.
+
+        Raises
+        ------
+        ConfigError
+            If it did not write that.
+        """
         try:
             *texts, steps = text.split(",")
             lines = []

@@ -32,17 +32,33 @@ class Run:
     best_step: int = 0
     optimizers: list = field(default_factory=list)
     carried: States | None = None  # what the net remembers of the batch before, if that is asked
-    learnt: list = ()              # the parameters that learn, now or later in the run
+    learnt: list = field(default_factory=list)     # what learns, now or later in the run
     obstacle: str | None = None    # what keeps its steps from being replayed
 
     @classmethod
     def start(cls, config, data, plan, dtype=np.float32, weights=None):
-        """Make a run with new weights, or with those of a base: a dict of arrays by name."""
+        """Make a run with new weights, or with those of a base.
+
+        Parameters
+        ----------
+        config : Config
+        data : Dataset
+        plan : Plan
+        dtype : dtype
+            Of the weights.
+        weights : dict of str to array, optional
+            What the task adds is new all the same.
+
+        Raises
+        ------
+        ConfigError
+            If the net cannot learn the task, nothing is left to learn, or no state can be carried.
+        """
         check_match(config.train.net, config.train.task, config.model)
         rng = np.random.default_rng(config.train.seed)
         model = config.new_net(rng, dtype)
         if weights:
-            model.load_state_dict(model.state_dict() | weights)   # what the task adds is new
+            model.load_state_dict(model.state_dict() | weights)
         freeze(model, config.train.freeze)
         optimizers = make_optimizers(model, config.train)
         run = cls(config, data, model, plan, optimizers=optimizers)
@@ -123,7 +139,13 @@ class Run:
 
     @classmethod
     def resume(cls, tensors, facts, data):
-        """Make the run that a checkpoint was written by."""
+        """Make the run that a checkpoint was written by, from what `checkpoint.load` returns.
+
+        Raises
+        ------
+        ConfigError
+            If the tokenizer is another one, or the settings are of no version that is known.
+        """
         if facts["tokenizer"] != data.tokenizer.fingerprint():
             raise ConfigError("the checkpoint was trained with another tokenizer than the one in "
                               "its folder: put tokenizer.json back")

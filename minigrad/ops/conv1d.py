@@ -2,8 +2,10 @@
 import numpy as np
 
 from minigrad.kernels import gemm, jit
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty, empty_like
-from minigrad.kernels.rows import fits, plain, row_kernel, widest_vectors
+from minigrad.kernels.rows import plain, row_kernel
+from minigrad.kernels.scan import takes
 from minigrad.ops.linear import added_up, linear, rows
 from minigrad.ops.shape import concatenate
 from minigrad.tensor import op
@@ -101,11 +103,8 @@ def parted(u, x):
 # ---- fast path -------------------------------------------------------------------------------
 
 def are_windows(x, weight, before, dilation=1):
-    """Whether the kernels take these: arrays of one float type, x neither small nor empty."""
-    if not fits(x) or x.ndim != 3:
-        return False
-    others = weight, before
-    return all(type(y) is np.ndarray and y.dtype == x.dtype for y in others)
+    """Whether the kernels take these, as those of a scan do."""
+    return takes(x, weight, before)
 
 @conv1d.fast(when=are_windows)
 def conv1d_fast(x, weight, before, dilation=1):

@@ -3,13 +3,15 @@ import numpy as np
 
 from minigrad.kernels import gemm, jit, vmath
 from minigrad.kernels.jit import helper
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty, empty_like
-from minigrad.kernels.rows import plain, row_kernel, widest_vectors
+from minigrad.kernels.rows import plain, row_kernel
 from minigrad.kernels.scan import (
     ROWS, at_time, begin, multiply, n_groups, packed, room, slope, takes, tanh_slope)
 from minigrad.ops.elementwise import sigmoid, tanh
 from minigrad.ops.linear import linear, rows, sum_of_rows
-from minigrad.ops.rnn import check_floats, over_time, sequences, side_by_side, weight_gradient
+from minigrad.ops.rnn import (
+    check_floats, gates_of, over_time, sequences, side_by_side, weight_gradient)
 from minigrad.ops.shape import stack
 from minigrad.tensor import op
 
@@ -43,6 +45,11 @@ def gru(x, weight, bias, h0):
     -------
     h : (B, T, H)
 
+    Raises
+    ------
+    TypeError
+        If one of them holds whole numbers.
+
     References
     ----------
     Cho et al. 2014, arXiv:1406.1078, in the form of torch (and cuDNN).
@@ -64,7 +71,7 @@ def gru(x, weight, bias, h0):
 def gru_vjp(g, gates, inner, h, weight, h0):
     dh, dx, dy = np.zeros_like(h0), [], []
     for t in reversed(range(h.shape[1])):
-        r, z, n = thirds(gates[:, t])
+        r, z, n = gates_of(gates[:, t], 3)
         dh = dh + g[:, t]
         before = h[:, t - 1] if t else h0
         dn = dh * (1 - z) * (1 - n * n)
@@ -77,7 +84,7 @@ def gru_vjp(g, gates, inner, h, weight, h0):
         dh = dh * z + of_state @ weight
     dx = over_time(dx[::-1])
     dy = over_time(dy[::-1])
-    _, _, of_bias = thirds(rows(dy))
+    _, _, of_bias = gates_of(rows(dy), 3)
     dbias = of_bias.sum(axis=0)
     return dx, weight_gradient(dy, h, h0), dbias, dh
 
@@ -93,16 +100,10 @@ def gru_parts(x, weight, bias, h0):
     return stack(h, axis=1)
 
 
-def thirds(x):
-    """Cut (B, 3 H) into three of (B, H)."""
-    H = x.shape[-1] // 3
-    return x[:, :H], x[:, H:2 * H], x[:, 2 * H:]
-
-
 def opened(x, y, bias):
     """Return r, z, the new n, and what the state gives to it, each (B, H), of x and y (B, 3 H)."""
-    x_r, x_z, x_n = thirds(x)
-    y_r, y_z, y_n = thirds(y)
+    x_r, x_z, x_n = gates_of(x, 3)
+    y_r, y_z, y_n = gates_of(y, 3)
     r, of_state = sigmoid(x_r + y_r), y_n + bias
     return r, sigmoid(x_z + y_z), tanh(x_n + r * of_state), of_state
 

@@ -3,13 +3,15 @@ import numpy as np
 
 from minigrad.kernels import gemm, vmath
 from minigrad.kernels.jit import helper
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty, empty_like
-from minigrad.kernels.rows import plain, row_kernel, widest_vectors
+from minigrad.kernels.rows import plain, row_kernel
 from minigrad.kernels.scan import (
     ROWS, at_time, begin, multiply, n_groups, narrowed, packed, room, slope, takes, tanh_slope)
 from minigrad.ops.elementwise import sigmoid, tanh
 from minigrad.ops.linear import linear, rows
-from minigrad.ops.rnn import check_floats, over_time, sequences, side_by_side, weight_gradient
+from minigrad.ops.rnn import (
+    check_floats, gates_of, over_time, sequences, side_by_side, weight_gradient)
 from minigrad.ops.shape import stack
 from minigrad.tensor import op
 
@@ -41,6 +43,11 @@ def lstm(x, weight, h0, c0):
     -------
     h, c : (B, T, H)
 
+    Raises
+    ------
+    TypeError
+        If one of them holds whole numbers.
+
     References
     ----------
     Hochreiter & Schmidhuber 1997, Neural Computation 9(8); with the forget gate of Gers et al.
@@ -66,7 +73,7 @@ def lstm_vjp(g, gates, h, c, weight, h0, c0):
     dh = dc = np.zeros_like(h0)                               # (B, H)
     dx = []
     for t in reversed(range(h.shape[1])):
-        i, f, n, o = quarters(gates[:, t])
+        i, f, n, o = gates_of(gates[:, t], 4)
         earlier = c[:, t - 1] if t else c0
         shown = np.tanh(c[:, t])
         dh = dh + g_h[:, t]
@@ -96,16 +103,9 @@ def lstm_parts(x, weight, h0, c0):
     return stack(h, axis=1), stack(c, axis=1)
 
 
-def quarters(z):
-    """Cut (B, 4 H) into four of (B, H)."""
-    H = z.shape[-1] // 4
-    for start in range(0, 4 * H, H):
-        yield z[:, start:start + H]
-
-
 def opened(z):
     """Return the gates i, f, the new n and the gate o, each (B, H), of (B, 4 H)."""
-    i, f, n, o = quarters(z)
+    i, f, n, o = gates_of(z, 4)
     return sigmoid(i), sigmoid(f), tanh(n), sigmoid(o)
 
 

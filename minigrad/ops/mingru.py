@@ -2,11 +2,13 @@
 import numpy as np
 
 from minigrad.kernels import vmath
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty, empty_like
-from minigrad.kernels.rows import plain, row_kernel, widest_vectors
+from minigrad.kernels.rows import plain, row_kernel
 from minigrad.kernels.scan import at_time, slope, takes
 from minigrad.ops.elementwise import sigmoid
-from minigrad.ops.rnn import check_floats, earlier, over_time, sequences, side_by_side
+from minigrad.ops.rnn import (
+    check_floats, earlier, gates_of, over_time, sequences, side_by_side)
 from minigrad.ops.shape import stack
 from minigrad.tensor import op
 
@@ -34,6 +36,11 @@ def mingru(x, h0):
     Returns
     -------
     h : (B, T, H)
+
+    Raises
+    ------
+    TypeError
+        If one of them holds whole numbers.
 
     References
     ----------
@@ -76,8 +83,8 @@ def mingru_parts(x, h0):
 
 def gate_and_new(x):
     """Return the gate and what is new, (B, T, H), of (B, T, 2 H)."""
-    H = x.shape[-1] // 2
-    return sigmoid(x[..., :H]), x[..., H:]
+    score, new = gates_of(x, 2)
+    return sigmoid(score), new
 
 
 # ---- fast path -------------------------------------------------------------------------------

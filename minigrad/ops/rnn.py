@@ -2,8 +2,9 @@
 import numpy as np
 
 from minigrad.kernels import gemm, vmath
+from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty_like
-from minigrad.kernels.rows import plain, row_kernel, widest_vectors
+from minigrad.kernels.rows import plain, row_kernel
 from minigrad.kernels.scan import (
     ROWS, at_time, begin, multiply, n_groups, narrowed, packed, room, takes, tanh_slope)
 from minigrad.ops.elementwise import tanh
@@ -47,6 +48,11 @@ def rnn(x, weight, h0):
     Returns
     -------
     h : (B, T, H)
+
+    Raises
+    ------
+    TypeError
+        If one of them holds whole numbers.
 
     References
     ----------
@@ -97,6 +103,12 @@ def over_time(steps):
 def side_by_side(*gates):
     """Put gates, (B, H) each, side by side."""
     return np.concatenate(gates, axis=-1)
+
+
+def gates_of(z, n):
+    """Cut (..., n H) into n of (..., H), array or Tensor."""
+    H = z.shape[-1] // n
+    return [z[..., k * H:(k + 1) * H] for k in range(n)]
 
 
 def weight_gradient(dz, h, h0):

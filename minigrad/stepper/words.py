@@ -39,8 +39,8 @@ def label(node):
 
 def call(t, node):
     """Write the op as it was called: add(a, b)."""
-    names = map(label, t.nodes)
-    inputs = list(map(constant, node.given(list(names))))
+    names = {i: label(t.nodes[i]) for i in node.refs}
+    inputs = list(map(constant, node.given(names)))
     params = [f"{k}={constant(v)}" for k, v in node.params.items() if v is not None]
     return f"{node.op.name}({', '.join(inputs + params)})"
 

@@ -9,9 +9,9 @@ from gpt import evaluate
 from gpt.models.nets import net_named
 from gpt.opening import Opened
 from gpt.questions import (
-    Answer, Question, answers, encoded, interval, log_probabilities, read_questions, score, spread,
-    told)
+    Answer, Question, answers, encoded, log_probabilities, read_questions, score, spread, told)
 from gpt.settings import ConfigError
+from gpt.training.classes import wilson
 from minigrad import no_grad
 
 ROWS = {
@@ -115,7 +115,7 @@ def test_scores_are_shares_with_their_interval():
     assert found == (100, 43, 0.25, 43, 57)
     text = "\n".join(told("x", found))
     assert "43.0 % right (33.7 to 52.8), centred 0.240" in text and "43 begin before" in text
-    low, high = interval(0, 20)
+    low, high = wilson(0, 20)
     assert low == 0 and 0.1 < high < 0.2              # none right of 20 says little
 
 

@@ -8,11 +8,12 @@ from gpt.batch import IGNORE, Batch
 from gpt.models.decoder import GPT
 from gpt.settings import ConfigError
 from gpt.training.plan import Plan
+from gpt.training.measures import token_loss
 from gpt.training.run import Run
 from gpt.training.step import train_steps
 from gpt.training.task import Task
 from gpt.training.tasks import TASKS
-from gpt.training.tasks.causal import causal_batch, causal_loss, causal_measure
+from gpt.training.tasks.causal import causal_batch, causal_measure
 
 
 def some_batch(data, shape, rng, model):
@@ -22,7 +23,7 @@ def some_batch(data, shape, rng, model):
     return batch._replace(targets=np.where(hidden, IGNORE, batch.targets))
 
 
-SOME = Task(some_batch, causal_loss, causal_measure)     # all that a new task is: a row
+SOME = Task(some_batch, token_loss, causal_measure)      # all that a new task is: a row
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_micro_batches_with_any_targets_masked_add_up_to_the_batch(data, tiny, s
     for size in (4, 1, 3):
         loss = 0.0
         for part in batch.parts(size):
-            part_loss = causal_loss(model, part, np.float64(n))
+            part_loss = token_loss(model, part, np.float64(n))
             part_loss.backward()
             loss += part_loss.item()
         found.append([loss, *(x.grad for x in model.parameters())])

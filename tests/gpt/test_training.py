@@ -11,11 +11,11 @@ from gpt.settings import ConfigError
 from gpt.training import checkpoint
 from gpt.training.config import Config
 from gpt.training.divergence import Diverged
+from gpt.training.measures import token_loss
 from gpt.training.plan import Plan, batch_shape, due, rate_at
 from gpt.training.run import Run
 from gpt.training.step import train_steps
 from gpt.training.tasks import TASKS
-from gpt.training.tasks.causal import causal_loss
 from minigrad.kernels import jit, replay, threads
 
 
@@ -122,7 +122,7 @@ def test_any_number_of_threads_gives_the_same_bytes(data, tiny, tmp_path):
 def counted_losses(monkeypatch):
     """Return a list that grows with every ordinary loss of a run."""
     calls, task = [], TASKS["causal"]
-    loss = lambda *args: calls.append(0) or causal_loss(*args)
+    loss = lambda *args: calls.append(0) or token_loss(*args)
     monkeypatch.setitem(TASKS, "causal", task._replace(loss=loss))
     return calls
 

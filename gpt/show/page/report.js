@@ -15,7 +15,8 @@ at("about").textContent = [manifest.corpus, net, `${shape.n_layer} layers`,
 const exact = x => x >= 1000 ? short(x) : Number(x.toPrecision(4)).toString();
 for (const [value, unit] of [[result.bits_per_byte, "bits per byte"],
     [100 * result.accuracy, "% right"],
-    [result.accuracy ? 0 : result.nats_per_token, "nats per token"], [result.perplexity, "perplexity per token"],
+    [result.accuracy ? 0 : result.nats_per_token, "nats per token"],
+    [result.perplexity, "perplexity per token"],
     [result.steps, "steps"], [(result.peak_bytes || 0) / 1e6, "MB at most"]])
   if (value) {
     const box = make(at("numbers"), "div");
@@ -127,8 +128,10 @@ function place() {
     make(node, "title", {}, `${text}, ${token.count} times`);
   }
 }
-place();
-addEventListener("resize", place);
+if (data.tokens.length) {
+  place();
+  addEventListener("resize", place);
+} else at("plane-section").remove();
 
 // ---- what else there is ----
 
@@ -140,10 +143,16 @@ else at("profile").remove();
 for (const page of data.pages) make(make(at("pages"), "p"), "a", {href: page}, page);
 if (!data.pages.length) at("pages").remove();
 
-const written = value => typeof value !== "number" ? [value].flat().join(" ")
-  : Number.isInteger(value) ? value.toLocaleString("en") : Number(value.toPrecision(5)).toString();
+function written(value) {
+  if (Array.isArray(value)) return value.map(written).join(Array.isArray(value[0]) ? ", " : " ");
+  if (value && typeof value === "object")
+    return Object.entries(value).map(([name, x]) => `${name} ${written(x)}`).join(", ");
+  if (typeof value !== "number") return String(value ?? "");
+  return Number.isInteger(value) ? value.toLocaleString("en")
+    : Number(value.toPrecision(5)).toString();
+}
 function table(title, facts, open) {
-  const rows = Object.entries(facts).filter(([, value]) => written(value ?? "") !== "");
+  const rows = Object.entries(facts).filter(([, value]) => written(value) !== "");
   if (!rows.length) return;
   const details = make(at("manifest"), "details", open ? {open: ""} : {});
   make(details, "summary", {}, title);

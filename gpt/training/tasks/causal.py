@@ -5,13 +5,11 @@ import numpy as np
 
 from gpt.batch import IGNORE, Batch
 from gpt.data.windows import following_windows, random_windows, spread_windows, stream_windows
-from gpt.models.heads import surprise
 from gpt.models.states import rows_at
 from gpt.settings import ConfigError
+from gpt.training.measures import MEASURED_TOKENS, token_loss
 from gpt.training.task import Measure, Task
 from minigrad import no_grad
-
-WINDOWS_TOKENS = 2048      # of one forward pass that measures
 
 
 def causal_batch(data, shape, rng, model):
@@ -27,12 +25,6 @@ def carried_batch(data, shape, step):
     return Batch(windows[:, :-1], windows[:, 1:], rows=rows)
 
 
-def causal_loss(model, batch, n, rng=None, state=None):
-    """Return the surprise at the targets, in nats, summed and divided by n."""
-    x = model.stream(batch, state, rng)                                         # (B, T, C)
-    return surprise(x, model.head, batch.targets, n)
-
-
 def causal_measure(model, data, ids):
     """Yield the surprise at every token of `ids`, (N,), but the first, some windows at a time.
 
@@ -45,13 +37,13 @@ def causal_measure(model, data, ids):
     token_bytes = np.asarray(data.tokenizer.token_bytes)
     endless, state = has_no_end(model), None
     cut = stream_windows if endless else spread_windows
-    for windows, counts in cut(ids, T, max(1, WINDOWS_TOKENS // T)):
+    for windows, counts in cut(ids, T, max(1, MEASURED_TOKENS // T)):
         ids, following = windows[:, :-1], windows[:, 1:]                            # (B, T)
         batch = Batch(ids, np.where(counts, following, IGNORE))
         if endless:
             state = state or model.start(batch)
         with no_grad():
-            loss = causal_loss(model, batch, 1.0, state=state)
+            loss = token_loss(model, batch, 1.0, state=state)
         if endless:
             state.advance(batch.ids)
         counted = following[counts]
@@ -69,4 +61,4 @@ def has_no_end(model):
     return math.isinf(state.capacity)
 
 
-CAUSAL = Task(causal_batch, causal_loss, causal_measure, carried=carried_batch)
+CAUSAL = Task(causal_batch, token_loss, causal_measure, carried=carried_batch)

@@ -3,12 +3,10 @@ import numpy as np
 
 from gpt.batch import IGNORE, Batch
 from gpt.data.windows import random_windows, spread_windows
-from gpt.models.heads import surprise
 from gpt.models.masking import hidden, mask_id
-from gpt.training.measures import answered
+from gpt.training.measures import MEASURED_TOKENS, answered, token_loss
 from gpt.training.task import Measure, Task
 
-MEASURED_TOKENS = 2048             # of one forward pass that measures
 SHARE = 0.15                       # of the places that are asked
 MASKED, RANDOM = 0.8, 0.1          # of those: [MASK] stands there, any token; else what was there
 
@@ -32,12 +30,6 @@ def asked(ids, tokenizer, rng, counts=True):
     read[masked] = mask_id(tokenizer)
     targets = np.where(chosen, ids, IGNORE)
     return Batch(read, targets)
-
-
-def masked_loss(model, batch, n, rng=None):
-    """Return the surprise at what is asked, in nats, summed and divided by n."""
-    x = model.stream(batch, rng=rng)                                            # (B, T, C)
-    return surprise(x, model.head, batch.targets, n)
 
 
 def masked_measure(model, data, ids):
@@ -84,5 +76,5 @@ def with_mask(tokenizer):
     return max(tokenizer.vocab_size, mask_id(tokenizer) + 1)
 
 
-MASKED_LM = Task(masked_batch, masked_loss, masked_measure, sees=("both",), vocab_size=with_mask,
+MASKED_LM = Task(masked_batch, token_loss, masked_measure, sees=("both",), vocab_size=with_mask,
                  show=show_filled, command="fill", whole_text=False)

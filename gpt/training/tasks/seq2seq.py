@@ -4,13 +4,11 @@ import numpy as np
 from gpt.batch import IGNORE, Batch
 from gpt.data.pairs import Pairs, load_pairs, rounded
 from gpt.data.windows import evenly_spread
-from gpt.models.heads import surprise
 from gpt.models.sampling import Sampling, write
 from gpt.settings import ConfigError
-from gpt.training.measures import answered
+from gpt.training.measures import MEASURED_TOKENS, answered, token_loss
 from gpt.training.task import Measure, Task
 
-MEASURED_TOKENS = 2048             # of one forward pass that measures
 SHOWN = 4                          # pairs of a sample
 
 
@@ -48,12 +46,6 @@ def batch_of(pairs, chosen, widths, model):
     return Batch(ids, targets, source=source, source_lengths=source_lengths)
 
 
-def seq2seq_loss(model, batch, n, rng=None):
-    """Return the surprise at the targets, in nats, summed and divided by n."""
-    x = model.stream(batch, rng=rng)                                            # (B, T, C)
-    return surprise(x, model.head, batch.targets, n)
-
-
 def seq2seq_measure(model, data, ids):
     """Yield the surprise at the targets of `ids`, and how many of them are right as a whole.
 
@@ -86,5 +78,5 @@ def show_answers(model, data, seed, max_tokens):
         yield f"{source} -> {made}{wrong}\n"
 
 
-SEQ2SEQ = Task(seq2seq_batch, seq2seq_loss, seq2seq_measure, sees=("source",), corpus=load_pairs,
+SEQ2SEQ = Task(seq2seq_batch, token_loss, seq2seq_measure, sees=("source",), corpus=load_pairs,
                show=show_answers, whole_text=False)
