@@ -59,10 +59,10 @@ function chart(parent, title, series, times, from) {
   const all = series.flatMap(s => s.points), steps = all.map(p => p[0]);
   const values = all.map(p => p[1]).sort((a, b) => a - b);
   let low = Math.min(values[0], from ?? Infinity);
-  let high = values[Math.floor((values.length - 1) * 0.995)];      // a few may stick out
+  let high = values[Math.ceil((values.length - 1) * 0.995)];       // of many a few may stick out
   if (high <= low) { high += 1; low -= 1; }
   const first = Math.min(...steps), last = Math.max(...steps, first + 1);
-  const H = 176, left = 48, right = 14, top = 8, bottom = 36;
+  const H = 176, left = 48, right = 22, top = 8, bottom = 36;
   let place;
 
   function draw() {

@@ -7,15 +7,17 @@ const manifest = data.manifest, result = manifest.result || {};
 
 const shape = (manifest.config || {}).model || {};
 at("title").textContent = data.name;
+const counted = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
 const net = ((manifest.config || {}).train || {}).net;
-at("about").textContent = [manifest.corpus, net, `${shape.n_layer} layers`,
-  shape.n_head && `${shape.n_head} heads`, `${shape.d_model} wide`,
+at("about").textContent = [manifest.corpus, net, counted(shape.n_layer, "layer"),
+  shape.n_head && counted(shape.n_head, "head"), `${shape.d_model} wide`,
   `context ${shape.context_length}`].filter(Boolean).join(" \u00b7 ");
 
+const classes = result.beside;           // what else tells them apart, and how often it is right
 const exact = x => x >= 1000 ? short(x) : Number(x.toPrecision(4)).toString();
 for (const [value, unit] of [[result.bits_per_byte, "bits per byte"],
-    [100 * result.accuracy, "% right"],
-    [result.accuracy ? 0 : result.nats_per_token, "nats per token"],
+    [100 * (result.accuracy ?? result.right), "% right"],
+    [result.nats_per_token, classes ? "nats per text" : "nats per token"],
     [result.perplexity, "perplexity per token"],
     [result.steps, "steps"], [(result.peak_bytes || 0) / 1e6, "MB at most"]])
   if (value) {
@@ -25,16 +27,21 @@ for (const [value, unit] of [[result.bits_per_byte, "bits per byte"],
   }
 
 const rivals = {...(manifest.baselines || {})};
+if (classes) {
+  for (const [name, share] of Object.entries(classes)) rivals[name] = 100 * share;
+  rivals["this model"] = 100 * result.accuracy;
+  at("measure").textContent = "% right of the same texts (more is better)";
+}
 if (result.equally_likely_tokens) rivals["equal tokens"] = result.equally_likely_tokens;
 if (result.floor_bits_per_byte) rivals["known floor"] = result.floor_bits_per_byte;
 if (result.bits_per_byte) rivals["this model"] = result.bits_per_byte;
 const widest = Math.max(...Object.values(rivals), 1e-9);
-for (const [name, bits] of Object.entries(rivals).sort((a, b) => b[1] - a[1])) {
+for (const [name, x] of Object.entries(rivals).sort((a, b) => b[1] - a[1])) {
   const row = make(at("bars"), "div", {class: "bar"});
   make(row, "span", {}, name);
-  make(make(row, "span"), "i", {style: `width:${100 * bits / widest}%`,
+  make(make(row, "span"), "i", {style: `width:${100 * x / widest}%`,
     class: name === "this model" ? "us" : ""});
-  make(row, "span", {}, bits.toFixed(2));
+  make(row, "span", {}, x.toFixed(2));
 }
 if (!Object.keys(rivals).length) at("baselines").remove();
 
@@ -42,7 +49,8 @@ if (!Object.keys(rivals).length) at("baselines").remove();
 
 const c = data.curves, one = "var(--one)", two = "var(--two)";
 const draw = (title, series, from) => chart(at("charts"), title, series, data.times, from);
-draw("loss, nats/token", [{name: "training", points: c.loss, colour: one},
+draw(classes ? "loss, nats/text" : "loss, nats/token", [
+  {name: "training", points: c.loss, colour: one},
   {name: "validation", points: c.val_loss, colour: two}]);
 const told = c.val_right.length ? ["% right", c.val_right] : ["bits per byte", c.val_bits];
 draw("validation, " + told[0], [{name: "validation", points: told[1], colour: two}]);
@@ -107,7 +115,7 @@ for (const map of data.attention) {
 }
 dark.addEventListener("change", () => data.attention.forEach(paint));
 if (!data.passage.length) at("passage-section").remove();
-if (!data.attention.length) at("attention-section").remove();
+if (!data.attention.length) ["attention-section", "with-head"].forEach(id => at(id)?.remove());
 
 // ---- tokens in a plane: the frequent ones by name, a dot for what would lie on another ----
 
@@ -144,7 +152,8 @@ for (const page of data.pages) make(make(at("pages"), "p"), "a", {href: page}, p
 if (!data.pages.length) at("pages").remove();
 
 function written(value) {
-  if (Array.isArray(value)) return value.map(written).join(Array.isArray(value[0]) ? ", " : " ");
+  if (Array.isArray(value))
+    return value.map(written).join(Array.isArray(value[0]) ? " / " : " ");
   if (value && typeof value === "object")
     return Object.entries(value).map(([name, x]) => `${name} ${written(x)}`).join(", ");
   if (typeof value !== "number") return String(value ?? "");
