@@ -52,7 +52,7 @@ def begin(args, say):
     folder = new_folder(args.name or corpus.name, args.runs)
     with kept_if_begun(folder):
         own = base and base.tokenizer
-        data = task.prepare(corpus, config.data, folder / "data", own, task.corpus)
+        data = task.prepare(corpus, config.data, folder / "data", own, task.corpus, say)
         V = config.model.vocab_size if base else task.vocab_size(data.tokenizer)
         config = config.changed(**data.settings | {"vocab_size": V})
         data.check(config.model.context_length, config.train.batch_tokens)

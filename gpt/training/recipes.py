@@ -65,8 +65,7 @@ def choose_tokenizer(corpus):
     if size:
         return "bpe", size
     try:
-        texts = [document.decode() for document in corpus.documents]
-        characters = set().union(*texts)
+        characters = set().union(*(text.decode() for text, _ in corpus.pieces()))
     except UnicodeDecodeError:
         return "byte", 0
     return ("char", 0) if len(characters) <= MANY_CHARACTERS else ("byte", 0)
