@@ -22,7 +22,7 @@ from gpt.data.tokens.kinds import load_tokenizer, train_tokenizer
 PART_TOKENS = 1 << 16              # decoded at a time
 COUNTED_TOKENS = 1 << 20           # counted at a time
 BATCH_BYTES = 1 << 23              # encoded at a time, on all cores
-SAMPLE_BYTES = 1 << 28             # of a longer text merges are learnt from a sample of this size
+SAMPLE_BYTES = 1 << 27             # of a longer text merges are learnt from a sample of this size
 TOKEN_FILES = "train.npy", "val.npy"
 
 

@@ -1,0 +1,49 @@
+"""What filters look at: the words, lines and n-grams of a text, each found once."""
+import functools
+import re
+import zlib
+
+import numpy as np
+
+WORD = re.compile(r"\w+(?:['’]\w+)*")
+FACTOR = np.uint64(0x9E3779B97F4A7C15)               # of the hash: odd, its bits well mixed
+
+
+class Look:
+    """A text with its parts; `of` keeps the last ones, for the filters that come behind."""
+
+    def __init__(self, text):
+        self.text = text
+
+    @functools.cached_property
+    def words(self):
+        """The words, without the marks between them."""
+        return WORD.findall(self.text)
+
+    @functools.cached_property
+    def lines(self):
+        """The lines that are not blank, without the white space around them."""
+        return [line for line in map(str.strip, self.text.split("\n")) if line]
+
+    @functools.cached_property
+    def word_hashes(self):
+        """A number for each word, whatever its case: (N,) uint64."""
+        words = WORD.findall(self.text.lower())
+        return np.array([zlib.crc32(word.encode()) for word in words], np.uint64)
+
+    def n_grams(self, n):
+        """Return a number for every n words in a row: (N - n + 1,) uint64."""
+        return n_grams(self.word_hashes, n)
+
+
+of = functools.lru_cache(maxsize=2)(Look)
+
+
+def n_grams(hashes, n):
+    """Return a number for every n numbers in a row."""
+    N = max(0, len(hashes) - n + 1)
+    key = np.zeros(N, np.uint64)
+    for i in range(n):
+        key = (key ^ hashes[i:i + N]) * FACTOR
+        key ^= key >> np.uint64(29)
+    return key
