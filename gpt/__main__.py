@@ -18,6 +18,7 @@ COMMANDS = {"train": ("gpt.train", "train a model on a text"),
             "evaluate": ("gpt.evaluate", "measure how well it predicts a text"),
             "export": ("gpt.export", "write a model that can be shared, without its text"),
             "embed": ("gpt.embed", "turn lines into vectors of their meaning"),
+            "corpus": ("gpt.corpus", "make a clean corpus of dumps, crawls and files"),
             "classify": ("gpt.classify", "tell which label a text has"),
             "step": ("minigrad.stepper.command", "step through a backward pass")}
 

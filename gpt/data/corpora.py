@@ -218,6 +218,8 @@ def files_inside(folder):
         os.listdir(folder)                            # what cannot be read, rglob passes by
     except OSError as error:
         raise CorpusError(f"the folder {str(folder)!r} cannot be read: {error.strerror}") from error
+    if (folder / "corpus.json").is_file():            # what `minigrad corpus` wrote
+        return sorted(folder.glob("[0-9]*.txt"))
     hidden = lambda p: any(part.startswith(".") for part in p.relative_to(folder).parts)
     return filterfalse(hidden, sorted(folder.rglob("*")))
 

@@ -26,10 +26,15 @@ class Look:
         return [line for line in map(str.strip, self.text.split("\n")) if line]
 
     @functools.cached_property
+    def lengths(self):
+        """The characters of each word: (N,)."""
+        return np.array([*map(len, self.words)], np.int64)
+
+    @functools.cached_property
     def word_hashes(self):
         """A number for each word, whatever its case: (N,) uint64."""
-        words = WORD.findall(self.text.lower())
-        return np.array([zlib.crc32(word.encode()) for word in words], np.uint64)
+        words = [word.lower().encode() for word in self.words]
+        return np.array([*map(zlib.crc32, words)], np.uint64)
 
     def n_grams(self, n):
         """Return a number for every n words in a row: (N - n + 1,) uint64."""
@@ -41,9 +46,14 @@ of = functools.lru_cache(maxsize=2)(Look)
 
 def n_grams(hashes, n):
     """Return a number for every n numbers in a row."""
-    N = max(0, len(hashes) - n + 1)
-    key = np.zeros(N, np.uint64)
-    for i in range(n):
-        key = (key ^ hashes[i:i + N]) * FACTOR
-        key ^= key >> np.uint64(29)
-    return key
+    *_, keys = longer_and_longer(hashes, n)
+    return keys
+
+
+def longer_and_longer(hashes, longest):
+    """Yield a number for every one, two and so on up to n numbers in a row."""
+    keys = np.zeros((len(hashes) + 1, *hashes.shape[1:]), np.uint64)
+    for n in range(1, longest + 1):
+        keys = (keys[:-1] ^ hashes[n - 1:]) * FACTOR
+        keys ^= keys >> np.uint64(29)
+        yield keys

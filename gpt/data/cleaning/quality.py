@@ -47,7 +47,7 @@ def share(items, holds):
 
 
 def has_letter(word):
-    return any(map(str.isalpha, word))
+    return word.isalpha() or any(map(str.isalpha, word))
 
 
 DUPLICATE_LINES, DUPLICATE_PARAGRAPHS = 0.3, 0.3
@@ -66,14 +66,27 @@ def gopher_repetition(text):
         again, characters = repeated(parts)
         if again > most * len(parts) or characters > most_characters * len(text):
             return f"too many repeated {name}"
-    lengths = np.array([*map(len, look.WORD.findall(text.lower()))])
-    total = max(1, int(lengths.sum()))
-    for n, most in TOP_N_GRAMS.items():
-        if top_n_gram(seen.n_grams(n), lengths, n) > most * total:
+    return repeated_n_grams(seen, len(text))
+
+
+def repeated_n_grams(seen, n_characters):
+    """Tell which sequences of words are too much of a text.
+
+    What stands there twice is looked for among what was there twice with a word less.
+    """
+    twice = np.arange(len(seen.words))                # places
+    for n, keys in enumerate(look.longer_and_longer(seen.word_hashes, max(DUPLICATE_N_GRAMS)), 1):
+        twice = twice[twice < len(keys)]
+        _, first, which, counts = np.unique(
+            keys[twice], return_index=True, return_inverse=True, return_counts=True)
+        if n in TOP_N_GRAMS and top_n_gram(twice[first], counts, seen.lengths, n) > (
+                TOP_N_GRAMS[n] * n_characters):
             return f"one sequence of {n} words is too much of it"
-    for n, most in DUPLICATE_N_GRAMS.items():
-        if in_duplicates(seen.n_grams(n), lengths, n) > most * total:
+        again = np.delete(twice, first)
+        if n in DUPLICATE_N_GRAMS and covered(again, seen.lengths, n) > (
+                DUPLICATE_N_GRAMS[n] * n_characters):
             return f"too many repeated sequences of {n} words"
+        twice = twice[counts[which] > 1]
     return ""
 
 
@@ -88,30 +101,20 @@ def repeated(parts):
     return again, characters
 
 
-def top_n_gram(keys, lengths, n):
+def top_n_gram(first, counts, lengths, n):
     """Return the characters of the most frequent n-gram, all its occurrences together."""
-    if not len(keys):
+    if not len(counts) or counts.max() == 1:
         return 0
-    _, first, counts = np.unique(keys, return_index=True, return_counts=True)
-    most = counts.argmax()
-    if counts[most] == 1:
-        return 0
-    place = first[most]
-    return int(counts[most] * lengths[place:place + n].sum())
+    place = first[counts.argmax()]
+    return int(counts.max() * lengths[place:place + n].sum())
 
 
-def in_duplicates(keys, lengths, n):
-    """Return the characters in n-grams that stand before them already, each counted once."""
-    if not len(keys):
-        return 0
-    _, first = np.unique(keys, return_index=True)
-    again = np.ones(len(keys), bool)
-    again[first] = False
+def covered(places, lengths, n):
+    """Return the characters of the n words from each place on, each counted once."""
     begins = np.zeros(len(lengths) + 1, np.int64)
-    np.add.at(begins, np.flatnonzero(again), 1)
-    np.add.at(begins, np.flatnonzero(again) + n, -1)
-    covered = begins.cumsum()[:-1] > 0
-    return int(lengths[covered].sum())
+    begins[places] += 1                               # each place once
+    begins[places + n] -= 1
+    return int(lengths[begins.cumsum()[:-1] > 0].sum())
 
 
 # ---- C4: Raffel et al. 2019, arXiv:1910.10683, section 2.2; without its list of bad words ----
@@ -154,6 +157,20 @@ def fineweb_lines(text):
     if share(lines, lambda line: len(line) < 30) >= 0.67:
         return "at least 67 % of the lines have fewer than 30 characters"
     return ""
+
+
+# ---- ours ----
+
+def menu(text):
+    """Tell whether a text is a menu: no line is long, and next to none is a sentence.
+
+    FineWeb's rules drop menus, too, and with them pages that tell the meanings of a word.
+    """
+    lines = look.of(text).lines
+    if max(map(len, lines), default=0) >= 60:
+        return ""
+    sentences = share(lines, lambda line: line.endswith(TERMINAL))
+    return "a menu: short lines, and at most 12 % of them sentences" if sentences <= 0.12 else ""
 
 
 # ---- Contamination: Brown et al. 2020, arXiv:2005.14165, appendix C ----

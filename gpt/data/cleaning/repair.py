@@ -8,7 +8,7 @@ from gpt.data.reading import CorpusError
 # ---- Unicode ----
 
 BROKEN = re.compile("[ÂÃâð][\x80-\xbf\u20ac\u201a-\u2122€œžŸ-]")     # UTF-8 read as Windows-1252
-INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028\u2029\u2060\ufeff]")
+INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028\u2029\u2060\ufeff\ud800-\udfff]")
 
 
 def repair_unicode(text):
@@ -41,19 +41,24 @@ def byte_of(character):
 # ---- what identifies people ----
 
 EMAIL = re.compile(r"[\w.+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}")
-PHONE = re.compile(r"(?<![\w.])(?:\+?1[ .-]?)?(?:\(\d{3}\)[ .-]*|\d{3}[ .-]?)\d{3}[ .-]?\d{4}"
-                   r"(?![\w-])")
+PHONE = re.compile(r"(?<![\w.])(?<!ISBN )(?<!ISBN-)(?:\+?1[ .-]?)?"
+                   r"(?:\([2-9]\d\d\)[ .-]*|[2-9]\d\d[ .-]?)\d{3}[ .-]?\d{4}(?![\w-])")
+LIKE_PHONE = re.compile(r"\d{3}[ .-]?\d{4}")          # which is found ten times as fast
 OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 IP = re.compile(rf"(?<![\w.])(?:{OCTET}\.){{3}}{OCTET}(?![\w]|\.\d)")
 
 
 def mask_emails(text):
     """Put |||EMAIL_ADDRESS||| in the place of addresses: (text, how many)."""
+    if "@" not in text:
+        return text, 0
     return EMAIL.subn("|||EMAIL_ADDRESS|||", text)
 
 
 def mask_phone_numbers(text):
     """Put |||PHONE_NUMBER||| in the place of North American numbers: (text, how many)."""
+    if not LIKE_PHONE.search(text):
+        return text, 0
     return PHONE.subn("|||PHONE_NUMBER|||", text)
 
 
