@@ -153,7 +153,7 @@ def prepare(corpus: Corpus, settings, folder, tokenizer=None, load=load_corpus, 
         corpora.append(load([settings.val], binary=settings.tokenizer in ("byte", "bpe")))
     parts = parts_of(corpora, settings.val_fraction)
     try:
-        tokenizer = tokenizer or new_tokenizer(corpora, parts[0], settings)
+        tokenizer = tokenizer or new_tokenizer(corpora, parts[0], settings, say)
         tokenizer.save(folder / "tokenizer.json")
         for name, sources in zip(TOKEN_FILES, parts):
             firsts = []
@@ -198,12 +198,14 @@ def part_of(part, pieces, left):
     return (piece for of, piece in split_pieces(pieces(), left) if of == part)
 
 
-def new_tokenizer(corpora, train, settings):
+def new_tokenizer(corpora, train, settings, say=None):
     """Make the tokenizer that the settings ask for; of a long text bpe learns from a sample."""
     n_documents = sum(len(corpus.lengths) for corpus in corpora)
     n_bytes = corpora[0].size_bytes
     every = (piece.text for corpus in corpora for piece in corpus.pieces())
     learnt = sampled(chain.from_iterable(pieces() for pieces in train), n_bytes)
+    if say and settings.tokenizer == "bpe" and n_bytes > SAMPLE_BYTES:
+        say(f"tokens: bpe learns from a sample of {SAMPLE_BYTES / 1e6:.0f} MB, spread evenly")
     return train_tokenizer(settings.tokenizer, settings.vocabulary, every, learnt,
                            [END_OF_TEXT] if n_documents > 1 else [])
 

@@ -8,7 +8,8 @@ from gpt.data.reading import CorpusError
 # ---- Unicode ----
 
 BROKEN = re.compile("[ÂÃâð][\x80-\xbf\u20ac\u201a-\u2122€œžŸ-]")     # UTF-8 read as Windows-1252
-INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028\u2029\u2060\ufeff\ud800-\udfff]")
+INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028\u2029\u2060"
+                       "\ufeff\ud800-\udfff]")
 
 
 def repair_unicode(text):
