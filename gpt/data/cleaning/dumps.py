@@ -29,9 +29,9 @@ def pages_in(path, first=0, stop=None):
     name, rest, base, own = Path(path).name, b"", 0, math.inf
     for block, inside in blocks_of_part(path, first, stop):
         if isinstance(block, Loss):
-            yield block
-            base, rest = base + len(rest), b""        # no page is put together of two halves
-            continue
+            if inside:                                # else whoever reads that part tells it
+                yield block
+            base, rest, block = base + len(rest), b"", b""    # no page is made of two halves
         if not inside and own == math.inf:
             own = base + len(rest)                    # pages that begin from here on are others'
         rest += block

@@ -94,11 +94,11 @@ def exact_line_deduplication(paths, folder):
             counts[key] = counts.get(key, 0) + 1
     for path in paths:
         kept = [line for line in open_lines(path) if counts[text_hash(line)] == 1]
-        (folder / path.name).write_text("".join(kept), encoding="utf-8", newline="")
+        (folder / path.name).write_bytes("".join(kept).encode())
 
 
 def open_lines(path):
-    return path.read_text(encoding="utf-8", newline="").splitlines(keepends=True)
+    return path.read_bytes().decode("utf-8").splitlines(keepends=True)
 
 
 def minhash_deduplication(paths, num_hashes, num_bands, ngrams, jaccard_threshold, folder):
@@ -115,7 +115,7 @@ def minhash_deduplication(paths, num_hashes, num_bands, ngrams, jaccard_threshol
         Two files that meet in a band are duplicates if they have this share of n-grams in common.
     folder : Path
     """
-    texts = [path.read_text(encoding="utf-8") for path in paths]
+    texts = [path.read_bytes().decode("utf-8") for path in paths]
     keys = np.array([band_keys(minhashes(text, num_hashes, ngrams), num_bands) for text in texts])
     groups, grams = Groups(len(paths)), [Look(text).n_grams(ngrams) for text in texts]
     for band in keys.T:
@@ -126,7 +126,7 @@ def minhash_deduplication(paths, num_hashes, num_bands, ngrams, jaccard_threshol
                     groups.join(first, i)
     for i, first in enumerate(groups.firsts()):
         if i == first:
-            (folder / paths[i].name).write_text(texts[i], encoding="utf-8")
+            (folder / paths[i].name).write_bytes(texts[i].encode())
 
 
 def jaccard(a, b):

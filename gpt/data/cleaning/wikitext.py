@@ -5,6 +5,7 @@ whatever stands in it. https://www.mediawiki.org/wiki/Markup_spec
 """
 import html
 import re
+from collections import Counter
 
 COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.S)
 # What nests, and what its content is worth: the marks that begin and end it.
@@ -22,7 +23,7 @@ TAG = re.compile(r"</?[a-zA-Z][^<>]*>|__[A-Z]+__|'{2,5}")
 MARKS_OF_LINES = {*"*#:;-"}
 LINE_START = re.compile(r"[*#:;]+[ \t]*|-{4,}")
 HEADING = re.compile(r"^(={1,6})[ \t]*(.*?)[ \t]*\1[ \t]*$")
-EMPTY = re.compile(r"\([\s,;:]*\)|(?<=\()[\s,;]+| (?=[,.;)])")
+EMPTY = re.compile(r" ?\([\s,;:]*\)|(?<=\()[\s,;]+| (?=[,.;)])")
 SPACES, LINES = re.compile(r"[ \t\xa0]{2,}|[\t\xa0]"), re.compile(r"\n{3,}")
 # Links whose text is no part of the sentence: files, categories, other languages.
 HIDDEN = re.compile(r"(?:file|image|category|media|template|[a-z]{2,3}(?:-[a-z]+){0,2}|simple)\s*:",
@@ -50,20 +51,18 @@ def without_nesting(text):
 
     What is never closed is text; what closes nothing is dropped.
     """
-    opened = [("", [])]                               # of (mark, parts of what stands in it)
+    opened, depth = [("", [])], Counter()             # (mark, parts of what stands in it); how many
     for i, part in enumerate(MARKS.split(text)):
         if not i % 2:
             opened[-1][1].append(part)
             continue
         mark = part if part[0] != "<" else name_of(part)
         if mark in CLOSES or mark[:2] == "</":
-            close(opened, CLOSES.get(mark) or f"<{mark[2:]}")
+            close(opened, depth, CLOSES.get(mark) or f"<{mark[2:]}")
         elif not part.endswith("/>"):
             opened.append((mark, []))
-    while len(opened) > 1:
-        _, parts = opened.pop()
-        opened[-1][1].extend(parts)
-    return "".join(opened[0][1])
+            depth[mark] += 1
+    return "".join(part for _, parts in opened for part in parts)
 
 
 def name_of(mark):
@@ -71,14 +70,15 @@ def name_of(mark):
     return re.match(r"</?\w+", mark)[0].lower()
 
 
-def close(opened, mark):
+def close(opened, depth, mark):
     """End what a mark began, and all that was not ended in it; nothing, if there is none."""
-    if all(mark != begun for begun, _ in opened):
-        return
-    while True:
+    while depth[mark]:
         begun, parts = opened.pop()
+        depth[begun] -= 1
         if begun == mark:
             break
+    else:
+        return
     if mark == "[[":
         opened[-1][1].append(words_of("".join(parts)))
 
