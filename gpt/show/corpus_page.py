@@ -1,6 +1,8 @@
 """The report of a corpus: what came in, what each stage dropped with examples, what is left."""
 from html import escape
+from operator import itemgetter
 
+FILE = "file", "bytes", "SHA256"
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; margin: 1rem 0 }
@@ -14,29 +16,32 @@ pre { white-space: pre-wrap; background: #8881; padding: .5rem; overflow-wrap: a
 def corpus_page(facts):
     """Return the page, from what `corpus.json` holds."""
     shards, counts, duplicates = facts["shards"], facts["counts"], facts["duplicates"]
-    kept = {"documents kept": sum(each["documents"] for each in shards),
-            "bytes kept": sum(each["bytes"] for each in shards)}
+    kept = {}
+    for kind in "documents", "bytes":
+        kept[f"{kind} kept"] = sum(each[kind] for each in shards)
     parts = ["<!doctype html><meta charset='utf-8'><title>corpus</title>",
              f"<style>{STYLE}</style><h1>What became of the text</h1>",
              table(["", ""], [*counts.items(), *kept.items()]),
              "<h2>What each stage dropped</h2>", *stages(facts),
              "<h2>Duplicates</h2>", table(["", ""], duplicates.items()),
              "<h2>What could not be read</h2>", table(["file", "place", "why"], facts["losses"]),
-             "<h2>Files read</h2>", table(["file", "bytes", "SHA256"], rows_of(facts["read"])),
-             "<h2>Shards</h2>", table(["shard", "documents", "bytes", "SHA256"], rows_of(shards))]
+             "<h2>Files read</h2>", table(FILE, rows_of(facts["read"])),
+             "<h2>Shards</h2>", table(FILE, rows_of(shards))]
     return "\n".join(parts) + "\n"
 
 
 def rows_of(facts):
-    return [each.values() for each in facts]
+    return [[each["name"], each["bytes"], each["sha256"]] for each in facts]
 
 
 def stages(facts):
     """Yield a table of reasons for each stage, and the first examples of each."""
     for stage, reasons in facts["stages"].items():
         yield f"<h3>{escape(stage)}: {sum(reasons.values()):,}</h3>"
-        yield table(["why", "documents"], sorted(reasons.items(), key=lambda row: -row[1]))
-        for reason, found in facts["examples"].get(stage, {}).items():
+        rows = sorted(reasons.items(), key=itemgetter(1), reverse=True)
+        yield table(["why", "documents"], rows)
+        examples = facts["examples"].get(stage, {})
+        for reason, found in examples.items():
             yield f"<details><summary>{escape(reason)}</summary>"
             for source, place, text in found:
                 yield f"<p>{escape(source)}, {escape(place)}</p><pre>{escape(text)}</pre>"
@@ -44,9 +49,10 @@ def stages(facts):
 
 
 def table(heads, rows):
-    lines = ["<table>", "<tr>" + "".join(f"<th>{escape(head)}</th>" for head in heads) + "</tr>"]
-    lines += ["<tr>" + "".join(map(cell, row)) + "</tr>" for row in rows]
-    return "\n".join([*lines, "</table>"])
+    first = [f"<th>{escape(head)}</th>" for head in heads]
+    lines = [first, *(map(cell, row) for row in rows)]
+    body = "\n".join(f"<tr>{''.join(line)}</tr>" for line in lines)
+    return f"<table>\n{body}\n</table>"
 
 
 def cell(x):

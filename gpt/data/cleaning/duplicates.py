@@ -5,6 +5,8 @@ r hashes, a pair of Jaccard similarity s meets in one of b bands with 1 - (1 - s
 bands of 5, that is 99.6 % at 0.74 and 5 % at 0.3.
 """
 import hashlib
+from collections import Counter
+from itertools import combinations
 
 import numpy as np
 
@@ -16,8 +18,9 @@ SHINGLES = 1 << 12                 # hashed at a time
 
 def text_hash(text):
     """Return 63 bits that stand for a text."""
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+    data = text.encode("utf-8", "surrogatepass")
+    digest = hashlib.blake2b(data, digest_size=8)
+    return int.from_bytes(digest.digest(), "little") >> 1
 
 
 def minhashes(text, n_hashes=N_BANDS * BAND_HASHES, n_gram=N_GRAM, seed=0):
@@ -27,12 +30,15 @@ def minhashes(text, n_hashes=N_BANDS * BAND_HASHES, n_gram=N_GRAM, seed=0):
     """
     rng = np.random.default_rng(seed)
     a, b = rng.integers(0, 2**63, (2, n_hashes, 1), np.uint64)
+    a = 2 * a + np.uint64(1)                                                    # (n, 1)
     hashes = Look(text).word_hashes
-    keys = n_grams(hashes, min(n_gram, max(1, len(hashes))))                    # (N,)
+    n = min(n_gram, max(1, len(hashes)))              # a text of fewer words is one n-gram
+    keys = n_grams(hashes, n)                                                   # (N,)
     least = np.full(n_hashes, 2**64 - 1, np.uint64)
     for i in range(0, len(keys), SHINGLES):
-        hashed = keys[i:i + SHINGLES] * (2 * a + np.uint64(1)) + b              # (n, N)
-        np.minimum(least, (hashed >> np.uint64(32)).min(axis=1), out=least)
+        hashed = a * keys[i:i + SHINGLES] + b                                   # (n, N)
+        hashed >>= np.uint64(32)
+        least = np.minimum(least, hashed.min(axis=1))
     return least
 
 
@@ -49,8 +55,10 @@ class Groups:
         self.parent = np.arange(n)
 
     def first(self, i):
-        while self.parent[i] != i:
-            self.parent[i] = i = self.parent[self.parent[i]]
+        parent = self.parent
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
         return i
 
     def join(self, i, j):
@@ -59,15 +67,17 @@ class Groups:
 
     def firsts(self):
         """Return the first member of everyone's group: (n,)."""
-        return np.array([self.first(i) for i in range(len(self.parent))], np.int64)
+        found = map(self.first, range(len(self.parent)))
+        return np.fromiter(found, np.int64)
 
 
 def join_equal(groups, keys, members):
     """Join those of the members whose keys, (n,), are equal."""
     order = np.argsort(keys, kind="stable")
-    same = np.flatnonzero(keys[order][1:] == keys[order][:-1])
-    for i, j in zip(members[order[same]], members[order[same + 1]]):
-        groups.join(i, j)
+    keys, members = keys[order], members[order]
+    same = np.flatnonzero(keys[1:] == keys[:-1])
+    for k in same:
+        groups.join(members[k], members[k + 1])
 
 
 def exact_duplicates(hashes):
@@ -87,18 +97,24 @@ def exact_line_deduplication(paths, folder):
     folder : Path
         Gets a file of the same name for each.
     """
-    counts = {}
+    counts = Counter()
     for path in paths:
-        for line in open_lines(path):
-            key = text_hash(line)
-            counts[key] = counts.get(key, 0) + 1
+        counts.update(map(text_hash, lines_in(path)))
     for path in paths:
-        kept = [line for line in open_lines(path) if counts[text_hash(line)] == 1]
-        (folder / path.name).write_bytes("".join(kept).encode())
+        kept = [line for line in lines_in(path) if counts[text_hash(line)] == 1]
+        write(folder / path.name, "".join(kept))
 
 
-def open_lines(path):
-    return path.read_bytes().decode("utf-8").splitlines(keepends=True)
+def lines_in(path):
+    return read(path).splitlines(keepends=True)
+
+
+def read(path):
+    return path.read_bytes().decode("utf-8")
+
+
+def write(path, text):
+    path.write_bytes(text.encode("utf-8"))
 
 
 def minhash_deduplication(paths, num_hashes, num_bands, ngrams, jaccard_threshold, folder):
@@ -115,21 +131,20 @@ def minhash_deduplication(paths, num_hashes, num_bands, ngrams, jaccard_threshol
         Two files that meet in a band are duplicates if they have this share of n-grams in common.
     folder : Path
     """
-    texts = [path.read_bytes().decode("utf-8") for path in paths]
-    keys = np.array([band_keys(minhashes(text, num_hashes, ngrams), num_bands) for text in texts])
-    groups, grams = Groups(len(paths)), [Look(text).n_grams(ngrams) for text in texts]
-    for band in keys.T:
-        for key in np.unique(band):
-            first, *others = np.flatnonzero(band == key)
-            for i in others:
-                if jaccard(grams[first], grams[i]) >= jaccard_threshold:
-                    groups.join(first, i)
+    texts = [read(path) for path in paths]
+    keys = [band_keys(minhashes(text, num_hashes, ngrams), num_bands) for text in texts]
+    grams = [Look(text).n_grams(ngrams) for text in texts]
+    groups = Groups(len(paths))
+    for i, j in combinations(range(len(paths)), 2):
+        meet = (keys[i] == keys[j]).any()
+        if meet and jaccard(grams[i], grams[j]) >= jaccard_threshold:
+            groups.join(i, j)
     for i, first in enumerate(groups.firsts()):
         if i == first:
-            (folder / paths[i].name).write_bytes(texts[i].encode())
+            write(folder / paths[i].name, texts[i])
 
 
 def jaccard(a, b):
     """Return the share of two sets of numbers that is in both."""
-    both = len(np.intersect1d(a, b))
-    return both / max(1, len(np.union1d(a, b)))
+    both, either = np.intersect1d(a, b), np.union1d(a, b)
+    return len(both) / max(1, len(either))

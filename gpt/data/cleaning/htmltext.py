@@ -2,10 +2,13 @@
 import re
 from html.parser import HTMLParser
 
-HIDDEN = {"script", "style", "noscript", "template", "svg", "nav", "header", "footer", "aside",
-          "form", "select", "button", "iframe", "head", "figure", "dialog"}
-BLOCKS = {"p", "div", "li", "ul", "ol", "h1", "h2", "h3", "h4", "h5", "h6", "br", "tr", "table",
-          "section", "article", "blockquote", "pre", "dd", "dt", "hr", "main", "td", "th"}
+BREAK = "\0"                       # between blocks: a line break of the source is a space
+WHITE, AROUND = re.compile(r"\s+"), re.compile(r" *\n *")
+LINES = re.compile(r"\n{3,}")
+HIDDEN = set("script style noscript template svg nav header footer aside form select button iframe "
+             "head figure dialog".split())
+BLOCKS = set("p div li ul ol h1 h2 h3 h4 h5 h6 br tr table section article blockquote pre dd dt hr "
+             "main td th".split())
 
 
 class Reader(HTMLParser):
@@ -19,14 +22,14 @@ class Reader(HTMLParser):
         if tag in HIDDEN:
             self.hidden.append(tag)
         elif tag in BLOCKS:
-            self.parts.append("\n")
+            self.parts.append(BREAK)
 
     def handle_endtag(self, tag):
         if tag in self.hidden:
             while self.hidden.pop() != tag:
-                pass
+                continue
         elif tag in BLOCKS:
-            self.parts.append("\n")
+            self.parts.append(BREAK)
         elif tag in ("body", "html"):                 # what was never closed
             self.hidden.clear()
 
@@ -44,11 +47,6 @@ def strip_html(page):
     reader = Reader()
     reader.feed(page)
     reader.close()
-    lines = [re.sub(r"\s+", " ", line).strip() for line in blocks_apart(reader.parts)]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
-
-
-def blocks_apart(parts):
-    """Join the parts; a line break in the source is a space, one between blocks is one."""
-    text = "".join("\n" if part == "\n" else part.replace("\n", " ") for part in parts)
-    return text.split("\n")
+    parts = [WHITE.sub(" ", part) for part in reader.parts]
+    text = AROUND.sub("\n", "".join(parts).replace(BREAK, "\n"))
+    return LINES.sub("\n\n", text).strip()

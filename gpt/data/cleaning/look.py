@@ -23,18 +23,19 @@ class Look:
     @functools.cached_property
     def lines(self):
         """The lines that are not blank, without the white space around them."""
-        return [line for line in map(str.strip, self.text.split("\n")) if line]
+        stripped = map(str.strip, self.text.split("\n"))
+        return [*filter(None, stripped)]
 
     @functools.cached_property
     def lengths(self):
         """The characters of each word: (N,)."""
-        return np.array([*map(len, self.words)], np.int64)
+        return np.fromiter(map(len, self.words), np.int64)
 
     @functools.cached_property
     def word_hashes(self):
         """A number for each word, whatever its case: (N,) uint64."""
-        words = [word.lower().encode() for word in self.words]
-        return np.array([*map(zlib.crc32, words)], np.uint64)
+        words = (word.lower().encode() for word in self.words)
+        return np.fromiter(map(zlib.crc32, words), np.uint64)
 
     def n_grams(self, n):
         """Return a number for every n words in a row: (N - n + 1,) uint64."""
@@ -52,8 +53,9 @@ def n_grams(hashes, n):
 
 def longer_and_longer(hashes, longest):
     """Yield a number for every one, two and so on up to n numbers in a row."""
-    keys = np.zeros((len(hashes) + 1, *hashes.shape[1:]), np.uint64)
-    for n in range(1, longest + 1):
-        keys = (keys[:-1] ^ hashes[n - 1:]) * FACTOR
+    keys = np.pad(np.zeros_like(hashes), [(0, 1)] + [(0, 0)] * (hashes.ndim - 1))
+    for _ in range(longest):
+        keys = (keys[:-1] ^ hashes) * FACTOR
         keys ^= keys >> np.uint64(29)
+        hashes = hashes[1:]
         yield keys

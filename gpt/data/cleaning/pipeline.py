@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bpe.files import file_sha256, write_text, write_whole
-from gpt.data.cleaning.duplicates import (
-    N_BANDS, Groups, band_keys, exact_duplicates, join_equal, minhashes, text_hash)
+from gpt.data.cleaning.duplicates import band_keys, minhashes, text_hash
+from gpt.data.cleaning.over_units import at, find_duplicates, load_array, save_array
 from gpt.data.cleaning.sources import Document, read_unit, units_of
 from gpt.data.cleaning.stages import Tally, applied, masked, stages_of, without_losses
 from gpt.data.cleaning.workers import in_order
@@ -29,6 +29,8 @@ from gpt.data.reading import END_OF_TEXT, CorpusError, read_file
 
 FORMAT = 1
 DEDUP = "lines", "exact", "minhash"
+TALLY, COUNT = "tally", "count"    # what is written last, when a unit is cleaned, and its shard is
+NO_KEYS = np.zeros(0, np.uint64)
 
 
 class Settings(NamedTuple):
@@ -66,19 +68,17 @@ def make_corpus(names, folder, settings, workers=1, say=print):
     folder = Path(folder)
     paths = [path for name in names for path in find_files(name)]
     stages_of(settings.filters)                       # which refuses what there is not
-    units, work = units_of(paths), folder / ".work"
-    begin(folder, work, units, settings)
     texts = [read_file(path).decode("utf-8", "replace")
              for name in settings.held_out for path in find_files(name)]
+    units, work = units_of(paths), folder / ".work"
+    begin(folder, work, units, settings)
+    numbered = [*enumerate(units)]
     clean = partial(clean_unit, work=work, settings=settings, held_out=texts)
-    in_order(clean, [*enumerate(units)], workers, lambda i: done(work, i), say, "cleaned")
-    tallies = [Tally(json.loads(at(work, i, "json").read_text(encoding="utf-8")))
-               for i in range(len(units))]
+    in_order(clean, numbered, workers, partial(at, work, kind=TALLY), say, "cleaned")
     found = find_duplicates(work, len(units), settings.dedup)
     write = partial(write_shard, work=work, folder=folder)
-    in_order(write, [*enumerate(units)], workers,
-             lambda i: (work / f"{i:05d}.shard").exists(), say, "written")
-    return conclude(folder, work, paths, settings, tallies, found)
+    in_order(write, numbered, workers, partial(at, work, kind=COUNT), say, "written")
+    return conclude(folder, work, paths, settings, found)
 
 
 def begin(folder, work, units, settings):
@@ -90,19 +90,11 @@ def begin(folder, work, units, settings):
     if known.exists() and known.read_text(encoding="utf-8") != asked:
         raise CorpusError(f"{folder} holds half a corpus of other files or settings: go on with "
                           "those, name another folder, or remove it")
-    if folder.is_dir() and not known.exists() and any(folder.iterdir()):
+    there = [*folder.iterdir()] if folder.is_dir() else []
+    if there and not known.exists():
         raise CorpusError(f"{folder} is not empty: name a folder of its own")
     work.mkdir(parents=True, exist_ok=True)
     write_text(known, asked)
-
-
-def at(work, i, kind):
-    return work / f"{i:05d}.{kind}"
-
-
-def done(work, i):
-    """Tell whether a unit is cleaned: its tally is written last."""
-    return at(work, i, "json").exists()
 
 
 # ---- a unit ----
@@ -117,11 +109,13 @@ def clean_unit(numbered, work, settings, held_out):
     if settings.mask_pii:
         documents = masked(documents, tally)
     keys = {}                                         # name -> an array of each document
-    write_whole(at(work, i, "jsonl"), partial(write_documents, documents, settings.dedup, keys))
+    write = partial(write_documents, documents, settings.dedup, keys)
+    write_whole(at(work, i, "jsonl"), write)
     for name, found in keys.items():
-        array = np.concatenate([np.zeros(0, np.uint64), *found])
-        write_whole(at(work, i, f"{name}.npy"), partial(save_array, array))
-    write_text(at(work, i, "json"), json.dumps(tally.facts()))
+        array = np.concatenate([NO_KEYS, *found])
+        save_array(work, i, name, array)
+    facts = json.dumps(tally.facts())
+    write_text(at(work, i, TALLY), facts)             # last: it says that all is there
 
 
 def write_documents(documents, dedup, keys, path):
@@ -135,11 +129,6 @@ def write_documents(documents, dedup, keys, path):
                 keys[name].append(np.asarray(found, np.uint64))
 
 
-def save_array(array, path):
-    with open(path, "wb") as file:
-        np.save(file, array)
-
-
 def names_of_keys(dedup):
     return keys_of("", dedup).keys()
 
@@ -151,65 +140,13 @@ def keys_of(text, dedup):
         keys["minhash"] = band_keys(minhashes(text))
     if "lines" in dedup:
         lines = lines_of(text)
-        keys |= {"lines": [*map(text_hash, lines)], "n_lines": [len(lines)]}
+        keys["lines"] = [*map(text_hash, lines)]
+        keys["n_lines"] = [len(lines)]
     return keys
 
 
 def lines_of(text):
     return [line for line in text.split("\n") if line.strip()]
-
-
-# ---- duplicates, over all units ----
-
-def find_duplicates(work, n_units, dedup):
-    """Find what is there before: writes which documents and lines of each unit are kept.
-
-    Returns
-    -------
-    found : dict
-        How many there are of each kind, and the sizes of the largest clusters.
-    """
-    parts = lambda name: [np.load(at(work, i, f"{name}.npy"), mmap_mode="r")
-                          for i in range(n_units)]
-    if not dedup:
-        return {}
-    hashes = parts("exact")
-    n, found = sum(map(len, hashes)), {}
-    everyone, groups = np.arange(n), Groups(n)
-    if "exact" in dedup:
-        groups.parent = exact_duplicates(np.concatenate(hashes))
-        found["exact"] = int((groups.parent != everyone).sum())
-    if "minhash" in dedup:
-        bands = [part.reshape(-1, N_BANDS) for part in parts("minhash")]
-        left = np.flatnonzero(groups.parent == everyone)
-        for b in range(N_BANDS):
-            keys = np.concatenate([part[:, b] for part in bands])
-            join_equal(groups, keys[left], left)
-        firsts = groups.firsts()
-        found["minhash"] = int((firsts != everyone).sum()) - found.get("exact", 0)
-    firsts = groups.firsts()
-    sizes = np.bincount(firsts, minlength=1)
-    found["largest clusters"] = np.sort(sizes[sizes > 1])[::-1][:10].tolist()
-    kept = firsts == everyone
-    ends = np.cumsum([*map(len, hashes)])
-    for i, part in enumerate(np.split(kept, ends[:-1])):
-        write_whole(at(work, i, "kept.npy"), partial(save_array, part))
-    if "lines" in dedup:
-        found["lines"] = find_lines(parts("lines"), parts("n_lines"), kept, work)
-    return found
-
-
-def find_lines(lines, n_lines, kept, work):
-    """Write which lines of each unit are there before in documents that are kept; count them."""
-    of_document = np.repeat(kept, np.concatenate(n_lines).astype(np.int64))
-    hashes = np.concatenate(lines)
-    places = np.flatnonzero(of_document)
-    first = np.zeros(len(hashes), bool)
-    first[places[np.unique(hashes[places], return_index=True)[1]]] = True
-    ends = np.cumsum([*map(len, lines)])
-    for i, part in enumerate(np.split(first, ends[:-1])):
-        write_whole(at(work, i, "first.npy"), partial(save_array, part))
-    return int(len(places) - first.sum())
 
 
 # ---- shards ----
@@ -220,18 +157,24 @@ def write_shard(numbered, work, folder):
     documents = [*kept_documents(work, i)]
     if documents:
         (folder / "origins").mkdir(exist_ok=True)
-        rows = [json.dumps({"source": each.source, "place": each.place,
-                            "bytes": len(each.text.encode("utf-8", "replace"))}) + "\n"
-                for each in documents]
-        write_text(folder / "origins" / f"{i:05d}.jsonl", "".join(rows))
-        write_text(folder / f"{i:05d}.txt", f"\n{END_OF_TEXT}\n".join(
-            each.text.replace(END_OF_TEXT, "").strip() for each in documents) + "\n")
-    write_text(work / f"{i:05d}.shard", str(len(documents)))
+        write_text(at(folder / "origins", i, "jsonl"), "".join(map(origin, documents)))
+        between = f"\n{END_OF_TEXT}\n"
+        write_text(at(folder, i, "txt"), between.join(map(plain, documents)) + "\n")
+    write_text(at(work, i, COUNT), str(len(documents)))
+
+
+def plain(document):
+    return document.text.replace(END_OF_TEXT, "").strip()
+
+
+def origin(document):
+    row = document._asdict() | {"text": len(document.text)}
+    return json.dumps(row) + "\n"
 
 
 def kept_documents(work, i):
     """Yield the documents of a unit that are no duplicates, without lines that are."""
-    kept, first = (load_if_there(at(work, i, f"{name}.npy")) for name in ("kept", "first"))
+    kept, first = load_array(work, i, "kept"), load_array(work, i, "first")
     place = 0
     with open(at(work, i, "jsonl"), encoding="utf-8") as rows:
         for number, row in enumerate(rows):
@@ -245,31 +188,30 @@ def kept_documents(work, i):
                 yield document
 
 
-def load_if_there(path):
-    return np.load(path) if path.exists() else None
-
-
 def with_lines(text, first):
     """Return a text with those of its lines for which `first` is true, blank ones all."""
     wanted = iter(first)
-    return "\n".join(line for line in text.split("\n") if not line.strip() or next(wanted))
+    lines = [line for line in text.split("\n") if not line.strip() or next(wanted)]
+    return "\n".join(lines)
 
 
 # ---- the end ----
 
-def conclude(folder, work, paths, settings, tallies, found):
+def conclude(folder, work, paths, settings, found):
     """Write `corpus.json`, clear what was half done, and return what it says."""
     total, shards = Tally(), []
-    for tally in tallies:
-        total.add(tally)
+    for path in sorted(work.glob(f"*.{TALLY}")):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        total.add(Tally(facts))
     for path in sorted(folder.glob("*.txt")):
-        n = int((work / f"{path.stem}.shard").read_text(encoding="utf-8"))
-        shards.append({"name": path.name, "documents": n, "bytes": path.stat().st_size,
-                       "sha256": file_sha256(path)})
-    read = [{"name": str(path), "bytes": path.stat().st_size, "sha256": file_sha256(path)}
-            for path in paths]
-    facts = {"format": FORMAT, "settings": settings._asdict(), "read": read, **total.facts(),
-             "duplicates": found, "shards": shards}
+        n = at(work, int(path.stem), COUNT).read_text(encoding="utf-8")
+        shards.append(file_facts(path) | {"name": path.name, "documents": int(n)})
+    facts = {"format": FORMAT, "settings": settings._asdict(), "duplicates": found}
+    facts |= {"read": [*map(file_facts, paths)], "shards": shards} | total.facts()
     write_text(folder / "corpus.json", json.dumps(facts, indent=1))
     shutil.rmtree(work)
     return json.loads(json.dumps(facts))
+
+
+def file_facts(path):
+    return {"name": str(path), "bytes": path.stat().st_size, "sha256": file_sha256(path)}

@@ -2,6 +2,9 @@
 
 They look at words alone: a mark between two words is no word without a letter.
 """
+import math
+import re
+
 import numpy as np
 
 from gpt.data.cleaning import look
@@ -50,8 +53,7 @@ def has_letter(word):
     return word.isalpha() or any(map(str.isalpha, word))
 
 
-DUPLICATE_LINES, DUPLICATE_PARAGRAPHS = 0.3, 0.3
-DUPLICATE_LINE_CHARACTERS, DUPLICATE_PARAGRAPH_CHARACTERS = 0.2, 0.2
+REPEATED, REPEATED_CHARACTERS = 0.3, 0.2              # of the lines, and of the paragraphs
 TOP_N_GRAMS = {2: 0.20, 3: 0.18, 4: 0.16}
 DUPLICATE_N_GRAMS = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 
@@ -59,12 +61,10 @@ DUPLICATE_N_GRAMS = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 def gopher_repetition(text):
     """Tell why a text repeats itself too much."""
     seen = look.of(text)
-    paragraphs = [p for p in map(str.strip, text.split("\n\n")) if p]
-    of_parts = (("lines", seen.lines, DUPLICATE_LINES, DUPLICATE_LINE_CHARACTERS),
-                ("paragraphs", paragraphs, DUPLICATE_PARAGRAPHS, DUPLICATE_PARAGRAPH_CHARACTERS))
-    for name, parts, most, most_characters in of_parts:
+    paragraphs = [*filter(None, map(str.strip, text.split("\n\n")))]
+    for name, parts in {"lines": seen.lines, "paragraphs": paragraphs}.items():
         again, characters = repeated(parts)
-        if again > most * len(parts) or characters > most_characters * len(text):
+        if again > REPEATED * len(parts) or characters > REPEATED_CHARACTERS * len(text):
             return f"too many repeated {name}"
     return repeated_n_grams(seen, len(text))
 
@@ -75,16 +75,16 @@ def repeated_n_grams(seen, n_characters):
     What stands there twice is looked for among what was there twice with a word less.
     """
     twice = np.arange(len(seen.words))                # places
-    for n, keys in enumerate(look.longer_and_longer(seen.word_hashes, max(DUPLICATE_N_GRAMS)), 1):
+    longer = look.longer_and_longer(seen.word_hashes, max(DUPLICATE_N_GRAMS))
+    for n, keys in enumerate(longer, 1):
         twice = twice[twice < len(keys)]
-        _, first, which, counts = np.unique(
-            keys[twice], return_index=True, return_inverse=True, return_counts=True)
-        if n in TOP_N_GRAMS and top_n_gram(twice[first], counts, seen.lengths, n) > (
-                TOP_N_GRAMS[n] * n_characters):
+        _, first, which, counts = np.unique(keys[twice], True, True, True)
+        most = TOP_N_GRAMS.get(n, math.inf) * n_characters
+        if top_n_gram(twice[first], counts, seen.lengths, n) > most:
             return f"one sequence of {n} words is too much of it"
         again = np.delete(twice, first)
-        if n in DUPLICATE_N_GRAMS and covered(again, seen.lengths, n) > (
-                DUPLICATE_N_GRAMS[n] * n_characters):
+        most = DUPLICATE_N_GRAMS.get(n, math.inf) * n_characters
+        if covered(again, seen.lengths, n) > most:
             return f"too many repeated sequences of {n} words"
         twice = twice[counts[which] > 1]
     return ""
@@ -119,20 +119,22 @@ def covered(places, lengths, n):
 
 # ---- C4: Raffel et al. 2019, arXiv:1910.10683, section 2.2; without its list of bad words ----
 
+SENTENCE = re.compile(r"[.!?。！？][\"”]?(?:\s|$)")
+OF_SITES = "javascript", "cookie policy", "privacy policy", "terms of use"
 TERMINAL = (".", "!", "?", '"', "”", "。", "！", "？")
 
 
 def c4_lines(text):
     """Keep the lines of at least five words that end as sentences do."""
-    lines = [line for line in text.split("\n") if not line.strip() or is_sentence(line.strip())]
-    return "\n".join(lines).strip()
+    lines = map(str.strip, text.split("\n"))
+    kept = [line for line in lines if not line or is_sentence(line)]
+    return "\n".join(kept).strip()
 
 
 def is_sentence(line):
     small = line.lower()
     return (line.endswith(TERMINAL) and not line.endswith("...") and len(line.split()) >= 5
-            and "javascript" not in small and "cookie policy" not in small
-            and "privacy policy" not in small and "terms of use" not in small)
+            and not any(phrase in small for phrase in OF_SITES))
 
 
 def c4_page(text):
@@ -141,8 +143,8 @@ def c4_page(text):
         return "lorem ipsum"
     if "{" in text:
         return "a curly bracket"
-    sentences = sum(text.count(mark) for mark in (". ", "! ", "? ", ".\n", "!\n", "?\n"))
-    return "fewer than 3 sentences" if sentences + 1 < 3 else ""
+    sentences = len(SENTENCE.findall(text))
+    return "fewer than 3 sentences" if sentences < 3 else ""
 
 
 # ---- FineWeb: Penedo et al. 2024, arXiv:2406.17557, section 3.6 ----

@@ -92,7 +92,7 @@ def identifier():
     except ImportError:
         raise CorpusError("to tell languages needs a package: pip install py3langid, or leave the "
                           "filter language out") from None
-    return LanguageIdentifier.from_pickled_model(MODEL_FILE, norm_probs=True)
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 def identify_language(text):

@@ -12,7 +12,7 @@ from gpt.data.reading import CorpusError
 SAY_S = 10                         # between two words on how far it is
 
 
-def in_order(work, numbered, workers, is_done, say, what):
+def in_order(work, numbered, workers, made, say, what):
     """Call work on each (i, item) that is not done yet.
 
     Parameters
@@ -21,7 +21,8 @@ def in_order(work, numbered, workers, is_done, say, what):
         Whose result is on disk when it returns.
     numbered : list of (int, item)
     workers : int
-    is_done : callable of int -> bool
+    made : callable of int -> path
+        That is there when the work is done.
     say : callable
     what : str
         Has happened to those that are done.
@@ -31,7 +32,7 @@ def in_order(work, numbered, workers, is_done, say, what):
     CorpusError
         If processes die again and again, none of them having done anything.
     """
-    left = [each for each in numbered if not is_done(each[0])]
+    left = [each for each in numbered if not made(each[0]).exists()]
     if len(left) < len(numbered):
         say(f"{len(numbered) - len(left):,} of {len(numbered):,} are {what} already")
     told = telling(len(numbered), len(numbered) - len(left), say, what)
@@ -46,7 +47,7 @@ def in_order(work, numbered, workers, is_done, say, what):
             on_processes(work, left, workers, told)
         except BrokenProcessPool:
             say("a process was killed: its work is done again")
-        left = [each for each in left if not is_done(each[0])]
+        left = [each for each in left if not made(each[0]).exists()]
         if len(left) == before:
             raise CorpusError("processes are killed before any has done its work: is the memory "
                               "full? try --workers 1")
