@@ -9,7 +9,6 @@ Killed? The same command goes on where it stopped, and writes the same bytes.
 from pathlib import Path
 
 from bpe.console import whole
-from bpe.files import write_text
 from gpt import called
 from gpt.command import make_parser, report_errors
 from gpt.data.cleaning.pipeline import DEDUP, Settings, make_corpus
@@ -38,8 +37,7 @@ def main(args=None):
     with report_errors(parser.prog):
         settings = Settings(args.filters, kinds(args.dedup), args.mask_pii, tuple(args.held_out))
         folder = Path(args.out)
-        facts = make_corpus(args.input, folder, settings, args.workers)
-        write_text(folder / "report.html", corpus_page(facts))
+        facts = make_corpus(args.input, folder, settings, args.workers, page=corpus_page)
         for line in told(facts, folder):
             print(line)
 

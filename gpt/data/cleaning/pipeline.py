@@ -42,7 +42,7 @@ class Settings(NamedTuple):
     held_out: tuple = ()           # names of files
 
 
-def make_corpus(names, folder, settings, workers=1, say=print):
+def make_corpus(names, folder, settings, workers=1, say=print, page=None):
     """Clean files into a folder.
 
     Parameters
@@ -54,6 +54,8 @@ def make_corpus(names, folder, settings, workers=1, say=print):
     workers : int
         Processes.
     say : callable
+    page : callable of facts -> str, optional
+        What `report.html` is to be.
 
     Returns
     -------
@@ -78,20 +80,20 @@ def make_corpus(names, folder, settings, workers=1, say=print):
     found = find_duplicates(work, len(units), settings.dedup)
     write = partial(write_shard, work=work, folder=folder)
     in_order(write, numbered, workers, partial(at, work, kind=COUNT), say, "written")
-    return conclude(folder, work, paths, settings, found)
+    return conclude(folder, work, paths, settings, found, page)
 
 
 def begin(folder, work, units, settings):
     """Make the folder; refuse one that holds another corpus, done or half done."""
     asked = json.dumps([FORMAT, units, settings], indent=1)
     known = work / "settings.json"
-    if (folder / "corpus.json").exists():
+    if (folder / "corpus.json").exists() and not known.exists():
         raise CorpusError(f"{folder} holds a corpus: name another folder, or remove it")
     if known.exists() and known.read_text(encoding="utf-8") != asked:
         raise CorpusError(f"{folder} holds half a corpus of other files or settings: go on with "
                           "those, name another folder, or remove it")
-    there = [*folder.iterdir()] if folder.is_dir() else []
-    if there and not known.exists():
+    there = {*folder.iterdir()} if folder.is_dir() else set()
+    if there - {work} and not known.exists():
         raise CorpusError(f"{folder} is not empty: name a folder of its own")
     work.mkdir(parents=True, exist_ok=True)
     write_text(known, asked)
@@ -154,22 +156,35 @@ def lines_of(text):
 def write_shard(numbered, work, folder):
     """Write the documents of a unit that are kept as a shard, unless there is none."""
     i, _ = numbered
-    documents = [*kept_documents(work, i)]
-    if documents:
+    n = sum(1 for _ in kept_documents(work, i))
+    if n:
         (folder / "origins").mkdir(exist_ok=True)
-        write_text(at(folder / "origins", i, "jsonl"), "".join(map(origin, documents)))
+        paths = at(folder / "origins", i, "jsonl"), at(folder, i, "txt")
+        for path, rows in zip(paths, (origins, texts)):
+            found = rows(kept_documents(work, i))
+            write_whole(path, partial(write_rows, found))
+    write_text(at(work, i, COUNT), str(n))
+
+
+def write_rows(rows, path):
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        file.writelines(rows)
+
+
+def texts(documents):
+    """Yield a shard, piece by piece."""
+    between = ""
+    for each in documents:
+        yield between + each.text.replace(END_OF_TEXT, "").strip()
         between = f"\n{END_OF_TEXT}\n"
-        write_text(at(folder, i, "txt"), between.join(map(plain, documents)) + "\n")
-    write_text(at(work, i, COUNT), str(len(documents)))
+    yield "\n"
 
 
-def plain(document):
-    return document.text.replace(END_OF_TEXT, "").strip()
-
-
-def origin(document):
-    row = document._asdict() | {"text": len(document.text)}
-    return json.dumps(row) + "\n"
+def origins(documents):
+    """Yield a line for each document: where it came from, and how many characters it has."""
+    for each in documents:
+        row = each._asdict() | {"text": len(each.text)}
+        yield json.dumps(row) + "\n"
 
 
 def kept_documents(work, i):
@@ -197,8 +212,10 @@ def with_lines(text, first):
 
 # ---- the end ----
 
-def conclude(folder, work, paths, settings, found):
+def conclude(folder, work, paths, settings, found, page):
     """Write `corpus.json`, clear what was half done, and return what it says."""
+    for path in folder.rglob("*.partial"):            # of processes that were killed
+        path.unlink()
     total, shards = Tally(), []
     for path in sorted(work.glob(f"*.{TALLY}")):
         facts = json.loads(path.read_text(encoding="utf-8"))
@@ -208,9 +225,13 @@ def conclude(folder, work, paths, settings, found):
         shards.append(file_facts(path) | {"name": path.name, "documents": int(n)})
     facts = {"format": FORMAT, "settings": settings._asdict(), "duplicates": found}
     facts |= {"read": [*map(file_facts, paths)], "shards": shards} | total.facts()
-    write_text(folder / "corpus.json", json.dumps(facts, indent=1))
+    text = json.dumps(facts, indent=1)
+    facts = json.loads(text)
+    if page:
+        write_text(folder / "report.html", page(facts))
+    write_text(folder / "corpus.json", text)
     shutil.rmtree(work)
-    return json.loads(json.dumps(facts))
+    return facts
 
 
 def file_facts(path):
