@@ -27,7 +27,7 @@ from gpt.data.cleaning.quality import (
     gopher_repetition, held_out_keys, menu)
 from gpt.data.cleaning.repair import (
     identify_language, mask_emails, mask_ips, mask_phone_numbers, mask_pii, repair_unicode)
-from gpt.data.cleaning.sources import Unit, read_unit
+from gpt.data.cleaning.sources import Document, Unit, read_unit
 from gpt.data.cleaning.wikitext import strip_wikitext
 from gpt.data.corpora import CorpusError, load_corpus
 from gpt.data.reading import END_OF_TEXT
@@ -99,9 +99,10 @@ def test_a_page_is_read_once_wherever_a_dump_is_parted(tmp_path, step, pack):
         size = len(data) if pack == "one stream" else 500
         parts = [bz2.compress(data[i:i + size]) for i in range(0, len(data), size)]
         path.write_bytes(b"".join(parts))
-    found = read(path, step)
+    found, left_out = read(path, step)[:40], read(path, step)[40:]
     assert [each.place for each in found] == [f"T{i}" for i in range(40)]
     assert [each.text for each in found] == [text.strip() for text in TEXTS[:40]]
+    assert [each.reason for each in left_out] == ["a page of another namespace", "a redirect"]
 
 
 def test_a_damaged_stream_costs_its_pages_and_is_named(tmp_path):
@@ -114,7 +115,7 @@ def test_a_damaged_stream_costs_its_pages_and_is_named(tmp_path):
         losses = [each for each in found if isinstance(each, Loss)]
         assert [each.place for each in losses] == [
             f"the stream at byte {len(parts[0] + parts[1])}"]
-        assert 30 < len(found) - 1 < 40
+        assert 30 < sum(isinstance(each, Document) for each in found) < 40
 
 
 # ---- other sources ----
@@ -329,6 +330,7 @@ def test_a_corpus_is_made_told_and_read(files, tmp_path):
     settings, out = Settings("gopher,repetition,menu", ("exact", "minhash"), True), tmp_path / "out"
     facts = make_corpus([str(files)], out, settings)
     assert facts["counts"]["documents read"] == 17 and len(facts["losses"]) == 1
+    assert facts["stages"]["reading"] == {"a redirect": 1}
     assert facts["stages"]["gopher"] == {"fewer than 50 words": 1,
                                          "fewer than 2 of the stop words": 1}
     assert facts["duplicates"] == {"exact": 2, "minhash": 1, "largest clusters": [2, 2, 2]}
@@ -409,8 +411,8 @@ SLICE = [*Path(os.environ.get("MINIGRAD_DATA", "/nowhere")).glob("wiki/enwiki*sh
 def test_a_real_dump_is_read_and_none_of_its_articles_is_taken_for_a_menu(tmp_path):
     path = tmp_path / "slice.xml.bz2"
     path.write_bytes(SLICE[0].read_bytes())
-    found = read(path)
-    assert len(found) == 106
+    found = [each for each in read(path) if isinstance(each, Document)]
+    assert len(found) == 106 and len(read(path)) == 206
     lines = [line for each in found for line in each.text.split("\n") if line]
     dirty = [line for line in lines if any(mark in line for mark in ("{{", "[[", "<ref"))]
     assert len(dirty) < 0.001 * len(lines)

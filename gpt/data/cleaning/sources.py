@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from gpt.data.cleaning.dumps import pages_in
 from gpt.data.cleaning.htmltext import strip_html
-from gpt.data.cleaning.losses import MOST_BYTES, Loss
+from gpt.data.cleaning.losses import MOST_BYTES, LeftOut, Loss
 from gpt.data.cleaning.wikitext import strip_wikitext
 from gpt.data.reading import OPENERS, Documents, NoTextError, blocks_of, opened
 
@@ -51,7 +51,7 @@ def units_of(paths):
 
 
 def read_unit(unit):
-    """Yield the documents of a unit, and a Loss for whatever could not be read."""
+    """Yield the documents of a unit, and a Loss or LeftOut for whatever is none."""
     path = Path(unit.path.lower())
     name = path.stem if path.suffix in OPENERS else path.name
     reader = next(read for ending, read in READERS.items() if name.endswith(ending))
@@ -76,12 +76,14 @@ def read_mediawiki(unit):
             yield page
             continue
         page = page.decode("utf-8", "replace")
-        found = TEXT.search(page)
-        if not found or field("ns", page) != "0" or "<redirect " in page[:found.start()]:
-            continue
-        text = html.unescape(found[1])
-        if not REDIRECT.match(text):
-            yield Document(strip_wikitext(text), name, html.unescape(field("title", page)))
+        title, found = html.unescape(field("title", page)), TEXT.search(page)
+        text = html.unescape(found[1]) if found else ""
+        if field("ns", page) != "0":
+            yield LeftOut(name, title, "a page of another namespace")
+        elif REDIRECT.match(text) or "<redirect " in page.partition("<revision")[0]:
+            yield LeftOut(name, title, "a redirect")
+        else:
+            yield Document(strip_wikitext(text), name, title)
 
 
 def field(name, page):

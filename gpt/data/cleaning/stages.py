@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gpt.data.cleaning.losses import Loss
+from gpt.data.cleaning.losses import LeftOut, Loss
 from gpt.data.cleaning.quality import (
     c4_lines, c4_page, contaminated, fineweb_lines, gopher_quality, gopher_repetition,
     held_out_keys, menu)
@@ -110,8 +110,11 @@ class Tally:
         shown = self.examples.setdefault(stage, {}).setdefault(reason, [])
         shown += found[:EXAMPLES - len(shown)]
 
-    def dropped(self, stage, reason, document):
+    def count(self, stage, reason):
         self.stages.setdefault(stage, Counter())[reason] += 1
+
+    def dropped(self, stage, reason, document):
+        self.count(stage, reason)
         self.show(stage, reason, [[document.source, document.place,
                                    document.text[:EXAMPLE_CHARACTERS]]])
 
@@ -121,6 +124,9 @@ def without_losses(found, tally):
     for each in found:
         if isinstance(each, Loss):
             tally.losses.append(each)
+            continue
+        if isinstance(each, LeftOut):
+            tally.count("reading", each.reason)
             continue
         tally.counts["documents read"] += 1
         tally.counts["characters read"] += len(each.text)
