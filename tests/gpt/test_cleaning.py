@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -382,10 +383,11 @@ def test_killed_again_and_again_the_corpus_is_the_same(files, tmp_path):
         (files / f"more{i}.jsonl").write_text("\n".join(rows))
     command = [sys.executable, "-m", "gpt", "corpus", str(files), "--workers", "2", "--out"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, env=environment)
+    run = partial(subprocess.run, check=True, env=environment, cwd=ROOT)
+    run([*command, str(tmp_path / "whole")])
     rng = random.Random(0)
     for _ in range(10):
-        child = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment,
+        child = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment, cwd=ROOT,
                                  start_new_session=True)
         try:
             child.wait(rng.uniform(2, 8))
@@ -397,7 +399,7 @@ def test_killed_again_and_again_the_corpus_is_the_same(files, tmp_path):
             time.sleep(0.1)
         assert not alive(child.pid)                   # its children have ended with it
     if not (tmp_path / "killed" / "report.html").exists():
-        subprocess.run([*command, str(tmp_path / "killed")], check=True, env=environment)
+        run([*command, str(tmp_path / "killed")])
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
