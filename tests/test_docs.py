@@ -164,9 +164,11 @@ def test_an_operation_added_by_the_letter_of_the_guide_keeps_every_law(tmp_path)
         "from minigrad.ops.guide import bell, centred\n")
     rows = '"bell": plain(1), "centred": plain(1), '
     put(tmp_path / "tests" / "minigrad" / "test_fast_kernels.py", '"exp": plain(1)', rows)
+    put(tmp_path / "tests" / "minigrad" / "test_replay.py", '    "add": lambda',
+        '    "centred": lambda x, ids, w: OPS["centred"](x),\n')
+    files = (f"tests/minigrad/test_{name}.py" for name in ("ops", "fast_kernels", "trace", "replay"))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k",
-               "bell or centred", "tests/minigrad/test_ops.py",
-               "tests/minigrad/test_fast_kernels.py", "tests/minigrad/test_trace.py"]
+               "bell or centred", *files]
     env = os.environ | {"PYTHONPATH": str(tmp_path), "HYPOTHESIS_PROFILE": "quick"}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
