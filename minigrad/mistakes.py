@@ -114,6 +114,12 @@ def normalized_axes(axis, ndim):
                                       ) from None
 
 
+def check_axis(axis):
+    """Refuse a second array where an axis belongs."""
+    if np.ndim(axis):
+        raise TypeError("several arrays are given as one list, as in concatenate([x, y])")
+
+
 def check_start(root, g):
     """Refuse to start backward where it cannot, or with a gradient of another shape."""
     if not root.requires_grad:
