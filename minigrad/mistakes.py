@@ -114,10 +114,11 @@ def normalized_axes(axis, ndim):
                                       ) from None
 
 
-def check_axis(axis):
-    """Refuse a second array where an axis belongs."""
+def checked_axis(axis):
+    """Return an axis; refuse a second array in its place."""
     if np.ndim(axis):
         raise TypeError("several arrays are given as one list, as in concatenate([x, y])")
+    return axis
 
 
 def check_start(root, g):
