@@ -9,7 +9,10 @@ import numpy as np
 
 from drawing import BLUE, GREEN, INK, ORANGE, Axes, arrow, box, grid, line, picture, text
 from gpt.files.safetensors import write_safetensors
-from minigrad import Tensor, embedding, layer_norm, rotary, rotary_angles
+from gpt.models.config import ModelConfig
+from gpt.models.decoder import GPT
+from gpt.models.publishing import as_huggingface
+from minigrad import Tensor, dropout, embedding, layer_norm, rotary, rotary_angles
 
 
 def dot(axes, x, y, colour, radius=3.0):
@@ -78,6 +81,26 @@ def norm_backward():
     parts += [text(350, 215, "what would only shift x, or only stretch it, changes nothing behind "
                    "the norm: both are taken away", "middle")]
     return picture(710, 225, "Layer norm, backward: two parts of the gradient are taken out", parts)
+
+
+def dropped():
+    """Draw dropout and its backward pass (Networks)."""
+    x, g = (Tensor(np.array(row), requires_grad=True) for row in ([[2.0, 1, 4, 3, 5, 1]],
+                                                                  [[1.0, 2, 1, 4, 2, 3]]))
+    y = dropout(x, 0.5, np.random.default_rng(1))
+    y.backward(g.data)
+    mask = y.data / x.data
+    show = lambda row: [[f"{v:g}" for v in row[0]]]
+    parts = [text(20, 66, "forward"), text(20, 146, "backward")]
+    for left, name, row, top, colour in (
+            (110, "x", x.data, 45, BLUE), (330, "times m, as it was drawn", mask, 45, ORANGE),
+            (550, "y", y.data, 45, BLUE), (110, "dx", x.grad, 125, GREEN),
+            (330, "times the same m", mask, 125, ORANGE), (550, "g", g.data, 125, GREEN)):
+        parts += [text(left, top - 10, name, "start", colour),
+                  *grid(left, top, show(row), 30, colour)]
+    parts += [arrow(295, 60, 322, 60), arrow(515, 60, 542, 60),
+              arrow(542, 140, 515, 140), arrow(322, 140, 295, 140)]
+    return picture(745, 170, "Dropout: what was dropped gets no gradient", parts)
 
 
 def rotary_turns():
@@ -179,4 +202,29 @@ def model_file():
     return picture(700, 210, "A safetensors file: a length, a list, and bytes", parts)
 
 
-DRAWN_HERE = (stuck, looked_up, norm_backward, rotary_turns, lstm_cell, model_file)
+def put_below():
+    """Draw the arrays of a published block put below each other (A published model)."""
+    config = ModelConfig(vocab_size=50, context_length=32, n_layer=1, n_head=4, n_kv_head=2,
+                         d_model=32, d_mlp=48, norm="rms", mlp="swiglu", qk_norm=False,
+                         embedding_norm=False, init="scaled")
+    _, theirs = as_huggingface(GPT(config, np.random.default_rng(0)))
+    parts = [text(20, 20, "theirs, of one block"), text(455, 20, "ours")]
+    top, colours = 35, {"q": BLUE, "k": ORANGE, "v": GREEN, "gate": BLUE, "up": GREEN}
+    for ours, family, names in (("query_key_value", "self_attn", ("q", "k", "v")),
+                                ("gate and up, one product", "mlp", ("gate", "up"))):
+        below = top
+        for name in names:
+            rows, columns = theirs[f"model.layers.0.{family}.{name}_proj.weight"].shape
+            height, colour = 1.25 * rows, colours[name]
+            parts += [*box(20, top, 60, height, name, colour, 0.2),
+                      text(95, top + height / 2 + 5, f"{family}.{name}_proj  ({rows}, {columns})",
+                           "start", colour),
+                      arrow(320, top + height / 2, 445, below + height / 2, colour),
+                      *box(455, below, 60, height, name, colour, 0.2)]
+            top, below = top + height + 12, below + height
+        parts += [text(530, below - 4, ours)]
+        top += 12
+    return picture(720, top, "Three matrices of queries, keys and values become one", parts)
+
+
+DRAWN_HERE = (dropped, put_below, stuck, looked_up, norm_backward, rotary_turns, lstm_cell, model_file)

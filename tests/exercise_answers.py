@@ -41,6 +41,7 @@ WRONG = {
     "relu": [
         ("return g * (x > 0),", "return g * (x > 1e-3),"),
         ("return g * (x > 0),", "return g * (x > -1e-5),"),
+        ("return g * (x > 0),", "return g * (x > 1e-13),"),
         ("return g * (x > 0),", "g *= x > 0\n    return g,"),
         ("return g * (x > 0),", "return g * x,"),
         ("return g * (x > 0),", "return g * (x > 0) * (abs(g) < 3),"),
