@@ -227,4 +227,5 @@ def put_below():
     return picture(720, top, "Three matrices of queries, keys and values become one", parts)
 
 
-DRAWN_HERE = (dropped, put_below, stuck, looked_up, norm_backward, rotary_turns, lstm_cell, model_file)
+DRAWN_HERE = (stuck, looked_up, norm_backward, dropped, rotary_turns, lstm_cell, model_file,
+              put_below)
