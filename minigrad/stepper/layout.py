@@ -1,14 +1,19 @@
-"""Where the boxes of a picture go, for the page and for pictures without a browser.
+"""Where the boxes of a picture go; the page draws them there.
 
 Layers from the inputs down to the loss by longest path, ordered by barycenters, placed by least
 squares so that no two boxes overlap.
 """
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 
 WIDTH, HEIGHT = 148, 56                               # of a box
 GAP_X, GAP_Y = 18, 44                                 # between boxes, at least
-BEND, MARGIN = 10, 16                                 # width of a bend; around the picture
+BEND, MARGIN, SIDE = 10, 16, 40                       # width of a bend; around the picture
 PORTS = 24                                            # between lines that end at one box, at most
+FEWEST = 4                                            # boxes of an overview
+ALIKE = 3                                             # modules of a list that are one box, at least
+MANY_OF = re.compile(r" × \d+$")                      # how the name of such a box ends
 
 
 @dataclass(eq=False)
@@ -46,11 +51,43 @@ class Graph:
     height: float = 0.0
 
 
-def both(nodes):
-    """Lay out the nodes of a record twice: (a box for each node, a box for each module)."""
-    groups = inner_groups(nodes)
-    modules = {path for group in groups for path in paths(group)}
-    return lay_out(nodes, groups), lay_out(nodes, groups, modules)
+def pictures(nodes, groups):
+    """Lay out the nodes of a record with other modules closed each time: {closed modules: Graph}.
+
+    First with a box for each node, then as an overview, then with one module of that open and
+    what is around it; of modules that are alike, with the first.
+    """
+    closed = overview(groups)
+    choices = [frozenset(), closed]
+    for path in dict.fromkeys(path for group in first_of_many(groups) for path in paths(group)):
+        choices.append(closed - set(paths(path.split(" / "))))
+    return {choice: lay_out(nodes, groups, choice) for choice in dict.fromkeys(choices)}
+
+
+def first_of_many(groups):
+    """List the modules around nodes, but for those inside of a module that is like another."""
+    first, found = {}, []
+    for group in groups:
+        many = [i for i, name in enumerate(group[:-1]) if MANY_OF.search(name)]
+        if all(first.setdefault(group[:i + 1], group[i + 1]) == group[i + 1] for i in many):
+            found.append(group)
+    return found
+
+
+def overview(groups):
+    """Close all modules, but open the largest until there are some boxes: {path of a closed one}."""
+    closed = {path for group in groups for path in paths(group)}
+    while True:
+        boxes = Counter(closing(group, closed) for group in groups)
+        single = boxes.pop(None, 0)
+        if not boxes or single + len(boxes) >= FEWEST:
+            return frozenset(closed)
+        closed.remove(max(boxes, key=boxes.get))
+
+
+def closing(group, closed):
+    """Return the module whose box a node is in, None if it has a box of its own."""
+    return next((path for path in paths(group) if path in closed), None)
 
 
 def lay_out(nodes, groups, closed=frozenset()):
@@ -81,10 +118,39 @@ def lay_out(nodes, groups, closed=frozenset()):
 # ---- what is visible -------------------------------------------------------------------------
 
 def inner_groups(nodes):
-    """Return the modules around each node, but for the functions that are around all."""
+    """Return the modules around each node, but for the functions that are around all.
+
+    Around those of a list that are alike is one more: "blocks × 12".
+    """
     groups = [node.place.group for node in nodes]
     around = len(common_prefix(groups))
-    return [group[around:] for group in groups]
+    groups = [group[around:] for group in groups]
+    many = alike(nodes, groups)
+    return [tuple(within(group, many)) for group in groups]
+
+
+def alike(nodes, groups):
+    """Find the modules of a list whose parameters have the same shapes: {module: name of all}."""
+    shapes, lists = {}, {}
+    for node, group in zip(nodes, groups):
+        for i in range(len(group)):
+            found = shapes.setdefault(group[:i + 1], [])
+            found += [] if node.op else [node.value.shape]
+    for module, found in shapes.items():
+        listed = re.fullmatch(r"(.+)\[\d+\]", module[-1])
+        if listed and found:
+            key = module[:-1], listed[1], tuple(found)
+            lists.setdefault(key, []).append(module)
+    return {module: f"{name} × {len(modules)}" for (_, name, _), modules in lists.items()
+            for module in modules if len(modules) >= ALIKE}
+
+
+def within(group, many):
+    """Yield the modules around a node, each with the name of those that are like it before it."""
+    for i, name in enumerate(group):
+        if group[:i + 1] in many:
+            yield many[group[:i + 1]]
+        yield name
 
 
 def common_prefix(groups):
@@ -104,7 +170,7 @@ def paths(group):
 def visible(nodes, groups, closed):
     boxes, edges, box_of = {}, {}, []
     for node, group in zip(nodes, groups):
-        module = next((path for path in paths(group) if path in closed), None)
+        module = closing(group, closed)
         key = node.maker if module is None else module
         box = boxes.setdefault(key, Item(module=module))
         box.nodes.append(node.id)
@@ -248,8 +314,8 @@ def measure(graph, layers):
     items = [item for layer in layers for item in layer]
     left = min(item.x - item.width / 2 for item in items)
     for item in items:
-        item.x += MARGIN - left
+        item.x += SIDE - left
         item.y = MARGIN + HEIGHT / 2 + item.layer * (HEIGHT + GAP_Y)
     right = max(item.x + item.width / 2 for item in items)
-    graph.width = right + MARGIN
+    graph.width = right + SIDE
     graph.height = 2 * MARGIN + len(layers) * (HEIGHT + GAP_Y) - GAP_Y

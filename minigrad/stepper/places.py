@@ -6,6 +6,7 @@ from types import FunctionType, ModuleType
 from typing import NamedTuple
 
 from minigrad import ops, tensor
+from minigrad.nn import Module
 from minigrad.tensor import OPS, Tensor
 
 OPS_FOLDER = os.path.dirname(ops.__file__) + os.sep
@@ -86,9 +87,12 @@ class Places:
         owner = frame.f_locals.get("self")
         if owner is None or isinstance(owner, Tensor) or not hasattr(owner, "__dict__"):
             return code.co_name, holder
+        is_call = code.co_name in ("__call__", "forward")
         if owner is holder:
-            return None if code.co_name in ("__call__", "forward") else code.co_name, holder
-        name = holder and find(vars(holder), owner)
+            return None if is_call else code.co_name, holder
+        name = holder and (find(vars(holder), owner) or held(holder, type(owner)).get(owner))
+        if not name and holder and not is_call:
+            return None, holder                       # a method of what merely holds arrays
         return name or type(owner).__name__, owner
 
     def name(self, made_in):
@@ -110,7 +114,9 @@ class Places:
             if frame is None or in_engine(frame) and frame.f_code not in self.fused:
                 continue
             local = {k: v for k, v in frame.f_locals.items() if not k.startswith(("_", "@"))}
-            fields = held(local.get("self")) if "self" in local else {}
+            fields = {}
+            for holder in [x for k, x in local.items() if k == "self" or isinstance(x, Module)]:
+                fields |= held(holder, Tensor)
             arguments = frame.f_code.co_varnames[:frame.f_code.co_argcount]
             for x, made in made_in.items():
                 name = find(local, x) or fields.get(x) or find(frame.f_globals, x)
@@ -136,17 +142,17 @@ def line_of(frame):
     return f"{os.path.basename(path)}:{number}", linecache.getline(path, number).strip()
 
 
-def held(owner):
-    """Find the tensors that a module holds, or what it holds: {tensor: "blocks[0].weight"}."""
+def held(owner, kind):
+    """Find things of a kind that a module holds, or what it holds: {tensor: "blocks[0].weight"}."""
     found, seen, queue = {}, set(), [("", owner)]
     for path, holder in queue:                        # it grows while it is read
         if id(holder) in seen or len(seen) > MOST_HELD:
             continue
         seen.add(id(holder))
         for key, part in parts_of(holder):
-            if isinstance(part, Tensor):
+            if isinstance(part, kind):
                 found.setdefault(part, (path + key).lstrip("."))
-            else:
+            if not isinstance(part, Tensor):
                 queue.append((path + key, part))
     return found
 

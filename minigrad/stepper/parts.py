@@ -1,0 +1,61 @@
+"""What a computation is made of and what each part costs, as a tree in text."""
+from minigrad.stepper.cost import of_modules
+from minigrad.stepper.layout import first_of_many, paths
+from minigrad.stepper.numbers import shape_text
+from minigrad.stepper.words import label, outputs
+
+HEAD = "part", "shape", "parameters", "FLOP", "backward", "bytes kept"
+WIDE = 36                                             # characters of the first column
+UNITS = "", "k", "M", "G", "T"
+
+
+def tree(t):
+    """Write the parts of a record, a line each, in the order in which they are used.
+
+    Shapes are those of what comes out. Of modules that are alike the first one is opened.
+    """
+    lines = [line(*HEAD)]
+    for depth, name, shape, cost in rows(t):
+        numbers = [short(n) if n else "" for n in cost]
+        lines.append(line("  " * depth + name, shape, *numbers))
+    return "\n".join(lines)
+
+
+def line(name, shape, *numbers):
+    columns = "".join(f"{n:>11}" for n in numbers)
+    return f"{name[:WIDE]:{WIDE}} {shape:>12}{columns}".rstrip()
+
+
+def short(n):
+    """Write a number in few characters: 7.09M."""
+    for unit in UNITS:
+        if n < 1000 or unit == UNITS[-1]:
+            return f"{n:.3g}{unit}" if unit else f"{n}"
+        n /= 1000
+
+
+def rows(t):
+    """Yield (depth, name, shape, Cost) for each module and each node that is in no closed one."""
+    of_module, last = of_modules(t), last_nodes(t)
+    opened, seen = set(first_of_many(t.groups)), set()
+    yield 0, "all", "", of_module[""]
+    for node, group, cost in zip(t.nodes, t.groups, t.costs):
+        if node.hands_on or group not in opened:
+            continue
+        for depth, path in enumerate(paths(group)):
+            if path not in seen:
+                seen.add(path)
+                yield depth, group[depth], shape_of(t, last[path]), of_module[path]
+        name = node.op.name if node.op else label(node).split(".")[-1]
+        yield len(group), name, shape_of(t, node), cost
+
+
+def last_nodes(t):
+    """Find the node that comes out of each module: {path: Node}."""
+    return {path: node for node, group in zip(t.nodes, t.groups) for path in paths(group)}
+
+
+def shape_of(t, node):
+    """Write the shape of a node, or of its first output."""
+    first = (outputs(t, node) or [node])[0]
+    return shape_text(first.made.shape)
