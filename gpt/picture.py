@@ -90,7 +90,7 @@ def opened(place, preset, given):
 def batch_for(net, prompt, n_tokens):
     """Return a sequence for a net: of its prompt, else of its text, else of any tokens."""
     room = net.model.config.context_length
-    T = n_tokens or min(room, MOST_TOKENS)
+    T = min(room, MOST_TOKENS) if n_tokens is None else n_tokens
     if not 0 < T <= room:
         raise ConfigError(f"tokens is {T}, but context_length is {room}: use 1 to {room}")
     rng = np.random.default_rng(0)
@@ -146,7 +146,7 @@ def summary(net, t, batch):
     cost, n = of_modules(t)[""], sum(x.size for x in net.model.parameters())
     flops = cost.forward + cost.backward
     unused = f" ({n - cost.parameters:,} more are not used here)" if n > cost.parameters else ""
-    return (f"{net.name}: {n:,} parameters, {flops // T / 1e6:.1f} MFLOP a token\n"
+    return (f"{net.name}: {n:,} parameters, {flops // T:,} FLOP a token\n"
             f"{B} x {T} tokens, task {net.task}: {flops:,} FLOP in all, {cost.forward:,} of them "
             f"forward; {cost.kept:,} bytes are kept until the backward pass{unused}")
 
