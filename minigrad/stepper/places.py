@@ -36,6 +36,7 @@ class Places:
 
     def __init__(self, home):
         self.home, self.chain, self.calls = home, [], Counter()
+        self.holders = {}                             # id -> the object, so that it lives; held
         composed = [op for op in OPS.values() if op.composition]
         self.fused = {op.composition.__code__: op.name for op in composed}
 
@@ -114,19 +115,26 @@ class Places:
             if frame is None or in_engine(frame) and frame.f_code not in self.fused:
                 continue
             local = {k: v for k, v in frame.f_locals.items() if not k.startswith(("_", "@"))}
-            fields = {}
+            own, fields = vars_of(local.get("self")), {}
             for holder in [x for k, x in local.items() if k == "self" or isinstance(x, Module)]:
-                fields |= held(holder, Tensor)
+                fields |= self.held_once(holder)
             arguments = frame.f_code.co_varnames[:frame.f_code.co_argcount]
             for x, made in made_in.items():
-                name = find(local, x) or fields.get(x) or find(frame.f_globals, x)
+                name = (find(local, x) or fields.get(x) or find(own, x)
+                        or find(frame.f_globals, x))
                 outside = made is not None and made[:len(group)] != group
                 if name and x not in found and not (name in arguments and outside):
                     found[x] = name
         return found
 
+    def held_once(self, holder):
+        """Find the tensors that an object holds when it is first asked: parameters stay there."""
+        if id(holder) not in self.holders:
+            self.holders[id(holder)] = holder, held(holder, Tensor)
+        return self.holders[id(holder)][1]
+
     def close(self):
-        self.home, self.chain = None, []
+        self.home, self.chain, self.holders = None, [], {}
 
 
 def in_engine(frame):
@@ -140,6 +148,10 @@ def line_of(frame):
         return "", ""
     path, number = frame.f_code.co_filename, frame.f_lineno
     return f"{os.path.basename(path)}:{number}", linecache.getline(path, number).strip()
+
+
+def vars_of(owner):
+    return getattr(owner, "__dict__", {})
 
 
 def held(owner, kind):
@@ -166,7 +178,7 @@ def parts_of(holder):
         for key, part in holder.items():
             yield f".{key}", part
     elif not isinstance(holder, type | FunctionType | ModuleType):
-        for key, part in getattr(holder, "__dict__", {}).items():
+        for key, part in vars_of(holder).items():
             if not key.startswith("_"):
                 yield f".{key}", part
 
