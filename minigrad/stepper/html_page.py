@@ -137,7 +137,7 @@ def described(t, arrays, title, full=False):
         "runs": described_runs(t, arrays, VARIANTS if full else ()),
         "slopes": slopes(t) if full else {},
         "memory": described_memory(t),
-        "pictures": [places(graph, closed) for closed, graph in t.pictures.items()],
+        "pictures": [places(*pair) for pair in t.pictures.items()],
         "many": len(t.nodes) > MANY}
 
 
@@ -220,7 +220,7 @@ def described_memory(t):
             "parameters": cost.parameters_bytes(t)}
 
 
-def places(graph, closed):
+def places(closed, graph):
     """Say which modules are closed, where the boxes stand, and where the lines bend."""
     def place(item):
         return dict(x=round(item.x, 2), y=item.y)
@@ -234,7 +234,8 @@ def places(graph, closed):
         ends = at[edge.start], at[edge.end]
         port = round(edge.port, 2)
         lines.append(dict(ends=ends, bends=bends, place=edge.place, port=port))
-    return dict(closed=sorted(closed), width=graph.width, height=graph.height, boxes=boxes, lines=lines)
+    size = dict(width=graph.width, height=graph.height)
+    return dict(closed=sorted(closed), boxes=boxes, lines=lines, **size)
 
 
 def slopes(t):

@@ -75,7 +75,7 @@ def first_of_many(groups):
 
 
 def overview(groups):
-    """Close all modules, but open the largest until there are some boxes: {path of a closed one}."""
+    """Close all modules, but open the largest until there are some boxes: a set of paths."""
     closed = {path for group in groups for path in paths(group)}
     while True:
         boxes = Counter(closing(group, closed) for group in groups)

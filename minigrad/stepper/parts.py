@@ -16,8 +16,8 @@ def tree(t):
     """
     lines = [line(*HEAD)]
     for depth, name, shape, cost in rows(t):
-        numbers = [short(n) if n else "" for n in cost]
-        lines.append(line("  " * depth + name, shape, *numbers))
+        indented = "  " * depth + name
+        lines.append(line(indented, shape, *map(short, cost)))
     return "\n".join(lines)
 
 
@@ -27,11 +27,12 @@ def line(name, shape, *numbers):
 
 
 def short(n):
-    """Write a number in few characters: 7.09M."""
-    for unit in UNITS:
-        if n < 1000 or unit == UNITS[-1]:
-            return f"{n:.3g}{unit}" if unit else f"{n}"
+    """Write a number in few characters, 7.09M; nothing for none."""
+    power = 0
+    while n >= 999.5 and power < len(UNITS) - 1:
         n /= 1000
+        power += 1
+    return f"{n:.3g}{UNITS[power]}" if n else ""
 
 
 def rows(t):
@@ -43,16 +44,27 @@ def rows(t):
         if node.hands_on or group not in opened:
             continue
         for depth, path in enumerate(paths(group)):
-            if path not in seen:
-                seen.add(path)
-                yield depth, group[depth], shape_of(t, last[path]), of_module[path]
-        name = node.op.name if node.op else label(node).split(".")[-1]
-        yield len(group), name, shape_of(t, node), cost
+            if path in seen:
+                continue
+            seen.add(path)
+            yield depth, group[depth], shape_of(t, last[path]), of_module[path]
+        yield len(group), name_of(node), shape_of(t, node), cost
+
+
+def name_of(node):
+    """Name a node within its module."""
+    if node.op:
+        return node.op.name
+    *_, name = label(node).split(".")
+    return name
 
 
 def last_nodes(t):
     """Find the node that comes out of each module: {path: Node}."""
-    return {path: node for node, group in zip(t.nodes, t.groups) for path in paths(group)}
+    last = {}
+    for node, group in zip(t.nodes, t.groups):
+        last |= dict.fromkeys(paths(group), node)
+    return last
 
 
 def shape_of(t, node):

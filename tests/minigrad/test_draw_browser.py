@@ -366,7 +366,8 @@ def test_sizes_are_shown_in_boxes_and_as_a_table(visit, pages):
     rows = [row.split("\t") for row in tab.inner_text("#panel table").split("\n")][1:]
     numbers = [[int(cell.replace(",", "")) for cell in row[2:]] for row in rows]
     assert numbers[0] == list(of_modules(t)[""])
-    is_node = tab.evaluate("[...document.querySelectorAll('#panel tbody tr')].map(row => !!row.querySelector('button'))")
+    rows = "[...document.querySelectorAll('#panel tbody tr')]"
+    is_node = tab.evaluate(f"{rows}.map(row => row.querySelector('button') !== null)")
     own = [row for row, one in zip(numbers, is_node) if one]
     assert [sum(column) for column in zip(*own)] == numbers[0]
     tab.locator("#panel tbody button").first.click()
