@@ -180,7 +180,6 @@ def whole_net(layers=4):
     net = opened(None, "gpt2", dict(n_layer=layers, d_model=48, n_head=4, context_length=32))
     t, _ = traced(net)
     costs = of_modules(t)
-    blocks = [f"GPT / blocks × {layers} / blocks[{i}]" for i in range(layers)]
     places = {"embedded": 50, "norm1": 132, "attention": 168, "norm2": 204, "mlp": 240,
               "final_norm": 292, "surprise": 338}
     whole = costs[""]
@@ -192,8 +191,7 @@ def whole_net(layers=4):
     for (name, y), below in zip(places.items(), [*places.values()][1:] + [None]):
         parts += box(75, y, 150, 26, name)
         parts += [arrow(150, y + 26, 150, below)] if below else []
-        here = [costs[f"{path} / {name}".removeprefix(" / ")] for path in ("", "GPT", *blocks)
-                if f"{path} / {name}".removeprefix(" / ") in costs]
+        here = [cost for path, cost in costs.items() if path.split(" / ")[-1] == name]
         n, forward, backward, kept = map(sum, zip(*here))
         shares = (n / whole.parameters, (forward + backward) / (whole.forward + whole.backward),
                   kept / whole.kept)

@@ -13,7 +13,7 @@ BEND, MARGIN, SIDE = 10, 16, 40                       # width of a bend; around 
 PORTS = 24                                            # between lines that end at one box, at most
 FEWEST = 4                                            # boxes of an overview
 ALIKE = 3                                             # modules of a list that are one box, at least
-MANY_OF = re.compile(r" × \d+$")                      # how the name of such a box ends
+MORE = " more like it"                                # how those are called that follow the first
 
 
 @dataclass(eq=False)
@@ -66,12 +66,7 @@ def pictures(nodes, groups):
 
 def first_of_many(groups):
     """List the modules around nodes, but for those inside of a module that is like another."""
-    first, found = {}, []
-    for group in groups:
-        many = [i for i, name in enumerate(group[:-1]) if MANY_OF.search(name)]
-        if all(first.setdefault(group[:i + 1], group[i + 1]) == group[i + 1] for i in many):
-            found.append(group)
-    return found
+    return [group for group in groups if not any(name.endswith(MORE) for name in group)]
 
 
 def overview(groups):
@@ -120,7 +115,8 @@ def lay_out(nodes, groups, closed=frozenset()):
 def inner_groups(nodes):
     """Return the modules around each node, but for the functions that are around all.
 
-    Around those of a list that are alike is one more: "blocks × 12".
+    Around those of a list that are alike is one more, "blocks × 12"; around those that follow the
+    first, another: "11 more like it".
     """
     groups = [node.place.group for node in nodes]
     around = len(common_prefix(groups))
@@ -130,7 +126,7 @@ def inner_groups(nodes):
 
 
 def alike(nodes, groups):
-    """Find the modules of a list whose parameters have the same shapes: {module: name of all}."""
+    """Find modules of a list whose parameters have the same shapes: {module: what is around it}."""
     shapes, lists = {}, {}
     for node, group in zip(nodes, groups):
         for i in range(len(group)):
@@ -141,15 +137,18 @@ def alike(nodes, groups):
         if listed and found:
             key = module[:-1], listed[1], tuple(found)
             lists.setdefault(key, []).append(module)
-    return {module: f"{name} × {len(modules)}" for (_, name, _), modules in lists.items()
-            for module in modules if len(modules) >= ALIKE}
+    around = {}
+    for (_, name, _), (first, *others) in lists.items():
+        if len(others) + 1 >= ALIKE:
+            around[first] = [f"{name} × {len(others) + 1}"]
+            around |= dict.fromkeys(others, [*around[first], f"{len(others)}{MORE}"])
+    return around
 
 
 def within(group, many):
-    """Yield the modules around a node, each with the name of those that are like it before it."""
+    """Yield the modules around a node, before each what is around it and those like it."""
     for i, name in enumerate(group):
-        if group[:i + 1] in many:
-            yield many[group[:i + 1]]
+        yield from many.get(group[:i + 1], ())
         yield name
 
 

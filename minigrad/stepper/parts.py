@@ -38,7 +38,7 @@ def short(n):
 def rows(t):
     """Yield (depth, name, shape, Cost) for each module and each node that is in no closed one."""
     of_module, last = of_modules(t), last_nodes(t)
-    opened, seen = set(first_of_many(t.groups)), set()
+    opened, seen = {*first_of_many(t.groups)}, set()
     yield 0, "all", "", of_module[""]
     for node, group, cost in zip(t.nodes, t.groups, t.costs):
         if node.hands_on or group not in opened:
