@@ -55,18 +55,19 @@ def pictures(nodes, groups):
     """Lay out the nodes of a record with other modules closed each time: {closed modules: Graph}.
 
     First with a box for each node, then as an overview, then with one module of that open and
-    what is around it; of modules that are alike, with the first.
+    what is around it, but for what is in those that are like another.
     """
     closed = overview(groups)
     choices = [frozenset(), closed]
-    for path in dict.fromkeys(path for group in first_of_many(groups) for path in paths(group)):
+    for path in dict.fromkeys(path for group in groups for path in paths(told_once(group))):
         choices.append(closed - set(paths(path.split(" / "))))
     return {choice: lay_out(nodes, groups, choice) for choice in dict.fromkeys(choices)}
 
 
-def first_of_many(groups):
-    """List the modules around nodes, but for those inside of a module that is like another."""
-    return [group for group in groups if not any(name.endswith(MORE) for name in group)]
+def told_once(group):
+    """Return the modules around a node, as far as they are not inside of one like another."""
+    like_others = [i for i, name in enumerate(group) if name.endswith(MORE)]
+    return group[:like_others[0] + 1] if like_others else group
 
 
 def overview(groups):

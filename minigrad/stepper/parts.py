@@ -1,6 +1,6 @@
 """What a computation is made of and what each part costs, as a tree in text."""
 from minigrad.stepper.cost import of_modules
-from minigrad.stepper.layout import first_of_many, paths
+from minigrad.stepper.layout import paths, told_once
 from minigrad.stepper.numbers import shape_text
 from minigrad.stepper.words import label, outputs
 
@@ -38,17 +38,17 @@ def short(n):
 def rows(t):
     """Yield (depth, name, shape, Cost) for each module and each node that is in no closed one."""
     of_module, last = of_modules(t), last_nodes(t)
-    opened, seen = {*first_of_many(t.groups)}, set()
+    seen = set()
     yield 0, "all", "", of_module[""]
     for node, group, cost in zip(t.nodes, t.groups, t.costs):
-        if node.hands_on or group not in opened:
-            continue
-        for depth, path in enumerate(paths(group)):
+        shown = told_once(group)
+        for depth, path in enumerate(paths(shown)):
             if path in seen:
                 continue
             seen.add(path)
-            yield depth, group[depth], shape_of(t, last[path]), of_module[path]
-        yield len(group), name_of(node), shape_of(t, node), cost
+            yield depth, shown[depth], shape_of(t, last[path]), of_module[path]
+        if shown == group and not node.hands_on:
+            yield len(group), name_of(node), shape_of(t, node), cost
 
 
 def name_of(node):
