@@ -11,7 +11,7 @@ from math import isfinite
 import numpy as np
 
 from minigrad.mode import LEVELS
-from minigrad.stepper import cost, layout
+from minigrad.stepper import columns, cost, layout
 from minigrad.stepper.numbers import SIDE, Numbers, equal, evenly
 from minigrad.stepper.terminal import gradient_at_peak
 from minigrad.stepper.variants import VARIANTS, right_sums, run
@@ -25,6 +25,7 @@ NUDGES = (0.1, 1e-2, 1e-3, BEST_NUDGE, 1e-9, 1e-12)   # for few small nodes
 NUDGE_WORK = 60_000_000                               # elements to recompute for slopes at most
 SIZES = {name: getattr(layout, name) for name in
          ("WIDTH", "HEIGHT", "GAP_X", "GAP_Y", "BEND", "MARGIN", "SIDE")}
+SIZES["TURN"] = columns.TURN
 
 
 def page(t, levels=LEVELS, example=None, title=""):
@@ -138,7 +139,7 @@ def described(t, arrays, title, full=False):
         "slopes": slopes(t) if full else {},
         "memory": described_memory(t),
         "pictures": [places(*pair) for pair in t.pictures.items()],
-        "many": len(t.nodes) > MANY}
+        "beside": t.beside and places((), t.beside), "many": len(t.nodes) > MANY}
 
 
 def described_nodes(t, arrays):
@@ -232,8 +233,8 @@ def places(closed, graph):
     for edge in graph.edges:
         bends = [place(bend) for bend in edge.bends]
         ends = at[edge.start], at[edge.end]
-        port = round(edge.port, 2)
-        lines.append(dict(ends=ends, bends=bends, place=edge.place, port=port))
+        port, turns = round(edge.port, 2), [round(x, 2) for x in edge.turns]
+        lines.append(dict(ends=ends, bends=bends, place=edge.place, port=port, turns=turns))
     size = dict(width=graph.width, height=graph.height)
     return dict(closed=sorted(closed), boxes=boxes, lines=lines, **size)
 

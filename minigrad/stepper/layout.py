@@ -39,6 +39,7 @@ class Edge:
     place: int | None = None                          # which input of `end` it is, if one node
     bends: list = field(default_factory=list)
     port: float = 0.0                                 # where it meets `end`, from the middle
+    turns: list = field(default_factory=list)         # where it rises from a column to the next
 
 
 @dataclass
@@ -105,10 +106,15 @@ def lay_out(nodes, groups, closed=frozenset()):
     assign_layers(graph)
     layers = make_layers(graph)
     order_layers(layers)
+    finish(graph, layers)
+    return graph
+
+
+def finish(graph, layers):
+    """Place the items of layers that are in order."""
     place_layers(layers)
     set_ports(graph)
     measure(graph, layers)
-    return graph
 
 
 # ---- what is visible -------------------------------------------------------------------------

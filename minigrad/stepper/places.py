@@ -151,7 +151,9 @@ def line_of(frame):
 
 
 def vars_of(owner):
-    return getattr(owner, "__dict__", {})
+    """Return the fields of an object that are not its own matter."""
+    fields = getattr(owner, "__dict__", {})
+    return {key: part for key, part in fields.items() if not key.startswith("_")}
 
 
 def held(owner, kind):
@@ -179,8 +181,7 @@ def parts_of(holder):
             yield f".{key}", part
     elif not isinstance(holder, type | FunctionType | ModuleType):
         for key, part in vars_of(holder).items():
-            if not key.startswith("_"):
-                yield f".{key}", part
+            yield f".{key}", part
 
 
 def find(values, thing):

@@ -14,7 +14,8 @@ from html import escape
 from pathlib import Path
 
 from minigrad.mode import LEVELS
-from minigrad.stepper import again, cost, example, html_page, layout, naming, terminal, words
+from minigrad.stepper import (
+    again, columns, cost, example, html_page, layout, naming, terminal, words)
 from minigrad.stepper.events import Record
 from minigrad.stepper.recording import Recorder
 from minigrad.tensor import Tensor
@@ -121,6 +122,11 @@ class Trace(Record):
     def pictures(self):
         """Where the boxes go: {modules that are one box: Graph}, the overview in second place."""
         return layout.pictures(self.nodes, self.groups)
+
+    @cached_property
+    def beside(self):
+        """Where the boxes of all nodes go with blocks beside each other, None without blocks."""
+        return columns.beside(self.nodes, self.groups)
 
     @cached_property
     def costs(self):

@@ -154,6 +154,21 @@ def test_modules_that_are_alike_are_one_box_until_opened():
     assert {group[0] for group in two.groups if group} == {"blocks[0]", "blocks[1]"}
 
 
+def test_blocks_stand_beside_each_other_and_lines_rise_between_them():
+    graph, t = gpt_step().beside, gpt_step()
+    column = [[box.x for box in graph.boxes if t.groups[box.nodes[0]][:1] == (f"blocks[{i}]",)]
+              for i in range(2)]
+    between = {x for edge in graph.edges for x in edge.turns}
+    assert max(column[0]) + WIDTH / 2 < min(between) <= max(between) < min(column[1]) - WIDTH / 2
+    for edge in graph.edges:
+        stops = [edge.start, *edge.bends, edge.end]
+        rises = [above.y >= below.y for above, below in zip(stops, stops[1:])]
+        assert sum(rises) == len(edge.turns) <= 1
+    tall = t.pictures[frozenset()]
+    assert graph.height < 0.7 * tall.height
+    assert neuron().beside is None
+
+
 def test_an_overview_opens_what_is_around_nearly_all():
     inside = [("net", name) for name in "abc"]
     assert overview([("net", "a")] * 9 + inside + [("loss",)]) == {

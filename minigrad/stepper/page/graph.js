@@ -154,7 +154,7 @@ function gradLine(box, now, open) {
 
 // Above the sender, on the side where fewer lines end, clear of its own.
 function flowText(line, sent) {
-  const [[x0, y0], [x1, y1]] = pointsOf(line).slice(-2), y = (y0 + 3 * y1) / 4;
+  const [[x0], [x1, y1]] = pointsOf(line).slice(-2), y = y1 - data.box.GAP_Y / 4;
   const left = graph.lines.filter(other => other.to === line.to && other.port < line.port).length;
   const right = graph.lines.filter(other => other.to === line.to && other.port > line.port).length;
   const side = Math.sign(left - right) || (x0 > x1 ? -1 : 1), length = line.drawn.getTotalLength();

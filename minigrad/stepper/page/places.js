@@ -1,12 +1,14 @@
 "use strict";
 // Which boxes are visible and where they stand. The record brings pictures with some modules closed:
-// the first is open, the second an overview. Any other is the open one, folded.
+// the first is open, the second an overview. Any other is the open one, folded. With all open, blocks
+// may stand beside each other.
 
 const pathsOf = group => group.map((_, i) => group.slice(0, i + 1).join(" / "));
 
 const overview = () => new Set(record().pictures.at(1)?.closed);
 
 function pictureOf(rec, collapsed) {
+  if (!collapsed.size && rec.beside) return linked(rec.beside);
   const same = ({closed}) => closed.length === collapsed.size && closed.every(path => collapsed.has(path));
   const found = rec.pictures.find(same);
   return found ? linked(found) : folded(rec, collapsed);
@@ -75,10 +77,15 @@ function pointsOf({from, to, bends, port}) {
 
 function linePath(line) {
   const points = pointsOf(line);
+  const turns = [...(line.turns || [])], far = data.box.TURN;
   let path = `M${points[0].map(v => v.toFixed(1))}`;
   for (let i = 1; i < points.length; i++) {
     const [x0, y0] = points[i - 1], [x1, y1] = points[i], middle = (y0 + y1) / 2;
-    path += x0 === x1 ? `L${x1.toFixed(1)},${y1}`
+    if (y1 < y0) {                                     // to the next column
+      const [x] = turns.splice(0, 1);
+      path += `C${x0.toFixed(1)},${y0 + far} ${x},${y0 + far} ${x},${y0}L${x},${y1}`
+        + `C${x},${y1 - far} ${x1.toFixed(1)},${y1 - far} ${x1.toFixed(1)},${y1}`;
+    } else path += x0 === x1 ? `L${x1.toFixed(1)},${y1}`
       : `C${x0.toFixed(1)},${middle} ${x1.toFixed(1)},${middle} ${x1.toFixed(1)},${y1}`;
   }
   return path;
