@@ -43,19 +43,21 @@ def beginnings(graph, nodes, groups):
         block = block_of(group)
         if block and node.op:
             layers.setdefault(block, []).append(box.layer)
-    in_order = sorted(layers.values(), key=min)
     found, end = [], None
-    for block in in_order:
-        if end is not None and min(block) > end:
-            found.append(min(block))
-        end = max(block) if end is None else max(end, *block)
+    for block in sorted(layers.values(), key=min):
+        start = min(block)
+        if end is not None and start > end:
+            found.append(start)
+        end = max(end or 0, *block)
     return found
 
 
 def block_of(group):
     """Return the outermost module around a node that stands in a list, None for none."""
-    places = [i for i, name in enumerate(group) if re.search(r"\[\d+\]$", name)]
-    return group[:places[0] + 1] if places else None
+    for i, name in enumerate(group, 1):
+        if re.search(r"\[\d+\]$", name):
+            return group[:i]
+    return None
 
 
 def make_room(graph, nodes, cuts):
@@ -74,19 +76,27 @@ def make_room(graph, nodes, cuts):
 def put_beside(graph, columns):
     """Move the items of each column to their places, and find where lines rise between two."""
     edge_of = passing(graph)
-    left, column_of = SIDE, {}
-    for i, column in enumerate(columns):
-        items = [item for layer in column for item in layer]
-        lines = sorted(edge_of.get(column[0][0].layer, ()), key=lambda pair: -pair[0])
-        for _, edge in lines if i else ():
+    step, top = HEIGHT + GAP_Y, MARGIN + TURN
+    right = SIDE - GAP_X
+    for column in columns:
+        first = column[0][0].layer
+        left = right + GAP_X
+        for _, edge in sorted(edge_of.get(first, ()), key=leftmost_last):
             edge.turns.append(left)
             left += LANE
-        left = moved(items, left + GAP_X * (i > 0)) + GAP_X
-        column_of |= dict.fromkeys(items, column[0][0].layer)
-    for item, first in column_of.items():
-        item.y = MARGIN + TURN + HEIGHT / 2 + (item.layer - first) * (HEIGHT + GAP_Y)
-    graph.width = left - GAP_X + SIDE
-    graph.height = 2 * (MARGIN + TURN) + max(map(len, columns)) * (HEIGHT + GAP_Y) - GAP_Y
+        items = [item for layer in column for item in layer]
+        for item in items:
+            item.y = top + HEIGHT / 2 + (item.layer - first) * step
+        right = moved(items, left + GAP_X)
+    n_rows = max(map(len, columns))
+    graph.width = right + SIDE
+    graph.height = 2 * top + n_rows * step - GAP_Y
+
+
+def leftmost_last(pair):
+    """Order lines so that those which rise beside each other do not cross."""
+    x, _ = pair
+    return -x
 
 
 def passing(graph):
@@ -101,7 +111,11 @@ def passing(graph):
 
 def moved(items, left):
     """Move items to the right of a place, and return where they end."""
-    by = left - min(item.x - item.width / 2 for item in items)
+    by = left - min(map(left_of, items))
     for item in items:
         item.x += by
-    return max(item.x + item.width / 2 for item in items)
+    return max(left_of(item) + item.width for item in items)
+
+
+def left_of(item):
+    return item.x - item.width / 2

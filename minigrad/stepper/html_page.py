@@ -139,7 +139,8 @@ def described(t, arrays, title, full=False):
         "slopes": slopes(t) if full else {},
         "memory": described_memory(t),
         "pictures": [places(*pair) for pair in t.pictures.items()],
-        "beside": t.beside and places((), t.beside), "many": len(t.nodes) > MANY}
+        "beside": t.beside and places((), t.beside),
+        "many": len(t.nodes) > MANY}
 
 
 def described_nodes(t, arrays):
@@ -233,8 +234,9 @@ def places(closed, graph):
     for edge in graph.edges:
         bends = [place(bend) for bend in edge.bends]
         ends = at[edge.start], at[edge.end]
-        port, turns = round(edge.port, 2), [round(x, 2) for x in edge.turns]
-        lines.append(dict(ends=ends, bends=bends, place=edge.place, port=port, turns=turns))
+        port = round(edge.port, 2)
+        line = dict(ends=ends, bends=bends, place=edge.place, port=port)
+        lines.append(line | {"turns": np.round(edge.turns, 2).tolist()})
     size = dict(width=graph.width, height=graph.height)
     return dict(closed=sorted(closed), boxes=boxes, lines=lines, **size)
 
