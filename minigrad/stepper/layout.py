@@ -134,22 +134,27 @@ def inner_groups(nodes):
 
 def alike(nodes, groups):
     """Find modules of a list whose parameters have the same shapes: {module: what is around it}."""
-    shapes, lists = {}, {}
+    inside, lists = {}, {}                            # module -> nodes; what is alike -> modules
     for node, group in zip(nodes, groups):
         for i in range(len(group)):
-            found = shapes.setdefault(group[:i + 1], [])
-            found += [] if node.op else [node.value.shape]
-    for module, found in shapes.items():
+            inside.setdefault(group[:i + 1], []).append(node)
+    for module, found in inside.items():
         listed = re.fullmatch(r"(.+)\[\d+\]", module[-1])
-        if listed and found:
-            key = module[:-1], listed[1], tuple(found)
-            lists.setdefault(key, []).append(module)
+        shapes = tuple(node.value.shape for node in found if not node.op)
+        if listed and shapes:
+            lists.setdefault((module[:-1], listed[1], shapes), []).append(module)
     around = {}
-    for (_, name, _), (first, *others) in lists.items():
-        if len(others) + 1 >= ALIKE:
-            around[first] = [f"{name} × {len(others) + 1}"]
-            around |= dict.fromkeys(others, [*around[first], f"{len(others)}{MORE}"])
+    for (_, name, _), modules in lists.items():
+        n, (first, *others) = len(modules), modules
+        if n >= ALIKE and in_a_row([node.id for module in modules for node in inside[module]]):
+            around[first] = [f"{name} × {n}"]
+            around |= dict.fromkeys(others, [*around[first], f"{n - 1}{MORE}"])
     return around
+
+
+def in_a_row(ids):
+    """Whether nothing was made between nodes: else a line could leave their box and come back."""
+    return max(ids) - min(ids) + 1 == len(ids)
 
 
 def within(group, many):

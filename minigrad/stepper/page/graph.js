@@ -12,7 +12,7 @@ function element(name, attributes = {}, text) {
   return node;
 }
 
-const FLOW_GAP = 9;
+const FLOW_GAP = 9, CROWD = 30;                        // lines of one box, from which on they are thin
 
 const fit = (text, n) => (text.length > n ? text.slice(0, n - 1) + "…" : text);
 
@@ -20,8 +20,11 @@ function layoutChanged() {
   graph = pictureOf(record(), state.collapsed);
   picture = element("svg", {xmlns: SVG, role: "group"});
   const lines = element("g"), boxes = element("g");
+  const users = new Map();
+  for (const {from, to} of graph.lines) for (const box of [from, to]) users.set(box, (users.get(box) || 0) + 1);
   for (const line of graph.lines) {
-    line.drawn = element("path", {class: "edge", d: linePath(line)});
+    const crowd = Math.max(users.get(line.from), users.get(line.to)) > CROWD ? " crowd" : "";
+    line.drawn = element("path", {class: `edge${crowd}`, d: linePath(line)});
     lines.append(line.drawn);
   }
   for (const box of graph.boxes) boxes.append(drawBox(box));
