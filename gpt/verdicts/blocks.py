@@ -1,0 +1,197 @@
+"""How well a text is predicted, token by token; and intervals by blocks of text.
+
+Neighbouring tokens are alike, so a token more is not a measurement more: what varies independently
+is about a block of text. All intervals here are of means over blocks.
+"""
+import math
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from gpt.batch import Batch
+from gpt.data.windows import spread_windows, stream_windows
+from gpt.training.measures import MEASURED_TOKENS
+from gpt.training.tasks.causal import has_no_end
+from gpt.verdicts.case import Unfit, scores_of, streamed
+
+BLOCKS = 100                       # of a text, at most
+LEAST_BYTES = 512                  # of a block
+FEWEST = 8                         # blocks, from which on an interval is given
+
+
+class Reading(NamedTuple):
+    """What a net said to the tokens of a text that were asked, (n,) each, in order."""
+
+    places: np.ndarray             # in the text: which token it is
+    nats: np.ndarray               # the surprise at it
+    right: np.ndarray              # whether it was the likeliest
+    confidence: np.ndarray         # how likely the likeliest was
+    guess: np.ndarray              # which that was
+    behind: np.ndarray             # how many tokens of context were before it
+
+    def only(self, chosen):
+        return Reading(*(x[chosen] for x in self))
+
+
+def reading(case, part, seconds, n_tokens=math.inf):
+    """Read the tokens of a part, "val" or "train", spread over it: `Reading`, made once.
+
+    As the evaluation does: windows of the context length, or for a net whose state has no end
+    streams. It stops when the time is over, or at so many tokens.
+    """
+    case.writes()
+    if part not in case.known:
+        ids = getattr(case.text(), part)
+        case.known[part] = read_tokens(case.model, ids, seconds, n_tokens)
+    return case.known[part]
+
+
+def read_tokens(model, ids, seconds=math.inf, n_tokens=math.inf):
+    """Read tokens, (N,), until the time is over or so many are read: `Reading`."""
+    ids = np.asarray(ids)
+    T = min(model.config.context_length, max(1, len(ids) - 1))
+    endless, state, found, n = has_no_end(model), None, [], 0
+    cut = stream_windows if endless else spread_windows
+    stop = time.monotonic() + seconds
+    for places, counts in cut(np.arange(len(ids)), T, max(1, MEASURED_TOKENS // T)):
+        windows = ids[places].astype(np.int64)                              # (B, T + 1)
+        batch = Batch(windows[:, :-1])
+        if endless:
+            state = state or model.start(batch)
+        scores = scores_of(model, streamed(model, batch, state)[counts])    # (n, V)
+        if endless:
+            state.advance(batch.ids)
+        behind = np.broadcast_to(np.arange(1, counts.shape[1] + 1), counts.shape)
+        found.append(answers(scores, windows[:, 1:][counts], places[:, 1:][counts],
+                             behind[counts]))
+        n += len(found[-1].nats)
+        if n >= n_tokens or time.monotonic() > stop:
+            break
+    if not found:
+        raise Unfit("there is no second token to predict")
+    joined = Reading(*map(np.concatenate, zip(*found)))
+    return joined.only(np.argsort(joined.places, kind="stable"))
+
+
+def answers(scores, targets, places, behind):
+    """Return what scores, (n, V), say to targets, (n,): `Reading`."""
+    guess = scores.argmax(axis=1)
+    at = np.arange(len(scores))
+    shifted = (scores - scores[at, guess][:, None]).astype(np.float64)      # (n, V)
+    total = np.exp(shifted).sum(axis=1)
+    nats = np.log(total) - shifted[at, targets]
+    return Reading(places, nats, guess == targets, 1 / total, guess, behind)
+
+
+# ---- blocks ----
+
+class Blocks(NamedTuple):
+    """A text in blocks: the surprise in each in bits, and its bytes."""
+
+    bits: np.ndarray               # (n,)
+    n_bytes: np.ndarray            # (n,)
+
+
+def edges_of(n_bytes):
+    """Return how long the blocks of a text are."""
+    return max(LEAST_BYTES, -(-n_bytes // BLOCKS))
+
+
+def byte_places(ids, token_bytes):
+    """Return in which byte of a text each token begins: (N + 1,), with the end."""
+    return np.concatenate([[0], np.cumsum(np.asarray(token_bytes)[ids])])
+
+
+def blocks_of_tokens(found, ids, token_bytes):
+    """Cut a Reading of ids into blocks of text; a token belongs to where it begins."""
+    starts = byte_places(ids, token_bytes)
+    size = edges_of(int(starts[-1]))
+    block = starts[found.places] // size
+    lengths = np.diff(starts)[found.places]
+    return added(block, found.nats / math.log(2), lengths)
+
+
+def blocks_of_bytes(bits, asked, size):
+    """Cut the surprise at each byte, (N,), into blocks, of those that are asked."""
+    block = np.flatnonzero(asked) // size
+    return added(block, bits[asked], np.ones(len(block), np.int64))
+
+
+def added(block, bits, lengths):
+    n = int(block.max()) + 1 if len(block) else 0
+    sums = np.bincount(block, bits, n)
+    sizes = np.bincount(block, lengths, n)
+    there = sizes > 0
+    return Blocks(sums[there], sizes[there])
+
+
+def bytes_asked(found, ids, token_bytes):
+    """Return which bytes of a text stand in the tokens of a Reading: (n_bytes,) bool."""
+    starts = byte_places(ids, token_bytes)
+    change = np.zeros(int(starts[-1]) + 1, np.int64)
+    np.add.at(change, starts[found.places], 1)
+    np.add.at(change, starts[found.places + 1], -1)
+    return np.cumsum(change)[:-1] > 0
+
+
+# ---- intervals ----
+
+class Interval(NamedTuple):
+    """A mean with what is known of it to 95 %."""
+
+    mean: float
+    half: float                    # nan where there are too few blocks
+
+    @property
+    def low(self):
+        return self.mean - self.half
+
+    @property
+    def high(self):
+        return self.mean + self.half
+
+    def __str__(self):
+        return f"{self.mean:.3f}" if math.isnan(self.half) else f"{self.mean:.3f} ± {self.half:.3f}"
+
+
+def bits_per_byte(blocks):
+    """Return the bits a byte of all blocks together: `Interval`.
+
+    Of a ratio of sums, by the residuals of each block (Cochran 1977, Sampling Techniques, 6.3).
+    """
+    total = blocks.n_bytes.sum()
+    mean = float(blocks.bits.sum() / total)
+    residuals = blocks.bits - mean * blocks.n_bytes
+    return Interval(mean, half_width(residuals, total))
+
+
+def difference(one, other):
+    """Return how many bits a byte one has more than the other on the same blocks: `Interval`."""
+    return bits_per_byte(Blocks(one.bits - other.bits, one.n_bytes))
+
+
+def half_width(residuals, total):
+    n = len(residuals)
+    if n < FEWEST:
+        return math.nan
+    variance = n / (n - 1) * float((residuals ** 2).sum())
+    return t_quantile(n - 1) * math.sqrt(variance) / float(total)
+
+
+def t_quantile(df, z=1.959964):
+    """Return the 97.5 % quantile of Student's t (Abramowitz & Stegun 26.7.5), from 7 on to 1e-3.
+
+    >>> round(t_quantile(30), 3)
+    2.042
+    """
+    z3, z5, z7 = z ** 3, z ** 5, z ** 7
+    first = (z3 + z) / 4
+    second = (5 * z5 + 16 * z3 + 3 * z) / 96
+    third = (3 * z7 + 19 * z5 + 17 * z3 - 15 * z) / 384
+    return z + first / df + second / df ** 2 + third / df ** 3
+
+
+def significant(interval):
+    """Whether an interval leaves out 0."""
+    return abs(interval.mean) > interval.half

@@ -1,0 +1,150 @@
+"""Is the code right for this very net? What must hold for any weights, asked by forward passes.
+
+No net is known by name: each is asked through `stream`, `head`, `start` and the loss of its task.
+"""
+import numpy as np
+
+from gpt.batch import Batch
+from gpt.settings import ConfigError
+from gpt.verdicts.case import Line, Unfit, judged, scored, scores_of, streamed
+from minigrad import no_grad
+
+ROUNDING = 1e-5                    # of the largest score, in float32
+
+
+def repeats(case, seconds):
+    """The same text gets the same scores twice: nothing is dropped, nothing is kept."""
+    batch = case.batch()
+    one, two = streamed(case.model, batch), streamed(case.model, batch)
+    change = np.abs(one - two).max()
+    return judged(change == 0, f"a second pass over a text differs by {change:.2g}")
+
+
+def is_causal(case, seconds):
+    """A changed token changes nothing before it, to the bit, and something from it on."""
+    if case.sees == "both":
+        raise Unfit("each place of this net sees both sides, as it should")
+    batch = case.batch()
+    place = batch.ids.shape[1] // 2
+    other = batch.ids.copy()
+    other[:, place] = (other[:, place] + 1) % case.tokenizer.vocab_size
+    change = np.abs(streamed(case.model, batch) - streamed(case.model, batch._replace(ids=other)))
+    before, after = change[:, :place].max(), change[:, place:].max()        # of (B, T, C)
+    return judged(before == 0 < after, f"a changed token changes what stands before it by "
+                  f"{before:.2g}, what stands from it on by {after:.2g}")
+
+
+def knows_the_order(case, seconds):
+    """Two tokens that change places change what is made of the token behind them."""
+    ids = case.batch(B=8).ids
+    T = ids.shape[1]
+    if T < 3:
+        raise Unfit(f"its context of {T} tokens is too short to have an order")
+    differ = ids[:, T - 3] != ids[:, T - 2]
+    swapped = ids.copy()
+    swapped[:, [T - 3, T - 2]] = ids[:, [T - 2, T - 3]]
+    if not differ.any():
+        raise Unfit("no two tokens beside each other differ in the text that was looked at")
+    batch = case.batch(B=8)
+    one, two = (streamed(case.model, batch._replace(ids=x))[differ, -1] for x in (ids, swapped))
+    change = np.abs(one - two).max() / np.abs(one).max()
+    return judged(change > ROUNDING, f"with two tokens exchanged, what is made of the token behind "
+                  f"them changes by {change:.2g} of its size")
+
+
+def cache_is_inert(case, seconds):
+    """Token by token, with a state of what came before, gives the scores of the whole at once."""
+    batch = case.batch()
+    try:
+        state = case.model.start(batch)
+    except ConfigError as error:
+        raise Unfit(f"it has no state to go on from ({error})") from None
+    whole, parts = scored(case.model, batch), []                            # (B, T, V)
+    for column in batch.ids.T:
+        one = Batch(column[:, None])
+        parts.append(scores_of(case.model, streamed(case.model, one, state)))
+        state.advance(one.ids)
+    error = np.abs(np.concatenate(parts, axis=1) - whole).max() / np.abs(whole).max()
+    return judged(error < ROUNDING, f"read token by token, the scores differ by {error:.1e} of the "
+                  "largest")
+
+
+def padding_is_inert(case, seconds):
+    """What stands behind a text's end, and in the other rows of a batch, changes nothing in it."""
+    batch = case.batch()
+    B, T = batch.ids.shape
+    n = max(1, T // 2)
+    lengths = np.full(B, n)
+    batch = batch._replace(lengths=lengths)
+    changed = changed_behind(case, batch, n)
+    before = streamed(case.model, batch)[:, :n]                             # (B, n, C)
+    padded = np.abs(streamed(case.model, changed)[:, :n] - before).max()
+    rows = changed._replace(ids=np.where(np.arange(B)[:, None] == 0, batch.ids, changed.ids[::-1]))
+    beside = np.abs(streamed(case.model, rows)[0, :n] - before[0]).max()
+    return judged(padded == 0 == beside, f"other padding changes a text by {padded:.2g}, other "
+                  f"rows of its batch by {beside:.2g}")
+
+
+def changed_behind(case, batch, n):
+    """Put other tokens behind the first n of each row, and behind the end of each source."""
+    V, rng = case.tokenizer.vocab_size, np.random.default_rng(1)
+    ids = batch.ids.copy()
+    ids[:, n:] = rng.integers(0, V, ids[:, n:].shape)
+    if batch.source is None:
+        return batch._replace(ids=ids)
+    source, S = batch.source.copy(), batch.source.shape[1]
+    behind = np.arange(S) >= batch.source_lengths[:, None]
+    source[behind] = rng.integers(0, V, int(behind.sum()))
+    return batch._replace(ids=ids, source=source)
+
+
+def next_is_asked(case, seconds):
+    """The target at each place is the token behind it."""
+    case.writes()
+    case.text()
+    batch = case.batch(B=8)
+    wrong = (batch.targets[:, :-1] != batch.ids[:, 1:]).mean()
+    return judged(wrong == 0, f"{wrong:.0%} of the targets are not the token behind their place")
+
+
+def loss_is_the_surprise(case, seconds):
+    """The loss of training is the surprise at the targets, worked out from the scores."""
+    if case.task.conclude:
+        raise Unfit("its loss is of classes, not of tokens")
+    batch = case.batch()
+    with no_grad():
+        told = case.loss(case.model, batch).item()
+    found = surprise_by_hand(scored(case.model, batch), batch.targets)
+    error = abs(told - found) / found
+    return judged(error < 1e-4, f"the loss is {told:.4f} nats, the surprise by the scores "
+                  f"{found:.4f}")
+
+
+def surprise_by_hand(scores, targets):
+    """Return the mean of -log p at the targets that count, (B, T), in float64."""
+    asked = targets >= 0
+    scores = scores[asked].astype(np.float64)                               # (n, V)
+    scores -= scores.max(axis=1, keepdims=True)
+    chosen = scores[np.arange(len(scores)), targets[asked]]                 # (n,)
+    return float((np.log(np.exp(scores).sum(axis=1)) - chosen).mean())
+
+
+def text_comes_back(case, seconds):
+    """What is encoded is decoded to the same bytes."""
+    data = case.text()
+    if case.task.conclude or case.sees == "source":
+        raise Unfit("its text is kept as pairs or labels")
+    ids = np.asarray(data.val[:20_000], np.int64)
+    text = data.text(ids)
+    again = data.text(case.tokenizer.encode_array(text, disallowed_special=()))
+    return judged(text == again, f"{len(text):,} bytes, decoded and encoded once more, "
+                  f"{'come back' if text == again else 'come back as others'}")
+
+
+def score_matters(case, seconds):
+    """No weight and no score is nan or infinite."""
+    wrong = [name for name, x in case.model.named_parameters() if not np.isfinite(x.data).all()]
+    finite = bool(np.isfinite(scored(case.model, case.batch())).all())
+    said = f"not finite: {', '.join(wrong) or 'scores'}" if wrong or not finite else (
+        "all weights and scores are finite")
+    return Line(said, judged(finite and not wrong, said).verdict)

@@ -1,0 +1,163 @@
+"""Has it learnt by heart? What it repeats of its text, and whether that held the test."""
+import re
+import time
+
+import numpy as np
+
+from gpt.batch import Batch
+from gpt.data.corpora import END_OF_TEXT
+from gpt.models.sampling import Sampling, write
+from gpt.training.baselines import longest_copied_span
+from gpt.training.classes import wilson
+from gpt.verdicts.blocks import bits_per_byte, blocks_of_tokens, reading
+from gpt.verdicts.case import FAILS, OK, WARNS, Figure, Line, Unfit, scores_of, streamed
+
+WINDOW = 13                        # words, as in Brown et al. 2020, arXiv:2005.14165, appendix C
+MOST_OVERLAP, MOST_REPEATED = 0.05, 0.25
+READ_BYTES = 64 << 20              # of a longer text the beginning is compared
+PREFIX = 50                        # tokens that are given, and as many that must follow
+PREFIXES = 400
+NAMED = 10                         # documents that are named, at most
+PIECE = 4096                       # bytes that count as a document where a text has no ends
+WORD = re.compile(rb"[\w'\x80-\xff]+")
+FACTOR = np.uint64(0x9E3779B97F4A7C15)
+
+
+# ---- the held-out text within the training text ----
+
+def windows_of(text):
+    """Number every 13 words in a row of a text: (n,) uint64, and (n,) where each begins."""
+    found = [(match.group(), match.start()) for match in WORD.finditer(text.lower())]
+    numbers = np.array([hash(word) for word, _ in found], np.int64).astype(np.uint64)
+    n = max(0, len(numbers) - WINDOW + 1)
+    keys = np.zeros(n, np.uint64)
+    for i in range(WINDOW):
+        keys = keys * FACTOR + numbers[i:i + n]
+    starts = np.array([start for _, start in found[:n]], np.int64)
+    return keys, starts
+
+
+def held_out_is_new(case, seconds):
+    """The text it is tested on does not stand in the text it learnt from."""
+    keys, starts, known, text = both_windows(case)
+    if not len(keys):
+        raise Unfit(f"the held-out text has fewer than {WINDOW} words")
+    there = np.isin(keys, known)
+    share, named = there.mean(), documents(text, starts, there)
+    figure = Figure("Held-out documents that stand in the training text",
+                    ("document", "share of its windows", "begins"), named)
+    said = f"{share:.2%} of the held-out {WINDOW}-word windows stand in the training text"
+    if named:
+        said += f", most in {named[0][0]} ({named[0][2]!r:.50})"
+    return Line(said, FAILS if share > MOST_OVERLAP else OK, (figure,) if named else ())
+
+
+def both_windows(case):
+    """Return keys and places of the held-out text, the keys of the other, and the former itself."""
+    if "windows" not in case.known:
+        if case.task.conclude:
+            raise Unfit("its texts are short and labelled: they may well repeat each other")
+        data = case.text()
+        text = data.text(data.val, READ_BYTES)
+        learnt, _ = windows_of(data.text(data.train, READ_BYTES))
+        case.known["windows"] = *windows_of(text), learnt, text
+    return case.known["windows"]
+
+
+def documents(text, starts, there):
+    """Name the documents with the most windows that stand elsewhere: (name, share, beginning)."""
+    ends = [match.end() for match in re.finditer(re.escape(END_OF_TEXT.encode()), text)]
+    unit = "document" if ends else "piece"
+    begins = np.array([0, *(ends or range(PIECE, len(text), PIECE))])
+    owner = np.searchsorted(begins, starts, side="right") - 1               # (n,)
+    n = np.bincount(owner, minlength=len(begins))
+    hits = np.bincount(owner, there, len(begins))
+    found = []
+    for i in np.argsort(-hits, kind="stable")[:NAMED]:
+        if hits[i]:
+            begin = text[begins[i]:begins[i] + 60].decode("utf-8", "replace").strip()
+            found.append((f"{unit} {i + 1} of {len(begins)}", round(hits[i] / n[i], 4), begin))
+    return found
+
+
+def training_text_is_said_once(case, seconds):
+    """The training text does not say everything twice."""
+    _, _, known, _ = both_windows(case)
+    if not len(known):
+        raise Unfit(f"the training text has fewer than {WINDOW} words")
+    share = 1 - len(np.unique(known)) / len(known)
+    verdict = FAILS if share > MOST_REPEATED else WARNS if share > MOST_OVERLAP else OK
+    return Line(f"{share:.2%} of the {WINDOW}-word windows of the training text stood in it before",
+                verdict)
+
+
+# ---- what it says again ----
+
+def gap_is_small(case, seconds):
+    """It does about as well on text it never saw as on text it learnt from."""
+    held_out = reading(case, "val", seconds / 2)
+    learnt = reading(case, "train", seconds / 2, len(held_out.nats))
+    token_bytes, data = case.tokenizer.token_bytes, case.text()
+    new = bits_per_byte(blocks_of_tokens(held_out, np.asarray(data.val), token_bytes))
+    old = bits_per_byte(blocks_of_tokens(learnt, np.asarray(data.train), token_bytes))
+    gap = new.mean / old.mean - 1
+    verdict = WARNS if gap > 0.25 else OK
+    return Line(f"{old} bits/byte on text it learnt from, {new} on text it never saw: "
+                f"{100 * gap:+.0f} %", verdict)
+
+
+def continues_verbatim(case, seconds):
+    """It continues passages of the training text word for word no more often than new ones.
+
+    What it would write, always the likeliest, is the passage exactly if each token of that is the
+    likeliest behind those before: one pass tells.
+    """
+    case.writes()
+    n = min(PREFIX, case.config.model.context_length // 2)
+    shares, stop = {}, time.monotonic() + seconds
+    for part in "train", "val":
+        ids, right, asked = np.asarray(getattr(case.text(), part)), 0, 0
+        if len(ids) < 2 * n + 2:
+            raise Unfit(f"its texts are shorter than {2 * n} tokens")
+        starts = np.linspace(0, len(ids) - 2 * n - 1, PREFIXES).astype(np.int64)
+        for rows in np.array_split(np.unique(starts), 8):
+            right += verbatim(case.model, ids, rows, n)
+            asked += len(rows)
+            if time.monotonic() > stop:
+                break
+        shares[part] = right, asked
+    (old, n_old), (new, n_new) = shares["train"], shares["val"]
+    low, _ = wilson(old, n_old)
+    _, high = wilson(new, n_new)
+    rows = [(name, right, asked, *(round(x, 4) for x in wilson(right, asked)))
+            for name, (right, asked) in zip(("training text", "held-out text"), shares.values())]
+    figure = Figure("Passages that are continued word for word",
+                    ("of the", "continued", "asked", "from", "to"), rows)
+    return Line(f"of {n_old} passages of {n} tokens it continues {old} of the training text word "
+                f"for word for {n} more, and {new} of {n_new} of text it never saw",
+                WARNS if low > high else OK, (figure,))
+
+
+def verbatim(model, ids, starts, n):
+    """Count the passages whose second n tokens are each the likeliest."""
+    windows = ids[starts[:, None] + np.arange(2 * n)].astype(np.int64)      # (B, 2 n)
+    x = streamed(model, Batch(windows[:, :-1]))[:, n - 1:]                  # (B, n, C)
+    guess = scores_of(model, x).argmax(axis=-1)
+    return int((guess == windows[:, n:]).all(axis=1).sum())
+
+
+def copies(case, seconds):
+    """The longest piece of what it writes that stands in the training text, beside new text's."""
+    case.writes()
+    data, sample, stop = case.text(), "", time.monotonic() + seconds / 2
+    for piece in write(case.model, case.tokenizer, "", Sampling(), 0, 400):
+        sample += piece
+        if time.monotonic() > stop:
+            break
+    text, n = data.text(data.train, READ_BYTES), len(sample.encode())
+    mine = longest_copied_span(sample.encode(), text)
+    theirs = longest_copied_span(data.text(data.val, n), text)
+    said = mine.decode("utf-8", "replace")
+    return Line(f"of {n:,} bytes that it wrote, the longest piece that stands in the training text "
+                f"has {len(mine)}: {said!r:.80}; of as much new text {len(theirs)}",
+                WARNS if len(mine) > 3 * max(len(theirs), 20) else OK)
