@@ -11,13 +11,13 @@ import numpy as np
 
 from gpt.batch import Batch
 from gpt.data.windows import spread_windows, stream_windows
+from gpt.training.intervals import Interval, half_width
 from gpt.training.measures import MEASURED_TOKENS
 from gpt.training.tasks.causal import has_no_end
 from gpt.verdicts.case import Unfit, scores_of, streamed
 
 BLOCKS = 100                       # of a text, at most
 LEAST_BYTES = 512                  # of a block
-FEWEST = 8                         # blocks, from which on an interval is given
 
 
 class Reading(NamedTuple):
@@ -137,24 +137,6 @@ def bytes_asked(found, ids, token_bytes):
 
 # ---- intervals ----
 
-class Interval(NamedTuple):
-    """A mean with what is known of it to 95 %."""
-
-    mean: float
-    half: float                    # nan where there are too few blocks
-
-    @property
-    def low(self):
-        return self.mean - self.half
-
-    @property
-    def high(self):
-        return self.mean + self.half
-
-    def __str__(self):
-        return f"{self.mean:.3f}" if math.isnan(self.half) else f"{self.mean:.3f} ± {self.half:.3f}"
-
-
 def bits_per_byte(blocks):
     """Return the bits a byte of all blocks together: `Interval`.
 
@@ -163,35 +145,9 @@ def bits_per_byte(blocks):
     total = blocks.n_bytes.sum()
     mean = float(blocks.bits.sum() / total)
     residuals = blocks.bits - mean * blocks.n_bytes
-    return Interval(mean, half_width(residuals, total))
+    return Interval(mean, half_width(residuals, float(total)))
 
 
 def difference(one, other):
     """Return how many bits a byte one has more than the other on the same blocks: `Interval`."""
     return bits_per_byte(Blocks(one.bits - other.bits, one.n_bytes))
-
-
-def half_width(residuals, total):
-    n = len(residuals)
-    if n < FEWEST:
-        return math.nan
-    variance = n / (n - 1) * float((residuals ** 2).sum())
-    return t_quantile(n - 1) * math.sqrt(variance) / float(total)
-
-
-def t_quantile(df, z=1.959964):
-    """Return the 97.5 % quantile of Student's t (Abramowitz & Stegun 26.7.5), from 7 on to 1e-3.
-
-    >>> round(t_quantile(30), 3)
-    2.042
-    """
-    z3, z5, z7 = z ** 3, z ** 5, z ** 7
-    first = (z3 + z) / 4
-    second = (5 * z5 + 16 * z3 + 3 * z) / 96
-    third = (3 * z7 + 19 * z5 + 17 * z3 - 15 * z) / 384
-    return z + first / df + second / df ** 2 + third / df ** 3
-
-
-def significant(interval):
-    """Whether an interval leaves out 0."""
-    return abs(interval.mean) > interval.half

@@ -10,6 +10,7 @@ from gpt.verdicts.case import Line, Unfit, judged, scored, scores_of, streamed
 from minigrad import no_grad
 
 ROUNDING = 1e-5                    # of the largest score, in float32
+CUT = 16                           # tokens where a text was cut off, which may be others
 
 
 def repeats(case, seconds):
@@ -135,10 +136,14 @@ def text_comes_back(case, seconds):
     if case.task.conclude or case.sees == "source":
         raise Unfit("its text is kept as pairs or labels")
     ids = np.asarray(data.val[:20_000], np.int64)
+    ends = np.flatnonzero(np.isin(ids, [*case.tokenizer.special_tokens.values()]))
+    ids = ids[:ends[0]] if len(ends) and ends[0] else ids      # written out, those are text
     text = data.text(ids)
-    again = data.text(case.tokenizer.encode_array(text, disallowed_special=()))
-    return judged(text == again, f"{len(text):,} bytes, decoded and encoded once more, "
-                  f"{'come back' if text == again else 'come back as others'}")
+    again = case.tokenizer.encode_array(text, disallowed_special=())
+    n = max(1, len(ids) - CUT)
+    same = np.array_equal(ids[:n], again[:n]) and data.text(again) == text
+    return judged(same, f"{n:,} tokens, decoded and encoded once more, are "
+                  f"{'the same' if same else 'others'}")
 
 
 def score_matters(case, seconds):

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from gpt.training.folder import read_manifest
-from gpt.verdicts.blocks import Interval, difference, t_quantile
+from gpt.training.intervals import Interval, significant, t_quantile
+from gpt.verdicts.blocks import difference
 from gpt.verdicts.case import TOLD, Figure, Line, Unfit
 
 ABOUT = ("The interval is about these two runs, on text like this; not about their settings, which "
@@ -62,6 +63,6 @@ def compared(one, other):
         raise Unfit("they were not measured on the same blocks of text")
     gap = difference(one, other)
     side = "lower" if gap.mean < 0 else "higher"
-    doubt = "" if abs(gap.mean) > gap.half else ", which may be chance"
+    doubt = "" if significant(gap) else ", which may be chance"
     half = "" if math.isnan(gap.half) else f" ± {gap.half:.4f}"
     return gap, f"{abs(gap.mean):.4f}{half} bits/byte {side} on {len(one.bits)} blocks{doubt}"

@@ -10,7 +10,7 @@ import numpy as np
 from gpt.data.corpora import read_text
 from gpt.models.sampling import encode_prompt
 from gpt.settings import ConfigError
-from gpt.training.classes import wilson
+from gpt.training.intervals import wilson
 from gpt.verdicts.canaries import of_rows
 from gpt.verdicts.case import TOLD, WARNS, Figure, Line, Unfit
 

@@ -5,9 +5,10 @@ import numpy as np
 
 from gpt.models.counting import levels, surprise_at
 from gpt.training.baselines import COUNTED_BYTES, XZ_BYTES, affordable, counted_bits, named, xz
+from gpt.training.intervals import significant
 from gpt.verdicts.blocks import (
     Blocks, bits_per_byte, blocks_of_bytes, blocks_of_tokens, bytes_asked, difference, edges_of,
-    reading, significant)
+    reading)
 from gpt.verdicts.case import FAILS, OK, WARNS, Figure, Line, Unfit
 
 ORDERS = (1, 3, 5, 8)              # of counting models, over bytes; 1 is how often each byte occurs
