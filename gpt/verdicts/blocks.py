@@ -94,7 +94,7 @@ class Blocks(NamedTuple):
 
 
 def edges_of(n_bytes):
-    """Return how long the blocks of a text are."""
+    """Return how many bytes the blocks of a text have."""
     return max(LEAST_BYTES, -(-n_bytes // BLOCKS))
 
 
@@ -103,19 +103,33 @@ def byte_places(ids, token_bytes):
     return np.concatenate([[0], np.cumsum(np.asarray(token_bytes)[ids])])
 
 
-def blocks_of_tokens(found, ids, token_bytes):
-    """Cut a Reading of ids into blocks of text; a token belongs to where it begins."""
+def bits_of_bytes(found, ids, token_bytes):
+    """Spread the surprise at the tokens of a Reading of ids over their bytes.
+
+    Whatever the tokens are, texts are compared by their bytes then.
+
+    Returns
+    -------
+    bits : (n_bytes,)
+        nan where no token was asked.
+    """
     starts = byte_places(ids, token_bytes)
-    size = edges_of(int(starts[-1]))
-    block = starts[found.places] // size
-    lengths = np.diff(starts)[found.places]
-    return added(block, found.nats / math.log(2), lengths)
+    first, lengths = starts[found.places], np.diff(starts)[found.places]
+    bits = np.full(starts[-1], np.nan)
+    begun = np.cumsum(lengths) - lengths               # bytes of the tokens before, of those asked
+    place = np.arange(lengths.sum()) + np.repeat(first - begun, lengths)
+    share = found.nats / math.log(2) / np.maximum(lengths, 1)
+    bits[place] = np.repeat(share, lengths)
+    empty = lengths == 0                               # what a token without text costs counts, too
+    np.add.at(bits, np.maximum(first[empty] - 1, 0), share[empty])
+    return bits
 
 
-def blocks_of_bytes(bits, asked, size):
-    """Cut the surprise at each byte, (N,), into blocks, of those that are asked."""
-    block = np.flatnonzero(asked) // size
-    return added(block, bits[asked], np.ones(len(block), np.int64))
+def blocks_of(bits):
+    """Cut the surprise at each byte into blocks of text, of those bytes that are no nan."""
+    asked = np.flatnonzero(~np.isnan(bits))
+    size = edges_of(len(bits))
+    return added(asked // size, bits[asked], np.ones(len(asked), np.int64))
 
 
 def added(block, bits, lengths):

@@ -9,7 +9,7 @@ from gpt.data.corpora import END_OF_TEXT
 from gpt.models.sampling import Sampling, write
 from gpt.training.baselines import longest_copied_span
 from gpt.training.intervals import wilson
-from gpt.verdicts.blocks import bits_per_byte, blocks_of_tokens, reading
+from gpt.verdicts.blocks import bits_of_bytes, bits_per_byte, blocks_of, reading
 from gpt.verdicts.case import FAILS, OK, WARNS, Figure, Line, Unfit, scores_of, streamed
 
 WINDOW = 13                        # words, as in Brown et al. 2020, arXiv:2005.14165, appendix C
@@ -100,8 +100,8 @@ def gap_is_small(case, seconds):
     held_out = reading(case, "val", seconds / 2)
     learnt = reading(case, "train", seconds / 2, len(held_out.nats))
     token_bytes, data = case.tokenizer.token_bytes, case.text()
-    new = bits_per_byte(blocks_of_tokens(held_out, np.asarray(data.val), token_bytes))
-    old = bits_per_byte(blocks_of_tokens(learnt, np.asarray(data.train), token_bytes))
+    new, old = (bits_per_byte(blocks_of(bits_of_bytes(found, np.asarray(ids), token_bytes)))
+                for found, ids in ((held_out, data.val), (learnt, data.train)))
     gap = new.mean / old.mean - 1
     verdict = WARNS if gap > 0.25 else OK
     return Line(f"{old} bits/byte on text it learnt from, {new} on text it never saw: "

@@ -1,12 +1,11 @@
 """Is it luck? What differs between runs that differ in their seed alone, and between two runs."""
 import math
-from pathlib import Path
 
 import numpy as np
 
 from gpt.training.folder import read_manifest
 from gpt.training.intervals import Interval, significant, t_quantile
-from gpt.verdicts.blocks import difference
+from gpt.verdicts.blocks import blocks_of, difference
 from gpt.verdicts.case import TOLD, Figure, Line, Unfit
 
 ABOUT = ("The interval is about these two runs, on text like this; not about their settings, which "
@@ -16,51 +15,61 @@ ABOUT = ("The interval is about these two runs, on text like this; not about the
 def seeds_agree(case, seconds):
     """Runs that differ in their seed alone end about alike."""
     names = case.facts.get("seeds") or []
-    found = {name: bits_of(name) for name in names}
-    found = {name: x for name, x in found.items() if x}
+    found = [(name, reached(case.folder.parent / name)) for name in names]
+    found = [(name, *value) for name, value in found if value]
     if len(found) < 2:
         raise Unfit("one seed was trained: train with --seeds N to ask this")
-    spread = spread_of([*found.values()])
-    rows = [(Path(name).name, round(x, 4)) for name, x in found.items()]
-    figure = Figure("Runs that differ in their seed alone", ("run", "bits/byte"), rows, "bars")
-    return Line(told(spread, [*found.values()]), TOLD, (figure,))
+    unit = found[0][2]
+    rows = [(name, round(x, 4)) for name, x, _ in found]
+    figure = Figure("Runs that differ in their seed alone", ("run", unit), rows, "bars")
+    values = [(x, unit) for _, x, unit in found]
+    return Line(spread_told(values), TOLD, (figure,))
 
 
-def bits_of(folder):
-    return (read_manifest(folder).get("result") or {}).get("bits_per_byte")
+def reached(folder):
+    """Return what a run reached on its held-out part, (number, unit); None if it is not told."""
+    result = read_manifest(folder).get("result") or {}
+    if result.get("bits_per_byte"):
+        return result["bits_per_byte"], "bits/byte"
+    return (100 * result["accuracy"], "% right") if "accuracy" in result else None
 
 
 def spread_of(values):
-    """Return the mean of runs and how far another one may lie from it to 95 %: `Interval`."""
+    """Return the mean of runs, and how far from it another one will lie 19 times of 20."""
     n = len(values)
+    if n < 3:
+        return Interval(float(np.mean(values)), math.inf)
     deviation = float(np.std(values, ddof=1))
-    wide = math.inf if n < 3 else t_quantile(n - 1) * deviation * math.sqrt(1 + 1 / n)
-    return Interval(float(np.mean(values)), wide)
+    return Interval(float(np.mean(values)), t_quantile(n - 1) * deviation * math.sqrt(1 + 1 / n))
 
 
-def told(spread, values):
-    n, deviation = len(values), np.std(values, ddof=1)
-    another = "" if math.isinf(spread.half) else (
-        f"; another seed would come within {spread.half:.4f} of it, 19 times of 20")
-    return (f"{n} seeds: {spread.mean:.4f} bits/byte on average, standard deviation "
-            f"{deviation:.4f}, from {min(values):.4f} to {max(values):.4f}{another}")
+def spread_told(found):
+    """Say how far runs lie apart, each as `reached` returns it."""
+    values, unit = [value for value, _ in found], found[0][1]
+    spread, deviation = spread_of(values), np.std(values, ddof=1)
+    said = (f"{len(values)} seeds: {spread.mean:.4f} {unit} on average, standard deviation "
+            f"{deviation:.4f}, from {min(values):.4f} to {max(values):.4f}")
+    if math.isinf(spread.half):
+        return said
+    return f"{said}; another seed would come within {spread.half:.4f} of it, 19 times of 20"
 
 
 def compared(one, other):
-    """Return how two runs differ on the same blocks of text: (`Interval`, sentence).
+    """Return how two runs differ on the same text, and in how many blocks: (`Interval`, sentence).
 
     Parameters
     ----------
-    one, other : Blocks
-        Of the same text.
+    one, other : (n_bytes,)
+        The surprise at each byte, in bits; nan where it was not asked.
 
     Raises
     ------
     Unfit
-        If they are not of the same bytes.
+        If no byte was asked of both.
     """
-    if not np.array_equal(one.n_bytes, other.n_bytes):
-        raise Unfit("they were not measured on the same blocks of text")
+    if len(one) != len(other) or not (asked := ~np.isnan(one + other)).any():
+        raise Unfit("they have no text in common that both were measured on")
+    one, other = (blocks_of(np.where(asked, bits, np.nan)) for bits in (one, other))
     gap = difference(one, other)
     side = "lower" if gap.mean < 0 else "higher"
     doubt = "" if significant(gap) else ", which may be chance"

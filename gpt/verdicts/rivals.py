@@ -7,8 +7,7 @@ from gpt.models.counting import levels, surprise_at
 from gpt.training.baselines import COUNTED_BYTES, XZ_BYTES, affordable, counted_bits, named, xz
 from gpt.training.intervals import significant
 from gpt.verdicts.blocks import (
-    Blocks, bits_per_byte, blocks_of_bytes, blocks_of_tokens, bytes_asked, difference, edges_of,
-    reading)
+    Blocks, bits_of_bytes, bits_per_byte, blocks_of, difference, reading)
 from gpt.verdicts.case import FAILS, OK, WARNS, Figure, Line, Unfit
 
 ORDERS = (1, 3, 5, 8)              # of counting models, over bytes; 1 is how often each byte occurs
@@ -22,9 +21,9 @@ def is_better(case, seconds):
     data, found = case.text(), reading(case, "val", seconds / 3)
     token_bytes = np.asarray(case.tokenizer.token_bytes)
     ids = np.asarray(data.val)
-    mine = blocks_of_tokens(found, ids, token_bytes)
-    asked = bytes_asked(found, ids, token_bytes)
-    beside = counted(data, asked, seconds / 2)
+    bits = bits_of_bytes(found, ids, token_bytes)
+    mine = blocks_of(bits)
+    beside = counted(data, np.isnan(bits), seconds / 2)
     rows = [("this net", bits_per_byte(mine)), ("uniform", 8.0)]
     rows += [(name, bits_per_byte(blocks)) for name, blocks in beside.values()]
     compressed = xz_behind(data, seconds / 6)
@@ -34,18 +33,18 @@ def is_better(case, seconds):
     return verdict_on(mine, beside, figure_of(rows))
 
 
-def counted(data, asked, seconds):
+def counted(data, not_asked, seconds):
     """Return {order: (name, Blocks)} of counting models, on the bytes that were asked."""
     beginning = lambda n: data.text(data.train, n)
     work = lambda text: [counted_bits(text, text[:len(text) // 10], order) for order in ORDERS]
     train, whole = affordable(beginning, seconds, work, COUNTED_BYTES)
     train, val = (np.frombuffer(text, np.uint8) for text in (train, data.text(data.val)))
-    size, found = edges_of(len(asked)), {}
+    found = {}
     for order in ORDERS:
         bits = surprise_at(levels(train, order, 256), val, 256) / np.log(2)
         name = "bytes alone" if order == 1 else named(f"Kneser-Ney {order}", train, whole)
-        n = min(len(bits), len(asked))
-        found[order] = name, blocks_of_bytes(bits[:n], asked[:n], size)
+        bits[not_asked] = np.nan
+        found[order] = name, blocks_of(bits)
     return found
 
 

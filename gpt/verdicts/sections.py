@@ -66,7 +66,10 @@ SECTIONS = (CODE, Section("simple", "Is it better than something simple?", (
     Section("luck", "Is it luck?", (
         Question("other seeds end alike", luck.seeds_agree),)))
 
+# What takes no time to speak of: for the end of a training.
+BRIEF = CODE._replace(questions=tuple(row for row in CODE.questions if row.share <= 2))
 SECONDS = 45                       # for all of it, unless told
+TOO_LATE = Line("there was no time left: give it more --seconds", NONE)
 
 
 class Answer(NamedTuple):
@@ -89,8 +92,8 @@ def answers(case, seconds=SECONDS, sections=SECTIONS):
     end, shares = time.monotonic() + seconds, sum(question.share for _, question in asked)
     for section, question in asked:
         began = time.monotonic()
-        left = max(0.0, end - began)
-        line = answer(question, case, left * question.share / shares)
+        left = end - began
+        line = answer(question, case, left * question.share / shares) if left > 0 else TOO_LATE
         shares -= question.share
         yield Answer(section, question, line, time.monotonic() - began)
 

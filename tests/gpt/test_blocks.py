@@ -10,7 +10,7 @@ from gpt.training.intervals import FEWEST, Interval, half_width, significant, t_
 from gpt.training.task import read
 from gpt.training.tasks.causal import causal_measure
 from gpt.verdicts.blocks import (
-    Blocks, bits_per_byte, blocks_of_bytes, blocks_of_tokens, bytes_asked, difference, read_tokens)
+    Blocks, Reading, bits_of_bytes, bits_per_byte, blocks_of, difference, read_tokens)
 from gpt.verdicts.luck import compared, spread_of
 
 
@@ -29,7 +29,7 @@ def test_a_reading_is_the_evaluation_token_by_token(name, data):
     found, whole = read_tokens(model, ids), read(causal_measure(model, data, ids))
     assert found.places.tolist() == [*range(1, len(ids))]
     assert found.nats.sum() == pytest.approx(whole.nats, rel=1e-5)
-    blocks = blocks_of_tokens(found, ids, data.tokenizer.token_bytes)
+    blocks = blocks_of(bits_of_bytes(found, ids, data.tokenizer.token_bytes))
     assert blocks.n_bytes.sum() == whole.n_bytes
     assert bits_per_byte(blocks).mean == pytest.approx(whole.bits_per_byte, rel=1e-5)
 
@@ -38,12 +38,19 @@ def test_a_part_of_a_text_is_compared_on_its_own_bytes(data):
     model, ids = net_of(data, "decoder"), np.asarray(data.val[:2000])
     token_bytes = data.tokenizer.token_bytes
     found = read_tokens(model, ids, n_tokens=200)
-    asked = bytes_asked(found, ids, token_bytes)
-    mine = blocks_of_tokens(found, ids, token_bytes)
-    theirs = blocks_of_bytes(np.ones(len(asked)), asked, 512)
+    bits = bits_of_bytes(found, ids, token_bytes)
+    asked = ~np.isnan(bits)
+    mine, theirs = blocks_of(bits), blocks_of(np.where(asked, 1.0, np.nan))
     assert 0 < asked.sum() == mine.n_bytes.sum() < len(asked)
     assert theirs.n_bytes.tolist() == mine.n_bytes.tolist()
     assert bits_per_byte(theirs).mean == 1
+
+
+def test_tokens_of_many_bytes_and_of_none_keep_their_surprise():
+    token_bytes, ids = np.array([1, 3, 0]), np.array([0, 1, 2, 1])
+    found = Reading(np.array([1, 2, 3]), math.log(2) * np.array([3.0, 1.0, 6.0]), *[ids[1:]] * 4)
+    bits = bits_of_bytes(found, ids, token_bytes)
+    assert np.isnan(bits[0]) and bits[1:].tolist() == [1, 1, 2, 2, 2, 2]
 
 
 # Student's t at 97.5 %, from its tables.
@@ -83,10 +90,9 @@ def test_few_blocks_have_no_interval():
 
 def test_paired_blocks_see_a_difference_that_two_intervals_do_not():
     rng = np.random.default_rng(2)
-    hard, n_bytes = rng.lognormal(0, 0.5, 60), np.full(60, 1000)
-    one = Blocks(1000 * hard, n_bytes)
-    other = Blocks(1000 * (hard + 0.02 + 0.01 * rng.standard_normal(60)), n_bytes)
-    a, b = bits_per_byte(one), bits_per_byte(other)
+    hard = np.repeat(rng.lognormal(0, 0.5, 60), 1000)
+    one, other = hard, hard + np.repeat(0.02 + 0.01 * rng.standard_normal(60), 1000)
+    a, b = (bits_per_byte(blocks_of(bits)) for bits in (one, other))
     gap, said = compared(one, other)
     assert a.high > b.low and significant(gap) and gap.mean < 0 and "lower" in said
     assert "chance" not in said
