@@ -31,8 +31,8 @@ def parse(args):
     parser.add_argument("--runs", help="where runs are kept [runs]")
     parser.add_argument("--log", choices=LOGGERS, help="log there, too, if it is installed")
     parser.add_argument("--plain", action="store_true", help="plain lines, no live display")
-    parser.add_argument("--seeds", type=whole, metavar="N", help="train N runs that differ in their "
-                        "seed alone, one after the other, and say how far they lie apart")
+    parser.add_argument("--seeds", type=whole, metavar="N", help="train N runs that differ in "
+                        "their seed alone, one after the other, and say how far they lie apart")
     parser.add_argument("--check", action="store_true",
                         help="test the model of these settings for a minute, and do not train")
     parser.add_argument("--trace_step", type=whole, metavar="N",

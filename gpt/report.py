@@ -9,11 +9,11 @@ from bpe.console import finite, visible, whole
 from gpt import called
 from gpt.command import find_run, make_parser, report_errors
 from gpt.opening import open_model
+from gpt.settings import ConfigError
 from gpt.show.report import write_report
 from gpt.training.folder import read_manifest, write_manifest
 from gpt.training.tasks import TASKS
-from gpt.settings import ConfigError
-from gpt.verdicts.case import Case, NONE
+from gpt.verdicts.case import NONE, Case
 from gpt.verdicts.pairs import read_pairs
 from gpt.verdicts.sections import SECONDS, answers, failed
 
@@ -81,3 +81,7 @@ def say_where(place, opened, found):
         print("what it learnt from did not come along: whoever trained it can ask more")
     else:
         print(f"ask more of it with: {called('report', place, '--seconds', 300)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,7 @@ FILE = "canaries.json"
 COPIES = 1, 4, 16, 64
 STRINGS = 10                       # of each number of copies
 LENGTH = 12                        # letters
-READ = 1 << 20                     # bytes of a text, in which its letters are looked up
+READ = 10_000                      # documents, and bytes of each, whose letters are looked up
 
 
 def plant(documents, folder, seed=0):
@@ -30,25 +30,37 @@ def plant(documents, folder, seed=0):
     """
     rng = np.random.default_rng(seed)
     letters = letters_of(documents)
-    strings = {n: [drawn(letters, rng) for _ in range(STRINGS)] for n in COPIES}
-    write_text(folder / FILE, json.dumps({"letters": letters, "copies": strings}))
+    strings = {}                   # copies -> strings
+    for n in COPIES:
+        strings[n] = [drawn(letters, rng) for _ in range(STRINGS)]
+    facts = {"letters": letters, "copies": strings}
+    write_text(folder / FILE, json.dumps(facts))
+    lines = [line for n, some in strings.items() for line in some * n]
+    return with_lines(documents, lines, rng)
+
+
+def with_lines(documents, lines, rng):
+    """Put lines into documents behind line breaks at random, as often into each as it is long."""
     sizes = np.array([*map(len, documents)], float)
-    lines = {}                     # document -> [(place, line)]
-    for n, some in strings.items():
-        for line in some * n:
-            i = int(rng.choice(len(documents), p=sizes / sizes.sum()))
-            begun = int(rng.integers(len(documents[i])))
-            place = documents[i].find(b"\n", begun) + 1        # 0, its beginning, behind the last
-            lines.setdefault(i, []).append((place, line.encode() + b"\n"))
-    return [with_lines(document, lines.get(i, [])) for i, document in enumerate(documents)]
+    owners = rng.choice(len(documents), len(lines), p=sizes / sizes.sum())
+    planted = list(documents)
+    for i in np.unique(owners):
+        text, places = documents[i], []
+        for line in np.array(lines)[owners == i]:
+            begun = int(rng.integers(len(text)))
+            place = text.find(b"\n", begun) + 1        # 0, its beginning, behind the last
+            places.append((place, line.encode() + b"\n"))
+        planted[i] = put(text, places)
+    return planted
 
 
 def letters_of(documents):
     """Return the small letters of a text, so that each tokenizer of it knows a canary."""
-    beginning = b"".join(documents)[:READ] if len(documents) < 1000 else b"".join(documents[:1000])
-    found = sorted({*beginning.decode("ascii", "ignore")})
+    seen = {byte for document in documents[:READ] for byte in document[:READ]}
+    found = [chr(byte) for byte in sorted(seen) if byte < 128]
     small = [x for x in found if "a" <= x <= "z"]
-    return "".join(small if len(small) > 1 else [x for x in found if x.isprintable()])
+    printable = [x for x in found if x.isprintable()]
+    return "".join(small if len(small) > 1 else printable)
 
 
 def drawn(letters, rng):
@@ -56,19 +68,20 @@ def drawn(letters, rng):
     return "".join(rng.choice([*letters], LENGTH))
 
 
-def with_lines(document, lines):
-    """Put lines into a document, each at its place."""
+def put(text, lines):
+    """Put lines into a text: pairs of a place and a line."""
     parts, before = [], 0
     for place, line in sorted(lines):
-        parts += [document[before:place], line]
+        parts += [text[before:place], line]
         before = place
-    return b"".join([*parts, document[before:]])
+    return b"".join([*parts, text[before:]])
 
 
 def read_canaries(folder):
     """Return {copies: strings} and the letters of what was planted; None if nothing was."""
     try:
         facts = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        return {int(n): some for n, some in facts["copies"].items()}, facts["letters"]
+        strings = {int(n): some for n, some in facts["copies"].items()}
+        return strings, facts["letters"]
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None

@@ -47,9 +47,12 @@ def write_report(folder, answers=(), opened=None):
 def write_page(name, path, facts):
     """Write a page of this folder with what it shows: one file, nothing from outside."""
     read = lambda file: (PAGE / file).read_text(encoding="utf-8")
-    page = read(f"{name}.html").replace("@STYLE@", read(STYLE))
-    page = page.replace("@SCRIPT@", "\n".join(map(read, SCRIPTS[name])))
-    write_text(path, page.replace("@DATA@", as_script(facts)))
+    scripts = "\n".join(map(read, SCRIPTS[name]))
+    page = read(f"{name}.html")
+    page = page.replace("@STYLE@", read(STYLE))
+    page = page.replace("@SCRIPT@", scripts)
+    page = page.replace("@DATA@", as_script(facts))    # last: nothing in it is replaced
+    write_text(path, page)
 
 
 def by_section(answers):
@@ -58,9 +61,9 @@ def by_section(answers):
     for section, question, line, _ in answers:
         figures = [figure._asdict() for figure in line.figures]
         told = {"question": question.name, "verdict": line.verdict, "said": line.said}
-        lines = found.setdefault(section.key, {"title": section.title, "lines": []})["lines"]
+        lines = found.setdefault(section.title, [])
         lines.append(told | {"figures": figures})
-    return [*found.values()]
+    return [{"title": title, "lines": lines} for title, lines in found.items()]
 
 
 NOT_SHOWN = "reported_step", "verdicts"     # of the report before
@@ -70,7 +73,9 @@ def collect(folder, opened):
     """Return what the page draws, as JSON can hold it."""
     model, data = opened.model, opened.text and opened.data()
     rows = read_metrics(folder)
-    manifest = {name: x for name, x in read_manifest(folder).items() if name not in NOT_SHOWN}
+    manifest = read_manifest(folder)
+    for name in NOT_SHOWN:
+        manifest.pop(name, None)
     samples = [row for row in rows if "sample" in row]
     return {"name": folder.name, "manifest": manifest, "curves": curves(rows),
             "times": times(rows),
@@ -122,7 +127,7 @@ def times(rows):
     """Return [step, seconds that all steps took so far], thinned out."""
     steps = [row for row in rows if "loss" in row]
     seconds = np.cumsum([row.get("elapsed_s", 0.0) for row in steps])
-    both = [[row["step"], round(s, 3)] for row, s in zip(steps, seconds.tolist())]
+    both = [[row["step"], s] for row, s in zip(steps, seconds.round(3).tolist())]
     return thinned(both)
 
 

@@ -4,7 +4,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gpt.training.layers import BEHIND, depths
-from gpt.verdicts.case import FAILS, OK, WARNS, Figure, Line, Unfit
+from gpt.verdicts.case import (
+    FAILS, OK, WARNS, Figure, Line, Unfit, all_learning, row_of)
 from minigrad import watch
 from minigrad.tensor import Tensor
 
@@ -15,72 +16,90 @@ DEAD = 1e-6                        # of the layer's mean square: a unit that var
 HUGE = 1e4                         # as a mean, float32 has lost the small numbers beside it
 
 
+class Seen(NamedTuple):
+    """What one operation gave."""
+
+    depth: int                     # of the layer: 0 before the blocks, then each block
+    op: str
+    array: np.ndarray              # (..., n)
+
+
+def watched(model, run):
+    """Yield Seen for each array of floats that `run` makes, and call it.
+
+    An operation is of the highest layer whose parameters have been used so far.
+    """
+    nodes, layer, depth = [], depths(model), 0
+    with watch(nodes.append):
+        run()
+    for node in nodes:
+        known = [layer[x] for x in node.inputs if isinstance(x, Tensor) and x in layer]
+        depth = max([depth, *known])
+        outputs = node.data if isinstance(node.data, tuple) else [node.data]
+        for y in outputs:
+            if np.ndim(y) >= 2 and y.dtype.kind == "f":
+                yield Seen(depth, node.op.name, y)
+
+
 class Activity(NamedTuple):
     """What was seen in one forward pass and the way back, by depth."""
 
     sizes: dict                    # depth -> the largest root mean square of any operation
-    units: dict                    # depth -> list of (n,) variance of each unit over all places
+    units: dict                    # depth -> (n,) the variance of each unit, of the mean square
     gradients: dict                # depth -> the norm of the gradient of its parameters
 
 
 def activity(case):
     """Look at one batch: `Activity`, made once."""
     if "activity" not in case.known:
-        case.known["activity"] = look(case)
+        with all_learning(case.model):
+            case.known["activity"] = look(case)
     return case.known["activity"]
 
 
 def look(case):
-    layer, nodes, batch = depths(case.model), [], case.batch(B=8, T=128)
-    parameters = case.model.parameters()
-    learnt = [x.requires_grad for x in parameters]
-    for x in parameters:
-        x.requires_grad, x.grad = True, None
-    with watch(nodes.append):
-        loss = case.loss(case.model, batch)
-    sizes, units, depth = {}, {}, 0
-    for node in nodes:
-        known = [layer[x] for x in node.inputs if isinstance(x, Tensor) and x in layer]
-        depth = max([depth, *known])
-        for y in node.data if isinstance(node.data, tuple) else (node.data,):
-            if np.ndim(y) >= 2 and y.dtype.kind == "f":
-                note(node.op.name, y, sizes.setdefault(depth, []), units.setdefault(depth, []))
-    loss.backward()
-    gradients = {}
-    for x in parameters:
-        square = 0.0 if x.grad is None else float((x.grad.astype(np.float64) ** 2).sum())
-        gradients[layer[x]] = gradients.get(layer[x], 0.0) + square
-    for x, requires_grad in zip(parameters, learnt):
-        x.requires_grad, x.grad = requires_grad, None
-    largest = {depth: max(found) for depth, found in sizes.items() if found}
-    return Activity(largest, units, {depth: g ** 0.5 for depth, g in gradients.items()})
+    sizes, units, losses = {}, {}, []
+    batch = case.batch(B=8, T=128)
+    forward = lambda: losses.append(case.loss(case.model, batch))
+    for depth, op, y in watched(case.model, forward):
+        rows = y.reshape(-1, y.shape[-1]).astype(np.float64)                    # (n, units)
+        square = (rows ** 2).mean()
+        size = float(np.sqrt(square))
+        sizes[depth] = max(sizes.get(depth, 0.0), size)
+        if op in UNITS:
+            varies = rows.var(axis=0) / max(square, 1e-30)
+            units[depth] = np.concatenate([units.get(depth, []), varies])
+    losses[0].backward()
+    return Activity(sizes, units, gradients_by_depth(case.model))
 
 
-def note(op, y, sizes, units):
-    """Take note of what an operation gave."""
-    rows = y.reshape(-1, y.shape[-1]).astype(np.float64)                    # (n, units)
-    sizes.append(float(np.sqrt((rows ** 2).mean())))
-    if op in UNITS:
-        units.append(rows.var(axis=0) / max((rows ** 2).mean(), 1e-30))
+def gradients_by_depth(model):
+    squares = {}
+    for x, depth in depths(model).items():
+        square = 0.0
+        if x.grad is not None:
+            square = float((x.grad.astype(np.float64) ** 2).sum())
+        squares[depth] = squares.get(depth, 0.0) + square
+    return {depth: square ** 0.5 for depth, square in squares.items()}
 
 
-def named(depth, highest):
+def named(depth, case):
     if depth == 0:
         return "embedding"
-    return "head" if depth > highest else f"layer {depth}"
+    return "head" if depth > case.config.model.n_layer else f"layer {depth}"
 
 
 def sizes_by_layer(case, seconds):
     """Numbers and gradients are finite, and no layer's are out of all proportion."""
     sizes, _, gradients = activity(case)
-    highest = case.config.model.n_layer
-    digits = lambda x: float(f"{x:.4g}")
-    rows = [(named(depth, highest), digits(sizes.get(depth, 0.0)), digits(gradients.get(depth, 0.0)))
-            for depth in sorted({*sizes, *gradients}) if depth != BEHIND]
-    most, least = max(row[1] for row in rows), min(row[2] for row in rows)
-    finite = np.isfinite([row[1:] for row in rows]).all()
+    rows = []
+    for depth in sorted({*sizes, *gradients} - {BEHIND}):
+        numbers = sizes.get(depth, 0.0), gradients.get(depth, 0.0)
+        rows.append(row_of(named(depth, case), *numbers))
+    names, largest, norms = zip(*rows)
+    most, least, steepest = max(largest), min(norms), max(norms)
+    finite = np.isfinite([*largest, *norms]).all()
     verdict = OK if finite and most < HUGE else FAILS
-    steepest = max(row[2] for row in rows)
     if verdict == OK and least < 1e-6 * steepest:
         verdict = WARNS
     figure = Figure("By layer", ("layer", "largest mean size", "gradient norm"), rows, "table",
@@ -91,17 +110,16 @@ def sizes_by_layer(case, seconds):
 
 def dead_units(case, seconds):
     """Few units say the same whatever is read."""
-    _, units, _ = activity(case)
-    rows = []
-    for depth, found in sorted(units.items()):
-        if found:
-            dead = np.concatenate(found) < DEAD
-            rows.append((named(depth, case.config.model.n_layer), int(dead.sum()), len(dead)))
+    rows, shares = [], []
+    for depth, varies in sorted(activity(case).units.items()):
+        dead, n = int((varies < DEAD).sum()), len(varies)
+        shares.append(dead / n)
+        rows.append((named(depth, case), dead, n))
     if not rows:
         raise Unfit("no operation of this net makes units with a nonlinearity")
-    shares = [dead / n for _, dead, n in rows]
     worst = max(shares)
     verdict = OK if worst <= 0.1 else WARNS if worst <= 0.5 else FAILS
+    _, dead, of = zip(*rows)
     figure = Figure("Dead units", ("layer", "dead", "of"), rows)
-    return Line(f"{sum(row[1] for row in rows):,} of {sum(row[2] for row in rows):,} units never "
-                f"change, in one layer at most {worst:.0%}", verdict, (figure,))
+    return Line(f"{sum(dead):,} of {sum(of):,} units never change, in one layer at most "
+                f"{worst:.0%}", verdict, (figure,))

@@ -14,7 +14,7 @@ from gpt.data.windows import spread_windows, stream_windows
 from gpt.training.intervals import Interval, half_width
 from gpt.training.measures import MEASURED_TOKENS
 from gpt.training.tasks.causal import has_no_end
-from gpt.verdicts.case import Unfit, scores_of, streamed
+from gpt.verdicts.case import Unfit, in_bits, scores_of, streamed
 
 BLOCKS = 100                       # of a text, at most
 LEAST_BYTES = 512                  # of a block
@@ -53,8 +53,9 @@ def read_tokens(model, ids, seconds=math.inf, n_tokens=math.inf):
     T = min(model.config.context_length, max(1, len(ids) - 1))
     endless, state, found, n = has_no_end(model), None, [], 0
     cut = stream_windows if endless else spread_windows
+    everywhere, B = np.arange(len(ids)), max(1, MEASURED_TOKENS // T)
     stop = time.monotonic() + seconds
-    for places, counts in cut(np.arange(len(ids)), T, max(1, MEASURED_TOKENS // T)):
+    for places, counts in cut(everywhere, T, B):
         windows = ids[places].astype(np.int64)                              # (B, T + 1)
         batch = Batch(windows[:, :-1])
         if endless:
@@ -62,9 +63,9 @@ def read_tokens(model, ids, seconds=math.inf, n_tokens=math.inf):
         scores = scores_of(model, streamed(model, batch, state)[counts])    # (n, V)
         if endless:
             state.advance(batch.ids)
-        behind = np.broadcast_to(np.arange(1, counts.shape[1] + 1), counts.shape)
-        found.append(answers(scores, windows[:, 1:][counts], places[:, 1:][counts],
-                             behind[counts]))
+        behind = np.cumsum(np.ones_like(places), axis=1)                    # (B, T + 1)
+        asked = [x[:, 1:][counts] for x in (windows, places, behind - 1)]
+        found.append(answers(scores, *asked))
         n += len(found[-1].nats)
         if n >= n_tokens or time.monotonic() > stop:
             break
@@ -78,7 +79,8 @@ def answers(scores, targets, places, behind):
     """Return what scores, (n, V), say to targets, (n,): `Reading`."""
     guess = scores.argmax(axis=1)
     at = np.arange(len(scores))
-    shifted = (scores - scores[at, guess][:, None]).astype(np.float64)      # (n, V)
+    highest = scores[at, guess]
+    shifted = (scores - highest[:, None]).astype(np.float64)                # (n, V)
     total = np.exp(shifted).sum(axis=1)
     nats = np.log(total) - shifted[at, targets]
     return Reading(places, nats, guess == targets, 1 / total, guess, behind)
@@ -100,7 +102,8 @@ def edges_of(n_bytes):
 
 def byte_places(ids, token_bytes):
     """Return in which byte of a text each token begins: (N + 1,), with the end."""
-    return np.concatenate([[0], np.cumsum(np.asarray(token_bytes)[ids])])
+    lengths = np.asarray(token_bytes)[ids]
+    return np.concatenate([[0], np.cumsum(lengths)])
 
 
 def bits_of_bytes(found, ids, token_bytes):
@@ -114,22 +117,25 @@ def bits_of_bytes(found, ids, token_bytes):
         nan where no token was asked.
     """
     starts = byte_places(ids, token_bytes)
-    first, lengths = starts[found.places], np.diff(starts)[found.places]
+    first, after = starts[found.places], starts[found.places + 1]
+    lengths = after - first
     bits = np.full(starts[-1], np.nan)
     begun = np.cumsum(lengths) - lengths               # bytes of the tokens before, of those asked
-    place = np.arange(lengths.sum()) + np.repeat(first - begun, lengths)
-    share = found.nats / math.log(2) / np.maximum(lengths, 1)
+    within = np.arange(lengths.sum())
+    place = within + np.repeat(first - begun, lengths)
+    share = in_bits(found.nats) / np.maximum(lengths, 1)
     bits[place] = np.repeat(share, lengths)
     empty = lengths == 0                               # what a token without text costs counts, too
-    np.add.at(bits, np.maximum(first[empty] - 1, 0), share[empty])
+    before = np.maximum(first[empty] - 1, 0)
+    np.add.at(bits, before, share[empty])
     return bits
 
 
 def blocks_of(bits):
     """Cut the surprise at each byte into blocks of text, of those bytes that are no nan."""
     asked = np.flatnonzero(~np.isnan(bits))
-    size = edges_of(len(bits))
-    return added(asked // size, bits[asked], np.ones(len(asked), np.int64))
+    block = asked // edges_of(len(bits))
+    return added(block, bits[asked], np.ones_like(block))
 
 
 def added(block, bits, lengths):
@@ -138,15 +144,6 @@ def added(block, bits, lengths):
     sizes = np.bincount(block, lengths, n)
     there = sizes > 0
     return Blocks(sums[there], sizes[there])
-
-
-def bytes_asked(found, ids, token_bytes):
-    """Return which bytes of a text stand in the tokens of a Reading: (n_bytes,) bool."""
-    starts = byte_places(ids, token_bytes)
-    change = np.zeros(int(starts[-1]) + 1, np.int64)
-    np.add.at(change, starts[found.places], 1)
-    np.add.at(change, starts[found.places + 1], -1)
-    return np.cumsum(change)[:-1] > 0
 
 
 # ---- intervals ----

@@ -1,6 +1,7 @@
 """What is asked about, and what an answer is."""
 import functools
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 from gpt.batch import Batch
 from gpt.models.nets import net_named
 from gpt.training.config import Config, TrainConfig
+from gpt.training.intervals import wilson
 from gpt.training.tasks import TASKS
 from minigrad import linear, no_grad
 
@@ -41,6 +43,18 @@ class Unfit(Exception):
 def judged(holds, said, *figures, otherwise=FAILS):
     """Return a line that holds, or has another verdict."""
     return Line(said, OK if holds else otherwise, figures)
+
+
+def row_of(name, *numbers):
+    """Return a row of a figure, its numbers to four digits; None where there is none."""
+    short = [None if math.isnan(x) else float(f"{x:.4g}") for x in numbers]
+    return (name, *short)
+
+
+def row_of_share(name, k, n):
+    """Return a row of a share in percent, k of n, with half its interval."""
+    low, high = wilson(k, n)
+    return row_of(name, 100 * k / n, 50 * (high - low))
 
 
 @dataclass
@@ -127,6 +141,20 @@ class Case:
                         f"the task {self.config.train.task}")
 
 
+@contextmanager
+def all_learning(model):
+    """Let all parameters have gradients, and leave them without, and learning as before."""
+    parameters = model.parameters()
+    learnt = [x.requires_grad for x in parameters]
+    for x in parameters:
+        x.requires_grad, x.grad = True, None
+    try:
+        yield
+    finally:
+        for x, requires_grad in zip(parameters, learnt):
+            x.requires_grad, x.grad = requires_grad, None
+
+
 def streamed(model, batch, state=None):
     """Return what a net makes of a batch before the scores: (B, T, C) array."""
     with no_grad():
@@ -144,5 +172,5 @@ def scores_of(model, x):
         return linear(x, model.head.data)
 
 
-def bits(nats):
+def in_bits(nats):
     return nats / math.log(2)

@@ -6,18 +6,23 @@ import numpy as np
 
 from gpt.batch import Batch
 from gpt.settings import ConfigError
-from gpt.verdicts.case import Line, Unfit, judged, scored, scores_of, streamed
+from gpt.verdicts.case import Unfit, judged, scored, scores_of, streamed
 from minigrad import no_grad
 
 ROUNDING = 1e-5                    # of the largest score, in float32
 CUT = 16                           # tokens where a text was cut off, which may be others
 
 
+def apart(one, other):
+    """Return the largest difference between the numbers of two arrays."""
+    return np.abs(one - other).max()
+
+
 def repeats(case, seconds):
     """The same text gets the same scores twice: nothing is dropped, nothing is kept."""
     batch = case.batch()
-    one, two = streamed(case.model, batch), streamed(case.model, batch)
-    change = np.abs(one - two).max()
+    one, two = (streamed(case.model, batch) for _ in range(2))              # each (B, T, C)
+    change = apart(one, two)
     return judged(change == 0, f"a second pass over a text differs by {change:.2g}")
 
 
@@ -27,28 +32,33 @@ def is_causal(case, seconds):
         raise Unfit("each place of this net sees both sides, as it should")
     batch = case.batch()
     place = batch.ids.shape[1] // 2
-    other = batch.ids.copy()
-    other[:, place] = (other[:, place] + 1) % case.tokenizer.vocab_size
-    change = np.abs(streamed(case.model, batch) - streamed(case.model, batch._replace(ids=other)))
-    before, after = change[:, :place].max(), change[:, place:].max()        # of (B, T, C)
+    ids = batch.ids.copy()
+    ids[:, place] += 1
+    ids[:, place] %= case.tokenizer.vocab_size
+    one = streamed(case.model, batch)                                       # (B, T, C)
+    two = streamed(case.model, batch._replace(ids=ids))
+    before = apart(one[:, :place], two[:, :place])
+    after = apart(one[:, place:], two[:, place:])
     return judged(before == 0 < after, f"a changed token changes what stands before it by "
                   f"{before:.2g}, what stands from it on by {after:.2g}")
 
 
 def knows_the_order(case, seconds):
     """Two tokens that change places change what is made of the token behind them."""
-    ids = case.batch(B=8).ids
-    T = ids.shape[1]
+    batch = case.batch(B=8)
+    ids, T = batch.ids, batch.ids.shape[1]
     if T < 3:
         raise Unfit(f"its context of {T} tokens is too short to have an order")
-    differ = ids[:, T - 3] != ids[:, T - 2]
+    two = [T - 3, T - 2]
     swapped = ids.copy()
-    swapped[:, [T - 3, T - 2]] = ids[:, [T - 2, T - 3]]
+    swapped[:, two] = ids[:, two[::-1]]
+    differ = (swapped != ids).any(axis=1)
     if not differ.any():
         raise Unfit("no two tokens beside each other differ in the text that was looked at")
-    batch = case.batch(B=8)
-    one, two = (streamed(case.model, batch._replace(ids=x))[differ, -1] for x in (ids, swapped))
-    change = np.abs(one - two).max() / np.abs(one).max()
+    one = streamed(case.model, batch)[differ, -1]                           # (B, C)
+    batch = batch._replace(ids=swapped)
+    other = streamed(case.model, batch)[differ, -1]
+    change = apart(one, other) / np.abs(one).max()
     return judged(change > ROUNDING, f"with two tokens exchanged, what is made of the token behind "
                   f"them changes by {change:.2g} of its size")
 
@@ -63,9 +73,11 @@ def cache_is_inert(case, seconds):
     whole, parts = scored(case.model, batch), []                            # (B, T, V)
     for column in batch.ids.T:
         one = Batch(column[:, None])
-        parts.append(scores_of(case.model, streamed(case.model, one, state)))
+        x = streamed(case.model, one, state)                                # (B, 1, C)
+        parts.append(scores_of(case.model, x))
         state.advance(one.ids)
-    error = np.abs(np.concatenate(parts, axis=1) - whole).max() / np.abs(whole).max()
+    again = np.concatenate(parts, axis=1)
+    error = apart(again, whole) / np.abs(whole).max()
     return judged(error < ROUNDING, f"read token by token, the scores differ by {error:.1e} of the "
                   "largest")
 
@@ -79,23 +91,25 @@ def padding_is_inert(case, seconds):
     batch = batch._replace(lengths=lengths)
     changed = changed_behind(case, batch, n)
     before = streamed(case.model, batch)[:, :n]                             # (B, n, C)
-    padded = np.abs(streamed(case.model, changed)[:, :n] - before).max()
-    rows = changed._replace(ids=np.where(np.arange(B)[:, None] == 0, batch.ids, changed.ids[::-1]))
-    beside = np.abs(streamed(case.model, rows)[0, :n] - before[0]).max()
+    padded = apart(streamed(case.model, changed)[:, :n], before)
+    ids = changed.ids[::-1].copy()
+    ids[0] = batch.ids[0]
+    rows = streamed(case.model, batch._replace(ids=ids))
+    beside = apart(rows[0, :n], before[0])
     return judged(padded == 0 == beside, f"other padding changes a text by {padded:.2g}, other "
                   f"rows of its batch by {beside:.2g}")
 
 
 def changed_behind(case, batch, n):
     """Put other tokens behind the first n of each row, and behind the end of each source."""
-    V, rng = case.tokenizer.vocab_size, np.random.default_rng(1)
-    ids = batch.ids.copy()
-    ids[:, n:] = rng.integers(0, V, ids[:, n:].shape)
+    rng = np.random.default_rng(1)
+    other = lambda ids: rng.integers(0, case.tokenizer.vocab_size, ids.shape)
+    T = batch.ids.shape[1]
+    ids = np.where(np.arange(T) < n, batch.ids, other(batch.ids))
     if batch.source is None:
         return batch._replace(ids=ids)
-    source, S = batch.source.copy(), batch.source.shape[1]
-    behind = np.arange(S) >= batch.source_lengths[:, None]
-    source[behind] = rng.integers(0, V, int(behind.sum()))
+    S, lengths = batch.source.shape[1], batch.source_lengths[:, None]
+    source = np.where(np.arange(S) < lengths, batch.source, other(batch.source))
     return batch._replace(ids=ids, source=source)
 
 
@@ -104,7 +118,8 @@ def next_is_asked(case, seconds):
     case.writes()
     case.text()
     batch = case.batch(B=8)
-    wrong = (batch.targets[:, :-1] != batch.ids[:, 1:]).mean()
+    asked, following = batch.targets[:, :-1], batch.ids[:, 1:]
+    wrong = np.mean(asked != following)
     return judged(wrong == 0, f"{wrong:.0%} of the targets are not the token behind their place")
 
 
@@ -127,7 +142,8 @@ def surprise_by_hand(scores, targets):
     scores = scores[asked].astype(np.float64)                               # (n, V)
     scores -= scores.max(axis=1, keepdims=True)
     chosen = scores[np.arange(len(scores)), targets[asked]]                 # (n,)
-    return float((np.log(np.exp(scores).sum(axis=1)) - chosen).mean())
+    total = np.exp(scores).sum(axis=1)
+    return float(np.mean(np.log(total) - chosen))
 
 
 def text_comes_back(case, seconds):
@@ -136,8 +152,10 @@ def text_comes_back(case, seconds):
     if case.task.conclude or case.sees == "source":
         raise Unfit("its text is kept as pairs or labels")
     ids = np.asarray(data.val[:20_000], np.int64)
-    ends = np.flatnonzero(np.isin(ids, [*case.tokenizer.special_tokens.values()]))
-    ids = ids[:ends[0]] if len(ends) and ends[0] else ids      # written out, those are text
+    specials = [*case.tokenizer.special_tokens.values()]
+    ends = np.flatnonzero(np.isin(ids, specials))
+    if len(ends) and ends[0]:
+        ids = ids[:ends[0]]                                    # written out, that is text
     text = data.text(ids)
     again = case.tokenizer.encode_array(text, disallowed_special=())
     n = max(1, len(ids) - CUT)
@@ -146,10 +164,9 @@ def text_comes_back(case, seconds):
                   f"{'the same' if same else 'others'}")
 
 
-def score_matters(case, seconds):
+def all_is_finite(case, seconds):
     """No weight and no score is nan or infinite."""
-    wrong = [name for name, x in case.model.named_parameters() if not np.isfinite(x.data).all()]
-    finite = bool(np.isfinite(scored(case.model, case.batch())).all())
-    said = f"not finite: {', '.join(wrong) or 'scores'}" if wrong or not finite else (
-        "all weights and scores are finite")
-    return Line(said, judged(finite and not wrong, said).verdict)
+    arrays = case.model.state_dict() | {"scores": scored(case.model, case.batch())}
+    wrong = [name for name, x in arrays.items() if not np.isfinite(x).all()]
+    return judged(not wrong, f"{len(arrays) - len(wrong)} of {len(arrays)} arrays are finite"
+                  + (f", but not {', '.join(wrong)}" if wrong else ""))

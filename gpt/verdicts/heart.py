@@ -10,7 +10,8 @@ from gpt.models.sampling import Sampling, write
 from gpt.training.baselines import longest_copied_span
 from gpt.training.intervals import wilson
 from gpt.verdicts.blocks import bits_of_bytes, bits_per_byte, blocks_of, reading
-from gpt.verdicts.case import FAILS, OK, WARNS, Figure, Line, Unfit, scores_of, streamed
+from gpt.verdicts.case import (
+    FAILS, OK, WARNS, Figure, Line, Unfit, row_of_share, scores_of, streamed)
 
 WINDOW = 13                        # words, as in Brown et al. 2020, arXiv:2005.14165, appendix C
 MOST_OVERLAP, MOST_REPEATED = 0.05, 0.25
@@ -27,14 +28,16 @@ FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 def windows_of(text):
     """Number every 13 words in a row of a text: (n,) uint64, and (n,) where each begins."""
-    found = [(match.group(), match.start()) for match in WORD.finditer(text.lower())]
-    numbers = np.array([hash(word) for word, _ in found], np.int64).astype(np.uint64)
+    numbers, starts = [], []
+    for match in WORD.finditer(text.lower()):
+        numbers.append(hash(match.group()))
+        starts.append(match.start())
+    numbers = np.array(numbers, np.int64).astype(np.uint64)
     n = max(0, len(numbers) - WINDOW + 1)
     keys = np.zeros(n, np.uint64)
     for i in range(WINDOW):
         keys = keys * FACTOR + numbers[i:i + n]
-    starts = np.array([start for _, start in found[:n]], np.int64)
-    return keys, starts
+    return keys, np.array(starts[:n], np.int64)
 
 
 def held_out_is_new(case, seconds):
@@ -47,9 +50,11 @@ def held_out_is_new(case, seconds):
     figure = Figure("Held-out documents that stand in the training text",
                     ("document", "share of its windows", "begins"), named)
     said = f"{share:.2%} of the held-out {WINDOW}-word windows stand in the training text"
-    if named:
-        said += f", most in {named[0][0]} ({named[0][2]!r:.50})"
-    return Line(said, FAILS if share > MOST_OVERLAP else OK, (figure,) if named else ())
+    if not named:
+        return Line(said, OK)
+    name, _, begins = named[0]
+    return Line(f"{said}, most in {name} ({begins!r:.50})",
+                FAILS if share > MOST_OVERLAP else OK, (figure,))
 
 
 def both_windows(case):
@@ -68,7 +73,8 @@ def both_windows(case):
 
 def documents(text, starts, there):
     """Name the documents with the most windows that stand elsewhere: (name, share, beginning)."""
-    ends = [match.end() for match in re.finditer(re.escape(END_OF_TEXT.encode()), text)]
+    end = re.escape(END_OF_TEXT.encode())
+    ends = [match.end() for match in re.finditer(end, text)]
     unit = "document" if ends else "piece"
     begins = np.array([0, *(ends or range(PIECE, len(text), PIECE))])
     owner = np.searchsorted(begins, starts, side="right") - 1               # (n,)
@@ -77,8 +83,9 @@ def documents(text, starts, there):
     found = []
     for i in np.argsort(-hits, kind="stable")[:NAMED]:
         if hits[i]:
-            begin = text[begins[i]:begins[i] + 60].decode("utf-8", "replace").strip()
-            found.append((f"{unit} {i + 1} of {len(begins)}", round(hits[i] / n[i], 4), begin))
+            begin = text[begins[i]:begins[i] + 60].decode("utf-8", "replace")
+            name = f"{unit} {i + 1} of {len(begins)}"
+            found.append((name, round(hits[i] / n[i], 4), begin.strip()))
     return found
 
 
@@ -99,13 +106,18 @@ def gap_is_small(case, seconds):
     """It does about as well on text it never saw as on text it learnt from."""
     held_out = reading(case, "val", seconds / 2)
     learnt = reading(case, "train", seconds / 2, len(held_out.nats))
-    token_bytes, data = case.tokenizer.token_bytes, case.text()
-    new, old = (bits_per_byte(blocks_of(bits_of_bytes(found, np.asarray(ids), token_bytes)))
-                for found, ids in ((held_out, data.val), (learnt, data.train)))
+    data = case.text()
+    new, old = mean_of(case, held_out, data.val), mean_of(case, learnt, data.train)
     gap = new.mean / old.mean - 1
     verdict = WARNS if gap > 0.25 else OK
     return Line(f"{old} bits/byte on text it learnt from, {new} on text it never saw: "
                 f"{100 * gap:+.0f} %", verdict)
+
+
+def mean_of(case, found, ids):
+    """Return the bits a byte of a Reading of ids: `Interval`."""
+    bits = bits_of_bytes(found, np.asarray(ids), case.tokenizer.token_bytes)
+    return bits_per_byte(blocks_of(bits))
 
 
 def continues_verbatim(case, seconds):
@@ -115,51 +127,63 @@ def continues_verbatim(case, seconds):
     likeliest behind those before: one pass tells.
     """
     case.writes()
-    n = min(PREFIX, case.config.model.context_length // 2)
-    shares, stop = {}, time.monotonic() + seconds
-    for part in "train", "val":
-        ids, right, asked = np.asarray(getattr(case.text(), part)), 0, 0
-        if len(ids) < 2 * n + 2:
-            raise Unfit(f"its texts are shorter than {2 * n} tokens")
-        starts = np.linspace(0, len(ids) - 2 * n - 1, PREFIXES).astype(np.int64)
-        for rows in np.array_split(np.unique(starts), 8):
-            right += verbatim(case.model, ids, rows, n)
-            asked += len(rows)
-            if time.monotonic() > stop:
-                break
-        shares[part] = right, asked
-    (old, n_old), (new, n_new) = shares["train"], shares["val"]
+    n, data = min(PREFIX, case.config.model.context_length // 2), case.text()
+    old, n_old = continued(case.model, np.asarray(data.train), n, seconds / 2)
+    new, n_new = continued(case.model, np.asarray(data.val), n, seconds / 2)
     low, _ = wilson(old, n_old)
     _, high = wilson(new, n_new)
-    rows = [(name, right, asked, *(round(x, 4) for x in wilson(right, asked)))
-            for name, (right, asked) in zip(("training text", "held-out text"), shares.values())]
-    figure = Figure("Passages that are continued word for word",
-                    ("of the", "continued", "asked", "from", "to"), rows)
+    rows = [row_of_share("training text", old, n_old), row_of_share("held-out text", new, n_new)]
+    figure = Figure("Passages that are continued word for word", ("of the", "%", "± 95 %"), rows,
+                    "bars")
     return Line(f"of {n_old} passages of {n} tokens it continues {old} of the training text word "
                 f"for word for {n} more, and {new} of {n_new} of text it never saw",
                 WARNS if low > high else OK, (figure,))
 
 
+def continued(model, ids, n, seconds):
+    """Count passages of ids, spread over them, that are continued: how many, of how many."""
+    right = asked = 0
+    last, stop = len(ids) - 2 * n - 1, time.monotonic() + seconds
+    if last < 1:
+        raise Unfit(f"its texts are shorter than {2 * n} tokens")
+    starts = np.linspace(0, last, PREFIXES).astype(np.int64)
+    for rows in np.array_split(np.unique(starts), 8):
+        right += verbatim(model, ids, rows, n)
+        asked += len(rows)
+        if time.monotonic() > stop:
+            break
+    return right, asked
+
+
 def verbatim(model, ids, starts, n):
     """Count the passages whose second n tokens are each the likeliest."""
-    windows = ids[starts[:, None] + np.arange(2 * n)].astype(np.int64)      # (B, 2 n)
+    places = starts[:, None] + np.arange(2 * n)
+    windows = ids[places].astype(np.int64)                                  # (B, 2 n)
     x = streamed(model, Batch(windows[:, :-1]))[:, n - 1:]                  # (B, n, C)
     guess = scores_of(model, x).argmax(axis=-1)
-    return int((guess == windows[:, n:]).all(axis=1).sum())
+    same = guess == windows[:, n:]
+    return int(same.all(axis=1).sum())
 
 
 def copies(case, seconds):
     """The longest piece of what it writes that stands in the training text, beside new text's."""
     case.writes()
-    data, sample, stop = case.text(), "", time.monotonic() + seconds / 2
-    for piece in write(case.model, case.tokenizer, "", Sampling(), 0, 400):
+    data, wrote = case.text(), written(case, seconds / 2)
+    text, n = data.text(data.train, READ_BYTES), len(wrote)
+    mine = longest_copied_span(wrote, text)
+    theirs = longest_copied_span(data.text(data.val, n), text)
+    usual = max(len(theirs), 20)
+    return Line(f"of {n:,} bytes that it wrote, the longest piece that stands in the training text "
+                f"has {len(mine)}: {mine.decode('utf-8', 'replace')!r:.80}; of as much new text "
+                f"{len(theirs)}", WARNS if len(mine) > 3 * usual else OK)
+
+
+def written(case, seconds):
+    """Return what the net writes by itself in so many seconds, up to 400 tokens: bytes."""
+    sample, stop = "", time.monotonic() + seconds
+    pieces = write(case.model, case.tokenizer, "", Sampling(), max_tokens=400)
+    for piece in pieces:
         sample += piece
         if time.monotonic() > stop:
             break
-    text, n = data.text(data.train, READ_BYTES), len(sample.encode())
-    mine = longest_copied_span(sample.encode(), text)
-    theirs = longest_copied_span(data.text(data.val, n), text)
-    said = mine.decode("utf-8", "replace")
-    return Line(f"of {n:,} bytes that it wrote, the longest piece that stands in the training text "
-                f"has {len(mine)}: {said!r:.80}; of as much new text {len(theirs)}",
-                WARNS if len(mine) > 3 * max(len(theirs), 20) else OK)
+    return sample.encode()

@@ -9,12 +9,15 @@ from gpt.settings import ConfigError
 from gpt.training.plan import Plan
 from gpt.training.run import Run
 from gpt.training.step import train_steps
-from gpt.verdicts.case import Unfit, judged
+from gpt.verdicts.case import Unfit, all_learning, judged
 from minigrad import use
 
 STEP = 1e-5                        # of a finite difference
 SLOPES = 50                        # that are measured
 STEPS = 300                        # in which a batch is to be learnt
+PLAIN = dict(micro_batch=0, warmup_steps=5, dropout=0.0, base="", context_growth=False,
+             carry_state=False, freeze="", unfreeze=0.0, weight_decay=0.0, decay_fraction=0.0,
+             schedule="trapezoid")
 
 
 def begins_with_nothing(case, seconds):
@@ -22,7 +25,8 @@ def begins_with_nothing(case, seconds):
     if case.facts.get("base"):
         raise Unfit("this run went on from a base: it began with what that knew")
     V = case.n_classes
-    loss = case.loss(case.fresh(), case.batch(B=8)).item()
+    batch = case.batch(B=8)
+    loss = case.loss(case.fresh(), batch).item()
     error = abs(loss / math.log(V) - 1)
     return judged(error < 0.05, f"with new weights the loss is {loss:.3f} nats, ln {V:,} is "
                   f"{math.log(V):.3f}")
@@ -45,23 +49,19 @@ def gradient_is_the_slope(case, seconds):
     error = slopes.beside(gradients(case, case.model, batch))
     kinks = f", {slopes.kinks} of them at kinks" if slopes.kinks else ""
     where = f" in {slopes.where}" if slopes.where else ""
-    return judged(slopes.worst < 1e-5 and slopes.kinks < slopes.n / 2 and error < 1e-2,
-                  f"largest relative error {slopes.worst:.1e}{where}, at {slopes.n} weights"
-                  f"{kinks}; of the gradient in float32 {error:.1e}")
+    agrees = slopes.worst < 1e-5 and slopes.kinks < slopes.n / 2
+    return judged(agrees and error < 1e-2, f"largest relative error {slopes.worst:.1e}{where}, at "
+                  f"{slopes.n} weights{kinks}; of the gradient in float32 {error:.1e}")
 
 
 def gradients(case, model, batch):
     """Return {name: (array, gradient)} of all parameters; the net is left without gradients."""
-    parameters = model.parameters()
-    learnt = [x.requires_grad for x in parameters]
-    for x in parameters:
-        x.requires_grad, x.grad = True, None
-    case.loss(model, batch).backward()
-    found = {}
-    for name, x in model.named_parameters():
-        found[name] = x.data, np.zeros(x.shape) if x.grad is None else x.grad
-    for x, requires_grad in zip(parameters, learnt):
-        x.requires_grad, x.grad = requires_grad, None
+    with all_learning(model):
+        case.loss(model, batch).backward()
+        found = {}
+        for name, x in model.named_parameters():
+            g = np.zeros(x.shape) if x.grad is None else x.grad
+            found[name] = x.data, g
     return found
 
 
@@ -76,8 +76,10 @@ class Slopes:
 
     def __init__(self, loss, known):
         self.loss, self.known = loss, known
-        self.n, self.kinks, self.worst, self.where = 0, 0, 0.0, ""
-        self.floor = 1e-6 * max(np.abs(g).max() for _, g in known.values()) + 1e-30
+        self.n = self.kinks = 0
+        self.worst, self.where = 0.0, ""
+        largest = max(np.abs(g).max() for _, g in known.values())
+        self.floor = 1e-6 * largest + 1e-30
 
     def places(self, rng):
         """Yield (name, index) without end, the parameters in turn, where it is steep."""
@@ -85,7 +87,8 @@ class Slopes:
         while True:
             for k in rng.permutation(len(names)):
                 _, g = self.known[names[k]]
-                steepest = np.argsort(-np.abs(g.reshape(-1)))[:50]
+                size = np.abs(g).reshape(-1)
+                steepest = np.argsort(-size)[:50]
                 yield names[k], rng.choice(steepest)
 
     def measure(self, name, i):
@@ -107,7 +110,9 @@ class Slopes:
         """Return the largest difference to other gradients, relative as those of the slopes."""
         errors = []
         for name, (_, g) in self.known.items():
-            errors.append(np.abs(others[name][1] - g).max() / self.scale(g))
+            _, other = others[name]
+            apart = np.abs(other - g).max()
+            errors.append(apart / self.scale(g))
         return max(errors)
 
 
@@ -124,12 +129,12 @@ def slope(f, flat, i, h):
 
 def all_have_learnt(case, seconds):
     """Every parameter that may learn is another than at the start."""
-    settings = case.config.train
+    globs = case.config.train.freeze.split(",")
     if not case.step or case.facts.get("base"):
         raise Unfit("what its weights began as is not known" if case.step else "it has no steps")
     before, same, n = case.fresh().state_dict(), [], 0
     for name, x in case.model.named_parameters():
-        frozen = any(fnmatchcase(name, glob) for glob in settings.freeze.split(","))
+        frozen = any(fnmatchcase(name, glob) for glob in globs)
         n += not frozen
         if not frozen and np.array_equal(x.data, before[name]):
             same.append(name)
@@ -142,18 +147,20 @@ def learns_a_batch(case, seconds):
     case.text()
     shape = case.config.model
     T, n_layer = min(32, shape.context_length), min(2, shape.n_layer)
-    settings = dict(batch_tokens=2 * T, micro_batch=0, warmup_steps=5, dropout=0.0, base="",
-                    n_layer=n_layer, context_growth=False, carry_state=False, freeze="",
-                    unfreeze=0.0, weight_decay=0.0)
+    narrow = min(0.01, 0.16 / shape.d_model)           # what a narrow net needs to learn so fast
+    rate = max(case.config.train.learning_rate, narrow)
+    settings = PLAIN | {"batch_tokens": 2 * T, "n_layer": n_layer, "learning_rate": rate}
     try:
-        run = OneBatch.start(case.config.changed(**settings), case.data, Plan.fixed(STEPS))
+        config = case.config.changed(**settings)
+        run = OneBatch.start(config, case.data, Plan.fixed(STEPS))
     except ConfigError as error:
         raise Unfit(str(error)) from None
     run.fixed = case.batch(B=2, T=T)
     losses, stop = [], time.monotonic() + seconds
     for record in train_steps(run):
         losses.append(record.loss)
-        if losses[-1] < 0.1 * losses[0] or time.monotonic() > stop:
+        learnt = losses[-1] < 0.1 * losses[0]
+        if learnt or time.monotonic() > stop:
             break
     first, last = losses[0], losses[-1]
     if len(losses) < STEPS and last >= 0.1 * first:

@@ -6,7 +6,7 @@ import numpy as np
 from gpt.training.folder import read_manifest
 from gpt.training.intervals import Interval, significant, t_quantile
 from gpt.verdicts.blocks import blocks_of, difference
-from gpt.verdicts.case import TOLD, Figure, Line, Unfit
+from gpt.verdicts.case import TOLD, Figure, Line, Unfit, row_of
 
 ABOUT = ("The interval is about these two runs, on text like this; not about their settings, which "
          "only several seeds of each can compare (train.py --seeds).")
@@ -15,15 +15,15 @@ ABOUT = ("The interval is about these two runs, on text like this; not about the
 def seeds_agree(case, seconds):
     """Runs that differ in their seed alone end about alike."""
     names = case.facts.get("seeds") or []
-    found = [(name, reached(case.folder.parent / name)) for name in names]
-    found = [(name, *value) for name, value in found if value]
+    found = {name: reached(case.folder.parent / name) for name in names}
+    found = {name: value for name, value in found.items() if value}
     if len(found) < 2:
         raise Unfit("one seed was trained: train with --seeds N to ask this")
-    unit = found[0][2]
-    rows = [(name, round(x, 4)) for name, x, _ in found]
-    figure = Figure("Runs that differ in their seed alone", ("run", unit), rows, "bars")
-    values = [(x, unit) for _, x, unit in found]
-    return Line(spread_told(values), TOLD, (figure,))
+    said = spread_told([*found.values()])
+    rows = [row_of(name, x) for name, (x, _) in found.items()]
+    units = [unit for _, unit in found.values()]
+    figure = Figure("Runs that differ in their seed alone", ("run", units[0]), rows, "bars")
+    return Line(said, TOLD, (figure,))
 
 
 def reached(folder):
@@ -36,16 +36,17 @@ def reached(folder):
 
 def spread_of(values):
     """Return the mean of runs, and how far from it another one will lie 19 times of 20."""
-    n = len(values)
+    n, mean = len(values), float(np.mean(values))
     if n < 3:
-        return Interval(float(np.mean(values)), math.inf)
+        return Interval(mean, math.inf)
     deviation = float(np.std(values, ddof=1))
-    return Interval(float(np.mean(values)), t_quantile(n - 1) * deviation * math.sqrt(1 + 1 / n))
+    half = t_quantile(n - 1) * deviation * math.sqrt(1 + 1 / n)
+    return Interval(mean, half)
 
 
 def spread_told(found):
     """Say how far runs lie apart, each as `reached` returns it."""
-    values, unit = [value for value, _ in found], found[0][1]
+    values, (unit, *_) = zip(*found)
     spread, deviation = spread_of(values), np.std(values, ddof=1)
     said = (f"{len(values)} seeds: {spread.mean:.4f} {unit} on average, standard deviation "
             f"{deviation:.4f}, from {min(values):.4f} to {max(values):.4f}")
@@ -55,23 +56,35 @@ def spread_told(found):
 
 
 def compared(one, other):
-    """Return how two runs differ on the same text, and in how many blocks: (`Interval`, sentence).
+    """Return how much more bits a byte one run needs than another on the same text.
 
     Parameters
     ----------
     one, other : (n_bytes,)
         The surprise at each byte, in bits; nan where it was not asked.
 
+    Returns
+    -------
+    gap : Interval
+    n_blocks : int
+
     Raises
     ------
     Unfit
         If no byte was asked of both.
     """
-    if len(one) != len(other) or not (asked := ~np.isnan(one + other)).any():
-        raise Unfit("they have no text in common that both were measured on")
-    one, other = (blocks_of(np.where(asked, bits, np.nan)) for bits in (one, other))
-    gap = difference(one, other)
+    asked = ~np.isnan(one + other)
+    if not asked.any():
+        raise Unfit("there is no text that both were measured on")
+    one, other = (np.where(asked, bits, np.nan) for bits in (one, other))
+    mine, theirs = blocks_of(one), blocks_of(other)
+    return difference(mine, theirs), len(mine.bits)
+
+
+def gap_told(name, gap, n_blocks, other):
+    """Say in one sentence what `compared` has found."""
     side = "lower" if gap.mean < 0 else "higher"
     doubt = "" if significant(gap) else ", which may be chance"
     half = "" if math.isnan(gap.half) else f" ± {gap.half:.4f}"
-    return gap, f"{abs(gap.mean):.4f}{half} bits/byte {side} on {len(one.bits)} blocks{doubt}"
+    return (f"{name} is {abs(gap.mean):.4f}{half} bits/byte {side} than {other}, on {n_blocks} "
+            f"blocks of text{doubt}")

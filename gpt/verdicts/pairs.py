@@ -11,11 +11,11 @@ from gpt.data.corpora import read_text
 from gpt.models.sampling import encode_prompt
 from gpt.settings import ConfigError
 from gpt.training.intervals import wilson
-from gpt.verdicts.canaries import of_rows
-from gpt.verdicts.case import TOLD, WARNS, Figure, Line, Unfit
+from gpt.verdicts.canaries import surprises
+from gpt.verdicts.case import TOLD, WARNS, Figure, Line, Unfit, row_of_share
 
 NAMES = "linguistics_term", "UID", "field"      # of what a pair tests, the first that is there
-PART = 32                          # sentences of one forward pass
+SIDES = "sentence_good", "sentence_bad"
 
 
 def read_pairs(name):
@@ -31,9 +31,9 @@ def read_pairs(name):
         if line.strip():
             try:
                 row = json.loads(line)
-                good, bad = row["sentence_good"], row["sentence_bad"]
                 named = [row[field] for field in NAMES if field in row]
-                found.append((str(named[0]) if named else "all", good + "", bad + ""))
+                name = str(named[0]) if named else "all"
+                found.append((name, *[row[side] + "" for side in SIDES]))
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise ConfigError(f"line {number} of {name} is no pair with the fields "
                                   f"sentence_good and sentence_bad ({line!r:.50})") from error
@@ -49,21 +49,14 @@ def prefers_the_right(case, seconds):
     case.writes()
     begin, pairs = [*encode_prompt(case.tokenizer, "")], case.pairs
     encode = lambda text: [*begin, *encode_prompt(case.tokenizer, text)]
-    nats = [surprises(case, [encode(pair[side]) for pair in pairs]) for side in (1, 2)]
-    right = nats[0] < nats[1]                                               # (n,)
-    names = np.array([name for name, *_ in pairs])
-    rows = []
-    for name in sorted({*names}):
+    names, *sides = zip(*pairs)
+    good, bad = (surprises(case.model, [*map(encode, side)]) for side in sides)
+    right, names, rows = good < bad, np.array(names), []                    # (n,)
+    for name in sorted({*names.tolist()}):
         chosen = right[names == name]
-        low, high = wilson(int(chosen.sum()), len(chosen))
-        rows.append((name, round(100 * chosen.mean(), 1), round(50 * (high - low), 1)))
+        rows.append(row_of_share(name, int(chosen.sum()), len(chosen)))
     low, high = wilson(int(right.sum()), len(right))
     figure = Figure("Right pairs by what they test", ("phenomenon", "% right", "± 95 %"), rows,
                     "bars", "Guessing is right in 50 %.")
     return Line(f"{right.mean():.1%} of {len(right):,} pairs ({low:.1%} to {high:.1%}), by "
                 "guessing 50 %", TOLD if low > 0.5 else WARNS, (figure,))
-
-
-def surprises(case, rows):
-    parts = [of_rows(case.model, rows[i:i + PART]) for i in range(0, len(rows), PART)]
-    return np.concatenate(parts)

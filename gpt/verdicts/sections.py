@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from gpt.settings import ConfigError
 from gpt.verdicts import (
-    activity, calibration, canaries, code, heart, inside, learning, luck, pairs, rivals)
+    activity, calibration, canaries, code, groups, heart, inside, learning, luck, pairs, probes,
+    rivals)
 from gpt.verdicts.case import FAILS, NONE, Line, Unfit
 
 
@@ -36,7 +37,7 @@ CODE = Section("code", "Is the code right for this very net?", (
     Question("the target is the next token", code.next_is_asked),
     Question("the loss is the surprise at the targets", code.loss_is_the_surprise),
     Question("encoded text comes back", code.text_comes_back),
-    Question("all numbers are finite", code.score_matters),
+    Question("all numbers are finite", code.all_is_finite),
     Question("no layer is out of proportion", activity.sizes_by_layer, 2),
     Question("units are alive", activity.dead_units),
     Question("every parameter has learnt", learning.all_have_learnt),
@@ -54,14 +55,14 @@ SECTIONS = (CODE, Section("simple", "Is it better than something simple?", (
         Question("what stood there a few times is forgotten", canaries.are_forgotten, 3))),
     Section("doubt", "Does it know what it does not know?", (
         Question("it is as often right as it is sure", calibration.is_calibrated),
-        Question("more context helps", calibration.by_position),
-        Question("frequent tokens are easier", calibration.by_frequency),
-        Question("kinds of characters", calibration.by_kind),
+        Question("more context helps", groups.by_position),
+        Question("frequent tokens are easier", groups.by_frequency),
+        Question("kinds of characters", groups.by_kind),
         Question("the most surprising places", calibration.surprises))),
     Section("inside", "What is inside?", (
         Question("each layer brings the answer nearer", inside.lens, 3),
-        Question("what a probe finds in each layer", inside.probes, 6),
-        Question("what units answer to", inside.neurons, 2),
+        Question("what a probe finds in each layer", probes.find_more, 6),
+        Question("what units answer to", inside.units, 2),
         Question("of two sentences the right one is likelier", pairs.prefers_the_right, 4))),
     Section("luck", "Is it luck?", (
         Question("other seeds end alike", luck.seeds_agree),)))

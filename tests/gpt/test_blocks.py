@@ -11,7 +11,7 @@ from gpt.training.task import read
 from gpt.training.tasks.causal import causal_measure
 from gpt.verdicts.blocks import (
     Blocks, Reading, bits_of_bytes, bits_per_byte, blocks_of, difference, read_tokens)
-from gpt.verdicts.luck import compared, spread_of
+from gpt.verdicts.luck import compared, gap_told, spread_of
 
 
 def net_of(data, name):
@@ -93,9 +93,10 @@ def test_paired_blocks_see_a_difference_that_two_intervals_do_not():
     hard = np.repeat(rng.lognormal(0, 0.5, 60), 1000)
     one, other = hard, hard + np.repeat(0.02 + 0.01 * rng.standard_normal(60), 1000)
     a, b = (bits_per_byte(blocks_of(bits)) for bits in (one, other))
-    gap, said = compared(one, other)
-    assert a.high > b.low and significant(gap) and gap.mean < 0 and "lower" in said
-    assert "chance" not in said
+    gap, n = compared(one, other)
+    assert a.high > b.low and significant(gap) and gap.mean < 0
+    said = gap_told("one", gap, n, "other")
+    assert said.startswith("one is 0.0") and "lower than other" in said and "chance" not in said
 
 
 def test_more_seeds_say_more_surely_where_another_ends():

@@ -16,6 +16,7 @@ from gpt.training.step import train_steps
 from gpt.training.tasks import TASKS
 from gpt.training.tasks.causal import CAUSAL
 from gpt.verdicts import heart, learning, rivals
+from gpt.verdicts.blocks import Blocks
 from gpt.verdicts.case import FAILS, NONE, OK, WARNS, Case
 from gpt.verdicts.code import surprise_by_hand
 from gpt.verdicts.sections import CODE, SECTIONS, answer, answers, failed
@@ -260,9 +261,9 @@ def test_worse_than_order_five_is_said_exactly_where_it_is_true(case):
     line = ask(case, "better than counting five bytes in a row")
     values = {row[0]: row[1] for row in line.figures[0].rows}
     assert line.verdict == FAILS and values["this net"] > values["Kneser-Ney 5"]
-    better = case.known["val blocks"]
-    better = better._replace(bits=better.bits * 0.01)
-    beside = {order: (f"Kneser-Ney {order}", case.known["val blocks"]) for order in (5, 8)}
+    mine = Blocks(np.arange(1.0, 21), np.full(20, 10))
+    better = mine._replace(bits=mine.bits * 0.01)
+    beside = {order: (f"Kneser-Ney {order}", mine) for order in (5, 8)}
     assert rivals.verdict_on(better, beside, line.figures[0]).verdict == OK
     beside[8] = "Kneser-Ney 8", better._replace(bits=better.bits * 0.5)
     assert rivals.verdict_on(better, beside, line.figures[0]).verdict == WARNS
