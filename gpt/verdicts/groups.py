@@ -16,7 +16,8 @@ def by_position(case, seconds):
     found = reading(case, "val", seconds)
     last, names = int(found.behind.max()), []
     lows = [n for n in BEHIND if 2 * n <= last + 1] or [1]
-    for low, high in zip(lows, [*[n - 1 for n in lows[1:]], last]):
+    highs = [*[n - 1 for n in lows[1:]], last]
+    for low, high in zip(lows, highs):
         names.append(f"{low} to {high}" if high > low else f"{low}")
     rows = grouped(case, found, between(lows, found.behind), names)
     figure = Figure("Surprise by tokens of context before", ("tokens", "bits/byte", "± 95 %"),
