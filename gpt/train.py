@@ -12,7 +12,6 @@ from gpt.show.display import make_display
 from gpt.show.summary import announce
 from gpt.show.told import Told
 from gpt.start import begin, resume
-from gpt.training.check import check_run
 from gpt.training.compile_ahead import compiling_ahead
 from gpt.training.folder import (
     alone_in, check_disk, kept_if_begun, save, use_best, write_manifest)
@@ -20,6 +19,7 @@ from gpt.training.forecast import plan_run
 from gpt.training.plan import due
 from gpt.training.threads import on_best_threads
 from gpt.verdicts.luck import reached, spread_told
+from gpt.verdicts.untrained import check_run
 
 
 def main(args=None, began=None):

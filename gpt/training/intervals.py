@@ -64,8 +64,8 @@ def half_width(residuals, total):
 def t_quantile(df, z=1.959964):
     """Return the 97.5 % quantile of Student's t (Abramowitz & Stegun 26.7.5), from 7 on to 1e-3.
 
-    >>> round(t_quantile(30), 3)
-    2.042
+    >>> f"{t_quantile(30):.3f}"
+    '2.042'
     """
     z3, z5, z7 = z ** 3, z ** 5, z ** 7
     first = (z3 + z) / 4

@@ -344,7 +344,7 @@ def test_a_run_that_does_not_fit_into_memory_is_refused(text, capsys, monkeypatc
 def test_checks_hold_for_the_users_settings(text, capsys, tmp_path):
     run(text, *TINY, "--check")
     out = capsys.readouterr().out
-    assert "all 5 checks hold" in out and "FAIL" not in out and not (tmp_path / "runs").exists()
+    assert "all 14 checks hold" in out and "FAIL" not in out and not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("free, words", [
