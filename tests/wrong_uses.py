@@ -262,14 +262,14 @@ runs/a --pairs empty.txt                     | no pair in empty.txt
 runs/a --pairs text.txt                      | line 1 of text.txt
 runs/a --pairs number.jsonl                  | line 1 of number.jsonl
 runs/a --second 7                            | --seconds
-text.txt                                     | text.txt is neither
+text.txt                                     | there is no run text.txt
 """
 COMPARE = """
                                              | run
 runs/a                                       | name a second run
 runs/a nowhere                               | there is no run nowhere
 runs/a runs/a                                | runs/a is named twice
-runs/a text.txt                              | text.txt is neither
+runs/a text.txt                              | there is no run text.txt
 runs/a ''                                    | is empty
 runs/a runs/b --seconds 0                    | seconds is 0
 runs/a runs/b --page nowhere/x.html          | nowhere

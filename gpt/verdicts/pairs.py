@@ -32,8 +32,8 @@ def read_pairs(name):
             try:
                 row = json.loads(line)
                 named = [row[field] for field in NAMES if field in row]
-                name = str(named[0]) if named else "all"
-                found.append((name, *[row[side] + "" for side in SIDES]))
+                tested = str(named[0]) if named else "all"
+                found.append((tested, *[row[side] + "" for side in SIDES]))
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise ConfigError(f"line {number} of {name} is no pair with the fields "
                                   f"sentence_good and sentence_bad ({line!r:.50})") from error

@@ -29,7 +29,7 @@ QUESTIONS = [question.name for section in SECTIONS for question in section.quest
 def runs(tmp_path_factory):
     """Two runs that differ in their seed, with canaries, of a hostile text."""
     folder = tmp_path_factory.mktemp("report")
-    text = EVIL.encode() * 30 + stories(1000).documents[0] + EVIL.encode()
+    text = EVIL.encode() * 30 + stories(400).documents[0] + EVIL.encode()
     (folder / "text.txt").write_bytes(text)
     with redirect_stdout(io.StringIO()) as said:
         program.main([str(folder / "text.txt"), *SETTINGS, "--runs", str(folder), "--name", "a<b>",
@@ -42,7 +42,7 @@ def runs(tmp_path_factory):
 def reported(runs):
     """Ask everything of the first run, and return the exit status."""
     with pytest.raises(SystemExit) as left:
-        report.main([str(runs[0]), "--seconds", "4"])
+        report.main([str(runs[0]), "--seconds", "60"])
     return left.value.code
 
 
@@ -150,9 +150,10 @@ def test_a_file_of_no_pairs_is_refused_in_a_sentence(tmp_path, text):
         read_pairs(str(path))
 
 
+@pytest.mark.thorough
 def test_other_tasks_are_asked_what_makes_sense_for_them(tmp_path, capsys):
     (tmp_path / "a.tsv").write_text("".join(f"{n}\t{n}{n}\n" for n in range(100, 300)))
-    program.main([str(tmp_path / "a.tsv"), "--task", "seq2seq", *SETTINGS, "--runs", str(tmp_path),
+    program.main([str(tmp_path / "a.tsv"), "--task", "seq2seq", *SETTINGS[:-1], "8", "--runs", str(tmp_path),
                   "--name", "pairs"])
     capsys.readouterr()
     report.main([str(tmp_path / "pairs"), "--seconds", "1"])

@@ -174,7 +174,7 @@ def test_the_manifest_repeats_a_run_that_was_planned_by_time(text, tmp_path, mon
 
 
 def test_a_run_that_was_killed_at_its_end_gets_its_report(text, tmp_path, monkeypatch):
-    def killed(folder):
+    def killed(folder, asked):
         raise SystemExit(137)
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr("gpt.show.closing.write_report", killed)
