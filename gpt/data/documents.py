@@ -13,9 +13,11 @@ import numpy as np
 import bpe
 from bpe.files import file_sha256
 from bpe.tokenfile import save_tokens
+from gpt.data.canaries import plant
 from gpt.data.corpora import Corpus, load_corpus
 from gpt.data.pairs import Pairs
-from gpt.data.reading import END_OF_TEXT, CorpusError, Piece, start_of_character, whole
+from gpt.data.reading import (
+    END_OF_TEXT, CorpusError, Piece, documents_in, start_of_character, whole)
 from gpt.data.token_files import SOURCES, Tokens, read_sources, write_sources
 from gpt.data.tokens.kinds import load_tokenizer, train_tokenizer
 
@@ -49,9 +51,14 @@ class Dataset:
 
     def size_bytes(self, ids):
         """Return how many bytes of text the ids stand for."""
-        token_bytes = np.asarray(self.tokenizer.token_bytes)
-        starts = range(0, len(ids), COUNTED_TOKENS)           # not all at once: they are on disk
-        return sum(int(token_bytes[ids[i:i + COUNTED_TOKENS]].sum()) for i in starts)
+        return int(self.counts(ids) @ self.tokenizer.token_bytes)
+
+    def counts(self, ids):
+        """Return how often each token stands among ids: (V,)."""
+        found = np.zeros(self.tokenizer.vocab_size, np.int64)
+        for i in range(0, len(ids), COUNTED_TOKENS):          # not all at once: they are on disk
+            found += np.bincount(ids[i:i + COUNTED_TOKENS], minlength=len(found))
+        return found
 
     def bytes_per_token(self, ids):
         return self.size_bytes(ids) / max(1, len(ids))
@@ -151,11 +158,13 @@ def prepare(corpus: Corpus, settings, folder, tokenizer=None, load=load_corpus, 
     corpora, told = [corpus], telling(corpus.size_bytes, say)
     if settings.val:
         corpora.append(load([settings.val], binary=settings.tokenizer in ("byte", "bpe")))
-    parts = parts_of(corpora, settings.val_fraction)
+    train, val = parts_of(corpora, settings.val_fraction)
+    if settings.canaries:
+        train = [planted(pieces, folder) for pieces in train]
     try:
-        tokenizer = tokenizer or new_tokenizer(corpora, parts[0], settings, say)
+        tokenizer = tokenizer or new_tokenizer(corpora, train, settings, say)
         tokenizer.save(folder / "tokenizer.json")
-        for name, sources in zip(TOKEN_FILES, parts):
+        for name, sources in zip(TOKEN_FILES, (train, val)):
             firsts = []
             arrays = encoded_sources(sources, tokenizer, told, firsts)
             save_tokens(folder / name, arrays, tokenizer)
@@ -164,6 +173,13 @@ def prepare(corpus: Corpus, settings, folder, tokenizer=None, load=load_corpus, 
     except (OSError, ValueError) as error:
         raise CorpusError(f"the text cannot be tokenized: {error}") from error
     return load_dataset(folder)
+
+
+def planted(pieces, folder):
+    """Plant canaries in a text that is read into memory for that; return a function that reads it.
+    """
+    documents = [*documents_in(pieces())]
+    return partial(whole, plant(documents, folder))
 
 
 def parts_of(corpora, val_fraction):

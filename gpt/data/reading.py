@@ -220,12 +220,7 @@ class Documents:
 
     def __iter__(self):
         """Yield each document whole."""
-        parts = []
-        for text, ends in self.pieces():
-            parts.append(text)
-            if ends:
-                yield b"".join(parts)
-                parts = []
+        return documents_in(self.pieces())
 
     def pieces(self):
         """Yield each document in pieces.
@@ -252,3 +247,15 @@ def joined(some):
         every.sources += documents.sources
         every.lengths += documents.lengths
     return every
+
+
+def documents_in(pieces):
+    """Join pieces to whole documents; the last one may be cut off."""
+    parts = []
+    for text, ends in pieces:
+        parts.append(text)
+        if ends:
+            yield b"".join(parts)
+            parts = []
+    if parts:
+        yield b"".join(parts)

@@ -41,6 +41,7 @@ def in_order(work, numbered, workers, made, say, what):
             work(each)
             told()
         return
+    in_vain = 0                                       # times that none had done anything
     while left:
         before = len(left)
         try:
@@ -48,7 +49,8 @@ def in_order(work, numbered, workers, made, say, what):
         except BrokenProcessPool:
             say("a process was killed: its work is done again")
         left = [each for each in left if not made(each[0]).exists()]
-        if len(left) == before:
+        in_vain = in_vain + 1 if len(left) == before else 0
+        if in_vain == 3:
             raise CorpusError("processes are killed before any has done its work: is the memory "
                               "full? try --workers 1")
 
