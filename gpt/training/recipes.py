@@ -65,7 +65,8 @@ def choose_tokenizer(corpus):
     if size:
         return "bpe", size
     try:
-        characters = set().union(*(text.decode() for text, _ in corpus.pieces()))
+        texts = [text.decode() for text, _ in corpus.pieces()]
+        characters = set().union(*texts)
     except UnicodeDecodeError:
         return "byte", 0
     return ("char", 0) if len(characters) <= MANY_CHARACTERS else ("byte", 0)

@@ -13,10 +13,10 @@ INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028\u2
 
 
 def repair_unicode(text):
-    """Undo UTF-8 that was read as Windows-1252, drop what nobody sees, compose characters (NFC).
+    """Undo UTF-8 that was read as Windows-1252, line by line, drop what nobody sees, compose characters (NFC).
 
-    >>> repair_unicode("cafÃ© â€” naïve\\r\\n")
-    'café — naïve\\n'
+    >>> repair_unicode("the cafÃ© â€” open\\r\\n")
+    'the café — open\\n'
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if BROKEN.search(text):
