@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from gpt.data.cleaning.look import Look, n_grams
+from gpt.data.cleaning.look import Look, n_grams, of
 
 N_BANDS, BAND_HASHES, N_GRAM = 22, 5, 5
 SHINGLES = 1 << 12                 # hashed at a time
@@ -31,7 +31,7 @@ def minhashes(text, n_hashes=N_BANDS * BAND_HASHES, n_gram=N_GRAM, seed=0):
     rng = np.random.default_rng(seed)
     a, b = rng.integers(0, 2**63, (2, n_hashes, 1), np.uint64)
     a = 2 * a + np.uint64(1)                                                    # (n, 1)
-    hashes = Look(text).word_hashes
+    hashes = of(text).word_hashes
     n = min(n_gram, max(1, len(hashes)))              # a text of fewer words is one n-gram
     keys = n_grams(hashes, n)                                                   # (N,)
     least = np.full(n_hashes, 2**64 - 1, np.uint64)

@@ -34,12 +34,16 @@ class Look:
     @functools.cached_property
     def word_hashes(self):
         """A number for each word, whatever its case: (N,) uint64."""
-        words = (word.lower().encode() for word in self.words)
-        return np.fromiter(map(zlib.crc32, words), np.uint64)
+        return np.fromiter(map(word_hash, self.words), np.uint64)
 
     def n_grams(self, n):
         """Return a number for every n words in a row: (N - n + 1,) uint64."""
         return n_grams(self.word_hashes, n)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def word_hash(word):
+    return zlib.crc32(word.lower().encode())
 
 
 of = functools.lru_cache(maxsize=2)(Look)

@@ -13,7 +13,7 @@ INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028\u2
 
 
 def repair_unicode(text):
-    """Undo UTF-8 that was read as Windows-1252, line by line, drop what nobody sees, compose characters (NFC).
+    """Undo UTF-8 that was read as Windows-1252, line by line; drop what nobody sees; compose (NFC).
 
     >>> repair_unicode("the cafÃ© â€” open\\r\\n")
     'the café — open\\n'
