@@ -53,7 +53,7 @@ def main(args=None):
         check_page_is_new(args.html)
         net = opened(args.model, args.preset, given)
         t, batch = traced(net, args.prompt, args.tokens)
-        told = summary(net, t, batch)
+        told = summary(net, t, batch, args.prompt)
         print(told, tree(t), sep="\n\n")
         if args.html:
             write_text(Path(args.html), html_page.page(t, (t.level,), title=told))
@@ -140,14 +140,15 @@ def traced(net, prompt=None, n_tokens=None):
     return t, batch
 
 
-def summary(net, t, batch):
+def summary(net, t, batch, prompt=None):
     """Say what all parts cost together: the first line is the title of the page."""
     B, T = batch.ids.shape
     cost, n = of_modules(t)[""], sum(x.size for x in net.model.parameters())
+    read = "" if prompt is None else f"{prompt!r:.60}, "
     flops = cost.forward + cost.backward
     unused = f" ({n - cost.parameters:,} more are not used here)" if n > cost.parameters else ""
     return (f"{net.name}: {n:,} parameters, {flops // T:,} FLOP a token\n"
-            f"{B} x {T} tokens, task {net.task}: {flops:,} FLOP in all, {cost.forward:,} of them "
+            f"{read}{B} x {T} tokens, task {net.task}: {flops:,} FLOP in all, {cost.forward:,} of them "
             f"forward; {cost.kept:,} bytes are kept until the backward pass{unused}")
 
 

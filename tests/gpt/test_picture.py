@@ -69,6 +69,15 @@ def test_a_run_with_a_prompt_is_drawn_as_a_page(tiny, tmp_path, capsys):
     assert costs == {path: list(cost) for path, cost in of_modules(t).items()}
 
 
+def test_a_prompt_that_would_be_a_script_is_text(tmp_path, capsys):
+    prompt = "<!--<script>alert(1)</script>"
+    main(["--preset", "gpt2", "--n_layer", "1", "--d_model", "4", "--n_head", "1",
+          "--prompt", prompt, "--html", str(tmp_path / "net.html")])
+    text = (tmp_path / "net.html").read_text(encoding="utf-8")
+    assert prompt in capsys.readouterr().out and "alert(1)" in text
+    assert "<!--" not in text and text.count("<script") == 2
+
+
 def test_a_net_that_is_not_there_yet_is_drawn_by_its_settings(capsys):
     main("--preset gpt2 --n_layer 3 --d_model 8 --n_head 2 --context_length 8".split())
     said = capsys.readouterr().out
