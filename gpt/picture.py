@@ -56,7 +56,9 @@ def main(args=None):
         told = summary(net, t, batch, args.prompt)
         print(told, tree(t), sep="\n\n")
         if args.html:
-            write_text(Path(args.html), html_page.page(t, (t.level,), title=told))
+            tokens = [] if args.prompt is None else texts(net, batch.ids[0])
+            page = html_page.page(t, (t.level,), title=told, tokens=tokens)
+            write_text(Path(args.html), page)
             print(f"\nthe page: {args.html}")
 
 
@@ -117,9 +119,17 @@ def tokens_of(net, prompt, room):
     return np.asarray(ids)
 
 
+def texts(net, ids):
+    """Return the text of each token."""
+    if net.tokenizer is None:
+        return [*map(chr, ids)]
+    return [net.tokenizer.decode([int(i)]) for i in ids]
+
+
 def asked(task, ids):
     """Return a batch that asks what a task asks of (1, T) ids."""
-    after = np.append(ids[:, 1:], [[IGNORE]], axis=1)                           # (1, T)
+    after = np.full_like(ids, IGNORE)                                           # (1, T)
+    after[:, :-1] = ids[:, 1:]
     lengths = np.array([ids.shape[1]])
     if task == "classify":
         return Batch(ids, np.zeros(1, np.int64), lengths)
@@ -146,10 +156,12 @@ def summary(net, t, batch, prompt=None):
     cost, n = of_modules(t)[""], sum(x.size for x in net.model.parameters())
     read = "" if prompt is None else f"{prompt!r:.60}, "
     flops = cost.forward + cost.backward
-    unused = f" ({n - cost.parameters:,} more are not used here)" if n > cost.parameters else ""
-    return (f"{net.name}: {n:,} parameters, {flops // T:,} FLOP a token\n"
-            f"{read}{B} x {T} tokens, task {net.task}: {flops:,} FLOP in all, {cost.forward:,} of them "
-            f"forward; {cost.kept:,} bytes are kept until the backward pass{unused}")
+    title = f"{net.name}: {n:,} parameters, {flops // T:,} FLOP a token"
+    if n > cost.parameters:
+        title += f" ({n - cost.parameters:,} parameters are not used here)"
+    return (f"{title}\n{read}{B} x {T} tokens, task {net.task}: {flops:,} FLOP in all, "
+            f"{cost.forward:,} of them forward; {cost.kept:,} bytes are kept until the backward "
+            "pass")
 
 
 if __name__ == "__main__":

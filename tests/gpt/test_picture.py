@@ -65,6 +65,7 @@ def test_a_run_with_a_prompt_is_drawn_as_a_page(tiny, tmp_path, capsys):
     title, about, *_ = capsys.readouterr().out.splitlines()
     shown = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"))[1])
     assert shown["title"] == f"{title}\n{about}"
+    assert "".join(shown["tokens"]) == "Once upon"
     costs = shown["records"][0]["costs"]
     assert costs == {path: list(cost) for path, cost in of_modules(t).items()}
 
