@@ -24,10 +24,11 @@ def cached_attention(qkv, k, v, place, n_head, causal=True, scale=None, **option
     ----------
     qkv : (B, T, (H + 2 G) D) array
         As for `self_attention`.
-    k, v : (B, G, S, W) array, W = `padded_width(D)`
-        They are written to, at S positions from `place` on.
-    place : (1,) int64
-        How many positions are there already; an array, so that it can differ in a replay.
+    k, v : (B or more, G, S, W) array, W = `padded_width(D)`
+        They are written to, at T positions from `place` on.
+    place : (B,) int64
+        How many positions of each sequence are there already; for T > 1 of all as many. An array,
+        so that it can differ in a replay.
     n_head : int
     causal : bool
     scale : float, optional
@@ -45,21 +46,22 @@ def cached_attention(qkv, k, v, place, n_head, causal=True, scale=None, **option
         If there is no room for T more positions.
     """
     q, new_k, new_v = heads(qkv, n_head, k.shape[1])
-    start = int(place[0])
-    T = qkv.shape[1]
-    if start + T > k.shape[2]:
+    B, T, _ = qkv.shape
+    S = int(place.max()) + T
+    if S > k.shape[2]:
         raise ValueError(f"there is room for {k.shape[2]} positions, but this is number "
-                         f"{start + T}: begin a new cache with the last ones")
+                         f"{S}: begin a new cache with the last ones")
     scale = scale_of(q, scale)
     fast = jit.COMPILED and mode.level == "fast"
     if fast and is_float(qkv.dtype) and not options:
         return cached_attention_fast(plain(qkv), q, k, v, place, causal, scale)
     D = q.shape[-1]
-    new = np.s_[:, :, start:start + T, :D]
-    k[new] = new_k
-    v[new] = new_v
-    seen = np.s_[:, :, :start + T, :D]
-    y = attention(q, k[seen], v[seen], causal=causal, scale=scale, **options)
+    for b, start in enumerate(place):
+        new = np.s_[b, :, start:start + T, :D]
+        k[new] = new_k[b]
+        v[new] = new_v[b]
+    seen = np.s_[:B, :, :S, :D]
+    y = attention(q, k[seen], v[seen], causal=causal, scale=scale, key_lengths=place + T, **options)
     return side_by_side(y)
 
 
@@ -89,8 +91,11 @@ def cached_attention_fast(qkv, q, k, v, place, causal, scale):
 def _store(qkv, place, H, D, out_k, out_v, layout):
     """Write new keys and values behind those that are there, and how many there are now."""
     B, T, _ = qkv.shape
-    G, start = out_k.shape[1], place[0]
+    G = out_k.shape[1]
+    layout[N_KEY] = place.max() + T
     for b in range(B):
+        start = place[b]
+        layout[LENGTHS + b] = start + T
         for t in range(T):
             for g in range(G):
                 first_k = (H + g) * D
@@ -98,20 +103,18 @@ def _store(qkv, place, H, D, out_k, out_v, layout):
                 for j in range(D):
                     out_k[b, g, start + t, j] = qkv[b, t, first_k + j]
                     out_v[b, g, start + t, j] = qkv[b, t, first_v + j]
-    layout[N_KEY] = start + T
-    for b in range(B):
-        layout[LENGTHS + b] = start + T
 
 
 def rows_at(table, place, T):
-    """Return rows place to place + T of a table, (N, n), which may differ in a replay."""
-    out = empty((T, table.shape[1]), table.dtype)
-    jit.run(_copy_rows, plain(table), place, out)
+    """Return rows place[b] to place[b] + T of a table, (N, n), for each b: (B T, n)."""
+    out = empty((len(place) * T, table.shape[1]), table.dtype)
+    jit.run(_copy_rows, plain(table), place, T, out)
     return out
 
 
 @jit.kernel
-def _copy_rows(table, place, out):
-    for t in range(out.shape[0]):
+def _copy_rows(table, place, T, out):
+    for i in range(out.shape[0]):
+        row = place[i // T] + i % T
         for j in range(out.shape[1]):
-            out[t, j] = table[place[0] + t, j]
+            out[i, j] = table[row, j]
