@@ -30,9 +30,9 @@ class Text:
         self.sampling, self.rng = sampling, rng
 
     @property
-    def made(self):
-        """What was written behind the prompt, as ids."""
-        return self.ids[self.n_prompt:]
+    def n_made(self):
+        """How many tokens were written behind the prompt."""
+        return len(self.ids) - self.n_prompt
 
     def go_on(self, scores):
         """Choose the next token by scores, (V,), and add it."""
@@ -61,6 +61,11 @@ class Writer:
     def has_room(self):
         """Whether one more text can begin."""
         return self.next is None and len(self.texts) < self.n_rows
+
+    @property
+    def all(self):
+        """The texts that have begun, a list."""
+        return self.texts + ([self.next] if self.next else [])
 
     def begin(self, text):
         """Take a text whose prompt is to be read; there must be room.
