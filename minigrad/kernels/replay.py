@@ -24,6 +24,7 @@ from minigrad.mode import listen, mode, read, watch
 from minigrad.tensor import Tensor, backprop
 
 KEPT = 8                   # recordings that are kept, the last used ones
+_recording = threading.Lock()
 
 
 class Replay:
@@ -295,13 +296,14 @@ class Recording:
 
     @contextmanager
     def listening(self):
-        """Write down the calls of `jit.run` inside the block."""
-        jit.recorder = self.note
-        try:
-            with listen(self.hear), watch(self.look), read(backprop_noting_sums):
-                yield
-        finally:
-            jit.recorder = None
+        """Write down the calls of `jit.run` inside the block; one thread does at a time."""
+        with _recording:
+            jit.recorder = self.note
+            try:
+                with listen(self.hear), watch(self.look), read(backprop_noting_sums):
+                    yield
+            finally:
+                jit.recorder = None
 
     def note(self, function, args):
         """Write down a call; what it works in is not kept from being used again."""

@@ -78,3 +78,14 @@ def test_threads_never_share_a_block():
     for t in threads:
         t.join()
     assert not wrong
+
+
+def test_memory_that_is_kept_apart_is_not_that_of_other_threads():
+    found = []
+    with memory.apart() as pool:
+        other = threading.Thread(target=lambda: found.append(memory.empty((8, 4096), np.float32)))
+        other.start()
+        other.join()
+        assert not pool.leases and found[0].size
+        mine = memory.empty((8, 4096), np.float32)
+        assert len(pool.leases) == 1 and mine.size
