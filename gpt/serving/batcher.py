@@ -137,7 +137,7 @@ class Batcher:
         for answer, scores in writer.step():
             try:
                 piece = self.next_piece(answer, scores)
-            except FloatingPointError as error:        # of damaged weights
+            except (FloatingPointError, ValueError) as error:    # of weights, of no token
                 piece = Piece(str(error), "error")
             if piece.finish:
                 writer.end(answer)
