@@ -58,14 +58,15 @@ def parse(args):
 def main(args=None):
     parser, args = parse(args)
     with report_errors(parser.prog):
-        if not (make_app and find_spec("uvicorn")):
-            raise ConfigError("a server needs starlette and uvicorn: pip install starlette uvicorn")
         key = args.key or os.environ.get("MINIGRAD_KEY")
         if not (key or is_loopback(args.host)):
             raise ConfigError(f"host is {args.host}, where other machines can ask: name a --key "
                               "that they must know")
-        service = service_of(args, key)
+        named = opened(args)
+        if not (make_app and find_spec("uvicorn")):
+            raise ConfigError("a server needs starlette and uvicorn: pip install starlette uvicorn")
         with listening(args.host, args.port) as place:
+            service = Service(*named, key, args.max_tokens, args.context, args.rows, args.waiting)
             print(f"{service.name} is served at {address(place)}; Ctrl-C ends", file=sys.stderr)
             serve(service, place)
 
@@ -77,19 +78,17 @@ def is_loopback(host):
         return False
 
 
-def service_of(args, key):
-    """Open the model that is to be served."""
+def opened(args):
+    """Open the model that is to be served: its name, itself, and how it is talked to."""
     place = find_run(args.model)
-    opened = open_model(place)
-    if isinstance(opened.model, Encoder):
-        check_pooling(place, opened.model)
-    elif opened.task != "causal":
-        raise ConfigError(f"{args.model} learnt the task {opened.task}, and neither writes nor "
+    found = open_model(place)
+    if isinstance(found.model, Encoder):
+        check_pooling(place, found.model)
+    elif found.task != "causal":
+        raise ConfigError(f"{args.model} learnt the task {found.task}, and neither writes nor "
                           "makes vectors: name a model that does")
-    _, template = choose_template(args.template, opened.template)
-    name = Path(place).resolve().name.removesuffix(".gguf")
-    return Service(name, opened, template, key, args.max_tokens, args.context, args.rows,
-                   args.waiting)
+    _, template = choose_template(args.template, found.template)
+    return Path(place).resolve().name.removesuffix(".gguf"), found, template
 
 
 def listening(host, port):

@@ -271,6 +271,19 @@ runs/a --max_tokens 0                        | max_tokens is 0
 runs/a --temperature -1                      | temperature is -1
 runs/a --template nothing                    | nothing
 """
+SERVE = """
+                                             | model
+nowhere                                      | nowhere
+runs/a --host 0.0.0.0                        | --key
+runs/a --host somewhere                      | host is somewhere
+runs/a --port 70000                          | port is 70000
+runs/a --port x                              | 'x'
+runs/a --rows 0                              | rows is 0
+runs/a --waiting 0                           | waiting is 0
+runs/a --max_tokens 0                        | max_tokens is 0
+runs/a --context 1                           | context is 1
+runs/a --template nothing                    | nothing
+"""
 CLASSIFY = """
                                              | run
 nowhere                                      | nowhere
@@ -375,5 +388,5 @@ good.py:f --levle fast                       | --levle
 
 # command -> its table
 TABLES = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE, "export": EXPORT,
-          "embed": EMBED, "chat": CHAT, "classify": CLASSIFY, "fill": FILL, "step": STEP,
-          "": FRONT, "bpe": BPE}
+          "embed": EMBED, "chat": CHAT, "serve": SERVE, "classify": CLASSIFY, "fill": FILL,
+          "step": STEP, "": FRONT, "bpe": BPE}

@@ -32,7 +32,7 @@ class KVCache:
         width = padded_width(config.head_width, dtype)
         self.capacity = config.context_length
         shape = batch, config.kv_heads, self.capacity, width
-        self.place = np.zeros(batch, np.int64)
+        self.place = np.zeros(batch, np.int64)                                  # (B,)
         self.recent = np.zeros((batch, 2), np.int64)
         self.layers = []               # of (k, v), each (B, G, context, D)
         for _ in range(config.n_layer):
@@ -69,8 +69,9 @@ class KVCache:
         """Count the positions that all layers have stored, of ids (B, T)."""
         B, T = ids.shape
         self.place[:B] += T
-        known = np.concatenate([self.recent[:B], ids], axis=1)                  # (B, 2 + T)
-        self.recent[:B] = known[:, -2:]
+        before = self.recent[:B]                                                # (B, 2)
+        known = np.concatenate([before, ids], axis=1)                           # (B, 2 + T)
+        self.recent[:B] = known[:, -2:]                                         # (B, 2)
 
     def keep(self, ids):
         """Go back to where only ids, (B, T), had been read; return T, how many are kept."""
@@ -89,7 +90,8 @@ class KVCache:
         for mine, theirs in zip(self.layers, other.layers):
             for x, known in zip(mine, theirs):
                 x[b, :, :n] = known[row, :, :n]                                 # (G, n, D)
-        self.place[b], self.recent[b] = n, other.recent[row]
+        self.place[b] = n
+        self.recent[b] = other.recent[row]
 
     def clear(self):
         """Forget everything."""

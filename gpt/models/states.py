@@ -59,8 +59,8 @@ class States:
 
     def advance(self, ids):
         """Let what was written be the state, of as many sequences as there are ids (B, T)."""
-        B = len(ids)
-        self.rows[:B] = self.rows[:B, ::-1].copy()
+        rows = self.rows[:len(ids)]
+        rows[:] = np.flip(rows, axis=1)
 
     def keep(self, ids):
         """Go back: to the beginning, as nothing of the way is kept; return 0, how many ids are."""
@@ -74,7 +74,8 @@ class States:
 
     def take(self, b, other, row=0):
         """Let sequence b go on from what a sequence of another state, or of this, has read."""
-        here, there = self.rows[b, 0], other.rows[row, 0]
+        here = self.rows[b, 0]
+        there = other.rows[row, 0]
         for mine, theirs in zip(self.arrays, other.arrays):
             mine[here] = theirs[there]
 

@@ -36,7 +36,8 @@ class Text:
 
     def go_on(self, scores):
         """Choose the next token by scores, (V,), and add it."""
-        token = choose(scores, np.array(self.ids), self.sampling, self.rng)
+        known = np.array(self.ids)
+        token = choose(scores, known, self.sampling, self.rng)
         self.ids.append(token)
         return token
 
@@ -53,7 +54,8 @@ class Writer:
     """
 
     def __init__(self, model, n_rows):
-        self.rows, self.reader = NextScores(model, n_rows), NextScores(model, 1)
+        self.rows = NextScores(model, n_rows)
+        self.reader = NextScores(model, 1)
         self.n_rows, self.texts = n_rows, []           # a text of each row that is in use
         self.next, self.read = None, []                # whose prompt is read, and how far
 
@@ -72,18 +74,20 @@ class Writer:
 
         Of the prompt that was read last, the pieces that are the same are kept.
         """
-        n = begin_alike(self.read, text.ids[:-1]) // PIECE * PIECE
-        n = self.reader.state.keep(np.array([text.ids[:n]], np.int64))
-        self.next, self.read = text, text.ids[:n]
+        alike = begin_alike(self.read, text.ids[:-1])  # the last is read: it has the scores
+        known = text.ids[:alike // PIECE * PIECE]
+        n = self.reader.state.keep(np.array([known], np.int64))
+        self.next, self.read = text, known[:n]
 
     def end(self, text):
         """Let a text go; the one of the last row moves to where it was."""
         if text is self.next:
             self.next = None
         if text in self.texts:
-            row, last = self.texts.index(text), self.texts.pop()
+            state, row = self.rows.state, self.texts.index(text)
+            last = self.texts.pop()
             if last is not text:
-                self.rows.state.take(row, self.rows.state, len(self.texts))
+                state.take(row, state, len(self.texts))
                 self.texts[row] = last
 
     def step(self):
@@ -97,8 +101,8 @@ class Writer:
         """
         found = []
         if self.texts:
-            last = np.array([text.ids[-1:] for text in self.texts])             # (B, 1)
-            found += zip(self.texts, self.rows(last))
+            last = [text.ids[-1:] for text in self.texts]
+            found += zip(self.texts, self.rows(np.array(last)))                 # of (B, 1): (B, V)
         if self.next:
             scores = self.read_piece()
             if len(self.read) == len(self.next.ids):

@@ -122,7 +122,7 @@ class Batcher:
         self.drop([*(writer.all if writer else ()), *self.waiting])
 
     def admit(self, writer):
-        """Let the next one begin if there is room, and wait for one where there is nothing to do."""
+        """Let the next one begin if there is room; where nothing is to be done, wait for one."""
         for answer in writer.all:
             if answer.has_left:
                 writer.end(answer)

@@ -92,7 +92,8 @@ def is_list_of(kind, value):
     return isinstance(value, list) and all(type(x) is kind for x in value)
 
 
-SAMPLED = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+SAMPLED = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0,
+           "repetition_penalty": 1.0}
 MANY = 2**63
 
 # field -> its check, and what counts where it is not given
@@ -103,19 +104,22 @@ FIELDS = {
     "stop": (texts, []),
     "stream": (boolean, False),
     "stream_options": (options, False),
-    **{name: (chosen, usual) for name, usual in SAMPLED.items()}}
+    **{name: (chosen, SAMPLED[name]) for name in SAMPLED}}
 
 # what changes nothing in an answer
 IGNORED = {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
            "prompt_cache_retention", "parallel_tool_calls"}
 
 # what would change it and is not known here -> with which values it does not
-WITHOUT = {"frequency_penalty": [0], "presence_penalty": [0], "logit_bias": [{}],
-           "logprobs": [False], "top_logprobs": [0], "tools": [[]], "tool_choice": ["none", "auto"],
-           "functions": [[]], "function_call": ["none", "auto"],
-           "response_format": [{"type": "text"}], "modalities": [["text"]], "audio": [],
-           "prediction": [], "reasoning_effort": [], "verbosity": [], "web_search_options": [],
-           "best_of": [1], "echo": [False], "suffix": [""]}
+WITHOUT = {
+    "frequency_penalty": [0], "presence_penalty": [0], "logit_bias": [{}],
+    "logprobs": [False], "top_logprobs": [0],
+    "tools": [[]], "tool_choice": ["none", "auto"],
+    "functions": [[]], "function_call": ["none", "auto"],
+    "response_format": [{"type": "text"}], "modalities": [["text"]],
+    "audio": [], "prediction": [], "web_search_options": [],
+    "reasoning_effort": [], "verbosity": [],
+    "best_of": [1], "echo": [False], "suffix": [""]}
 
 
 class Asked(NamedTuple):
@@ -168,8 +172,9 @@ def asked_of(body, prompts, stops=()):
     found = {name: check(name, body[name]) if name in body else usual
              for name, (check, usual) in FIELDS.items()}
     sampling = Sampling(**{name: found[name] for name in SAMPLED})
-    return Asked(prompts, sampling, found["max_tokens"], found["n"], found["seed"],
-                 [*found["stop"], *stops], found["stream"], found["stream_options"])
+    rest = [found[name] for name in ("max_tokens", "n", "seed")]
+    stops = [*found["stop"], *stops]
+    return Asked(prompts, sampling, *rest, stops, found["stream"], found["stream_options"])
 
 
 # ---- prompts ----
@@ -180,24 +185,29 @@ def messages_of(body):
     if not isinstance(rows, list) or not rows:
         raise wrong("messages", rows, "a list of messages, the last of the user")
     found = [message_of(f"messages[{i}]", row) for i, row in enumerate(rows)]
-    roles = [role for role, _ in found[found[0].role == "system":]]
+    roles = [role for role, _ in found]
+    if roles[0] == "system":
+        del roles[0]
     turns = ["user", "assistant"] * len(roles)
-    if roles != turns[:len(roles)] or roles[-1:] != ["user"]:
+    if len(roles) % 2 == 0 or roles != turns[:len(roles)]:
         raise Refused(400, "messages must be the system's, if any, then the user's and the "
                            "assistant's in turns, the last of the user", "messages")
     return found
 
 
 def message_of(name, row):
-    if not isinstance(row, dict) or not isinstance(row.get("role"), str):
+    fields = row if isinstance(row, dict) else {}
+    role = fields.get("role")
+    if not isinstance(role, str):
         raise wrong(name, row, 'an object such as {"role": "user", "content": "Hi"}')
-    role = {"developer": "system"}.get(row["role"], row["role"])
-    return Message(role, content_of(f"{name}.content", row.get("content")))
+    role = "system" if role == "developer" else role
+    return Message(role, content_of(f"{name}.content", fields.get("content")))
 
 
 def content_of(name, content):
     """Return a text, which may come in parts."""
-    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+    whole = {"type": "text", "text": content}
+    parts = content if isinstance(content, list) else [whole]
     for part in parts:
         is_text = isinstance(part, dict) and part.get("type") == "text"
         if not is_text or not isinstance(part.get("text"), str):
@@ -218,7 +228,8 @@ def prompts_of(body, encode, vocab_size):
 def ids_of(x, encode, vocab_size):
     if isinstance(x, str):
         return encode(x)
-    if not x or not is_list_of(int, x) or not all(0 <= i < vocab_size for i in x):
+    are_ids = is_list_of(int, x) and all(0 <= i < vocab_size for i in x)
+    if not (x and are_ids):
         raise wrong("prompt", x, f"a text or token ids from 0 to {vocab_size - 1}")
     return x
 

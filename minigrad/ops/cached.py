@@ -51,17 +51,17 @@ def cached_attention(qkv, k, v, place, n_head, causal=True, scale=None, **option
     if S > k.shape[2]:
         raise ValueError(f"there is room for {k.shape[2]} positions, but this is number "
                          f"{S}: begin a new cache with the last ones")
-    scale = scale_of(q, scale)
+    how = {"causal": causal, "scale": scale_of(q, scale)}
     fast = jit.COMPILED and mode.level == "fast"
     if fast and is_float(qkv.dtype) and not options:
-        return cached_attention_fast(plain(qkv), q, k, v, place, causal, scale)
+        return cached_attention_fast(plain(qkv), q, k, v, place, **how)
     D = q.shape[-1]
     for b, start in enumerate(place):
         new = np.s_[b, :, start:start + T, :D]
         k[new] = new_k[b]
         v[new] = new_v[b]
     seen = np.s_[:B, :, :S, :D]
-    y = attention(q, k[seen], v[seen], causal=causal, scale=scale, key_lengths=place + T, **options)
+    y = attention(q, k[seen], v[seen], key_lengths=place + T, **how, **options)
     return side_by_side(y)
 
 
@@ -107,7 +107,8 @@ def _store(qkv, place, H, D, out_k, out_v, layout):
 
 def rows_at(table, place, T):
     """Return rows place[b] to place[b] + T of a table, (N, n), for each b: (B T, n)."""
-    out = empty((len(place) * T, table.shape[1]), table.dtype)
+    n = len(place) * T
+    out = empty((n, table.shape[1]), table.dtype)
     jit.run(_copy_rows, plain(table), place, T, out)
     return out
 

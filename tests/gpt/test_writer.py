@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import bpe
+from gpt import serve
 from gpt.models import writer as writing
 from gpt.models.nets import net_named
 from gpt.models.sampling import NextScores, Sampling, generate, write
 from gpt.models.writer import Text, Writer
+from gpt.opening import Opened
 from gpt.serving.batcher import Answer, Batcher, Full
 
 WARM = Sampling(temperature=1.0)
@@ -213,3 +215,19 @@ def test_a_server_that_closes_tells_those_who_wait():
     assert clients[2].read()[1] == "error"
     with pytest.raises(Full):
         batcher.submit([Client("x").answer])
+
+
+# ---- the command, where its packages are missing ----
+
+def test_what_a_server_needs_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(serve, "make_app", None)
+    monkeypatch.setattr(serve, "open_model", lambda place: Opened(MODEL, TOKENIZER))
+    with pytest.raises(SystemExit) as end:
+        serve.main(["MODEL"])
+    told = capsys.readouterr().err
+    assert end.value.code == 2 and "pip install starlette uvicorn" in told and told.count("\n") == 1
+
+
+def test_only_this_machine_needs_no_key():
+    assert all(map(serve.is_loopback, ["127.0.0.1", "127.8.8.8", "::1", "localhost"]))
+    assert not any(map(serve.is_loopback, ["0.0.0.0", "::", "192.168.0.2", "localhost.x", ""]))
