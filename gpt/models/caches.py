@@ -82,9 +82,9 @@ class KVCache:
     def begin_as(self, other):
         """Begin each sequence with what another cache, of one sequence, has read."""
         for b in range(len(self.place)):
-            self.take(b, other)
+            self.adopt(b, other)
 
-    def take(self, b, other, row=0):
+    def adopt(self, b, other, row=0):
         """Let sequence b go on from what a sequence of another cache, or of this, has read."""
         n = other.place[row]
         for mine, theirs in zip(self.layers, other.layers):

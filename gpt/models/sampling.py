@@ -219,10 +219,15 @@ def probabilities(logits, text, sampling):
     p = np.exp(z)
     p /= p.sum()
     if sampling.top_p < 1:
-        order = np.argsort(-p, kind="stable")
+        rarest = (1 - sampling.top_p) / len(p)     # all below it are too few to be reached
+        places = np.flatnonzero(p >= rarest)
+        order = places[np.argsort(-p[places], kind="stable")]
         falling = p[order]
         likelier = np.cumsum(falling) - falling    # what those before each have together
-        p[order[likelier >= sampling.top_p]] = 0
+        reached = order[likelier < sampling.top_p]
+        kept = np.zeros_like(p)
+        kept[reached] = p[reached]
+        p = kept
     p[p < sampling.min_p * p.max()] = 0
     return p / p.sum()
 

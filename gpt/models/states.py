@@ -70,9 +70,9 @@ class States:
     def begin_as(self, other):
         """Begin each sequence with what another state, of one sequence, has read."""
         for b in range(len(self.rows)):
-            self.take(b, other)
+            self.adopt(b, other)
 
-    def take(self, b, other, row=0):
+    def adopt(self, b, other, row=0):
         """Let sequence b go on from what a sequence of another state, or of this, has read."""
         here = self.rows[b, 0]
         there = other.rows[row, 0]

@@ -87,7 +87,7 @@ class Writer:
             state, row = self.rows.state, self.texts.index(text)
             last = self.texts.pop()
             if last is not text:
-                state.take(row, state, len(self.texts))
+                state.adopt(row, state, len(self.texts))
                 self.texts[row] = last
 
     def step(self):
@@ -107,7 +107,7 @@ class Writer:
             scores = self.read_piece()
             if len(self.read) == len(self.next.ids):
                 found.append((self.next, scores))
-                self.rows.state.take(len(self.texts), self.reader.state)
+                self.rows.state.adopt(len(self.texts), self.reader.state)
                 self.texts.append(self.next)
                 self.next = None
         return found

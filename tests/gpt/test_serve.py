@@ -5,10 +5,12 @@ import http.client
 import json
 import queue
 import random
+import re
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from gpt.models.sampling import Sampling, write
 from gpt.opening import Opened
 from gpt.serving.service import Service
 
+PAGE = Path(__file__).parent.parent.parent / "docs" / "serving.md"
 pytestmark = pytest.mark.extra("starlette", "uvicorn", "openai")
 SPECIAL = {"<|im_start|>": 256, "<|im_end|>": 257}
 TOKENIZER = bpe.Tokenizer([], special_tokens=SPECIAL)
@@ -221,6 +224,13 @@ def test_an_encoder_makes_vectors_and_does_not_write():
             talk(client)
         with pytest.raises(openai.BadRequestError, match="input is"):
             client.embeddings.create(model="tiny", input=[[1, 2]])
+
+
+def test_the_example_of_the_page_runs(server, capsys):
+    text = PAGE.read_text(encoding="utf-8")
+    code = re.search("```py\n(.*?)```", text, re.DOTALL)[1]
+    exec(code.replace("8000", str(server[1])).replace("my_model", "tiny"), {})
+    assert "ChatCompletionMessage" in capsys.readouterr().out
 
 
 # ---- under load ----
