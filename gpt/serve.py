@@ -4,6 +4,7 @@
     minigrad serve MODEL --host 0.0.0.0 --port 8080 --key SECRET
 """
 import ipaddress
+import logging
 import os
 import socket
 import sys
@@ -115,8 +116,10 @@ def address(place):
 def serve(service, place):
     """Serve until Ctrl-C: then no new request is taken, and what is being written ends."""
     import uvicorn
-    config = uvicorn.Config(make_app(service), log_level="warning", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(make_app(service), log_level="warning", timeout_graceful_shutdown=5,
+                            timeout_keep_alive=75)    # seconds: longer than clients do
     server = uvicorn.Server(config)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)    # it warns of clients that left
 
     def stop(number, frame):
         service.stop()
