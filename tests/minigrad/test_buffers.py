@@ -89,3 +89,11 @@ def test_memory_that_is_kept_apart_is_not_that_of_other_threads():
         assert not pool.leases and found[0].size
         mine = memory.empty((8, 4096), np.float32)
         assert len(pool.leases) == 1 and mine.size
+
+
+def test_memory_apart_is_never_given_back_to_the_system():
+    """Whoever keeps it may write there again: what is idle counts as held."""
+    with memory.apart() as pool:
+        for n in (50_000, 1_000, 100_000, 2_000, 150_000):
+            memory.empty((n,), np.float64)
+        assert pool.held_bytes == pool.idle_bytes() > 8 * (50_000 + 100_000 + 150_000)
