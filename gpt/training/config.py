@@ -21,6 +21,8 @@ class DataConfig:
                                   at_least=0.001, below=0.9)
     val: str = setting("", "a text of your own to validate on, a file, folder or glob; then "
                        "nothing is held out")
+    canaries: bool = setting(False, "plant random strings in the text, so that the report can say "
+                             "whether they are remembered (arXiv:1802.08232)")
 
     __post_init__ = check_limits
 

@@ -255,5 +255,5 @@ def plan_run(run, folder, began, agreed):
     pacer = None if began is None else plan_by_time(run, began, rates)
     check_duration((run.plan.steps - run.step) * rates.step_s, agreed)
     write_manifest(folder, forecast_bytes=cost.memory_bytes, slow=rates.slow,
-                   threads=rates.threads)
+                   threads=rates.threads, flops_per_token=cost.flops_per_token)
     return cost, rates, pacer
