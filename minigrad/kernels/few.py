@@ -1,0 +1,189 @@
+"""Few rows by a whole matrix, out[i, j] = x[i] . weight[j]: each weight is read once.
+
+That is what generation needs, and attention to what was read before. The matrix may be numbers or
+blocks of weights (`packed`). A tile of some rows of x by some rows of weights stays in registers
+while k runs, in one order for every row: the same bits in whatever company, on however many
+threads.
+"""
+import numpy as np
+
+from minigrad.kernels.jit import helper, kernel
+from minigrad.kernels.llvm import REGISTERS, at, lanes_of, pointers_of, widest_vectors, zeros_of
+from minigrad.kernels.packed import (
+    BLOCK, KINDS, LANES, add_blocks_of, add_rounded_of, put_totals, unpack_of)
+from minigrad.kernels.rows import row_kernel
+
+FEW_ROWS = 32                     # for which to pack the weights, or to unpack them, would not pay
+ROWS = 4                          # of x in a tile
+AT_ONCE = 4                       # rows of weights by a single row of x
+
+
+def tile_of(kind, n_rows, n_columns):
+    """Make tile(blocks, (x, ldx, m), (weight, ldw, n), (out, ldo)) for at most so many of both."""
+    add_blocks, zeros = add_blocks_of(kind), zeros_of(n_rows * n_columns)
+    point_to_rows, point_to_weights = pointers_of(n_rows), pointers_of(n_columns)
+
+    @helper(inline=True)
+    def tile(blocks, left, right, target):
+        (x, ldx, m), (weight, ldw, n), (out, ldo) = left, right, target
+        rows, weights = point_to_rows(x, ldx, m), point_to_weights(weight, ldw, n)
+        sums = zeros(x)
+        for b in range(blocks):
+            sums = add_blocks(sums, rows, weights, b)
+        put_totals(sums, point_to_rows(out, ldo, m), n)
+    return tile
+
+
+def products_of(kind):
+    """Make products(blocks, left, right, target), which are those of a tile, of any size."""
+    columns = 4 if REGISTERS == 32 else 2 if kind else 3
+    one, some = tile_of(kind, 1, AT_ONCE), tile_of(kind, ROWS, columns)
+
+    @helper
+    def products(blocks, left, right, target):
+        (x, ldx, m), (weight, ldw, n), (out, ldo) = left, right, target
+        if m == 1:
+            for j in range(0, n, AT_ONCE):
+                of_weights = at(weight, j * ldw), ldw, min(AT_ONCE, n - j)
+                one(blocks, left, of_weights, (at(out, j), ldo))
+            return
+        for j in range(0, n, columns):
+            of_weights = at(weight, j * ldw), ldw, min(columns, n - j)
+            for i in range(0, m, ROWS):
+                of_x = at(x, i * ldx), ldx, min(ROWS, m - i)
+                some(blocks, of_x, of_weights, (at(out, i * ldo + j), ldo))
+    return products
+
+
+# ---- weights that are numbers ------------------------------------------------------------------
+
+products_of_numbers = products_of(None)
+
+
+@row_kernel
+def few_rows(start, stop, weight, x, out):
+    """Set out (m, n) to x (m, k) times the rows of weight (n, k)."""
+    widest_vectors()
+    (m, k), width = x.shape, lanes_of(x)
+    blocks = k // width
+    left = at(x, 0), k, m
+    right = at(weight, start * k), k, stop - start
+    products_of_numbers(blocks, left, right, (at(out, start), out.shape[1]))
+    for j in range(start, stop):
+        for i in range(m):
+            for rest in range(blocks * width, k):
+                out[i, j] += x[i, rest] * weight[j, rest]
+
+
+# ---- weights in blocks: (n, bytes of a row) ----------------------------------------------------
+
+def few_of(kind):
+    """Make few(start, stop, blocks, x, out), which is `few_rows` for blocks of a kind."""
+    products = products_of(kind)
+
+    @helper
+    def few(start, stop, blocks, x, out):
+        (m, k), ldb = x.shape, blocks.shape[1]
+        right = at(blocks, start * ldb), ldb, stop - start
+        products(k // BLOCK, (at(x, 0), k, m), right, (at(out, start), out.shape[1]))
+    return few
+
+
+def one_of(kind):
+    """Make one(start, stop, blocks, x, scales, parts, out) for a row that `round_row` rounded."""
+    add_rounded, zeros, point = add_rounded_of(kind), zeros_of(AT_ONCE), pointers_of(AT_ONCE)
+    point_to_row = pointers_of(1)
+
+    @helper
+    def one(start, stop, blocks, x, scales, parts, out):
+        ldb = blocks.shape[1]
+        for j in range(start, stop, AT_ONCE):
+            n = min(AT_ONCE, stop - j)
+            weights = point(at(blocks, j * ldb), ldb, n)
+            sums = zeros(at(parts, 0))
+            for b in range(scales.size):
+                sums = add_rounded(sums, weights, b, at(x, 0), at(scales, 0), at(parts, 0))
+            put_totals(sums, point_to_row(at(out, j), 1, 1), n)
+    return one
+
+
+def unpacked_of(kind):
+    """Make unpacked(start, stop, blocks, rows, out): some rows as numbers."""
+    unpack, size = unpack_of(kind), kind.n_bytes
+
+    @helper
+    def unpacked(start, stop, blocks, rows, out):
+        n_blocks = out.shape[1] // BLOCK
+        for i in range(start, stop):
+            row = at(blocks, rows[i] * blocks.shape[1])
+            for b in range(n_blocks):
+                unpack(at(row, b * size), at(out, (i * n_blocks + b) * BLOCK))
+    return unpacked
+
+
+# Kernels that closures make are not kept on disk: so they have names here, three of each kind.
+_few_q8_0, _few_q4_0, _few_q4_1 = map(few_of, KINDS.values())
+_one_q8_0, _one_q4_0, _one_q4_1 = map(one_of, KINDS.values())
+_unpacked_q8_0, _unpacked_q4_0, _unpacked_q4_1 = map(unpacked_of, KINDS.values())
+
+@row_kernel
+def few_q8_0(start, stop, blocks, x, out):
+    _few_q8_0(start, stop, blocks, x, out)
+
+@row_kernel
+def few_q4_0(start, stop, blocks, x, out):
+    _few_q4_0(start, stop, blocks, x, out)
+
+@row_kernel
+def few_q4_1(start, stop, blocks, x, out):
+    _few_q4_1(start, stop, blocks, x, out)
+
+@row_kernel
+def one_q8_0(start, stop, blocks, x, scales, parts, out):
+    _one_q8_0(start, stop, blocks, x, scales, parts, out)
+
+@row_kernel
+def one_q4_0(start, stop, blocks, x, scales, parts, out):
+    _one_q4_0(start, stop, blocks, x, scales, parts, out)
+
+@row_kernel
+def one_q4_1(start, stop, blocks, x, scales, parts, out):
+    _one_q4_1(start, stop, blocks, x, scales, parts, out)
+
+@row_kernel
+def unpacked_q8_0(start, stop, blocks, rows, out):
+    _unpacked_q8_0(start, stop, blocks, rows, out)
+
+@row_kernel
+def unpacked_q4_0(start, stop, blocks, rows, out):
+    _unpacked_q4_0(start, stop, blocks, rows, out)
+
+@row_kernel
+def unpacked_q4_1(start, stop, blocks, rows, out):
+    _unpacked_q4_1(start, stop, blocks, rows, out)
+
+
+@kernel
+def round_row(x, out, out_scales, out_parts):
+    """Turn (k,) numbers into integers of 16 bits, with a scale for each block.
+
+    The error is at most 1 / 65,534 of the largest of a block, a 300th of that of bytes.
+    """
+    least = np.float32(1e-30)
+    for b in range(out_scales.size):
+        first = b * BLOCK
+        peak = np.float32(0)
+        for i in range(first, first + BLOCK):
+            peak = max(peak, abs(x[i]))
+        for lane in range(LANES):
+            out_parts[b, lane] = 0
+        for i in range(BLOCK):
+            out_parts[b, i % LANES] += x[first + i]
+        whole = np.float32(0)
+        for lane in range(LANES):
+            whole += out_parts[b, lane]
+        # What is not finite makes the scale not a number, and with it all products.
+        out_scales[b] = peak / np.float32(32767) + np.float32(0) * whole
+        inverse = np.float32(32767) / peak if peak > least else np.float32(0)
+        for i in range(first, first + BLOCK):
+            out[i] = np.int16(np.rint(x[i] * inverse))
