@@ -100,7 +100,8 @@ def open_shards(folder):
         raise FileError(f"{path}: {shown(missing[0])} is not in {places[missing[0]]}; "
                         "fetch both again")
     tensors = {name: shards[shard].raw(name) for name, shard in places.items()}
-    return Weights(tensors, next(iter(shards.values())).metadata)
+    maps = [data for shard in shards.values() for data in shard.maps]
+    return Weights(tensors, next(iter(shards.values())).metadata, maps)
 
 
 def open_shard(folder, name):

@@ -5,6 +5,8 @@ Published models store a matrix in blocks: 32 weights of a row share a scale d, 
     Q8_0    d, then 32 bytes            w = d q, q of 8 bits with a sign
     Q4_0    d, then 16 bytes            w = d (q - 8), q of 4 bits: 16 low halves, 16 high ones
     Q4_1    d and m, then 16 bytes      w = d q + m
+    F16     32 floats of 16 bits
+    BF16    the high halves of 32 float32
 
 A block becomes numbers in registers, exactly those that it stands for. By a single row there is a
 way with half of the instructions: the row is rounded to 16 bits, and integers are multiplied.
@@ -26,17 +28,19 @@ BYTE, I16, HALF = ir.IntType(8), ir.IntType(16), ir.HalfType()
 
 @dataclass(frozen=True)
 class Kind:
-    """How 32 weights lie: scales, two bytes each, and then codes."""
+    """How 32 weights lie: scales, two bytes each, and then codes, which may be floats."""
 
     n_scales: int
     bits: int
+    widened: bool = False                                # 16 bits become 32 by zeros behind them
 
     @property
     def n_bytes(self):
         return 2 * self.n_scales + self.bits * BLOCK // 8
 
 
-KINDS = {"Q8_0": Kind(1, 8), "Q4_0": Kind(1, 4), "Q4_1": Kind(2, 4)}
+KINDS = {"Q8_0": Kind(1, 8), "Q4_0": Kind(1, 4), "Q4_1": Kind(2, 4), "F16": Kind(0, 16),
+         "BF16": Kind(0, 16, widened=True)}
 
 
 # ---- a block -----------------------------------------------------------------------------------
@@ -75,10 +79,24 @@ def weights_of(builder, kind, block):
     if kind is None:
         yield 0, read(builder, block, INT(0))
         return
+    if kind.bits == 16:
+        yield from floats_of(builder, kind, block)
+        return
     d, minimum = (x and repeated(builder, x, LANES) for x in scales_of(builder, kind, block))
     for n, q in codes_of(builder, kind, block, I32, LANES):
         q = builder.sitofp(q, vector_type(FLOAT))
         yield n, fused(builder, q, d, minimum) if minimum else builder.fmul(q, d)
+
+def floats_of(builder, kind, block):
+    """Yield what `weights_of` does of a kind that is floats of 16 bits."""
+    for n in range(0, BLOCK, LANES):
+        place = builder.gep(block, [INT(2 * n)])
+        if kind.widened:
+            bits = builder.zext(vector_from(builder, place, I16, LANES), ir.VectorType(I32, LANES))
+            bits = builder.shl(bits, bits.type([16] * LANES))
+            yield n, builder.bitcast(bits, vector_type(FLOAT))
+        else:
+            yield n, builder.fpext(vector_from(builder, place, HALF, LANES), vector_type(FLOAT))
 
 def unpack_of(kind):
     """Make unpack(block, out): write the 32 weights of a block."""
@@ -115,8 +133,8 @@ def add_blocks_of(kind):
     return add_blocks
 
 @instruction(twins.put_totals, nothing)
-def put_totals(builder, sums, rows, n):
-    """Write the total of each vector of a tile, of whose columns n are there."""
+def put_totals(builder, sums, rows, n, step):
+    """Write the total of each vector of a tile, of whose columns, a step apart, n are there."""
     sums, rows = (cgutils.unpack_tuple(builder, x) for x in (sums, rows))
     width, last = len(sums) // len(rows), builder.sub(n, INT(1))
     for i, x in enumerate(sums):
@@ -125,7 +143,7 @@ def put_totals(builder, sums, rows, n):
         column = builder.select(there, column, last)
         number, name = x.type.element, f"llvm.vector.reduce.fadd.{name_of(x.type)}"
         total = call(builder, name, number, number(0.0), x, flags=["reassoc"])
-        builder.store(total, builder.gep(rows[i // width], [column]))
+        builder.store(total, builder.gep(rows[i // width], [builder.mul(column, step)]))
 
 
 # ---- one row, in integers ----------------------------------------------------------------------

@@ -11,14 +11,11 @@ from minigrad.kernels.rows import plain
 UNPACKED_BYTES = 4 << 20          # of weights that are numbers at a time
 
 
-def dtype_of(kind):
-    """Return the records of blocks: scales "d" and "m" of 16 bits, and "codes"."""
-    names = ("d", "m")[:kind.n_scales]
-    codes = ("q", "i1", 32) if kind.bits == 8 else ("low", "u1", 16)
-    return np.dtype([*((name, "<f2") for name in names), codes])
-
-
-NAMES = {dtype_of(kind): name for name, kind in KINDS.items()}
+DTYPES = {"Q8_0": np.dtype([("d", "<f2"), ("q", "i1", 32)]),
+          "Q4_0": np.dtype([("d", "<f2"), ("low", "u1", 16)]),
+          "Q4_1": np.dtype([("d", "<f2"), ("m", "<f2"), ("low", "u1", 16)]),
+          "F16": np.dtype("<f2"), "BF16": np.dtype([("high", "<u2")])}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class Quantised:
@@ -29,16 +26,17 @@ class Quantised:
 
     Parameters
     ----------
-    blocks : (n, k / 32) records of a kind in `packed.KINDS`
+    blocks : (n, k / 32) records, or (n, k) floats of 16 bits, of a dtype in DTYPES
+        k is a multiple of 32.
 
     Raises
     ------
     ValueError
-        If they are of another kind.
+        If they are something else.
 
     Examples
     --------
-    >>> blocks = np.zeros((2, 1), dtype_of(KINDS["Q8_0"]))
+    >>> blocks = np.zeros((2, 1), DTYPES["Q8_0"])
     >>> blocks["d"], blocks["q"][1] = 0.5, 3
     >>> Quantised(blocks).shape, np.asarray(Quantised(blocks))[:, 0]
     ((2, 32), array([0. , 1.5], dtype=float32))
@@ -47,14 +45,14 @@ class Quantised:
     dtype, ndim, itemsize = np.dtype(np.float32), 2, 4
 
     def __init__(self, blocks):
-        if blocks.dtype not in NAMES or blocks.ndim != 2:
-            raise ValueError(f"blocks are {blocks.ndim}-d of dtype {blocks.dtype}, but must be "
-                             f"rows of {', '.join(KINDS)}")
+        if not can_stay(blocks):
+            raise ValueError(f"blocks have shape {blocks.shape} and dtype {blocks.dtype}, but must "
+                             f"be rows of 32 weights each, as {', '.join(KINDS)}")
         self.blocks = np.ascontiguousarray(blocks)
         self.kind = NAMES[blocks.dtype]
-        n, n_blocks = blocks.shape
-        self.shape = n, n_blocks * BLOCK
-        self.bytes = self.blocks.view(np.uint8).reshape(n, -1)
+        self.bytes = self.blocks.view(np.uint8).reshape(len(blocks), -1)
+        n_bytes = KINDS[self.kind].n_bytes
+        self.shape = len(blocks), self.bytes.shape[1] // n_bytes * BLOCK
 
     size = property(lambda self: self.shape[0] * self.shape[1])
     nbytes = property(lambda self: self.blocks.nbytes)
@@ -82,7 +80,7 @@ class Quantised:
     def times(self, x):
         """Multiply rows (m, k) by the transpose: (m, n)."""
         out = empty((len(x), len(self)), self.dtype)
-        if len(x) == 1:
+        if len(x) == 1 and KINDS[self.kind].n_scales:
             self.kernel("one")(len(self), self.bytes, *rounded(x), out)
         elif len(x) <= FEW_ROWS:
             self.kernel("few")(len(self), self.bytes, plain(x), out)
@@ -109,17 +107,30 @@ class Quantised:
             yield ids[start:start + n]
 
 
+def can_stay(blocks):
+    """Whether an array is a matrix in blocks, or of floats of 16 bits, that kernels multiply by."""
+    if blocks.ndim != 2 or blocks.dtype not in NAMES:
+        return False
+    return blocks.shape[1] * blocks.itemsize % KINDS[NAMES[blocks.dtype]].n_bytes == 0
+
+
 def dequantised(blocks):
-    """Return the float32 numbers, (..., 32 n), of (..., n) blocks."""
+    """Return the float32 numbers, (..., k), that blocks or floats of 16 bits stand for."""
+    names = blocks.dtype.names
+    if names is None:
+        return blocks.astype(np.float32)
+    if "high" in names:
+        bits = blocks["high"].astype(np.uint32) << 16
+        return bits.view(np.float32)
     d = blocks["d"].astype(np.float32)[..., None]
-    if "q" in blocks.dtype.names:
+    if "q" in names:
         x = d * blocks["q"]
     else:
         low = blocks["low"]
         q = np.concatenate([low & 15, low >> 4], axis=-1)
-        minimum = blocks["m"].astype(np.float32)[..., None] if "m" in blocks.dtype.names else -8 * d
-        x = d * q + minimum
-    return x.reshape(*blocks.shape[:-1], -1)
+        x = d * q + (blocks["m"].astype(np.float32)[..., None] if "m" in names else -8 * d)
+    *rows, n_blocks = blocks.shape
+    return x.reshape(*rows, n_blocks * BLOCK)
 
 
 def rounded(x):

@@ -95,10 +95,10 @@ def add_blocks(sums, rows, weights, b):
     products = [load(row, n) * load(w, n) for row in rows for w in weights]
     return tuple(map(np.add, sums, products))
 
-def put_totals(sums, rows, n):
+def put_totals(sums, rows, n, step):
     width = len(sums) // len(rows)
     for i, x in enumerate(sums):
-        column = min(i % width, n - 1)
+        column = min(i % width, n - 1) * step
         view(at(rows[i // width], column), 1)[:] = x.sum()
 
 def transpose(m, source, lds, out, ldo):
