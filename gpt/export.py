@@ -38,8 +38,8 @@ def main(args=None):
     parser.add_argument("--format", choices=FORMATS, default="minigrad",
                         help="minigrad, or what other programs load: a folder for transformers, "
                         "a GGUF of 16 bits, or of 8 or 4 and a half, for llama.cpp [minigrad]")
-    parser.add_argument("--quantize", choices=PRECISIONS, help="round matrices to 8 bits, or 4, and "
-                        "a scale for each 32 weights: a quarter or an eighth of the size, and faster")
+    parser.add_argument("--quantize", choices=PRECISIONS, help="round the matrices of "
+                        "a decoder to 8 bits, or 4: a quarter or a seventh of the size, and faster")
     parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
     args = parser.parse_args(args)
     if args.quantize and args.format != "minigrad":

@@ -131,7 +131,7 @@ def read_run(place, step):
 
 
 def with_weights(config, tensors, kinds=None):
-    """Make a net of tensors; those that have a kind are the bytes of blocks, (n, bytes of a row)."""
+    """Make a net of tensors; those that have a kind are blocks, as bytes (n, bytes of a row)."""
     model = config.new_net(Blank() if kinds else np.random.default_rng(0))
     blocks = {name: tensors[name].view(DTYPES[kind]) for name, kind in (kinds or {}).items()}
     hold(model, blocks)

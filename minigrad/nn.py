@@ -50,9 +50,8 @@ class Module:
         into = self.state_dict()
         check_state(values, into)
         for name, x in into.items():
-            if x is not values[name]:
-                x[...] = values[name]
-                mark_written(x)                       # graphs that saved it are out of date
+            x[...] = values[name]
+            mark_written(x)                           # graphs that saved it are out of date
 
     def __repr__(self):
         lines = [f"\n  {name} {x.shape} {x.dtype}" for name, x in self.named_parameters()]

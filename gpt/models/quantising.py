@@ -34,7 +34,7 @@ def hold(model, blocks):
     """
     parameters = dict(model.named_parameters())
     for name, raw in blocks.items():
-        held = Quantised(raw)
+        held = Quantised(raw)                                                   # (n, k)
         if name not in parameters or parameters[name].shape != held.shape:
             raise ValueError(f"{name} is {held.shape} in blocks, but the model has no such weights")
         parameters[name].data, parameters[name].requires_grad = held, False
@@ -44,7 +44,7 @@ def thaw(model):
     """Turn blocks back into float32 numbers that can be trained."""
     for x in model.parameters():
         if isinstance(x.data, Quantised):
-            x.data, x.requires_grad = np.asarray(x.data), True
+            x.data, x.requires_grad = np.asarray(x.data), True                  # (n, k)
 
 
 def blocks_in(model):
@@ -66,7 +66,7 @@ def quantised_matrices(model, kind):
     if not isinstance(model, GPT):
         raise ConfigError("only a decoder can be quantised: leave out --quantize")
     found = {name: x for name, x in model.state_dict().items()
-             if MATRICES.fullmatch(name) and x.shape[1] % BLOCK == 0}
+             if MATRICES.fullmatch(name) and x.shape[1] % BLOCK == 0}           # each (n, k)
     if not found:
         raise ConfigError(f"d_model is {model.config.d_model}, but blocks are {BLOCK} weights: "
                           "leave out --quantize")
@@ -87,7 +87,7 @@ def room_for_blocks(model, stored):
     room = {}
     for name, x in model.state_dict().items():
         raws = stored.get(name, ())
-        alike = len({raw.dtype for raw in raws}) == 1
+        alike = len({raw.dtype for raw in raws}) == 1      # q, k and v are rows of one matrix
         if alike and MATRICES.fullmatch(name) and all(map(can_stay, raws)):
             raw = raws[0]
             room[name] = np.empty((len(x), raw.shape[1]), raw.dtype)

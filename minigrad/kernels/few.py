@@ -10,7 +10,7 @@ import numpy as np
 from minigrad.kernels.jit import helper, kernel
 from minigrad.kernels.llvm import REGISTERS, at, lanes_of, pointers_of, widest_vectors, zeros_of
 from minigrad.kernels.packed import (
-    BLOCK, KINDS, LANES, add_blocks_of, add_rounded_of, put_totals, unpack_of)
+    BLOCK, KINDS, add_blocks_of, add_rounded_of, put_totals, unpack_of)
 from minigrad.kernels.rows import row_kernel
 
 FEW_ROWS = 32                     # for which to pack the weights, or to unpack them, would not pay
@@ -25,8 +25,10 @@ def tile_of(kind, n_rows, n_columns):
 
     @helper(inline=True)
     def tile(blocks, left, right, target):
-        (x, ldx, m), (weight, ldw, n), (out, ldo, step) = left, right, target
-        rows, weights = point_to_rows(x, ldx, m), point_to_weights(weight, ldw, n)
+        (x, ldx, m), (weight, ldw, n) = left, right
+        out, ldo, step = target
+        rows = point_to_rows(x, ldx, m)
+        weights = point_to_weights(weight, ldw, n)
         sums = zeros(x)
         for b in range(blocks):
             sums = add_blocks(sums, rows, weights, b)
@@ -53,22 +55,29 @@ def there(n, j, length):
 def products_of(kind):
     """Make products(blocks, left, right, (out, ldo)), which are those of a tile, of any size."""
     columns = 4 if REGISTERS == 32 else 2 if kind else 3
-    one, some = tile_of(kind, 1, AT_ONCE), tile_of(kind, ROWS, columns)
+    one = tile_of(kind, 1, AT_ONCE)
+    some = tile_of(kind, ROWS, columns)
 
     @helper
     def products(blocks, left, right, target):
-        (x, ldx, m), (weight, ldw, n), (out, ldo) = left, right, target
+        (x, ldx, m), (weight, ldw, n) = left, right
+        out, ldo = target
         if m == 1:
             length = streams(n)
             for j in range(length):
-                of_weights = at(weight, j * ldw), length * ldw, there(n, j, length)
-                one(blocks, left, of_weights, (at(out, j), ldo, length))
+                parts = there(n, j, length)
+                of_weights = at(weight, j * ldw), length * ldw, parts
+                place = at(out, j), ldo, length
+                one(blocks, left, of_weights, place)
             return
         for j in range(0, n, columns):
-            of_weights = at(weight, j * ldw), ldw, min(columns, n - j)
+            width = min(columns, n - j)
+            of_weights = at(weight, j * ldw), ldw, width
             for i in range(0, m, ROWS):
-                of_x = at(x, i * ldx), ldx, min(ROWS, m - i)
-                some(blocks, of_x, of_weights, (at(out, i * ldo + j), ldo, 1))
+                height = min(ROWS, m - i)
+                of_x = at(x, i * ldx), ldx, height
+                place = at(out, i * ldo + j), ldo, 1
+                some(blocks, of_x, of_weights, place)
     return products
 
 
@@ -85,7 +94,8 @@ def few_rows(start, stop, weight, x, out):
     blocks = k // width
     left = at(x, 0), k, m
     right = at(weight, start * k), k, stop - start
-    products_of_numbers(blocks, left, right, (at(out, start), out.shape[1]))
+    target = at(out, start), out.shape[1]
+    products_of_numbers(blocks, left, right, target)
     for j in range(start, stop):
         for i in range(m):
             for rest in range(blocks * width, k):
@@ -100,28 +110,33 @@ def few_of(kind):
 
     @helper
     def few(start, stop, blocks, x, out):
-        (m, k), ldb = x.shape, blocks.shape[1]
+        m, k = x.shape
+        ldb = blocks.shape[1]
+        left = at(x, 0), k, m
         right = at(blocks, start * ldb), ldb, stop - start
-        products(k // BLOCK, (at(x, 0), k, m), right, (at(out, start), out.shape[1]))
+        target = at(out, start), out.shape[1]
+        products(k // BLOCK, left, right, target)
     return few
 
 
 def one_of(kind):
-    """Make one(start, stop, blocks, x, scales, parts, out) for a row that `round_row` rounded."""
-    add_rounded, zeros, point = add_rounded_of(kind), zeros_of(AT_ONCE), pointers_of(AT_ONCE)
-    point_to_row = pointers_of(1)
+    """Make one(start, stop, blocks, x, scales, minima, out) for a row that `round_row` rounded."""
+    add_rounded, zeros = add_rounded_of(kind), zeros_of(AT_ONCE)
+    point_to_weights, point_to_row = pointers_of(AT_ONCE), pointers_of(1)
 
     @helper
-    def one(start, stop, blocks, x, scales, parts, out):
+    def one(start, stop, blocks, x, scales, minima, out):
         n, ldb = stop - start, blocks.shape[1]
         length = streams(n)
+        integers, factors, least = at(x, 0), at(scales, 0), at(minima, 0)
         for j in range(length):
-            m = there(n, j, length)
-            weights = point(at(blocks, (start + j) * ldb), length * ldb, m)
-            sums = zeros(at(parts, 0))
+            parts, row = there(n, j, length), start + j
+            weights = point_to_weights(at(blocks, row * ldb), length * ldb, parts)
+            sums = zeros(least)
             for b in range(scales.size):
-                sums = add_rounded(sums, weights, b, at(x, 0), at(scales, 0), at(parts, 0))
-            put_totals(sums, point_to_row(at(out, start + j), 1, 1), m, length)
+                sums = add_rounded(sums, weights, b, integers, factors, least)
+            target = point_to_row(at(out, row), 1, 1)
+            put_totals(sums, target, parts, length)
     return one
 
 
@@ -134,8 +149,9 @@ def unpacked_of(kind):
         n_blocks = out.shape[1] // BLOCK
         for i in range(start, stop):
             row = at(blocks, rows[i] * blocks.shape[1])
+            numbers = at(out, i * out.shape[1])
             for b in range(n_blocks):
-                unpack(at(row, b * size), at(out, (i * n_blocks + b) * BLOCK))
+                unpack(at(row, b * size), at(numbers, b * BLOCK))
     return unpacked
 
 
@@ -144,7 +160,7 @@ def unpacked_of(kind):
 _few_q8_0, _few_q4_0, _few_q4_1, _few_f16, _few_bf16 = map(few_of, KINDS.values())
 _unpacked_q8_0, _unpacked_q4_0, _unpacked_q4_1, _unpacked_f16, _unpacked_bf16 = map(
     unpacked_of, KINDS.values())
-_one_q8_0, _one_q4_0, _one_q4_1 = (one_of(kind) for kind in KINDS.values() if kind.n_scales)
+_one_q8_0, _one_q4_0, _one_q4_1 = map(one_of, [*KINDS.values()][:3])
 
 @row_kernel
 def few_q8_0(start, stop, blocks, x, out):
@@ -167,16 +183,16 @@ def few_bf16(start, stop, blocks, x, out):
     _few_bf16(start, stop, blocks, x, out)
 
 @row_kernel
-def one_q8_0(start, stop, blocks, x, scales, parts, out):
-    _one_q8_0(start, stop, blocks, x, scales, parts, out)
+def one_q8_0(start, stop, blocks, x, scales, minima, out):
+    _one_q8_0(start, stop, blocks, x, scales, minima, out)
 
 @row_kernel
-def one_q4_0(start, stop, blocks, x, scales, parts, out):
-    _one_q4_0(start, stop, blocks, x, scales, parts, out)
+def one_q4_0(start, stop, blocks, x, scales, minima, out):
+    _one_q4_0(start, stop, blocks, x, scales, minima, out)
 
 @row_kernel
-def one_q4_1(start, stop, blocks, x, scales, parts, out):
-    _one_q4_1(start, stop, blocks, x, scales, parts, out)
+def one_q4_1(start, stop, blocks, x, scales, minima, out):
+    _one_q4_1(start, stop, blocks, x, scales, minima, out)
 
 @row_kernel
 def unpacked_q8_0(start, stop, blocks, rows, out):
@@ -199,27 +215,30 @@ def unpacked_bf16(start, stop, blocks, rows, out):
     _unpacked_bf16(start, stop, blocks, rows, out)
 
 
+LEAST = np.float32(1e-30)         # of a block that is not taken for zeros
+MOST = np.float32(2 ** 15 - 1)
+
 @kernel
-def round_row(x, out, out_scales, out_parts):
+def round_row(x, order, factor, lane, out, out_scales, out_minima):
     """Turn (k,) numbers into integers of 16 bits, with a scale for each block.
 
-    The error is at most 1 / 65,534 of the largest of a block, a 300th of that of bytes.
+    The error is at most 1 / 65,534 of the largest of a block, a 258th of that of 8 bits. Number
+    order[i] of a block goes to place i; the sum of a block, times a factor, is its minimum at a
+    lane.
     """
-    least = np.float32(1e-30)
+    zero = x.dtype.type(0)
     for b in range(out_scales.size):
         first = b * BLOCK
-        peak = np.float32(0)
-        for i in range(first, first + BLOCK):
-            peak = max(peak, abs(x[i]))
-        for lane in range(LANES):
-            out_parts[b, lane] = 0
+        block = x[first:first + BLOCK]
+        peak = total = zero
         for i in range(BLOCK):
-            out_parts[b, i % LANES] += x[first + i]
-        whole = np.float32(0)
-        for lane in range(LANES):
-            whole += out_parts[b, lane]
+            peak = max(peak, abs(block[i]))
+            total += block[i]
+        out_minima[b] = 0
+        out_minima[b, lane] = total * factor
         # What is not finite makes the scale not a number, and with it all products.
-        out_scales[b] = peak / np.float32(32767) + np.float32(0) * whole
-        inverse = np.float32(32767) / peak if peak > least else np.float32(0)
-        for i in range(first, first + BLOCK):
-            out[i] = np.int16(np.rint(x[i] * inverse))
+        out_scales[b] = peak / MOST + zero * total
+        inverse = MOST / peak if peak > LEAST else zero
+        for i in range(BLOCK):
+            whole = np.rint(block[order[i]] * inverse)
+            out[first + i] = np.int16(whole)

@@ -1,20 +1,22 @@
-"""A matrix whose weights stay as published models store them: blocks, a quarter or an eighth of
-float32."""
+"""A matrix that stays as published models store it: blocks, a quarter or an eighth of float32."""
 import numpy as np
 
 from minigrad.kernels import few, gemm, jit
-from minigrad.kernels.few import FEW_ROWS, round_row
 from minigrad.kernels.memory import empty
-from minigrad.kernels.packed import BLOCK, KINDS, LANES
+from minigrad.kernels.packed import BLOCK, KINDS, LANES, ORDERS
 from minigrad.kernels.rows import plain
 
 UNPACKED_BYTES = 4 << 20          # of weights that are numbers at a time
+ORDER = {bits: np.array(order) for bits, order in ORDERS.items()}
 
-
-DTYPES = {"Q8_0": np.dtype([("d", "<f2"), ("q", "i1", 32)]),
-          "Q4_0": np.dtype([("d", "<f2"), ("low", "u1", 16)]),
-          "Q4_1": np.dtype([("d", "<f2"), ("m", "<f2"), ("low", "u1", 16)]),
-          "F16": np.dtype("<f2"), "BF16": np.dtype([("high", "<u2")])}
+DTYPES = {"Q8_0": np.dtype("<f2, 32i1"),
+          "Q4_0": np.dtype("<f2, 16u1"),
+          "Q4_1": np.dtype("<f2, <f2, 16u1"),
+          "F16": np.dtype("<f2"),
+          "BF16": np.dtype([("high", "<u2")])}
+DTYPES["Q8_0"].names = "d", "q"
+DTYPES["Q4_0"].names = "d", "low"
+DTYPES["Q4_1"].names = "d", "m", "low"
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -42,76 +44,100 @@ class Quantised:
     ((2, 32), array([0. , 1.5], dtype=float32))
     """
 
-    dtype, ndim, itemsize = np.dtype(np.float32), 2, 4
+    dtype = np.dtype(np.float32)                          # of what is seen
+    itemsize = dtype.itemsize
+    ndim = 2
 
     def __init__(self, blocks):
         if not can_stay(blocks):
             raise ValueError(f"blocks have shape {blocks.shape} and dtype {blocks.dtype}, but must "
                              f"be rows of 32 weights each, as {', '.join(KINDS)}")
         self.blocks = np.ascontiguousarray(blocks)
-        self.kind = NAMES[blocks.dtype]
-        self.bytes = self.blocks.view(np.uint8).reshape(len(blocks), -1)
-        n_bytes = KINDS[self.kind].n_bytes
-        self.shape = len(blocks), self.bytes.shape[1] // n_bytes * BLOCK
+        self.name = NAMES[blocks.dtype]
+        self.kind = KINDS[self.name]
+        self.bytes = bytes_of(self.blocks)                # (n, bytes of a row)
+        n, n_bytes = self.bytes.shape
+        self.shape = n, n_bytes // self.kind.n_bytes * BLOCK
 
-    size = property(lambda self: self.shape[0] * self.shape[1])
-    nbytes = property(lambda self: self.blocks.nbytes)
     T = property(lambda self: np.asarray(self).T)
+    size = property(lambda self: len(self) * self.shape[1])
+    nbytes = property(lambda self: self.blocks.nbytes)
     __len__ = lambda self: len(self.blocks)
-    __getitem__ = lambda self, rows: dequantised(self.blocks[rows])
+
+    def __getitem__(self, rows):
+        if isinstance(rows, tuple):                       # of rows and columns
+            return np.asarray(self)[rows]
+        return dequantised(self.blocks[rows])
+
+    def __setitem__(self, rows, x):
+        if x is not self:                                 # a module may load what it holds
+            raise TypeError(f"{self} cannot be written to: turn it into numbers first")
 
     def __array__(self, dtype=None, copy=None):
-        return dequantised(self.blocks).astype(dtype or self.dtype, copy=False)
+        numbers = dequantised(self.blocks)
+        return numbers.astype(dtype or self.dtype, copy=False)
 
     def __repr__(self):
-        return f"Quantised({self.shape}, {self.kind})"
+        return f"Quantised({self.shape}, {self.name})"
 
     # ---- kernels ----
 
-    def kernel(self, name):
-        return getattr(few, f"{name}_{self.kind.lower()}")
+    def run(self, what, *arrays):
+        """Run one of the kernels of this kind, for all rows that its last array has room for."""
+        kernel = getattr(few, f"{what}_{self.name.lower()}")
+        n = len(arrays[-1]) if what == "unpacked" else len(self)
+        kernel(n, self.bytes, *arrays)
 
     def rows(self, ids):
         """Return rows as numbers: (N,) int64 to (N, k)."""
-        out = empty((len(ids), self.shape[1]), self.dtype)
-        self.kernel("unpacked")(len(ids), self.bytes, ids, out)
+        shape = len(ids), self.shape[1]
+        out = empty(shape, self.dtype)
+        self.run("unpacked", ids, out)
         return out
 
     def times(self, x):
         """Multiply rows (m, k) by the transpose: (m, n)."""
-        out = empty((len(x), len(self)), self.dtype)
-        if len(x) == 1 and KINDS[self.kind].n_scales:
-            self.kernel("one")(len(self), self.bytes, *rounded(x), out)
-        elif len(x) <= FEW_ROWS:
-            self.kernel("few")(len(self), self.bytes, plain(x), out)
+        shape = len(x), len(self)
+        out = empty(shape, self.dtype)
+        if len(x) == 1 and self.kind.n_scales:
+            self.run("one", *rounded(x, self.kind), out)
+        elif len(x) <= few.FEW_ROWS:
+            self.run("few", plain(x), out)
         else:
-            for ids in self.pieces():
-                first, last = ids[0], ids[-1] + 1
-                gemm.matmul(x, self.rows(ids).T, out=out[:, first:last])
+            for part, numbers in self.pieces():
+                gemm.matmul(x, numbers.T, out=out[:, part])
         return out
 
     def back(self, g, out=None):
         """Multiply rows (m, n) by the matrix: (m, k), what passes through to an input."""
         if out is None:
-            out = empty((len(g), self.shape[1]), self.dtype)
-        for ids in self.pieces():
-            first, last = ids[0], ids[-1] + 1
-            gemm.matmul(g[:, first:last], self.rows(ids), out=out, accumulate=first > 0)
+            shape = len(g), self.shape[1]
+            out = empty(shape, self.dtype)
+        for part, numbers in self.pieces():
+            later = part.start > 0
+            gemm.matmul(g[:, part], numbers, out=out, accumulate=later)
         return out
 
     def pieces(self):
-        """Yield the numbers of rows, as many as are unpacked at a time."""
-        n = max(1, UNPACKED_BYTES // (self.itemsize * self.shape[1]))
-        ids = np.arange(len(self))
+        """Yield (which rows, them as numbers) for as many rows at a time as the caches hold."""
+        row_bytes = self.itemsize * self.shape[1]
+        n, ids = max(1, UNPACKED_BYTES // row_bytes), np.arange(len(self))
         for start in range(0, len(self), n):
-            yield ids[start:start + n]
+            part = slice(start, min(start + n, len(self)))
+            yield part, self.rows(ids[part])
+
+
+def bytes_of(blocks):
+    """View blocks (n, ...) as (n, bytes of a row)."""
+    return blocks.view(np.uint8).reshape(len(blocks), -1)
 
 
 def can_stay(blocks):
     """Whether an array is a matrix in blocks, or of floats of 16 bits, that kernels multiply by."""
     if blocks.ndim != 2 or blocks.dtype not in NAMES:
         return False
-    return blocks.shape[1] * blocks.itemsize % KINDS[NAMES[blocks.dtype]].n_bytes == 0
+    kind, row_bytes = KINDS[NAMES[blocks.dtype]], blocks.shape[1] * blocks.itemsize
+    return row_bytes % kind.n_bytes == 0
 
 
 def dequantised(blocks):
@@ -122,21 +148,49 @@ def dequantised(blocks):
     if "high" in names:
         bits = blocks["high"].astype(np.uint32) << 16
         return bits.view(np.float32)
-    d = blocks["d"].astype(np.float32)[..., None]
+    scales = {name: blocks[name].astype(np.float32)[..., None] for name in ("d", "m")
+              if name in names}
+    d = scales["d"]                                       # (..., n, 1)
     if "q" in names:
-        x = d * blocks["q"]
+        x = d * blocks["q"]                               # (..., n, 32)
     else:
         low = blocks["low"]
-        q = np.concatenate([low & 15, low >> 4], axis=-1)
-        x = d * q + (blocks["m"].astype(np.float32)[..., None] if "m" in names else -8 * d)
-    *rows, n_blocks = blocks.shape
-    return x.reshape(*rows, n_blocks * BLOCK)
+        halves = low & 15, low >> 4
+        q = np.concatenate(halves, axis=-1)
+        x = d * q + scales.get("m", -8 * d)
+    *rows, n = blocks.shape
+    return x.reshape(*rows, n * BLOCK)
 
 
-def rounded(x):
-    """Return a row (1, k) as integers (k,), scales (k / 32,) and sums in lanes (k / 32, LANES)."""
-    k = x.shape[1]
-    integers = empty((k,), np.dtype(np.int16))
-    scales, parts = empty((k // BLOCK,), x.dtype), empty((k // BLOCK, LANES), x.dtype)
-    jit.run(round_row, plain(x)[0], integers, scales, parts)
-    return integers, scales, parts
+def rounded(x, kind):
+    """Return what `few.round_row` makes of a row (1, k): integers, scales, minima."""
+    k, n_blocks = x.shape[1], x.shape[1] // BLOCK
+    integers = empty((k,), np.int16)
+    scales = empty((n_blocks,), x.dtype)
+    minima = empty((n_blocks, LANES), x.dtype)
+    factor = 1 if kind.n_scales == 2 else -8              # w = d q + m, or d q - 8 d
+    lane = kind.n_scales - 1
+    row, order = plain(x)[0], ORDER[kind.bits]
+    jit.run(few.round_row, row, order, x.dtype.type(factor), lane, integers, scales, minima)
+    return integers, scales, minima
+
+
+# ---- for ops that multiply by a weight, whatever it is -------------------------------------------
+
+def product(x, weight):
+    """Return x W^T for rows x (m, k), by whatever reads the weight (n, k) best."""
+    if type(weight) is Quantised:
+        return weight.times(x)
+    if len(x) > few.FEW_ROWS:
+        return gemm.matmul(x, weight.T)
+    shape = len(x), len(weight)
+    out = empty(shape, x.dtype)
+    few.few_rows(len(weight), plain(weight), plain(x), out)
+    return out
+
+
+def product_vjp(g, weight, out=None):
+    """Return g W: what a product passes on to its rows."""
+    if type(weight) is Quantised:
+        return weight.back(g, out)
+    return gemm.matmul(g, weight, out=out)

@@ -116,13 +116,16 @@ def one_more_attention(qkv, q, k, v, place, causal, scale):
     """Let one query of each head see all that was read: of T = 1 position it is the last."""
     B, H, _, D = q.shape
     _, G, S, width = k.shape
-    queries, scores = empty((B, H, width), q.dtype), empty((B, H, S), q.dtype)
-    parts, sums = empty((B, H, PIECES, width), q.dtype), empty((B, H, PIECES), q.dtype)
+    room = lambda *sides: empty((B, H, *sides), q.dtype)
+    queries, scores = room(width), room(S)
+    parts, sums = room(PIECES, width), room(PIECES)
     out = empty((B, 1, H * D), q.dtype)
-    jit.run(_begin, qkv, place, D, q.dtype.type(scale), k, v, queries)
-    threaded = threads.n_threads() > 1 and k[0].size * B >= 4 * SMALL
+    scale = q.dtype.type(scale)
+    jit.run(_begin, qkv, place, D, scale, k, v, queries)
+    threaded = threads.n_threads() > 1 and k.size >= 4 * SMALL
     threads.enter_pool()
-    jit.run(_attend.driver, threaded, B * G * PIECES, k, v, place, queries, scores, parts, sums)
+    tasks = B * G * PIECES
+    jit.run(_attend.driver, threaded, tasks, k, v, place, queries, scores, parts, sums)
     jit.run(_join, place, parts, sums, out)
     return out
 
@@ -134,23 +137,26 @@ def _begin(qkv, place, D, scale, out_k, out_v, out_q):
     G, last = out_k.shape[1], place[0]
     for b in range(B):
         for h in range(H):
+            new = qkv[b, 0, h * D:]
             for j in range(D):
-                out_q[b, h, j] = qkv[b, 0, h * D + j] * scale
+                out_q[b, h, j] = new[j] * scale
             for j in range(D, width):
                 out_q[b, h, j] = 0
         for g in range(G):
-            first_k = (H + g) * D
-            first_v = first_k + G * D
+            first = (H + g) * D
+            new_k, new_v = qkv[b, 0, first:], qkv[b, 0, first + G * D:]
             for j in range(D):
-                out_k[b, g, last, j] = qkv[b, 0, first_k + j]
-                out_v[b, g, last, j] = qkv[b, 0, first_v + j]
+                out_k[b, g, last, j] = new_k[j]
+                out_v[b, g, last, j] = new_v[j]
 
 
 @jit.helper
 def piece_of(n, piece):
     """Return which of n keys a piece has: cut by n alone, not by the number of threads."""
-    size = (n + 16 * PIECES - 1) // (16 * PIECES) * 16
-    return min(n, piece * size), min(n, (piece + 1) * size)
+    least = 16 * PIECES
+    size = (n + least - 1) // least * 16
+    first, last = piece * size, (piece + 1) * size
+    return min(n, first), min(n, last)
 
 
 @row_kernel
@@ -181,8 +187,10 @@ def _attend(start, stop, k, v, place, queries, out_scores, out_parts, out_sums):
             m, s = softmax_row(z, z, n, k.dtype.type(1))
             out_sums[b, h0 + h, piece] = m + vmath.log(s)
         for h in range(0, shared, ROWS):
-            target = at(out_parts, ((row + h) * PIECES + piece) * width)
-            strip(min(ROWS, shared - h), width, n, at(of_scores, h * S), S, 1,
+            m, weights = min(ROWS, shared - h), at(of_scores, h * S)
+            place_of_part = (row + h) * PIECES + piece
+            target = at(out_parts, place_of_part * width)
+            strip(m, width, n, weights, S, 1,
                   at(v, here), width, target, PIECES * width, 0, lanes)
 
 

@@ -1,9 +1,8 @@
 """Embedding of tokens, and of their places."""
 import numpy as np
 
-from minigrad.kernels import jit
+from minigrad.kernels import jit, quantised
 from minigrad.kernels.memory import empty
-from minigrad.kernels.quantised import Quantised
 from minigrad.kernels.rows import is_float, plain, row_kernel, worth_it
 from minigrad.ops.linear import rows
 from minigrad.ops.reduce import sum
@@ -137,7 +136,7 @@ COLUMNS = 64       # of the weight that one task adds to, so that no two threads
 
 def is_table(ids, weight, *_, **__):
     """Whether the kernels take an array of ids and rows of one float type, enough of them."""
-    if type(ids) is np.ndarray and type(weight) is Quantised:
+    if type(ids) is np.ndarray and type(weight) is quantised.Quantised:
         return jit.COMPILED
     if not type(ids) is type(weight) is np.ndarray:
         return False
@@ -180,7 +179,7 @@ def kept(ids):
 def look_up(ids, weight, places):
     """Return weight[ids], (..., t, c), plus the t rows of `places` if there are any."""
     jit.run(check_range, ids, len(weight))
-    if type(weight) is Quantised:
+    if type(weight) is quantised.Quantised:
         out = weight.rows(flat(ids)).reshape(*ids.shape, weight.shape[1])
         if len(places):
             jit.run(np.add, out, places, out)

@@ -3,10 +3,8 @@ from math import prod
 
 import numpy as np
 
-from minigrad.kernels import gemm, jit, llvm
-from minigrad.kernels.few import FEW_ROWS, few_rows
+from minigrad.kernels import few, gemm, jit, llvm, quantised
 from minigrad.kernels.memory import empty
-from minigrad.kernels.quantised import Quantised
 from minigrad.kernels.rows import is_float, plain, row_kernel, worth_it
 from minigrad.tensor import op
 
@@ -114,15 +112,15 @@ def is_layer(x, weight, bias=None):
     """Whether the kernels take these, the weight being (n, k)."""
     if bias is not None and bias.dtype != x.dtype:
         return False
-    if type(weight) is Quantised:
+    if type(weight) is quantised.Quantised:
         return jit.COMPILED and type(x) is np.ndarray and x.dtype == weight.dtype
     return type(weight) is np.ndarray and are_large(x, weight.T)
 
 @linear.fast(when=is_layer)
 def linear_fast(x, weight, bias=None):
     *places, _ = x.shape
-    if prod(places) <= FEW_ROWS or type(weight) is Quantised:
-        y = product(rows(x), weight)
+    if prod(places) <= few.FEW_ROWS or type(weight) is quantised.Quantised:
+        y = quantised.product(rows(x), weight)
         if bias is not None:
             jit.run(np.add, y, bias, y)
         y = y.reshape(*places, len(weight))
@@ -133,23 +131,10 @@ def linear_fast(x, weight, bias=None):
 @linear.fast_vjp
 def linear_fast_vjp(g, x, weight, has_bias, wants):
     g_rows, x_rows = rows(g), rows(x)
-    dx = product_vjp(g_rows, weight).reshape(x.shape) if wants[0] else None
-    return (dx, gemm.matmul(g_rows.T, x_rows) if wants[1] else None,
+    dx = quantised.product_vjp(g_rows, weight) if wants[0] else None
+    return (dx if dx is None else dx.reshape(x.shape),
+            gemm.matmul(g_rows.T, x_rows) if wants[1] else None,
             sum_of_rows(g_rows) if has_bias and wants[2] else None)
-
-def product(x, weight):
-    """Return x W^T for rows x (m, k), however the weight (n, k) lies."""
-    if type(weight) is Quantised:
-        return weight.times(x)
-    if len(x) > FEW_ROWS:
-        return gemm.matmul(x, weight.T)
-    out = empty((len(x), len(weight)), x.dtype)
-    few_rows(len(weight), plain(weight), plain(x), out)
-    return out
-
-def product_vjp(g, weight, out=None):
-    """Return g W: what a product passes on to its rows."""
-    return weight.back(g, out) if type(weight) is Quantised else gemm.matmul(g, weight, out=out)
 
 
 TASK_ROWS = 64                                       # of one task when rows are added up

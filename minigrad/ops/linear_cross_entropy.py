@@ -1,10 +1,10 @@
 """Cross-entropy of a linear layer, whose scores are never stored whole."""
 import numpy as np
 
-from minigrad.kernels import gemm, jit
+from minigrad.kernels import gemm, jit, quantised
 from minigrad.kernels.memory import empty, empty_like
 from minigrad.ops.embedding import kept
-from minigrad.ops.linear import linear, product, product_vjp, rows
+from minigrad.ops.linear import linear, rows
 from minigrad.ops.loss import (
     IGNORE, counted, cross_entropy, cross_entropy_kernel, cross_entropy_vjp, divisor,
     draw_reduction, draw_targets, loss_of, nothing, reduced, suits)
@@ -106,7 +106,7 @@ def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE, reduction
     losses = empty(t.shape, x.dtype)
     unused = nothing(x)
     for block in blocks_of_rows(t, weight):
-        z = product(rows(x)[block], weight)
+        z = quantised.product(rows(x)[block], weight)
         of_block = t[block], ignore_index, share, losses[block]
         cross_entropy_kernel(len(z), z, *of_block, unused)
     loss = loss_of(losses, reduction, targets.shape)
@@ -120,13 +120,13 @@ def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, losses, 
     jit.run(np.multiply, share, g if alike else 1, scale)
     for block in blocks_of_rows(t, weight):
         some = rows(x)[block]
-        z = product(some, weight)                         # and then dz
+        z = quantised.product(some, weight)                         # and then dz
         of_block = t[block], ignore_index, scale, unused[block]
         cross_entropy_kernel(len(z), z, *of_block, z)
         if not alike:
             of_rows = g.reshape(-1, 1)                    # (N, 1)
             jit.run(np.multiply, z, of_rows[block], z)
-        product_vjp(z, weight, out=rows(dx)[block])
+        quantised.product_vjp(z, weight, out=rows(dx)[block])
         later = block.start > 0
         if wants[1]:
             gemm.matmul(z.T, some, out=dweight, accumulate=later)
