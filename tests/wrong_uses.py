@@ -283,6 +283,8 @@ nowhere x                                    | nowhere
 runs/a runs                                  | runs is there and not empty
 runs/a text.txt                              | text.txt is there
 runs/a x --format onnx                       | 'onnx'
+runs/a x --quantize q5                       | 'q5'
+runs/a x --quantize q8 --format gguf         | --format gguf_q8_0
 runs/a x --from_step 77                      | step 77
 runs/a x --from_step x                       | 'x'
 runs/a x y                                   | 'y'
