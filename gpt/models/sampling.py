@@ -228,7 +228,8 @@ def probabilities(logits, text, sampling):
         kept = np.zeros_like(p)
         kept[reached] = p[reached]
         p = kept
-    p[p < sampling.min_p * p.max()] = 0
+    if sampling.min_p > 0:
+        p[p < sampling.min_p * p.max()] = 0
     return p / p.sum()
 
 
