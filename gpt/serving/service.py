@@ -180,7 +180,8 @@ class Service:
             self.places.release()
         data = [{"object": "embedding", "index": i, "embedding": ENCODINGS[form](vector)}
                 for i, vector in enumerate(vectors)]
-        n = sum(len(self.encode(text)) for text in texts)
+        _, after = self.tokenizer.frame
+        n = sum(len(self.encode(text)) + len(after) for text in texts)
         return {"object": "list", "data": data, "model": self.name,
                 "usage": {"prompt_tokens": n, "total_tokens": n}}
 
