@@ -6,6 +6,7 @@
 import ipaddress
 import logging
 import os
+import signal
 import socket
 import sys
 from importlib.util import find_spec
@@ -104,8 +105,9 @@ def listening(host, port):
     try:
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        raise ConfigError(f"{host}:{port} cannot be listened at ({error.strerror or error}): "
-                          "choose another --port or --host") from error
+        reason, *_ = (error.strerror or str(error)).partition(" (while")
+        raise ConfigError(f"{host}:{port} cannot be listened at ({reason}): choose another --port "
+                          "or --host") from error
 
 
 def address(place):
@@ -116,7 +118,7 @@ def address(place):
 def serve(service, place):
     """Serve until Ctrl-C: then no new request is taken, and what is being written ends."""
     import uvicorn
-    config = uvicorn.Config(make_app(service), log_level="warning", timeout_graceful_shutdown=5,
+    config = uvicorn.Config(make_app(service), log_level="warning", timeout_graceful_shutdown=2,
                             timeout_keep_alive=75)    # seconds: longer than clients do
     server = uvicorn.Server(config)
     logging.getLogger("asyncio").setLevel(logging.ERROR)    # it warns of clients that left
@@ -125,6 +127,7 @@ def serve(service, place):
         service.stop()
         uvicorn.Server.handle_exit(server, number, frame)
     server.handle_exit = stop
+    signal.signal(signal.SIGINT, signal.default_int_handler)    # what the server ends with
     server.run(sockets=[place])
 
 
