@@ -3,6 +3,7 @@ import hashlib
 from dataclasses import fields, replace
 
 from gpt.command import find_run
+from gpt.models.quantising import thaw
 from gpt.opening import open_model
 from gpt.settings import ConfigError
 from gpt.training.config import SET_ANEW, Config
@@ -25,6 +26,7 @@ def open_base(given, runs="runs"):
     place = find_run(given["base"], runs)
     given["base"] = str(place)
     opened = open_model(place)
+    thaw(opened.model)
     names = [f.name for f in fields(opened.model.config)]
     comes = {*names, "net", "tokenizer", "vocabulary"} - {*SET_ANEW}
     for name in given:

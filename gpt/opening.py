@@ -19,7 +19,8 @@ from gpt.files.weights import FileError
 from gpt.models.encoder import Encoder
 from gpt.models.encoder_decoder import EncoderDecoder
 from gpt.models.nets import NETS, net_named
-from gpt.models.published import read_gguf, read_huggingface
+from gpt.models.published import Blank, read_gguf, read_huggingface
+from gpt.models.quantising import hold
 from gpt.models.sampling import write
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
@@ -28,6 +29,7 @@ from gpt.training.config import Config, TrainConfig
 from gpt.training.folder import check_folder
 from gpt.training.run import below
 from gpt.training.tasks import task_named
+from minigrad.kernels.quantised import DTYPES
 
 
 FIRST = next(iter(NETS))           # what is not named
@@ -130,9 +132,13 @@ def read_run(place, step):
                   config=config)
 
 
-def with_weights(config, tensors):
-    model = config.new_net(np.random.default_rng(0))
-    model.load_state_dict(tensors)
+def with_weights(config, tensors, kinds=None):
+    """Make a net of tensors; those that have a kind are blocks, as bytes (n, bytes of a row)."""
+    model = config.new_net(Blank() if kinds else np.random.default_rng(0))
+    blocks = {name: tensors[name].view(DTYPES[kind]) for name, kind in (kinds or {}).items()}
+    hold(model, blocks)
+    held = model.state_dict()
+    model.load_state_dict(tensors | {name: held[name] for name in blocks})
     return model
 
 
@@ -147,7 +153,7 @@ def tokenizer_at(path, load=load_tokenizer):
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 MODEL_TYPE = "minigrad"            # told from other folders that have the same three files
-SHARED_FORMAT = 1
+SHARED_FORMATS = 1, 2              # of numbers; with weights in blocks
 
 
 def is_shared(place):
@@ -165,9 +171,9 @@ def facts_of(place, name=CONFIG):
 
 def read_shared(place, step):
     facts = facts_of(place)
-    if facts.get("format") != SHARED_FORMAT:
+    if facts.get("format") not in SHARED_FORMATS:
         raise ConfigError(f"{place} has format {facts.get('format')}, but this version reads "
-                          f"format {SHARED_FORMAT}: use the version that wrote it")
+                          f"formats up to {max(SHARED_FORMATS)}: use the version that wrote it")
     try:
         for name in WEIGHTS, TOKENIZER:
             if file_sha256(place / name) != facts["sha256"][name]:
@@ -177,7 +183,8 @@ def read_shared(place, step):
         task, head = facts["task"], facts.get("head", {})
         shape = net_named(net).config(**facts["model"])
         config = Config(shape, train=TrainConfig(net=net, task=task, **head))
-        model = with_weights(config, open_safetensors(place / WEIGHTS).arrays())
+        tensors = open_safetensors(place / WEIGHTS).arrays()
+        model = with_weights(config, tensors, facts.get("blocks"))
         return Opened(model, tokenizer, task, facts["step"], net=net, head=head)
     except OSError as error:
         raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}") from error
@@ -198,7 +205,7 @@ def is_published(place):
 
 
 def read_published(place, step):
-    model = told_as_one(read_huggingface, place)
+    model = told_as_one(partial(read_huggingface, as_stored=True), place)
     task = LEARNT.get(type(model), "causal")
     return Opened(model, tokenizer_at(place / TOKENIZER), task, template=template_in(place))
 
@@ -220,7 +227,7 @@ def is_gguf(place):
 
 
 def read_one_file(place, step):
-    model, facts = told_as_one(read_gguf, place)
+    model, facts = told_as_one(partial(read_gguf, as_stored=True), place)
     said = facts.get("tokenizer.chat_template")
     template = said if isinstance(said, str) else None
     return Opened(model, tokenizer_at(facts, tokenizer_of_gguf), template=template)

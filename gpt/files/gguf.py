@@ -53,7 +53,7 @@ def open_gguf(path):
     infos = head.infos(n_tensors)
     alignment = alignment_of(path, metadata)
     start = aligned(head.at, alignment)
-    return Weights(tensors_of(path, data, infos, start, alignment), metadata)
+    return Weights(tensors_of(path, data, infos, start, alignment), metadata, [data])
 
 
 def tensors_of(path, data, infos, start, alignment):

@@ -100,7 +100,9 @@ def open_shards(folder):
         raise FileError(f"{path}: {shown(missing[0])} is not in {places[missing[0]]}; "
                         "fetch both again")
     tensors = {name: shards[shard].raw(name) for name, shard in places.items()}
-    return Weights(tensors, next(iter(shards.values())).metadata)
+    opened = [*shards.values()]
+    maps = [shard.maps[0] for shard in opened]
+    return Weights(tensors, opened[0].metadata, maps)
 
 
 def open_shard(folder, name):

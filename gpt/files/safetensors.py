@@ -39,7 +39,7 @@ def open_safetensors(path):
     tensors = {}
     for name, (kind, shape, begin, _) in places.items():
         tensors[name] = tensor_at(data, start + begin, kind, shape)
-    return Weights(tensors, metadata)
+    return Weights(tensors, metadata, [data])
 
 
 def header_of(path, data):

@@ -28,11 +28,14 @@ class Weights(Mapping):
         As they lie in the file.
     metadata : dict
         Of safetensors: str to str. Of GGUF: str to int, float, bool, str, list of str, or array.
+    maps : iterable of mmap
+        Of the files that the tensors lie in.
     """
 
-    def __init__(self, tensors, metadata):
+    def __init__(self, tensors, metadata, maps=()):
         self.tensors = tensors
         self.metadata = metadata
+        self.maps = tuple(maps)
 
     def __getitem__(self, name):
         x = dequantised(self.tensors[name])
@@ -71,6 +74,13 @@ class Weights(Mapping):
         one field "high"; others are arrays of numbers.
         """
         return self.tensors[name]
+
+
+    def let_go(self):
+        """Let the system forget what was read of the files: it is read again where asked for."""
+        for data in self.maps:
+            if hasattr(mmap, "MADV_DONTNEED"):     # where there is none, it does so by itself
+                data.madvise(mmap.MADV_DONTNEED)
 
 
 def shown(name):

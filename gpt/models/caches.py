@@ -7,6 +7,9 @@ from minigrad.ops.cached import cached_attention, padded_width
 class KVCache:
     """The keys and values of all positions so far.
 
+    Sequences may be of different lengths; more than one position at once is read by those that
+    are as long. What reads fewer sequences reads the first ones.
+
     Parameters
     ----------
     config : ModelConfig
@@ -15,8 +18,8 @@ class KVCache:
 
     Attributes
     ----------
-    place : (1,) int64
-        How many positions are stored: where the next one goes.
+    place : (B,) int64
+        How many positions of each are stored: where the next one goes.
     recent : (B, 2) int64
         The last two ids.
     memory : Memory or None
@@ -29,7 +32,7 @@ class KVCache:
         width = padded_width(config.head_width, dtype)
         self.capacity = config.context_length
         shape = batch, config.kv_heads, self.capacity, width
-        self.place = np.zeros(1, np.int64)
+        self.place = np.zeros(batch, np.int64)                                  # (B,)
         self.recent = np.zeros((batch, 2), np.int64)
         self.layers = []               # of (k, v), each (B, G, context, D)
         for _ in range(config.n_layer):
@@ -38,11 +41,12 @@ class KVCache:
 
     @property
     def length(self):
-        return int(self.place[0])
+        """How many positions of the longest are stored."""
+        return int(self.place.max())
 
     @property
     def inputs(self):
-        """What differs from call to call, as arrays."""
+        """What differs from call to call, as arrays; the first says where it is written."""
         return self.place, self.recent
 
     def at(self, place, recent):
@@ -63,9 +67,11 @@ class KVCache:
 
     def advance(self, ids):
         """Count the positions that all layers have stored, of ids (B, T)."""
-        self.place = self.place + ids.shape[1]
-        known = np.concatenate([self.recent, ids], axis=1)                      # (B, 2 + T)
-        self.recent = known[:, -2:]                                             # (B, 2)
+        B, T = ids.shape
+        self.place[:B] += T
+        before = self.recent[:B]                                                # (B, 2)
+        known = np.concatenate([before, ids], axis=1)                           # (B, 2 + T)
+        self.recent[:B] = known[:, -2:]                                         # (B, 2)
 
     def keep(self, ids):
         """Go back to where only ids, (B, T), had been read; return T, how many are kept."""
@@ -75,17 +81,22 @@ class KVCache:
 
     def begin_as(self, other):
         """Begin each sequence with what another cache, of one sequence, has read."""
-        n = other.length
+        for b in range(len(self.place)):
+            self.adopt(b, other)
+
+    def adopt(self, b, other, row=0):
+        """Let sequence b go on from what a sequence of another cache, or of this, has read."""
+        n = other.place[row]
         for mine, theirs in zip(self.layers, other.layers):
             for x, known in zip(mine, theirs):
-                x[:, :, :n] = known[:, :, :n]                                   # (B, G, n, D)
-        self.place = other.place
-        self.recent = np.repeat(other.recent, len(self.recent), axis=0)         # (B, 2)
+                x[b, :, :n] = known[row, :, :n]                                 # (G, n, D)
+        self.place[b] = n
+        self.recent[b] = other.recent[row]
 
     def clear(self):
         """Forget everything."""
-        self.place = np.zeros_like(self.place)
-        self.recent = np.zeros_like(self.recent)
+        self.place[:] = 0
+        self.recent[:] = 0
 
 
 class LayerCache:

@@ -106,7 +106,9 @@ class GPT(Module):
         if places is None:
             x = self.token_embedding(ids)                                       # (B, T, C)
         else:
-            x = placed_embedding(ids, self.token_embedding.weight, places)
+            in_a_row = ids.reshape(-1, len(places)) if state else ids
+            x = placed_embedding(in_a_row, self.token_embedding.weight, places)
+            x = x.reshape(*ids.shape, -1) if state else x
         if config.n_segment:
             segments = np.zeros_like(ids) if segments is None else segments
             x = x + self.segment_embedding(segments)
@@ -119,7 +121,10 @@ class GPT(Module):
         return x * config.d_model ** 0.5 if config.embedding_scale else x
 
     def places(self, T, state):
-        """Return what is added to an embedding for its place, (T, C) or more; None for nothing."""
+        """Return what is added to an embedding for its place, (T, C) or more; None for nothing.
+
+        Behind a state the rows of one sequence come after those of another: (B T, C).
+        """
         if self.config.position == "learned":
             table, offset = self.position_embedding.weight, self.config.position_offset
             if state:
@@ -133,27 +138,30 @@ class GPT(Module):
     def seen(self, T, state, lengths=None):
         """Say who sees whom: `Seen` for T positions behind those of the state."""
         config = self.config
-        seen = Seen(config.causal, lengths=None if config.causal else lengths,
-                    mask=self.near(T, state), scale=None if config.score_scale else 1.0)
+        queries, S = behind(state, T)
+        near = self.near(queries, S, state.capacity if state else T)
+        seen = Seen(config.causal, lengths=None if config.causal else lengths, mask=near,
+                    scale=None if config.score_scale else 1.0)
         if config.position == "relative":
-            bias = self.relative_bias(T, T + (state.length if state else 0))
-            seen = seen._replace(bias=bias)                                     # (1, H, T, S)
+            seen = seen._replace(bias=self.relative_bias(queries, S))           # (1 or B, H, T, S)
         if not hasattr(self, "cos"):
             return seen
         if state is None:
             return seen._replace(cos=self.cos[:T], sin=self.sin[:T])
-        cos = rows_at(self.cos, state.place, T)                                 # (T, D / 2)
+        cos = rows_at(self.cos, state.place, T)                                 # (B T, D / 2)
         sin = rows_at(self.sin, state.place, T)
         return seen._replace(cos=cos, sin=sin)
 
-    def near(self, T, state):
-        """Return which keys are within the window of each query, (T, S); None for all, always."""
+    def near(self, queries, S, most):
+        """Return which of S keys are near enough to queries, (1 or B, T), that have `most` of them.
+
+        (1 or B, 1, T, S); None for all, always.
+        """
         window = self.config.window
-        if not window or window >= (state.capacity if state else T):
+        if not window or window >= most:
             return None
-        S = T + (state.length if state else 0)
-        queries = np.arange(S - T, S)
-        return queries[:, None] - np.arange(S) < window
+        distance = queries[:, :, None] - np.arange(S)
+        return (distance < window)[:, None]
 
     def start(self, batch):
         """Return the state of sequences of which nothing has been read: `KVCache`."""
@@ -195,6 +203,13 @@ def hashed(keys, rows):
     """Spread keys over rows (Knuth 6.4: multiply by 2**64 over the golden ratio)."""
     mixed = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     return (mixed >> np.uint64(33)) % np.uint64(rows)
+
+
+def behind(state, T):
+    """Return where T positions stand behind a state, (1 or B, T), and how many keys there are."""
+    if state is None:
+        return np.arange(T)[None], T
+    return state.place[:, None] + np.arange(T), state.length + T
 
 
 # ---- initial values ----

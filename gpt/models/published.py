@@ -11,12 +11,13 @@ from gpt.models.config import ModelConfig
 from gpt.models.decoder import block_weights
 from gpt.models.families import GGUF, HUGGINGFACE
 from gpt.models.nets import net_named
+from gpt.models.quantising import hold, room_for_blocks
 from gpt.models.rope import frequencies
-from gpt.models.tables import load_weights, settings_from
+from gpt.models.tables import load_weights, settings_from, stored_parts
 from gpt.settings import ConfigError
 
 
-def read_huggingface(folder, dtype=np.float32):
+def read_huggingface(folder, dtype=np.float32, as_stored=False):
     """Read a folder with config.json and safetensors.
 
     Parameters
@@ -24,6 +25,9 @@ def read_huggingface(folder, dtype=np.float32):
     folder : path
     dtype : float dtype
         Of the model.
+    as_stored : bool
+        Whether the matrices of a decoder stay what they are in the file, blocks or floats of 16
+        bits, where kernels multiply by such; see `quantising`.
 
     Returns
     -------
@@ -39,10 +43,10 @@ def read_huggingface(folder, dtype=np.float32):
     weights = open_weights(folder)
     config = settings_from(family, theirs, weights, ModelConfig)
     check_size(config, weights)
-    return filled(family, config, weights, dtype)
+    return filled(family, config, weights, dtype, as_stored)
 
 
-def read_gguf(path, dtype=np.float32):
+def read_gguf(path, dtype=np.float32, as_stored=False):
     """Read a GGUF file, or a folder that holds one.
 
     Returns
@@ -70,13 +74,16 @@ def read_gguf(path, dtype=np.float32):
     check_size(config, weights)
     if "rope_freqs.weight" in weights:
         config = stretched(config, weights["rope_freqs.weight"])
-    return filled(family, config, weights, dtype), weights.metadata
+    return filled(family, config, weights, dtype, as_stored), weights.metadata
 
 
-def filled(family, config, weights, dtype):
+def filled(family, config, weights, dtype, as_stored):
     """Make a model and fill it."""
-    model = net_named(family.net).module(config, Blank(), dtype)
-    load_weights(model, weights, family)
+    model, room = net_named(family.net).module(config, Blank(), dtype), {}
+    if as_stored:
+        room = room_for_blocks(model, stored_parts(model, weights, family))
+    load_weights(model, weights, family, room)
+    hold(model, room)
     return model
 
 

@@ -12,13 +12,12 @@ class RelativeBias(Module):
         self.config = config
         self.table = normal(rng, (config.relative_buckets, config.n_head), 0.02, dtype)
 
-    def __call__(self, T, S):
-        """Return what is added to the scores of the last T of S positions: (1, H, T, S)."""
-        queries = np.arange(S - T, S)
+    def __call__(self, queries, S):
+        """Return what is added to the scores of S keys for queries at (B, T): (B, H, T, S)."""
         keys = np.arange(S)
-        kinds = buckets(keys - queries[:, None], self.config)                   # (T, S)
-        bias = embedding(kinds, self.table)                                     # (T, S, H)
-        return transpose(bias, (2, 0, 1))[None]
+        kinds = buckets(keys - queries[:, :, None], self.config)                # (B, T, S)
+        bias = embedding(kinds, self.table)                                     # (B, T, S, H)
+        return transpose(bias, (0, 3, 1, 2))
 
 
 def buckets(distance, config):

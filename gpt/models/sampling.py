@@ -97,14 +97,19 @@ class NextScores:
     def __init__(self, model, batch, source=None):
         nothing = Batch(np.zeros((batch, 1), np.int64))
         self.model, self.state = model, model.start(source or nothing)
-        self.one_more = Replay(self.compute, model.parameters(), backward=False)
+        where = 1                                      # of what `compute` takes: place, or rows
+        self.one_more = Replay(self.compute, model.parameters(), backward=False, places=(where,))
 
     def __call__(self, ids):
-        """Read ids, (B, T), and return the scores of what follows, (B, V)."""
-        self.state.check_room(ids.shape[1])
+        """Read ids, (B, T), and return the scores of what follows, (B, V).
+
+        Fewer than there is a state for are the first ones.
+        """
+        B, T = ids.shape
+        self.state.check_room(T)
         with no_grad(), kernels_from(1):
-            compute = self.one_more if ids.shape[1] == 1 else self.compute
-            scores = compute(ids, *self.state.inputs)
+            compute = self.one_more if T == 1 else self.compute
+            scores = compute(ids, *[x[:B] for x in self.state.inputs])
         self.state.advance(ids)
         return detach(scores)
 
@@ -214,11 +219,17 @@ def probabilities(logits, text, sampling):
     p = np.exp(z)
     p /= p.sum()
     if sampling.top_p < 1:
-        order = np.argsort(-p, kind="stable")
+        rarest = (1 - sampling.top_p) / len(p)     # all below it are too few to be reached
+        places = np.flatnonzero(p >= rarest)
+        order = places[np.argsort(-p[places], kind="stable")]
         falling = p[order]
         likelier = np.cumsum(falling) - falling    # what those before each have together
-        p[order[likelier >= sampling.top_p]] = 0
-    p[p < sampling.min_p * p.max()] = 0
+        reached = order[likelier < sampling.top_p]
+        kept = np.zeros_like(p)
+        kept[reached] = p[reached]
+        p = kept
+    if sampling.min_p > 0:
+        p[p < sampling.min_p * p.max()] = 0
     return p / p.sum()
 
 
@@ -260,19 +271,46 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
 
 def pieces_of(tokens, tokenizer, stop=()):
     """Decode tokens as they come, in pieces that hold whole characters, up to a text to stop at."""
-    decoder, held = tokenizer.decoder(), ""
-    longest = max(map(len, stop), default=1) - 1   # part of a text to stop at, not seen whole
+    pieces = Pieces(tokenizer, stop)
     for token in tokens:
-        held += decoder.feed([token])
-        found = [held.index(text) for text in stop if text in held]
-        if found:
-            yield held[:min(found)]
+        if piece := pieces.feed(token):
+            yield piece
+        if pieces.stopped:
             return
-        sure = len(held) - longest
-        if sure > 0:
-            yield held[:sure]
-            held = held[sure:]
-    yield held + decoder.close()
+    yield pieces.close()
+
+
+class Pieces:
+    """Tokens in, pieces of text out, up to a text to stop at.
+
+    Parameters
+    ----------
+    tokenizer : tokenizer
+    stop : sequence of str
+
+    Attributes
+    ----------
+    stopped : bool
+        Whether one of these came.
+    """
+
+    def __init__(self, tokenizer, stop=()):
+        self.decoder, self.stop = tokenizer.decoder(), stop
+        self.longest = max(map(len, stop), default=1) - 1   # of a part of one, not seen whole
+        self.held, self.stopped = "", False
+
+    def feed(self, token):
+        """Return what is sure after one more token: whole characters, maybe none."""
+        self.held += self.decoder.feed([token])
+        found = [self.held.index(text) for text in self.stop if text in self.held]
+        self.stopped = bool(found)
+        sure = min(found) if found else max(0, len(self.held) - self.longest)
+        piece, self.held = self.held[:sure], self.held[sure:]
+        return piece
+
+    def close(self):
+        """Return what was held back; nothing behind a text that stopped it."""
+        return "" if self.stopped else self.held + self.decoder.close()
 
 
 def begun(model, tokenizer, prompts):

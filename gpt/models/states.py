@@ -37,7 +37,7 @@ class States:
 
     @property
     def inputs(self):
-        """What differs from call to call, as arrays."""
+        """What differs from call to call, as arrays; the first says where it is written."""
         return self.rows,
 
     def at(self, rows):
@@ -58,8 +58,9 @@ class States:
         jit.run(put_rows, x, self.rows, self.arrays[i])
 
     def advance(self, ids):
-        """Let what was written be the state."""
-        self.rows = np.ascontiguousarray(self.rows[:, ::-1])
+        """Let what was written be the state, of as many sequences as there are ids (B, T)."""
+        rows = self.rows[:len(ids)]
+        rows[:] = np.flip(rows, axis=1)
 
     def keep(self, ids):
         """Go back: to the beginning, as nothing of the way is kept; return 0, how many ids are."""
@@ -68,8 +69,13 @@ class States:
 
     def begin_as(self, other):
         """Begin each sequence with what another state, of one sequence, has read."""
-        here = self.rows[:, 0]                                                  # (B,)
-        there = other.rows[:, 0]
+        for b in range(len(self.rows)):
+            self.adopt(b, other)
+
+    def adopt(self, b, other, row=0):
+        """Let sequence b go on from what a sequence of another state, or of this, has read."""
+        here = self.rows[b, 0]
+        there = other.rows[row, 0]
         for mine, theirs in zip(self.arrays, other.arrays):
             mine[here] = theirs[there]
 

@@ -94,7 +94,7 @@ def rows_of(place, array, config):
 
 # ---- tensors, in and out ----
 
-def load_weights(model, weights, family):
+def load_weights(model, weights, family, blocks=None):
     """Fill a model with the tensors of others.
 
     Parameters
@@ -103,13 +103,16 @@ def load_weights(model, weights, family):
         With the settings that `config_of` read.
     weights : mapping of str to array
     family : Family
+    blocks : dict of str to array, optional
+        What is to be filled as it is stored, by our names, in place of the model's own arrays.
 
     Raises
     ------
     ConfigError
         If a tensor of theirs is not used, one of ours not filled, or a shape is another.
     """
-    arrays, prefix = model.state_dict(), prefix_of(weights, family)
+    blocks = blocks or {}
+    arrays, prefix = model.state_dict() | blocks, prefix_of(weights, family)
     unused, filled = set(weights), dict.fromkeys(arrays, 0)
     for theirs, place in places(family, model):
         theirs = prefix + theirs if prefix + theirs in unused else theirs
@@ -117,11 +120,14 @@ def load_weights(model, weights, family):
             raise ConfigError(f"there is no tensor {theirs}, which holds {place.name}")
         rows = rows_of(place, arrays[place.name], model.config)
         into = arrays[place.name][rows]
-        x = as_ours(np.asarray(weights[theirs]), place, model.config)
+        x = weights.raw(theirs) if place.name in blocks else np.asarray(weights[theirs])
+        x = as_ours(x, place, model.config)
         if x.shape != into.shape:
             raise ConfigError(f"tensor {theirs} has shape {x.shape}, but {place.name} takes "
                               f"{into.shape} of it: the settings are those of another model")
         into[...] = x
+        if blocks:
+            weights.let_go()
         filled[place.name] += len(into)
         unused.discard(theirs)
     for name, n in filled.items():
@@ -148,6 +154,19 @@ def check_all_used(rest, family, arrays):
         if not np.array_equal(x, arrays[ours]):
             raise ConfigError(f"tensor {name} should be the same as the one that it is tied to, "
                               f"{ours}, but is another")
+
+
+def stored_parts(model, weights, family):
+    """Return what each of our matrices is made of, as it lies in a file: name -> list of array.
+
+    Those that are stored transposed or otherwise changed are left out.
+    """
+    prefix, found = prefix_of(weights, family), {}
+    for theirs, place in places(family, model):
+        theirs = prefix + theirs if prefix + theirs in weights else theirs
+        if theirs in weights and not place.transposed and not place.plus_one:
+            found.setdefault(place.name, []).append(weights.raw(theirs))
+    return found
 
 
 def prefix_of(weights, family):

@@ -29,11 +29,11 @@ class Seen(NamedTuple):
     """Who sees whom, and where they stand: the same for all layers, made once, handed down."""
 
     causal: bool
-    cos: np.ndarray | None = None              # (T, D / 2) by which queries and keys are turned
+    cos: np.ndarray | None = None              # (T or B T, D / 2): how queries and keys are turned
     sin: np.ndarray | None = None
     lengths: np.ndarray | None = None          # (B,) how many keys are real
-    mask: np.ndarray | None = None             # (T, S), True where a key is near enough
-    bias: Tensor | None = None                 # (1, H, T, S), added to the scores
+    mask: np.ndarray | None = None             # (1 or B, 1, T, S), True where a key is near enough
+    bias: Tensor | None = None                 # (1 or B, H, T, S), added to the scores
     scale: float | None = None                 # of the scores; None for 1 / sqrt(D)
 
     @property
@@ -202,7 +202,11 @@ class Attention(Module):
             return qkv
         cos, sin = seen.cos, seen.sin
         norm = self.qk_norm and self.query_gain is None
-        return qk_rotary(qkv, cos, sin, self.n_kv_head, norm=norm, eps=self.eps)
+        turn = lambda x: qk_rotary(x, cos, sin, self.n_kv_head, norm=norm, eps=self.eps)
+        if len(cos) == qkv.shape[1]:
+            return turn(qkv)
+        in_a_row = qkv.reshape(1, len(cos), -1)                        # (1, B T, (H + 2 G) D)
+        return turn(in_a_row).reshape(qkv.shape)
 
     def normalised(self, qkv):
         """Normalise with gains the heads of queries and of keys, (B, T, (H + 2 G) D)."""

@@ -99,13 +99,21 @@ def aligned(size):
     return (ctypes.c_char * size).from_buffer(memory, -memory.ctypes.data % ALIGNMENT)
 
 
-_pool = Pool(os.environ.get("MINIGRAD_POOL", "1") != "0", LARGE)
+class Taken(threading.local):
+    """From which pool a thread takes memory: from the common one, unless it is kept apart."""
+
+    pool = Pool(os.environ.get("MINIGRAD_POOL", "1") != "0", LARGE)
+
+
+_taken = Taken()
 _apart = weakref.WeakSet()          # pools of those who keep their memory to themselves
 
 
 @contextmanager
 def apart(pool=None):
     """Take all memory, of small arrays too, from a new pool inside `with apart() as pool:`.
+
+    Other threads go on with the common one.
 
     What returns to it is used again inside the block only. So whoever holds the pool may go on
     writing into what was once handed out, but for what is in use at the end, `pool.leases`.
@@ -115,13 +123,12 @@ def apart(pool=None):
     pool : Pool, optional
         One from an earlier block, to be used once more.
     """
-    global _pool
-    before, _pool = _pool, pool or Pool(True, 1)
-    _apart.add(_pool)
+    before, _taken.pool = _taken.pool, pool or Pool(True, 1)
+    _apart.add(_taken.pool)
     try:
-        yield _pool
+        yield _taken.pool
     finally:
-        _pool = before
+        _taken.pool = before
 
 
 # ---- public ----------------------------------------------------------------------------------
@@ -143,11 +150,12 @@ def empty(shape, dtype):
     size = dtype.itemsize
     for n in shape:
         size *= n
-    if size < _pool.smallest:
+    pool = _taken.pool
+    if size < pool.smallest:
         return np.empty(shape, dtype)
     size = (size + PAGE - 1) & -PAGE
-    if _pool.enabled:
-        return _pool.take(shape, dtype, size)
+    if pool.enabled:
+        return pool.take(shape, dtype, size)
     return np.ndarray(shape, dtype, aligned(size))
 
 
@@ -158,15 +166,16 @@ def empty_like(x):
 
 def reuse(enabled):
     """Switch the reuse of memory on or off (at the start: MINIGRAD_POOL, on unless it is 0)."""
-    _pool.enabled = bool(enabled)
+    _taken.pool.enabled = bool(enabled)
     if not enabled:
         trim()
 
 
 def trim():
     """Give all idle memory back to the system."""
-    with _pool.lock:
-        _pool.shrink(_pool.held_bytes)
+    pool = _taken.pool
+    with pool.lock:
+        pool.shrink(pool.held_bytes)
 
 
 def usage():
@@ -179,7 +188,8 @@ def usage():
         that was in use when this pool had to grow, or what is in use now.
     """
     kept = sum(pool.held_bytes for pool in _apart)
-    with _pool.lock:
-        idle = _pool.idle_bytes()
-        in_use = _pool.held_bytes - idle + kept
-        return dict(in_use=in_use, idle=idle, peak=max(_pool.peak_bytes, in_use))
+    pool = _taken.pool
+    with pool.lock:
+        idle = pool.idle_bytes()
+        in_use = pool.held_bytes - idle + kept
+        return dict(in_use=in_use, idle=idle, peak=max(pool.peak_bytes, in_use))

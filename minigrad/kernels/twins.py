@@ -90,6 +90,17 @@ def put(tile, rows, add):
     for x, y, place in zip(before, tile, places):
         store(x + y if add else y, *place)
 
+def add_blocks(sums, rows, weights, b):
+    n = lanes(rows[0].dtype) * b
+    products = [load(row, n) * load(w, n) for row in rows for w in weights]
+    return tuple(map(np.add, sums, products))
+
+def put_totals(sums, rows, n, step):
+    width = len(sums) // len(rows)
+    for i, x in enumerate(sums):
+        column = min(i % width, n - 1) * step
+        view(at(rows[i // width], column), 1)[:] = x.sum()
+
 def transpose(m, source, lds, out, ldo):
     n = lanes(out.dtype)
     rows = np.minimum(np.arange(n), m - 1)

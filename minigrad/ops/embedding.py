@@ -1,7 +1,7 @@
 """Embedding of tokens, and of their places."""
 import numpy as np
 
-from minigrad.kernels import jit
+from minigrad.kernels import jit, quantised
 from minigrad.kernels.memory import empty
 from minigrad.kernels.rows import is_float, plain, row_kernel, worth_it
 from minigrad.ops.linear import rows
@@ -136,6 +136,8 @@ COLUMNS = 64       # of the weight that one task adds to, so that no two threads
 
 def is_table(ids, weight, *_, **__):
     """Whether the kernels take an array of ids and rows of one float type, enough of them."""
+    if type(ids) is np.ndarray and type(weight) is quantised.Quantised:
+        return jit.COMPILED
     if not type(ids) is type(weight) is np.ndarray:
         return False
     if not is_float(weight.dtype) or weight.ndim != 2:
@@ -146,7 +148,7 @@ def is_table(ids, weight, *_, **__):
 @embedding.fast(when=is_table)
 def embedding_fast(ids, weight):
     ids = kept(ids)
-    no_places = plain(weight[:0])
+    no_places = empty((0, weight.shape[1]), weight.dtype)
     return look_up(ids, weight, no_places), (ids, weight.shape)
 
 @embedding.fast_vjp
@@ -177,6 +179,11 @@ def kept(ids):
 def look_up(ids, weight, places):
     """Return weight[ids], (..., t, c), plus the t rows of `places` if there are any."""
     jit.run(check_range, ids, len(weight))
+    if type(weight) is quantised.Quantised:
+        out = weight.rows(flat(ids)).reshape(*ids.shape, weight.shape[1])
+        if len(places):
+            jit.run(np.add, out, places, out)
+        return out
     out = empty((*ids.shape, weight.shape[1]), weight.dtype)
     _gather(ids.size, plain(weight), flat(ids), places, rows(out))
     return out

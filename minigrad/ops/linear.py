@@ -3,7 +3,7 @@ from math import prod
 
 import numpy as np
 
-from minigrad.kernels import gemm, jit, llvm
+from minigrad.kernels import few, gemm, jit, llvm, quantised
 from minigrad.kernels.memory import empty
 from minigrad.kernels.rows import is_float, plain, row_kernel, worth_it
 from minigrad.tensor import op
@@ -50,7 +50,7 @@ def linear(x, weight, bias=None):
     ----------
     x : (..., k)
     weight : (n, k)
-        One row for each output, as torch stores it.
+        One row for each output, as torch stores it; numbers, or `Quantised` and frozen.
     bias : (n,) or None
 
     Returns
@@ -109,15 +109,20 @@ def matmul_fast_vjp(g, a, b, wants):
 
 
 def is_layer(x, weight, bias=None):
-    """Whether the kernel takes these, the weight being (n, k)."""
-    return (type(weight) is np.ndarray and are_large(x, weight.T)
-            and (bias is None or bias.dtype == x.dtype))
+    """Whether the kernels take these, the weight being (n, k)."""
+    if bias is not None and bias.dtype != x.dtype:
+        return False
+    if type(weight) is quantised.Quantised:
+        return jit.COMPILED and type(x) is np.ndarray and x.dtype == weight.dtype
+    return type(weight) is np.ndarray and are_large(x, weight.T)
 
 @linear.fast(when=is_layer)
 def linear_fast(x, weight, bias=None):
     *places, _ = x.shape
-    if prod(places) <= FEW_ROWS:
-        y = few_rows(rows(x), weight, bias)
+    if prod(places) <= few.FEW_ROWS or type(weight) is quantised.Quantised:
+        y = quantised.product(rows(x), weight)
+        if bias is not None:
+            jit.run(np.add, y, bias, y)
         y = y.reshape(*places, len(weight))
     else:
         y = gemm.matmul(x, weight.T, bias=bias)
@@ -126,7 +131,8 @@ def linear_fast(x, weight, bias=None):
 @linear.fast_vjp
 def linear_fast_vjp(g, x, weight, has_bias, wants):
     g_rows, x_rows = rows(g), rows(x)
-    return (gemm.matmul(g, weight) if wants[0] else None,
+    dx = quantised.product_vjp(g_rows, weight) if wants[0] else None
+    return (dx if dx is None else dx.reshape(x.shape),
             gemm.matmul(g_rows.T, x_rows) if wants[1] else None,
             sum_of_rows(g_rows) if has_bias and wants[2] else None)
 
@@ -158,53 +164,3 @@ def _sum_of_rows(start, stop, g, sums):
         for i in range(first, last):
             for j in range(g.shape[1]):
                 sums[task, j] += g[i, j]
-
-
-FEW_ROWS = 16                                        # for which packing the weights would not pay
-
-
-def few_rows(x, weight, bias=None):
-    """Return x W^T + bias for at most `FEW_ROWS` rows of x, as generation needs it.
-
-    Parameters
-    ----------
-    x : (m, k)
-    weight : (n, k), same dtype
-    bias : (n,), optional
-    """
-    out = empty((len(x), len(weight)), x.dtype)
-    few_rows_kernel(len(weight), plain(weight), plain(x), out)
-    if bias is not None:
-        jit.run(np.add, out, bias, out)
-    return out
-
-
-@row_kernel
-def few_rows_kernel(start, stop, weight, x, out):
-    """out[i, j] = x[i] . weight[j], for four j at a time, each in a quarter of the range.
-
-    All is read once, as memory delivers it: four long streams reach 25 GB/s where one reaches 20,
-    and four short ones, of neighbouring rows, 17.
-    """
-    llvm.widest_vectors()
-    quarter = (stop - start + 3) // 4
-    last = stop - 1
-    zero = out.dtype.type(0)
-    for j in range(start, start + quarter):
-        j1 = min(j + quarter, last)
-        j2 = min(j + 2 * quarter, last)
-        j3 = min(j + 3 * quarter, last)
-        b0, b1 = weight[j], weight[j1]
-        b2, b3 = weight[j2], weight[j3]
-        for i in range(x.shape[0]):
-            row = x[i]
-            s0 = s1 = s2 = s3 = zero
-            for k in range(row.size):
-                s0 += row[k] * b0[k]
-                s1 += row[k] * b1[k]
-                s2 += row[k] * b2[k]
-                s3 += row[k] * b3[k]
-            out[i, j] = s0
-            out[i, j1] = s1
-            out[i, j2] = s2
-            out[i, j3] = s3

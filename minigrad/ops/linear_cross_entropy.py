@@ -1,7 +1,7 @@
 """Cross-entropy of a linear layer, whose scores are never stored whole."""
 import numpy as np
 
-from minigrad.kernels import gemm, jit
+from minigrad.kernels import gemm, jit, quantised
 from minigrad.kernels.memory import empty, empty_like
 from minigrad.ops.embedding import kept
 from minigrad.ops.linear import linear, rows
@@ -106,29 +106,30 @@ def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE, reduction
     losses = empty(t.shape, x.dtype)
     unused = nothing(x)
     for block in blocks_of_rows(t, weight):
-        z = gemm.matmul(rows(x)[block], weight.T)
+        z = quantised.product(rows(x)[block], weight)
         of_block = t[block], ignore_index, share, losses[block]
         cross_entropy_kernel(len(z), z, *of_block, unused)
     loss = loss_of(losses, reduction, targets.shape)
     return loss, (x, weight, t, ignore_index, share, losses)
 
 @linear_cross_entropy.fast_vjp
-def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, losses):
-    dx, dweight = empty_like(x), empty_like(weight)
+def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, losses, wants):
+    dx, dweight = empty_like(x), empty_like(weight) if wants[1] else None
     unused, scale = empty_like(losses), empty_like(share)
     alike = np.ndim(g) == 0
     jit.run(np.multiply, share, g if alike else 1, scale)
     for block in blocks_of_rows(t, weight):
         some = rows(x)[block]
-        z = gemm.matmul(some, weight.T)                   # and then dz
+        z = quantised.product(some, weight)                         # and then dz
         of_block = t[block], ignore_index, scale, unused[block]
         cross_entropy_kernel(len(z), z, *of_block, z)
         if not alike:
             of_rows = g.reshape(-1, 1)                    # (N, 1)
             jit.run(np.multiply, z, of_rows[block], z)
-        gemm.matmul(z, weight, out=rows(dx)[block])
+        quantised.product_vjp(z, weight, out=rows(dx)[block])
         later = block.start > 0
-        gemm.matmul(z.T, some, out=dweight, accumulate=later)
+        if wants[1]:
+            gemm.matmul(z.T, some, out=dweight, accumulate=later)
     return dx, dweight, None
 
 def blocks_of_rows(t, weight):

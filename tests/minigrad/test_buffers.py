@@ -80,6 +80,17 @@ def test_threads_never_share_a_block():
     assert not wrong
 
 
+def test_memory_that_is_kept_apart_is_not_that_of_other_threads():
+    found = []
+    with memory.apart() as pool:
+        other = threading.Thread(target=lambda: found.append(memory.empty((8, 4096), np.float32)))
+        other.start()
+        other.join()
+        assert not pool.leases and found[0].size
+        mine = memory.empty((8, 4096), np.float32)
+        assert len(pool.leases) == 1 and mine.size
+
+
 def test_memory_apart_is_never_given_back_to_the_system():
     """Whoever keeps it may write there again: what is idle counts as held."""
     with memory.apart() as pool:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from minigrad.kernels import blocks, cache, gemm, tiles
 from minigrad.kernels.gemm import matmul
-from minigrad.ops.linear import FEW_ROWS, few_rows
+from minigrad.kernels.few import FEW_ROWS
+from minigrad.ops.linear import linear
 
 FLOATS = st.sampled_from([np.float32, np.float64])
 WIDE = tiles.TILE_VECTORS * cache.vector_bytes() // 4            # columns of a panel of float32
@@ -89,7 +90,7 @@ def test_few_rows_by_the_transpose_of_a_matrix(dtype, m, k, n, layout, with_bias
     x = lay_out(rng.standard_normal((m, k)).astype(dtype), layout)
     weight = rng.standard_normal((n, k)).astype(dtype)
     bias = np.linspace(-1, 1, n).astype(dtype) if with_bias else None
-    y = few_rows(x, weight, bias)
+    y = linear.bodies["fast"][0](x, weight, bias)[0]
     assert_sums_within_rounding(y, x, weight.T, bias if with_bias else 0)
 
 
@@ -158,7 +159,7 @@ CHECK = """
 import hashlib, sys
 import numpy as np
 from minigrad.kernels import cache, gemm, jit, threads
-from minigrad.ops.linear import few_rows
+from minigrad.kernels.quantised import product
 
 def check(shapes):
     digest = hashlib.sha256()
@@ -174,7 +175,7 @@ def check(shapes):
                     error = np.abs(c - exact)         # a sum is as exact as its terms are small
                     assert (error < 4 * np.finfo(dtype).eps * terms).all(), (m, k, n, error.max())
                     digest.update(c.tobytes())
-        digest.update(few_rows(x[:3, :8], rng.standard_normal((9001, 8)).astype(dtype)))
+        digest.update(product(x[:3, :8], rng.standard_normal((9001, 8)).astype(dtype)))
         stack = rng.standard_normal((5, 3, 60, 50)).astype(dtype)
         digest.update(gemm.matmul(stack, stack.swapaxes(-1, -2)).tobytes())
     return digest.hexdigest()

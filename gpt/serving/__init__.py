@@ -1,0 +1,1 @@
+"""Serve a model to programs of others: who waits, what is said, and how it travels."""

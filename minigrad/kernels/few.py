@@ -1,0 +1,245 @@
+"""Few rows by a whole matrix, out[i, j] = x[i] . weight[j]: each weight is read once.
+
+That is what generation needs, and attention to what was read before. The matrix may be numbers or
+blocks of weights (`packed`). A tile of some rows of x by some rows of weights stays in registers
+while k runs, in one order for every row: the same bits in whatever company, on however many
+threads.
+"""
+import numpy as np
+
+from minigrad.kernels.jit import helper, kernel
+from minigrad.kernels.llvm import REGISTERS, at, lanes_of, pointers_of, widest_vectors, zeros_of
+from minigrad.kernels.packed import (
+    BLOCK, KINDS, add_blocks_of, add_rounded_of, put_totals, unpack_of)
+from minigrad.kernels.rows import row_kernel
+
+FEW_ROWS = 32                     # for which to pack the weights, or to unpack them, would not pay
+ROWS = 4                          # of x in a tile
+AT_ONCE = 4                       # rows of weights by a single row of x
+
+
+def tile_of(kind, n_rows, n_columns):
+    """Make tile(blocks, (x, ldx, m), (weight, ldw, n), (out, ldo, step)) for at most so many."""
+    add_blocks, zeros = add_blocks_of(kind), zeros_of(n_rows * n_columns)
+    point_to_rows, point_to_weights = pointers_of(n_rows), pointers_of(n_columns)
+
+    @helper(inline=True)
+    def tile(blocks, left, right, target):
+        (x, ldx, m), (weight, ldw, n) = left, right
+        out, ldo, step = target
+        rows = point_to_rows(x, ldx, m)
+        weights = point_to_weights(weight, ldw, n)
+        sums = zeros(x)
+        for b in range(blocks):
+            sums = add_blocks(sums, rows, weights, b)
+        put_totals(sums, point_to_rows(out, ldo, m), n, step)
+    return tile
+
+
+@helper(inline=True)
+def streams(n):
+    """Cut n rows into `AT_ONCE` equal parts, a row of each of which is taken at a time.
+
+    As memory delivers: four long streams reach 25 GB/s where four short ones, of neighbouring
+    rows, reach 17.
+    """
+    return (n + AT_ONCE - 1) // AT_ONCE
+
+
+@helper(inline=True)
+def there(n, j, length):
+    """How many parts have a row j."""
+    return (n - j + length - 1) // length
+
+
+def products_of(kind):
+    """Make products(blocks, left, right, (out, ldo)), which are those of a tile, of any size."""
+    columns = 4 if REGISTERS == 32 else 2 if kind else 3
+    one = tile_of(kind, 1, AT_ONCE)
+    some = tile_of(kind, ROWS, columns)
+
+    @helper
+    def products(blocks, left, right, target):
+        (x, ldx, m), (weight, ldw, n) = left, right
+        out, ldo = target
+        if m == 1:
+            length = streams(n)
+            for j in range(length):
+                parts = there(n, j, length)
+                of_weights = at(weight, j * ldw), length * ldw, parts
+                place = at(out, j), ldo, length
+                one(blocks, left, of_weights, place)
+            return
+        length = (n + columns - 1) // columns
+        for j in range(length):
+            parts = there(n, j, length)
+            of_weights = at(weight, j * ldw), length * ldw, parts
+            for i in range(0, m, ROWS):
+                height = min(ROWS, m - i)
+                of_x = at(x, i * ldx), ldx, height
+                place = at(out, i * ldo + j), ldo, length
+                some(blocks, of_x, of_weights, place)
+    return products
+
+
+# ---- weights that are numbers ------------------------------------------------------------------
+
+products_of_numbers = products_of(None)
+
+
+@row_kernel
+def few_rows(start, stop, weight, x, out):
+    """Set out (m, n) to x (m, k) times the rows of weight (n, k)."""
+    widest_vectors()
+    (m, k), width = x.shape, lanes_of(x)
+    blocks = k // width
+    left = at(x, 0), k, m
+    right = at(weight, start * k), k, stop - start
+    target = at(out, start), out.shape[1]
+    products_of_numbers(blocks, left, right, target)
+    for j in range(start, stop):
+        for i in range(m):
+            for rest in range(blocks * width, k):
+                out[i, j] += x[i, rest] * weight[j, rest]
+
+
+# ---- weights in blocks: (n, bytes of a row) ----------------------------------------------------
+
+def few_of(kind):
+    """Make few(start, stop, blocks, x, out), which is `few_rows` for blocks of a kind."""
+    products = products_of(kind)
+
+    @helper
+    def few(start, stop, blocks, x, out):
+        m, k = x.shape
+        ldb = blocks.shape[1]
+        left = at(x, 0), k, m
+        right = at(blocks, start * ldb), ldb, stop - start
+        target = at(out, start), out.shape[1]
+        products(k // BLOCK, left, right, target)
+    return few
+
+
+def one_of(kind):
+    """Make one(start, stop, blocks, x, scales, minima, out) for a row that `round_row` rounded."""
+    add_rounded, zeros = add_rounded_of(kind), zeros_of(AT_ONCE)
+    point_to_weights, point_to_row = pointers_of(AT_ONCE), pointers_of(1)
+
+    @helper
+    def one(start, stop, blocks, x, scales, minima, out):
+        n, ldb = stop - start, blocks.shape[1]
+        length = streams(n)
+        integers, factors, least = at(x, 0), at(scales, 0), at(minima, 0)
+        for j in range(length):
+            parts, row = there(n, j, length), start + j
+            weights = point_to_weights(at(blocks, row * ldb), length * ldb, parts)
+            sums = zeros(least)
+            for b in range(scales.size):
+                sums = add_rounded(sums, weights, b, integers, factors, least)
+            target = point_to_row(at(out, row), 1, 1)
+            put_totals(sums, target, parts, length)
+    return one
+
+
+def unpacked_of(kind):
+    """Make unpacked(start, stop, blocks, rows, out): some rows as numbers."""
+    unpack, size = unpack_of(kind), kind.n_bytes
+
+    @helper
+    def unpacked(start, stop, blocks, rows, out):
+        n_blocks = out.shape[1] // BLOCK
+        for i in range(start, stop):
+            row = at(blocks, rows[i] * blocks.shape[1])
+            numbers = at(out, i * out.shape[1])
+            for b in range(n_blocks):
+                unpack(at(row, b * size), at(numbers, b * BLOCK))
+    return unpacked
+
+
+# Kernels that closures make are not kept on disk: so each has a name here, by which `Quantised`
+# finds it.
+_few_q8_0, _few_q4_0, _few_q4_1, _few_f16, _few_bf16 = map(few_of, KINDS.values())
+_unpacked_q8_0, _unpacked_q4_0, _unpacked_q4_1, _unpacked_f16, _unpacked_bf16 = map(
+    unpacked_of, KINDS.values())
+_one_q8_0, _one_q4_0, _one_q4_1 = map(one_of, [*KINDS.values()][:3])
+
+@row_kernel
+def few_q8_0(start, stop, blocks, x, out):
+    _few_q8_0(start, stop, blocks, x, out)
+
+@row_kernel
+def few_q4_0(start, stop, blocks, x, out):
+    _few_q4_0(start, stop, blocks, x, out)
+
+@row_kernel
+def few_q4_1(start, stop, blocks, x, out):
+    _few_q4_1(start, stop, blocks, x, out)
+
+@row_kernel
+def few_f16(start, stop, blocks, x, out):
+    _few_f16(start, stop, blocks, x, out)
+
+@row_kernel
+def few_bf16(start, stop, blocks, x, out):
+    _few_bf16(start, stop, blocks, x, out)
+
+@row_kernel
+def one_q8_0(start, stop, blocks, x, scales, minima, out):
+    _one_q8_0(start, stop, blocks, x, scales, minima, out)
+
+@row_kernel
+def one_q4_0(start, stop, blocks, x, scales, minima, out):
+    _one_q4_0(start, stop, blocks, x, scales, minima, out)
+
+@row_kernel
+def one_q4_1(start, stop, blocks, x, scales, minima, out):
+    _one_q4_1(start, stop, blocks, x, scales, minima, out)
+
+@row_kernel
+def unpacked_q8_0(start, stop, blocks, rows, out):
+    _unpacked_q8_0(start, stop, blocks, rows, out)
+
+@row_kernel
+def unpacked_q4_0(start, stop, blocks, rows, out):
+    _unpacked_q4_0(start, stop, blocks, rows, out)
+
+@row_kernel
+def unpacked_q4_1(start, stop, blocks, rows, out):
+    _unpacked_q4_1(start, stop, blocks, rows, out)
+
+@row_kernel
+def unpacked_f16(start, stop, blocks, rows, out):
+    _unpacked_f16(start, stop, blocks, rows, out)
+
+@row_kernel
+def unpacked_bf16(start, stop, blocks, rows, out):
+    _unpacked_bf16(start, stop, blocks, rows, out)
+
+
+LEAST = np.float32(1e-30)         # of a block that is not taken for zeros
+MOST = np.float32(2 ** 15 - 1)
+
+@kernel
+def round_row(x, order, factor, lane, out, out_scales, out_minima):
+    """Turn (k,) numbers into integers of 16 bits, with a scale for each block.
+
+    The error is at most 1 / 65,534 of the largest of a block, a 258th of that of 8 bits. Number
+    order[i] of a block goes to place i; the sum of a block, times a factor, is its minimum at a
+    lane.
+    """
+    zero = x.dtype.type(0)
+    for b in range(out_scales.size):
+        first = b * BLOCK
+        block = x[first:first + BLOCK]
+        peak = total = zero
+        for i in range(BLOCK):
+            peak = max(peak, abs(block[i]))
+            total += block[i]
+        out_minima[b] = 0
+        out_minima[b, lane] = total * factor
+        # What is not finite makes the scale not a number, and with it all products.
+        out_scales[b] = peak / MOST + zero * total
+        inverse = MOST / peak if peak > LEAST else zero
+        for i in range(BLOCK):
+            whole = np.rint(block[order[i]] * inverse)
+            out[first + i] = np.int16(whole)

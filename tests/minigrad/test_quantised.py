@@ -1,0 +1,120 @@
+"""Weights in blocks: as exact as the numbers that they stand for, whatever reads them."""
+import numba
+import numpy as np
+import pytest
+
+from minigrad import Tensor, cross_entropy, embedding, linear, linear_cross_entropy, use
+from minigrad.kernels import threads
+from minigrad.kernels.few import FEW_ROWS
+from minigrad.kernels.packed import KINDS
+from minigrad.kernels.quantised import DTYPES, Quantised
+from minigrad.ops.attention import attention
+from minigrad.ops.cached import cached_attention, padded_width
+from minigrad.ops.heads import heads, side_by_side
+
+
+def blocks_of(kind, n, k, seed=0):
+    """Make any blocks of a kind that stand for numbers of about 1."""
+    rng = np.random.default_rng(seed)
+    if kind == "F16":
+        return rng.standard_normal((n, k)).astype(np.float16)
+    size = KINDS[kind].n_bytes * k // 32
+    raw = rng.integers(0, 256, (n, size), dtype=np.uint8).view(DTYPES[kind])
+    for name in {"d", "m"} & set(raw.dtype.names):
+        raw[name] = rng.standard_normal(raw.shape) / 50
+    if kind == "BF16":
+        raw["high"] = rng.standard_normal((n, k)).astype(np.float32).view(np.uint32) >> 16
+    return raw
+
+
+def frozen(kind, n, k):
+    weight = Tensor(np.zeros((n, k), np.float32))
+    weight.data = Quantised(blocks_of(kind, n, k))
+    return weight
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_products_are_those_of_the_numbers(kind):
+    weight, rng = frozen(kind, 37, 96), np.random.default_rng(1)
+    numbers = np.asarray(weight.data).astype(np.float64)
+    assert (weight.data.rows(np.array([5, 0, 5])) == numbers[[5, 0, 5]]).all()
+    for m in (1, 2, 5, FEW_ROWS, FEW_ROWS + 1):
+        x = rng.standard_normal((m, 96)).astype(np.float32)
+        exact, terms = x @ numbers.T, np.abs(x) @ np.abs(numbers.T)
+        rounded = 2e-5 if m == 1 and KINDS[kind].n_scales else 4e-7     # 16 bits of one row
+        assert (np.abs(linear(x, weight).data - exact) <= rounded * terms).all()
+        g = rng.standard_normal((m, 37)).astype(np.float32)
+        np.testing.assert_allclose(weight.data.back(g), g @ numbers, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_1", "F16"])
+def test_a_row_is_the_same_in_any_company_and_for_any_number_of_threads(kind):
+    weight = Quantised(blocks_of(kind, 1027, 64))
+    x = np.random.default_rng(1).standard_normal((FEW_ROWS, 64)).astype(np.float32)
+    before, found = threads.n_threads(), []
+    try:
+        for n in (1, numba.config.NUMBA_NUM_THREADS):
+            threads.set_threads(n)
+            found.append((weight.times(x), weight.times(x[:3]), weight.times(x[:1])))
+    finally:
+        threads.set_threads(before)
+    for one, other in zip(*found):
+        np.testing.assert_array_equal(one, other)
+    many, three, _ = found[0]
+    np.testing.assert_array_equal(many[:3], three)
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "BF16"])
+def test_gradients_pass_through_what_is_frozen(kind):
+    """The blocks get none; both levels, a layer and a loss of it."""
+    weight, rng = frozen(kind, 50, 32), np.random.default_rng(1)
+    numbers = Tensor(np.asarray(weight.data))
+    targets = rng.integers(0, 50, 7)
+    for level in ("fast", "reference"):
+        for loss in (lambda x, w: linear_cross_entropy(x, w, targets),
+                     lambda x, w: cross_entropy(linear(x, w), targets)):
+            x = rng.standard_normal((7, 32)).astype(np.float32)
+            ours, theirs = Tensor(x, requires_grad=True), Tensor(x, requires_grad=True)
+            with use(level):
+                a, b = loss(ours, weight), loss(theirs, numbers)
+                a.backward(), b.backward()
+            np.testing.assert_allclose(a.data, b.data, rtol=1e-5)
+            np.testing.assert_allclose(ours.grad, theirs.grad, atol=1e-5)
+        with use(level):
+            rows = embedding(np.array([[3, 0]]), weight)
+        np.testing.assert_array_equal(rows.data, numbers.data[[[3, 0]]])
+    assert weight.grad is None
+
+
+def test_what_is_not_finite_does_not_get_lost_in_rounding():
+    weight = frozen("Q8_0", 40, 64)
+    for bad in (np.nan, np.inf, -np.inf):
+        x = np.ones((1, 64), np.float32)
+        x[0, 40] = bad
+        assert not np.isfinite(linear(x, weight).data).any()
+    assert (linear(np.zeros((1, 64), np.float32), weight).data == 0).all()
+
+
+def test_other_arrays_are_refused():
+    for wrong in (np.ones((2, 32), np.float32), np.ones((2, 33), np.float16),
+                  np.zeros(3, DTYPES["Q8_0"])):
+        with pytest.raises(ValueError, match="must be rows of 32 weights each"):
+            Quantised(wrong)
+
+
+# ---- attention of one query over all that was read ---------------------------------------------
+
+@pytest.mark.parametrize("n", [0, 15, 16, 200])
+@pytest.mark.parametrize("H, G, D", [(6, 2, 20), (5, 1, 8), (3, 3, 32)])
+def test_one_query_sees_all_that_was_read(H, G, D, n):
+    rng, B = np.random.default_rng(n), 2
+    k, v = (np.zeros((B, G, 210, padded_width(D, np.float32)), np.float32) for _ in range(2))
+    read_k, read_v = (rng.standard_normal((B, G, n, D)).astype(np.float32) for _ in range(2))
+    k[:, :, :n, :D], v[:, :, :n, :D] = read_k, read_v
+    qkv = rng.standard_normal((B, 1, (H + 2 * G) * D)).astype(np.float32)
+    q, new_k, new_v = heads(qkv, H, G)
+    expected = attention(q, np.concatenate([read_k, new_k], axis=2),
+                         np.concatenate([read_v, new_v], axis=2))
+    y = cached_attention(qkv, k, v, np.array([n]), H)
+    np.testing.assert_allclose(y, side_by_side(expected), atol=2e-6)
+    np.testing.assert_array_equal(k[:, :, n:n + 1, :D], new_k)
