@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpt.batch import Batch
-from gpt.models.nets import net_named
+from gpt.models.nets import NETS, net_named
 from gpt.training.config import Config, TrainConfig
 from gpt.training.intervals import wilson
 from gpt.training.tasks import TASKS
@@ -79,7 +79,7 @@ class Case:
     @classmethod
     def of_opened(cls, opened, **more):
         """Ask about what `opening.open_model` has opened; a run tells all its settings."""
-        learnt = TrainConfig(net=opened.net, task=opened.task, **opened.head)
+        learnt = TrainConfig(net=net_of(opened), task=opened.task, **opened.head)
         config = opened.config or Config(opened.model.config, train=learnt)
         data = opened.data() if opened.text else None
         return cls(opened.model, opened.tokenizer, config, data, opened.step, **more)
@@ -139,6 +139,14 @@ class Case:
         if self.config.train.task != "causal":
             raise Unfit(f"this is asked of a net that predicts the next token, and this one learnt "
                         f"the task {self.config.train.task}")
+
+
+def net_of(opened):
+    """Name the row of NETS that a model is of; a published one does not say."""
+    for name, row in NETS.items():
+        if row.module is type(opened.model):
+            return name
+    return opened.net
 
 
 @contextmanager

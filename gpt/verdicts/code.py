@@ -6,10 +6,10 @@ import numpy as np
 
 from gpt.batch import Batch
 from gpt.settings import ConfigError
-from gpt.verdicts.case import Unfit, judged, scored, scores_of, streamed
+from gpt.verdicts.case import Unfit, judged, scored, streamed
 from minigrad import no_grad
 
-ROUNDING = 1e-5                    # of the largest score, in float32
+ROUNDING = 1e-5                    # of the largest number, in float32
 CUT = 16                           # tokens where a text was cut off, which may be others
 
 
@@ -64,22 +64,21 @@ def knows_the_order(case, seconds):
 
 
 def cache_is_inert(case, seconds):
-    """Token by token, with a state of what came before, gives the scores of the whole at once."""
+    """Token by token, with a state of what came before, it makes the same as of all at once."""
     batch = case.batch()
     try:
         state = case.model.start(batch)
     except ConfigError as error:
         raise Unfit(f"it has no state to go on from ({error})") from None
-    whole, parts = scored(case.model, batch), []                            # (B, T, V)
+    whole, parts = streamed(case.model, batch), []                          # (B, T, C)
     for column in batch.ids.T:
         one = Batch(column[:, None])
-        x = streamed(case.model, one, state)                                # (B, 1, C)
-        parts.append(scores_of(case.model, x))
+        parts.append(streamed(case.model, one, state))                      # (B, 1, C)
         state.advance(one.ids)
     again = np.concatenate(parts, axis=1)
     error = apart(again, whole) / np.abs(whole).max()
-    return judged(error < ROUNDING, f"read token by token, the scores differ by {error:.1e} of the "
-                  "largest")
+    return judged(error < ROUNDING, f"read token by token, what is made of the text differs by "
+                  f"{error:.1e} of the largest number")
 
 
 def padding_is_inert(case, seconds):

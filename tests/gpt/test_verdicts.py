@@ -9,6 +9,7 @@ import pytest
 from gpt.data.corpora import Corpus, stories
 from gpt.data.documents import prepare
 from gpt.models import caches, decoder, trunk
+from gpt.opening import Opened
 from gpt.training.config import Config, setting_names
 from gpt.training.plan import Plan
 from gpt.training.run import Run
@@ -315,3 +316,13 @@ def test_softmax_by_hand_is_the_loss():
     p = softmax(scores)
     asked = [p[0, 0, 0], p[0, 1, 1], p[1, 0, 4], p[1, 2, 2]]
     assert surprise_by_hand(scores, targets) == pytest.approx(-np.log(asked).mean())
+
+
+@pytest.mark.parametrize("net, task", [("encoder", "masked"), ("decoder", "causal")])
+def test_a_net_that_came_without_its_text_is_asked_what_can_be_known(net, task, tiny, data):
+    model = tiny(net=net).new_net(np.random.default_rng(0))
+    case = Case.of_opened(Opened(model, data.tokenizer, task))
+    verdicts = {each.question.name: each.line for each in answers(case, 20, [CODE])}
+    assert not [line.said for line in verdicts.values() if line.verdict == FAILS]
+    assert verdicts[SLOPE].verdict == verdicts[PADDING].verdict == OK
+    assert "without the text" in verdicts["the target is the next token"].said
