@@ -21,6 +21,7 @@ COMMANDS = {"train": ("gpt.train", "train a model on a text"),
             "export": ("gpt.export", "write a model that can be shared, without its text"),
             "embed": ("gpt.embed", "turn lines into vectors of their meaning"),
             "classify": ("gpt.classify", "tell which label a text has"),
+            "picture": ("gpt.picture", "draw a net and what each part costs"),
             "step": ("minigrad.stepper.command", "step through a backward pass")}
 
 # Their products by the plain formulas are small: where other programs run, two threads that wait

@@ -406,8 +406,26 @@ good.py:f --levle fast                       | --levle
 -x                                           | -x
 """
 
+PICTURE = """
+nowhere                                      | nowhere
+empty                                        | empty
+runs/a --n_layer 3                           | --n_layer describes a new net
+runs/a --preset gpt2                         | --preset describes a new net
+runs/a --tokens 9                            | tokens is 9, but context_length is 8
+runs/a --tokens 0                            | tokens is 0
+runs/a --prompt 'he is in the house'         | the prompt has 18 tokens
+runs/a --prompt h                            | the prompt has 1 tokens
+runs/a --prompt '~~'                         | '~~'
+--prompt 'To be' --vocabulary 50             | --vocabulary 256
+--preset huge                                | 'huge'
+--d_model 100 --n_head 3                     | d_model is 100
+--html nowhere/x.html                        | nowhere
+--html ''                                    | ''
+--prompt ''                                  | the prompt has 0 tokens
+"""
+
 # command -> its table
 TABLES = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE, "report": REPORT,
           "compare": COMPARE, "export": EXPORT,
           "embed": EMBED, "chat": CHAT, "classify": CLASSIFY, "fill": FILL, "step": STEP,
-          "": FRONT, "bpe": BPE}
+          "picture": PICTURE, "": FRONT, "bpe": BPE}
