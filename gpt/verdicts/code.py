@@ -120,8 +120,8 @@ def next_is_asked(case, seconds):
     case.text()
     batch = case.batch(B=8)
     asked, following = batch.targets[:, :-1], batch.ids[:, 1:]
-    wrong = np.mean(asked != following)
-    return judged(wrong == 0, f"{wrong:.0%} of the targets are not the token behind their place")
+    right = np.mean(asked == following)
+    return judged(right == 1, f"{right:.0%} of the targets are the token behind their place")
 
 
 def loss_is_the_surprise(case, seconds):

@@ -133,7 +133,7 @@ def slope(f, flat, i, h):
 
 
 def all_have_learnt(case, seconds):
-    """Every parameter that may learn, and that the loss depends on, is another than at the start."""
+    """Every parameter that may learn, and that counts in the loss, is another than at first."""
     globs, now = case.config.train.freeze.split(","), case.model.state_dict()
     case.text()                                        # which came with the seed
     if not case.step or case.facts.get("base"):
