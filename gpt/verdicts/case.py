@@ -15,6 +15,7 @@ from gpt.training.intervals import wilson
 from gpt.training.tasks import TASKS
 from minigrad import linear, no_grad
 
+MOST_TOKENS = 1 << 23              # of a text, that are looked at
 OK, WARNS, FAILS, TOLD, NONE = "ok", "warning", "FAIL", "told", "not asked"
 
 
@@ -133,6 +134,10 @@ class Case:
         if self.data is None:
             raise Unfit("this model came without the text it learnt from")
         return self.data
+
+    def tokens(self, part):
+        """Return the tokens of a part, "train" or "val": of a very long one the first."""
+        return np.asarray(getattr(self.text(), part)[:MOST_TOKENS])
 
     def writes(self):
         """Refuse to go on where the net does not predict each token of a text from those before."""

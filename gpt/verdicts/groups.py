@@ -30,10 +30,10 @@ def by_position(case, seconds):
 
 def by_frequency(case, seconds):
     """What it saw often it predicts better."""
-    found, data = reading(case, "val", seconds), case.text()
+    found = reading(case, "val", seconds)
     V = case.config.model.vocab_size
-    seen = np.bincount(data.train, minlength=V)                             # (V,)
-    stood = np.asarray(data.val)[found.places]
+    seen = np.bincount(case.tokens("train"), minlength=V)                   # (V,)
+    stood = case.tokens("val")[found.places]
     group = between([*OFTEN], seen[stood])
     rows = grouped(case, found, group, [*OFTEN.values()], by_token=True)
     figure = Figure("Surprise by how often a token stood in the training text",
@@ -46,7 +46,7 @@ def by_frequency(case, seconds):
 
 def by_kind(case, seconds):
     """Which kinds of characters cost it most."""
-    found, ids = reading(case, "val", seconds), np.asarray(case.text().val)
+    found, ids = reading(case, "val", seconds), case.tokens("val")
     every = range(case.tokenizer.vocab_size)
     kinds = [kind_of(case.tokenizer.decode([i])) for i in every]
     names, number = np.unique(kinds, return_inverse=True)
@@ -91,7 +91,7 @@ def grouped(case, found, group, names, by_token=False):
     names : list of str
     by_token : bool
     """
-    ids = np.asarray(case.text().val)
+    ids = case.tokens("val")
     starts = byte_places(ids, case.tokenizer.token_bytes)
     block = starts[found.places] // edges_of(int(starts[-1]))
     units = np.diff(starts)[found.places]
