@@ -21,10 +21,12 @@ MINE = "this net"
 def is_better(case, seconds):
     """A net that is worth its time beats counting what follows what."""
     data, found = case.text(), reading(case, "val", seconds / 3)
-    ids = case.tokens("val")
-    bits = bits_of_bytes(found, ids, case.tokenizer.token_bytes)
+    ids, token_bytes = case.tokens("val"), np.asarray(case.tokenizer.token_bytes)
+    bits = bits_of_bytes(found, ids, token_bytes)
     mine = blocks_of(bits)
-    val = data.text(ids)
+    val = data.text(ids[token_bytes[ids] > 0])        # without the marks between documents
+    if len(val) != len(bits):
+        raise Unfit("the bytes of its tokens do not add up to its text")
     beside = counted(data, val, np.isnan(bits), seconds / 2)
     means = {MINE: bits_per_byte(mine), "uniform": (8.0, np.nan)}
     for name, blocks in beside.values():

@@ -270,6 +270,19 @@ def test_worse_than_order_five_is_said_exactly_where_it_is_true(case):
     assert rivals.verdict_on(better, beside, line.figures[0]).verdict == WARNS
 
 
+def test_a_text_of_documents_is_compared_without_the_marks_between_them(tmp_path):
+    rng = np.random.default_rng(0)
+    documents = ["".join(rng.choice([*"abc \n"], 300)).encode() for _ in range(40)]
+    config = Config.make(tokenizer="byte", n_layer=1, n_head=1, d_model=16, context_length=16,
+                         batch_tokens=64)
+    data = prepare(Corpus("many", documents, "letters"), config.data, tmp_path)
+    run = Run.start(config.changed(vocab_size=data.tokenizer.vocab_size), data, Plan.fixed(2))
+    case = Case.of_run(run)
+    line = ask(case, "better than counting five bytes in a row")
+    assert line.verdict == FAILS and len(line.figures[0].rows) == 7
+    assert 255 in case.tokens("val") or 256 in case.tokens("val")
+
+
 def test_a_head_that_is_too_sure_is_not_calibrated(case):
     case.model.unembedding.weight.data *= 3000
     assert ask(case, "it is as often right as it is sure").verdict == WARNS
