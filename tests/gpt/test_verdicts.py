@@ -1,13 +1,15 @@
 """Each fault that is planted is found by the line that is there for it; healthy nets fail none."""
 import functools
+import os
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gpt.data.corpora import Corpus, stories
-from gpt.data.documents import prepare
+from gpt.data.documents import prepare, split_documents
 from gpt.models import caches, decoder, trunk
 from gpt.opening import Opened
 from gpt.training.config import Config, setting_names
@@ -342,3 +344,19 @@ def test_a_net_that_came_without_its_text_is_asked_what_can_be_known(net, task, 
     assert not [line.said for line in verdicts.values() if line.verdict == FAILS]
     assert verdicts[SLOPE].verdict == verdicts[PADDING].verdict == OK
     assert "without the text" in verdicts["one batch can be learnt by heart"].said
+
+
+CORPORA = ("tinyshakespeare.txt", "tinystories_2MB.txt", "books/shakespeare_plays.txt",
+           "books/king_james_bible.txt", "books/state_of_the_union.txt")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", CORPORA)
+def test_no_known_corpus_is_said_to_hold_its_own_test(name):
+    folder = os.environ.get("MINIGRAD_DATA")
+    if folder is None:
+        pytest.skip("MINIGRAD_DATA names no folder of texts")
+    train, val = split_documents([(Path(folder) / name).read_bytes()], 0.1)
+    known, (keys, _) = heart.windows_of(train[0])[0], heart.windows_of(val[0])
+    assert np.isin(keys, known).mean() < heart.MOST_OVERLAP / 5
+    assert 1 - len(np.unique(known)) / len(known) < heart.MOST_OVERLAP / 2
