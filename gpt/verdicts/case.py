@@ -33,7 +33,7 @@ class Figure(NamedTuple):
     title: str
     columns: tuple                 # their names; the first is what the rows are called by
     rows: list                     # of tuples
-    kind: str = "table"            # bars, curve, reliability, or a table alone
+    kind: str = "table"            # bars, reliability, or a table alone
     note: str = ""                 # what is to be seen in it
 
 
@@ -41,9 +41,9 @@ class Unfit(Exception):
     """A question that makes no sense for this net; the message says why."""
 
 
-def judged(holds, said, *figures, otherwise=FAILS):
-    """Return a line that holds, or has another verdict."""
-    return Line(said, OK if holds else otherwise, figures)
+def judged(holds, said):
+    """Return a line that holds or fails."""
+    return Line(said, OK if holds else FAILS)
 
 
 def row_of(name, *numbers):
