@@ -3,6 +3,7 @@
     python -m gpt report runs/NAME
     python -m gpt report runs/NAME --seconds 300 --pairs blimp.jsonl
 """
+from itertools import groupby
 from pathlib import Path
 
 from bpe.console import finite, visible, whole
@@ -54,15 +55,23 @@ def main(args=None):
 
 
 def told(found):
-    """Pass answers on, each printed as it comes."""
-    section = None
-    for answer in found:
-        if answer.section is not section:
-            section = answer.section
-            print(f"\n{section.title}")
-        print(f"  {answer.line.verdict:9}  {answer.question.name}: {visible(answer.line.said)}",
-              flush=True)
-        yield answer
+    """Pass answers on, each printed as it comes; what is not asked stands behind its section."""
+    for section, some in groupby(found, key=lambda answer: answer.section):
+        print(f"\n{section.title}")
+        reasons = {}                                  # why -> what is not asked
+        for answer in some:
+            name, line = answer.question.name, answer.line
+            if line.verdict == NONE:
+                reasons.setdefault(line.said, []).append(name)
+            else:
+                say(line.verdict, name, line.said)
+            yield answer
+        for said, names in reasons.items():
+            say(NONE, "; ".join(names), said)
+
+
+def say(verdict, name, said):
+    print(f"  {verdict:9}  {name}: {visible(said)}", flush=True)
 
 
 def n_judged(found):

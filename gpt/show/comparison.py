@@ -56,7 +56,7 @@ def measured(case, seconds):
     """Read the held-out text: `Measured`."""
     try:
         found, data = reading(case, "val", seconds), case.text()
-        ids = np.asarray(data.val)
+        ids = case.tokens("val")
         bits = bits_of_bytes(found, ids, case.tokenizer.token_bytes)
         digest = hashlib.sha256(data.text(ids))
         return Measured(bits, digest.hexdigest())

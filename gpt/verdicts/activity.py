@@ -63,6 +63,7 @@ def look(case):
     forward = lambda: losses.append(case.loss(case.model, batch))
     for depth, op, y in watched(case.model, forward):
         rows = y.reshape(-1, y.shape[-1]).astype(np.float64)                    # (n, units)
+        rows[np.isneginf(rows)] = 0                    # the score of what must not be chosen
         square = (rows ** 2).mean()
         size = float(np.sqrt(square))
         sizes[depth] = max(sizes.get(depth, 0.0), size)

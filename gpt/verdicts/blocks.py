@@ -42,14 +42,12 @@ def reading(case, part, seconds, n_tokens=math.inf):
     """
     case.writes()
     if part not in case.known:
-        ids = getattr(case.text(), part)
-        case.known[part] = read_tokens(case.model, ids, seconds, n_tokens)
+        case.known[part] = read_tokens(case.model, case.tokens(part), seconds, n_tokens)
     return case.known[part]
 
 
 def read_tokens(model, ids, seconds=math.inf, n_tokens=math.inf):
     """Read tokens, (N,), until the time is over or so many are read: `Reading`."""
-    ids = np.asarray(ids)
     T = min(model.config.context_length, max(1, len(ids) - 1))
     endless, state, found, n = has_no_end(model), None, [], 0
     cut = stream_windows if endless else spread_windows

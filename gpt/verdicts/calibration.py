@@ -34,7 +34,7 @@ def is_calibrated(case, seconds):
 
 def surprises(case, seconds):
     """The places of the held-out text that it found hardest."""
-    found, ids = reading(case, "val", seconds), np.asarray(case.text().val)
+    found, ids = reading(case, "val", seconds), case.tokens("val")
     hardest = np.argsort(-found.nats, kind="stable")[:SURPRISES]
     decode, rows = case.tokenizer.decode, []
     for i in hardest:

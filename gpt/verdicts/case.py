@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from gpt.batch import Batch
-from gpt.models.nets import net_named
+from gpt.models.nets import NETS, net_named
 from gpt.training.config import Config, TrainConfig
 from gpt.training.intervals import wilson
 from gpt.training.tasks import TASKS
 from minigrad import linear, no_grad
 
+MOST_TOKENS = 1 << 23              # of a text, that are looked at
 OK, WARNS, FAILS, TOLD, NONE = "ok", "warning", "FAIL", "told", "not asked"
 
 
@@ -32,7 +33,7 @@ class Figure(NamedTuple):
     title: str
     columns: tuple                 # their names; the first is what the rows are called by
     rows: list                     # of tuples
-    kind: str = "table"            # bars, curve, reliability, or a table alone
+    kind: str = "table"            # bars, reliability, or a table alone
     note: str = ""                 # what is to be seen in it
 
 
@@ -40,9 +41,9 @@ class Unfit(Exception):
     """A question that makes no sense for this net; the message says why."""
 
 
-def judged(holds, said, *figures, otherwise=FAILS):
-    """Return a line that holds, or has another verdict."""
-    return Line(said, OK if holds else otherwise, figures)
+def judged(holds, said):
+    """Return a line that holds or fails."""
+    return Line(said, OK if holds else FAILS)
 
 
 def row_of(name, *numbers):
@@ -79,7 +80,7 @@ class Case:
     @classmethod
     def of_opened(cls, opened, **more):
         """Ask about what `opening.open_model` has opened; a run tells all its settings."""
-        learnt = TrainConfig(net=opened.net, task=opened.task, **opened.head)
+        learnt = TrainConfig(net=net_of(opened), task=opened.task, **opened.head)
         config = opened.config or Config(opened.model.config, train=learnt)
         data = opened.data() if opened.text else None
         return cls(opened.model, opened.tokenizer, config, data, opened.step, **more)
@@ -134,11 +135,23 @@ class Case:
             raise Unfit("this model came without the text it learnt from")
         return self.data
 
+    def tokens(self, part):
+        """Return the tokens of a part, "train" or "val": of a very long one the first."""
+        return np.asarray(getattr(self.text(), part)[:MOST_TOKENS])
+
     def writes(self):
         """Refuse to go on where the net does not predict each token of a text from those before."""
         if self.config.train.task != "causal":
             raise Unfit(f"this is asked of a net that predicts the next token, and this one learnt "
                         f"the task {self.config.train.task}")
+
+
+def net_of(opened):
+    """Name the row of NETS that a model is of; a published one does not say."""
+    for name, row in NETS.items():
+        if row.module is type(opened.model):
+            return name
+    return opened.net
 
 
 @contextmanager

@@ -6,10 +6,10 @@ import numpy as np
 
 from gpt.batch import Batch
 from gpt.settings import ConfigError
-from gpt.verdicts.case import Unfit, judged, scored, scores_of, streamed
+from gpt.verdicts.case import Unfit, judged, scored, streamed
 from minigrad import no_grad
 
-ROUNDING = 1e-5                    # of the largest score, in float32
+ROUNDING = 1e-5                    # of the largest number, in float32
 CUT = 16                           # tokens where a text was cut off, which may be others
 
 
@@ -45,6 +45,8 @@ def is_causal(case, seconds):
 
 def knows_the_order(case, seconds):
     """Two tokens that change places change what is made of the token behind them."""
+    if case.step == 0:
+        raise Unfit("it has no steps, and its layers may write nothing yet")
     batch = case.batch(B=8)
     ids, T = batch.ids, batch.ids.shape[1]
     if T < 3:
@@ -64,22 +66,21 @@ def knows_the_order(case, seconds):
 
 
 def cache_is_inert(case, seconds):
-    """Token by token, with a state of what came before, gives the scores of the whole at once."""
+    """Token by token, with a state of what came before, it makes the same as of all at once."""
     batch = case.batch()
     try:
         state = case.model.start(batch)
     except ConfigError as error:
         raise Unfit(f"it has no state to go on from ({error})") from None
-    whole, parts = scored(case.model, batch), []                            # (B, T, V)
+    whole, parts = streamed(case.model, batch), []                          # (B, T, C)
     for column in batch.ids.T:
         one = Batch(column[:, None])
-        x = streamed(case.model, one, state)                                # (B, 1, C)
-        parts.append(scores_of(case.model, x))
+        parts.append(streamed(case.model, one, state))                      # (B, 1, C)
         state.advance(one.ids)
     again = np.concatenate(parts, axis=1)
     error = apart(again, whole) / np.abs(whole).max()
-    return judged(error < ROUNDING, f"read token by token, the scores differ by {error:.1e} of the "
-                  "largest")
+    return judged(error < ROUNDING, f"read token by token, what is made of the text differs by "
+                  f"{error:.1e} of the largest number")
 
 
 def padding_is_inert(case, seconds):
@@ -119,8 +120,8 @@ def next_is_asked(case, seconds):
     case.text()
     batch = case.batch(B=8)
     asked, following = batch.targets[:, :-1], batch.ids[:, 1:]
-    wrong = np.mean(asked != following)
-    return judged(wrong == 0, f"{wrong:.0%} of the targets are not the token behind their place")
+    right = np.mean(asked == following)
+    return judged(right == 1, f"{right:.0%} of the targets are the token behind their place")
 
 
 def loss_is_the_surprise(case, seconds):
@@ -151,7 +152,7 @@ def text_comes_back(case, seconds):
     data = case.text()
     if case.task.conclude or case.sees == "source":
         raise Unfit("its text is kept as pairs or labels")
-    ids = np.asarray(data.val[:20_000], np.int64)
+    ids = case.tokens("val")[:20_000]
     specials = [*case.tokenizer.special_tokens.values()]
     ends = np.flatnonzero(np.isin(ids, specials))
     if len(ends) and ends[0]:

@@ -32,7 +32,7 @@ def by_frequency(case, seconds):
     """What it saw often it predicts better."""
     found, data = reading(case, "val", seconds), case.text()
     seen = data.counts(data.train)                                          # (V,)
-    stood = np.asarray(data.val)[found.places]
+    stood = case.tokens("val")[found.places]
     group = between([*OFTEN], seen[stood])
     rows = grouped(case, found, group, [*OFTEN.values()], by_token=True)
     figure = Figure("Surprise by how often a token stood in the training text",
@@ -45,7 +45,7 @@ def by_frequency(case, seconds):
 
 def by_kind(case, seconds):
     """Which kinds of characters cost it most."""
-    found, ids = reading(case, "val", seconds), np.asarray(case.text().val)
+    found, ids = reading(case, "val", seconds), case.tokens("val")
     every = range(case.tokenizer.vocab_size)
     kinds = [kind_of(case.tokenizer.decode([i])) for i in every]
     names, number = np.unique(kinds, return_inverse=True)
@@ -90,7 +90,7 @@ def grouped(case, found, group, names, by_token=False):
     names : list of str
     by_token : bool
     """
-    ids = np.asarray(case.text().val)
+    ids = case.tokens("val")
     starts = byte_places(ids, case.tokenizer.token_bytes)
     block = starts[found.places] // edges_of(int(starts[-1]))
     units = np.diff(starts)[found.places]

@@ -8,7 +8,7 @@ from gpt.batch import Batch
 from gpt.data.reading import END_OF_TEXT
 from gpt.data.windows import rows_from
 from gpt.models.sampling import Sampling, write
-from gpt.training.baselines import longest_copied_span
+from gpt.training.baselines import affordable, longest_copied_span, named
 from gpt.training.intervals import wilson
 from gpt.verdicts.blocks import bits_of_bytes, bits_per_byte, blocks_of, reading
 from gpt.verdicts.case import (
@@ -43,32 +43,35 @@ def windows_of(text):
 
 def held_out_is_new(case, seconds):
     """The text it is tested on does not stand in the text it learnt from."""
-    keys, starts, known, text = both_windows(case)
+    keys, starts, known, text, part = both_windows(case, seconds)
     if not len(keys):
         raise Unfit(f"the held-out text has fewer than {WINDOW} words")
     there = np.isin(keys, known)
-    share, named = there.mean(), documents(text, starts, there)
+    share, rows = there.mean(), documents(text, starts, there)
     figure = Figure("Held-out documents that stand in the training text",
-                    ("document", "share of its windows", "begins"), named)
-    said = f"{share:.2%} of the held-out {WINDOW}-word windows stand in the training text"
-    if not named:
+                    ("document", "share of its windows", "begins"), rows)
+    said = f"{share:.2%} of the held-out {WINDOW}-word windows stand in {part}"
+    if not rows:
         return Line(said, OK)
-    name, _, begins = named[0]
+    name, _, begins = rows[0]
     return Line(f"{said}, most in {name} ({begins!r:.50})",
                 FAILS if share > MOST_OVERLAP else OK, (figure,))
 
 
-def both_windows(case):
-    """Return keys and places of the held-out text, the keys of the other, and the former itself."""
+def both_windows(case, seconds):
+    """Return keys and places of the held-out text, the keys of the other, and what was read."""
     if "windows" not in case.known:
         if case.task.conclude:
             raise Unfit("its texts are short and labelled: they may well repeat each other")
         if case.facts.get("corpus_name") == "stories":
             raise Unfit("this text is made up of a few sentences: it repeats itself by design")
         data = case.text()
-        text = data.text(data.val, READ_BYTES)
-        learnt, _ = windows_of(data.text(data.train, READ_BYTES))
-        case.known["windows"] = *windows_of(text), learnt, text
+        read = lambda ids: lambda n: data.text(ids, n)
+        text, _ = affordable(read(data.val), seconds / 4, windows_of, READ_BYTES)
+        learnt, whole = affordable(read(data.train), seconds / 2, windows_of, READ_BYTES)
+        known, _ = windows_of(learnt)
+        part = named("the training text", learnt, whole)
+        case.known["windows"] = *windows_of(text), known, text, part
     return case.known["windows"]
 
 
@@ -92,12 +95,12 @@ def documents(text, starts, there):
 
 def training_text_is_said_once(case, seconds):
     """The training text does not say everything twice."""
-    _, _, known, _ = both_windows(case)
+    _, _, known, _, part = both_windows(case, seconds)
     if not len(known):
         raise Unfit(f"the training text has fewer than {WINDOW} words")
     share = 1 - len(np.unique(known)) / len(known)
     verdict = FAILS if share > MOST_REPEATED else WARNS if share > MOST_OVERLAP else OK
-    return Line(f"{share:.2%} of the {WINDOW}-word windows of the training text stood in it before",
+    return Line(f"{share:.2%} of the {WINDOW}-word windows of {part} stood in it before",
                 verdict)
 
 
@@ -107,8 +110,8 @@ def gap_is_small(case, seconds):
     """It does about as well on text it never saw as on text it learnt from."""
     held_out = reading(case, "val", seconds / 2)
     learnt = reading(case, "train", seconds / 2, len(held_out.nats))
-    data = case.text()
-    new, old = mean_of(case, held_out, data.val), mean_of(case, learnt, data.train)
+    new = mean_of(case, held_out, case.tokens("val"))
+    old = mean_of(case, learnt, case.tokens("train"))
     gap = new.mean / old.mean - 1
     verdict = WARNS if gap > 0.25 else OK
     return Line(f"{old} bits/byte on text it learnt from, {new} on text it never saw: "
@@ -117,7 +120,7 @@ def gap_is_small(case, seconds):
 
 def mean_of(case, found, ids):
     """Return the bits a byte of a Reading of ids: `Interval`."""
-    bits = bits_of_bytes(found, np.asarray(ids), case.tokenizer.token_bytes)
+    bits = bits_of_bytes(found, ids, case.tokenizer.token_bytes)
     return bits_per_byte(blocks_of(bits))
 
 
@@ -128,9 +131,9 @@ def continues_verbatim(case, seconds):
     likeliest behind those before: one pass tells.
     """
     case.writes()
-    n, data = min(PREFIX, case.config.model.context_length // 2), case.text()
-    old, n_old = continued(case.model, data.train, n, seconds / 2)
-    new, n_new = continued(case.model, data.val, n, seconds / 2)
+    n = min(PREFIX, case.config.model.context_length // 2)
+    old, n_old = continued(case.model, case.tokens("train"), n, seconds / 2)
+    new, n_new = continued(case.model, case.tokens("val"), n, seconds / 2)
     low, _ = wilson(old, n_old)
     _, high = wilson(new, n_new)
     rows = [row_of_share("training text", old, n_old), row_of_share("held-out text", new, n_new)]
@@ -169,11 +172,13 @@ def copies(case, seconds):
     """The longest piece of what it writes that stands in the training text, beside new text's."""
     case.writes()
     data, wrote = case.text(), written(case, seconds / 2)
-    text, n = data.text(data.train, READ_BYTES), len(wrote)
-    mine = longest_copied_span(wrote, text)
+    n, compare = len(wrote), lambda text: longest_copied_span(wrote, text)
+    read = lambda n_bytes: data.text(data.train, n_bytes)
+    text, whole = affordable(read, seconds / 2, compare, READ_BYTES)
+    mine, part = compare(text), named("the training text", text, whole)
     theirs = longest_copied_span(data.text(data.val, n), text)
     usual = max(len(theirs), 20)
-    return Line(f"of {n:,} bytes that it wrote, the longest piece that stands in the training text "
+    return Line(f"of {n:,} bytes that it wrote, the longest piece that stands in {part} "
                 f"has {len(mine)}: {mine.decode('utf-8', 'replace')!r:.80}; of as much new text "
                 f"{len(theirs)}", WARNS if len(mine) > 3 * usual else OK)
 

@@ -19,7 +19,7 @@ def sample(case):
     """Return windows of the held-out text, (B, T + 1), the same for all questions."""
     case.writes()
     if "sample" not in case.known:
-        ids = np.asarray(case.text().val)
+        ids = case.tokens("val")
         T = min(case.config.model.context_length, len(ids) - 1)
         B = max(2, SAMPLE // T)
         case.known["sample"], _ = next(spread_windows(ids, T, B))

@@ -14,6 +14,7 @@ from minigrad import use
 
 STEP = 1e-5                        # of a finite difference
 SLOPES = 50                        # that are measured
+LARGE = 50_000_000                 # weights from which on there is no copy in float64
 STEPS = 300                        # in which a batch is to be learnt
 PLAIN = dict(micro_batch=0, warmup_steps=5, dropout=0.0, base="", context_growth=False,
              carry_state=False, freeze="", unfreeze=0.0, weight_decay=0.0, decay_fraction=0.0,
@@ -39,6 +40,10 @@ def gradient_is_the_slope(case, seconds):
     by its kernels, is held beside that.
     """
     stop, batch = time.monotonic() + seconds, case.batch(B=2, T=16)
+    size = sum(x.size for x in case.model.parameters())
+    if size > LARGE:
+        raise Unfit(f"a copy in float64 of {size / 1e6:,.0f} million weights and its gradient take "
+                    f"{16 * size / 1e9:.1f} GB: ask it of a smaller net of this kind")
     with use("reference"):
         loss = lambda: case.loss(case.exact, batch).item()
         slopes = Slopes(loss, gradients(case, case.exact, batch))
@@ -128,18 +133,26 @@ def slope(f, flat, i, h):
 
 
 def all_have_learnt(case, seconds):
-    """Every parameter that may learn is another than at the start."""
-    globs = case.config.train.freeze.split(",")
+    """Every parameter that may learn, and that counts in the loss, is another than at first."""
+    globs, now = case.config.train.freeze.split(","), case.model.state_dict()
+    case.text()                                        # which came with the seed
     if not case.step or case.facts.get("base"):
         raise Unfit("what its weights began as is not known" if case.step else "it has no steps")
     before, same, n = case.fresh().state_dict(), [], 0
-    for name, x in case.model.named_parameters():
+    for name in used(case):
         frozen = any(fnmatchcase(name, glob) for glob in globs)
         n += not frozen
-        if not frozen and np.array_equal(x.data, before[name]):
+        if not frozen and np.array_equal(now[name], before[name]):
             same.append(name)
     said = f"as at the start: {', '.join(same)}" if same else f"{n} of {n} have changed"
     return judged(not same, f"of its parameters {said}, after {case.step:,} steps")
+
+
+def used(case):
+    """Name the parameters that the loss depends on."""
+    with all_learning(case.model):
+        case.loss(case.model, case.batch()).backward()
+        return [name for name, x in case.model.named_parameters() if x.grad is not None]
 
 
 def learns_a_batch(case, seconds):

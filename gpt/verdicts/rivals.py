@@ -21,18 +21,22 @@ MINE = "this net"
 def is_better(case, seconds):
     """A net that is worth its time beats counting what follows what."""
     data, found = case.text(), reading(case, "val", seconds / 3)
-    bits = bits_of_bytes(found, np.asarray(data.val), case.tokenizer.token_bytes)
+    ids, token_bytes = case.tokens("val"), np.asarray(case.tokenizer.token_bytes)
+    bits = bits_of_bytes(found, ids, token_bytes)
     mine = blocks_of(bits)
-    beside = counted(data, np.isnan(bits), seconds / 2)
+    val = data.text(ids[token_bytes[ids] > 0])        # without the marks between documents
+    if len(val) != len(bits):
+        raise Unfit("the bytes of its tokens do not add up to its text")
+    beside = counted(data, val, np.isnan(bits), seconds / 2)
     means = {MINE: bits_per_byte(mine), "uniform": (8.0, np.nan)}
     for name, blocks in beside.values():
         means[name] = bits_per_byte(blocks)
-    name, compressed = xz_behind(data, seconds / 6)
+    name, compressed = xz_behind(data, val, seconds / 6)
     means[name] = compressed
     return verdict_on(mine, beside, figure_of(means))
 
 
-def counted(data, not_asked, seconds):
+def counted(data, val, not_asked, seconds):
     """Return {order: (name, Blocks)} of counting models, on the bytes that were asked."""
     beginning = lambda n: data.text(data.train, n)
 
@@ -41,7 +45,7 @@ def counted(data, not_asked, seconds):
             counted_bits(text, text[:len(text) // 10], order)
     text, whole = affordable(beginning, seconds, work, COUNTED_BYTES)
     train = np.frombuffer(text, np.uint8)
-    val = np.frombuffer(data.text(data.val), np.uint8)
+    val = np.frombuffer(val, np.uint8)
     found = {}
     for order in ORDERS:
         bits = in_bits(surprise_at(levels(train, order, 256), val, 256))
@@ -51,7 +55,7 @@ def counted(data, not_asked, seconds):
     return found
 
 
-def xz_behind(data, seconds):
+def xz_behind(data, val, seconds):
     """Return what xz needs for pieces of the held-out text behind the training text.
 
     A piece is what the two together take more than the training text alone.
@@ -64,7 +68,7 @@ def xz_behind(data, seconds):
     stop = time.monotonic() + seconds
     beginning = lambda n: data.text(data.train, n)
     train, whole = affordable(beginning, seconds / PIECES, xz, XZ_BYTES)
-    val, alone = data.text(data.val), len(xz(train))
+    alone = len(xz(train))
     size = max(XZ_LEAST, len(val) // PIECES)
     bits, n_bytes = [], []
     for start in range(0, len(val), size):

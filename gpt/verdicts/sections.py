@@ -3,6 +3,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 from gpt.settings import ConfigError
 from gpt.verdicts import (
     activity, calibration, canaries, code, groups, heart, inside, learning, luck, pairs, probes,
@@ -102,7 +104,8 @@ def answers(case, seconds=SECONDS, sections=SECTIONS):
 def answer(question, case, seconds):
     """Ask one question: a Line; what cannot be computed at all fails."""
     try:
-        return question.ask(case, seconds)
+        with np.errstate(all="ignore"):               # what is no number is told in the line
+            return question.ask(case, seconds)
     except Unfit as reason:
         return Line(str(reason), NONE)
     except (FloatingPointError, ConfigError) as error:

@@ -1,14 +1,17 @@
 """Each fault that is planted is found by the line that is there for it; healthy nets fail none."""
 import functools
+import os
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gpt.data.corpora import Corpus, stories
-from gpt.data.documents import prepare
+from gpt.data.documents import prepare, split_documents
 from gpt.models import caches, decoder, trunk
+from gpt.opening import Opened
 from gpt.training.config import Config, setting_names
 from gpt.training.plan import Plan
 from gpt.training.run import Run
@@ -269,6 +272,19 @@ def test_worse_than_order_five_is_said_exactly_where_it_is_true(case):
     assert rivals.verdict_on(better, beside, line.figures[0]).verdict == WARNS
 
 
+def test_a_text_of_documents_is_compared_without_the_marks_between_them(tmp_path):
+    rng = np.random.default_rng(0)
+    documents = ["".join(rng.choice([*"abc \n"], 300)).encode() for _ in range(40)]
+    config = Config.make(tokenizer="byte", n_layer=1, n_head=1, d_model=16, context_length=16,
+                         batch_tokens=64)
+    data = prepare(Corpus("many", documents, "letters"), config.data, tmp_path)
+    run = Run.start(config.changed(vocab_size=data.tokenizer.vocab_size), data, Plan.fixed(2))
+    case = Case.of_run(run)
+    line = ask(case, "better than counting five bytes in a row")
+    assert line.verdict == FAILS and len(line.figures[0].rows) == 7
+    assert 255 in case.tokens("val") or 256 in case.tokens("val")
+
+
 def test_a_head_that_is_too_sure_is_not_calibrated(case):
     case.model.unembedding.weight.data *= 3000
     assert ask(case, "it is as often right as it is sure").verdict == WARNS
@@ -315,3 +331,32 @@ def test_softmax_by_hand_is_the_loss():
     p = softmax(scores)
     asked = [p[0, 0, 0], p[0, 1, 1], p[1, 0, 4], p[1, 2, 2]]
     assert surprise_by_hand(scores, targets) == pytest.approx(-np.log(asked).mean())
+
+
+@pytest.mark.parametrize("net, task", [("encoder", "masked"), ("decoder", "causal")])
+def test_a_net_that_came_without_its_text_is_asked_what_can_be_known(net, task, tiny, data):
+    rng = np.random.default_rng(0)
+    model = tiny(net=net).new_net(rng)
+    for x in model.parameters():
+        x.data += rng.normal(0, 0.1, x.shape).astype(x.dtype)
+    case = Case.of_opened(Opened(model, data.tokenizer, task))
+    verdicts = {each.question.name: each.line for each in answers(case, 20, [CODE])}
+    assert not [line.said for line in verdicts.values() if line.verdict == FAILS]
+    assert verdicts[SLOPE].verdict == verdicts[PADDING].verdict == OK
+    assert "without the text" in verdicts["one batch can be learnt by heart"].said
+
+
+CORPORA = ("tinyshakespeare.txt", "tinystories_2MB.txt", "books/shakespeare_plays.txt",
+           "books/king_james_bible.txt", "books/state_of_the_union.txt")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", CORPORA)
+def test_no_known_corpus_is_said_to_hold_its_own_test(name):
+    folder = os.environ.get("MINIGRAD_DATA")
+    if folder is None:
+        pytest.skip("MINIGRAD_DATA names no folder of texts")
+    train, val = split_documents([(Path(folder) / name).read_bytes()], 0.1)
+    known, (keys, _) = heart.windows_of(train[0])[0], heart.windows_of(val[0])
+    assert np.isin(keys, known).mean() < heart.MOST_OVERLAP / 5
+    assert 1 - len(np.unique(known)) / len(known) < heart.MOST_OVERLAP / 2

@@ -13,7 +13,7 @@ function showAnswers(parent, sections) {
     const section = make(parent, "section", {class: "asked"});
     make(section, "h2", {}, title);
     const list = make(section, "ul", {class: "lines"});
-    for (const {question, verdict, said} of lines) {
+    for (const {question, verdict, said} of together(lines)) {
       const line = make(list, "li");
       badge(line, verdict);
       const words = make(line, "div");
@@ -23,6 +23,15 @@ function showAnswers(parent, sections) {
     const figures = make(section, "div", {class: "figures"});
     for (const {figures: drawn} of lines) for (const found of drawn) figureOf(figures, found);
   }
+}
+
+// The lines, those that are not asked for the same reason as one, behind the others.
+function together(lines) {
+  const asked = lines.filter(line => line.verdict !== "not asked"), reasons = new Map();
+  for (const {question, verdict, said} of lines) if (verdict === "not asked")
+    reasons.set(said, [...(reasons.get(said) || []), question]);
+  return [...asked, ...[...reasons].map(([said, questions]) =>
+    ({question: questions.join("; "), verdict: "not asked", said}))];
 }
 
 // How many lines have which verdict, in words.
