@@ -9,7 +9,7 @@ import sys
 import numpy as np
 
 from bpe.console import read_lines, visible, whole
-from gpt.command import find_run, interruptible, make_parser, report_errors
+from gpt.command import add_base, find_run, interruptible, make_parser, report_errors
 from gpt.conversation import Conversation
 from gpt.data.templates import TEMPLATES, choose_template
 from gpt.generate import add_sampling, sampling_of
@@ -31,12 +31,13 @@ def main(args=None):
     parser.add_argument("--system", help="what the system tells it before all else")
     parser.add_argument("--max_tokens", type=whole, default=512, help="of an answer [512]")
     add_sampling(parser)
+    add_base(parser)
     args = parser.parse_args(args)
     if args.max_tokens < 1:
         parser.error(f"max_tokens is {args.max_tokens}, but must be at least 1")
     with report_errors(parser.prog):
         sampling = sampling_of(args)
-        opened = open_model(find_run(args.model))
+        opened = open_model(find_run(args.model), base=args.base)
         if opened.task != "causal":
             raise ConfigError(f"{args.model} learnt the task {opened.task}, and does not write: "
                               "name a model that does")

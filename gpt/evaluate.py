@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bpe.console import whole
-from gpt.command import find_run, interruptible, make_parser, report_errors
+from gpt.command import add_base, find_run, interruptible, make_parser, report_errors
 from gpt.data.documents import Dataset, encoded
 from gpt.opening import open_model
 from gpt.questions import answers, read_questions, score, spread, told
@@ -37,6 +37,7 @@ def parse(args):
     parser.add_argument("--items", type=whole, help="take so many questions of each file, spread "
                         "evenly")
     parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
+    add_base(parser)
     args = parser.parse_args(args)
     for sentence in contradictions(args):
         parser.error(sentence)
@@ -46,7 +47,7 @@ def parse(args):
 def main(args=None):
     parser, args = parse(args)
     with report_errors(parser.prog):
-        opened = open_model(find_run(args.run), args.from_step)
+        opened = open_model(find_run(args.run), args.from_step, args.base)
         if opened.task not in TASKS:
             raise ConfigError(f"{args.run} learnt the task {opened.task}, but what can be measured "
                               f"is {', '.join(TASKS)}")

@@ -11,11 +11,12 @@ import bpe
 from bpe.console import whole
 from bpe.files import file_sha256, write_text, write_whole
 from gpt import called
-from gpt.command import find_run, make_parser, report_errors
+from gpt.command import add_base, find_run, make_parser, report_errors
 from gpt.data.tokens.characters import CharTokenizer
 from gpt.data.tokens.to_gguf import gguf_metadata
 from gpt.files.gguf import write_gguf
 from gpt.files.safetensors import write_safetensors
+from gpt.models.lora import merged
 from gpt.models.nets import described
 from gpt.models.publishing import as_gguf, as_huggingface
 from gpt.opening import CONFIG, MODEL_TYPE, SHARED_FORMAT, TOKENIZER, WEIGHTS, open_model
@@ -33,12 +34,14 @@ def main(args=None):
                         help="minigrad, or what other programs load: a folder for transformers, "
                         "a GGUF of 16 bits, or of 8 or 4 and a half, for llama.cpp [minigrad]")
     parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
+    add_base(parser)
     args = parser.parse_args(args)
     with report_errors(parser.prog):
         folder = Path(args.folder)
         check_empty(folder)
         run = find_run(args.run)
-        opened = open_model(run, args.from_step)
+        opened = open_model(run, args.from_step, args.base)
+        opened = opened._replace(model=merged(opened.model))
         folder.mkdir(parents=True, exist_ok=True)
         FORMATS[args.format](opened, folder)
         write_text(folder / "README.md", card(folder.resolve().name, opened, run))

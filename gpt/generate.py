@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bpe.console import check_writable, finite, typed, visible, whole
 from bpe.files import write_text
-from gpt.command import find_run, make_parser, report_errors
+from gpt.command import add_base, find_run, make_parser, report_errors
 from gpt.models.sampling import Sampling, encode_prompt, reads_source, write
 from gpt.opening import open_model
 from gpt.prompts import continue_all, read_prompts
@@ -34,6 +34,7 @@ def parse(args):
     add_sampling(parser)
     parser.add_argument("--stop", action="append", default=[], help="text to end before")
     parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
+    add_base(parser)
     args = parser.parse_args(args)
     for name, least in (("n", 1), ("max_tokens", 0)):
         if getattr(args, name) < least:
@@ -83,7 +84,7 @@ def main(args=None):
         rows = read_prompts(args.prompts) if args.prompts is not None else []
         if args.out is not None:
             check_writable(args.out)
-        opened = open_model(find_run(args.run), args.from_step)
+        opened = open_model(find_run(args.run), args.from_step, args.base)
         if args.temperature is None and reads_source(opened.model):
             sampling = replace(sampling, temperature=0)
         if rows:

@@ -3,6 +3,7 @@
 A kind is a row of KINDS: a function that tells by a look at a place whether it is one, and a
 function that reads it. The rows are asked in order, and the first that says yes reads.
 """
+import hashlib
 import json
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +19,7 @@ from gpt.files.safetensors import open_safetensors
 from gpt.files.weights import FileError
 from gpt.models.encoder import Encoder
 from gpt.models.encoder_decoder import EncoderDecoder
+from gpt.models.lora import Part, merged
 from gpt.models.nets import NETS, net_named
 from gpt.models.published import read_gguf, read_huggingface
 from gpt.models.sampling import write
@@ -27,7 +29,7 @@ from gpt.training.checkpoint import CheckpointError
 from gpt.training.config import Config, TrainConfig
 from gpt.training.folder import check_folder
 from gpt.training.run import below
-from gpt.training.tasks import task_named
+from gpt.training.tasks import TASKS, task_named
 
 
 FIRST = next(iter(NETS))           # what is not named
@@ -44,6 +46,7 @@ class Opened(NamedTuple):
     net: str = FIRST               # what it is: a row of `models.nets.NETS`
     head: dict = {}                # settings of what its task has put on the net
     template: str | None = None    # how it is talked to, as a program in Jinja that is never run
+    base: str | None = None        # what its adapters stand beside, if it has such
 
     def write(self, prompt="", **how):
         """Yield a continuation of a prompt, piece by piece, as `models.sampling.write` does."""
@@ -66,10 +69,11 @@ class Kind(NamedTuple):
     """A row of KINDS."""
 
     is_one: Callable               # (place) -> bool, by names and first bytes: it must be quick
-    read: Callable                 # (place, step) -> Opened; step is None unless the user names one
+    read: Callable                 # (place, step, base) -> Opened; both are None unless the user
+                                   # names one
 
 
-def open_model(place, step=None):
+def open_model(place, step=None, base=None):
     """Open the model at a place.
 
     Parameters
@@ -78,6 +82,8 @@ def open_model(place, step=None):
         Of anything that is in KINDS.
     step : int, optional
         A checkpoint other than the best one, of a run.
+    base : path, optional
+        Where the model lies now that the adapters of a run stand beside.
 
     Returns
     -------
@@ -97,9 +103,11 @@ def open_model(place, step=None):
     if kind is None:
         check_folder(place)
         raise ConfigError(f"{place} is neither {' nor '.join(KINDS)}: name one")
-    opened = kind.read(place, step)
+    opened = kind.read(place, step, base)
     if step not in (None, opened.step):
         raise ConfigError(f"{place} has no steps to choose from: leave out --from_step")
+    if base and not opened.base:
+        raise ConfigError(f"{place} holds all its weights: leave out --base")
     return opened
 
 
@@ -109,7 +117,7 @@ def is_run(place):
     return any((place / name).exists() for name in ("checkpoints", "manifest.json"))
 
 
-def read_run(place, step):
+def read_run(place, step, base):
     """Read the checkpoint of the best validation loss, or of a step."""
     kept = place / "checkpoints"
     tensors, facts = checkpoint.load(kept, step)
@@ -117,7 +125,7 @@ def read_run(place, step):
     if step is None and best != facts["step"]:
         tensors, facts = checkpoint.load(kept, best)
     config = Config.from_dict(facts["config"])
-    model = with_weights(config, below(tensors, "model"))
+    model = with_weights(config, below(tensors, "model"), base_weights(facts, base))
     tokenizer = tokenizer_at(place / "data" / "tokenizer.json")
     if tokenizer.fingerprint() != facts["tokenizer"]:
         raise ConfigError(f"{place}/data/tokenizer.json is not the tokenizer that this model was "
@@ -125,13 +133,74 @@ def read_run(place, step):
     learnt, task = config.train, task_named(config.train.task)
     text = partial(task.load, place / "data", facts.get("data_sha256"))
     head = {name: getattr(learnt, name) for name in task.head}
-    return Opened(model, tokenizer, learnt.task, facts["step"], text, learnt.net, head)
+    beside = learnt.base if learnt.lora_rank else None
+    return Opened(model, tokenizer, learnt.task, facts["step"], text, learnt.net, head,
+                  base=beside)
 
 
-def with_weights(config, tensors):
-    model = config.new_net(np.random.default_rng(0))
-    model.load_state_dict(tensors)
+def with_weights(config, tensors, of_base=None):
+    """Make a net and fill it; those that only adapters stand beside are the base's."""
+    rng = np.random.default_rng(0)
+    if not of_base:
+        model = config.new_net(rng)
+        model.load_state_dict(tensors)
+        return model
+    model = config.net_from(of_base, rng)
+    part = Part(model, lambda name, x: name in tensors or name not in of_base)
+    part.load_state_dict(tensors)
     return model
+
+
+# ---- the base of a run ----
+
+def base_weights(facts, base=None):
+    """Return the weights that the adapters of a checkpoint stand beside; None if it has none.
+
+    Parameters
+    ----------
+    facts : dict
+        Of the checkpoint.
+    base : path, optional
+        Where they are, if not where they were.
+
+    Raises
+    ------
+    ConfigError
+        If they are not there, or are others.
+    """
+    settings = facts["config"]["train"]
+    if not settings.get("lora_rank"):
+        return None
+    place = base or settings["base"]
+    try:
+        weights = weights_of(open_model(place))
+    except ConfigError as error:
+        raise ConfigError(f"the adapters of this run need their base: {error}; say where it is "
+                          "with --base") from error
+    if fingerprint(weights) != facts["base_sha256"]:
+        raise ConfigError(f"{place} is not the base of this run, whose weights have the SHA256 "
+                          f"{facts['base_sha256']:.16}...: name that with --base")
+    return weights
+
+
+def weights_of(opened):
+    """Return the arrays of the net of a base, without what its task has put on it."""
+    found, task = merged(opened.model).state_dict(), TASKS.get(opened.task)
+    if not task or not task.puts:
+        return found
+    names = [name for name in found if not name.startswith(task.puts)]
+    return {name: found[name] for name in names}
+
+
+def fingerprint(tensors):
+    """Return the SHA256 of tensors, their names and shapes, wherever they came from."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        x = tensors[name]
+        digest.update(f"{name} {x.dtype.str} {x.shape}".encode())
+        digest.update(memoryview(x).cast("B") if x.flags.c_contiguous else x.tobytes())
+    return digest.hexdigest()
+
 
 
 def tokenizer_at(path, load=load_tokenizer):
@@ -161,7 +230,7 @@ def facts_of(place, name=CONFIG):
     return facts if isinstance(facts, dict) else {}
 
 
-def read_shared(place, step):
+def read_shared(place, step, base):
     facts = facts_of(place)
     if facts.get("format") != SHARED_FORMAT:
         raise ConfigError(f"{place} has format {facts.get('format')}, but this version reads "
@@ -195,7 +264,7 @@ def is_published(place):
     return "model_type" in facts_of(place)
 
 
-def read_published(place, step):
+def read_published(place, step, base):
     model = told_as_one(read_huggingface, place)
     task = LEARNT.get(type(model), "causal")
     return Opened(model, tokenizer_at(place / TOKENIZER), task, template=template_in(place))
@@ -217,7 +286,7 @@ def is_gguf(place):
     return place.suffix == ".gguf" or any(place.glob("*.gguf"))
 
 
-def read_one_file(place, step):
+def read_one_file(place, step, base):
     model, facts = told_as_one(read_gguf, place)
     said = facts.get("tokenizer.chat_template")
     template = said if isinstance(said, str) else None

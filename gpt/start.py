@@ -1,10 +1,12 @@
 """How a run comes about: new, from a text; or from its folder, where it stopped."""
 import json
 import os
+from functools import partial
 from pathlib import Path
 
-from gpt.base import fingerprint, open_base, weights_of, with_shape_of
+from gpt.base import open_base, with_shape_of
 from gpt.command import find_run
+from gpt.opening import base_weights, fingerprint, weights_of
 from gpt.settings import ConfigError
 from gpt.show.summary import beginning
 from gpt.training.clock import continue_plan
@@ -61,9 +63,10 @@ def begin(args, say):
         plan = Plan.parse(config.train.plan) if config.train.plan else Plan.fixed(
             config.train.steps or 1)
         weights = base and weights_of(base)
+        sha256 = weights and fingerprint(weights)
         if base:
-            write_manifest(folder, base=config.train.base, base_sha256=fingerprint(weights))
-        return Run.start(config, data, plan, weights=weights), folder
+            write_manifest(folder, base=config.train.base, base_sha256=sha256)
+        return Run.start(config, data, plan, weights=weights, base_sha256=sha256), folder
 
 
 def check_vocabulary(n, corpus):
@@ -98,6 +101,7 @@ def resume(args):
         If it cannot go on, or is at its end and no new one is given.
     """
     folder = find_run(args.resume, args.runs)
-    run = open_run(folder, args.from_step)
+    weights_for = partial(base_weights, base=args.given.pop("base", None))
+    run = open_run(folder, args.from_step, weights_for)
     continue_plan(run, args.given, read_manifest(folder).get("reported_step"))
     return run, folder
