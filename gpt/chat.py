@@ -38,7 +38,7 @@ def main(args=None):
     with report_errors(parser.prog):
         sampling = sampling_of(args)
         opened = open_model(find_run(args.model), base=args.base)
-        if opened.task != "causal":
+        if opened.task not in ("causal", "instruct"):
             raise ConfigError(f"{args.model} learnt the task {opened.task}, and does not write: "
                               "name a model that does")
         name, template = choose_template(args.template, opened.template)
@@ -46,7 +46,7 @@ def main(args=None):
         chat = Conversation(opened, template, sampling, rng, args.max_tokens, args.system)
         tell(f"{args.model}, context {chat.context:,} tokens, template {name}; /help lists what "
              "can be said, Ctrl-D ends")
-        if name == "plain" and not args.template:
+        if not args.template and not opened.template:
             tell("it says no template, so it may not have learnt to talk: it continues a dialogue")
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for line in lines():

@@ -63,8 +63,8 @@ def main(args=None):
 def measure(opened, names, tokens):
     """Measure on a text, or on what the run held out, and print what was found."""
     task, began = TASKS[opened.task], time.monotonic()
-    data = other_text(names, opened.tokenizer, task) if names else opened.data()
-    if len(data.val) < 2:
+    data = other_text(names, opened, task) if names else opened.data()
+    if len(data.val) < 2 and not task.encode:
         raise ConfigError(f"this text has {len(data.val)} token, and no second one to predict")
     found = read(task.measure(opened.model, data, data.val), tokens or math.inf)
     step = "" if opened.step is None else f" (step {opened.step})"
@@ -115,9 +115,12 @@ def ask(opened, names, items):
                 raise KeyboardInterrupt
 
 
-def other_text(names, tokenizer, task):
+def other_text(names, opened, task):
     """Read a text to measure on; nothing is learnt from it."""
     corpus = task.corpus(names, binary=True)
+    tokenizer = opened.tokenizer
+    if task.encode:
+        return Dataset(tokenizer, None, task.encode(corpus, tokenizer, opened.template))
     return Dataset(tokenizer, None, encode(corpus, tokenizer))
 
 

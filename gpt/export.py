@@ -66,7 +66,8 @@ def write_shared(opened, folder):
     seals = {name: file_sha256(folder / name) for name in (WEIGHTS, TOKENIZER)}
     facts = {"model_type": MODEL_TYPE, "format": SHARED_FORMAT, "task": opened.task,
              "step": opened.step, "net": opened.net, "model": asdict(opened.model.config),
-             **({"head": opened.head} if opened.head else {}), "sha256": seals}
+             **({"head": opened.head} if opened.head else {}),
+             **({"template": opened.template} if opened.template else {}), "sha256": seals}
     write_text(folder / CONFIG, json.dumps(facts, indent=1))
 
 

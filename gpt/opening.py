@@ -135,7 +135,7 @@ def read_run(place, step, base):
     head = {name: getattr(learnt, name) for name in task.head}
     beside = learnt.base if learnt.lora_rank else None
     return Opened(model, tokenizer, learnt.task, facts["step"], text, learnt.net, head,
-                  base=beside)
+                  config.data.template or None, beside)
 
 
 def with_weights(config, tensors, of_base=None):
@@ -245,7 +245,8 @@ def read_shared(place, step, base):
         shape = net_named(net).config(**facts["model"])
         config = Config(shape, train=TrainConfig(net=net, task=task, **head))
         model = with_weights(config, open_safetensors(place / WEIGHTS).arrays())
-        return Opened(model, tokenizer, task, facts["step"], net=net, head=head)
+        return Opened(model, tokenizer, task, facts["step"], net=net, head=head,
+                      template=facts.get("template"))
     except OSError as error:
         raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}") from error
     except (ConfigError, CheckpointError, CorpusError):

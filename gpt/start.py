@@ -41,6 +41,8 @@ def begin(args, say):
     """
     preset, given = with_plan(args.preset, args.given)
     base = open_base(given, args.runs) if given.get("base") else None
+    if base and base.template:
+        given.setdefault("template", base.template)
     task = task_named(matched(given).get("task", TrainConfig.task))
     corpus = task.corpus(args.corpus, binary=args.tokenizer in ("byte", "bpe"))
     say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
@@ -57,7 +59,9 @@ def begin(args, say):
         data = task.prepare(corpus, config.data, folder / "data", own, task.corpus)
         V = config.model.vocab_size if base else task.vocab_size(data.tokenizer)
         config = config.changed(**data.settings | {"vocab_size": V})
-        data.check(config.model.context_length, config.train.batch_tokens)
+        remark = data.check(config.model.context_length, config.train.batch_tokens)
+        if remark:
+            say(remark)
         check_size(config)
         write_manifest(folder, **beginning(args.corpus, corpus, config))
         plan = Plan.parse(config.train.plan) if config.train.plan else Plan.fixed(

@@ -44,7 +44,6 @@ text.txt --qqqqqq                            | '--qqqqqq'
 text.txt --steps --plain                     | --steps needs a value, but --plain follows
 --resume --steps 5                           | --resume needs a value, but --steps follows
 --lora_rank 8                                | beside the weights of one: add --base
---lora_rank -1 --base x                      | lora_rank is -1
 --lora_on '*mlp*' --base x                   | say how wide they are, as in --lora_rank 8
 --steps x                                    | 'x' is no whole number
 --steps 1.5                                  | '1.5' is no whole number

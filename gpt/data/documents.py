@@ -38,13 +38,17 @@ class Dataset:
         found = Pairs.of(self.train, self.tokenizer)
         return found, found.groups()
 
-    def size_bytes(self, ids):
-        """Return how many bytes of text the ids stand for."""
-        counts = np.bincount(ids, minlength=self.tokenizer.vocab_size)
+    def ids(self, part):
+        """Return the tokens of a part of the data, (N,), in a row."""
+        return part
+
+    def size_bytes(self, part):
+        """Return how many bytes of text a part stands for."""
+        counts = np.bincount(self.ids(part), minlength=self.tokenizer.vocab_size)
         return int(counts @ self.tokenizer.token_bytes)
 
-    def bytes_per_token(self, ids):
-        return self.size_bytes(ids) / max(1, len(ids))
+    def bytes_per_token(self, part):
+        return self.size_bytes(part) / max(1, len(self.ids(part)))
 
     @property
     def settings(self):
@@ -57,6 +61,10 @@ class Dataset:
                 f"{self.tokenizer.vocab_size:,} kinds, {self.bytes_per_token(self.val):.2f} bytes "
                 "each")
 
+    def width(self, T):
+        """Return how many tokens stand in a row at most where the net takes T."""
+        return T
+
     def pass_tokens(self, T):
         """Return how many tokens of steps go once over what there is to learn."""
         return len(self.train)
@@ -66,9 +74,9 @@ class Dataset:
         check_length(self, T)
         check_batch(self, batch_tokens)
 
-    def text(self, ids, n_bytes=sys.maxsize):
-        """Return the bytes of ids, or the first ones, documents joined."""
-        text = bytearray()
+    def text(self, part, n_bytes=sys.maxsize):
+        """Return the bytes of a part, or the first ones, documents joined."""
+        text, ids = bytearray(), self.ids(part)
         for i in range(0, len(ids), PART_TOKENS):             # which takes less memory
             text += self.tokenizer.decode_bytes(ids[i:i + PART_TOKENS])
             if len(text) >= n_bytes:

@@ -3,6 +3,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
+from gpt.data.templates import TEMPLATES
 from gpt.models.classifier import POOLING
 from gpt.models.config import ModelConfig
 from gpt.models.lora import adapted
@@ -24,6 +25,13 @@ class DataConfig:
                                   at_least=0.001, below=0.9)
     val: str = setting("", "a text of your own to validate on, a file, folder or glob; then "
                        "nothing is held out")
+
+    template: str = setting("", f"how conversations are written: {', '.join(TEMPLATES)}; unless "
+                            "said, as the base says, or plain")
+    loss_on: str = setting("answers", "what of a conversation is to be predicted",
+                           ("answers", "all"))
+    too_long: str = setting("refuse", "what to do about conversations longer than the context: "
+                            "refuse the text, or cut them", ("refuse", "cut"))
 
     __post_init__ = check_limits
 

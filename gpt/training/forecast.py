@@ -100,7 +100,7 @@ def counted(parameters):
 
 def flops_per_token(run):
     """Count the floating-point operations of training on one token, on one sequence."""
-    T, nodes = run.config.model.context_length, []
+    T, nodes = run.width, []
     with watch(nodes.append):
         loss_of_one(run)
     return sum(map(sum, map(count_node, nodes))) // T
@@ -108,7 +108,7 @@ def flops_per_token(run):
 
 def loss_of_one(run):
     """Return the loss of one sequence as long as the context, a Tensor."""
-    T, rng = run.config.model.context_length, np.random.default_rng(0)
+    T, rng = run.width, np.random.default_rng(0)
     batch = run.task.batch(run.data, (1, T), rng, run.model).widened(T)
     return run.task.loss(run.model, batch, 1.0, rng)
 
@@ -168,7 +168,7 @@ def forecast(run, peak_gflops):
         If not even one sequence fits into the memory there is.
     """
     config, (n_parameters, n_learnt) = run.config, counted(run.model.parameters())
-    B, _ = batch_shape(config, 1.0)
+    B, _ = batch_shape(config.train, run.width, 1.0)
     per_sequence = sequence_bytes(run)
     free, before = available_bytes(), used_bytes()    # now that the kernels are in memory
     need = lambda n: run_bytes(config, n_parameters, n_learnt, per_sequence, n)

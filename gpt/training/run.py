@@ -89,14 +89,19 @@ class Run:
         progress, unfreeze = self.plan.progress(self.step), self.config.train.unfreeze
         return thaw(self.model, self.learnt, progress, unfreeze)
 
+    @property
+    def width(self):
+        """The tokens of the longest rows."""
+        return self.data.width(self.config.model.context_length)
+
     def micro_batch(self, batch):
         """Return how many rows of a batch are taken at a time."""
-        longest = self.config.model.context_length // batch.width          # of growing contexts
+        longest = max(1, self.width // batch.width)                        # of shorter rows more
         return self.config.train.micro_batch * longest or len(batch.ids)
 
     def batch(self, rng):
         """Return the batch of the step to come, which follows from its number and the rng."""
-        shape = batch_shape(self.config, self.plan.progress(self.step))
+        shape = batch_shape(self.config.train, self.width, self.plan.progress(self.step))
         if self.carried:
             return self.task.carried(self.data, shape, self.step)
         return self.task.batch(self.data, shape, rng, self.model)
@@ -184,7 +189,7 @@ def state_to_carry(config, model):
     if config.train.context_growth:
         raise ConfigError("context_growth changes the number of sequences, carry_state goes on "
                           "with each: leave one of them out")
-    B, _ = batch_shape(config, 0.0)
+    B, _ = batch_shape(config.train, config.model.context_length, 0.0)
     return model.start(Batch(np.zeros((B, 1), np.int64)))
 
 

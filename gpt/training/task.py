@@ -68,6 +68,8 @@ class Task(NamedTuple):
     corpus: Callable = load_corpus    # (names, binary) -> Corpus
     prepare: Callable = prepare       # (corpus, DataConfig, folder, tokenizer, load) -> data
     load: Callable = load_dataset     # (folder, sealed) -> the same data
+    encode: Callable | None = None    # (corpus, tokenizer, template) -> what of another text is
+                                      # measured, where that is no row of ids
     vocab_size: Callable = attrgetter("vocab_size")    # (tokenizer) -> the tokens of the net
     # A head of its own.
     fit: Callable = as_it_is          # (net, TrainConfig, rng, dtype) -> net: puts a head on it

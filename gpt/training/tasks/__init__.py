@@ -7,6 +7,7 @@ from gpt.training.task import Task
 from gpt.training.tasks.causal import CAUSAL
 from gpt.training.tasks.classify import (
     classify_batch, classify_loss, classify_measure, show_nothing, with_classifier)
+from gpt.training.tasks.instruct import INSTRUCT
 from gpt.training.tasks.masked import MASKED_LM
 from gpt.training.tasks.seq2seq import SEQ2SEQ
 
@@ -17,7 +18,8 @@ CLASSIFY = Task(
     begins=dict(learning_rate=3e-4, weight_decay=0.01),
     show=show_nothing, command="classify", conclude=conclude, conclude_bytes=rivals_bytes)
 
-TASKS = {"causal": CAUSAL, "masked": MASKED_LM, "seq2seq": SEQ2SEQ, "classify": CLASSIFY}
+TASKS = {"causal": CAUSAL, "masked": MASKED_LM, "seq2seq": SEQ2SEQ, "classify": CLASSIFY,
+         "instruct": INSTRUCT}
 
 
 def task_named(name):
