@@ -70,7 +70,10 @@ def begin(args, say):
         sha256 = weights and fingerprint(weights)
         if base:
             write_manifest(folder, base=config.train.base, base_sha256=sha256)
-        return Run.start(config, data, plan, weights=weights, base_sha256=sha256), folder
+        run = Run.start(config, data, plan, weights=weights, base_sha256=sha256)
+        if base and run.task.prepared:
+            run.task.prepared(run)
+        return run, folder
 
 
 def check_vocabulary(n, corpus):

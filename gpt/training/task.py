@@ -75,6 +75,7 @@ class Task(NamedTuple):
     fit: Callable = as_it_is          # (net, TrainConfig, rng, dtype) -> net: puts a head on it
     puts: str = ""                    # how the names of the head's parameters begin
     head: tuple = ()                  # settings that the head is made from
+    prepared: Callable | None = None  # (run) -> None: done with a new run from a base
     begins: dict = {}                 # settings of a run from a base, where none are given
     # What is told of it.
     show: Callable = written          # (model, data, seed, max_tokens) -> text for the user
