@@ -196,7 +196,7 @@ def fingerprint(tensors):
     """Return the SHA256 of tensors, their names and shapes, wherever they came from."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        x = tensors[name]
+        x = np.asarray(tensors[name])
         digest.update(f"{name} {x.dtype.str} {x.shape}".encode())
         digest.update(memoryview(x).cast("B") if x.flags.c_contiguous else x.tobytes())
     return digest.hexdigest()

@@ -37,7 +37,7 @@ class Adapted(Linear):
 
     def __init__(self, layer, rank, scale, rate, rng):
         vars(self).update(vars(layer))
-        d_out, d_in = layer.weight.shape
+        d_out, d_in = layer.weight.shape              # shared, so that others may adapt it, too
         dtype = layer.weight.dtype
         self.scale = scale * np.eye(rank, dtype=dtype)    # as a product, which can be replayed
         self.rate, self.rng = rate, None
@@ -45,7 +45,7 @@ class Adapted(Linear):
         self.lora_b = full((d_out, rank), 0, dtype)
 
     def __call__(self, x):
-        seen = dropout(x, self.rate, self.rng)
+        seen = dropout(x, self.rate, self.rng)                                  # (..., d_in)
         low = linear(linear(seen, self.lora_a), self.scale)                     # (..., r)
         return super().__call__(x) + linear(low, self.lora_b)                   # (..., d_out)
 
@@ -53,7 +53,7 @@ class Adapted(Linear):
         """Return a plain layer that computes the same: W + s B A."""
         layer = Linear.__new__(Linear)
         more = self.lora_b.data @ self.scale @ self.lora_a.data                 # (d_out, d_in)
-        layer.weight = Tensor(self.weight.data + more)
+        layer.weight = Tensor(np.asarray(self.weight.data) + more)
         layer.bias = self.bias
         return layer
 

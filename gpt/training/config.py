@@ -213,8 +213,7 @@ class Config:
         freeze(net, self.train)
         for name, x in net.named_parameters():
             if name in weights:
-                own = np.array if x.requires_grad else np.asarray
-                x.data = own(weights[name], dtype)
+                x.data = np.array(weights[name], dtype) if x.requires_grad else weights[name]
         return net
 
     def fitted(self, net, rng, dtype):

@@ -78,7 +78,7 @@ def measure_rates(run, seconds=0.15, most_s=2.0, fewest=4):
 def check_size(config):
     """Refuse a model whose weights alone, with gradients and moments, do not fit into memory."""
     free, (weights, learnt) = available_bytes(), n_weights(config)
-    needed = run_bytes(config, weights, learnt, 0, 0)
+    needed = run_bytes(config, 4 * weights, learnt, 0, 0)
     if free is not None and needed > free:
         raise ConfigError(f"a model of {weights / 1e9:.1f} billion weights needs "
                           f"{needed / 1e9:.0f} GB to train, but "
@@ -135,15 +135,14 @@ def sequence_bytes(run):
     return kept
 
 
-def run_bytes(config, n_parameters, n_learnt, per_sequence, sequences):
-    """Predict what a run adds to the process: parameters; gradients and moments of those that
-    learn; one micro-batch.
+def run_bytes(config, held, n_learnt, per_sequence, sequences):
+    """Predict what a run adds to the process: the bytes held by its parameters; gradients and
+    moments of those that learn; one micro-batch.
 
     On the way back the gradients of a block take the memory that the blocks behind it gave free.
     """
     moments = 2 if config.train.optimizer == "adamw" else 1.5
-    kept = n_parameters + n_learnt * (1 + moments)
-    return int(4 * kept + per_sequence * sequences)
+    return int(held + 4 * n_learnt * (1 + moments) + per_sequence * sequences)
 
 
 @dataclass(frozen=True)
@@ -168,10 +167,11 @@ def forecast(run, peak_gflops):
         If not even one sequence fits into the memory there is.
     """
     config, (n_parameters, n_learnt) = run.config, counted(run.model.parameters())
+    held = sum(x.data.nbytes for x in run.model.parameters())
     B, _ = batch_shape(config.train, run.width, 1.0)
     per_sequence = sequence_bytes(run)
     free, before = available_bytes(), used_bytes()    # now that the kernels are in memory
-    need = lambda n: run_bytes(config, n_parameters, n_learnt, per_sequence, n)
+    need = lambda n: run_bytes(config, held, n_learnt, per_sequence, n)
     n = config.train.micro_batch or B
     room = None if free is None else 0.9 * free
     if room is not None and not config.train.micro_batch:
@@ -183,7 +183,7 @@ def forecast(run, peak_gflops):
             f"--context_length {max(8, config.model.context_length // 2)}")
         raise ConfigError(f"this run needs {need(n) / 1e9:.1f} GB for {n} sequences at a time, but "
                           f"{free / 1e9:.1f} GB are free: use {smaller}")
-    at_the_end = run_bytes(config, n_parameters, n_learnt, 0, 0) + baseline_bytes(run)
+    at_the_end = run_bytes(config, held, n_learnt, 0, 0) + baseline_bytes(run)
     if room is not None and at_the_end > room:
         raise ConfigError(f"a text of {run.data.n_bytes / 1e6:,.0f} MB needs "
                           f"{at_the_end / 1e9:.1f} GB at the end, to be counted and compressed, "

@@ -101,7 +101,8 @@ def probe(x, labels, at_hand, n_classes):
     weight : (n_classes, width)
     bias : (n_classes,)
     """
-    mean, deviation = at_hand.mean(axis=0), at_hand.std(axis=0) + 1e-6          # (width,)
+    mean = at_hand.mean(axis=0)                                                 # (width,)
+    deviation = at_hand.std(axis=0) + 1e-6
     scaled = Dense((x - mean) / deviation)
     w, bias = fitted(scaled, labels, n_classes, PROBE_C)
     w = w / deviation[:, None]                                                  # (width, K)
@@ -111,9 +112,10 @@ def probe(x, labels, at_hand, n_classes):
 def begin_with_probe(run):
     """Do that for a new run from a base."""
     head = run.model.classifier.linear
-    learnt, others = (features(run.model, part) for part in (run.data.train, run.data.val))
-    at_hand = np.concatenate([learnt, others])
-    weight, bias = probe(learnt, run.data.train.spans[:, 2], at_hand, len(head.weight))
+    data = run.data
+    learnt, others = (features(run.model, part) for part in (data.train, data.val))
+    at_hand, labels = np.concatenate([learnt, others]), data.train.spans[:, 2]
+    weight, bias = probe(learnt, labels, at_hand, len(head.weight))
     head.weight.data[...] = weight
     head.bias.data[...] = bias
 

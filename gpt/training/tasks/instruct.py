@@ -24,7 +24,7 @@ def instruct_batch(data, shape, rng, model):
     width = rng.choice(widths)                        # each conversation is as likely as another
     alike = np.flatnonzero(widths == width)
     n = max(1, B * T // width)
-    chosen = rng.permutation(alike)[:n] if n <= len(alike) else rng.choice(alike, n)
+    chosen = rng.choice(alike, n, replace=n > len(alike))
     return batch_of(data.train, chosen, min(width, T))
 
 
@@ -38,12 +38,13 @@ def batch_of(chats, chosen, width):
 
 def instruct_measure(model, data, chats):
     """Yield the surprise at what is asked of conversations, some of them at a time."""
-    T, token_bytes = model.config.context_length, np.asarray(data.tokenizer.token_bytes)
-    width = min(T, int(chats.lengths.max()) - 1)
-    order, B = evenly_spread(len(chats)), max(1, MEASURED_TOKENS // width)
+    token_bytes = np.asarray(data.tokenizer.token_bytes)
+    widths = np.minimum(chats.lengths - 1, model.config.context_length)         # (n,)
+    B = max(1, MEASURED_TOKENS // widths.max())
+    order = evenly_spread(len(chats))
     for i in range(0, len(order), B):
         chosen = order[i:i + B]
-        batch = batch_of(chats, chosen, min(T, int(chats.lengths[chosen].max()) - 1))
+        batch = batch_of(chats, chosen, widths[chosen].max())
         with no_grad():
             loss = token_loss(model, batch, 1.0)
         asked = batch.targets[batch.targets != IGNORE]
@@ -53,28 +54,31 @@ def instruct_measure(model, data, chats):
 def show_replies(model, data, seed, max_tokens):
     """Yield what stands in the validation part as an answer, what is asked, what the net answers.
     """
-    rng, tokenizer = np.random.default_rng(seed), data.tokenizer
-    places = rng.choice(len(data.val), min(SHOWN, len(data.val)), replace=False)
-    for place in places:
+    rng = np.random.default_rng(seed)
+    for place in rng.permutation(len(data.val))[:SHOWN]:
         begin, end = data.val.spans[place]
         ids, asked = data.val.ids[begin:end], data.val.asked[begin:end]
-        first, last = asked.argmax(), len(ids) - asked[::-1].argmax()
+        first = int(asked.argmax())
+        last = first + int(asked[first:].argmin())    # of the first answer
         room = min(max_tokens, model.config.context_length - first)
         if not first or room < 1:                     # all is asked, or nothing fits behind it
             continue
-        question, reference = (tokenizer.decode(part.tolist()) for part in
-                               (ids[:first], ids[first:last - 1]))
-        yield f"(wanted: {reference.strip()})\n{question}"
+        yield f"(wanted: {words(data, ids[first:last])})\n{words(data, ids[:first])}"
         yield from reply(model, data, ids[:first], room)
         yield "\n\n"
 
 
+def words(data, ids):
+    return data.tokenizer.decode(ids.tolist())
+
+
 def reply(model, data, ids, max_tokens):
     """Yield the likeliest answer to ids, (T,), piece by piece."""
-    tokenizer, (_, template) = data.tokenizer, choose_template(None, data.template)
+    _, template = choose_template(None, data.template)
+    tokenizer, likeliest = data.tokenizer, Sampling(temperature=0)
     ends = {special_id(name, tokenizer) for name in template.specials}
     ends |= {*tokenizer.special_tokens.values()}
-    made = generate(model, np.asarray(ids)[None], Sampling(temperature=0), None, max_tokens)
+    made = generate(model, ids[None], likeliest, None, max_tokens)              # each (1,)
     yield from pieces_of(until(ends, made), tokenizer, template.stops)
 
 
