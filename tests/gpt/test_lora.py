@@ -14,6 +14,7 @@ from gpt.settings import ConfigError
 from gpt.training import checkpoint
 from gpt.training.config import Config
 from gpt.training.folder import open_run
+from gpt.training.forecast import counted, run_bytes
 from gpt.training.step import train_steps
 from minigrad import no_grad
 
@@ -145,11 +146,28 @@ def test_a_checkpoint_holds_adapters_and_the_name_of_the_base_alone(begun):
 def test_a_run_of_adapters_resumes_to_the_same_bytes(begun):
     folder = begun / "runs" / "low"
     run = open_run(folder, 3, base_weights)
+    before = {name: x.data.copy() for name, x in run.model.named_parameters()}
     for _ in train_steps(run):
         pass
+    changed = {name for name, x in run.model.named_parameters() if (x.data != before[name]).any()}
+    assert changed and all(map(is_adapter, changed))
     whole, _ = checkpoint.load(folder / "checkpoints", 6)
     for name, x in run.tensors().items():
         np.testing.assert_array_equal(x, whole[name], err_msg=name)
+
+
+def test_gradients_and_moments_take_the_bytes_that_are_counted(begun):
+    run = open_run(begun / "runs" / "low", 3, base_weights)
+    batch = run.batch(np.random.default_rng(0))
+    run.loss(batch, batch.n_targets, np.random.default_rng(0)).backward()
+    gradients = [x.grad for x in run.model.parameters() if x.grad is not None]
+    moments = [x for optimizer in run.optimizers for x in optimizer.state_dict().values()
+               if x.ndim > 1]
+    n, n_learnt = counted(run.model.parameters())
+    held = sum(x.data.nbytes for x in run.model.parameters())
+    assert n_learnt == sum(x.size for x in run.learnt) < n and held == 4 * n
+    taken = sum(x.nbytes for x in [*gradients, *moments])
+    assert run_bytes(run.config, held, n_learnt, 0, 0) == held + taken
 
 
 def test_commands_open_it_and_export_merges(begun, tmp_path, capsys):
