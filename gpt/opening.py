@@ -46,7 +46,13 @@ class Opened(NamedTuple):
     net: str = FIRST               # what it is: a row of `models.nets.NETS`
     head: dict = {}                # settings of what its task has put on the net
     template: str | None = None    # how it is talked to, as a program in Jinja that is never run
-    base: str | None = None        # what its adapters stand beside, if it has such
+    config: Config | None = None   # all settings of its run, if those are known
+
+    @property
+    def base(self):
+        """What its adapters stand beside; None if it has none."""
+        adapted = self.config and self.config.train.lora_rank
+        return self.config.train.base if adapted else None
 
     def write(self, prompt="", **how):
         """Yield a continuation of a prompt, piece by piece, as `models.sampling.write` does."""
@@ -133,9 +139,8 @@ def read_run(place, step, base):
     learnt, task = config.train, task_named(config.train.task)
     text = partial(task.load, place / "data", facts.get("data_sha256"))
     head = {name: getattr(learnt, name) for name in task.head}
-    beside = learnt.base if learnt.lora_rank else None
     return Opened(model, tokenizer, learnt.task, facts["step"], text, learnt.net, head,
-                  config.data.template or None, beside)
+                  config.data.template or None, config)
 
 
 def with_weights(config, tensors, of_base=None):

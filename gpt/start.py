@@ -43,7 +43,11 @@ def begin(args, say):
     base = open_base(given, args.runs) if given.get("base") else None
     if base and base.template:
         given.setdefault("template", base.template)
-    task = task_named(matched(given).get("task", TrainConfig.task))
+    name = matched(given).get("task", TrainConfig.task)
+    task = task_named(name)
+    if given.get("canaries") and (task.conclude or not task.whole_text):
+        raise ConfigError("--canaries are lines of a text to be continued, and the task is "
+                          f"{name}: leave them out")
     corpus = task.corpus(args.corpus, binary=args.tokenizer in ("byte", "bpe"))
     say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
     check_vocabulary(given.get("vocabulary", 0), corpus)

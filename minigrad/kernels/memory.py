@@ -68,7 +68,8 @@ class Pool:
         with self.lock:
             self.held_bytes += size
             self.peak_bytes = max(self.peak_bytes, self.held_bytes - self.idle_bytes())
-            self.shrink(self.held_bytes - SLACK * self.peak_bytes)
+            if self.smallest > 1:                         # else somebody may go on writing there
+                self.shrink(self.held_bytes - SLACK * self.peak_bytes)
         return aligned(size)
 
     def shrink(self, size):
