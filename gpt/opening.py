@@ -131,7 +131,8 @@ def read_run(place, step, base):
     if step is None and best != facts["step"]:
         tensors, facts = checkpoint.load(kept, best)
     config = Config.from_dict(facts["config"])
-    model = with_weights(config, below(tensors, "model"), base_weights(facts, base))
+    of_base, kept = base_weights(facts, base), below(tensors, "model")
+    model = beside_base(config, kept, of_base) if of_base else with_weights(config, kept)
     tokenizer = tokenizer_at(place / "data" / "tokenizer.json")
     if tokenizer.fingerprint() != facts["tokenizer"]:
         raise ConfigError(f"{place}/data/tokenizer.json is not the tokenizer that this model was "
@@ -143,20 +144,21 @@ def read_run(place, step, base):
                   config.data.template or None, config)
 
 
-def with_weights(config, tensors, of_base=None):
-    """Make a net and fill it; those that only adapters stand beside are the base's."""
-    rng = np.random.default_rng(0)
-    if not of_base:
-        model = config.new_net(rng)
-        model.load_state_dict(tensors)
-        return model
-    model = config.net_from(of_base, rng)
-    part = Part(model, lambda name, x: name in tensors or name not in of_base)
-    part.load_state_dict(tensors)
+def with_weights(config, tensors):
+    model = config.new_net(np.random.default_rng(0))
+    model.load_state_dict(tensors)
     return model
 
 
 # ---- the base of a run ----
+
+def beside_base(config, tensors, of_base):
+    """Make a net of what has learnt and of the weights of its base."""
+    model = config.net_from(of_base, np.random.default_rng(0))
+    part = Part(model, lambda name, x: name in tensors or name not in of_base)
+    part.load_state_dict(tensors)
+    return model
+
 
 def base_weights(facts, base=None):
     """Return the weights that the adapters of a checkpoint stand beside; None if it has none.

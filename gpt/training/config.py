@@ -210,14 +210,15 @@ class Config:
     def net_from(self, weights, rng, dtype=np.float32):
         """Make the net with weights of a base, by name; what the settings put on it is new.
 
-        Those that will not learn are the base's own arrays, the others are copies.
+        What stays as it is beside adapters are the base's own arrays, however they lie there.
         """
         unfilled = net_named(self.train.net).module(self.model, NoNumbers(), dtype)
         net = self.fitted(unfilled, rng, dtype)
         freeze(net, self.train)
         for name, x in net.named_parameters():
             if name in weights:
-                x.data = np.array(weights[name], dtype) if x.requires_grad else weights[name]
+                own = x.requires_grad or not self.train.lora_rank
+                x.data = np.array(weights[name], dtype) if own else weights[name]
         return net
 
     def fitted(self, net, rng, dtype):
