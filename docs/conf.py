@@ -31,6 +31,7 @@ def chapters(part):
 
 SECTIONS = {
     "The engine": chapters("engine"), "The GPT": chapters("gpt"), "Other nets": chapters("nets"),
+    "From a base": chapters("tuning"),
     "Exercises and books": "exercises/README\nbooks",
     "Questions": "questions/*",
     "Reference": "stepper\ntesting\nbpe\ntokenizers\ntraining\nbase_and_head\nsharing\ntalking\n"

@@ -1,14 +1,12 @@
 """A base: the model that a run goes on from, with its settings, its tokenizer and its weights."""
-import hashlib
 from dataclasses import fields, replace
 
 from gpt.command import find_run
 from gpt.models.quantising import thaw
-from gpt.opening import open_model
+from gpt.models.unfilled import NoNumbers
+from gpt.opening import open_model, weights_of
 from gpt.settings import ConfigError
 from gpt.training.config import SET_ANEW, Config
-from gpt.training.forecast import NoNumbers
-from gpt.training.tasks import TASKS
 
 
 def open_base(given, runs="runs"):
@@ -24,7 +22,7 @@ def open_base(given, runs="runs"):
         If it cannot be opened, or something else is given that comes from the base.
     """
     place = find_run(given["base"], runs)
-    given["base"] = str(place)
+    given["base"] = str(place.absolute())             # a run of adapters will look for it there
     opened = open_model(place)
     thaw(opened.model)
     names = [f.name for f in fields(opened.model.config)]
@@ -57,22 +55,3 @@ def with_shape_of(opened, config, given):
             raise ConfigError(f"with {anew} the weights {name} of {config.train.base} do not fit: "
                               f"leave out {' and '.join(f'--{name}' for name in anew)}")
     return config
-
-
-def weights_of(opened):
-    """Return the arrays of the net of a base, without what its task has put on it."""
-    found, task = opened.model.state_dict(), TASKS.get(opened.task)
-    if not task or not task.puts:
-        return found
-    names = [name for name in found if not name.startswith(task.puts)]
-    return {name: found[name] for name in names}
-
-
-def fingerprint(tensors):
-    """Return the SHA256 of tensors, their names and shapes, wherever they came from."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        x = tensors[name]
-        digest.update(f"{name} {x.dtype.str} {x.shape}".encode())
-        digest.update(memoryview(x).cast("B") if x.flags.c_contiguous else x.tobytes())
-    return digest.hexdigest()

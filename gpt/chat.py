@@ -9,7 +9,7 @@ import sys
 import numpy as np
 
 from bpe.console import read_lines, visible, whole
-from gpt.command import find_run, interruptible, make_parser, report_errors
+from gpt.command import add_base, find_run, interruptible, make_parser, report_errors
 from gpt.conversation import Conversation
 from gpt.data.templates import TEMPLATES, choose_template
 from gpt.generate import add_sampling, sampling_of
@@ -31,13 +31,14 @@ def main(args=None):
     parser.add_argument("--system", help="what the system tells it before all else")
     parser.add_argument("--max_tokens", type=whole, default=512, help="of an answer [512]")
     add_sampling(parser)
+    add_base(parser)
     args = parser.parse_args(args)
     if args.max_tokens < 1:
         parser.error(f"max_tokens is {args.max_tokens}, but must be at least 1")
     with report_errors(parser.prog):
         sampling = sampling_of(args)
-        opened = open_model(find_run(args.model))
-        if opened.task != "causal":
+        opened = open_model(find_run(args.model), base=args.base)
+        if opened.task not in ("causal", "instruct"):
             raise ConfigError(f"{args.model} learnt the task {opened.task}, and does not write: "
                               "name a model that does")
         name, template = choose_template(args.template, opened.template)
@@ -45,7 +46,7 @@ def main(args=None):
         chat = Conversation(opened, template, sampling, rng, args.max_tokens, args.system)
         tell(f"{args.model}, context {chat.context:,} tokens, template {name}; /help lists what "
              "can be said, Ctrl-D ends")
-        if name == "plain" and not args.template:
+        if not args.template and not opened.template:
             tell("it says no template, so it may not have learnt to talk: it continues a dialogue")
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for line in lines():

@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 
 from bpe.console import read_lines, typed
-from gpt.command import find_run, make_parser, report_errors
+from gpt.command import add_base, find_run, make_parser, report_errors
 from gpt.data.labelled import Texts, encode, spans_of
 from gpt.opening import open_model
 from gpt.settings import ConfigError
@@ -21,9 +21,10 @@ def main(args=None):
     parser = make_parser("classify", "Tell which label a text has: label, probability, text.")
     parser.add_argument("run", help="the folder of a run of the task classify, last for the newest")
     parser.add_argument("text", nargs="*", help="texts [the lines of standard input]")
+    add_base(parser)
     args = parser.parse_args(args)
     with report_errors(parser.prog):
-        opened = open_model(find_run(args.run))
+        opened = open_model(find_run(args.run), base=args.base)
         if not hasattr(opened.model, "classifier"):
             raise ConfigError(f"{args.run} learnt the task {opened.task}, and no labels: train "
                               "with --task classify")

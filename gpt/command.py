@@ -42,6 +42,12 @@ def find_run(name, root="runs"):
     return newest_run(root) if name == "last" and not Path(name).exists() else Path(name)
 
 
+def add_base(parser):
+    """Add the flag that says where the base of a run of adapters is."""
+    parser.add_argument("--base", help="where the model is that the adapters of the run stand "
+                        "beside, if not where it was")
+
+
 # ---- how a command ends ----
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 
 from bpe.console import read_lines
 from gpt.batch import Batch
-from gpt.command import make_parser, report_errors
+from gpt.command import add_base, make_parser, report_errors
 from gpt.models.encoder import Encoder, sentence_vectors
 from gpt.opening import facts_of, open_model
 from gpt.settings import ConfigError
@@ -24,9 +24,10 @@ def main(args=None):
     parser = make_parser("embed", "Turn lines of standard input into vectors of length 1: a line "
                          "of numbers for each.")
     parser.add_argument("model", help="a folder with an encoder, such as all-MiniLM-L6-v2")
+    add_base(parser)
     args = parser.parse_args(args)
     with report_errors(parser.prog):
-        opened = open_model(args.model)
+        opened = open_model(args.model, base=args.base)
         check_pooling(Path(args.model), opened.model)
         for vector in embed(opened, read_lines()):
             print(*[f"{x:.7g}" for x in vector])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bpe.console import whole
-from gpt.command import find_run, interruptible, make_parser, report_errors
+from gpt.command import add_base, find_run, interruptible, make_parser, report_errors
 from gpt.data.documents import Dataset, encoded
 from gpt.opening import open_model
 from gpt.questions import answers, read_questions, score, spread, told
@@ -37,6 +37,7 @@ def parse(args):
     parser.add_argument("--items", type=whole, help="take so many questions of each file, spread "
                         "evenly")
     parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
+    add_base(parser)
     args = parser.parse_args(args)
     for sentence in contradictions(args):
         parser.error(sentence)
@@ -46,7 +47,7 @@ def parse(args):
 def main(args=None):
     parser, args = parse(args)
     with report_errors(parser.prog):
-        opened = open_model(find_run(args.run), args.from_step)
+        opened = open_model(find_run(args.run), args.from_step, args.base)
         if opened.task not in TASKS:
             raise ConfigError(f"{args.run} learnt the task {opened.task}, but what can be measured "
                               f"is {', '.join(TASKS)}")
@@ -62,8 +63,8 @@ def main(args=None):
 def measure(opened, names, tokens):
     """Measure on a text, or on what the run held out, and print what was found."""
     task, began = TASKS[opened.task], time.monotonic()
-    data = other_text(names, opened.tokenizer, task) if names else opened.data()
-    if len(data.val) < 2:
+    data = other_text(names, opened, task) if names else opened.data()
+    if len(data.val) < 2 and not task.encode:
         raise ConfigError(f"this text has {len(data.val)} token, and no second one to predict")
     found = read(task.measure(opened.model, data, data.val), tokens or math.inf)
     step = "" if opened.step is None else f" (step {opened.step})"
@@ -114,9 +115,12 @@ def ask(opened, names, items):
                 raise KeyboardInterrupt
 
 
-def other_text(names, tokenizer, task):
+def other_text(names, opened, task):
     """Read a text to measure on; nothing is learnt from it."""
     corpus = task.corpus(names, binary=True)
+    tokenizer = opened.tokenizer
+    if task.encode:
+        return Dataset(tokenizer, None, task.encode(corpus, tokenizer, opened.template))
     return Dataset(tokenizer, None, encode(corpus, tokenizer))
 
 

@@ -13,11 +13,12 @@ import bpe
 from bpe.console import whole
 from bpe.files import file_sha256, write_text, write_whole
 from gpt import called
-from gpt.command import find_run, make_parser, report_errors
+from gpt.command import add_base, find_run, make_parser, report_errors
 from gpt.data.tokens.characters import CharTokenizer
 from gpt.data.tokens.to_gguf import gguf_metadata
 from gpt.files.gguf import write_gguf
 from gpt.files.safetensors import write_safetensors
+from gpt.models.lora import merged
 from gpt.models.nets import described
 from gpt.models.publishing import as_gguf, as_huggingface
 from gpt.models.quantising import blocks_in, hold, quantised_matrices
@@ -41,6 +42,7 @@ def main(args=None):
     parser.add_argument("--quantize", choices=PRECISIONS, help="round the matrices of "
                         "a decoder to 8 bits, or 4: a quarter or a seventh of the size, and faster")
     parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
+    add_base(parser)
     args = parser.parse_args(args)
     if args.quantize and args.format != "minigrad":
         parser.error(f"--quantize is of our own format: for llama.cpp say --format gguf_q8_0 or "
@@ -49,7 +51,8 @@ def main(args=None):
         folder = Path(args.folder)
         check_empty(folder)
         run = find_run(args.run)
-        opened = open_model(run, args.from_step)
+        opened = open_model(run, args.from_step, args.base)
+        opened = opened._replace(model=merged(opened.model))
         if args.quantize:
             hold(opened.model, quantised_matrices(opened.model, PRECISIONS[args.quantize]))
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,6 +84,8 @@ def write_shared(opened, folder):
              "model": asdict(opened.model.config), "sha256": seals}
     if opened.head:
         facts["head"] = opened.head
+    if opened.template:
+        facts["template"] = opened.template
     if blocks:
         facts["blocks"] = {name: NAMES[raw.dtype] for name, raw in blocks.items()}
     write_text(folder / CONFIG, json.dumps(facts, indent=1))

@@ -110,6 +110,11 @@ def of_settings(given):
                f"and this is {tokenizer}: leave one of them out")
     if "val" in given and "val_fraction" in given:
         yield "--val and --val_fraction both say what to validate on: leave one of them out"
+    adapters = [name for name in given if name.startswith("lora_") and given[name]]
+    if adapters and "base" not in given:
+        yield f"--{adapters[0]} is of adapters, which stand beside the weights of one: add --base"
+    if adapters and not given.get("lora_rank"):
+        yield f"--{adapters[0]} is of adapters: say how wide they are, as in --lora_rank 8"
     for name in ("val", "tokenizer"):
         if not given.get(name, "x").strip():
             yield f"--{name} is empty: say what it is, or leave it out"

@@ -8,9 +8,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from bpe.console import check_writable, finite, typed, visible, whole
 from bpe.files import write_text
-from gpt.command import find_run, make_parser, report_errors
+from gpt.command import add_base, find_run, make_parser, report_errors
+from gpt.conversation import Conversation
+from gpt.data.templates import choose_template
 from gpt.models.sampling import Sampling, encode_prompt, reads_source, write
 from gpt.opening import open_model
 from gpt.prompts import continue_all, read_prompts
@@ -34,6 +38,7 @@ def parse(args):
     add_sampling(parser)
     parser.add_argument("--stop", action="append", default=[], help="text to end before")
     parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
+    add_base(parser)
     args = parser.parse_args(args)
     for name, least in (("n", 1), ("max_tokens", 0)):
         if getattr(args, name) < least:
@@ -83,8 +88,8 @@ def main(args=None):
         rows = read_prompts(args.prompts) if args.prompts is not None else []
         if args.out is not None:
             check_writable(args.out)
-        opened = open_model(find_run(args.run), args.from_step)
-        if args.temperature is None and reads_source(opened.model):
+        opened = open_model(find_run(args.run), args.from_step, args.base)
+        if args.temperature is None and answers(opened):
             sampling = replace(sampling, temperature=0)
         if rows:
             write_rows(rows, opened, sampling, args)
@@ -100,15 +105,30 @@ def print_texts(opened, sampling, args):
     for i in range(args.n):
         if args.n > 1:
             print(f"---- {i + 1} ----")
-        pieces = write(opened.model, opened.tokenizer, prompt, sampling, args.seed + i,
-                       args.max_tokens, args.stop)
+        pieces = continued(opened, prompt, sampling, args.seed + i, args)
         first = next(pieces, "")                      # before the prompt: a net may refuse
-        begins = "" if reads_source(opened.model) else show(prompt)
+        begins = "" if answers(opened) else show(prompt)
         sys.stdout.write(begins + show(first))
         for piece in pieces:
             sys.stdout.write(show(piece))
             sys.stdout.flush()
         print()
+
+
+def answers(opened):
+    """Whether a model answers to a prompt, rather than continue it."""
+    return opened.task == "instruct" or reads_source(opened.model)
+
+
+def continued(opened, prompt, sampling, seed, args):
+    """Yield what a model writes to a prompt: one that learnt to answer is asked as it learnt."""
+    if opened.task != "instruct":
+        return write(opened.model, opened.tokenizer, prompt, sampling, seed, args.max_tokens,
+                     args.stop)
+    _, template = choose_template(None, opened.template)
+    template = template._replace(stops=(*template.stops, *args.stop))
+    chat = Conversation(opened, template, sampling, np.random.default_rng(seed), args.max_tokens)
+    return chat.say(prompt)
 
 
 def tell_cut(prompts, opened):
@@ -126,14 +146,21 @@ def write_rows(rows, opened, sampling, args):
     prompts, lines = [row["prompt"] for row in rows], []
     tell_cut(prompts, opened)
     for seed in range(args.seed, args.seed + args.n):
-        texts = continue_all(opened.model, opened.tokenizer, prompts, sampling, seed,
-                             args.max_tokens, args.stop)
+        texts = written(opened, prompts, sampling, seed, args)
         lines += [json.dumps({**row, "text": text, "seed": seed}) for row, text in zip(rows, texts)]
     if args.out:
         write_text(Path(args.out), "\n".join(lines) + "\n")
         print(f"{args.out}: {len(lines):,} texts")
     else:
         print(*lines, sep="\n")
+
+
+def written(opened, prompts, sampling, seed, args):
+    """Return what a model writes to each of some prompts."""
+    if opened.task == "instruct":
+        return ["".join(continued(opened, prompt, sampling, seed, args)) for prompt in prompts]
+    return continue_all(opened.model, opened.tokenizer, prompts, sampling, seed, args.max_tokens,
+                        args.stop)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 A kind is a row of KINDS: a function that tells by a look at a place whether it is one, and a
 function that reads it. The rows are asked in order, and the first that says yes reads.
 """
+import hashlib
 import json
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +19,7 @@ from gpt.files.safetensors import open_safetensors
 from gpt.files.weights import FileError
 from gpt.models.encoder import Encoder
 from gpt.models.encoder_decoder import EncoderDecoder
+from gpt.models.lora import Part, merged
 from gpt.models.nets import NETS, net_named
 from gpt.models.published import Blank, read_gguf, read_huggingface
 from gpt.models.quantising import hold
@@ -28,7 +30,7 @@ from gpt.training.checkpoint import CheckpointError
 from gpt.training.config import Config, TrainConfig
 from gpt.training.folder import check_folder
 from gpt.training.run import below
-from gpt.training.tasks import task_named
+from gpt.training.tasks import TASKS, task_named
 from minigrad.kernels.quantised import DTYPES
 
 
@@ -47,6 +49,12 @@ class Opened(NamedTuple):
     head: dict = {}                # settings of what its task has put on the net
     template: str | None = None    # how it is talked to, as a program in Jinja that is never run
     config: Config | None = None   # all settings of its run, if those are known
+
+    @property
+    def base(self):
+        """What its adapters stand beside; None if it has none."""
+        adapted = self.config and self.config.train.lora_rank
+        return self.config.train.base if adapted else None
 
     def write(self, prompt="", **how):
         """Yield a continuation of a prompt, piece by piece, as `models.sampling.write` does."""
@@ -69,10 +77,11 @@ class Kind(NamedTuple):
     """A row of KINDS."""
 
     is_one: Callable               # (place) -> bool, by names and first bytes: it must be quick
-    read: Callable                 # (place, step) -> Opened; step is None unless the user names one
+    read: Callable                 # (place, step, base) -> Opened; both are None unless the user
+                                   # names one
 
 
-def open_model(place, step=None):
+def open_model(place, step=None, base=None):
     """Open the model at a place.
 
     Parameters
@@ -81,6 +90,8 @@ def open_model(place, step=None):
         Of anything that is in KINDS.
     step : int, optional
         A checkpoint other than the best one, of a run.
+    base : path, optional
+        Where the model lies now that the adapters of a run stand beside.
 
     Returns
     -------
@@ -100,9 +111,11 @@ def open_model(place, step=None):
     if kind is None:
         check_folder(place)
         raise ConfigError(f"{place} is neither {' nor '.join(KINDS)}: name one")
-    opened = kind.read(place, step)
+    opened = kind.read(place, step, base)
     if step not in (None, opened.step):
         raise ConfigError(f"{place} has no steps to choose from: leave out --from_step")
+    if base and not opened.base:
+        raise ConfigError(f"{place} holds all its weights: leave out --base")
     return opened
 
 
@@ -112,7 +125,7 @@ def is_run(place):
     return any((place / name).exists() for name in ("checkpoints", "manifest.json"))
 
 
-def read_run(place, step):
+def read_run(place, step, base):
     """Read the checkpoint of the best validation loss, or of a step."""
     kept = place / "checkpoints"
     tensors, facts = checkpoint.load(kept, step)
@@ -120,7 +133,8 @@ def read_run(place, step):
     if step is None and best != facts["step"]:
         tensors, facts = checkpoint.load(kept, best)
     config = Config.from_dict(facts["config"])
-    model = with_weights(config, below(tensors, "model"))
+    of_base, kept = base_weights(facts, base), below(tensors, "model")
+    model = beside_base(config, kept, of_base) if of_base else with_weights(config, kept)
     tokenizer = tokenizer_at(place / "data" / "tokenizer.json")
     if tokenizer.fingerprint() != facts["tokenizer"]:
         raise ConfigError(f"{place}/data/tokenizer.json is not the tokenizer that this model was "
@@ -129,7 +143,7 @@ def read_run(place, step):
     text = partial(task.load, place / "data", facts.get("data_sha256"))
     head = {name: getattr(learnt, name) for name in task.head}
     return Opened(model, tokenizer, learnt.task, facts["step"], text, learnt.net, head,
-                  config=config)
+                  config.data.template or None, config)
 
 
 def with_weights(config, tensors, kinds=None):
@@ -140,6 +154,66 @@ def with_weights(config, tensors, kinds=None):
     held = model.state_dict()
     model.load_state_dict(tensors | {name: held[name] for name in blocks})
     return model
+
+
+# ---- the base of a run ----
+
+def beside_base(config, tensors, of_base):
+    """Make a net of what has learnt and of the weights of its base."""
+    model = config.net_from(of_base, np.random.default_rng(0))
+    part = Part(model, lambda name, x: name in tensors or name not in of_base)
+    part.load_state_dict(tensors)
+    return model
+
+
+def base_weights(facts, base=None):
+    """Return the weights that the adapters of a checkpoint stand beside; None if it has none.
+
+    Parameters
+    ----------
+    facts : dict
+        Of the checkpoint.
+    base : path, optional
+        Where they are, if not where they were.
+
+    Raises
+    ------
+    ConfigError
+        If they are not there, or are others.
+    """
+    settings = facts["config"]["train"]
+    if not settings.get("lora_rank"):
+        return None
+    place = base or settings["base"]
+    try:
+        weights = weights_of(open_model(place))
+    except ConfigError as error:
+        raise ConfigError(f"the adapters of this run need their base: {error}; say where it is "
+                          "with --base") from error
+    if fingerprint(weights) != facts["base_sha256"]:
+        raise ConfigError(f"{place} is not the base of this run, whose weights have the SHA256 "
+                          f"{facts['base_sha256']:.16}...: name that with --base")
+    return weights
+
+
+def weights_of(opened):
+    """Return the arrays of the net of a base, without what its task has put on it."""
+    found, task = merged(opened.model).state_dict(), TASKS.get(opened.task)
+    if not task or not task.puts:
+        return found
+    names = [name for name in found if not name.startswith(task.puts)]
+    return {name: found[name] for name in names}
+
+
+def fingerprint(tensors):
+    """Return the SHA256 of tensors, their names and shapes, wherever they came from."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        x = np.asarray(tensors[name])
+        digest.update(f"{name} {x.dtype.str} {x.shape}".encode())
+        digest.update(memoryview(x).cast("B") if x.flags.c_contiguous else x.tobytes())
+    return digest.hexdigest()
+
 
 
 def tokenizer_at(path, load=load_tokenizer):
@@ -169,7 +243,7 @@ def facts_of(place, name=CONFIG):
     return facts if isinstance(facts, dict) else {}
 
 
-def read_shared(place, step):
+def read_shared(place, step, base):
     facts = facts_of(place)
     if facts.get("format") not in SHARED_FORMATS:
         raise ConfigError(f"{place} has format {facts.get('format')}, but this version reads "
@@ -185,7 +259,8 @@ def read_shared(place, step):
         config = Config(shape, train=TrainConfig(net=net, task=task, **head))
         tensors = open_safetensors(place / WEIGHTS).arrays()
         model = with_weights(config, tensors, facts.get("blocks"))
-        return Opened(model, tokenizer, task, facts["step"], net=net, head=head)
+        return Opened(model, tokenizer, task, facts["step"], net=net, head=head,
+                      template=facts.get("template"))
     except OSError as error:
         raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}") from error
     except (ConfigError, CheckpointError, CorpusError):
@@ -204,7 +279,7 @@ def is_published(place):
     return "model_type" in facts_of(place)
 
 
-def read_published(place, step):
+def read_published(place, step, base):
     model = told_as_one(partial(read_huggingface, as_stored=True), place)
     task = LEARNT.get(type(model), "causal")
     return Opened(model, tokenizer_at(place / TOKENIZER), task, template=template_in(place))
@@ -226,7 +301,7 @@ def is_gguf(place):
     return place.suffix == ".gguf" or any(place.glob("*.gguf"))
 
 
-def read_one_file(place, step):
+def read_one_file(place, step, base):
     model, facts = told_as_one(partial(read_gguf, as_stored=True), place)
     said = facts.get("tokenizer.chat_template")
     template = said if isinstance(said, str) else None

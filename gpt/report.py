@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bpe.console import finite, visible, whole
 from gpt import called
-from gpt.command import find_run, make_parser, report_errors
+from gpt.command import add_base, find_run, make_parser, report_errors
 from gpt.opening import open_model
 from gpt.settings import ConfigError
 from gpt.show.report import write_report
@@ -29,6 +29,7 @@ def parse(args):
     parser.add_argument("--pairs", metavar="FILE", help="sentences of which one is right, as BLiMP "
                         "has them: a line of JSON each")
     parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
+    add_base(parser)
     args = parser.parse_args(args)
     if args.seconds <= 0:
         parser.error(f"seconds is {args.seconds:g}, but must be above 0")
@@ -40,7 +41,7 @@ def main(args=None):
     with report_errors(parser.prog):
         place = find_run(args.run)
         pairs = args.pairs if args.pairs is None else read_pairs(args.pairs)
-        opened = open_model(place, args.from_step)
+        opened = open_model(place, args.from_step, args.base)
         if opened.task not in TASKS:
             raise ConfigError(f"{args.run} learnt the task {opened.task}, but what can be asked "
                               f"about is {', '.join(TASKS)}")

@@ -1,10 +1,12 @@
 """How a run comes about: new, from a text; or from its folder, where it stopped."""
 import json
 import os
+from functools import partial
 from pathlib import Path
 
-from gpt.base import fingerprint, open_base, weights_of, with_shape_of
+from gpt.base import open_base, with_shape_of
 from gpt.command import find_run
+from gpt.opening import base_weights, fingerprint, weights_of
 from gpt.settings import ConfigError
 from gpt.show.summary import beginning
 from gpt.training.clock import continue_plan
@@ -40,6 +42,8 @@ def begin(args, say):
     """
     preset, given = with_plan(args.preset, args.given)
     base = open_base(given, args.runs) if given.get("base") else None
+    if base and base.template:
+        given.setdefault("template", base.template)
     name = matched(given).get("task", TrainConfig.task)
     task = task_named(name)
     if given.get("canaries") and (task.conclude or not task.whole_text):
@@ -61,15 +65,21 @@ def begin(args, say):
         give_back()                                   # what it took to encode the text
         V = config.model.vocab_size if base else task.vocab_size(data.tokenizer)
         config = config.changed(**data.settings | {"vocab_size": V})
-        data.check(config.model.context_length, config.train.batch_tokens)
+        remark = data.check(config.model.context_length, config.train.batch_tokens)
+        if remark:
+            say(remark)
         check_size(config)
         write_manifest(folder, **beginning(args.corpus, corpus, config))
         plan = Plan.parse(config.train.plan) if config.train.plan else Plan.fixed(
             config.train.steps or 1)
         weights = base and weights_of(base)
+        sha256 = weights and fingerprint(weights)
         if base:
-            write_manifest(folder, base=config.train.base, base_sha256=fingerprint(weights))
-        return Run.start(config, data, plan, weights=weights), folder
+            write_manifest(folder, base=config.train.base, base_sha256=sha256)
+        run = Run.start(config, data, plan, weights=weights, base_sha256=sha256)
+        if base and run.task.prepared:
+            run.task.prepared(run)
+        return run, folder
 
 
 def check_vocabulary(n, corpus):
@@ -104,6 +114,7 @@ def resume(args):
         If it cannot go on, or is at its end and no new one is given.
     """
     folder = find_run(args.resume, args.runs)
-    run = open_run(folder, args.from_step)
+    weights_for = partial(base_weights, base=args.given.pop("base", None))
+    run = open_run(folder, args.from_step, weights_for)
     continue_plan(run, args.given, read_manifest(folder).get("reported_step"))
     return run, folder

@@ -56,6 +56,12 @@ ROWS = (
     Row("patience early_stopping always_save_checkpoint save_total_limit", "train",
         "the best checkpoint by the validation loss is kept by itself"),
     Row("random_seed manual_seed rng_seed", "train", "--seed"),
+    # ---- from a base ----
+    Row("r lora_r lora_dim", "train", "--lora_rank"),
+    Row("target_modules lora_target_modules", "train", "--lora_on, globs over names of layers"),
+    Row("modules_to_save", "train", "--lora_beside, globs over names of parameters"),
+    Row("chat_template prompt_template", "train", "--template"),
+    Row("train_on_inputs train_on_input mask_prompt", "train", "--loss_on answers or all"),
     # ---- where it is kept, and with what it runs ----
     Row("out_dir output_dir output out save_dir checkpoint_dir log_dir logdir workdir", "train",
         "--runs, the folder of all runs (--name is that of this one)"),

@@ -43,6 +43,11 @@ text.txt --qqqqqq                            | '--qqqqqq'
 --steps                                      | --steps needs a value
 text.txt --steps --plain                     | --steps needs a value, but --plain follows
 --resume --steps 5                           | --resume needs a value, but --steps follows
+--lora_r 8                                   | --lora_rank
+--target_modules q_proj                      | --lora_on
+--train_on_inputs                            | --loss_on
+--lora_rank 8                                | beside the weights of one: add --base
+--lora_on '*mlp*' --base x                   | say how wide they are, as in --lora_rank 8
 --steps x                                    | 'x' is no whole number
 --steps 1.5                                  | '1.5' is no whole number
 --steps 1e3                                  | '1e3' is no whole number

@@ -49,9 +49,13 @@ class Dataset:
         found = Pairs.of(self.train, self.tokenizer)
         return found, found.groups()
 
-    def size_bytes(self, ids):
-        """Return how many bytes of text the ids stand for."""
-        return int(self.counts(ids) @ self.tokenizer.token_bytes)
+    def ids(self, part):
+        """Return the tokens of a part of the data, (N,), in a row."""
+        return part
+
+    def size_bytes(self, part):
+        """Return how many bytes of text a part stands for."""
+        return int(self.counts(self.ids(part)) @ self.tokenizer.token_bytes)
 
     def counts(self, ids):
         """Return how often each token stands among ids: (V,)."""
@@ -60,8 +64,8 @@ class Dataset:
             found += np.bincount(ids[i:i + COUNTED_TOKENS], minlength=len(found))
         return found
 
-    def bytes_per_token(self, ids):
-        return self.size_bytes(ids) / max(1, len(ids))
+    def bytes_per_token(self, part):
+        return self.size_bytes(part) / max(1, len(self.ids(part)))
 
     @property
     def settings(self):
@@ -74,6 +78,10 @@ class Dataset:
                 f"{self.tokenizer.vocab_size:,} kinds, {self.bytes_per_token(self.val):.2f} bytes "
                 "each")
 
+    def width(self, T):
+        """Return how many tokens stand in a row at most where the net takes T."""
+        return T
+
     def pass_tokens(self, T):
         """Return how many tokens of steps go once over what there is to learn."""
         return len(self.train)
@@ -83,9 +91,9 @@ class Dataset:
         check_length(self, T)
         check_batch(self, batch_tokens)
 
-    def text(self, ids, n_bytes=sys.maxsize):
-        """Return the bytes of ids, or the first ones, documents joined."""
-        text = bytearray()
+    def text(self, part, n_bytes=sys.maxsize):
+        """Return the bytes of a part, or the first ones, documents joined."""
+        text, ids = bytearray(), self.ids(part)
         for i in range(0, len(ids), PART_TOKENS):             # which takes less memory
             text += self.tokenizer.decode_bytes(ids[i:i + PART_TOKENS])
             if len(text) >= n_bytes:

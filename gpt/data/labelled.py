@@ -47,11 +47,8 @@ class Labelled(Dataset):
 
     labels: tuple = ()
 
-    def size_bytes(self, texts):
-        return super().size_bytes(texts.ids)
-
-    def bytes_per_token(self, texts):
-        return super().bytes_per_token(texts.ids)
+    def ids(self, texts):
+        return texts.ids
 
     def strings(self, texts):
         """Return the texts as they were read."""

@@ -157,6 +157,8 @@ def default_in(text, row):
 def choose_template(name, program=None):
     """Return (name, Template): the one that the user names, else the one that the model says.
 
+    It says a program, or names a row itself.
+
     A model that says none did not learn to talk; it is talked to in plain text.
 
     Raises
@@ -164,11 +166,10 @@ def choose_template(name, program=None):
     ConfigError
         If there is no template of that name, or none that writes what the program does.
     """
-    if name:
-        if name not in TEMPLATES:
-            raise ConfigError(f"template is {name!r}: choose {', '.join(TEMPLATES)}")
-        return name, TEMPLATES[name]
-    return recognise(program) if program else ("plain", TEMPLATES["plain"])
+    if name and name not in TEMPLATES:
+        raise ConfigError(f"template is {name!r}: choose {', '.join(TEMPLATES)}")
+    said = name or program or "plain"
+    return (said, TEMPLATES[said]) if said in TEMPLATES else recognise(said)
 
 
 # ---- messages to pieces ----

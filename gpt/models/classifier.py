@@ -65,8 +65,11 @@ class Classifier(Module):
 
     def __call__(self, x, lengths):
         """Score the classes; the lengths, (B,), tell what is no padding."""
+        return self.linear(self.pooled(x, lengths))                             # (B, n)
+
+    def pooled(self, x, lengths):
+        """Return what the scores are made of: the features of a text, (B, width)."""
         lengths = lengths[:, None]                                              # (B, 1)
         pools = POOLING[self.pooling]
         parts = [pool(x, lengths) for pool in pools]                            # each (B, C)
-        pooled = concatenate(parts, axis=-1)
-        return self.linear(pooled)                                              # (B, n)
+        return concatenate(parts, axis=-1)

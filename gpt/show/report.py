@@ -190,7 +190,8 @@ def attention_weights(q, k, causal):
 def token_map(model, data):
     """Place the most frequent tokens in a plane: the two main axes of their embeddings."""
     tokenizer = data.tokenizer
-    counts = np.bincount(data.train[:COUNTED], minlength=tokenizer.vocab_size)    # (V,)
+    ids = data.ids(data.train)[:COUNTED]
+    counts = np.bincount(ids, minlength=tokenizer.vocab_size)                   # (V,)
     chosen = np.argsort(-counts, kind="stable")[:TOKENS_SHOWN]
     chosen = chosen[counts[chosen] > 0]
     x = model.token_embedding.weight.data[chosen].astype(np.float64)

@@ -26,9 +26,10 @@ def announce(say, run, cost, rates, folder):
     batch, left = t.batch_tokens, run.plan.steps - run.step
     tokens_s = batch / rates.step_s
     free = "" if cost.free_bytes is None else f" of {cost.free_bytes / 1e9:.1f} GB free"
+    learnt = "" if cost.n_learnt == cost.n_parameters else f" ({cost.n_learnt:,} learn)"
     say(data.described(config.data.tokenizer))
-    say(f"model: {', '.join(features(config))}; {cost.n_parameters:,} parameters, "
-        f"{cost.flops_per_token / 1e6:.1f} MFLOP a token")
+    say(f"model: {', '.join(features(config))}; {cost.n_parameters:,} parameters"
+        f"{learnt}, {cost.flops_per_token / 1e6:.1f} MFLOP a token")
     say(f"speed: {tokens_s:,.0f} tokens/s measured, "
         f"{cost.flops_per_token * tokens_s / cost.peak_gflops / 1e9:.0%} of the matmul peak of "
         f"{cost.peak_gflops:.0f} GFLOP/s")

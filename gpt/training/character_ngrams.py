@@ -35,6 +35,22 @@ class Rows(NamedTuple):
         return np.bincount(into, products, self.shape[axis])
 
 
+class Dense(NamedTuple):
+    """A matrix that is not sparse, with what `fitted` asks of one."""
+
+    x: np.ndarray                  # (n, V)
+
+    @property
+    def shape(self):
+        return self.x.shape
+
+    def __matmul__(self, w):
+        return self.x @ w
+
+    def transposed_times(self, g):
+        return self.x.T @ g
+
+
 def tfidf(texts):
     """Return the n-grams of texts as Rows, a row for each text and a column for each n-gram."""
     n = len(texts)
@@ -88,6 +104,16 @@ def fitted(X, y, n_classes, C=C):
     return both[:-1], both[-1]
 
 
+def fitted_rows(X, y, n_classes):
+    """Do that for Rows that use few of the columns: the weights of all others are 0."""
+    used, c = np.unique(X.c, return_inverse=True)
+    small = Rows(X.r, c, X.x, (X.shape[0], len(used)))
+    some, bias = fitted(small, y, n_classes)
+    w = np.zeros((X.shape[1], n_classes))
+    w[used] = some
+    return w, bias
+
+
 def lbfgs(f, x):
     """Minimise f, which returns its value and its gradient."""
     pairs, (value, g) = [], f(x)
@@ -133,6 +159,6 @@ def predicted(train_texts, labels, texts, n_classes):
     known = X.r < n
     parts = [part[known] for part in X[:3]]
     learnt = Rows(*parts, (n, X.shape[1]))
-    w, bias = fitted(learnt, np.asarray(labels), n_classes)
+    w, bias = fitted_rows(learnt, np.asarray(labels), n_classes)
     scores = X @ w + bias
     return scores[n:].argmax(axis=1)

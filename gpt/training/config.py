@@ -3,10 +3,14 @@ from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
+from gpt.data.templates import TEMPLATES
 from gpt.models.classifier import POOLING
 from gpt.models.config import ModelConfig
+from gpt.models.lora import adapted
 from gpt.models.nets import NETS, net_named
+from gpt.models.unfilled import NoNumbers
 from gpt.settings import ConfigError, check_limits, nearest, setting
+from gpt.training.layers import freeze
 from gpt.training.tasks import TASKS, matched, task_named
 
 
@@ -23,6 +27,13 @@ class DataConfig:
                        "nothing is held out")
     canaries: bool = setting(False, "plant random strings in the text, so that the report can say "
                              "whether they are remembered (arXiv:1802.08232)")
+
+    template: str = setting("", f"how conversations are written: {', '.join(TEMPLATES)}; unless "
+                            "said, as the base says, or plain")
+    loss_on: str = setting("answers", "what of a conversation is to be predicted",
+                           ("answers", "all"))
+    too_long: str = setting("refuse", "what to do about conversations longer than the context: "
+                            "refuse the text, or cut them", ("refuse", "cut"))
 
     __post_init__ = check_limits
 
@@ -56,6 +67,16 @@ class TrainConfig:
                              ("muon", "adamw"))
     freeze: str = setting("", "parameters that do not learn: globs over their names, commas "
                           "between, such as '*embedding*,blocks.0.*'")
+    lora_rank: int = setting(0, "of the adapters that learn in the place of a base's weights "
+                             "(arXiv:2106.09685); 0 for none", at_least=0)
+    lora_alpha: float = setting(0.0, "what they add is multiplied with lora_alpha / lora_rank; 0 "
+                                "for twice the rank", at_least=0)
+    lora_on: str = setting("*", "linear layers that get one: globs over their names, commas "
+                           "between, such as '*attention*'")
+    lora_dropout: float = setting(0.0, "rate of dropout on what adapters read", at_least=0,
+                                  below=1)
+    lora_beside: str = setting("", "parameters that learn whole beside them, as globs: "
+                               "'*token_embedding*,*unembedding*' for words new to the base")
     divide_rates: float = setting(1.0, "what the rate is divided by from a layer to the one below, "
                                   "behind a head with ten times the rate (arXiv:1801.06146: 2.6)",
                                   at_least=1)
@@ -184,8 +205,31 @@ class Config:
 
     def new_net(self, rng, dtype=np.float32):
         """Make the net that these settings describe, with new weights."""
-        net = net_named(self.train.net).module(self.model, rng, dtype)
-        return task_named(self.train.task).fit(net, self.train, rng, dtype)
+        return self.fitted(net_named(self.train.net).module(self.model, rng, dtype), rng, dtype)
+
+    def net_from(self, weights, rng, dtype=np.float32):
+        """Make the net with weights of a base, by name; what the settings put on it is new.
+
+        What stays as it is beside adapters are the base's own arrays, however they lie there.
+        """
+        unfilled = net_named(self.train.net).module(self.model, NoNumbers(), dtype)
+        net = self.fitted(unfilled, rng, dtype)
+        freeze(net, self.train)
+        for name, x in net.named_parameters():
+            if name in weights:
+                own = x.requires_grad or not self.train.lora_rank
+                x.data = np.array(weights[name], dtype) if own else weights[name]
+        return net
+
+    def fitted(self, net, rng, dtype):
+        """Put on a net what these settings add: the head of a task, and adapters."""
+        train, task = self.train, task_named(self.train.task)
+        net = task.fit(net, train, rng, dtype)
+        if not train.lora_rank:
+            return net
+        but = (task.puts,) if task.puts else ()
+        return adapted(net, train.lora_rank, train.lora_alpha, rng, train.lora_on,
+                       train.lora_dropout, but)
 
     def to_dict(self):
         return asdict(self)

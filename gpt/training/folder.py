@@ -141,7 +141,7 @@ def check_folder(folder):
         raise ConfigError(f"there is no run {folder}: {remedy}")
 
 
-def open_run(folder, step=None):
+def open_run(folder, step=None, weights_for=lambda facts: None):
     """Load a run to go on with it.
 
     Parameters
@@ -149,6 +149,8 @@ def open_run(folder, step=None):
     folder : path
     step : int, optional
         Of its checkpoint; the last one unless given.
+    weights_for : callable
+        (facts) -> the weights of the base, if the checkpoint lacks them.
 
     Returns
     -------
@@ -165,7 +167,7 @@ def open_run(folder, step=None):
     tensors, facts = checkpoint.load(Path(folder) / "checkpoints", step)
     task = task_named(facts["config"]["train"].get("task", "causal"))   # earlier ones had no other
     data = task.load(Path(folder) / "data", facts.get("data_sha256"))
-    return Run.resume(tensors, facts, data)
+    return Run.resume(tensors, facts, data, weights_for(facts))
 
 
 def save(run, folder):
@@ -178,7 +180,7 @@ def use_best(run, folder):
     """Give a run that is over the weights of the best validation loss."""
     if run.best_step not in (0, run.step):
         tensors, _ = checkpoint.load(Path(folder) / "checkpoints", run.best_step)
-        run.model.load_state_dict(below(tensors, "model"))
+        run.kept.load_state_dict(below(tensors, "model"))
 
 
 # ---- disk ----

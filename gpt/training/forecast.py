@@ -2,14 +2,15 @@
 import functools
 import time
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
+from gpt.models.unfilled import NoNumbers
 from gpt.settings import ConfigError
 from gpt.training.baselines import COUNTED_BYTES, XZ_BYTES
 from gpt.training.clock import Rates, check_duration, plan_by_time
 from gpt.training.folder import write_manifest
+from gpt.training.layers import freeze
 from gpt.training.memory import available_bytes, peak_bytes, used_bytes
 from gpt.training.plan import batch_shape
 from gpt.training.step import train_steps
@@ -77,8 +78,8 @@ def measure_rates(run, seconds=0.15, most_s=2.0, fewest=4):
 
 def check_size(config):
     """Refuse a model whose weights alone, with gradients and moments, do not fit into memory."""
-    free, weights = available_bytes(), n_weights(config)
-    needed = run_bytes(config, weights, 0, 0)
+    free, (weights, learnt) = available_bytes(), n_weights(config)
+    needed = run_bytes(config, 4 * weights, learnt, 0, 0)
     if free is not None and needed > free:
         raise ConfigError(f"a model of {weights / 1e9:.1f} billion weights needs "
                           f"{needed / 1e9:.0f} GB to train, but "
@@ -86,33 +87,21 @@ def check_size(config):
 
 
 def n_weights(config):
-    """Count the weights of a net, without the memory that it would take."""
-    return sum(x.size for x in config.new_net(NoNumbers()).parameters())
+    """Count the weights of a net, without the memory that it would take: all, those that learn."""
+    net = config.new_net(NoNumbers())
+    freeze(net, config.train)
+    return counted(net.parameters())
 
 
-class NoNumbers(np.random.Generator):
-    """In the place of a generator of random weights: they get their shapes and no memory."""
-
-    def __init__(self):
-        super().__init__(np.random.PCG64(0))
-
-    def standard_normal(self, shape, dtype):
-        return Unfilled(shape, dtype)
-
-
-class Unfilled(NamedTuple):
-    """Weights of a shape, all of which are one number in memory, once they have a size."""
-
-    shape: tuple
-    dtype: type
-
-    def __mul__(self, std):
-        return np.broadcast_to(np.zeros((), self.dtype), self.shape)
+def counted(parameters):
+    """Count the numbers in parameters: all, and in those that learn."""
+    return (sum(x.size for x in parameters),
+            sum(x.size for x in parameters if x.requires_grad))
 
 
 def flops_per_token(run):
     """Count the floating-point operations of training on one token, on one sequence."""
-    T, nodes = run.config.model.context_length, []
+    T, nodes = run.width, []
     with watch(nodes.append):
         loss_of_one(run)
     return sum(map(sum, map(count_node, nodes))) // T
@@ -120,7 +109,7 @@ def flops_per_token(run):
 
 def loss_of_one(run):
     """Return the loss of one sequence as long as the context, a Tensor."""
-    T, rng = run.config.model.context_length, np.random.default_rng(0)
+    T, rng = run.width, np.random.default_rng(0)
     batch = run.task.batch(run.data, (1, T), rng, run.model).widened(T)
     return run.task.loss(run.model, batch, 1.0, rng)
 
@@ -158,13 +147,14 @@ def kept_bytes(run):
     return kept
 
 
-def run_bytes(config, n_parameters, per_sequence, sequences):
-    """Predict what a run adds to the process: parameters, gradients, moments, one micro-batch.
+def run_bytes(config, held, n_learnt, per_sequence, sequences):
+    """Predict what a run adds to the process: the bytes held by its parameters; gradients and
+    moments of those that learn; one micro-batch.
 
     On the way back the gradients of a block take the memory that the blocks behind it gave free.
     """
     moments = 2 if config.train.optimizer == "adamw" else 1.5
-    return int(4 * n_parameters * (2 + moments) + per_sequence * sequences)
+    return int(held + 4 * n_learnt * (1 + moments) + per_sequence * sequences)
 
 
 @dataclass(frozen=True)
@@ -172,6 +162,7 @@ class Forecast:
     """What is said before the start."""
 
     n_parameters: int
+    n_learnt: int                  # of them
     flops_per_token: int
     peak_gflops: float
     memory_bytes: int              # of the whole process, at its highest
@@ -187,11 +178,12 @@ def forecast(run, peak_gflops):
     ConfigError
         If not even one sequence fits into the memory there is.
     """
-    config, n_parameters = run.config, sum(x.size for x in run.model.parameters())
-    B, _ = batch_shape(config, 1.0)
+    config, (n_parameters, n_learnt) = run.config, counted(run.model.parameters())
+    held = sum(x.data.nbytes for x in run.model.parameters())
+    B, _ = batch_shape(config.train, run.width, 1.0)
     per_sequence = sequence_bytes(run)
     free, before = available_bytes(), used_bytes()    # now that the kernels are in memory
-    need = lambda n: run_bytes(config, n_parameters, per_sequence, n)
+    need = lambda n: run_bytes(config, held, n_learnt, per_sequence, n)
     n = config.train.micro_batch or B
     room = None if free is None else 0.9 * free
     if room is not None and not config.train.micro_batch:
@@ -203,12 +195,12 @@ def forecast(run, peak_gflops):
             f"--context_length {max(8, config.model.context_length // 2)}")
         raise ConfigError(f"this run needs {need(n) / 1e9:.1f} GB for {n} sequences at a time, but "
                           f"{free / 1e9:.1f} GB are free: use {smaller}")
-    at_the_end = run_bytes(config, n_parameters, 0, 0) + baseline_bytes(run)
+    at_the_end = run_bytes(config, held, n_learnt, 0, 0) + baseline_bytes(run)
     if room is not None and at_the_end > room:
         raise ConfigError(f"a text of {run.data.n_bytes / 1e6:,.0f} MB needs "
                           f"{at_the_end / 1e9:.1f} GB at the end, to be counted and compressed, "
                           f"but {free / 1e9:.1f} GB are free: use less of it")
-    return Forecast(n_parameters, flops_per_token(run), peak_gflops,
+    return Forecast(n_parameters, n_learnt, flops_per_token(run), peak_gflops,
                     max(peak_bytes(), before + max(need(n), at_the_end) + WRITER_BYTES), free, n)
 
 

@@ -1,8 +1,8 @@
 """The layers of a net from the top down: which of them learn, and how fast each."""
 import math
 import re
-from fnmatch import fnmatchcase
 
+from gpt.models.lora import is_adapter, matches
 from gpt.training.tasks import task_named
 
 HEAD_RATE = 10                     # times that of the top block, where layers differ
@@ -24,12 +24,14 @@ def depths(model):
     return {x: min(depth, highest + 1) for x, depth in found.items()}
 
 
-def freeze(model, patterns):
-    """Let parameters not learn whose names match one of some globs, commas between."""
+def freeze(model, settings):
+    """Let parameters not learn that the settings freeze: with adapters, what is not beside them."""
+    head = task_named(settings.task).puts
     for name, x in model.named_parameters():
-        for pattern in patterns.split(","):
-            if fnmatchcase(name, pattern):
-                x.requires_grad = False
+        if matches(name, settings.freeze):
+            x.requires_grad = False
+        elif settings.lora_rank and not (head and name.startswith(head)):
+            x.requires_grad = is_adapter(name) or matches(name, settings.lora_beside)
 
 
 def rates(model, settings):

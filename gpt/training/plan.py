@@ -89,12 +89,11 @@ def rate_at(settings, plan, step):
     return warmup(step, settings.warmup_steps) * falling
 
 
-def batch_shape(config, progress):
-    """Return how many sequences of how many tokens make a batch: (B, T)."""
-    T = config.model.context_length
-    if config.train.context_growth and progress < 0.5:
+def batch_shape(settings, T, progress):
+    """Return how many sequences of how many tokens, T at most, make a batch: (B, T)."""
+    if settings.context_growth and progress < 0.5:
         T = max(1, T // (4 if progress < 0.25 else 2))
-    return max(1, config.train.batch_tokens // T), T
+    return max(1, settings.batch_tokens // T), T
 
 
 def due(run):

@@ -6,6 +6,7 @@ import numpy as np
 
 from gpt.batch import Batch
 from gpt.data.documents import Dataset
+from gpt.models.lora import Part, dropping
 from gpt.models.states import States
 from gpt.settings import ConfigError
 from gpt.training.config import Config
@@ -34,9 +35,10 @@ class Run:
     carried: States | None = None  # what the net remembers of the batch before, if that is asked
     learnt: list = field(default_factory=list)     # what learns, now or later in the run
     obstacle: str | None = None    # what keeps its steps from being replayed
+    base_sha256: str | None = None        # of the weights that it began from, if it did
 
     @classmethod
-    def start(cls, config, data, plan, dtype=np.float32, weights=None):
+    def start(cls, config, data, plan, dtype=np.float32, weights=None, base_sha256=None):
         """Make a run with new weights, or with those of a base.
 
         Parameters
@@ -47,7 +49,9 @@ class Run:
         dtype : dtype
             Of the weights.
         weights : dict of str to array, optional
-            What the task adds is new all the same.
+            What the task and adapters add is new all the same.
+        base_sha256 : str, optional
+            Of these weights.
 
         Raises
         ------
@@ -56,12 +60,13 @@ class Run:
         """
         check_match(config.train.net, config.train.task, config.model)
         rng = np.random.default_rng(config.train.seed)
-        model = config.new_net(rng, dtype)
         if weights:
-            model.load_state_dict(model.state_dict() | weights)
-        freeze(model, config.train.freeze)
+            model = config.net_from(weights, rng, dtype)
+        else:
+            model = config.new_net(rng, dtype)
+            freeze(model, config.train)
         optimizers = make_optimizers(model, config.train)
-        run = cls(config, data, model, plan, optimizers=optimizers)
+        run = cls(config, data, model, plan, optimizers=optimizers, base_sha256=base_sha256)
         if not run.trained:
             raise ConfigError(f"freeze is {config.train.freeze!r}, and nothing is left to learn: "
                               "name fewer parameters")
@@ -87,14 +92,19 @@ class Run:
         progress, unfreeze = self.plan.progress(self.step), self.config.train.unfreeze
         return thaw(self.model, self.learnt, progress, unfreeze)
 
+    @property
+    def width(self):
+        """The tokens of the longest rows."""
+        return self.data.width(self.config.model.context_length)
+
     def micro_batch(self, batch):
         """Return how many rows of a batch are taken at a time."""
-        longest = self.config.model.context_length // batch.width          # of growing contexts
+        longest = max(1, self.width // batch.width)                        # of shorter rows more
         return self.config.train.micro_batch * longest or len(batch.ids)
 
     def batch(self, rng):
         """Return the batch of the step to come, which follows from its number and the rng."""
-        shape = batch_shape(self.config, self.plan.progress(self.step))
+        shape = batch_shape(self.config.train, self.width, self.plan.progress(self.step))
         if self.carried:
             return self.task.carried(self.data, shape, self.step)
         return self.task.batch(self.data, shape, rng, self.model)
@@ -102,7 +112,8 @@ class Run:
     def loss(self, batch, n, rng=None):
         """Return the loss of a part of a step that has n targets in all, a Tensor."""
         carried = {"state": self.carried.at(batch.rows)} if self.carried else {}
-        return self.task.loss(self.model, batch, n, rng, **carried)
+        with dropping(self.model, rng):
+            return self.task.loss(self.model, batch, n, rng, **carried)
 
     def measures(self):
         """Yield what is measured on the validation part, some windows at a time: `Measure`."""
@@ -118,7 +129,8 @@ class Run:
     def copy(self):
         """Make a run of the same settings, to try its steps without end."""
         config = self.config.changed(unfreeze=0.0)        # most steps are those of all layers
-        return self.start(config, self.data, Plan.fixed(1_000_000))
+        weights = self.model.state_dict() if self.config.train.lora_rank else None
+        return self.start(config, self.data, Plan.fixed(1_000_000), weights=weights)
 
     def tensors(self):
         """Return all that a checkpoint holds, by name."""
@@ -129,7 +141,15 @@ class Run:
         """Return what has tensors, by the name that stands before theirs."""
         optimizers = {f"optimizer{i}": x for i, x in enumerate(self.optimizers)}
         carried = {"carried": self.carried} if self.carried else {}
-        return {"model": self.model, **optimizers, **carried}
+        return {"model": self.kept, **optimizers, **carried}
+
+    @property
+    def kept(self):
+        """What a checkpoint holds of the net: all, or with adapters what learns beside the base."""
+        if not self.config.train.lora_rank:
+            return self.model
+        learnt = {*self.learnt}
+        return Part(self.model, lambda name, x: x in learnt)
 
     def facts(self):
         """Return the rest of it."""
@@ -138,11 +158,14 @@ class Run:
                 "tokenizer": self.data.tokenizer.fingerprint(),
                 "data_sha256": self.data.sha256,
                 "best_loss": self.best_loss if self.best_step else None,
-                "best_step": self.best_step}
+                "best_step": self.best_step,
+                **({"base_sha256": self.base_sha256} if self.base_sha256 else {})}
 
     @classmethod
-    def resume(cls, tensors, facts, data):
+    def resume(cls, tensors, facts, data, weights=None):
         """Make the run that a checkpoint was written by, from what `checkpoint.load` returns.
+
+        A checkpoint of adapters needs the weights of their base, too.
 
         Raises
         ------
@@ -153,7 +176,7 @@ class Run:
             raise ConfigError("the checkpoint was trained with another tokenizer than the one in "
                               "its folder: put tokenizer.json back")
         config, plan = Config.from_dict(facts["config"]), Plan.parse(facts["plan"])
-        run = cls.start(config, data, plan)
+        run = cls.start(config, data, plan, weights=weights, base_sha256=facts.get("base_sha256"))
         for prefix, part in run.parts().items():
             part.load_state_dict(below(tensors, prefix))
         run.step, run.best_step = facts["step"], facts["best_step"]
@@ -169,7 +192,7 @@ def state_to_carry(config, model):
     if config.train.context_growth:
         raise ConfigError("context_growth changes the number of sequences, carry_state goes on "
                           "with each: leave one of them out")
-    B, _ = batch_shape(config, 0.0)
+    B, _ = batch_shape(config.train, config.model.context_length, 0.0)
     return model.start(Batch(np.zeros((B, 1), np.int64)))
 
 

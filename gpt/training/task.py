@@ -68,11 +68,14 @@ class Task(NamedTuple):
     corpus: Callable = load_corpus    # (names, binary) -> Corpus
     prepare: Callable = prepare       # (corpus, DataConfig, folder, tokenizer, load, say)
     load: Callable = load_dataset     # (folder, sealed) -> the same data
+    encode: Callable | None = None    # (corpus, tokenizer, template) -> what of another text is
+                                      # measured, where that is no row of ids
     vocab_size: Callable = attrgetter("vocab_size")    # (tokenizer) -> the tokens of the net
     # A head of its own.
     fit: Callable = as_it_is          # (net, TrainConfig, rng, dtype) -> net: puts a head on it
     puts: str = ""                    # how the names of the head's parameters begin
     head: tuple = ()                  # settings that the head is made from
+    prepared: Callable | None = None  # (run) -> None: done with a new run from a base
     begins: dict = {}                 # settings of a run from a base, where none are given
     # What is told of it.
     show: Callable = written          # (model, data, seed, max_tokens) -> text for the user

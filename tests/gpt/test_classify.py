@@ -23,7 +23,9 @@ from gpt.training.plan import Plan
 from gpt.training.run import Run
 from gpt.training.step import train_steps
 from gpt.training.task import read
-from gpt.training.tasks.classify import class_scores, classify_loss, labelled_batch
+from gpt.training.tasks.classify import (
+    PROBE_C, class_scores, classify_loss, features, labelled_batch)
+from minigrad import softmax
 
 WORDS = "red green blue lamp boat kite drum stone".split()
 
@@ -202,6 +204,24 @@ def answers(args, capsys):
     capsys.readouterr()
     classify.main(args)
     return capsys.readouterr().out
+
+
+def test_a_run_from_a_base_begins_with_logistic_regression_on_frozen_features(labelled):
+    config = config_of(labelled)
+    base = Run.start(config, labelled, Plan.fixed(1))
+    for x in base.model.parameters():
+        x.data += 0.1 * np.random.default_rng(1).standard_normal(x.shape).astype(x.dtype)
+    run = Run.start(config, labelled, Plan.fixed(1), weights=base.model.state_dict())
+    run.task.prepared(run)
+    x, others = (features(run.model, part) for part in (labelled.train, labelled.val))
+    at_hand, y = np.concatenate([x, others]), labelled.train.spans[:, 2]
+    scaled = (x - at_hand.mean(axis=0)) / at_hand.std(axis=0)
+    w, bias = character_ngrams.fitted(character_ngrams.Dense(scaled), y, 2, PROBE_C)
+    batch = labelled_batch(labelled.train, np.arange(len(y)), 32)
+    np.testing.assert_allclose(class_scores(run.model, batch).data, scaled @ w + bias, atol=1e-3)
+    p = softmax(scaled @ w + bias)
+    slope = PROBE_C * scaled.T @ (p - np.eye(2)[y]) + w                # 0 where the loss is least
+    assert np.abs(slope).max() < 2e-3
 
 
 @pytest.mark.extra("sklearn")

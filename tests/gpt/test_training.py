@@ -81,7 +81,7 @@ def test_evaluations_come_as_often_as_is_said_and_at_the_end(steps, evaluations)
 
 def test_a_growing_context_keeps_the_tokens_of_a_batch(tiny):
     config = tiny(context_growth=True)
-    shapes = [batch_shape(config, p) for p in (0, 0.3, 0.8)]
+    shapes = [batch_shape(config.train, config.model.context_length, p) for p in (0, 0.3, 0.8)]
     assert shapes == [(16, 4), (8, 8), (4, 16)]
 
 

@@ -6,7 +6,9 @@ from gpt.training.classes import conclude, rivals_bytes
 from gpt.training.task import Task
 from gpt.training.tasks.causal import CAUSAL
 from gpt.training.tasks.classify import (
-    classify_batch, classify_loss, classify_measure, show_nothing, with_classifier)
+    begin_with_probe, classify_batch, classify_loss, classify_measure, show_nothing,
+    with_classifier)
+from gpt.training.tasks.instruct import INSTRUCT
 from gpt.training.tasks.masked import MASKED_LM
 from gpt.training.tasks.seq2seq import SEQ2SEQ
 
@@ -14,10 +16,12 @@ CLASSIFY = Task(
     classify_batch, classify_loss, classify_measure, sees=("before", "both"),
     prepare=prepare_labelled, load=load_labelled,
     fit=with_classifier, puts="classifier.", head=("labels", "pooling"),
+    prepared=begin_with_probe,
     begins=dict(learning_rate=3e-4, weight_decay=0.01),
     show=show_nothing, command="classify", conclude=conclude, conclude_bytes=rivals_bytes)
 
-TASKS = {"causal": CAUSAL, "masked": MASKED_LM, "seq2seq": SEQ2SEQ, "classify": CLASSIFY}
+TASKS = {"causal": CAUSAL, "masked": MASKED_LM, "seq2seq": SEQ2SEQ, "classify": CLASSIFY,
+         "instruct": INSTRUCT}
 
 
 def task_named(name):

@@ -3,6 +3,7 @@ import numpy as np
 
 from gpt.batch import Batch
 from gpt.models.classifier import Classifier
+from gpt.training.character_ngrams import Dense, fitted
 from gpt.training.task import Measure
 from minigrad import cross_entropy, no_grad, softmax
 
@@ -65,6 +66,58 @@ def predicted(model, texts):
         with no_grad():
             found.append(softmax(class_scores(model, batch).data))
     return np.concatenate(found)
+
+
+def features(model, texts):
+    """Return what the head reads of each text, (n, width) float64."""
+    found = []
+    for batch in batches(model, texts):
+        with no_grad():
+            x = model.stream(batch)                                             # (B, T, C)
+            found.append(model.classifier.pooled(x, batch.lengths).data)
+    return np.concatenate(found).astype(np.float64)
+
+
+PROBE_C = 0.0015                   # 0.003 where two classes have one row of weights
+
+
+def probe(x, labels, at_hand, n_classes):
+    """Return the head that logistic regression finds on what the frozen net makes of texts.
+
+    So hard is that to beat with few labels that all else should begin there (Kumar et al. 2022,
+    arXiv:2202.10054). Features are scaled by their mean and deviation over all texts at hand,
+    whose labels are not asked for; the scale then goes into the weights.
+
+    Parameters
+    ----------
+    x : (n, width)
+        Features of labelled texts.
+    labels : (n,) int
+    at_hand : (N, width)
+    n_classes : int
+
+    Returns
+    -------
+    weight : (n_classes, width)
+    bias : (n_classes,)
+    """
+    mean = at_hand.mean(axis=0)                                                 # (width,)
+    deviation = at_hand.std(axis=0) + 1e-6
+    scaled = Dense((x - mean) / deviation)
+    w, bias = fitted(scaled, labels, n_classes, PROBE_C)
+    w = w / deviation[:, None]                                                  # (width, K)
+    return w.T, bias - mean @ w
+
+
+def begin_with_probe(run):
+    """Do that for a new run from a base."""
+    head = run.model.classifier.linear
+    data = run.data
+    learnt, others = (features(run.model, part) for part in (data.train, data.val))
+    at_hand, labels = np.concatenate([learnt, others]), data.train.spans[:, 2]
+    weight, bias = probe(learnt, labels, at_hand, len(head.weight))
+    head.weight.data[...] = weight
+    head.bias.data[...] = bias
 
 
 def show_nothing(model, data, seed, max_tokens):
