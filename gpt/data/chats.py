@@ -9,9 +9,10 @@ import numpy as np
 import bpe
 from bpe.files import write_text
 from bpe.tokenfile import save_tokens
-from gpt.data.corpora import END_OF_TEXT, CorpusError, is_text, load_corpus
+from gpt.data.corpora import load_corpus
 from gpt.data.documents import TOKEN_FILES, Dataset, opened, token_folder
 from gpt.data.pairs import rounded
+from gpt.data.reading import END_OF_TEXT, CorpusError, is_text
 from gpt.data.templates import (
     Message, choose_template, conversation_ids, cut, encoded, ids_of, strip)
 from gpt.data.tokens.kinds import train_tokenizer
@@ -227,7 +228,7 @@ PARTS = {name: (f"asked_{name}", f"spans_{name}") for name in TOKEN_FILES}
 SAID = "template.json"
 
 
-def prepare_chats(corpus, settings, folder, tokenizer=None, load=load_corpus):
+def prepare_chats(corpus, settings, folder, tokenizer=None, load=load_corpus, say=None):
     """Tokenize conversations into a run's folder: the arguments are those of `documents.prepare`.
 
     Returns
@@ -272,7 +273,8 @@ def tokenizer_for(settings, template, train, val):
     texts = [[content.encode() for said in part for _, content in said] for part in (train, val)]
     frame = "".join((template.user, template.reply, template.said, template.end, template.system))
     learnt = [frame.encode(), *texts[0]]
-    return train_tokenizer(settings.tokenizer, settings.vocabulary, learnt + texts[1], learnt)
+    return train_tokenizer(settings.tokenizer, settings.vocabulary, learnt + texts[1], learnt,
+                           [END_OF_TEXT])
 
 
 def save_chats(folder, name, chats, tokenizer):
