@@ -2,6 +2,7 @@
 
     python -m gpt generate runs/NAME "Once upon a time" --temperature 0.8 --top_p 0.95 --n 3
     python -m gpt generate runs/NAME --prompts prompts.jsonl --out texts.jsonl
+    python -m gpt generate runs/NAME "a source" --beams 4
 """
 import json
 import sys
@@ -11,9 +12,10 @@ from pathlib import Path
 from bpe.console import check_writable, finite, typed, visible, whole
 from bpe.files import write_text
 from gpt.command import find_run, make_parser, report_errors
+from gpt.models.beams import ALPHA, best_texts
 from gpt.models.sampling import Sampling, encode_prompt, reads_source, write
 from gpt.opening import open_model
-from gpt.prompts import continue_all, read_prompts
+from gpt.prompts import continue_all, cut, read_prompts
 from gpt.settings import ConfigError
 
 USUAL = 0.8                        # temperature of a text; of an answer 0
@@ -32,6 +34,10 @@ def parse(args):
     parser.add_argument("--n", type=whole, default=1, help="number of continuations [1]")
     parser.add_argument("--max_tokens", type=whole, default=200, help="tokens of each [200]")
     add_sampling(parser)
+    parser.add_argument("--beams", type=whole, metavar="N", help="search for the likeliest text, "
+                        "N candidates at a time (beam search), rather than draw one")
+    parser.add_argument("--length_penalty", type=finite, metavar="ALPHA", help="of that: above 0 "
+                        f"for longer texts (arXiv:1609.08144, equation 14) [{ALPHA}]")
     parser.add_argument("--stop", action="append", default=[], help="text to end before")
     parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
     args = parser.parse_args(args)
@@ -47,6 +53,12 @@ def parse(args):
     if args.out is not None and args.prompts is None:
         parser.error(f"--out is {args.out!r}, but writes what --prompts FILE asks for: say that, "
                      "too, or leave it out")
+    if args.beams is None and args.length_penalty is not None:
+        parser.error(f"length_penalty is {args.length_penalty:g}, but is of a search: say --beams "
+                     "N, too, or leave it out")
+    if args.beams is not None and args.n > args.beams:
+        parser.error(f"n is {args.n}, but {args.beams} beams find no more than {args.beams} "
+                     f"texts: use --beams {args.n}")
     return parser, args
 
 
@@ -80,6 +92,9 @@ def main(args=None):
     parser, args = parse(args)
     with report_errors(parser.prog):
         sampling = sampling_of(args)
+        if args.beams is not None and sampling != Sampling():
+            raise ConfigError("--beams finds the likeliest text, and draws none: leave out "
+                              "--temperature, --top_k, --top_p, --min_p, --repetition_penalty")
         rows = read_prompts(args.prompts) if args.prompts is not None else []
         if args.out is not None:
             check_writable(args.out)
@@ -97,18 +112,34 @@ def print_texts(opened, sampling, args):
     prompt = typed(args.prompt or "")
     tell_cut([prompt], opened)                        # and refuse it, before it is printed
     show = visible if sys.stdout.isatty() else str
-    for i in range(args.n):
-        if args.n > 1:
-            print(f"---- {i + 1} ----")
-        pieces = write(opened.model, opened.tokenizer, prompt, sampling, args.seed + i,
-                       args.max_tokens, args.stop)
+    begins = "" if reads_source(opened.model) else show(prompt)
+    for i, pieces in enumerate(texts_of(prompt, opened, sampling, args), 1):
         first = next(pieces, "")                      # before the prompt: a net may refuse
-        begins = "" if reads_source(opened.model) else show(prompt)
+        if args.n > 1:
+            print(f"---- {i} ----")
         sys.stdout.write(begins + show(first))
         for piece in pieces:
             sys.stdout.write(show(piece))
             sys.stdout.flush()
         print()
+
+
+def texts_of(prompt, opened, sampling, args):
+    """Yield the texts that are asked for, each as an iterator of its pieces."""
+    if args.beams is not None:
+        for text in searched(prompt, opened, args):
+            yield iter([text])
+        return
+    for seed in range(args.seed, args.seed + args.n):
+        yield write(opened.model, opened.tokenizer, prompt, sampling, seed, args.max_tokens,
+                    args.stop)
+
+
+def searched(prompt, opened, args):
+    """Return the n likeliest texts that a beam search finds, the likeliest first."""
+    alpha = ALPHA if args.length_penalty is None else args.length_penalty
+    found = best_texts(opened.model, opened.tokenizer, prompt, args.beams, args.max_tokens, alpha)
+    return [cut(text, args.stop) for text in found[:args.n]]
 
 
 def tell_cut(prompts, opened):
@@ -125,7 +156,11 @@ def write_rows(rows, opened, sampling, args):
     """Continue the prompts of a file, and write a line of JSON for each continuation."""
     prompts, lines = [row["prompt"] for row in rows], []
     tell_cut(prompts, opened)
-    for seed in range(args.seed, args.seed + args.n):
+    if args.beams is not None:
+        lines = [json.dumps({**row, "text": text}) for row in rows
+                 for text in searched(row["prompt"], opened, args)]
+    seeds = range(args.seed, args.seed + args.n) if args.beams is None else ()
+    for seed in seeds:
         texts = continue_all(opened.model, opened.tokenizer, prompts, sampling, seed,
                              args.max_tokens, args.stop)
         lines += [json.dumps({**row, "text": text, "seed": seed}) for row, text in zip(rows, texts)]

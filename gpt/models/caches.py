@@ -82,6 +82,13 @@ class KVCache:
         self.place = other.place
         self.recent = np.repeat(other.recent, len(self.recent), axis=0)         # (B, 2)
 
+    def take(self, rows):
+        """Let each sequence go on from what that of a row, (B,), has read."""
+        for pair in self.layers:
+            for x in pair:
+                x[:, :, :self.length] = x[rows, :, :self.length]                # (B, G, n, D)
+        self.recent = self.recent[rows]
+
     def clear(self):
         """Forget everything."""
         self.place = np.zeros_like(self.place)
