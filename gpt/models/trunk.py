@@ -208,7 +208,8 @@ class CrossAttention(Module):
     def __call__(self, x, memory, scale=None):
         """Let each position of (B, T, C) take from all of the source."""
         q, kv = self.query(x), memory.keys_and_values(self)            # (B, S, 2 G D)
-        y = cross_attention(q, kv, self.n_head, self.n_kv_head, scale, memory.lengths)
+        y = cross_attention(q, kv, self.n_head, self.n_kv_head, scale=scale,
+                            key_lengths=memory.lengths)
         return self.projection(y)                                      # (B, T, C)
 
 

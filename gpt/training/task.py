@@ -76,6 +76,8 @@ class Task(NamedTuple):
     begins: dict = {}                 # settings of a run from a base, where none are given
     # What is told of it.
     show: Callable = written          # (model, data, seed, max_tokens) -> text for the user
+    answer: Callable | None = None    # (data, most) -> Batch of a source and its target, to be
+                                      # looked at; None: it has no sources
     command: str = "generate"         # by which it is used
     whole_text: bool = True           # whether it measures every token, as simpler means do
     conclude: Callable | None = None  # (run) -> (result, baselines, lines); None: it writes

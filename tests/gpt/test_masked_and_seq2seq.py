@@ -1,4 +1,6 @@
 """The tasks masked and seq2seq, with the nets that learn them in the one trainer."""
+import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +23,7 @@ from gpt.training.step import next_batch, train_steps
 from gpt.training.task import read
 from gpt.training.tasks import TASKS
 from minigrad import linear, no_grad
+from minigrad.kernels import jit
 
 LEARNT = {"masked": "encoder", "seq2seq": "encoder_decoder"}
 SMALL = dict(n_layer=1, n_head=2, d_model=32, context_length=16, batch_tokens=256, steps=20,
@@ -83,6 +86,21 @@ def test_a_stopped_run_equals_one_that_was_not(task, of):
     list(train_steps(again))
     for name, x in whole.tensors().items():
         np.testing.assert_array_equal(again.tensors()[name], x, err_msg=name)
+
+
+@pytest.mark.skipif(not jit.COMPILED, reason="there are no kernels to replay")
+@pytest.mark.parametrize("task", LEARNT)
+def test_steps_are_replayed_to_the_same_bytes(task, of, monkeypatch):
+    found = []
+    for replayed in (True, False):
+        if not replayed:
+            monkeypatch.setattr("minigrad.kernels.replay.Replay.possible", lambda self: False)
+        run = of(task, 12, d_model=64, batch_tokens=512)
+        list(train_steps(run))
+        assert run.obstacle is None
+        found.append(run.tensors())
+    for name, x in found[0].items():
+        np.testing.assert_array_equal(found[1][name], x, err_msg=name)
 
 
 @pytest.mark.parametrize("task", LEARNT)
@@ -249,6 +267,14 @@ def test_both_are_trained_evaluated_and_used_by_the_commands(tmp_path, capsys):
         assert "right: " in capsys.readouterr().out
     generate.main([str(tmp_path / "seq2seq"), "123"])
     assert len(capsys.readouterr().out) <= 201 and not list(tmp_path.glob("*/*.partial"))
+    page = (tmp_path / "seq2seq" / "report.html").read_text(encoding="utf-8")
+    facts = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
+    sizes = [(x["rows"], x["columns"]) for x in facts["attention"]]
+    assert sizes == [(len(facts["passage"]), len(facts["source"]))] * 2
+    assert facts["passage"][0]["bits"] > 0 and facts["source"][-1] == "<|endoftext|>"
+    for width in "1", "3":
+        generate.main([str(tmp_path / "seq2seq"), "123", "--beams", width, "--n", width])
+        assert len(capsys.readouterr().out.splitlines()) >= 1
     fill.main([str(tmp_path / "masked"), "Ada [MASK]ad", "--n", "3"])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and all("%" in line for line in lines)

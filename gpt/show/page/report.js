@@ -75,18 +75,21 @@ if (data.samples.length) {
 const MOST_BITS = 14;                    // from here on no darker
 let head = null;                         // whose attention is shown
 const spans = data.passage.map(token => make(at("passage"), "span", {}, token.text));
-const colour = share => spans.forEach((span, i) => {
+const sources = data.source.map(text => make(at("source"), "span", {}, text));
+const colour = (share, some = spans) => some.forEach((span, i) => {
   span.style.background = `rgba(var(--hot), ${(0.75 * Math.min(1, share(i))).toFixed(3)})`; });
 function surprise() {
   colour(i => (data.passage[i].bits || 0) / MOST_BITS);
+  colour(() => 0, sources);
   spans.forEach(span => span.classList.remove("from"));
 }
 spans.forEach((span, i) => span.addEventListener("pointerover", () => {
   const {text, bits} = data.passage[i];
   at("passage-tip").textContent = `\u201c${visible(text)}\u201d: ` +
     (bits === null ? "the first token" : `${bits} bits`);
-  if (head && i < head.size) {
-    colour(j => j <= i && j < head.size ? (head.bytes[i * head.size + j] / 255) ** 2 : 0);
+  if (head && i < head.rows) {
+    const n = head.columns;
+    colour(j => j < n ? (head.bytes[i * n + j] / 255) ** 2 : 0, sources.length ? sources : spans);
     spans.forEach((s, j) => s.classList.toggle("from", j === i));
   }
 }));
@@ -95,7 +98,7 @@ surprise();
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 function paint(map) {
-  const context = map.canvas.getContext("2d"), image = context.createImageData(map.size, map.size);
+  const context = map.canvas.getContext("2d"), image = context.createImageData(map.columns, map.rows);
   const ink = dark.matches ? [150, 200, 250] : [37, 99, 168];
   map.bytes.forEach((level, i) => image.data.set([...ink, level], 4 * i));
   context.putImageData(image, 0, 0);
@@ -103,7 +106,7 @@ function paint(map) {
 for (const map of data.attention) {
   map.bytes = Uint8Array.from(atob(map.map), character => character.charCodeAt(0));
   const figure = make(at("maps"), "figure");
-  map.canvas = make(figure, "canvas", {width: map.size, height: map.size});
+  map.canvas = make(figure, "canvas", {width: map.columns, height: map.rows});
   make(figure, "figcaption", {}, `layer ${map.layer}, head ${map.head}`);
   paint(map);
   figure.addEventListener("click", () => {
@@ -114,6 +117,7 @@ for (const map of data.attention) {
   });
 }
 dark.addEventListener("change", () => data.attention.forEach(paint));
+if (!data.source.length) at("source-line").remove();
 if (!data.passage.length) at("passage-section").remove();
 if (!data.attention.length) ["attention-section", "with-head"].forEach(id => at(id)?.remove());
 
