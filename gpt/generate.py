@@ -56,7 +56,7 @@ def parse(args):
     if args.beams is None and args.length_penalty is not None:
         parser.error(f"length_penalty is {args.length_penalty:g}, but is of a search: say --beams "
                      "N, too, or leave it out")
-    if args.beams is not None and args.n > args.beams:
+    if args.beams is not None and args.n > max(1, args.beams):
         parser.error(f"n is {args.n}, but {args.beams} beams find no more than {args.beams} "
                      f"texts: use --beams {args.n}")
     return parser, args

@@ -107,7 +107,7 @@ def best_texts(model, tokenizer, prompt, width, max_tokens, alpha=ALPHA):
         As for `sampling.choose`.
     """
     if width < 1 or not 0 <= alpha <= 1e6:
-        raise ConfigError(f"beams is {width} and length_penalty {alpha:g}, but they must be at "
+        raise ConfigError(f"beams is {width} and length_penalty is {alpha:g}, but they must be at "
                           "least 1 and 0")
     begin, source = begun(model, tokenizer, [encode_prompt(tokenizer, prompt)])
     ends = ends_of(model, tokenizer)
