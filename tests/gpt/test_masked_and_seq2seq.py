@@ -220,6 +220,32 @@ def test_a_share_of_places_is_asked_anew_each_step_and_most_are_masked(of):
     assert abs(masked - 0.8) < 0.06 and 0.05 < (ids == true).mean() < 0.17
 
 
+def test_whole_words_are_asked_or_none_of_their_tokens(of):
+    run = of("masked", batch_tokens=1024, mask_whole_words=True)
+    batch, _ = next_batch(run)
+    true = np.where(batch.targets == IGNORE, batch.ids, batch.targets)
+    text = [run.data.tokenizer.decode(row) for row in true]
+    n_asked = 0
+    for row, asked in zip(text, batch.targets != IGNORE):
+        for word in re.finditer("[A-Za-z]+", row):
+            n_asked += asked[word.start()]
+            assert {*asked[slice(*word.span())].tolist()} == {bool(asked[word.start()])}
+    assert n_asked > 10
+    with pytest.raises(ConfigError, match="mask_whole_words is of the task masked"):
+        of("seq2seq", mask_whole_words=True)
+
+
+def test_the_surprise_of_each_token_in_turn_is_that_of_filling_it_in(of):
+    run = of("masked")
+    tokenizer, text = run.data.tokenizer, "Ada had a red hat."
+    ids = tokenizer.encode(text)
+    nats = run.task.in_turn(run.model, run.data, ids)
+    assert nats.shape == (len(ids),)
+    for i in (0, 3, 9):
+        (found,) = filled(run.model, tokenizer, text[:i] + "[MASK]" + text[i + 1:16], 100)
+        assert -np.log(dict(found)[text[i]]) == pytest.approx(nats[i], abs=1e-4)
+
+
 def test_what_is_hidden_is_filled_in_with_probabilities(of):
     run = of("masked")
     list(train_steps(run))
@@ -264,7 +290,8 @@ def test_both_are_trained_evaluated_and_used_by_the_commands(tmp_path, capsys):
         said = capsys.readouterr().out
         assert "right: " in said and "Kneser-Ney" not in said
         evaluate.main([run])
-        assert "right: " in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "right: " in said and ("hidden in turn" in said) == (task == "masked")
     generate.main([str(tmp_path / "seq2seq"), "123"])
     assert len(capsys.readouterr().out) <= 201 and not list(tmp_path.glob("*/*.partial"))
     page = (tmp_path / "seq2seq" / "report.html").read_text(encoding="utf-8")

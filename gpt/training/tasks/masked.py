@@ -11,16 +11,20 @@ SHARE = 0.15                       # of the places that are asked
 MASKED, RANDOM = 0.8, 0.1          # of those: [MASK] stands there, any token; else what was there
 
 
-def masked_batch(data, shape, rng, model):
+def masked_batch(data, shape, rng, model, mask_whole_words=False):
     """Take windows of the text at random, and ask some of their places, drawn anew."""
     windows = random_windows(data.train, *shape, rng)                           # (B, T + 1)
-    return asked(windows[:, :-1], data.tokenizer, rng)
+    return asked(windows[:, :-1], data.tokenizer, rng, whole_words=mask_whole_words)
 
 
-def asked(ids, tokenizer, rng, counts=True):
-    """Ask a share of the places of (B, T) ids, where it counts: Batch."""
+def asked(ids, tokenizer, rng, counts=True, whole_words=False):
+    """Ask a share of the places of (B, T) ids, or of the words, where it counts: Batch."""
     shape = ids.shape
-    chosen = rng.random(shape) < SHARE
+    drawn = rng.random(shape)
+    if whole_words:
+        words = words_of(ids, tokenizer)                                        # (B, T)
+        drawn = np.take_along_axis(drawn, words, axis=1)
+    chosen = drawn < SHARE
     chosen &= counts
     how = rng.random(shape)
     changed = chosen & (how < MASKED + RANDOM)
@@ -30,6 +34,49 @@ def asked(ids, tokenizer, rng, counts=True):
     read[masked] = mask_id(tokenizer)
     targets = np.where(chosen, ids, IGNORE)
     return Batch(read, targets)
+
+
+def words_of(ids, tokenizer):
+    """Return in which word of its row each of (B, T) ids stands, (B, T), counted from 0.
+
+    A word begins before or behind what is neither a letter nor a digit, such as a space.
+    """
+    tokens = [token or b" " for token in tokenizer.tokens] + [b" "] * (1 + mask_id(tokenizer))
+    first = np.array([not is_of_word(token[0]) for token in tokens])            # (V,)
+    last = np.array([not is_of_word(token[-1]) for token in tokens])
+    begins = first[ids]
+    begins[:, 1:] |= last[ids[:, :-1]]
+    begins[:, 0] = False
+    return begins.cumsum(axis=1)
+
+
+def is_of_word(byte):
+    """Whether a byte is of a letter or a digit: all of other scripts than ASCII are taken for such.
+    """
+    return byte >= 0x80 or bytes([byte]).isalnum()
+
+
+def hidden_in_turn(model, data, ids):
+    """Return the surprise at each token of ids, (T,), where it alone is hidden, in nats: (T,).
+
+    Their sum is the pseudo-log-likelihood with its sign turned: Salazar et al. 2019,
+    arXiv:1910.14659. It takes a pass over the text for each token.
+    """
+    ids, room = np.asarray(ids, np.int64), model.config.context_length
+    rows, nats = max(1, MEASURED_TOKENS // room), []
+    for first in range(0, len(ids), room):
+        window = ids[first:first + room]                                        # (T,)
+        for start in range(0, len(window), rows):
+            places = np.arange(start, min(start + rows, len(window)))
+            read = np.repeat(window[None], len(places), axis=0)                 # (n, T)
+            read[np.arange(len(places)), places] = mask_id(data.tokenizer)
+            p = hidden(model, data.tokenizer, read)                             # (n, T, V)
+            found = p[np.arange(len(places)), places, window[places]]           # (n,)
+            nats.append(-np.log(np.maximum(found, TINY)))
+    return np.concatenate(nats)
+
+
+TINY = 1e-30                       # less likely counts as this
 
 
 def masked_measure(model, data, ids):
@@ -77,4 +124,5 @@ def with_mask(tokenizer):
 
 
 MASKED_LM = Task(masked_batch, token_loss, masked_measure, sees=("both",), vocab_size=with_mask,
-                 show=show_filled, command="fill", whole_text=False)
+                 options=("mask_whole_words",), show=show_filled, command="fill",
+                 in_turn=hidden_in_turn, whole_text=False)
