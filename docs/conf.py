@@ -17,6 +17,7 @@ myst_heading_anchors = 3            # links to a heading, as page.md#its-words
 root_doc = "README"
 html_theme = "furo"                 # search, light and dark
 html_math_renderer = "mathml"
+html_static_path = html_css_files = ["site.css"]
 html_title = "minigrad"
 html_show_copyright = False
 

@@ -3,7 +3,8 @@
     python docs/make_figures.py
 
 A test compares the files with what this would write. The pictures of models (attention, the block,
-tokens, generation) are in model_figures.py.
+tokens, generation) are in model_figures.py, those around them (starts, norms, places, gates,
+files) in net_figures.py.
 """
 import doctest
 import random
@@ -17,6 +18,7 @@ from minigrad import Tensor, backprop, use
 
 sys.path.insert(0, str(Path(__file__).parent))
 import model_figures  # noqa: E402
+import net_figures  # noqa: E402
 from drawing import (  # noqa: E402
     BLUE, GREEN, INK, ORANGE, Axes, arrow, box, grid, line, picture, text)
 
@@ -280,9 +282,16 @@ def code_of(page):
     return names
 
 
+def who_sees():
+    """Draw which tokens each place sees (Who sees whom)."""
+    with use("reference"):
+        return net_figures.who_sees(code_of("learn/nets/who_sees_whom.md"))
+
+
 DRAWN_HERE = (nudges, two_paths, broadcasting, kink, bigrams, valley, adam_start, vanishing,
-              loss_curve, ladder, roofline)
-FIGURES = {draw.__name__: draw for draw in (*DRAWN_HERE, *model_figures.DRAWN_HERE)}
+              loss_curve, ladder, roofline, who_sees)
+FIGURES = {draw.__name__: draw for draw in (
+    *DRAWN_HERE, *model_figures.DRAWN_HERE, *net_figures.DRAWN_HERE)}
 
 
 def main():

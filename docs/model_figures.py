@@ -3,7 +3,9 @@ import numpy as np
 
 from bpe import reference
 from drawing import BLUE, GREEN, INK, ORANGE, Axes, arrow, box, grid, line, picture, text
+from gpt.picture import opened, traced
 from minigrad import softmax
+from minigrad.stepper.cost import of_modules
 
 
 def causal_mask(T=7, D=4):
@@ -173,5 +175,32 @@ def kv_cache(T=6, side=30):
     return picture(690, 125 + T * side, "With a KV cache only the last row is new", parts)
 
 
+def whole_net(layers=4):
+    """Draw the parts of a small GPT-2, and the share of each in what it costs (GPT)."""
+    net = opened(None, "gpt2", dict(n_layer=layers, d_model=48, n_head=4, context_length=32))
+    t, _ = traced(net)
+    costs = of_modules(t)
+    places = {"embedded": 50, "norm1": 132, "attention": 168, "norm2": 204, "mlp": 240,
+              "final_norm": 292, "surprise": 338}
+    whole = costs[""]
+    parts = [*box(60, 98, 180, 180), text(70, 117, f"{layers} such"),
+             text(10, 16, f"{whole.parameters:,} parameters; there and back "
+                  f"{(whole.forward + whole.backward) // 32:,} operations a token")]
+    kinds = (("parameters", 290, BLUE), ("operations", 420, ORANGE), ("bytes kept", 550, GREEN))
+    parts += [text(x, 40, what, "start", colour) for what, x, colour in kinds]
+    for (name, y), below in zip(places.items(), [*places.values()][1:] + [None]):
+        parts += box(75, y, 150, 26, name)
+        parts += [arrow(150, y + 26, 150, below)] if below else []
+        here = [cost for path, cost in costs.items() if path.split(" / ")[-1] == name]
+        n, forward, backward, kept = map(sum, zip(*here))
+        shares = (n / whole.parameters, (forward + backward) / (whole.forward + whole.backward),
+                  kept / whole.kept)
+        for share, (_, x, colour) in zip(shares, kinds):
+            parts += [*box(x, y + 4, max(1, 60 * share), 18, "", colour, 0.5),
+                      text(x + 60 * share + 6, y + 18, f"{share:.1%}", "start", colour)]
+    return picture(680, 375, "The parts of a GPT with the share of each in parameters, operations "
+                   "and memory", parts)
+
+
 DRAWN_HERE = (causal_mask, heads, online_softmax, residual_stream, merges, windows, temperature,
-              kv_cache)
+              kv_cache, whole_net)

@@ -31,6 +31,8 @@ def parse(args):
     parser.add_argument("--runs", help="where runs are kept [runs]")
     parser.add_argument("--log", choices=LOGGERS, help="log there, too, if it is installed")
     parser.add_argument("--plain", action="store_true", help="plain lines, no live display")
+    parser.add_argument("--seeds", type=whole, metavar="N", help="train N runs that differ in "
+                        "their seed alone, one after the other, and say how far they lie apart")
     parser.add_argument("--check", action="store_true",
                         help="test the model of these settings for a minute, and do not train")
     parser.add_argument("--trace_step", type=whole, metavar="N",
@@ -53,7 +55,7 @@ def parse(args):
 
 # ---- what cannot be meant ----
 
-BEGUN = "preset", "name", "check"        # what a run has from its beginning
+BEGUN = "preset", "name", "check", "seeds"    # what a run has from its beginning
 
 
 def contradictions(args, given):
@@ -64,6 +66,10 @@ def contradictions(args, given):
     if args.name is not None and (args.name != Path(args.name).name or args.name == ".."):
         yield f"name is {args.name!r}, but must name a folder: say where with --runs"
     yield from of_a_resumed_run(args)
+    if args.seeds is not None and args.seeds < 2:
+        yield f"seeds is {args.seeds}, but must be at least 2: one run is what there is without it"
+    if args.seeds and args.check:
+        yield "--check tests one model, --seeds trains several: leave one of them out"
     for name in ("steps", "minutes"):
         if given.get(name, 1) <= 0:
             yield f"{name} is {given[name]:g}, but must be above 0"

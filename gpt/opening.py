@@ -44,6 +44,7 @@ class Opened(NamedTuple):
     net: str = FIRST               # what it is: a row of `models.nets.NETS`
     head: dict = {}                # settings of what its task has put on the net
     template: str | None = None    # how it is talked to, as a program in Jinja that is never run
+    config: Config | None = None   # all settings of its run, if those are known
 
     def write(self, prompt="", **how):
         """Yield a continuation of a prompt, piece by piece, as `models.sampling.write` does."""
@@ -125,7 +126,8 @@ def read_run(place, step):
     learnt, task = config.train, task_named(config.train.task)
     text = partial(task.load, place / "data", facts.get("data_sha256"))
     head = {name: getattr(learnt, name) for name in task.head}
-    return Opened(model, tokenizer, learnt.task, facts["step"], text, learnt.net, head)
+    return Opened(model, tokenizer, learnt.task, facts["step"], text, learnt.net, head,
+                  config=config)
 
 
 def with_weights(config, tensors):

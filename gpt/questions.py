@@ -15,7 +15,7 @@ from gpt.data.corpora import read_text
 from gpt.models.heads import surprise
 from gpt.models.sampling import begin_alike, encode_prompt
 from gpt.settings import ConfigError
-from gpt.training.classes import wilson
+from gpt.training.intervals import wilson
 from minigrad import no_grad
 
 

@@ -39,7 +39,11 @@ def begin(args, say):
     """
     preset, given = with_plan(args.preset, args.given)
     base = open_base(given, args.runs) if given.get("base") else None
-    task = task_named(matched(given).get("task", TrainConfig.task))
+    name = matched(given).get("task", TrainConfig.task)
+    task = task_named(name)
+    if given.get("canaries") and (task.conclude or not task.whole_text):
+        raise ConfigError("--canaries are lines of a text to be continued, and the task is "
+                          f"{name}: leave them out")
     corpus = task.corpus(args.corpus, binary=args.tokenizer in ("byte", "bpe"))
     say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
     check_vocabulary(given.get("vocabulary", 0), corpus)

@@ -12,12 +12,14 @@ from gpt.show.display import make_display
 from gpt.show.summary import announce
 from gpt.show.told import Told
 from gpt.start import begin, resume
-from gpt.training.check import check_run
 from gpt.training.compile_ahead import compiling_ahead
-from gpt.training.folder import alone_in, check_disk, kept_if_begun, save, use_best
+from gpt.training.folder import (
+    alone_in, check_disk, kept_if_begun, save, use_best, write_manifest)
 from gpt.training.forecast import plan_run
 from gpt.training.plan import due
 from gpt.training.threads import on_best_threads
+from gpt.verdicts.luck import reached, spread_told
+from gpt.verdicts.untrained import check_run
 
 
 def main(args=None, began=None):
@@ -28,9 +30,27 @@ def main(args=None, began=None):
         if args.check:
             with tempfile.TemporaryDirectory() as args.runs, kept_if_begun(Path(args.runs)):
                 return check_run(begin(args, display.say)[0], display.say)
+        if args.seeds:
+            return train_seeds(args, display, began)
         run, folder = resume(args) if args.resume else begin(args, display.say)
         with kept_if_begun(folder), alone_in(folder):
             train(run, folder, args, display, began)
+
+
+def train_seeds(args, display, began):
+    """Train runs that differ in their seed alone, and say how far they lie apart."""
+    first, folders = args.given.get("seed", 0), []
+    for seed in range(first, first + args.seeds):
+        args.given |= {"seed": seed}
+        run, folder = begin(args, display.say)
+        with kept_if_begun(folder), alone_in(folder):
+            train(run, folder, args, display, began)
+        folders.append(folder)
+        began = time.monotonic()
+    names = [folder.name for folder in folders]
+    for folder in folders:
+        write_manifest(folder, seeds=names)
+    display.say(spread_told([*map(reached, folders)]))
 
 
 def train(run, folder, args, display, began):

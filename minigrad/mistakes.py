@@ -114,6 +114,13 @@ def normalized_axes(axis, ndim):
                                       ) from None
 
 
+def checked_axis(axis):
+    """Return an axis; refuse a second array in its place."""
+    if np.ndim(axis):
+        raise TypeError("several arrays are given as one list, as in concatenate([x, y])")
+    return axis
+
+
 def check_start(root, g):
     """Refuse to start backward where it cannot, or with a gradient of another shape."""
     if not root.requires_grad:

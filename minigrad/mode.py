@@ -11,6 +11,7 @@ class Mode(threading.local):
 
     level = os.environ.get("MINIGRAD_LEVEL", "fast")  # which body of an op runs
     recording = True                                  # False inside no_grad()
+    recomputing = False                               # whether `recompute` keeps its inputs alone
     watchers = ()                                     # called with every node that is recorded
     listeners = ()                                    # called with every body that runs
     reader = None                                     # what stands between backprop and backward

@@ -48,7 +48,7 @@ class Tensor:
 
     def __init__(self, data, requires_grad=False):
         if type(data) is not np.ndarray:
-            data = np.asarray(detach(data))
+            data = np.asarray(data)                   # of a Tensor with a gradient: refused
         self.data, self.requires_grad = numbers(data), requires_grad
         self.grad = self.op = self.params = self.checksum = None
         self.inputs = self.traced = self.saved = ()   # traced: the inputs that need a gradient

@@ -36,10 +36,12 @@ WRONG = {
         ("return g @ b.T, a.T @ g", "return g @ b.T"),
         ("return a @ b", "return b.T @ a.T"),
         ("return a @ b", "return abs(a) @ b"),
+        ("a.T @ g", "a.reshape(a.shape[::-1]) @ g"),
     ],
     "relu": [
         ("return g * (x > 0),", "return g * (x > 1e-3),"),
         ("return g * (x > 0),", "return g * (x > -1e-5),"),
+        ("return g * (x > 0),", "return g * (x > 1e-13),"),
         ("return g * (x > 0),", "g *= x > 0\n    return g,"),
         ("return g * (x > 0),", "return g * x,"),
         ("return g * (x > 0),", "return g * (x > 0) * (abs(g) < 3),"),
@@ -47,6 +49,7 @@ WRONG = {
         ("return g * (x > 0),", "return np.maximum(g, 0) * (x > 0),"),
         ("return g * (x > 0),", "x *= 0\n    return g * (x > 0),"),
         ("np.maximum(x, 0)", "np.where(x > 0, x, 0.01 * x)"),
+        ("return g * (x > 0),", "dx = g\n    dx[x <= 0] = 0\n    return dx,"),
     ],
     "softmax": [
         ("y * (g - (g * y).sum(axis=-1, keepdims=True))", "y * (1 - y) * g"),
@@ -60,6 +63,7 @@ WRONG = {
         ("e / e.sum(axis=-1, keepdims=True)", "2 * e / e.sum(axis=-1, keepdims=True)"),
         ("np.exp(x - x.max(axis=-1, keepdims=True, initial=-np.inf))", "np.exp(x)"),
         ("np.exp(x - x.max(axis=-1, keepdims=True, initial=-np.inf))", "x * x + 1"),
+        ("x - x.max(axis=-1, keepdims=True, initial=-np.inf)", "x - x.max()"),
     ],
     "layer_norm": [
         (" - y * (g * y).mean(axis=-1, keepdims=True)", ""),
@@ -82,6 +86,10 @@ WRONG = {
         ("return None, dweight", "return None, g"),
         ("return weight[ids]", "return weight[ids] * 2"),
         ("return weight[ids]", "return weight[np.sort(ids)]"),
+        ("    dweight = np.zeros_like(weight)\n",
+         "    if getattr(vjp, 'kept', weight[:0]).shape != weight.shape:\n"
+         "        vjp.kept = np.zeros_like(weight)\n"
+         "    dweight = vjp.kept\n"),
     ],
     "attention": [
         ("return np.tril(p)", "return np.tri(T) / np.arange(1, T + 1)[:, None]"),
@@ -93,6 +101,7 @@ WRONG = {
         ("np.where(np.tri(T), q @ k.T / np.sqrt(D), -np.inf)", "q @ k.T / np.sqrt(D)"),
         ("np.tri(T)", "np.tri(T, k=1)"),
         ("return np.tril(p)", "return p.tolist"),
+        ("-np.inf", "-20"),
     ],
     "batch": [
         ("rng.integers(len(ids) - T, size=B)", "np.zeros(B, int)"),
@@ -107,6 +116,10 @@ WRONG = {
         ("ids[i + 1:i + T + 1]", "ids[i + 2:i + T + 2]"),
         ("return x, y", "return y, x"),
         ("return x, y", "return x[::-1], y"),
+        ("rng.integers(len(ids) - T, size=B)",
+         "np.clip(rng.normal((len(ids) - T) / 2, (len(ids) - T) / 4, B), 0, len(ids) - T - 1)"
+         ".astype(int)"),
+        ("np.stack([ids[i + 1:i + T + 1] for i in starts])", "np.roll(x, -1, axis=1)"),
     ],
     "training": [
         ("\n            p.grad = None", ""),
@@ -118,6 +131,8 @@ WRONG = {
         ("    return losses", "    return losses[1:]"),
         ("range(steps)", "range(2 * steps)"),
         (".mean()", ".sum() / 100"),
+        ("    losses = []\n", "    import copy\n    model, losses = copy.deepcopy(model), []\n"),
+        ("learning_rate * p.grad", "learning_rate * 64 / len(x) * p.grad"),
     ],
     "adam": [
         ("learning_rate * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)",
@@ -134,6 +149,8 @@ WRONG = {
         ("g * g - v", "abs(g) - v"),
         ("p -= ", "g *= 1\n    g += 1e-9\n    p -= "),
         ("p -= learning", "m /= 1 - beta1**t\n    p -= (1 - beta1**t) * learning"),
+        ("    m += (1", "    step.t = t = getattr(step, 't', 0) + 1\n    m += (1"),
+        ("    p -= learning_rate", "    p -= 0 * float(p[0])\n    p -= learning_rate"),
     ],
     "tokenizer": [
         ("min(known, key=merges.get)", "max(known, key=merges.get)"),
@@ -158,6 +175,14 @@ WRONG = {
          "        nodes += [p for p in parents[node] if p not in nodes]\n"
          "    return nodes"),
         ("return nodes[::-1]", "parents.clear()\n    return nodes[::-1]"),
+        ("parents):\n    nodes, seen = [], set()", "parents, seen=set()):\n    nodes = []"),
+        ("    visit(output)\n    return nodes[::-1]",
+         "    left = {n: sum(ps.count(n) for ps in parents.values()) for n in parents}\n"
+         "    for node in (nodes := [output]):\n"
+         "        for p in parents[node]:\n"
+         "            left[p] -= 1\n"
+         "            nodes += [p] * (left[p] == 0)\n"
+         "    return nodes"),
     ],
     "cross_entropy": [
         ("np.mean(log_sums", "np.sum(log_sums"),
@@ -171,6 +196,7 @@ WRONG = {
         ("return g * p / len(targets)", "return g * p / logits.shape[1]"),
         ("    p[np.arange(len(targets)), targets] -= 1 ", "    p[:, targets] -= 1 "),
         ("len(targets), None", "len(targets), 0 * targets"),
+        ("z = logits - logits.max(axis=1, keepdims=True)", "z = logits - logits.max()"),
     ],
     "mlp": [
         ("[targets]) / len(x)", "[targets])"),
@@ -193,6 +219,12 @@ WRONG = {
         ("10000.0", "1000.0"),
         ("np.arange(T)[:, None] * 10000.0", "10000.0"),
         ("    return np.conc", "    x[:] = 0\n    return np.conc"),
+        ("    return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=1)",
+         "    out = x.copy()\n"
+         "    a, b = out[:, :D // 2], out[:, D // 2:]\n"
+         "    a[:] = a * cos - b * sin\n"
+         "    b[:] = a * sin + b * cos\n"
+         "    return out"),
     ],
     "kv_cache": [
         (" / np.sqrt(len(q))", ""),
@@ -204,6 +236,8 @@ WRONG = {
         ("return e / e.sum() @ np.array(values)", "return e @ np.array(values)"),
         ("return e / e.sum() @ np.array(values)", "return np.mean(values, axis=0)"),
         ("    keys.append(k)\n", "    keys.append(k)\n    del keys[:-4], values[:-3]\n"),
+        ("cache):\n    keys, values = cache",
+         "cache, mine=([], [])):\n    keys, values = mine"),
     ],
     "sampling": [
         ("(logits - logits.max()) / temperature", "(logits - logits.max()) * temperature"),
@@ -216,6 +250,8 @@ WRONG = {
         ("    p /= p.sum()\n    before", "    before"),
         ("return p / p.sum()", "return p"),
         ("return p / p.sum()", "return np.eye(len(p))[p.argmax()]"),
+        ("if temperature == 0:", "if temperature < 0.1:"),
+        ("    before = ", "    top_p = max(top_p, 0.1)\n    before = "),
     ],
 }
 
@@ -226,6 +262,7 @@ RIGHT = {
         ("return 2 * g * x,", "return np.float64(2) * g * x"),
         ("return x * x", "return x**2"),
         ("return 2 * g * x,", "return np.float32(2 * g * x),"),
+        ("return 2 * g * x,", "return g * forward(x + 1e-20j).imag / 1e-20,"),
     ],
     "broadcast": [
         ("g.sum(axis=0)", "np.ones(len(x)) @ g"),
@@ -252,6 +289,8 @@ RIGHT = {
          "return y * g - y * np.einsum('...i,...i->...', y, g)[..., None]"),
         ("np.exp(x - x.max(axis=-1, keepdims=True, initial=-np.inf))",
          "np.exp(x - x.max(axis=-1, keepdims=True))"),
+        ("e / e.sum(axis=-1, keepdims=True)",
+         "np.exp(x - np.logaddexp.reduce(x, axis=-1, keepdims=True))"),
     ],
     "layer_norm": [
         ("return (g - g.mean(axis=-1, keepdims=True) "
@@ -272,6 +311,8 @@ RIGHT = {
         ("dweight = np.zeros_like(weight)", "dweight = np.zeros(weight.shape)"),
         ("np.zeros_like(weight)", "np.zeros(weight.shape, dtype=np.float32)"),
         ("return weight[ids]", "return np.eye(len(weight))[ids] @ weight"),
+        ("    np.add.at(dweight, ids, g)", "    for c in range(g.shape[1]):\n"
+         "        dweight[:, c] = np.bincount(ids, g[:, c], minlength=len(weight))"),
     ],
     "attention": [
         ("-np.inf", "-1e9"),
@@ -280,6 +321,9 @@ RIGHT = {
         ("    e = ", "    scores = scores.astype(np.float32)\n    e = "),
         ("np.where(np.tri(T), q @ k.T / np.sqrt(D), -np.inf)",
          "q @ k.T / D**0.5 + np.triu(np.full((T, T), -np.inf), 1)"),
+        ("return np.tril(p)",
+         "sums = np.logaddexp.accumulate(q @ k.T / np.sqrt(D), axis=1).diagonal()\n"
+         "    return np.exp(scores - sums[:, None])"),
     ],
     "batch": [
         ("rng.integers(len(ids) - T, size=B)", "(rng.random(B) * (len(ids) - T)).astype(int)"),
@@ -287,6 +331,8 @@ RIGHT = {
         ("return x, y", "both = ids[starts[:, None] + np.arange(T + 1)]\n"
          "    return both[:, :-1], both[:, 1:]"),
         ("return x, y", "return [x.tolist(), y.tolist()]"),
+        ("rng.integers(len(ids) - T, size=B)",
+         "np.sort(rng.choice(len(ids) - T, size=B, replace=False))"),
     ],
     "training": [
         ("p.grad = None", "p.grad[...] = 0"),
@@ -305,6 +351,10 @@ RIGHT = {
         ("p -= learning_rate * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)",
          "mean, square = m / (1 - beta1**t), v / (1 - beta2**t)\n"
          "    p[...] = p - learning_rate * mean / (square**0.5 + eps)\n    return p"),
+        ("p -= learning_rate * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)",
+         "f = np.float32\n"
+         "    rate = f(learning_rate) * np.sqrt(f(1 - beta2**t)) / f(1 - beta1**t)\n"
+         "    p[...] = f(p) - rate * f(m) / (np.sqrt(f(v)) + f(eps))"),
     ],
     "tokenizer": [
         ("    return ids", "    return np.array(ids)"),
@@ -328,6 +378,13 @@ RIGHT = {
          "    return sorted(depth, key=depth.get)"),
         ("    visit(output)\n    return nodes[::-1]",
          "    visit(output)\n    return tuple(nodes[::-1])"),
+        ("    visit(output)\n    return nodes[::-1]",
+         "    visit(output)\n    return reversed(nodes)"),
+        ("    nodes, seen = [], set()\n",
+         "    import numpy as np\n"
+         "    nodes, seen = [], set()\n"
+         "    if isinstance(output, int):\n"
+         "        output = np.int64(output)\n"),
     ],
     "cross_entropy": [
         ("z = logits - logits.max(axis=1, keepdims=True)",
@@ -360,6 +417,8 @@ RIGHT = {
         ("    keys.append(k)\n", "    keys += [k.copy()]\n"),
         ("return e / e.sum() @ np.array(values)",
          "return sum(w * value for w, value in zip(e, values)) / sum(e)"),
+        ("    keys.append(k)\n    values.append(v)\n",
+         "    keys.append(k.tolist())\n    values.extend(v[None])\n"),
     ],
     "sampling": [
         ("p[order[before >= top_p]] = 0",
@@ -367,5 +426,10 @@ RIGHT = {
         ("    if top_k:\n        p[order[top_k:]] = 0",
          "    if top_k and top_k < len(p):\n        p[p < np.sort(p)[-top_k]] = 0"),
         ("np.eye(len(logits))[logits.argmax()]", "(logits == logits.max()) * 1"),
+        ("    before = ", "    total = 0\n"
+         "    for i in order:\n"
+         "        p[i] *= total < top_p\n"
+         "        total += p[i]\n"
+         "    before = 0 * p\n    top_p = 1\n    kept = "),
     ],
 }

@@ -138,7 +138,8 @@ def test_gpt_uses_public_names_and_its_model_stands_alone():
 CLOSED = {"gpt.models": ("gpt.training", "gpt.data", "gpt.show", "bpe"),
           "gpt.data": ("minigrad", "gpt.models", "gpt.training", "gpt.show"),
           "gpt.files": ("gpt.models", "gpt.data", "gpt.training", "gpt.show", "bpe", "minigrad"),
-          "gpt.training": ("gpt.show",),
+          "gpt.training": ("gpt.show", "gpt.verdicts"),
+          "gpt.verdicts": ("gpt.show", "gpt.opening"),
           "gpt.settings": ("gpt", "bpe", "minigrad")}
 COMMANDS = {name for name in FILES if name.startswith("gpt.") and name.count(".") == 1}
 

@@ -77,6 +77,11 @@ text.txt --resume runs/a                     | leave out text.txt
 --resume runs/a --name b                     | --name is for a new run
 --resume runs/a --runs b                     | --runs is for a new run
 --resume runs/a --check                      | --check is for a new run
+--resume runs/a --seeds 3                    | --seeds is for a new run
+--seeds 1                                    | seeds is 1
+--seeds x                                    | 'x'
+--seeds 3 --check                            | leave one of them out
+text.txt --canaries --task masked            | --canaries are lines of a text to be continued
 --resume runs/a --n_layer 3                  | --n_layer belongs to the run
 --resume runs/a --lr 3                       | --learning_rate
 --resume nowhere                             | there is no run nowhere
@@ -247,6 +252,34 @@ runs/a --batch_size 7                        | the command train has --batch_tok
 runs/a loop                                  | 'loop'
 runs/a -                                     | standard input
 """
+REPORT = """
+                                             | run
+nowhere                                      | there is no run nowhere
+''                                           | is empty
+runs/a runs/a                                | 'runs/a'
+runs/a --seconds 0                           | seconds is 0
+runs/a --seconds -1                          | seconds is -1
+runs/a --seconds x                           | 'x'
+runs/a --seconds                             | --seconds needs a value
+runs/a --from_step 77                        | step 77
+runs/a --pairs missing.jsonl                 | 'missing.jsonl'
+runs/a --pairs empty.txt                     | no pair in empty.txt
+runs/a --pairs text.txt                      | line 1 of text.txt
+runs/a --pairs number.jsonl                  | line 1 of number.jsonl
+runs/a --second 7                            | --seconds
+text.txt                                     | there is no run text.txt
+"""
+COMPARE = """
+                                             | run
+runs/a                                       | name a second run
+runs/a nowhere                               | there is no run nowhere
+runs/a runs/a                                | runs/a is named twice
+runs/a text.txt                              | there is no run text.txt
+runs/a ''                                    | is empty
+runs/a runs/b --seconds 0                    | seconds is 0
+runs/a runs/b --page nowhere/x.html          | nowhere
+runs/a runs/b --page empty                   | empty cannot be written
+"""
 EXPORT = """
                                              | run, folder
 runs/a                                       | folder
@@ -378,7 +411,26 @@ good.py:f --levle fast                       | --levle
 -x                                           | -x
 """
 
+PICTURE = """
+nowhere                                      | nowhere
+empty                                        | empty
+runs/a --n_layer 3                           | --n_layer describes a new net
+runs/a --preset gpt2                         | --preset describes a new net
+runs/a --tokens 9                            | tokens is 9, but context_length is 8
+runs/a --tokens 0                            | tokens is 0
+runs/a --prompt 'he is in the house'         | the prompt has 18 tokens
+runs/a --prompt h                            | the prompt has 1 tokens
+runs/a --prompt '~~'                         | '~~'
+--prompt 'To be' --vocabulary 50             | --vocabulary 256
+--preset huge                                | 'huge'
+--d_model 100 --n_head 3                     | d_model is 100
+--html nowhere/x.html                        | nowhere
+--html ''                                    | ''
+--prompt ''                                  | the prompt has 0 tokens
+"""
+
 # command -> its table
-TABLES = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE, "export": EXPORT,
+TABLES = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE, "report": REPORT,
+          "compare": COMPARE, "export": EXPORT,
           "embed": EMBED, "chat": CHAT, "classify": CLASSIFY, "fill": FILL, "step": STEP,
-          "": FRONT, "bpe": BPE}
+          "picture": PICTURE, "": FRONT, "bpe": BPE}

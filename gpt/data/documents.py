@@ -10,6 +10,7 @@ import numpy as np
 import bpe
 from bpe.files import file_sha256
 from bpe.tokenfile import save_tokens
+from gpt.data.canaries import plant
 from gpt.data.corpora import END_OF_TEXT, Corpus, CorpusError, load_corpus
 from gpt.data.pairs import Pairs
 from gpt.data.tokens.kinds import load_tokenizer, train_tokenizer
@@ -145,6 +146,8 @@ def prepare(corpus: Corpus, settings, folder, tokenizer=None, load=load_corpus):
     if settings.val:
         other = load([settings.val], binary=settings.tokenizer in ("byte", "bpe"))
         train, val, documents = documents, other.documents, documents + other.documents
+    if settings.canaries:
+        train = plant(train, folder)
     try:
         tokenizer = tokenizer or train_tokenizer(settings.tokenizer, settings.vocabulary,
                                                  documents, train)

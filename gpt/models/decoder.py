@@ -6,9 +6,10 @@ from gpt.models.config import ModelConfig
 from gpt.models.heads import mean_loss, scores
 from gpt.models.relative import RelativeBias
 from gpt.models.rope import frequencies
-from gpt.models.trunk import Block, Norm, Residual, Seen
+from gpt.models.trunk import Block, Norm, Residual, Seen, recomputed
 from minigrad import dropout, embedding, placed_embedding, rms_norm, rotary_angles
 from minigrad.kernels import jit
+from minigrad.mode import mode
 from minigrad.nn import Embedding, Linear, Module, normal
 from minigrad.ops.cached import rows_at
 
@@ -91,7 +92,10 @@ class GPT(Module):
         x = Residual(dropout(x, config.dropout, rng))
         seen = self.seen(T, state, batch.lengths)
         for i, block in enumerate(self.blocks):
-            x = block(x, seen, state and state.layer(i), rng, memory)
+            if mode.recomputing:
+                x = recomputed(block, x, seen, rng, memory)
+            else:
+                x = block(x, seen, state and state.layer(i), rng, memory)
         x = x.value if config.norm_position == "post" else self.final_norm(x)
         return x * config.d_model ** -0.5 if config.logit_scale else x
 

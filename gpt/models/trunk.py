@@ -13,6 +13,7 @@ from minigrad import (
     split, swiglu)
 from minigrad.nn import Linear, Module, full
 from minigrad.ops.heads import heads, side_by_side
+from minigrad.recompute import recompute
 
 
 def geglu(x):
@@ -106,6 +107,16 @@ class Block(Module):
             x = x + recall(self.cross_norm(x))
         x = x + think(self.norm2(x))
         return x
+
+
+def recomputed(block, x, seen, rng=None, memory=None):
+    """Take the residual stream one block further, and compute it anew on the way back."""
+    def run(x, bias, states, rng):
+        theirs = memory and Memory(states, memory.lengths)
+        return block(Residual(x), seen._replace(bias=bias), None, rng, theirs).value
+    states = memory and memory.states
+    inputs = x.value, seen.bias, states                                         # x is (B, T, C)
+    return Residual(recompute(run, *inputs, parameters=block.parameters(), rng=rng))
 
 
 class Residual:

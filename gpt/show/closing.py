@@ -9,12 +9,14 @@ from gpt.data.corpora import story_floor
 from gpt.show.report import write_report
 from gpt.show.summary import SAMPLE_TOKENS, sample
 from gpt.training.baselines import affordable, baselines, longest_copied_span
-from gpt.training.clock import BASELINES, COPIED, EVALUATION, SAMPLES, reading_s
+from gpt.training.clock import BASELINES, COPIED, EVALUATION, SAMPLES, reading_s, report_s
 from gpt.training.config import SET_ANEW
 from gpt.training.divergence import Diverged
 from gpt.training.folder import go_on_without, read_manifest, write_manifest
 from gpt.training.memory import give_back, peak_bytes
 from gpt.training.task import read
+from gpt.verdicts.case import FAILS, NONE, Case
+from gpt.verdicts.sections import BRIEF, answers
 
 
 def conclude(run, folder, say, spent_s):
@@ -23,12 +25,13 @@ def conclude(run, folder, say, spent_s):
     told = run.task.conclude or partial(of_text, folder, manifest, reading_s(run, spent_s))
     result, simpler, lines = told(run)
     result |= {"steps": run.step, "best_step": run.best_step, "peak_bytes": peak_bytes()}
-    for line in (*lines, *at_the_end(folder, result, manifest)):
+    asked = brief_answers(run, manifest, report_s(run, spent_s) / 2)
+    for line in (*lines, *told_of(asked, folder), *at_the_end(folder, result, manifest)):
         say(line)
     write_plan(run, folder)
     write_manifest(folder, result=result, baselines=simpler, config=told_settings(run.config),
                    repeat=repeat_command(folder, manifest))
-    write_report(folder)
+    write_report(folder, asked)
     write_manifest(folder, reported_step=run.step)
     check_learnt(run, result)
 
@@ -121,6 +124,25 @@ def at_the_end(folder, result, manifest):
     if not manifest.get("same_everywhere", True):
         yield "this text differs between machines: compare the loss with nobody else's"
     yield f"look at: {folder / 'report.html'}"
+
+
+# ---- what the report has time for ----
+
+def brief_answers(run, manifest, seconds):
+    """Ask of the code what takes no time to speak of; `minigrad report` asks the rest."""
+    case = Case.of_run(run)
+    case.facts = manifest
+    return [*answers(case, seconds, [BRIEF])]
+
+
+def told_of(asked, folder):
+    """Yield what came of it: the lines that fail, and how to ask more."""
+    judged = [answer for answer in asked if answer.line.verdict != NONE]
+    wrong = [answer for answer in judged if answer.line.verdict == FAILS]
+    yield (f"checks of the code: {len(judged) - len(wrong)} of {len(judged)} hold; ask whether it "
+           f"works with: {called('report', folder)}")
+    for answer in wrong:
+        yield f"FAIL  {answer.question.name}: {answer.line.said}"
 
 
 # ---- how it is repeated ----

@@ -18,7 +18,9 @@ from minigrad.ops.cross_attention import apart
 from minigrad.ops.heads import heads
 
 PAGE = files("gpt.show") / "page"   # the style, the structure and the drawing of the report
-PARTS = ("@STYLE@", "report.css"), ("@SCRIPT@", "chart.js", "report.js")
+STYLE = "report.css"
+SCRIPTS = {"report": ("chart.js", "figures.js", "answers.js", "report.js"),
+           "compare": ("chart.js", "figures.js", "answers.js", "compare.js")}
 CURVES = "loss", "rate", "grad_norm", "tokens_s", "val_loss", "val_bits", "val_right"
 POINTS = 600                       # of a curve
 PASSAGE_TOKENS = 64
@@ -28,24 +30,54 @@ COUNTED = 500_000                  # tokens, to find the most frequent ones
 PROFILE = "profile.txt", "roofline.svg"
 
 
-def write_report(folder):
-    """Read a run's folder and write `report.html` into it."""
+def write_report(folder, answers=(), opened=None):
+    """Read a model's folder and write `report.html` into it.
+
+    Parameters
+    ----------
+    folder : path
+    answers : sequence of Answer
+        What it was asked, and what came of it.
+    opened : Opened, optional
+        The model, where it is in memory.
+    """
     folder = Path(folder)
-    page = (PAGE / "report.html").read_text(encoding="utf-8")
-    for mark, *names in PARTS:
-        texts = [(PAGE / name).read_text(encoding="utf-8") for name in names]
-        page = page.replace(mark, "\n".join(texts))
-    page = page.replace("@DATA@", as_script(collect(folder)))
-    write_text(folder / "report.html", page)
+    facts = collect(folder, opened or open_model(folder))
+    write_page("report", folder / "report.html", facts | {"answers": by_section(answers)})
 
 
-def collect(folder):
+def write_page(name, path, facts):
+    """Write a page of this folder with what it shows: one file, nothing from outside."""
+    read = lambda file: (PAGE / file).read_text(encoding="utf-8")
+    scripts = "\n".join(map(read, SCRIPTS[name]))
+    page = read(f"{name}.html")
+    page = page.replace("@STYLE@", read(STYLE))
+    page = page.replace("@SCRIPT@", scripts)
+    page = page.replace("@DATA@", as_script(facts))    # last: nothing in it is replaced
+    write_text(path, page)
+
+
+def by_section(answers):
+    """Return the sections of a report, each with its lines and figures."""
+    found = {}
+    for section, question, line, _ in answers:
+        figures = [figure._asdict() for figure in line.figures]
+        told = {"question": question.name, "verdict": line.verdict, "said": line.said}
+        lines = found.setdefault(section.title, [])
+        lines.append(told | {"figures": figures})
+    return [{"title": title, "lines": lines} for title, lines in found.items()]
+
+
+NOT_SHOWN = "reported_step", "verdicts"     # of the report before
+
+
+def collect(folder, opened):
     """Return what the page draws, as JSON can hold it."""
-    opened = open_model(folder)
-    model, data = opened.model, opened.data()
+    model, data = opened.model, opened.text and opened.data()
     rows = read_metrics(folder)
     manifest = read_manifest(folder)
-    manifest.pop("reported_step", None)               # that of the report before
+    for name in NOT_SHOWN:
+        manifest.pop(name, None)
     samples = [row for row in rows if "sample" in row]
     return {"name": folder.name, "manifest": manifest, "curves": curves(rows),
             "times": times(rows),
@@ -58,7 +90,7 @@ def collect(folder):
 def of_text(model, data, task):
     """Return what is shown of a model that writes; less of one that does not."""
     found = {"passage": [], "source": [], "attention": [], "tokens": []}
-    if task.conclude:
+    if task.conclude or not data:
         return found
     found["tokens"] = token_map(model, data)
     n = min(PASSAGE_TOKENS, model.config.context_length)
@@ -81,8 +113,13 @@ def read_if_there(path):
 
 def as_script(facts):
     """Write JSON that no text in it can break out of: `<` never stands there."""
-    text = json.dumps(facts, default=str).replace("<", "\\u003c")
+    text = json.dumps(facts, default=plain).replace("<", "\\u003c")
     return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def plain(x):
+    """Return a number of NumPy as one of Python, and what is no number in words."""
+    return x.item() if isinstance(x, np.generic) else str(x)
 
 
 def curves(rows):
@@ -98,7 +135,7 @@ def times(rows):
     """Return [step, seconds that all steps took so far], thinned out."""
     steps = [row for row in rows if "loss" in row]
     seconds = np.cumsum([row.get("elapsed_s", 0.0) for row in steps])
-    both = [[row["step"], round(s, 3)] for row, s in zip(steps, seconds.tolist())]
+    both = [[row["step"], s] for row, s in zip(steps, seconds.round(3).tolist())]
     return thinned(both)
 
 

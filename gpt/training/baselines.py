@@ -59,10 +59,10 @@ def affordable(read, seconds, work, most=XZ_BYTES):
     trial = read(TRIAL)
     work(trial)
     spent_s = max(1e-6, time.perf_counter() - began)
-    n_bytes = min(most, len(trial) * (seconds / spent_s - 1))
+    n_bytes = min(most, int(len(trial) * (min(seconds, 1e9) / spent_s - 1)))
     if n_bytes <= len(trial) or len(trial) < TRIAL:
         return trial, len(trial) < TRIAL
-    text = read(int(n_bytes))
+    text = read(n_bytes)
     return text, len(text) < n_bytes
 
 

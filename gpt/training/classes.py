@@ -1,9 +1,8 @@
 """How well classes are told apart, beside what knows less."""
-import math
-
 import numpy as np
 
 from gpt.training import character_ngrams
+from gpt.training.intervals import wilson
 from gpt.training.task import read
 from gpt.training.tasks.classify import predicted
 
@@ -53,23 +52,6 @@ def judged(targets, found, labels):
             "recall": recall,
             "f1": f1,
             "confusion": confusion.tolist()}
-
-
-def wilson(k, n, z=1.96):
-    """Return between which shares the true one is, of which k of n were seen, to 95 % certainty.
-
-    Wilson 1927, JASA 22(158).
-
-    >>> "{:.3f} {:.3f}".format(*wilson(430, 1000))
-    '0.400 0.461'
-    """
-    if n == 0:
-        return 0.0, 1.0
-    zz = z * z
-    middle = (k + zz / 2) / (n + zz)
-    spread = k * (n - k) / n + zz / 4
-    half = z * math.sqrt(spread) / (n + zz)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def rivals(data):

@@ -21,6 +21,8 @@ class DataConfig:
                                   at_least=0.001, below=0.9)
     val: str = setting("", "a text of your own to validate on, a file, folder or glob; then "
                        "nothing is held out")
+    canaries: bool = setting(False, "plant random strings in the text, so that the report can say "
+                             "whether they are remembered (arXiv:1802.08232)")
 
     __post_init__ = check_limits
 
@@ -49,6 +51,8 @@ class TrainConfig:
     batch_tokens: int = setting(2048, "tokens per optimizer step", at_least=1)
     micro_batch: int = setting(0, "sequences per forward pass, gradients being added up; 0 for "
                                "all that fit", at_least=0)
+    recompute: bool = setting(False, "keep of each block its input alone, and compute it once more "
+                              "on the way back: less memory, the same bits")
     optimizer: str = setting("muon", "muon (Jordan et al. 2024) for the matrices with adamw "
                              "(arXiv:1711.05101) for the rest, or adamw for all",
                              ("muon", "adamw"))

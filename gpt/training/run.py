@@ -70,6 +70,9 @@ class Run:
             raise ConfigError(f"freeze is {config.train.freeze!r}, and nothing is left to learn: "
                               "name fewer parameters")
         run.learnt = run.trained
+        if config.train.recompute and not hasattr(config.model, "n_head"):
+            raise ConfigError("recompute runs the blocks of a transformer twice, and the net "
+                              f"{config.train.net} has none: leave it out")
         if config.train.carry_state:
             run.carried = state_to_carry(config, model)
         return run

@@ -14,6 +14,7 @@ from gpt.training.divergence import Diverged, where_it_began
 from gpt.training.plan import rate_at
 from minigrad.kernels import threads
 from minigrad.kernels.replay import Replay
+from minigrad.mode import changed
 from minigrad.optim import clip_grad_norm
 
 
@@ -42,7 +43,8 @@ def train_steps(run):
     """
     def loss_of(*arrays, rng):
         *part, n = arrays
-        return run.loss(Batch(*part), n, rng)
+        with changed("recomputing", run.config.train.recompute):
+            return run.loss(Batch(*part), n, rng)
     loss_and_gradients = None
     while run.step < run.plan.steps:
         if run.thaw() or loss_and_gradients is None:

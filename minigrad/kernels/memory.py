@@ -38,9 +38,8 @@ class Pool:
     use single operations on lists and dictionaries, which are atomic, and no lock.
     """
 
-    def __init__(self, enabled, smallest, is_coarse=False):
+    def __init__(self, enabled, smallest):
         self.enabled, self.smallest = enabled, smallest   # in bytes, of what is taken from here
-        self.is_coarse = is_coarse                        # so arrays of nearly one size share
         self.idle = {}                                    # size in bytes -> [memory]
         self.leases = {}                                  # id -> Lease of a live array
         self.lock = threading.Lock()                      # for the two numbers
@@ -48,7 +47,7 @@ class Pool:
 
     def take(self, shape, dtype, size):
         """Return an array in memory of at least `size` bytes."""
-        if self.is_coarse:
+        if self.smallest == 1:                            # recordings of nearly one shape share
             step = max(PAGE, 1 << size.bit_length() - 4)      # an eighth of the power of 2 below
             size = (size + step - 1) & -step
         blocks = self.idle.get(size)
@@ -72,7 +71,7 @@ class Pool:
         with self.lock:
             self.held_bytes += size
             self.peak_bytes = max(self.peak_bytes, self.held_bytes - self.idle_bytes())
-            if not self.is_coarse:                        # whose idle blocks recordings hold
+            if self.smallest > 1:                         # else somebody may go on writing there
                 self.shrink(self.held_bytes - SLACK * self.peak_bytes)
         return aligned(size)
 
@@ -120,7 +119,7 @@ def apart(pool=None):
         One from an earlier block, to be used once more.
     """
     global _pool
-    before, _pool = _pool, pool or Pool(True, 1, is_coarse=True)
+    before, _pool = _pool, pool or Pool(True, 1)
     _apart.add(_pool)
     try:
         yield _pool

@@ -3,7 +3,7 @@ from copy import deepcopy
 
 import numpy as np
 
-from minigrad.mistakes import normalized_axes
+from minigrad.mistakes import checked_axis, normalized_axes
 from minigrad.tensor import detach, op, sum_to_shape
 
 
@@ -128,12 +128,12 @@ def _concatenate_vjp(g, borders, axis):
 
 def concatenate(arrays, axis=0):
     """Join a sequence of arrays along an existing axis (torch: cat)."""
-    return _concatenate(*arrays, axis=axis)
+    return _concatenate(*arrays, axis=checked_axis(axis))
 
 
 def stack(arrays, axis=0):
     """Join a sequence of arrays of one shape along a new axis."""
-    place, = normalized_axes(axis, arrays[0].ndim + 1)
+    place, = normalized_axes(checked_axis(axis), arrays[0].ndim + 1)
     key = (slice(None),) * place + (None,)            # x[:, :, None]
     return concatenate([x[key] for x in arrays], place)
 

@@ -1,5 +1,6 @@
 """Optimizers: they keep the settings and what the update rules remember."""
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -34,6 +35,9 @@ class Optimizer:
     """
 
     def __init__(self, parameters, **settings):
+        if not isinstance(parameters, Iterable):
+            raise TypeError(f"a {type(parameters).__name__} is no list of parameters: give "
+                            "model.parameters()")
         groups = list(parameters)
         if not groups or not isinstance(groups[0], dict):
             groups = [{"parameters": groups}]

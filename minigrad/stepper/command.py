@@ -121,7 +121,15 @@ def main(argv=None):
     if args.text:
         print(t.text(), end="")
     if not (args.html or args.text):
+        step_through(t)
+
+
+def step_through(t):
+    """Step in the terminal; Ctrl-C in the midst of a command ends it as quietly as elsewhere."""
+    try:
         t.terminal()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 def check_page(path):

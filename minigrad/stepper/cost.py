@@ -1,10 +1,12 @@
 """What a record says of memory and of work."""
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 
-from minigrad.stepper.counting import count_op
+from minigrad.stepper.counting import count_op, shapes
 from minigrad.stepper.events import Ref
+from minigrad.stepper.layout import paths
 
 
 class Block(NamedTuple):
@@ -49,9 +51,9 @@ def kept_blocks(t):
     made, last_sent = last(t.events, "make"), last(t.events, "send")
     blocks = {}                                       # memory -> Block
     for node in t.nodes:
-        freed = last_sent.get(node.id, len(t.events))
+        freed = last_sent.get(node.maker, len(t.events))
         for memory_id, nbytes in node.saved:
-            new = Block(node.id, nbytes, made[node.id], freed)
+            new = Block(node.id, nbytes, made[node.maker], freed)
             block = blocks.setdefault(memory_id, new)
             blocks[memory_id] = block._replace(freed=max(block.freed, freed))
     return sorted(blocks.values(), key=lambda block: block.made)
@@ -79,13 +81,49 @@ def waiting_bytes(t):
 
 
 def flops(t):
-    """Count the operations of every node: {id: (forward, backward)}."""
+    """Count the operations of every node, once for the same shapes: {id: (forward, backward)}."""
     values = [node.value for node in t.nodes]
-    found = {}
+    found, known = {}, {}
     for node in t.nodes:
         if node.op:
+            args = node.given(values)
             wants = [isinstance(x, Ref) and t.nodes[x.id].requires_grad for x in node.args]
-            found[node.id] = count_op(node.op, node.given(values), node.params, wants)
+            key = node.op, shapes(args), shapes([*node.params.items()]), shapes(wants)
+            if key not in known:
+                known[key] = count_op(node.op, args, node.params, wants)
+            found[node.id] = known[key]
+    return found
+
+
+class Cost(NamedTuple):
+    """What a node, or a module, costs."""
+    parameters: int = 0                               # numbers, each counted where it is first used
+    forward: int = 0                                  # floating-point operations
+    backward: int = 0
+    kept: int = 0                                     # bytes, until the backward pass
+
+    def __add__(self, other):
+        return Cost(*map(sum, zip(self, other)))
+
+
+def of_nodes(t):
+    """Say what each node costs: a list of Cost."""
+    work, kept = flops(t), Counter()
+    for block in kept_blocks(t):
+        kept[block.node] += block.nbytes
+    found = []
+    for node in t.nodes:
+        size = 0 if node.op else node.value.size
+        found.append(Cost(size, *work.get(node.id, (0, 0)), kept[node.id]))
+    return found
+
+
+def of_modules(t):
+    """Add up what the nodes of each module cost: {path: Cost}; the path of the whole is empty."""
+    found = {}
+    for cost, group in zip(t.costs, t.groups):
+        for path in ["", *paths(group)]:
+            found[path] = found.get(path, Cost()) + cost
     return found
 
 

@@ -90,6 +90,13 @@ def count_node(node):
     return count_op(node.op, args, node.params, wants)
 
 
+def shapes(x):
+    """Describe arguments by what an amount of work depends on: the shapes of arrays, all else."""
+    if isinstance(x, tuple | list):
+        return tuple(map(shapes, x))
+    return str(x) if isinstance(x, slice) else getattr(x, "shape", x)
+
+
 def size_bytes(values):
     """Sum the bytes of all arrays in nested tuples and lists, each array once."""
     each_once = {id(x): x for x in arrays_in(values)}

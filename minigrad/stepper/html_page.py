@@ -3,6 +3,7 @@
 The page shows what the record says and computes nothing that the engine could. The files of the
 page are in minigrad/stepper/page.
 """
+import inspect
 import json
 from importlib.resources import files
 from math import isfinite
@@ -10,23 +11,24 @@ from math import isfinite
 import numpy as np
 
 from minigrad.mode import LEVELS
-from minigrad.stepper import cost, layout
-from minigrad.stepper.frame import picture
+from minigrad.stepper import columns, cost, layout
 from minigrad.stepper.numbers import SIDE, Numbers, equal, evenly
 from minigrad.stepper.terminal import gradient_at_peak
 from minigrad.stepper.variants import VARIANTS, right_sums, run
 from minigrad.stepper.words import backward_of, label, sentence
 
 SCRIPTS = ("player.js", "places.js", "graph.js", "arrays.js", "views.js", "quiz.js", "main.js")
+MANY = 40                                             # nodes from which on the overview comes first
 CELLS = 330_000                                       # numbers in one page, about 10 bytes each
 BEST_NUDGE = 6e-6                                     # of finite differences
 NUDGES = (0.1, 1e-2, 1e-3, BEST_NUDGE, 1e-9, 1e-12)   # for few small nodes
 NUDGE_WORK = 60_000_000                               # elements to recompute for slopes at most
 SIZES = {name: getattr(layout, name) for name in
-         ("WIDTH", "HEIGHT", "GAP_X", "GAP_Y", "BEND", "MARGIN")}
+         ("WIDTH", "HEIGHT", "GAP_X", "GAP_Y", "BEND", "MARGIN", "SIDE")}
+SIZES["TURN"] = columns.TURN
 
 
-def page(t, levels=LEVELS, example=None):
+def page(t, levels=LEVELS, example=None, title=""):
     """Return the page as text; the same record gives the same text.
 
     Parameters
@@ -37,20 +39,25 @@ def page(t, levels=LEVELS, example=None):
         Which levels the page can compare with the recorded one.
     example : Trace, optional
         A second record that the page offers at one click.
+    title : str
+        Of a picture of a net, and in a second line more of it: the page begins with what each part
+        costs, and nudges nothing.
     """
     if t.root is None:
         raise ValueError("the record has no backward pass: call loss.backward() in the with block")
     arrays = Arrays()
     others = [t.at_level(level) for level in levels if level != t.level]
-    records = [described(t, arrays, f"yours, level {t.level}", full=True)]
+    records = [described(t, arrays, f"yours, level {t.level}", full=not title)]
     for other in others:
         records.append(described(other, arrays, f"yours, level {other.level}"))
     if example is not None:
         records.append(described(example, arrays, "example: b = a + a, c = b + b", full=True))
     levels = [compare(t, other) for other in others]
-    data = dict(records=records, levels=levels, arrays=arrays.table(), box=SIZES)
+    ops = described_ops([t, *others])
+    data = dict(records=records, levels=levels, arrays=arrays.table(), box=SIZES, ops=ops,
+                title=title)
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return filled(text.replace("</", "<\\/"))
+    return filled(text.replace("<", "\\u003c"))         # nothing in it can end the script
 
 
 def filled(data):
@@ -124,22 +131,22 @@ def exact(value):
 
 def described(t, arrays, title, full=False):
     """Describe one record; in full also the slopes and the wrong variants."""
-    one_each, modules = t.pictures
     return {
         "title": title, "level": t.level, "root": t.root,
         "nodes": described_nodes(t, arrays),
-        "modules": t.names[1],
+        "modules": t.names[1], "costs": cost.of_modules(t),
         "runs": described_runs(t, arrays, VARIANTS if full else ()),
         "slopes": slopes(t) if full else {},
         "memory": described_memory(t),
-        "open": places(one_each), "closed": places(modules),
-        "collapsed": picture(t) is modules}
+        "pictures": [places(*pair) for pair in t.pictures.items()],
+        "beside": t.beside and places((), t.beside),
+        "many": len(t.nodes) > MANY}
 
 
 def described_nodes(t, arrays):
-    work, found = cost.flops(t), []
+    found = []
     names, _ = t.names
-    for node, group in zip(t.nodes, layout.inner_groups(t.nodes)):
+    for node, group in zip(t.nodes, t.groups):
         doc = node.op and node.op.__doc__ or ""
         found.append({
             "label": label(node), "name": names.get(node.id),
@@ -151,9 +158,28 @@ def described_nodes(t, arrays):
             "needs": node.requires_grad, "value": arrays.add(node.made),
             "shape": f"{len(node.value)} outputs" if node.several else "",
             "seconds": [digits(node.forward_s), digits(node.backward_s)],
-            "flops": work.get(node.id, (0, 0)),
+            "cost": t.costs[node.id],
             **node.place._asdict(), "group": group})
     return found
+
+
+def described_ops(records):
+    """Say of each op what its page says: {name: text, and the source of its two functions}."""
+    ops = {node.op for t in records for node in t.nodes if node.op}
+    found = {}
+    for op in sorted(ops, key=lambda op: op.name):
+        forward, vjp = map(source, op.bodies["reference"])
+        doc = inspect.cleandoc(op.__doc__ or "")
+        found[op.name] = dict(doc=doc, forward=forward, vjp=vjp)
+    return found
+
+
+def source(function):
+    """Return the text of a function, nothing where it is not to be had."""
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        return ""
 
 
 def is_elementwise(op):
@@ -196,8 +222,8 @@ def described_memory(t):
             "parameters": cost.parameters_bytes(t)}
 
 
-def places(graph):
-    """Say where the boxes of a picture stand, and where its lines bend."""
+def places(closed, graph):
+    """Say which modules are closed, where the boxes stand, and where the lines bend."""
     def place(item):
         return dict(x=round(item.x, 2), y=item.y)
 
@@ -209,8 +235,10 @@ def places(graph):
         bends = [place(bend) for bend in edge.bends]
         ends = at[edge.start], at[edge.end]
         port = round(edge.port, 2)
-        lines.append(dict(ends=ends, bends=bends, place=edge.place, port=port))
-    return dict(width=graph.width, height=graph.height, boxes=boxes, lines=lines)
+        line = dict(ends=ends, bends=bends, place=edge.place, port=port)
+        lines.append(line | {"turns": np.round(edge.turns, 2).tolist()})
+    size = dict(width=graph.width, height=graph.height)
+    return dict(closed=sorted(closed), boxes=boxes, lines=lines, **size)
 
 
 def slopes(t):

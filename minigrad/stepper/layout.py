@@ -1,14 +1,19 @@
-"""Where the boxes of a picture go, for the page and for pictures without a browser.
+"""Where the boxes of a picture go; the page draws them there.
 
 Layers from the inputs down to the loss by longest path, ordered by barycenters, placed by least
 squares so that no two boxes overlap.
 """
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 
 WIDTH, HEIGHT = 148, 56                               # of a box
 GAP_X, GAP_Y = 18, 44                                 # between boxes, at least
-BEND, MARGIN = 10, 16                                 # width of a bend; around the picture
+BEND, MARGIN, SIDE = 10, 16, 40                       # width of a bend; around the picture
 PORTS = 24                                            # between lines that end at one box, at most
+FEWEST = 4                                            # boxes of an overview
+ALIKE = 3                                             # modules of a list that are one box, at least
+MORE = " more like it"                                # how those are called that follow the first
 
 
 @dataclass(eq=False)
@@ -34,6 +39,7 @@ class Edge:
     place: int | None = None                          # which input of `end` it is, if one node
     bends: list = field(default_factory=list)
     port: float = 0.0                                 # where it meets `end`, from the middle
+    turns: list = field(default_factory=list)         # where it rises from a column to the next
 
 
 @dataclass
@@ -46,11 +52,39 @@ class Graph:
     height: float = 0.0
 
 
-def both(nodes):
-    """Lay out the nodes of a record twice: (a box for each node, a box for each module)."""
-    groups = inner_groups(nodes)
-    modules = {path for group in groups for path in paths(group)}
-    return lay_out(nodes, groups), lay_out(nodes, groups, modules)
+def pictures(nodes, groups):
+    """Lay out the nodes of a record with other modules closed each time: {closed modules: Graph}.
+
+    First with a box for each node, then as an overview, then with one module of that open and
+    what is around it, but for what is in those that are like another.
+    """
+    closed = overview(groups)
+    choices = [frozenset(), closed]
+    for path in dict.fromkeys(path for group in groups for path in paths(told_once(group))):
+        choices.append(closed - set(paths(path.split(" / "))))
+    return {choice: lay_out(nodes, groups, choice) for choice in dict.fromkeys(choices)}
+
+
+def told_once(group):
+    """Return the modules around a node, as far as they are not inside of one like another."""
+    like_others = [i for i, name in enumerate(group) if name.endswith(MORE)]
+    return group[:like_others[0] + 1] if like_others else group
+
+
+def overview(groups):
+    """Close all modules, but open the largest until there are some boxes: a set of paths."""
+    closed = {path for group in groups for path in paths(group)}
+    while True:
+        boxes = Counter(closing(group, closed) for group in groups)
+        single = boxes.pop(None, 0)
+        if not boxes or single + len(boxes) >= FEWEST:
+            return frozenset(closed)
+        closed.remove(max(boxes, key=boxes.get))
+
+
+def closing(group, closed):
+    """Return the module whose box a node is in, None if it has a box of its own."""
+    return next((path for path in paths(group) if path in closed), None)
 
 
 def lay_out(nodes, groups, closed=frozenset()):
@@ -72,19 +106,62 @@ def lay_out(nodes, groups, closed=frozenset()):
     assign_layers(graph)
     layers = make_layers(graph)
     order_layers(layers)
+    finish(graph, layers)
+    return graph
+
+
+def finish(graph, layers):
+    """Place the items of layers that are in order."""
     place_layers(layers)
     set_ports(graph)
     measure(graph, layers)
-    return graph
 
 
 # ---- what is visible -------------------------------------------------------------------------
 
 def inner_groups(nodes):
-    """Return the modules around each node, but for the functions that are around all."""
+    """Return the modules around each node, but for the functions that are around all.
+
+    Around those of a list that are alike is one more, "blocks × 12"; around those that follow the
+    first, another: "11 more like it".
+    """
     groups = [node.place.group for node in nodes]
     around = len(common_prefix(groups))
-    return [group[around:] for group in groups]
+    groups = [group[around:] for group in groups]
+    many = alike(nodes, groups)
+    return [tuple(within(group, many)) for group in groups]
+
+
+def alike(nodes, groups):
+    """Find modules of a list whose parameters have the same shapes: {module: what is around it}."""
+    inside, lists = {}, {}                            # module -> nodes; what is alike -> modules
+    for node, group in zip(nodes, groups):
+        for i in range(len(group)):
+            inside.setdefault(group[:i + 1], []).append(node)
+    for module, found in inside.items():
+        listed = re.fullmatch(r"(.+)\[\d+\]", module[-1])
+        shapes = tuple(node.value.shape for node in found if not node.op)
+        if listed and shapes:
+            lists.setdefault((module[:-1], listed[1], shapes), []).append(module)
+    around = {}
+    for (_, name, _), modules in lists.items():
+        n, (first, *others) = len(modules), modules
+        if n >= ALIKE and in_a_row([node.id for module in modules for node in inside[module]]):
+            around[first] = [f"{name} × {n}"]
+            around |= dict.fromkeys(others, [*around[first], f"{n - 1}{MORE}"])
+    return around
+
+
+def in_a_row(ids):
+    """Whether nothing was made between nodes: else a line could leave their box and come back."""
+    return max(ids) - min(ids) + 1 == len(ids)
+
+
+def within(group, many):
+    """Yield the modules around a node, before each what is around it and those like it."""
+    for i, name in enumerate(group):
+        yield from many.get(group[:i + 1], ())
+        yield name
 
 
 def common_prefix(groups):
@@ -104,7 +181,7 @@ def paths(group):
 def visible(nodes, groups, closed):
     boxes, edges, box_of = {}, {}, []
     for node, group in zip(nodes, groups):
-        module = next((path for path in paths(group) if path in closed), None)
+        module = closing(group, closed)
         key = node.maker if module is None else module
         box = boxes.setdefault(key, Item(module=module))
         box.nodes.append(node.id)
@@ -248,8 +325,8 @@ def measure(graph, layers):
     items = [item for layer in layers for item in layer]
     left = min(item.x - item.width / 2 for item in items)
     for item in items:
-        item.x += MARGIN - left
+        item.x += SIDE - left
         item.y = MARGIN + HEIGHT / 2 + item.layer * (HEIGHT + GAP_Y)
     right = max(item.x + item.width / 2 for item in items)
-    graph.width = right + MARGIN
+    graph.width = right + SIDE
     graph.height = 2 * MARGIN + len(layers) * (HEIGHT + GAP_Y) - GAP_Y

@@ -1,7 +1,7 @@
 """What stands at the top of each box of a picture: never the same in two boxes."""
-from itertools import count, islice
+from itertools import count
 
-from minigrad.stepper.layout import inner_groups, paths
+from minigrad.stepper.layout import paths
 from minigrad.stepper.words import label, outputs
 
 NAME = 19                                             # characters that fit into a box
@@ -13,12 +13,19 @@ def box_names(t):
     for node in t.nodes:
         if node.maker == node.id:
             nodes[node.id] = first_free(wishes(title(t, node)), taken)
-    for group in inner_groups(t.nodes):
-        for path, last in zip(paths(group), group):
+    for group in t.groups:
+        for path in paths(group):
             if path not in modules:
-                names = shortened(last), *islice(wishes(path), len(taken) + 1)
-                modules[path] = first_free(names, taken)
+                modules[path] = first_free(wishes_of_module(path), taken)
     return nodes, modules
+
+
+def wishes_of_module(path):
+    """Yield what the box of a module may be called: its name, with more and more around it."""
+    names = path.split(" / ")
+    for n in range(1, len(names) + 1):
+        yield shortened(" / ".join(names[-n:]))
+    yield from wishes(path)
 
 
 def title(t, node):

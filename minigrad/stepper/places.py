@@ -6,6 +6,7 @@ from types import FunctionType, ModuleType
 from typing import NamedTuple
 
 from minigrad import ops, tensor
+from minigrad.nn import Module
 from minigrad.tensor import OPS, Tensor
 
 OPS_FOLDER = os.path.dirname(ops.__file__) + os.sep
@@ -35,6 +36,7 @@ class Places:
 
     def __init__(self, home):
         self.home, self.chain, self.calls = home, [], Counter()
+        self.holders = {}                             # id -> the object, so that it lives; held
         composed = [op for op in OPS.values() if op.composition]
         self.fused = {op.composition.__code__: op.name for op in composed}
 
@@ -86,9 +88,12 @@ class Places:
         owner = frame.f_locals.get("self")
         if owner is None or isinstance(owner, Tensor) or not hasattr(owner, "__dict__"):
             return code.co_name, holder
+        is_call = code.co_name in ("__call__", "forward")
         if owner is holder:
-            return None if code.co_name in ("__call__", "forward") else code.co_name, holder
-        name = holder and find(vars(holder), owner)
+            return None if is_call else code.co_name, holder
+        name = holder and (find(vars(holder), owner) or held(holder, type(owner)).get(owner))
+        if not name and holder and not is_call:
+            return None, holder                       # a method of what merely holds arrays
         return name or type(owner).__name__, owner
 
     def name(self, made_in):
@@ -110,17 +115,26 @@ class Places:
             if frame is None or in_engine(frame) and frame.f_code not in self.fused:
                 continue
             local = {k: v for k, v in frame.f_locals.items() if not k.startswith(("_", "@"))}
-            fields = held(local.get("self")) if "self" in local else {}
+            own, fields = vars_of(local.get("self")), {}
+            for holder in [x for k, x in local.items() if k == "self" or isinstance(x, Module)]:
+                fields |= self.held_once(holder)
             arguments = frame.f_code.co_varnames[:frame.f_code.co_argcount]
             for x, made in made_in.items():
-                name = find(local, x) or fields.get(x) or find(frame.f_globals, x)
+                name = (find(local, x) or fields.get(x) or find(own, x)
+                        or find(frame.f_globals, x))
                 outside = made is not None and made[:len(group)] != group
                 if name and x not in found and not (name in arguments and outside):
                     found[x] = name
         return found
 
+    def held_once(self, holder):
+        """Find the tensors that an object holds when it is first asked: parameters stay there."""
+        if id(holder) not in self.holders:
+            self.holders[id(holder)] = holder, held(holder, Tensor)
+        return self.holders[id(holder)][1]
+
     def close(self):
-        self.home, self.chain = None, []
+        self.home, self.chain, self.holders = None, [], {}
 
 
 def in_engine(frame):
@@ -136,17 +150,23 @@ def line_of(frame):
     return f"{os.path.basename(path)}:{number}", linecache.getline(path, number).strip()
 
 
-def held(owner):
-    """Find the tensors that a module holds, or what it holds: {tensor: "blocks[0].weight"}."""
+def vars_of(owner):
+    """Return the fields of an object that are not its own matter."""
+    fields = getattr(owner, "__dict__", {})
+    return {key: part for key, part in fields.items() if not key.startswith("_")}
+
+
+def held(owner, kind):
+    """Find things of a kind that a module holds, or what it holds: {tensor: "blocks[0].weight"}."""
     found, seen, queue = {}, set(), [("", owner)]
     for path, holder in queue:                        # it grows while it is read
         if id(holder) in seen or len(seen) > MOST_HELD:
             continue
         seen.add(id(holder))
         for key, part in parts_of(holder):
-            if isinstance(part, Tensor):
+            if isinstance(part, kind):
                 found.setdefault(part, (path + key).lstrip("."))
-            else:
+            if not isinstance(part, Tensor):
                 queue.append((path + key, part))
     return found
 
@@ -160,9 +180,8 @@ def parts_of(holder):
         for key, part in holder.items():
             yield f".{key}", part
     elif not isinstance(holder, type | FunctionType | ModuleType):
-        for key, part in getattr(holder, "__dict__", {}).items():
-            if not key.startswith("_"):
-                yield f".{key}", part
+        for key, part in vars_of(holder).items():
+            yield f".{key}", part
 
 
 def find(values, thing):

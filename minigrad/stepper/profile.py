@@ -17,7 +17,7 @@ from time import perf_counter
 
 from minigrad.kernels import threads
 from minigrad.mode import watch
-from minigrad.stepper.counting import count_op, size_bytes
+from minigrad.stepper.counting import count_op, shapes, size_bytes
 from minigrad.stepper.declines import counting_declines
 from minigrad.stepper.roofline import drawn, machine
 from minigrad.tensor import OPS, detach
@@ -156,13 +156,6 @@ def profile():
         p.wall_s, p.running = p.clock() - start, False
         for (_, pair), body in zip(pairs, bodies):
             pair[0] = body
-
-
-def shapes(x):
-    """Describe arguments by what an amount of work depends on: the shapes of arrays, all else."""
-    if isinstance(x, tuple | list):
-        return tuple(map(shapes, x))
-    return str(x) if isinstance(x, slice) else getattr(x, "shape", x)
 
 
 # ---- as text ---------------------------------------------------------------------------------

@@ -10,12 +10,13 @@ forward, a node is made; backward, one gradient flows along one edge and is adde
 """
 import sys
 from functools import cache, cached_property
+from html import escape
 from pathlib import Path
 
 from minigrad.mode import LEVELS
-from minigrad.stepper import again, example, html_page, layout, naming, terminal, words
+from minigrad.stepper import (
+    again, columns, cost, example, html_page, layout, naming, terminal, words)
 from minigrad.stepper.events import Record
-from minigrad.stepper.frame import frame
 from minigrad.stepper.recording import Recorder
 from minigrad.tensor import Tensor
 
@@ -74,26 +75,10 @@ class Trace(Record):
         text = html_page.page(self, levels, doubled())
         Path(path).write_text(text, encoding="utf-8", newline="\n")
 
-    def svg(self, path, step=None, collapse=None, dark=False):
-        """Write one step as a picture, as the page shows it.
-
-        Parameters
-        ----------
-        path : str or Path
-        step : int, optional
-            Counted from 1, as in the transcript; the last one unless given.
-        collapse : bool, optional
-            Whether a module is one box; unless given, where there are more than 40 nodes.
-        dark : bool
-            For a dark background.
-
-        Raises
-        ------
-        ValueError
-            If there is no such step.
-        """
-        text = frame(self, step, collapse, dark)
-        Path(path).write_text(text, encoding="utf-8", newline="\n")
+    def _repr_html_(self):
+        """Show the page in a notebook."""
+        text = escape(html_page.page(self, (self.level,), doubled()))
+        return f'<iframe srcdoc="{text}" width="100%" height="700"></iframe>'
 
     def slope(self, node, index=(), h=6e-6):
         """Nudge one element of a node by +-h, run the rest again, and return (L+ - L-) / 2h.
@@ -135,8 +120,23 @@ class Trace(Record):
 
     @cached_property
     def pictures(self):
-        """Where the boxes go: (one for each node, one for each module)."""
-        return layout.both(self.nodes)
+        """Where the boxes go: {modules that are one box: Graph}, the overview in second place."""
+        return layout.pictures(self.nodes, self.groups)
+
+    @cached_property
+    def beside(self):
+        """Where the boxes of all nodes go with blocks beside each other, None without blocks."""
+        return columns.beside(self.nodes, self.groups)
+
+    @cached_property
+    def costs(self):
+        """What each node costs: a list of Cost."""
+        return cost.of_nodes(self)
+
+    @cached_property
+    def groups(self):
+        """The modules around each node, the outermost first."""
+        return layout.inner_groups(self.nodes)
 
 
 @cache

@@ -100,7 +100,7 @@ class Recorder:
         self.held.append(tensor.saved)
         leaves = memories([x.data for x in self.ids if x.op is None])
         made = [x for x in tensor.inputs if isinstance(x, Tensor) and x.op]
-        blocks = memories([*tensor.saved, *(x.data for x in made)])
+        blocks = memories([*tensor.saved, *outputs(tensor), *(x.data for x in made)])
         return tuple((i, nbytes) for i, nbytes in blocks.items() if i not in leaves)
 
     def name(self, tensors):
@@ -215,6 +215,11 @@ def kept(x):
     if isinstance(x, tuple):
         return tuple(map(kept, x))
     return x.copy() if isinstance(x, np.ndarray) else x
+
+
+def outputs(tensor):
+    """Return the arrays that a tensor holds."""
+    return tensor.data if type(tensor.data) is tuple else (tensor.data,)
 
 
 def unnamed(nodes, n, op, args, requires_grad):

@@ -16,7 +16,8 @@ from gpt.data.labelled import encode, prepare_labelled, read_labelled, spans_of,
 from gpt.models.classifier import POOLING
 from gpt.opening import open_model
 from gpt.training import character_ngrams
-from gpt.training.classes import judged, wilson
+from gpt.training.classes import judged
+from gpt.training.intervals import wilson
 from gpt.training.config import Config, setting_names
 from gpt.training.plan import Plan
 from gpt.training.run import Run

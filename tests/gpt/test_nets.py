@@ -11,13 +11,16 @@ from gpt.models.sampling import NextScores, Sampling, generate
 from gpt.models.states import States
 from gpt.settings import ConfigError, check_limits, setting
 from gpt.training import compile_ahead
-from gpt.training.check import CHECKS
 from gpt.training.config import Config, groups, setting_names
 from gpt.training.plan import Plan
 from gpt.training.run import Run
 from gpt.training.step import train_steps
 from gpt.training.task import read
 from gpt.training.tasks.causal import causal_measure
+from gpt.verdicts.case import OK
+from gpt.verdicts.code import cache_is_inert, is_causal
+from gpt.verdicts.learning import gradient_is_the_slope
+from gpt.verdicts.untrained import small
 from minigrad import no_grad
 from minigrad.kernels import jit
 from minigrad.nn import Module, normal
@@ -51,15 +54,15 @@ def test_the_loss_falls_in_20_steps_from_that_of_knowing_nothing(net, data, of):
     assert losses[-1] < losses[0] - 0.3
 
 
-SEEN = "no token sees those behind it", "a state of what came before changes no score"
-SLOPES = pytest.param("the gradient of the whole model is its slope", marks=pytest.mark.thorough)
+SEEN = is_causal, cache_is_inert
+SLOPES = pytest.param(gradient_is_the_slope, marks=pytest.mark.thorough)
 
 
 @pytest.mark.parametrize("check", [*SEEN, SLOPES])
 @pytest.mark.parametrize("net", OTHERS)
 def test_a_net_keeps_what_is_checked_of_a_run(net, check, data, of):
-    ok, detail = CHECKS[check](start(of(net), data), np.random.default_rng(0))
-    assert ok, detail
+    line = check(small(start(of(net), data)), 20)
+    assert line.verdict == OK, line.said
 
 
 @pytest.mark.parametrize("net", OTHERS)

@@ -11,7 +11,7 @@ from gpt.opening import Opened
 from gpt.questions import (
     Answer, Question, answers, encoded, log_probabilities, read_questions, score, spread, told)
 from gpt.settings import ConfigError
-from gpt.training.classes import wilson
+from gpt.training.intervals import wilson
 from minigrad import no_grad
 
 ROWS = {

@@ -98,4 +98,4 @@ def test_the_page_works_in_a_browser(run, browser, width):
 def test_a_report_can_be_written_again(run):
     before = facts_of(run)
     write_report(run)
-    assert facts_of(run) == before
+    assert facts_of(run) == before | {"answers": []}   # which nobody asked again

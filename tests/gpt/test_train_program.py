@@ -174,7 +174,7 @@ def test_the_manifest_repeats_a_run_that_was_planned_by_time(text, tmp_path, mon
 
 
 def test_a_run_that_was_killed_at_its_end_gets_its_report(text, tmp_path, monkeypatch):
-    def killed(folder):
+    def killed(folder, asked):
         raise SystemExit(137)
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr("gpt.show.closing.write_report", killed)
@@ -344,7 +344,7 @@ def test_a_run_that_does_not_fit_into_memory_is_refused(text, capsys, monkeypatc
 def test_checks_hold_for_the_users_settings(text, capsys, tmp_path):
     run(text, *TINY, "--check")
     out = capsys.readouterr().out
-    assert "all 5 checks hold" in out and "FAIL" not in out and not (tmp_path / "runs").exists()
+    assert "all 14 checks hold" in out and "FAIL" not in out and not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("free, words", [

@@ -78,3 +78,11 @@ def test_threads_never_share_a_block():
     for t in threads:
         t.join()
     assert not wrong
+
+
+def test_memory_apart_is_never_given_back_to_the_system():
+    """Whoever keeps it may write there again: what is idle counts as held."""
+    with memory.apart() as pool:
+        for n in (50_000, 1_000, 100_000, 2_000, 150_000):
+            memory.empty((n,), np.float64)
+        assert pool.held_bytes == pool.idle_bytes() > 8 * (50_000 + 100_000 + 150_000)

@@ -1,23 +1,20 @@
 """The page says what the record says, needs nothing else, and answers every control."""
 import re
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from expressions import contents, gpt_step, neuron, programs, run_program, scalars
+from expressions import (
+    contents, gpt_step, neuron, programs, run_program, scalars, training_step)
 from hypothesis import given, settings
 
 from minigrad import Tensor, nn, split, tanh
 from minigrad.stepper.example import doubled
-from minigrad.stepper.frame import as_in_javascript
 from minigrad.stepper.html_page import Arrays, array, page
 from minigrad.stepper.layout import (
-    GAP_X, GAP_Y, HEIGHT, MARGIN, WIDTH, common_prefix, lay_out)
+    GAP_X, GAP_Y, HEIGHT, MARGIN, SIDE, WIDTH, common_prefix, lay_out, overview, paths)
 from minigrad.stepper.numbers import numbers
 from minigrad.stepper.record import record, trace
-from minigrad.stepper.words import label, sentence
-
-SVG = "{http://www.w3.org/2000/svg}"
+from minigrad.stepper.words import label
 
 
 def test_the_same_record_gives_the_same_bytes(tmp_path):
@@ -115,63 +112,68 @@ def test_lines_lead_down_layer_by_layer_and_a_leaf_stands_above_its_first_user(p
         else:
             assert box.y == max(x.y for x in inputs[box]) + step
     items = graph.boxes + [bend for edge in graph.edges for bend in edge.bends]
-    assert min(item.x - item.width / 2 for item in items) == pytest.approx(MARGIN)
-    assert max(item.x + item.width / 2 for item in items) == pytest.approx(graph.width - MARGIN)
+    assert min(item.x - item.width / 2 for item in items) == pytest.approx(SIDE)
+    assert max(item.x + item.width / 2 for item in items) == pytest.approx(graph.width - SIDE)
     assert min(box.y for box in graph.boxes) == MARGIN + HEIGHT / 2
     assert max(box.y for box in graph.boxes) == graph.height - MARGIN - HEIGHT / 2
 
 
-@pytest.mark.parametrize("collapse", [False, True])
-def test_the_page_and_a_picture_draw_at_the_same_places(pages, tmp_path, collapse):
-    t = pages[1]["gpt"]
-    text = (pages[0] / "gpt.html").read_text(encoding="utf-8")
-    page = contents(text)["records"][0]["closed" if collapse else "open"]
-    boxes = [(box["x"], box["y"]) for box in page["boxes"]]
-    t.svg(tmp_path / "step.svg", collapse=collapse)
-    root = ElementTree.parse(tmp_path / "step.svg")
-    corners = [(float(x.get("x")), float(x.get("y"))) for x in root.findall(f"{SVG}g/{SVG}rect")]
-    np.testing.assert_allclose(corners, np.subtract(boxes, (WIDTH / 2, HEIGHT / 2)), atol=0.06)
-    paths = [path.get("d") for path in root.iter(f"{SVG}path")]
-    for path, line in zip(paths, page["lines"], strict=True):
-        places = np.array([float(v) for v in re.findall(r"-?[\d.]+", path)]).reshape(-1, 2)
-        bends = [(bend["x"], bend["y"] - HEIGHT / 2) for bend in line["bends"]]
-        for place in [np.add(boxes[line["ends"][0]], (0, HEIGHT / 2)), *bends,
-                      np.subtract(boxes[line["ends"][1]], (-line["port"], HEIGHT / 2))]:
-            assert np.abs(places - place).max(axis=1).min() < 0.06
-    nodes = [i for box in page["boxes"] for i in box["nodes"]]
-    assert sorted(nodes) == list(range(len(t.nodes)))
-
-
-def drawing(t, tmp_path, step=None):
-    t.svg(tmp_path / "step.svg", step, collapse=False)
-    return ElementTree.parse(tmp_path / "step.svg")
-
-
-def test_each_operand_has_its_line_and_what_is_sent_stands_clear_of_it(tmp_path):
+def test_each_operand_has_its_line():
     t = record(doubled, a=Tensor(1.0, requires_grad=True))
-    paths = [x.get("d") for x in drawing(t, tmp_path).iter(f"{SVG}path")]
-    assert len(paths) == len(set(paths)) == 4
-    for step, e in enumerate(t.events, 1):
-        if e.kind != "send":
-            continue
-        root = drawing(t, tmp_path, step)
-        active = [x.get("d") for x in root.iter(f"{SVG}path") if "active" in x.get("class")]
-        (flow,) = (x for x in root.iter(f"{SVG}text") if x.get("class") == "flow")
-        line = [float(v) for v in re.findall(r"-?[\d.]+", *active)]
-        side = 1 if flow.get("text-anchor") == "start" else -1
-        middle = (line[-4] + line[-2]) / 2               # the line is between these at the label
-        assert all(side * (float(flow.get("x")) - v) >= 8.9 for v in (line[-2], middle))
+    (graph,) = t.pictures.values()
+    lines = [(box.start.nodes, box.end.nodes, box.place) for box in graph.edges]
+    assert lines == [([0], [1], 0), ([0], [1], 1), ([1], [2], 0), ([1], [2], 1)]
+    assert [edge.port for edge in graph.edges] == [-12, 12, -12, 12]
 
 
-def test_outputs_share_the_box_of_their_op(tmp_path):
+def test_outputs_share_the_box_of_their_op():
     x = Tensor(np.arange(4.0), requires_grad=True)
     with trace() as t:
         p, q = split(x, 2)
         (p * p).sum().backward()
-    boxes = [[text.text for text in g.iter(f"{SVG}text")]
-             for g in drawing(t, tmp_path).iter(f"{SVG}g")]
-    assert [box[0] for box in boxes] == ["x", "p, q · split", "mul_4", "sum_5"]
-    assert boxes[1][2] == "g ‖2‖ –"
+    graph, *_ = t.pictures.values()
+    assert [t.names[0][box.nodes[0]] for box in graph.boxes] == [
+        "x", "p, q · split", "mul_4", "sum_5"]
+    assert graph.boxes[1].nodes == [1, 2, 3]
+
+
+def test_modules_that_are_alike_are_one_box_until_opened():
+    model, ids, targets = training_step(n_layer=4)
+    t = record(lambda: model(ids, targets))
+    around = {path for group in t.groups for path in paths(group)}
+    blocks = ["blocks × 4 / blocks[0]", "blocks × 4 / 3 more like it"]
+    assert {*blocks, f"{blocks[1]} / blocks[3]"} <= around and "blocks[0]" not in around
+    for closed, graph in t.pictures.items():
+        shown = [box.module for box in graph.boxes if box.module]
+        assert closed.issuperset(shown)
+    first, second, *_ = t.pictures
+    assert not first and "blocks × 4" in second
+    opened = [box.module for box in t.pictures[second - {"blocks × 4"}].boxes if box.module]
+    assert opened == blocks
+    two = gpt_step()
+    assert {group[0] for group in two.groups if group} == {"blocks[0]", "blocks[1]"}
+
+
+def test_blocks_stand_beside_each_other_and_lines_rise_between_them():
+    graph, t = gpt_step().beside, gpt_step()
+    column = [[box.x for box in graph.boxes if t.groups[box.nodes[0]][:1] == (f"blocks[{i}]",)]
+              for i in range(2)]
+    between = {x for edge in graph.edges for x in edge.turns}
+    assert max(column[0]) + WIDTH / 2 < min(between) <= max(between) < min(column[1]) - WIDTH / 2
+    for edge in graph.edges:
+        stops = [edge.start, *edge.bends, edge.end]
+        rises = [above.y >= below.y for above, below in zip(stops, stops[1:])]
+        assert sum(rises) == len(edge.turns) <= 1
+    tall = t.pictures[frozenset()]
+    assert graph.height < 0.7 * tall.height
+    assert neuron().beside is None
+
+
+def test_an_overview_opens_what_is_around_nearly_all():
+    inside = [("net", name) for name in "abc"]
+    assert overview([("net", "a")] * 9 + inside + [("loss",)]) == {
+        "net / a", "net / b", "net / c", "loss"}
+    assert overview([()] * 3) == overview([("net",)]) == frozenset()
 
 
 def test_no_two_boxes_have_one_name():
@@ -200,23 +202,16 @@ def test_parameters_are_called_by_their_whole_paths():
     assert len(set(t.names[0].values())) == len(t.names[0])
 
 
-def test_a_picture_says_its_step(tmp_path):
-    t = record(doubled, a=Tensor(1.0, requires_grad=True))
-    for step, event in enumerate(t.events, 1):
-        t.svg(tmp_path / "step.svg", step, dark=True)
-        words = ["".join(x.itertext()) for x in
-                 ElementTree.parse(tmp_path / "step.svg").iter(f"{SVG}text")]
-        assert words[-1] == f"{step}. {sentence(t, event)}"
-    assert "g 4" in words
-    with pytest.raises(ValueError, match="step is 9, but the record has the steps 1 to 8"):
-        t.svg(tmp_path / "step.svg", 9)
+def test_a_notebook_shows_the_page():
+    text = record(doubled, a=Tensor(1.0, requires_grad=True))._repr_html_()
+    assert text.startswith("<iframe srcdoc=") and text.count("<") == 2
 
 
-@pytest.mark.parametrize("v, text", [(0.1 + 0.2, "0.3"), (-0.0, "0"), (1e-5, "0.00001"),
-                                     (123456.7, "123460"), (-2.5e-7, "-2.5e-7"), (3e21, "3e+21"),
-                                     (np.inf, "Infinity")])
-def test_numbers_in_a_picture_are_written_as_on_the_page(v, text):
-    assert as_in_javascript(v) == text
+def test_text_in_a_record_cannot_end_the_script():
+    said = "<!--<script></script><img src=x onerror=alert(1)>"
+    text = page(neuron(), title=said)
+    assert contents(text)["title"] == said and said not in text
+    assert text.count("<script") == text.count("</script>") == 2 and "<!--" not in text
 
 
 def test_a_record_without_backward_is_an_error_that_says_so():

@@ -8,6 +8,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import Tensor, nn, op, softmax
+from minigrad.optim import SGD
 from minigrad.tensor import OPS
 
 
@@ -23,6 +24,11 @@ def x():
     (lambda x: x.sum(dim=0), "argument 'dim'; it is called axis here"),
     (lambda x: softmax(x, dim=0), "it is called axis here"),
     (lambda x: x.sum(0, keepdim=True), "it is called keepdims here"),
+    (lambda x: Tensor(x), r"would drop the gradient.*x\.detach\(\)"),
+    (lambda x: Tensor(2 * x, requires_grad=True), "would drop the gradient"),
+    (lambda x: mg.concatenate(x, x), r"as one list, as in concatenate\(\[x, y\]\)"),
+    (lambda x: mg.stack(x, x), "as one list"),
+    (lambda x: SGD(nn.Linear(3, 4, rng=np.random.default_rng(0)), 0.1), r"model\.parameters\(\)"),
     (lambda x: nn.Linear(3, 4, rng=0), r"rng is 0.* rng = np\.random\.default_rng\(0\)"),
     (lambda x: mg.dropout(x, 0.5, 7), r"rng is 7.* rng = np\.random\.default_rng\(0\)")])
 def test_a_mistake_is_told_with_what_to_write(mistake, told, x):

@@ -9,6 +9,7 @@ import pdb
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,6 +191,8 @@ def test_a_leaf_is_yielded_as_soon_as_its_last_user_has_run():
 def test_one_step_in_the_debugger_is_inside_the_vjp():
     lines, start = inspect.getsourcelines(backprop)
     line = start + next(i for i, text in enumerate(lines) if "node.vjp(g, *node.saved)" in text)
+    page = Path(__file__).parents[2] / "docs" / "learn" / "engine" / "scalars_to_tensors.md"
+    assert f"(Pdb) b minigrad/tensor.py:{line}\n" in page.read_text(encoding="utf-8")
     commands = "\n".join([f"b {engine.__file__}:{line}", "c", "s", "p sorted(locals())",
                           "cl 1", "c", ""])
     out = io.StringIO()

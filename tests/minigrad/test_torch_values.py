@@ -33,7 +33,7 @@ EXPRESSIONS = {}                                      # what is computed -> the 
 for name, (ours, _, _) in CASES.items():
     EXPRESSIONS.setdefault(ours, []).append(name)
 
-HOW_TO_ADD = "tests/golden/torch_cases.py (see docs/adding_an_op.md, section 3)"
+HOW_TO_ADD = "tests/golden/torch_cases_of_arrays.py (see docs/adding_an_op.md, section 3)"
 NAMES = {**vars(mg), "np": np, "inf": np.inf}
 
 

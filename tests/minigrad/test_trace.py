@@ -389,3 +389,8 @@ def test_ctrl_c_in_the_terminal_reader_just_ends(monkeypatch, capsys):
     main([])
     said = capsys.readouterr()
     assert said.out.endswith("(step) \n") and not said.err
+    monkeypatch.setattr("sys.stdin.readline", lambda: "s")
+    monkeypatch.setattr("minigrad.stepper.again.slope", lambda *_: interrupted())
+    with pytest.raises(SystemExit) as left:
+        main([])
+    assert left.value.code == 130 and not capsys.readouterr().err

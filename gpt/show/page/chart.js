@@ -41,8 +41,11 @@ function secondsAt(times, step) {
 const nearest = (points, x) => points.reduce((a, b) =>
   Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a);
 
-// series: [{name, points: [[step, value], ...], colour}]; from: a value that the axis must show.
-function chart(parent, title, series, times, from) {
+const STEPS = {name: "step", show: short, whole: true};
+
+// series: [{name, points: [[x, value], ...], colour}]; from: a value that the axis must show; axis:
+// what x is; times: [step, seconds], for a second line of numbers below.
+function chart(parent, title, series, {times = [], from, axis = STEPS} = {}) {
   series = series.filter(s => s.points.length);
   if (!series.length) return;
   const box = make(parent, "div", {class: "chart"});
@@ -53,15 +56,16 @@ function chart(parent, title, series, times, from) {
     make(key, "i", {style: `background:${s.colour}`});
     key.append(s.name);
   }
-  const svg = make(box, "svg", {role: "img", "aria-label": title});
-  const tip = make(box, "div", {class: "tip"}, "\u00a0");
+  const svg = make(box, "svg", {role: "img", tabindex: 0,
+    "aria-label": `${title}; the arrow keys go along it`});
+  const tip = make(box, "div", {class: "tip", "aria-live": "polite"}, "\u00a0");
 
   const all = series.flatMap(s => s.points), steps = all.map(p => p[0]);
   const values = all.map(p => p[1]).sort((a, b) => a - b);
   let low = Math.min(values[0], from ?? Infinity);
   let high = values[Math.ceil((values.length - 1) * 0.995)];       // of many a few may stick out
   if (high <= low) { high += 1; low -= 1; }
-  const first = Math.min(...steps), last = Math.max(...steps, first + 1);
+  const first = Math.min(...steps), last = Math.max(...steps, first + (axis.whole ? 1 : 1e-9));
   const H = 176, left = 48, right = 22, top = 8, bottom = 36;
   let place;
 
@@ -76,13 +80,13 @@ function chart(parent, title, series, times, from) {
       make(svg, "line", {x1: left, x2: W - right, y1: Y(value), y2: Y(value), class: "grid"});
       make(svg, "text", {x: left - 6, y: Y(value) + 4, "text-anchor": "end"}, short(value));
     }
-    for (const [y, name] of [[H - 20, "step"], [H - 5, "time"]])
-      make(svg, "text", {x: 0, y}, name);
+    make(svg, "text", {x: 0, y: H - 20}, axis.name);
+    if (times.length) make(svg, "text", {x: 0, y: H - 5}, "time");
     for (const step of ticks(first, last, W < 250 ? 3 : 5)) {
-      if (step !== Math.round(step)) continue;
+      if (axis.whole && step !== Math.round(step)) continue;
       make(svg, "line", {x1: X(step), x2: X(step), y1: H - bottom, y2: H - bottom + 4,
         class: "grid"});
-      make(svg, "text", {x: X(step), y: H - 20, "text-anchor": "middle"}, short(step));
+      make(svg, "text", {x: X(step), y: H - 20, "text-anchor": "middle"}, axis.show(step));
       if (times.length) make(svg, "text", {x: X(step), y: H - 5, "text-anchor": "middle"},
         duration(secondsAt(times, step)));
     }
@@ -91,18 +95,34 @@ function chart(parent, title, series, times, from) {
     make(svg, "line", {y1: top, y2: H - bottom, class: "cursor", visibility: "hidden"});
   }
 
-  svg.addEventListener("pointermove", event => {
-    const share = (event.clientX - svg.getBoundingClientRect().left - left)
-      / (place.W - left - right);
-    const [step] = nearest(series[0].points, first + share * (last - first));
+  function look(step) {
     const cursor = svg.querySelector(".cursor");
     cursor.setAttribute("x1", place.X(step));
     cursor.setAttribute("x2", place.X(step));
     cursor.setAttribute("visibility", "visible");
     const after = times.length ? `, after ${duration(secondsAt(times, step))}` : "";
-    tip.textContent = `step ${step}${after}: ` +
+    tip.textContent = `${axis.name} ${axis.show(step)}${after}: ` +
       series.map(s => `${s.name} ${short(nearest(s.points, step)[1])}`).join(", ");
+  }
+  svg.addEventListener("pointermove", event => {
+    const share = (event.clientX - svg.getBoundingClientRect().left - left)
+      / (place.W - left - right);
+    looked = nearest(series[0].points, first + share * (last - first))[0];
+    look(looked);
   });
+  let looked = first - 1;
+  svg.addEventListener("keydown", event => {
+    const way = {ArrowRight: 1, ArrowLeft: -1}[event.key], points = series[0].points;
+    if (!way) return;
+    event.preventDefault();
+    const i = points.findIndex(([step]) => step >= looked);
+    const next = looked < first ? 0 : Math.max(0, Math.min(points.length - 1, i + way));
+    look(looked = points[next][0]);
+  });
+  const known = [...new Set(all.map(p => p[0]))].sort((a, b) => a - b);
+  const at = s => new Map(s.points), maps = series.map(at);
+  numbers(box, [axis.name, ...series.map(s => s.name)],
+    () => known.map(step => [step, ...maps.map(map => map.get(step) ?? null)]));
   draw();
   addEventListener("resize", draw);
 }

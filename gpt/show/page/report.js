@@ -1,17 +1,16 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = id => document.getElementById(id);
-const visible = text => text.replace(/\n/g, "\u21b5").replace(/ /g, "\u00b7");
 const manifest = data.manifest, result = manifest.result || {};
 
 // ---- how good it is ----
 
 const shape = (manifest.config || {}).model || {};
 at("title").textContent = data.name;
-const counted = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
+const several = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
 const net = ((manifest.config || {}).train || {}).net;
-at("about").textContent = [manifest.corpus, net, counted(shape.n_layer, "layer"),
-  shape.n_head && counted(shape.n_head, "head"), `${shape.d_model} wide`,
-  `context ${shape.context_length}`].filter(Boolean).join(" \u00b7 ");
+at("about").textContent = [manifest.corpus, net, several(shape.n_layer, "layer"),
+  shape.n_head && several(shape.n_head, "head"), `${shape.d_model} wide`,
+  `context ${shape.context_length}`, manifest.step && `step ${manifest.step}`].filter(Boolean).join(" \u00b7 ");
 
 const classes = result.beside;           // what else tells them apart, and how often it is right
 const exact = x => x >= 1000 ? short(x) : Number(x.toPrecision(4)).toString();
@@ -26,6 +25,14 @@ for (const [value, unit] of [[result.bits_per_byte, "bits per byte"],
     box.append(unit);
   }
 
+showAnswers(at("answers"), data.answers);
+if (data.answers.length) {
+  const box = make(at("numbers"), "div", {class: "tally"});
+  for (const [verdict, n] of counted(data.answers)) badge(box, verdict).append(` ${n}`);
+} else at("legend").remove();
+
+const measured = data.answers.some(section => section.lines.some(
+  line => line.figures.some(figure => figure.rows.some(row => row[0] === "this net"))));
 const rivals = {...(manifest.baselines || {})};
 if (classes) {
   for (const [name, share] of Object.entries(classes)) rivals[name] = 100 * share;
@@ -43,12 +50,14 @@ for (const [name, x] of Object.entries(rivals).sort((a, b) => b[1] - a[1])) {
     class: name === "this model" ? "us" : ""});
   make(row, "span", {}, x.toFixed(2));
 }
-if (!Object.keys(rivals).length) at("baselines").remove();
+if (Object.keys(rivals).length) numbers(at("bars"), ["predictor", at("measure").textContent],
+  Object.entries(rivals));
+if (measured || !Object.keys(rivals).length) at("baselines").remove();   // said above, with intervals
 
 // ---- curves and samples ----
 
 const c = data.curves, one = "var(--one)", two = "var(--two)";
-const draw = (title, series, from) => chart(at("charts"), title, series, data.times, from);
+const draw = (title, series, from) => chart(at("charts"), title, series, {times: data.times, from});
 draw(classes ? "loss, nats/text" : "loss, nats/token", [
   {name: "training", points: c.loss, colour: one},
   {name: "validation", points: c.val_loss, colour: two}]);
@@ -83,18 +92,29 @@ function surprise() {
   colour(() => 0, sources);
   spans.forEach(span => span.classList.remove("from"));
 }
-spans.forEach((span, i) => span.addEventListener("pointerover", () => {
+let place = 0;                           // the token that is looked at
+function look(i) {
+  place = i;
   const {text, bits} = data.passage[i];
   at("passage-tip").textContent = `\u201c${visible(text)}\u201d: ` +
     (bits === null ? "the first token" : `${bits} bits`);
   if (head && i < head.rows) {
     const n = head.columns;
     colour(j => j < n ? (head.bytes[i * n + j] / 255) ** 2 : 0, sources.length ? sources : spans);
-    spans.forEach((s, j) => s.classList.toggle("from", j === i));
-  }
-}));
+  } else surprise();
+  spans.forEach((s, j) => s.classList.toggle("from", j === i));
+}
+spans.forEach((span, i) => span.addEventListener("pointerover", () => look(i)));
+at("passage").addEventListener("keydown", event => {
+  const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
+  if (!step) return;
+  event.preventDefault();
+  look(Math.max(0, Math.min(spans.length - 1, place + step)));
+});
 at("passage").addEventListener("pointerleave", surprise);
 surprise();
+if (data.passage.length) numbers(at("passage-section"), ["token", "bits"],
+  data.passage.map(token => [visible(token.text), token.bits]));
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 function paint(map) {
@@ -105,17 +125,32 @@ function paint(map) {
 }
 for (const map of data.attention) {
   map.bytes = Uint8Array.from(atob(map.map), character => character.charCodeAt(0));
-  const figure = make(at("maps"), "figure");
+  const name = `layer ${map.layer}, head ${map.head}`;
+  const figure = make(at("maps"), "figure", {tabindex: 0, role: "button", "aria-label": name});
   map.canvas = make(figure, "canvas", {width: map.columns, height: map.rows});
-  make(figure, "figcaption", {}, `layer ${map.layer}, head ${map.head}`);
+  make(figure, "figcaption", {}, name);
   paint(map);
+  figure.addEventListener("keydown", event => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    figure.click();
+  });
   figure.addEventListener("click", () => {
     const same = head === map;
     document.querySelectorAll("figure.on").forEach(f => f.classList.remove("on"));
     head = same ? null : map;
+    renumber();
     if (!same) figure.classList.add("on");
   });
 }
+const weightsOf = map => Array.from({length: map.rows}, (_, i) => [
+  visible(data.passage[i].text),
+  ...Array.from(map.bytes.slice(i * map.columns, (i + 1) * map.columns),
+    level => Number(((level / 255) ** 2).toFixed(3)))]);
+const columns = data.source.length ? data.source : data.passage.map(token => token.text);
+const renumber = data.attention.length ? numbers(at("map-numbers"),
+  ["looks at", ...columns.slice(0, data.attention[0].columns).map(visible)],
+  () => weightsOf(head || data.attention[0])) : () => 0;
 dark.addEventListener("change", () => data.attention.forEach(paint));
 if (!data.source.length) at("source-line").remove();
 if (!data.passage.length) at("passage-section").remove();
@@ -125,7 +160,7 @@ if (!data.attention.length) ["attention-section", "with-head"].forEach(id => at(
 
 const plane = at("plane");
 const apart = (a, b) => Math.abs(a.x - b.x) > (a.width + b.width) / 2 || Math.abs(a.y - b.y) > 14;
-function place() {
+function lay() {
   const {width, height} = plane.getBoundingClientRect(), named = [];
   plane.replaceChildren();
   for (const token of data.tokens) {
@@ -141,8 +176,10 @@ function place() {
   }
 }
 if (data.tokens.length) {
-  place();
-  addEventListener("resize", place);
+  lay();
+  addEventListener("resize", lay);
+  numbers(at("plane-section"), ["token", "across", "down", "times"],
+    data.tokens.map(token => [visible(token.text), token.x, token.y, token.count]));
 } else at("plane-section").remove();
 
 // ---- what else there is ----
@@ -175,11 +212,11 @@ function table(title, facts, open) {
     make(list, "dd", {}, written(value));
   }
 }
-const {config = {}, machine, result: measured = {}, baselines, command, repeat, ...run} = manifest;
-const {samples, ...numbers} = measured;
+const {config = {}, machine, result: reach = {}, baselines, command, repeat, ...run} = manifest;
+const {samples, ...reached} = reach;
 table("commands", {"it was made by": command, "it is repeated by": repeat}, true);
 const {preset, ...parts} = config;
 table("the run", {preset, ...run});
-table("measured", numbers);
+table("measured", reached);
 table("machine", machine || {});
 for (const [part, settings] of Object.entries(parts)) table(`settings: ${part}`, settings);

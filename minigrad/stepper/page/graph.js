@@ -12,7 +12,7 @@ function element(name, attributes = {}, text) {
   return node;
 }
 
-const FLOW_GAP = 9;
+const FLOW_GAP = 9, CROWD = 30;                        // lines of one box, from which on they are thin
 
 const fit = (text, n) => (text.length > n ? text.slice(0, n - 1) + "…" : text);
 
@@ -20,8 +20,11 @@ function layoutChanged() {
   graph = pictureOf(record(), state.collapsed);
   picture = element("svg", {xmlns: SVG, role: "group"});
   const lines = element("g"), boxes = element("g");
+  const users = new Map();
+  for (const {from, to} of graph.lines) for (const box of [from, to]) users.set(box, (users.get(box) || 0) + 1);
   for (const line of graph.lines) {
-    line.drawn = element("path", {class: "edge", d: linePath(line)});
+    const crowd = Math.max(users.get(line.from), users.get(line.to)) > CROWD ? " crowd" : "";
+    line.drawn = element("path", {class: `edge${crowd}`, d: linePath(line)});
     lines.append(line.drawn);
   }
   for (const box of graph.boxes) boxes.append(drawBox(box));
@@ -74,8 +77,7 @@ function boxTitle(box) {
 
 function pressBox(box) {
   if (box.module !== null) return toggleModule(box.module);
-  state.selected = box.nodes[0];
-  openTab("Step");
+  selectNode(box.nodes[0]);
 }
 
 function toggleModule(path) {
@@ -87,7 +89,9 @@ function toggleModule(path) {
 
 function updatePicture(now) {
   const e = current(), wants = expected();
-  const open = new Map(waiting(now)), search = state.search.toLowerCase();
+  const open = new Map(waiting(now)), search = state.search.toLowerCase(), plain = state.sizes;
+  $("sizes").setAttribute("aria-pressed", String(plain));
+  $("sizelegend").hidden = !($("legend").hidden = plain);
   for (const box of graph.boxes) {
     const nodes = box.nodes, one = box.module === null;
     const drawn = box.drawn.classList;
@@ -95,18 +99,19 @@ function updatePicture(now) {
     const op = makers(nodes.filter(i => record().nodes[i].op));
     const wanted = makers(nodes.filter(i => wants.has(i) || i === record().root));
     const reached = wanted.filter(i => now.done.has(i) || now.acted.has(i));
-    drawn.toggle("unmade", op.length > 0 && !op.some(i => now.made.has(i)));
-    drawn.toggle("waiting", nodes.some(i => open.has(i)));
-    drawn.toggle("done", wanted.length > 0 && reached.length === wanted.length);
-    drawn.toggle("now", e.node !== undefined && nodes.includes(e.node));
-    drawn.toggle("to", e.kind === "send" && nodes.includes(e.to) && !nodes.includes(e.node));
-    drawn.toggle("wrong", run().wrong === state.at && nodes.includes(e.kind === "send" ? e.to : e.node));
+    drawn.toggle("unmade", !plain && op.length > 0 && !op.some(i => now.made.has(i)));
+    drawn.toggle("waiting", !plain && nodes.some(i => open.has(i)));
+    drawn.toggle("done", !plain && wanted.length > 0 && reached.length === wanted.length);
+    drawn.toggle("now", !plain && e.node !== undefined && nodes.includes(e.node));
+    drawn.toggle("to", !plain && e.kind === "send" && nodes.includes(e.to) && !nodes.includes(e.node));
+    drawn.toggle("wrong", !plain && run().wrong === state.at && nodes.includes(e.kind === "send" ? e.to : e.node));
     drawn.toggle("selected", nodes.includes(state.selected));
     drawn.toggle("found", search !== "" && nodes.some(i => nodeMentions(i, search)));
     box.value.textContent = one ? valueLine(nodes[0], now) : `${nodes.length} nodes · ${op.filter(i => now.made.has(i)).length}/${op.length} made`;
     const focus = e.node !== undefined && nodes.includes(e.node);
     box.drawn.setAttribute("tabindex", focus ? 0 : -1);
     box.grad.textContent = one ? gradLine(box, now, open) : `${reached.length}/${wanted.length} gradients`;
+    if (plain) [box.value.textContent, box.grad.textContent] = sizeLines(box);
   }
   for (const box of graph.boxes) {
     const state = ["acts", "receives", "waits", "has all", "not made"];
@@ -118,7 +123,7 @@ function updatePicture(now) {
   const from = graph.boxOf[e.node], to = e.kind === "send" ? graph.boxOf[e.to] : null;
   picture.flow.textContent = "";
   for (const line of graph.lines) {
-    const active = line.from === to && line.to === from && [null, e.place].includes(line.place);
+    const active = !plain && line.from === to && line.to === from && [null, e.place].includes(line.place);
     line.drawn.classList.toggle("active", active);
     if (active) flowText(line, arrayAt(e.sent));
   }
@@ -150,17 +155,54 @@ function gradLine(box, now, open) {
   return fit(`g ${sums.map(soFar).join(" ")}`, 21);
 }
 
-// Above the sender, on the side from which its line does not come.
+// Above the sender, on the side where fewer lines end, clear of its own.
 function flowText(line, sent) {
-  const [[x0, y0], [x1, y1]] = pointsOf(line).slice(-2), side = x0 > x1 ? -1 : 1;
+  const [[x0], [x1, y1]] = pointsOf(line).slice(-2), y = y1 - data.box.GAP_Y / 4;
+  const left = graph.lines.filter(other => other.to === line.to && other.port < line.port).length;
+  const right = graph.lines.filter(other => other.to === line.to && other.port > line.port).length;
+  const side = Math.sign(left - right) || (x0 > x1 ? -1 : 1), length = line.drawn.getTotalLength();
+  let x = side * x1;
+  for (let s = length; s > 0; s -= 2) {
+    const point = line.drawn.getPointAtLength(s);
+    if (Math.abs(point.y - y + 4) < 9) x = Math.max(x, side * point.x);
+  }
   picture.flow.setAttribute("text-anchor", side < 0 ? "end" : "start");
-  picture.flow.setAttribute("x", x1 + side * FLOW_GAP);
-  picture.flow.setAttribute("y", (y0 + 3 * y1) / 4);
+  picture.flow.setAttribute("x", side * x + side * FLOW_GAP);
+  picture.flow.setAttribute("y", y);
   picture.flow.textContent = `↑ ${label(sent)}`;
 }
 
+// ---- what a box costs ----
+
+function showSizes() {
+  state.sizes = !state.sizes;
+  render();
+}
+
+function count(n) {
+  for (const unit of ["", "k", "M", "G", "T"]) {
+    if (n < 1000 || unit === "T") return `${unit ? n.toPrecision(3) : n}${unit}`;
+    n /= 1000;
+  }
+}
+
+function shapeOf(i) {
+  const value = arrayAt(record().nodes[i].value);
+  return value ? shapeText(value) : record().nodes[i].shape;
+}
+
+const costOf = box => (box.module !== null ? record().costs[box.module] : record().nodes[box.nodes[0]].cost);
+
+function sizeLines(box) {
+  const [parameters, forward, backward, kept] = costOf(box), node = record().nodes[box.nodes[0]];
+  const shape = shapeOf(box.nodes[box.nodes.length - 1]);
+  if (box.module === null && !node.op) return [shape, parameters ? `${count(parameters)} parameters` : ""];
+  return [fit(parameters ? `${shape} · ${count(parameters)}` : shape, 21),
+          fit(`${count(forward + backward)}FLOP · ${bytes(kept)}`, 21)];
+}
+
 function keepInSight(box) {
-  if (!box) return;
+  if (!box || state.sizes) return;
   const view = $("canvas"), x = box.x * state.zoom, y = box.y * state.zoom;
   const marginX = Math.min(120, view.clientWidth / 3), marginY = Math.min(110, view.clientHeight / 3);
   if (x < view.scrollLeft + marginX || x > view.scrollLeft + view.clientWidth - marginX) {
@@ -172,7 +214,7 @@ function keepInSight(box) {
 }
 
 function zoom(scale) {
-  state.zoom = Math.max(0.08, Math.min(3, scale));
+  state.zoom = Math.max(0.02, Math.min(3, scale));
   picture.setAttribute("viewBox", `0 0 ${graph.width} ${graph.height}`);
   picture.setAttribute("width", graph.width * state.zoom);
   picture.setAttribute("height", graph.height * state.zoom);

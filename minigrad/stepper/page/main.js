@@ -1,6 +1,7 @@
 "use strict";
 // Put the page together: controls, keys, and the one function that shows a step.
 
+const [title, about] = data.title.split("\n");
 const READABLE = 0.75;                                 // the smallest zoom that a page opens with
 
 function render() {
@@ -8,7 +9,9 @@ function render() {
   $("slider").value = state.at + 1;
   $("jump").value = state.at + 1;
   const wrong = state.run > 0 && run().wrong === state.at;
-  say((wrong ? "First wrong number. " : "") + `${state.at + 1}. ${current().says}`, wrong);
+  document.body.classList.toggle("sizes", state.sizes);
+  if (state.sizes && about) say(about);
+  else say((wrong ? "First wrong number. " : "") + `${state.at + 1}. ${current().says}`, wrong);
   updatePicture(now);
   $("panel").replaceChildren(...VIEWS[state.tab]().filter(part => part));
 }
@@ -24,7 +27,7 @@ const KEYS = {
   " ": () => play(), j: () => $("jump").select(), b: () => $("stopvalue").select(), c: runOn,
   "/": () => $("search").focus(), q: () => (state.quiz ? stopQuiz() : startQuiz()), e: saveFrame,
   "+": () => zoom(state.zoom * 1.25), "-": () => zoom(state.zoom / 1.25), 0: () => zoomToFit(),
-  "?": () => openTab("Keys"),
+  "?": () => openTab("Keys"), z: showSizes,
 };
 
 function press(event) {
@@ -47,8 +50,8 @@ function press(event) {
   }
 }
 
-function collapseAll(on) {
-  state.collapsed = allPaths(on);
+function collapse(paths) {
+  state.collapsed = paths;
   layoutChanged();
   render();
 }
@@ -79,17 +82,20 @@ function main() {
   on("zoomin", () => zoom(state.zoom * 1.25));
   on("zoomout", () => zoom(state.zoom / 1.25));
   on("fit", () => zoomToFit());
-  on("collapse", () => collapseAll(true));
-  on("expand", () => collapseAll(false));
+  on("collapse", () => collapse(overview()));
+  on("expand", () => collapse(new Set()));
+  on("sizes", showSizes);
   on("export", saveFrame);
   const example = data.records.findIndex(r => r.title.startsWith("example"));
   $("example").hidden = example < 0;
   on("example", () => { openRecord(example); openRun(1); });
   document.addEventListener("keydown", press);
-  state.collapsed = allPaths(record().collapsed);
+  if (title) document.title = $("title").textContent = title;
+  state.sizes = title !== "";
+  state.collapsed = state.sizes || record().many ? overview() : new Set();
   setUpRun();
   layoutChanged();
-  openTab("Step");
+  openTab(state.sizes ? "Parts" : "Step");
   zoomToFit(READABLE, 1);
   render();
 }

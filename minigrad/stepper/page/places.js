@@ -1,16 +1,17 @@
 "use strict";
-// Which boxes are visible and where they stand. Two pictures come with the record: all modules
-// open, all closed. What lies between is the open one, folded.
+// Which boxes are visible and where they stand. The record brings pictures with some modules closed:
+// the first is open, the second an overview. Any other is the open one, folded. With all open, blocks
+// may stand beside each other.
 
 const pathsOf = group => group.map((_, i) => group.slice(0, i + 1).join(" / "));
 
-const allPaths = on => new Set(on ? record().nodes.flatMap(node => pathsOf(node.group)) : []);
+const overview = () => new Set(record().pictures.at(1)?.closed);
 
 function pictureOf(rec, collapsed) {
-  if (!collapsed.size) return linked(rec.open);
-  const outer = rec.nodes.flatMap(node => node.group.slice(0, 1));
-  if (outer.every(path => collapsed.has(path))) return linked(rec.closed);
-  return folded(rec, collapsed);
+  if (!collapsed.size && rec.beside) return linked(rec.beside);
+  const same = ({closed}) => closed.length === collapsed.size && closed.every(path => collapsed.has(path));
+  const found = rec.pictures.find(same);
+  return found ? linked(found) : folded(rec, collapsed);
 }
 
 // A picture with its lines tied to its boxes, and the box of each node.
@@ -25,7 +26,7 @@ function linked({width, height, boxes, lines}) {
 // A closed module stands where the last of its nodes stood; rows and columns that have become
 // empty close up. Order and gaps stay, so that boxes do not come to lie on one another.
 function folded(rec, collapsed) {
-  const open = linked(rec.open), boxes = new Map(), lines = new Map();
+  const open = linked(rec.pictures[0]), boxes = new Map(), lines = new Map();
   const boxOf = rec.nodes.map((node, i) => {
     const module = pathsOf(node.group).find(path => collapsed.has(path)) ?? null;
     const key = module ?? node.maker, {x, y} = open.boxOf[i];
@@ -49,20 +50,20 @@ function folded(rec, collapsed) {
 }
 
 function closeUp(graph) {
-  const {WIDTH, HEIGHT, GAP_X, GAP_Y, BEND, MARGIN} = data.box;
+  const {WIDTH, HEIGHT, GAP_X, GAP_Y, BEND, MARGIN, SIDE} = data.box;
   const bends = graph.lines.flatMap(line => line.bends);
   const items = [...graph.boxes.map(item => ({item, half: WIDTH / 2})),
                  ...bends.map(item => ({item, half: BEND / 2}))];
   const rows = [...new Set(graph.boxes.map(box => box.y))].sort((a, b) => a - b);
   items.sort((a, b) => (a.item.x - a.half) - (b.item.x - b.half));
-  let right = MARGIN - GAP_X, shift = 0;
+  let right = SIDE - GAP_X, shift = 0;
   for (const {item, half} of items) {
     shift += Math.max(0, item.x - half - GAP_X - right);
     right = Math.max(right, item.x + half);
     item.x -= shift;
     item.y = MARGIN + HEIGHT / 2 + rows.indexOf(item.y) * (HEIGHT + GAP_Y);
   }
-  graph.width = right - shift + MARGIN;
+  graph.width = right - shift + SIDE;
   graph.height = 2 * MARGIN + rows.length * (HEIGHT + GAP_Y) - GAP_Y;
   return graph;
 }
@@ -76,10 +77,15 @@ function pointsOf({from, to, bends, port}) {
 
 function linePath(line) {
   const points = pointsOf(line);
+  const turns = [...(line.turns || [])], far = data.box.TURN;
   let path = `M${points[0].map(v => v.toFixed(1))}`;
   for (let i = 1; i < points.length; i++) {
     const [x0, y0] = points[i - 1], [x1, y1] = points[i], middle = (y0 + y1) / 2;
-    path += x0 === x1 ? `L${x1.toFixed(1)},${y1}`
+    if (y1 < y0) {                                     // to the next column
+      const [x] = turns.splice(0, 1);
+      path += `C${x0.toFixed(1)},${y0 + far} ${x},${y0 + far} ${x},${y0}L${x},${y1}`
+        + `C${x},${y1 - far} ${x1.toFixed(1)},${y1 - far} ${x1.toFixed(1)},${y1}`;
+    } else path += x0 === x1 ? `L${x1.toFixed(1)},${y1}`
       : `C${x0.toFixed(1)},${middle} ${x1.toFixed(1)},${middle} ${x1.toFixed(1)},${y1}`;
   }
   return path;

@@ -3,7 +3,7 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const state = {record: 0, run: 0, at: 0, collapsed: new Set(), selected: null, tab: "Step",
-               quiz: null, timer: null, zoom: 1, search: ""};
+               sizes: false, quiz: null, timer: null, zoom: 1, search: ""};
 
 const $ = id => document.getElementById(id);
 const record = () => data.records[state.record];
@@ -86,6 +86,7 @@ function waiting(now) {
 function go(at) {
   state.at = Math.max(0, Math.min(events().length - 1, at));
   state.selected = null;
+  state.sizes = false;
   render();
 }
 
@@ -152,7 +153,7 @@ function openRecord(place, runPlace = 0) {
   const origin = from && state.record === 0 ? before.node : from ? from.nodes[before.node].origin : -1;
   state.record = place;
   state.run = runPlace;
-  state.collapsed = allPaths(record().collapsed);
+  state.collapsed = record().many ? overview() : new Set();
   const same = e => e.kind === before.kind
     && (place === 0 ? e.node === origin : record().nodes[e.node].origin === origin);
   const at = from && origin >= 0 ? events().findIndex(same) : 0;

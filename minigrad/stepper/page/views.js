@@ -2,7 +2,7 @@
 // The panels beside the picture.
 
 const VIEWS = {
-  Step: stepView, List: listView, Modules: modulesView, Mistakes: mistakesView,
+  Step: stepView, List: listView, Parts: partsView, Mistakes: mistakesView,
   Memory: memoryView, Cost: costView, Levels: levelsView, Quiz: quizView, Keys: keysView,
 };
 
@@ -98,12 +98,24 @@ function nodeView(i, now) {
   const back = html("button", {onclick: () => { state.selected = null; render(); }}, "Back to the step");
   const close = node.group.length ? html("button", {onclick: () => toggleModule(node.group.join(" / "))},
                                          `Collapse ${node.group[node.group.length - 1]}`) : null;
-  const acts = events().findIndex(e => e.node === i);
-  const jump = acts < 0 ? null : html("button", {onclick: () => go(acts)}, `Go to step ${acts + 1}`);
-  return [html("h2", {}, path), html("p", {}, back, " ", close, " ", jump),
+  const jump = (what, found) => (found < 0 ? null : html("button", {onclick: () => go(found)}, `${what}: step ${found + 1}`));
+  const made = jump(node.op ? "It is made" : "Its gradient", events().findIndex(e => e.node === i));
+  const sent = node.op ? jump("It sends gradients", events().findIndex(e => e.node === i && e.kind === "send")) : null;
+  const [parameters, forward, backward, kept] = node.cost;
+  const cost = node.op ? `${forward.toLocaleString("en")} FLOP forward, ${backward.toLocaleString("en")} backward, ${bytes(kept)} kept`
+    : `${parameters.toLocaleString("en")} parameters`;
+  return [html("h2", {}, path), html("p", {}, back, " ", close, " ", made, " ", sent), html("p", {}, cost),
           code("Line that made it", [node.line, node.text].filter(s => s).join("  ")),
           code("Formula", formulaText(node)), html("p", {}, node.doc),
-          arrayView("value", node.value), arrayView("gradient so far", now.total.get(i)), slopeView(i)];
+          arrayView("value", node.value), arrayView("gradient so far", now.total.get(i)), slopeView(i), opPage(node.op)];
+}
+
+// What the documentation says of an op, and its two functions.
+function opPage(name) {
+  const op = data.ops[name];
+  if (!op) return null;
+  return html("details", {}, html("summary", {}, `The page of ${name}`), html("pre", {}, op.doc),
+              code("Forward", op.forward), code("Backward (vjp)", op.vjp));
 }
 
 // ---- all steps ----
@@ -126,25 +138,46 @@ function listView() {
   return [html("h2", {}, "All steps in words"), list];
 }
 
-function modulesView() {
-  const tree = new Map();
+// ---- the parts of the picture, as a table ----
+
+function partsView() {
+  const cells = ([parameters, forward, backward, kept]) => [parameters, forward, backward, kept].map(n => n.toLocaleString("en"));
+  const indented = (depth, ...inner) => {
+    const cell = html("span", {}, ...inner);
+    cell.style.paddingLeft = `${depth}em`;
+    return cell;
+  };
+  const rows = [["all", "", ...cells(record().costs[""])]], seen = new Set();
   record().nodes.forEach((node, i) => {
-    for (const path of pathsOf(node.group)) tree.set(path, [...(tree.get(path) || []), i]);
-  });
-  const branch = parent => {
-    const depth = parent ? parent.split(" / ").length + 1 : 1;
-    const inside = [...tree.keys()].filter(path => path.split(" / ").length === depth
-                                           && (!parent || path.startsWith(`${parent} / `)));
-    return html("ul", {class: "tree"}, ...inside.map(path => {
+    if (node.maker !== i) return;
+    const around = pathsOf(node.group), closed = around.findIndex(path => state.collapsed.has(path));
+    const shown = closed < 0 ? around : around.slice(0, closed + 1);
+    shown.forEach((path, depth) => {
+      if (seen.has(path)) return;
+      seen.add(path);
       const box = html("input", {type: "checkbox", onchange: () => toggleModule(path)});
       box.checked = !state.collapsed.has(path);
-      return html("li", {}, html("label", {}, box, ` ${path.split(" / ").pop()} (${tree.get(path).length} nodes)`),
-                  branch(path));
-    }));
-  };
-  return [html("h2", {}, "Modules and functions"),
-          html("p", {}, tree.size ? "A ticked one shows its nodes; the others are one box each."
-            : "Every node was made in one function: there is nothing to collapse."), branch("")];
+      rows.push([indented(depth, html("label", {}, box, ` ${node.group[depth]}`)), shapeOf(lastIn(path)),
+                 ...cells(record().costs[path])]);
+    });
+    if (closed >= 0) return;
+    const open = html("button", {class: "plain", onclick: () => selectNode(i)}, node.name);
+    rows.push([indented(around.length, open), shapeOf(i), ...cells(node.cost)]);
+  });
+  return [html("h2", {}, "Parts, and what each costs"),
+          html("p", {}, "A ticked one shows what is in it; the others are one box each. Parameters count where they are first "
+               + "used. FLOP are counted by running the formulas on arrays that count; kept is what lives until the backward pass."),
+          table(["part", "shape", "parameters", "FLOP forward", "FLOP backward", "bytes kept"], rows)];
+}
+
+function lastIn(path) {
+  const n = path.split(" / ").length;
+  return record().nodes.findLastIndex(node => node.group.slice(0, n).join(" / ") === path);
+}
+
+function selectNode(i) {
+  state.selected = i;
+  openTab("Step");
 }
 
 function mistakesView() {
@@ -215,9 +248,8 @@ let sortBy = 1;
 
 function costView() {
   const rows = record().nodes.filter((node, i) => node.op && node.maker === i).map(node => {
-    const [forward, backward] = node.seconds.map(number), work = node.flops[0] + node.flops[1];
-    return {name: `${node.label} · ${node.op}`, forward: forward * 1e3, backward: backward * 1e3,
-            flops: node.flops, rate: forward + backward ? work / (forward + backward) / 1e9 : 0};
+    const [forward, backward] = node.seconds.map(number), [, ...flops] = node.cost, work = flops[0] + flops[1];
+    return {name: `${node.label} · ${node.op}`, forward: forward * 1e3, backward: backward * 1e3, flops, rate: forward + backward ? work / (forward + backward) / 1e9 : 0};
   });
   const value = COLUMNS[sortBy][1];
   rows.sort((a, b) => (sortBy ? value(b) - value(a) : a.name.localeCompare(b.name)));
@@ -255,7 +287,7 @@ function keysView() {
   const keys = [["n or →", "one step on"], ["p or ←", "one step back"], ["Home, End", "first, last step"],
     ["space", "play or pause"], ["j", "jump to a step"], ["b", "set the breakpoint"], ["c", "continue to it"],
     ["/", "search; Enter goes to the next place"], ["q", "quiz"], ["e", "save the frame as SVG"],
-    ["+ − 0", "larger, smaller, fit"], ["1 to 9", "open a view"],
+    ["+ − 0", "larger, smaller, fit"], ["z", "what each box costs, or its numbers"], ["1 to 9", "open a view"],
     ["Tab to a box, then arrow keys", "walk through the boxes; Enter opens one"], ["arrow keys on a heat map", "read its elements"],
     ["?", "this list"]];
   return [html("h2", {}, "Keys"), html("ul", {}, ...keys.map(([key, what]) => html("li", {}, html("kbd", {}, key), ` ${what}`))),

@@ -1,0 +1,108 @@
+"""What keeps its inputs alone computes the same bits as what keeps everything."""
+import numpy as np
+import pytest
+
+from minigrad import (
+    Tensor, cross_entropy, dropout, gelu, grad, hessian_vector_product, linear, use, watch)
+from minigrad.kernels.replay import Replay
+from minigrad.kernels.rows import kernels_from
+from minigrad.mode import changed
+from minigrad.recompute import recompute
+
+rng = np.random.default_rng(0)
+
+
+def parameters(dtype):
+    shapes = (32, 8), (8, 32)
+    return [Tensor(rng.standard_normal(s).astype(dtype), requires_grad=True) for s in shapes]
+
+
+def three(x, weights, draws=None):
+    """Go three times through an MLP with dropout, each time as a part of its own."""
+    a, b = weights
+    def mlp(x, none, rng):
+        assert none is None
+        return linear(gelu(dropout(linear(x, a), 0.3, rng)), b)
+    for _ in range(3):
+        x = x + recompute(mlp, x, None, parameters=weights, rng=draws)
+    return (x * x).sum()
+
+
+def value_and_gradients(x, weights, recomputing):
+    draws = np.random.default_rng(1)
+    with changed("recomputing", recomputing):
+        loss = three(x, weights, draws)
+    loss.backward()
+    found = [loss.data, *(leaf.grad for leaf in [x, *weights]), draws.random()]
+    for leaf in [x, *weights]:
+        leaf.grad = None
+    return [np.asarray(y).tobytes() for y in found]
+
+
+@pytest.mark.parametrize("level", ["fast", "reference", "parts"])
+def test_bits_are_equal_with_dropout_at_every_level(level):
+    weights = parameters(np.float32)
+    x = Tensor(rng.standard_normal((5, 8)).astype(np.float32), requires_grad=True)
+    with use(level):
+        assert value_and_gradients(x, weights, True) == value_and_gradients(x, weights, False)
+
+
+def test_inputs_that_want_no_gradient_and_frozen_weights():
+    weights = parameters(np.float32)
+    weights[0].requires_grad = False
+    x = Tensor(np.ones((5, 8), np.float32))
+    for recomputing in (True, False):
+        with changed("recomputing", recomputing):
+            loss = three(x, weights)
+        loss.backward()
+        assert x.grad is None and weights[0].grad is None
+    once = weights[1].grad / 2
+    assert np.isfinite(once).all() and once.any()
+
+
+def test_the_graph_holds_one_node_a_part():
+    weights, nodes = parameters(np.float64), []
+    with changed("recomputing", True), watch(nodes.append):
+        three(Tensor(np.ones((5, 8)), requires_grad=True), weights)
+    assert [node.op.name for node in nodes].count("rerun") == 3 and len(nodes) == 8
+
+
+def test_second_derivatives_are_those_of_the_function():
+    weights = parameters(np.float64)
+    x, v = rng.standard_normal((2, 3, 8))
+    for derivative in (grad(lambda x: three(x, weights)),
+                       lambda x: hessian_vector_product(lambda x: three(x, weights), x, v)):
+        expected = derivative(x)
+        with changed("recomputing", True):
+            np.testing.assert_allclose(np.asarray(derivative(x).data), expected.data, rtol=1e-12)
+
+
+def test_an_input_that_has_no_influence_gets_zeros():
+    x = Tensor(np.ones(3), requires_grad=True)
+    with changed("recomputing", True):
+        y = recompute(lambda x, rng: Tensor(np.ones(3)), x)
+    (y * x).sum().backward()
+    np.testing.assert_array_equal(x.grad, np.ones(3))
+
+
+def test_it_is_replayed_with_new_numbers_to_drop():
+    weights = a, b = parameters(np.float32)
+    mlp = lambda x, rng: linear(gelu(dropout(linear(x, a), 0.3, rng)), b)
+
+    def loss(x, rng):
+        with changed("recomputing", True):
+            y = recompute(mlp, Tensor(x), parameters=weights, rng=rng)
+            return cross_entropy(linear(y, weights[0]), np.zeros(5, np.int64))
+    replay, plain = Replay(loss, weights), Replay(loss, weights)
+    plain.possible = lambda: False
+    for seed in range(5):
+        x = rng.standard_normal((5, 8)).astype(np.float32)
+        found = []
+        for each in (replay, plain):
+            with kernels_from(1):
+                value = each(x, rng=np.random.default_rng(seed))
+            found.append([value, *(w.grad.tobytes() for w in weights)])
+            for w in weights:
+                w.grad = None
+        assert found[0] == found[1]
+    assert replay.obstacle is None and next(iter(replay.attempts.values())).next == "replay"
