@@ -63,7 +63,7 @@ def train_for(run, seconds, told=print):
     return used, n_tokens
 
 
-def characters(text, folder, given=None):
+def characters(text, folder):
     """Return the characters of a text, 90/10, and the corpus."""
     from gpt.data.corpora import load_corpus
     from gpt.data.documents import prepare
@@ -148,6 +148,66 @@ def run_all(names, text, budgets, seeds):
                 print(f"{name}, {seconds:g} CPU-s, seed {seed}: {row['loss']:.4f}", flush=True)
 
 
+# ---- the page ----
+
+HEAD = """# Every net on one text
+
+The characters of {text}, 90/10, in nats a character over the whole held-out tenth: less is
+better. Each net had the same CPU-seconds of one thread of {machine}, with the
+sizes and settings that `minigrad train` takes for such a budget. Made by `python
+benchmarks/models.py --text TEXT`, which goes on where it stopped, {when},
+while other programs ran on both cores: counted is the CPU time of the process alone, but caches are
+shared, so on a quiet machine all of them get further. What is missing takes longer:
+`python benchmarks/models.py --text TEXT --seconds 10 60 300 1800 --seeds 3`.
+
+"""
+
+
+def page(rows):
+    """Write docs/models.md from what is kept of the machine with the most of it."""
+    machines = [row["machine"] for row in rows]
+    here = max(machines, key=machines.count)
+    rows = [row for row in rows if row["machine"] == here]
+    budgets = sorted({row["seconds"] for row in rows} - {0})
+    dates = sorted(row["date"] for row in rows)
+    when = f"from {dates[0]} to {dates[-1]}" if dates[0] < dates[-1] else f"on {dates[0]}"
+    lines = [HEAD.format(text=rows[0]["text"], machine=here, when=when)]
+    columns = ["net", "parameters", "memory", "characters a CPU-second",
+               *(f"{seconds:g} CPU-s" for seconds in budgets)]
+    lines += ["| " + " | ".join(columns) + " |\n", "|---" * len(columns) + "|\n"]
+    for name in sorted({row["net"] for row in rows}, key=[COUNTED, *NETS].index):
+        lines.append("| " + " | ".join(cells(name, rows, budgets)) + " |\n")
+    for seconds in budgets:
+        lines.append(f"\n{verdict_of(rows, seconds)}\n")
+    return "".join(lines)
+
+
+def cells(name, rows, budgets):
+    """Return what the table says of one net."""
+    mine = [row for row in rows if row["net"] == name]
+    last = max(mine, key=lambda row: row["seconds"])
+    rate = last["tokens"] / last["used_s"]
+    found = [name, f"{last['parameters']:,}", f"{last['memory'] / 1e6:.0f} MB", f"{rate:,.0f}"]
+    if name == COUNTED:
+        words = f"{last['loss']:.3f}, in {last['used_s']:.1f} s"
+        return [f"{name}, order {ORDER}", "-", *found[2:], words, *[""] * (len(budgets) - 1)]
+    for seconds in budgets:
+        losses = [row["loss"] for row in mine if row["seconds"] == seconds]
+        seeds = f" ({len(losses)} seeds)" if len(losses) > 1 else ""
+        found.append(f"{np.mean(losses):.3f}{seeds}" if losses else "-")
+    return found
+
+
+def verdict_of(rows, seconds):
+    """Say which nets are the best after so long."""
+    losses = {}
+    for row in rows:
+        if row["seconds"] == seconds:
+            losses.setdefault(row["net"], []).append(row["loss"])
+    order = sorted(losses, key=lambda name: np.mean(losses[name]))
+    return f"After {seconds:g} CPU-seconds, the best first: {', '.join(order)}."
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", default="tinyshakespeare.txt")
@@ -163,7 +223,7 @@ def main():
         return
     if not args.write:
         run_all(args.nets, args.text, args.seconds, args.seeds)
-    # PAGE.write_text(page(kept()), encoding="utf-8")
+    PAGE.write_text(page(kept()), encoding="utf-8")
 
 
 if __name__ == "__main__":

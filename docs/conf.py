@@ -33,7 +33,7 @@ SECTIONS = {
     "The engine": chapters("engine"), "The GPT": chapters("gpt"), "Other nets": chapters("nets"),
     "Exercises and books": "exercises/README\nbooks",
     "Questions": "questions/*",
-    "Reference": "stepper\ntesting\nbpe\ntokenizers\ntraining\nbase_and_head\nsharing\ntalking\n"
+    "Reference": "stepper\ntesting\nbpe\ntokenizers\ntraining\nmodels\nbase_and_head\nsharing\ntalking\n"
                  "kernels\nbenchmarks\nops/README\nadding_an_op\ndeveloping"}
 CONTENTS = "".join(f"\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {title}\n\n{pages}\n```\n"
                    for title, pages in SECTIONS.items())

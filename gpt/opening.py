@@ -207,9 +207,11 @@ def read_published(place, step):
 
 def around_answers(place, vocab_size):
     """Return the ids that an encoder-decoder begins an answer with, and those that end it."""
-    facts = facts_of(place) | facts_of(place, "generation_config.json")
-    first = facts.get("decoder_start_token_id", facts.get("bos_token_id"))
-    ends = facts.get("eos_token_id")
+    said = facts_of(place, "generation_config.json")
+    facts = facts_of(place) | {name: x for name, x in said.items() if x is not None}
+    first, ends = facts.get("decoder_start_token_id"), facts.get("eos_token_id")
+    if first is None:
+        first = facts.get("bos_token_id")
     begins = first, facts.get("forced_bos_token_id")
     sides = begins, ends if isinstance(ends, list) else [ends]
     sides = [tuple(i for i in side if i is not None) for side in sides]

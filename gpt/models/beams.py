@@ -18,13 +18,18 @@ class Candidate(NamedTuple):
     ids: list
     row: int                       # of the state that has read all but the last of them
 
+    @property
+    def last(self):
+        return self.ids[-1]
+
     def score(self, alpha):
         """Return log_p / lp(n), by which answers of n tokens are compared.
 
         lp(n) = ((5 + n) / 6) ** alpha: each token more makes an answer less likely, and that makes
         up for a part of it (Wu et al. 2016, arXiv:1609.08144, equation 14).
         """
-        return self.log_p / ((5 + len(self.ids)) / 6) ** alpha
+        n = len(self.ids)
+        return self.log_p / ((5 + n) / 6) ** alpha
 
 
 def beam_search(model, begin, ends, width, max_tokens, alpha=ALPHA, source=None):
@@ -63,22 +68,31 @@ def beam_search(model, begin, ends, width, max_tokens, alpha=ALPHA, source=None)
     next_scores = NextScores(model, width, source and repeated(source, width))
     room = next_scores.state.capacity - unread.shape[1]
     alive, ended = [Candidate(0.0, [], 0)], []        # every row has read the same
+    most = width * (1 + len(ends))                    # of which at least `width` do not end
     for _ in range(int(min(max_tokens, room + 1))):   # the last is not read
-        ranked = likeliest(alive, next_scores(unread), width * (1 + len(ends)))
-        ended += [x for x in ranked[:width] if x.ids[-1] in ends]
-        alive = [x for x in ranked if x.ids[-1] not in ends][:width]
+        ranked = likeliest(alive, next_scores(unread), most)
+        whole = [x.last in ends for x in ranked]
+        ended += [x for x, is_whole in zip(ranked[:width], whole) if is_whole]
+        alive = [x for x, is_whole in zip(ranked, whole) if not is_whole]
+        alive = alive[:width]
         if len(ended) >= width or not alive:
             break
-        rows = np.resize([x.row for x in alive], width)       # those to spare repeat others
+        rows = [x.row for x in alive]
+        last = [x.last for x in alive]
+        rows = np.resize(rows, width)                 # those to spare repeat others
         next_scores.state.take(rows)
-        unread = np.resize([x.ids[-1] for x in alive], (width, 1))
-    in_order = lambda some: sorted(some, key=lambda x: -x.score(alpha))
-    return [*in_order(ended), *in_order(alive)][:width]
+        unread = np.resize(last, (width, 1))
+    by_score = lambda x: -x.score(alpha)
+    found = sorted(ended, key=by_score) + sorted(alive, key=by_score)
+    return found[:width]
 
 
 def repeated(source, width):
     """Return a batch of one sequence as one of `width` equal ones."""
-    return Batch(*(x if x is None else np.repeat(x, width, axis=0) for x in source))
+    arrays = []
+    for x in source:
+        arrays.append(x if x is None else np.repeat(x, width, axis=0))
+    return Batch(*arrays)
 
 
 def likeliest(alive, logits, n):
@@ -92,8 +106,13 @@ def likeliest(alive, logits, n):
     n = min(n, np.count_nonzero(log_p > -np.inf))
     least = np.partition(log_p, -n)[-n]
     best = np.flatnonzero(log_p >= least)
-    best = best[np.argsort(-log_p[best], kind="stable")][:n]
-    return [Candidate(float(log_p[i]), [*alive[i // V].ids, int(i % V)], int(i // V)) for i in best]
+    order = np.argsort(-log_p[best], kind="stable")
+    found = []
+    for i in best[order][:n].tolist():
+        row, token = divmod(i, V)
+        ids = [*alive[row].ids, token]
+        found.append(Candidate(float(log_p[i]), ids, row))
+    return found
 
 
 def best_texts(model, tokenizer, prompt, width, max_tokens, alpha=ALPHA):

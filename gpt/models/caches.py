@@ -84,9 +84,11 @@ class KVCache:
 
     def take(self, rows):
         """Let each sequence go on from what that of a row, (B,), has read."""
+        n = self.length
         for pair in self.layers:
             for x in pair:
-                x[:, :, :self.length] = x[rows, :, :self.length]                # (B, G, n, D)
+                taken = x[rows, :, :n]                                          # (B, G, n, D)
+                x[:, :, :n] = taken
         self.recent = self.recent[rows]
 
     def clear(self):

@@ -5,7 +5,12 @@ from minigrad import pool
 from minigrad.nn import Linear, Module
 
 # Of what vectors the head is made; concatenated as in Howard & Ruder 2018, arXiv:1801.06146, 3.3.
-POOLING = {"last": ["last"], "mean": ["mean"], "max": ["max"], "concat": ["last", "max", "mean"]}
+POOLING = {
+    "last": ["last"],
+    "mean": ["mean"],
+    "max": ["max"],
+    "concat": ["last", "max", "mean"],
+}
 
 
 class Classifier(Module):

@@ -89,7 +89,7 @@ def collect(folder, opened):
 
 def of_text(model, data, task):
     """Return what is shown of a model that writes; less of one that does not."""
-    found = {"passage": [], "source": [], "attention": [], "tokens": []}
+    found = {name: [] for name in ("passage", "source", "attention", "tokens")}
     if task.conclude or not data:
         return found
     found["tokens"] = token_map(model, data)
@@ -97,7 +97,8 @@ def of_text(model, data, task):
     if task.whole_text:                               # else no token is a surprise on its own
         ids = np.asarray(data.val[:n + 1], np.int64)
         found["passage"] = passage(data, ids, token_surprise(model, ids))
-        found["attention"] = attention_maps(model, Batch(ids[None, :-1]))
+        read = Batch(ids[None, :-1])
+        found["attention"] = attention_maps(model, read)
     if task.answer:
         batch = task.answer(data, n)
         (source,), (ids,) = batch.source, batch.targets
@@ -147,8 +148,9 @@ def thinned(rows):
 def passage(data, ids, nats):
     """Return the tokens of a passage with the surprise at each, in bits, from the last back."""
     found = [{"text": show(data.tokenizer, i), "bits": None} for i in ids]
-    for token, x in zip(found[::-1], nats[::-1].tolist()):      # the first may not be predicted
-        token["bits"] = round(x / math.log(2), 2)
+    bits = nats / math.log(2)
+    for token, x in zip(found[-len(bits):], bits.tolist()):     # the first may not be predicted
+        token["bits"] = round(x, 2)
     return found
 
 
@@ -174,14 +176,16 @@ def attention_maps(model, batch):
     with watch(look):
         model.stream(batch)
     maps, causal = [], config.causal and batch.source is None
-    for layer, ((q,), (k,), _) in enumerate(layers, 1):         # (H, T, D), (G, S, D)
+    for layer, (q, k, _) in enumerate(layers, 1):
+        q, k = q[0], k[0]                                       # (H, T, D), (G, S, D)
         p = attention_weights(q, k, causal, config.score_scale)
         for head, weights in enumerate(p, 1):
             levels = np.round(255 * np.sqrt(weights))
             data = levels.astype(np.uint8).tobytes()
             T, S = weights.shape
-            maps.append({"layer": layer, "head": head, "rows": T, "columns": S,
-                         "map": base64.b64encode(data).decode()})
+            text = base64.b64encode(data).decode()
+            place = {"layer": layer, "head": head}
+            maps.append(place | {"rows": T, "columns": S, "map": text})
     return maps[:MAP_LIMIT]
 
 

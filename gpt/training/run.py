@@ -57,8 +57,8 @@ class Run:
         task = config.train.task
         check_match(config.train.net, task, config.model)
         if config.train.mask_whole_words and "mask_whole_words" not in TASKS[task].options:
-            raise ConfigError(f"mask_whole_words is of the task masked, but this run learns {task}: "
-                              "leave it out")
+            raise ConfigError("mask_whole_words is of the task masked, but this run learns "
+                              f"{task}: leave it out")
         rng = np.random.default_rng(config.train.seed)
         model = config.new_net(rng, dtype)
         if weights:

@@ -167,7 +167,11 @@ def self_attention_inputs(draw):
     D = draw.choice([1, 2, 3, 8, 16])
     H = G * draw.integer(1, 2)
     C = (H + 2 * G) * D
-    options = {"n_head": H, "n_kv_head": G, "causal": draw.boolean()}
+    options = {
+        "n_head": H,
+        "n_kv_head": G,
+        "causal": draw.boolean(),
+    }
     if draw.boolean():
         options["key_lengths"] = draw.indices((B,), T) + 1
     return [draw.array((B, T, C))], options
@@ -177,14 +181,18 @@ def last_changes_nothing(f, qkv):
     """Causality, with one head that is as wide as a third of the features."""
     D = qkv.shape[-1] // 3
     qkv = qkv[..., :3 * D]
-    options = {"n_head": 1, "n_kv_head": 1, "causal": True, "key_lengths": None}
+    options = {
+        "n_head": 1, "n_kv_head": 1,
+        "causal": True, "key_lengths": None,
+    }
     y = f(qkv, **options)
     earlier = f(qkv[:, :-1], **options)
     return y[:, :-1], earlier
 
 
 @op(inputs=self_attention_inputs, replayed=True, causality=last_changes_nothing)
-def self_attention(qkv, n_head, n_kv_head=None, causal=True, scale=None, key_lengths=None):
+def self_attention(qkv, n_head, n_kv_head=None, causal=True,
+                   scale=None, key_lengths=None):
     """Attention within a sequence, from queries, keys and values side by side in one array.
 
     The same as cutting them apart, `attention`, and putting the heads back together, but in one
@@ -226,7 +234,8 @@ def self_attention_vjp(g, q, *saved):
     return np.concatenate(parts, axis=-1),
 
 @self_attention.parts
-def self_attention_parts(qkv, n_head, n_kv_head=None, causal=True, scale=None, key_lengths=None):
+def self_attention_parts(qkv, n_head, n_kv_head=None, causal=True,
+                         scale=None, key_lengths=None):
     q, k, v = heads(qkv, n_head, n_kv_head)
     y = attention(q, k, v, causal=causal, scale=scale, key_lengths=key_lengths)
     return side_by_side(y)
@@ -263,7 +272,8 @@ def are_side_by_side(qkv, *_, **__):
     return is_float(qkv.dtype) and qkv.size > 0 and worth_it(qkv.size)
 
 @self_attention.fast(when=are_side_by_side)
-def self_attention_fast(qkv, n_head, n_kv_head=None, causal=True, scale=None, key_lengths=None):
+def self_attention_fast(qkv, n_head, n_kv_head=None, causal=True,
+                        scale=None, key_lengths=None):
     q, k, v = heads(qkv, n_head, n_kv_head)
     B, T, _ = qkv.shape
     lengths = check_lengths(key_lengths, B, T)

@@ -17,7 +17,10 @@ def cross_attention_inputs(draw):
     H = G * draw.integer(1, 2)
     q = draw.array((B, T, H * D))
     kv = draw.array((B, S, 2 * G * D))
-    options = {"n_head": H, "n_kv_head": G}
+    options = {
+        "n_head": H,
+        "n_kv_head": G,
+    }
     if draw.boolean():
         options["key_lengths"] = draw.indices((B,), S) + 1
     return (q, kv), options
@@ -27,12 +30,19 @@ def other_order(f, q, kv):
     """A source is a set of keys: their order changes nothing."""
     D = kv.shape[-1] // 2
     q = q[..., :D]
-    options = {"n_head": 1, "n_kv_head": 1, "key_lengths": None}
-    return f(q, kv, **options), f(q, kv[:, ::-1], **options)
+    options = {
+        "n_head": 1,
+        "n_kv_head": 1,
+        "key_lengths": None,
+    }
+    y = f(q, kv, **options)
+    last_first = kv[:, ::-1]
+    return y, f(q, last_first, **options)
 
 
 @op(inputs=cross_attention_inputs, replayed=True, order=other_order)
-def cross_attention(q, kv, n_head, n_kv_head=None, scale=None, key_lengths=None):
+def cross_attention(q, kv, n_head, n_kv_head=None,
+                    scale=None, key_lengths=None):
     """Attention of T queries to S keys and values that come side by side in another array.
 
     The same as cutting heads apart, `attention` that is not causal, and putting the heads back
@@ -72,7 +82,8 @@ def cross_attention_vjp(g, q, *saved):
     return dq, np.concatenate([dk, dv], axis=-1)
 
 @cross_attention.parts
-def cross_attention_parts(q, kv, n_head, n_kv_head=None, scale=None, key_lengths=None):
+def cross_attention_parts(q, kv, n_head, n_kv_head=None,
+                          scale=None, key_lengths=None):
     heads = apart(q, kv, n_head, n_kv_head)
     y = attention(*heads, causal=False, scale=scale, key_lengths=key_lengths)
     return side_by_side(y)
@@ -81,12 +92,14 @@ def cross_attention_parts(q, kv, n_head, n_kv_head=None, scale=None, key_lengths
 def apart(q, kv, H, G=None):
     """View (B, T, H D) and (B, S, 2 G D) as q, k and v, each (B, heads, rows, D)."""
     G = G or H
-    D = q.shape[-1] // max(1, H)
-    if q.shape[-1] != H * D or kv.shape[-1] != 2 * G * D:
-        raise ValueError(f"{q.shape[-1]} features of queries and {kv.shape[-1]} of keys and values "
-                         f"cannot be {H} and 2 x {G} heads of one width: give {H} D and 2 x {G} D")
-    k = kv[..., :G * D]
-    v = kv[..., G * D:]
+    wide, wide_kv = q.shape[-1], kv.shape[-1]
+    D = wide // max(1, H)
+    if wide != H * D or wide_kv != 2 * G * D:
+        raise ValueError(f"{wide} features of queries and {wide_kv} of keys and values cannot be "
+                         f"{H} and 2 x {G} heads of one width: give {H} D and 2 x {G} D")
+    end_of_k = G * D
+    k = kv[..., :end_of_k]
+    v = kv[..., end_of_k:]
     return heads_of(q, H), heads_of(k, G), heads_of(v, G)
 
 
@@ -94,15 +107,18 @@ def apart(q, kv, H, G=None):
 
 def are_side_by_side(q, kv, *_, **__):
     of_one_type = is_float(q.dtype) and q.dtype == kv.dtype
-    return of_one_type and q.size > 0 and kv.size > 0 and worth_it(q.size + kv.size)
+    some = q.size > 0 and kv.size > 0
+    return of_one_type and some and worth_it(q.size + kv.size)
 
 @cross_attention.fast(when=are_side_by_side)
-def cross_attention_fast(q, kv, n_head, n_kv_head=None, scale=None, key_lengths=None):
+def cross_attention_fast(q, kv, n_head, n_kv_head=None,
+                         scale=None, key_lengths=None):
     heads = apart(q, kv, n_head, n_kv_head)
     check_heads(*heads)
     B, S, _ = kv.shape
     lengths = check_lengths(key_lengths, B, S)
-    y, saved = attend(*heads, False, scale_of(heads[0], scale), lengths)
+    scale = scale_of(heads[0], scale)
+    y, saved = attend(*heads, False, scale, lengths)
     return y.reshape(q.shape), saved
 
 @cross_attention.fast_vjp
@@ -112,6 +128,7 @@ def cross_attention_fast_vjp(g, q, k, v, *saved):
     D = g.shape[-1] // H
     dq = empty(g.shape, q.dtype)
     dkv = empty((B, S, 2 * G * D), q.dtype)
+    g = heads_of(g, H)                                    # (B, H, T, D)
     gradients = apart(dq, dkv, H, G)
-    attend_vjp(heads_of(g, H), q, k, v, *saved, *gradients)
+    attend_vjp(g, q, k, v, *saved, *gradients)
     return dq, dkv

@@ -14,7 +14,8 @@ MASKED, RANDOM = 0.8, 0.1          # of those: [MASK] stands there, any token; e
 def masked_batch(data, shape, rng, model, mask_whole_words=False):
     """Take windows of the text at random, and ask some of their places, drawn anew."""
     windows = random_windows(data.train, *shape, rng)                           # (B, T + 1)
-    return asked(windows[:, :-1], data.tokenizer, rng, whole_words=mask_whole_words)
+    ids = windows[:, :-1]
+    return asked(ids, data.tokenizer, rng, whole_words=mask_whole_words)
 
 
 def asked(ids, tokenizer, rng, counts=True, whole_words=False):
@@ -41,11 +42,12 @@ def words_of(ids, tokenizer):
 
     A word begins before or behind what is neither a letter nor a digit, such as a space.
     """
-    tokens = [token or b" " for token in tokenizer.tokens] + [b" "] * (1 + mask_id(tokenizer))
-    first = np.array([not is_of_word(token[0]) for token in tokens])            # (V,)
-    last = np.array([not is_of_word(token[-1]) for token in tokens])
-    begins = first[ids]
-    begins[:, 1:] |= last[ids[:, :-1]]
+    tokens = [token or b" " for token in tokenizer.tokens]
+    borders = [(not is_of_word(token[0]), not is_of_word(token[-1])) for token in tokens]
+    first, last = np.array(borders).T                                           # (V,)
+    before = ids[:, :-1]
+    begins = first[ids]                                                         # (B, T)
+    begins[:, 1:] |= last[before]
     begins[:, 0] = False
     return begins.cumsum(axis=1)
 
@@ -62,18 +64,29 @@ def hidden_in_turn(model, data, ids):
     Their sum is the pseudo-log-likelihood with its sign turned: Salazar et al. 2019,
     arXiv:1910.14659. It takes a pass over the text for each token.
     """
-    ids, room = np.asarray(ids, np.int64), model.config.context_length
-    rows, nats = max(1, MEASURED_TOKENS // room), []
-    for first in range(0, len(ids), room):
-        window = ids[first:first + room]                                        # (T,)
-        for start in range(0, len(window), rows):
-            places = np.arange(start, min(start + rows, len(window)))
-            read = np.repeat(window[None], len(places), axis=0)                 # (n, T)
-            read[np.arange(len(places)), places] = mask_id(data.tokenizer)
-            p = hidden(model, data.tokenizer, read)                             # (n, T, V)
-            found = p[np.arange(len(places)), places, window[places]]           # (n,)
-            nats.append(-np.log(np.maximum(found, TINY)))
+    ids, T = np.asarray(ids, np.int64), model.config.context_length
+    nats = []
+    for first in range(0, len(ids), T):
+        window = ids[first:first + T]                                           # (T,)
+        for places in at_once(len(window), MEASURED_TOKENS // T):
+            nats.append(surprise_in_turn(model, data.tokenizer, window, places))
     return np.concatenate(nats)
+
+
+def at_once(n, most):
+    """Yield the numbers below n, at most so many at a time."""
+    n_parts = -(-n // max(1, most))
+    return np.array_split(np.arange(n), n_parts)
+
+
+def surprise_in_turn(model, tokenizer, window, places):
+    """Return the surprise at some places of a window, (T,), where each alone is hidden: (n,)."""
+    rows = np.arange(len(places))
+    read = np.repeat(window[None], len(rows), axis=0)                           # (n, T)
+    read[rows, places] = mask_id(tokenizer)
+    p = hidden(model, tokenizer, read)                                          # (n, T, V)
+    found = p[rows, places, window[places]]
+    return -np.log(np.maximum(found, TINY))
 
 
 TINY = 1e-30                       # less likely counts as this
