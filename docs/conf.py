@@ -33,8 +33,8 @@ SECTIONS = {
     "The engine": chapters("engine"), "The GPT": chapters("gpt"), "Other nets": chapters("nets"),
     "Exercises and books": "exercises/README\nbooks",
     "Questions": "questions/*",
-    "Reference": "stepper\ntesting\nbpe\ntokenizers\ntraining\nmodels\nbase_and_head\nsharing\ntalking\n"
-                 "kernels\nbenchmarks\nops/README\nadding_an_op\ndeveloping"}
+    "Reference": "stepper\ntesting\nbpe\ntokenizers\ntraining\nmodels\nbase_and_head\nsharing\n"
+                 "talking\nkernels\nbenchmarks\nops/README\nadding_an_op\ndeveloping"}
 CONTENTS = "".join(f"\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {title}\n\n{pages}\n```\n"
                    for title, pages in SECTIONS.items())
 OPERATIONS = "\n```{toctree}\n:hidden:\n:glob:\n*\n```\n"

@@ -77,7 +77,8 @@ def cache_is_inert(case, seconds):
         parts.append(scores_of(case.model, x))
         state.advance(one.ids)
     again = np.concatenate(parts, axis=1)
-    error = apart(again, whole) / (np.abs(whole).max() or 1)      # all 0: no head has learnt
+    largest = np.abs(whole).max() or 1                # all are 0 where no head has learnt
+    error = apart(again, whole) / largest
     return judged(error < ROUNDING, f"read token by token, the scores differ by {error:.1e} of the "
                   "largest")
 
