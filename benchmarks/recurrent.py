@@ -119,33 +119,19 @@ def compare(E, rounds):
 
 def learn(text, net, seconds, given):
     """Train until the CPU-seconds are over; print the loss on the held-out tenth."""
-    from gpt.data.corpora import load_corpus
-    from gpt.data.documents import prepare
+    from models import characters, train_for
     from gpt.training.config import Config
     from gpt.training.plan import Plan
     from gpt.training.run import Run
-    from gpt.training.step import train_steps
     from gpt.training.task import read
     settings = dict(word.split("=") for word in given)
     settings = {name: float(x) if "." in x else int(x) for name, x in settings.items()}
     config = Config.make(net=net, tokenizer="char", steps=1, **settings)
     with tempfile.TemporaryDirectory() as folder:
-        data = prepare(load_corpus([text]), config.data, folder)
+        data, _ = characters(text, folder)
         run = Run.start(config.changed(vocab_size=data.tokenizer.vocab_size), data,
                         Plan.fixed(1_000_000))
-        n_tokens, began, steps = 0, time.process_time(), train_steps(run)
-        for record in steps:
-            n_tokens += record.n_tokens
-            used = time.process_time() - began
-            if used > seconds:
-                break
-            if run.step in (5, 20) or run.step % 50 == 0:     # as the pacer does, by CPU time
-                left = (seconds - used) * run.step / used
-                run.plan = run.plan.replanned(run.step, run.step + max(1, int(left)))
-            if run.step >= run.plan.steps:
-                break
-            if run.step % 100 == 0:
-                print(f"step {run.step}, {used:.0f} CPU-s: {record.loss:.3f}", flush=True)
+        used, n_tokens = train_for(run, seconds)
         found = read(run.measures())
     print(f"{net}, {sum(x.size for x in run.trained):,} parameters, {used:.0f} CPU-seconds of one "
           f"thread, {run.step:,} steps, {n_tokens:,} tokens: {found.nats_per_token:.4f} nats over "

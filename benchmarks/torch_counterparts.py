@@ -16,6 +16,7 @@ THEIRS = {
     "clip": "x if min is max else x.clip(min, max)", "concatenate": "torch.cat(arrays, axis)",
     "conv1d": "convolve(torch.cat([before, x], 1).mT, weight, dilation).mT",
     "cos": "x.cos()", "cosh": "x.cosh()",
+    "cross_attention": "cross_attend(q, kv, n_head, n_kv_head, scale, key_lengths)",
     "cross_entropy": "surprise(logits, targets, ignore_index, reduction, label_smoothing, weight)",
     "cumsum": "x.flatten().cumsum(0) if axis is None else x.cumsum(axis)", "div": "x / y",
     "einsum": "torch.einsum(subscripts, *arrays)", "elu": "F.elu(x, alpha)",
@@ -38,14 +39,16 @@ THEIRS = {
     "mingru": "mingru(x, h0)", "mul": "x * y",
     "neg": "-x",
     "placed_embedding": "F.embedding(ids, weight) + places[start:start + ids.shape[-1]]",
-    "pow": "x ** y", "qk_rotary": "turn_heads(qkv, cos, sin, n_value_head, norm, eps)",
+    "pool": "pooled(x, lengths, kinds)", "pow": "x ** y",
+    "qk_rotary": "turn_heads(qkv, cos, sin, n_value_head, norm, eps)",
     "reciprocal": "x.reciprocal()", "relu": "x.relu()", "relu_squared": "x.relu() ** 2",
     "reshape": "x.reshape(shape)", "rnn": "rnn(x, weight, h0)",
     "rms_norm": "F.rms_norm(x, x.shape[-1:], gain, eps)",
     "rotary": "turn(x, cos, sin, interleaved)", "rsqrt": "x.rsqrt()",
     "scatter": "torch.zeros(int(np.prod(shape)), dtype=g.dtype).index_add(0, "
                "torch.as_tensor(places(shape)[key].copy()).flatten(), g.flatten()).reshape(shape)",
-    "self_attention": "self_attend(qkv, n_head, n_kv_head, causal)", "sigmoid": "x.sigmoid()",
+    "self_attention": "self_attend(qkv, n_head, n_kv_head, causal, scale, key_lengths)",
+    "sigmoid": "x.sigmoid()",
     "silu": "F.silu(x)", "sin": "x.sin()", "sinh": "x.sinh()", "softmax": "x.softmax(axis)",
     "softplus": "F.softplus(x, threshold=40.0)", "split": "x.tensor_split(sections, axis)",
     "sqrt": "x.sqrt()", "square": "x.square()",
@@ -77,6 +80,8 @@ WHY = {                                               # labels, dtype: where tor
     "arccosh": ("-inf -0.0 0.0 -1.0 -1e+20 1e-20 -40.0 -1e+200 1e-200", ""),   # slopes of nan
     "attention": ("nan inf -inf -40.0 88.0 700.0 1e+200 -1e+200", ""),     # large scores have few
     "self_attention": ("nan inf -inf -40.0 88.0 700.0 1e+200 -1e+200", ""),    # digits; hidden nan
+    "cross_attention": ("nan inf -inf -40.0 88.0 700.0 1e+200 -1e+200", ""),
+    "pool": ("nan inf -inf", ""),                     # shares of 0 of what is hidden
     "cbrt": ("-0.0 0.0 1e-200", ""),                  # it has none: sign(x) |x|**(1/3) has no slope
     "cumprod": ("nan -inf inf 1e+200 -1e+200", ""),   # it divides by the elements
     "gru": ("inf -inf 1e+200 -1e+200", ""),           # it subtracts inf from inf between states
@@ -90,7 +95,7 @@ WHY = {                                               # labels, dtype: where tor
 }
 ROUGH = {"gelu"}                                      # torch's own values far from 0 are rounded
 NORMS = {"add_layer_norm", "add_rms_norm", "layer_norm", "rms_norm"}   # of less, rounding is all
-CALM = {"attention", "self_attention",                # products of products: inputs up to 4
+CALM = {"attention", "self_attention", "cross_attention",     # products of products: inputs up to 4
         "rnn", "lstm", "gru", "mingru"}
 
 
@@ -122,11 +127,25 @@ def helpers(torch):
         p = scores.masked_fill(~mask, -torch.inf).masked_fill(none, 0.0).softmax(-1)
         return p.masked_fill(none, 0.0) @ v
 
-    def self_attend(qkv, n_head, n_kv_head, causal):
+    def self_attend(qkv, n_head, n_kv_head, causal, scale, key_lengths):
         G = n_head if n_kv_head is None else n_kv_head
         B, T, C = qkv.shape
         heads = qkv.reshape(B, T, n_head + 2 * G, -1).transpose(1, 2)
-        return attend(*heads.split([n_head, G, G], 1), causal).transpose(1, 2).flatten(2)
+        q, k, v = heads.split([n_head, G, G], 1)
+        return attend(q, k, v, causal, scale, key_lengths).transpose(1, 2).flatten(2)
+
+    def cross_attend(q, kv, n_head, n_kv_head, scale, key_lengths):
+        G = n_head if n_kv_head is None else n_kv_head
+        q = q.unflatten(2, (n_head, -1)).transpose(1, 2)
+        k, v = kv.unflatten(2, (2 * G, -1)).transpose(1, 2).chunk(2, 1)
+        return attend(q, k, v, False, scale, key_lengths).transpose(1, 2).flatten(2)
+
+    def pooled(x, lengths, kinds):
+        of = {"last": lambda x: x[-1], "mean": lambda x: x.mean(0), "max": lambda x: x.amax(0)}
+        none = x[0, 0] * 0
+        rows = [torch.cat([of[kind](x[b, :n]) if n else none for kind in kinds])
+                for b, n in enumerate(lengths.tolist())]
+        return torch.stack(rows)
 
     def turn(x, cos, sin, interleaved):
         a, b = (x[..., ::2], x[..., 1::2]) if interleaved else x.chunk(2, -1)

@@ -34,8 +34,9 @@ SECTIONS = {
     "From a base": chapters("tuning"),
     "Exercises and books": "exercises/README\nbooks",
     "Questions": "questions/*",
-    "Reference": "stepper\ntesting\nbpe\ntokenizers\ntraining\nbase_and_head\nsharing\ntalking\n"
-                 "serving\nkernels\nbenchmarks\nops/README\nadding_an_op\ndeveloping"}
+    "Reference": "stepper\ntesting\nbpe\ntokenizers\ntraining\nmodels\nbase_and_head\nsharing\n"
+                 "talking\nserving\nkernels\nbenchmarks\nops/README\nadding_an_op\n"
+                 "developing"}
 CONTENTS = "".join(f"\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {title}\n\n{pages}\n```\n"
                    for title, pages in SECTIONS.items())
 OPERATIONS = "\n```{toctree}\n:hidden:\n:glob:\n*\n```\n"

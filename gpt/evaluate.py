@@ -21,6 +21,7 @@ from gpt.training.baselines import baselines
 from gpt.training.task import read
 from gpt.training.tasks import TASKS
 
+IN_TURN = 256                      # tokens that are hidden in turn, a pass each, unless told
 LEAST_S = 5                        # for simpler means; else as long again as the evaluation took
 
 
@@ -73,6 +74,10 @@ def measure(opened, names, tokens):
           f"{found.n_bytes:,} bytes{step}")
     if found.n_asked:
         print(f"right: {found.share_right:.2%} of {found.n_asked:,}")
+    if task.in_turn:
+        nats = task.in_turn(opened.model, data, data.val[:tokens or IN_TURN])
+        print(f"each token hidden in turn (pseudo-log-likelihood): {nats.mean():.4f} nats/token "
+              f"over the first {len(nats):,}")
     if opened.text and task.whole_text:
         learnt = opened.data() if names else data
         texts = partial(learnt.text, learnt.train), partial(data.text, data.val)

@@ -2,6 +2,7 @@
 
     python -m gpt generate runs/NAME "Once upon a time" --temperature 0.8 --top_p 0.95 --n 3
     python -m gpt generate runs/NAME --prompts prompts.jsonl --out texts.jsonl
+    python -m gpt generate runs/NAME "a source" --beams 4
 """
 import json
 import sys
@@ -15,9 +16,10 @@ from bpe.files import write_text
 from gpt.command import add_base, find_run, make_parser, report_errors
 from gpt.conversation import Conversation
 from gpt.data.templates import choose_template
+from gpt.models.beams import ALPHA, best_texts
 from gpt.models.sampling import Sampling, encode_prompt, reads_source, write
 from gpt.opening import open_model
-from gpt.prompts import continue_all, read_prompts
+from gpt.prompts import continue_all, cut, read_prompts
 from gpt.settings import ConfigError
 
 USUAL = 0.8                        # temperature of a text; of an answer 0
@@ -36,6 +38,10 @@ def parse(args):
     parser.add_argument("--n", type=whole, default=1, help="number of continuations [1]")
     parser.add_argument("--max_tokens", type=whole, default=200, help="tokens of each [200]")
     add_sampling(parser)
+    parser.add_argument("--beams", type=whole, metavar="N", help="search for the likeliest text, "
+                        "N candidates at a time (beam search), rather than draw one")
+    parser.add_argument("--length_penalty", type=finite, metavar="ALPHA", help="of that: above 0 "
+                        f"for longer texts (arXiv:1609.08144, equation 14) [{ALPHA}]")
     parser.add_argument("--stop", action="append", default=[], help="text to end before")
     parser.add_argument("--from_step", type=whole, help="a checkpoint other than the best")
     add_base(parser)
@@ -52,6 +58,12 @@ def parse(args):
     if args.out is not None and args.prompts is None:
         parser.error(f"--out is {args.out!r}, but writes what --prompts FILE asks for: say that, "
                      "too, or leave it out")
+    if args.beams is None and args.length_penalty is not None:
+        parser.error(f"length_penalty is {args.length_penalty:g}, but is of a search: say --beams "
+                     "N, too, or leave it out")
+    if args.beams is not None and args.n > max(1, args.beams):
+        parser.error(f"n is {args.n}, but {args.beams} beams find no more than {args.beams} "
+                     f"texts: use --beams {args.n}")
     return parser, args
 
 
@@ -85,6 +97,9 @@ def main(args=None):
     parser, args = parse(args)
     with report_errors(parser.prog):
         sampling = sampling_of(args)
+        if args.beams is not None and sampling != Sampling():
+            raise ConfigError("--beams finds the likeliest text, and draws none: leave out "
+                              "--temperature, --top_k, --top_p, --min_p, --repetition_penalty")
         rows = read_prompts(args.prompts) if args.prompts is not None else []
         if args.out is not None:
             check_writable(args.out)
@@ -102,12 +117,11 @@ def print_texts(opened, sampling, args):
     prompt = typed(args.prompt or "")
     tell_cut([prompt], opened)                        # and refuse it, before it is printed
     show = visible if sys.stdout.isatty() else str
-    for i in range(args.n):
-        if args.n > 1:
-            print(f"---- {i + 1} ----")
-        pieces = continued(opened, prompt, sampling, args.seed + i, args)
+    begins = "" if answers(opened) else show(prompt)
+    for i, pieces in enumerate(texts_of(prompt, opened, sampling, args), 1):
         first = next(pieces, "")                      # before the prompt: a net may refuse
-        begins = "" if answers(opened) else show(prompt)
+        if args.n > 1:
+            print(f"---- {i} ----")
         sys.stdout.write(begins + show(first))
         for piece in pieces:
             sys.stdout.write(show(piece))
@@ -120,6 +134,16 @@ def answers(opened):
     return opened.task == "instruct" or reads_source(opened.model)
 
 
+def texts_of(prompt, opened, sampling, args):
+    """Yield the texts that are asked for, each as an iterator of its pieces."""
+    if args.beams is not None:
+        for text in searched(prompt, opened, args):
+            yield iter([text])
+        return
+    for seed in range(args.seed, args.seed + args.n):
+        yield continued(opened, prompt, sampling, seed, args)
+
+
 def continued(opened, prompt, sampling, seed, args):
     """Yield what a model writes to a prompt: one that learnt to answer is asked as it learnt."""
     if opened.task != "instruct":
@@ -129,6 +153,22 @@ def continued(opened, prompt, sampling, seed, args):
     template = template._replace(stops=(*template.stops, *args.stop))
     chat = Conversation(opened, template, sampling, np.random.default_rng(seed), args.max_tokens)
     return chat.say(prompt)
+
+
+def searched(prompt, opened, args):
+    """Return the n likeliest texts that a beam search finds, the likeliest first.
+
+    Raises
+    ------
+    ConfigError
+        If the model answers in a conversation, where nothing is searched.
+    """
+    if opened.task == "instruct":
+        raise ConfigError("this model learnt to answer, and beams search for how a text goes on: "
+                          "leave out --beams")
+    alpha = ALPHA if args.length_penalty is None else args.length_penalty
+    found = best_texts(opened.model, opened.tokenizer, prompt, args.beams, args.max_tokens, alpha)
+    return [cut(text, args.stop) for text in found[:args.n]]
 
 
 def tell_cut(prompts, opened):
@@ -145,7 +185,11 @@ def write_rows(rows, opened, sampling, args):
     """Continue the prompts of a file, and write a line of JSON for each continuation."""
     prompts, lines = [row["prompt"] for row in rows], []
     tell_cut(prompts, opened)
-    for seed in range(args.seed, args.seed + args.n):
+    if args.beams is not None:
+        lines = [json.dumps({**row, "text": text}) for row in rows
+                 for text in searched(row["prompt"], opened, args)]
+    seeds = range(args.seed, args.seed + args.n) if args.beams is None else ()
+    for seed in seeds:
         texts = written(opened, prompts, sampling, seed, args)
         lines += [json.dumps({**row, "text": text, "seed": seed}) for row, text in zip(rows, texts)]
     if args.out:

@@ -282,7 +282,26 @@ def is_published(place):
 def read_published(place, step, base):
     model = told_as_one(partial(read_huggingface, as_stored=True), place)
     task = LEARNT.get(type(model), "causal")
+    if task == "seq2seq":
+        model.begins, model.ends = around_answers(place, model.config.vocab_size)
     return Opened(model, tokenizer_at(place / TOKENIZER), task, template=template_in(place))
+
+
+def around_answers(place, vocab_size):
+    """Return the ids that an encoder-decoder begins an answer with, and those that end it."""
+    said = facts_of(place, "generation_config.json")
+    facts = facts_of(place) | {name: x for name, x in said.items() if x is not None}
+    first, ends = facts.get("decoder_start_token_id"), facts.get("eos_token_id")
+    if first is None:
+        first = facts.get("bos_token_id")
+    begins = first, facts.get("forced_bos_token_id")
+    sides = begins, ends if isinstance(ends, list) else [ends]
+    sides = [tuple(i for i in side if i is not None) for side in sides]
+    for i in (*sides[0], *sides[1]):
+        if type(i) is not int or not 0 <= i < vocab_size:
+            raise ConfigError(f"{place} says that an answer begins or ends with token {i!r:.40}, "
+                              f"but there are {vocab_size}: mend generation_config.json")
+    return sides
 
 
 def template_in(place):

@@ -4,7 +4,7 @@ import json
 import numpy as np
 
 from gpt.data.corpora import read_text
-from gpt.models.sampling import begun, encode_prompt, generate
+from gpt.models.sampling import begun, encode_prompt, ends_of, generate
 from gpt.settings import ConfigError
 
 AT_ONCE = 32                       # prompts of one length that are continued together
@@ -81,10 +81,11 @@ def continue_all(model, tokenizer, prompts, sampling, seed, max_tokens, stop=())
     """
     ids = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     rng, texts = np.random.default_rng(seed), [""] * len(ids)
+    text_of = lambda row: ended_text(row, tokenizer, ends_of(model, tokenizer), stop)
     for places in together(ids):
         begin, source = begun(model, tokenizer, [ids[i] for i in places])
         tokens = generate(model, begin, sampling, rng, max_tokens, source)
-        made = until_ended(tokens, len(places), tokenizer, stop)
+        made = until_ended(tokens, len(places), text_of)
         for i, text in zip(places, made):
             texts[i] = text
     return texts
@@ -100,29 +101,30 @@ def together(ids):
             yield same[first:first + AT_ONCE]
 
 
-def until_ended(tokens, B, tokenizer, stop):
-    """Read tokens, (B,) at a time, until every text has ended; return the texts."""
+def until_ended(tokens, B, text_of):
+    """Read tokens, (B,) at a time, until every text has ended; return the texts.
+
+    `text_of` gives the text of (n,) ids, and whether something ended it.
+    """
     made = np.zeros((B, 0), np.int64)
     for n, chosen in enumerate(tokens, 1):
         made = np.c_[made, chosen]                                              # (B, n)
         if n % LOOK_EVERY == 0:
-            _, ended = decoded(made, tokenizer, stop)
-            if all(ended):
+            if all(ended for _, ended in map(text_of, made)):
                 break
-    texts, _ = decoded(made, tokenizer, stop)
-    return texts
+    return [text for text, _ in map(text_of, made)]
 
 
-def decoded(made, tokenizer, stop):
-    """Decode ids, (B, n): the texts, and for each whether something ended it."""
-    return zip(*[text_of(row, tokenizer, stop) for row in made])
-
-
-def text_of(ids, tokenizer, stop):
+def ended_text(ids, tokenizer, ends, stop):
     """Decode ids up to what ends them: (text, whether something did)."""
-    ends = np.isin(ids, [*tokenizer.special_tokens.values()])
-    n = int(ends.argmax()) if ends.any() else len(ids)
+    at_end = np.isin(ids, [*ends])
+    n = int(at_end.argmax()) if at_end.any() else len(ids)
     text = tokenizer.decode(ids[:n])
+    before = cut(text, stop)
+    return before, len(before) < len(text) or n < len(ids)
+
+
+def cut(text, stop):
+    """Return what stands before the first of the texts to stop at."""
     found = [text.index(word) for word in stop if word in text]
-    stopped = bool(found) or n < len(ids)
-    return text[:min(found, default=len(text))], stopped
+    return text[:min(found, default=len(text))]

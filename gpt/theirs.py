@@ -97,7 +97,7 @@ ROWS = (
     Row("penalty repeat_penalty rep_pen", "generate", "--repetition_penalty"),
     Row("stop_token stop_sequence stop_sequences eos", "generate", "--stop"),
     Row("do_sample greedy", "generate", "--temperature, 0 for always the likeliest"),
-    Row("num_beams beams beam_size", "", "texts are sampled, and no beam is searched"),
+    Row("num_beams beam_size beam_width", "generate", "--beams"),
 )
 THEIRS = {name: row for row in ROWS for name in row.names.split()}
 

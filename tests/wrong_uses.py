@@ -213,7 +213,12 @@ runs/a --prompt Ada                          | without a flag
 runs/a --num_samples 3                       | --n
 runs/a --device cuda                         | processor
 runs/a --lr 1                                | the command train has --learning_rate
-runs/a --num_beams 4                         | no beam
+runs/a --num_beams 4                         | --beams
+runs/a --beams 0                             | beams is 0
+runs/a --beams 2 --n 3                       | n is 3
+runs/a --beams 2 --temperature 1             | draws none
+runs/a --length_penalty 1                    | length_penalty is 1
+runs/a --beams 2 --length_penalty -1         | length_penalty is -1
 runs/a --greedy                              | --temperature, 0
 runs/a --well-known                          | '--well-known'
 runs/a -- --well-known                       | '--well-known'

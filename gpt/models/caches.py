@@ -93,6 +93,15 @@ class KVCache:
         self.place[b] = n
         self.recent[b] = other.recent[row]
 
+    def take(self, rows):
+        """Let each sequence go on from what that of a row, (B,), has read."""
+        n = self.length
+        for pair in self.layers:
+            for x in pair:
+                taken = x[rows, :, :n]                                          # (B, G, n, D)
+                x[:, :, :n] = taken
+        self.recent = self.recent[rows]
+
     def clear(self):
         """Forget everything."""
         self.place[:] = 0

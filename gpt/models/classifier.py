@@ -1,47 +1,16 @@
 """A head that tells classes apart: what a text left in the stream, pooled, and a linear layer."""
 import numpy as np
 
-from minigrad import concatenate, where
+from minigrad import pool
 from minigrad.nn import Linear, Module
 
-# ---- pooling: from the stream x, (B, T, C), and the lengths of the texts, (B, 1), to (B, C) ----
-
-def last(x, lengths):
-    """Return the stream at the last real token."""
-    is_last = places(x) == lengths - 1                                          # (B, T)
-    return weighed(x, is_last)
-
-
-def mean(x, lengths):
-    """Return the mean over the real tokens."""
-    is_real = places(x) < lengths                                               # (B, T)
-    share = is_real / lengths
-    return weighed(x, share)
-
-
-def largest(x, lengths):
-    """Return the largest of each channel over the real tokens."""
-    is_real = places(x) < lengths                                               # (B, T)
-    lowest = np.asarray(-np.inf, x.dtype)
-    kept = where(is_real[..., None], x, lowest)                                 # (B, T, C)
-    return kept.max(axis=1)
-
-
-def places(x):
-    T = x.shape[1]
-    return np.arange(T)
-
-
-def weighed(x, share):
-    """Add up the stream, each place as often as its share, (B, T), says."""
-    share = share[..., None].astype(x.dtype)                                    # (B, T, 1)
-    weighted = x * share
-    return weighted.sum(axis=1)
-
-
-# Concatenated as in Howard & Ruder 2018, arXiv:1801.06146, 3.3.
-POOLING = {"last": [last], "mean": [mean], "max": [largest],
-           "concat": [last, largest, mean]}
+# Of what vectors the head is made; concatenated as in Howard & Ruder 2018, arXiv:1801.06146, 3.3.
+POOLING = {
+    "last": ["last"],
+    "mean": ["mean"],
+    "max": ["max"],
+    "concat": ["last", "max", "mean"],
+}
 
 
 class Classifier(Module):
@@ -69,7 +38,4 @@ class Classifier(Module):
 
     def pooled(self, x, lengths):
         """Return what the scores are made of: the features of a text, (B, width)."""
-        lengths = lengths[:, None]                                              # (B, 1)
-        pools = POOLING[self.pooling]
-        parts = [pool(x, lengths) for pool in pools]                            # each (B, C)
-        return concatenate(parts, axis=-1)
+        return pool(x, lengths, POOLING[self.pooling])

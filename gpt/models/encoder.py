@@ -2,12 +2,11 @@
 import numpy as np
 
 from gpt.batch import Batch
-from gpt.models.classifier import mean
 from gpt.models.decoder import GPT
 from gpt.models.heads import surprise
 from gpt.models.trunk import ACTIVATIONS, Norm, Residual
 from gpt.settings import ConfigError
-from minigrad import concatenate, linear, sqrt
+from minigrad import concatenate, linear, pool, sqrt
 from minigrad.nn import Linear, Module, full
 
 
@@ -80,6 +79,6 @@ def sentence_vectors(model, batch):
     x = model.trunk.stream(batch)                                               # (B, T, C)
     B, T, _ = x.shape
     lengths = np.full(B, T) if batch.lengths is None else batch.lengths
-    y = mean(x, lengths[:, None])                                               # (B, C)
+    y = pool(x, lengths, ["mean"])                                              # (B, C)
     square = (y * y).sum(axis=-1, keepdims=True)
     return y / sqrt(square)

@@ -25,6 +25,10 @@ class EncoderDecoder(Module):
     dtype : float dtype
     """
 
+    # With what a published one begins an answer, and ends it: ids; else its tokenizer's first
+    # special token, and any.
+    begins = ends = ()
+
     def __init__(self, config, rng, dtype=np.float32):
         self.config = config
         n_layer = config.n_encoder_layer or config.n_layer

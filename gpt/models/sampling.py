@@ -264,7 +264,7 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
     ids, source = begun(model, tokenizer, [encode_prompt(tokenizer, prompt)])
     rng = np.random.default_rng(seed)
     made = generate(model, ids, sampling, rng, max_tokens, source)
-    ends = set(tokenizer.special_tokens.values())
+    ends = ends_of(model, tokenizer)
     tokens = takewhile(lambda token: token not in ends, (int(chosen[0]) for chosen in made))
     yield from pieces_of(tokens, tokenizer, stop)
 
@@ -317,16 +317,24 @@ def begun(model, tokenizer, prompts):
     """Return what is to be continued, (B, T), and the source that is answered to, if one is.
 
     A net that reads a source reads the prompts, (B, T) ids, as such, with the end behind them that
-    it learnt, and begins with the first special token: that with which its training began.
+    it learnt, and begins as its publisher says, or with the first special token: that with which
+    training begins here.
     """
     ids = np.asarray(prompts, np.int64)
     if not reads_source(model):
         return ids, None
     _, after = tokenizer.frame
     first = next(iter(tokenizer.special_tokens.values()), 0)
-    rows = np.concatenate([ids, np.full((len(ids), 1), first)], axis=1)
-    begin = np.full((len(ids), 1), first)
-    return begin, Batch(begin, source=ids if after else rows)
+    begin = np.array([model.begins or [first]] * len(ids), np.int64)            # (B, n)
+    end = np.array([after or [first]] * len(ids), np.int64)
+    room = max(1, model.config.context_length - end.shape[1])
+    source = np.concatenate([ids[:, -room:], end], axis=1)                      # (B, S)
+    return begin, Batch(begin, source=source)
+
+
+def ends_of(model, tokenizer):
+    """Return the tokens that end a text: those that its publisher names, or all special ones."""
+    return set(getattr(model, "ends", ()) or tokenizer.special_tokens.values())
 
 
 def reads_source(model):

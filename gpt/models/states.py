@@ -79,6 +79,12 @@ class States:
         for mine, theirs in zip(self.arrays, other.arrays):
             mine[here] = theirs[there]
 
+    def take(self, rows):
+        """Let each sequence go on from what that of a row, (B,), has read."""
+        here = self.rows[:, 0]                                                  # (B,)
+        for memory in self.arrays:
+            memory[here] = memory[here[rows]]
+
     def clear(self):
         """Forget everything."""
         for memory in self.arrays:

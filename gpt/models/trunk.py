@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from minigrad import (
-    Tensor, add_layer_norm, add_rms_norm, attention, concatenate, dropout, exact_gelu, gelu,
-    layer_norm, qk_rotary, relu, relu_squared, rms_norm, self_attention, silu, split, swiglu)
+    Tensor, add_layer_norm, add_rms_norm, attention, concatenate, cross_attention, dropout,
+    exact_gelu, gelu, layer_norm, qk_rotary, relu, relu_squared, rms_norm, self_attention, silu,
+    split, swiglu)
 from minigrad.nn import Linear, Module, full
-from minigrad.ops.heads import heads, heads_of, side_by_side
+from minigrad.ops.heads import heads, side_by_side
 from minigrad.recompute import recompute
 
 
@@ -36,15 +37,13 @@ class Seen(NamedTuple):
     bias: Tensor | None = None                 # (1 or B, H, T, S), added to the scores
     scale: float | None = None                 # of the scores; None for 1 / sqrt(D)
 
-    @property
-    def all_alike(self):
-        """Whether nothing but the order of positions decides who sees whom."""
-        return all(x is None for x in (self.lengths, self.mask, self.bias, self.scale))
-
-    def over(self, q, k, v):
-        """Let queries (B, H, T, D) see keys and values (B, G, S, D): (B, T, H D)."""
-        y = attention(q, k, v, self.bias, causal=self.causal, scale=self.scale,
-                      key_lengths=self.lengths, mask=self.mask)
+    def attend(self, qkv, n_head, n_kv_head):
+        """Let queries see keys and values, side by side: (B, T, (H + 2 G) D) to (B, T, H D)."""
+        alike = dict(causal=self.causal, scale=self.scale, key_lengths=self.lengths)
+        if self.mask is None and self.bias is None:
+            return self_attention(qkv, n_head, n_kv_head, **alike)
+        q, k, v = heads(qkv, n_head, n_kv_head)
+        y = attention(q, k, v, self.bias, mask=self.mask, **alike)              # (B, H, T, D)
         return side_by_side(y)
 
 
@@ -53,15 +52,12 @@ class Memory:
 
     def __init__(self, states, lengths=None):
         self.states, self.lengths = states, lengths
-        self.kept = {}                             # CrossAttention -> k, v: made once
+        self.kept = {}                             # CrossAttention -> k and v: made once
 
     def keys_and_values(self, attention):
-        """Return k and v for one layer, each (B, G, S, D)."""
+        """Return k and v for one layer, side by side: (B, S, 2 G D)."""
         if attention not in self.kept:
-            kv = attention.key_value(self.states)                               # (B, S, 2 G D)
-            k, v = split(kv, 2, axis=-1)
-            G = attention.n_kv_head
-            self.kept[attention] = heads_of(k, G), heads_of(v, G)
+            self.kept[attention] = attention.key_value(self.states)
         return self.kept[attention]
 
 
@@ -188,10 +184,8 @@ class Attention(Module):
         qkv = self.placed(self.query_key_value(x), seen)               # (B, T, (H + 2 G) D)
         if cache:
             y = cache.attend(qkv.data, self.n_head, seen)              # (B, T, H D)
-        elif seen.all_alike:
-            y = self_attention(qkv, self.n_head, self.n_kv_head, causal=seen.causal)
         else:
-            y = seen.over(*heads(qkv, self.n_head, self.n_kv_head))
+            y = seen.attend(qkv, self.n_head, self.n_kv_head)
         return self.projection(y)                                      # (B, T, C)
 
     def placed(self, qkv, seen):
@@ -228,9 +222,9 @@ class CrossAttention(Module):
 
     def __call__(self, x, memory, scale=None):
         """Let each position of (B, T, C) take from all of the source."""
-        q = heads_of(self.query(x), self.n_head)                       # (B, H, T, D)
-        seen = Seen(causal=False, lengths=memory.lengths, scale=scale)
-        y = seen.over(q, *memory.keys_and_values(self))
+        q, kv = self.query(x), memory.keys_and_values(self)            # (B, S, 2 G D)
+        y = cross_attention(q, kv, self.n_head, self.n_kv_head, scale=scale,
+                            key_lengths=memory.lengths)
         return self.projection(y)                                      # (B, T, C)
 
 

@@ -1,6 +1,7 @@
 """`report.html`: what happened in a run and what the model sees, in one file without network."""
 import base64
 import json
+import math
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from bpe.files import write_text
 from gpt.batch import Batch
 from gpt.opening import open_model
 from gpt.training.folder import read_manifest, read_metrics
-from gpt.training.measures import token_surprise
+from gpt.training.measures import answer_surprise, token_surprise
 from gpt.training.tasks import TASKS
-from minigrad import softmax, watch
-from minigrad.ops.attention import heads
+from minigrad import Tensor, softmax, watch
+from minigrad.ops.cross_attention import apart
+from minigrad.ops.heads import heads
 
 PAGE = files("gpt.show") / "page"   # the style, the structure and the drawing of the report
 STYLE = "report.css"
@@ -87,15 +89,22 @@ def collect(folder, opened):
 
 def of_text(model, data, task):
     """Return what is shown of a model that writes; less of one that does not."""
-    found = {"passage": [], "attention": [], "tokens": []}
+    found = {name: [] for name in ("passage", "source", "attention", "tokens")}
     if task.conclude or not data:
         return found
     found["tokens"] = token_map(model, data)
+    n = min(PASSAGE_TOKENS, model.config.context_length)
     if task.whole_text:                               # else no token is a surprise on its own
-        n = min(PASSAGE_TOKENS, model.config.context_length)
         ids = np.asarray(data.val[:n + 1], np.int64)
-        found["passage"] = passage(model, data, ids)
-        found["attention"] = attention_maps(model, ids[:-1])
+        found["passage"] = passage(data, ids, token_surprise(model, ids))
+        read = Batch(ids[None, :-1])
+        found["attention"] = attention_maps(model, read)
+    if task.answer:
+        batch = task.answer(data, n)
+        (source,), (ids,) = batch.source, batch.targets
+        found["source"] = [show(data.tokenizer, i) for i in source]
+        found["passage"] = passage(data, ids, answer_surprise(model, batch))
+        found["attention"] = attention_maps(model, batch)
     return found
 
 
@@ -136,11 +145,11 @@ def thinned(rows):
     return rows[::stride or 1]
 
 
-def passage(model, data, ids):
-    """Return the tokens of a validation passage with the surprise at each, in bits."""
-    bits = token_surprise(model, ids) / np.log(2)
+def passage(data, ids, nats):
+    """Return the tokens of a passage with the surprise at each, in bits, from the last back."""
     found = [{"text": show(data.tokenizer, i), "bits": None} for i in ids]
-    for token, x in zip(found[1:], bits.tolist()):              # the first is not predicted
+    bits = nats / math.log(2)
+    for token, x in zip(found[-len(bits):], bits.tolist()):     # the first may not be predicted
         token["bits"] = round(x, 2)
     return found
 
@@ -149,38 +158,44 @@ def show(tokenizer, i):
     return tokenizer.decode([int(i)])
 
 
-def attention_maps(model, ids):
-    """Record how much each token of a passage attends to each, per layer and head.
+def attention_maps(model, batch):
+    """Record how much each token of one text attends to each, or to each of its source.
 
     Returns
     -------
-    list of {"layer", "head", "size", "map"}, the map as base64 of (T, T) uint8
+    list of {"layer", "head", "rows", "columns", "map"}, the map as base64 of (T, S) uint8
     """
-    config, T = model.config, len(ids)
-    layers = []                                                 # of (1, T, (H + 2 G) D)
+    config, layers = model.config, []
+    wanted = "self_attention" if batch.source is None else "cross_attention"
 
     def look(node):
-        if node.op.name == "self_attention":
-            layers.append(node.inputs[0].data)
+        arrays = [x.data for x in node.inputs if isinstance(x, Tensor)]
+        if node.op.name == wanted:
+            cut = heads if len(arrays) == 1 else apart
+            layers.append(cut(*arrays, config.n_head, config.kv_heads))
     with watch(look):
-        model.stream(Batch(ids[None]))
-    maps = []
-    for layer, qkv in enumerate(layers, 1):
-        (q,), (k,), _ = heads(qkv, config.n_head, config.kv_heads)     # (H, T, D), (G, T, D)
-        p = attention_weights(q, k, config.causal)
+        model.stream(batch)
+    maps, causal = [], config.causal and batch.source is None
+    for layer, (q, k, _) in enumerate(layers, 1):
+        q, k = q[0], k[0]                                       # (H, T, D), (G, S, D)
+        p = attention_weights(q, k, causal, config.score_scale)
         for head, weights in enumerate(p, 1):
             levels = np.round(255 * np.sqrt(weights))
             data = levels.astype(np.uint8).tobytes()
+            T, S = weights.shape
             text = base64.b64encode(data).decode()
-            maps.append({"layer": layer, "head": head, "size": T, "map": text})
+            place = {"layer": layer, "head": head}
+            maps.append(place | {"rows": T, "columns": S, "map": text})
     return maps[:MAP_LIMIT]
 
 
-def attention_weights(q, k, causal):
-    """Return how much each query takes from each key: (H, T, D) and (G, T, D) to (H, T, T)."""
+def attention_weights(q, k, causal, scaled=True):
+    """Return how much each query takes from each key: (H, T, D) and (G, S, D) to (H, T, S)."""
     H, T, D = q.shape
-    k = np.repeat(k, H // len(k), axis=0)                       # (H, T, D)
-    scores = q @ k.swapaxes(1, 2) * D ** -0.5                   # (H, T, T)
+    k = np.repeat(k, H // len(k), axis=0)                       # (H, S, D)
+    scores = q @ k.swapaxes(1, 2)                               # (H, T, S)
+    if scaled:
+        scores = scores * D ** -0.5
     if causal:
         hidden = np.triu(np.ones((T, T), bool), 1)              # keys behind the query
         scores[:, hidden] = -np.inf

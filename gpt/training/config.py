@@ -53,6 +53,8 @@ class TrainConfig:
     pooling: str = setting("concat", "what classify reads of a text: what the net says last, its "
                            "mean, its max, or all three", tuple(POOLING))
     labels: str = setting("", "of classify, in order, commas between; unless said, those there are")
+    mask_whole_words: bool = setting(False, "of masked: ask for all tokens of a word or none "
+                                     "(arXiv:1906.08101)")
     minutes: float = setting(0.0, "time for the whole run; the steps are planned to fit",
                              at_least=0)
     steps: int = setting(0, "number of optimizer steps, instead of minutes", at_least=0)

@@ -1,7 +1,7 @@
 """How surprised a model is: at the targets of a batch, and at each token of a passage."""
 import numpy as np
 
-from gpt.batch import IGNORE
+from gpt.batch import IGNORE, Batch
 from gpt.models.heads import surprise
 from minigrad import cross_entropy, linear, log_softmax, no_grad
 
@@ -26,10 +26,16 @@ def token_surprise(model, ids):
     nats : (T,)
     """
     ids = np.asarray(ids, np.int64)
-    inputs, targets = ids[:-1], ids[1:]
+    batch = Batch(ids[None, :-1], ids[None, 1:])
+    return answer_surprise(model, batch)
+
+
+def answer_surprise(model, batch):
+    """Return the surprise at each target of a batch of one text, in nats: (T,)."""
     with no_grad():
-        logits = model(inputs[None]).data[0]                                    # (T, V)
-        log_p = log_softmax(logits)
+        x = model.stream(batch)                                                 # (1, T, C)
+        log_p = log_softmax(linear(x, model.head).data[0])                      # (T, V)
+    targets, = batch.targets
     return -log_p[np.arange(len(targets)), targets]
 
 

@@ -58,7 +58,11 @@ class Run:
         ConfigError
             If the net cannot learn the task, nothing is left to learn, or no state can be carried.
         """
-        check_match(config.train.net, config.train.task, config.model)
+        task = config.train.task
+        check_match(config.train.net, task, config.model)
+        if config.train.mask_whole_words and "mask_whole_words" not in TASKS[task].options:
+            raise ConfigError("mask_whole_words is of the task masked, but this run learns "
+                              f"{task}: leave it out")
         rng = np.random.default_rng(config.train.seed)
         if weights:
             model = config.net_from(weights, rng, dtype)
@@ -107,7 +111,8 @@ class Run:
         shape = batch_shape(self.config.train, self.width, self.plan.progress(self.step))
         if self.carried:
             return self.task.carried(self.data, shape, self.step)
-        return self.task.batch(self.data, shape, rng, self.model)
+        options = {name: getattr(self.config.train, name) for name in self.task.options}
+        return self.task.batch(self.data, shape, rng, self.model, **options)
 
     def loss(self, batch, n, rng=None):
         """Return the loss of a part of a step that has n targets in all, a Tensor."""

@@ -63,6 +63,7 @@ class Task(NamedTuple):
                            # divided by n, the targets of the whole step; `state=` to carry on
     measure: Callable      # (model, data, part) -> Measures, to be read until there are enough
     sees: tuple = ("before",)         # what a net must see to learn it: of `models.nets.Net`
+    options: tuple = ()               # settings that its batches depend on, passed by name
     carried: Callable | None = None   # (data, (B, T), step) -> Batch that goes on with a state
     # What it learns from.
     corpus: Callable = load_corpus    # (names, binary) -> Corpus
@@ -79,7 +80,10 @@ class Task(NamedTuple):
     begins: dict = {}                 # settings of a run from a base, where none are given
     # What is told of it.
     show: Callable = written          # (model, data, seed, max_tokens) -> text for the user
+    answer: Callable | None = None    # (data, most) -> Batch of a source and its target, to be
+                                      # looked at; None: it has no sources
     command: str = "generate"         # by which it is used
+    in_turn: Callable | None = None   # (model, data, ids) -> nats: each token where it is hidden
     whole_text: bool = True           # whether it measures every token, as simpler means do
     conclude: Callable | None = None  # (run) -> (result, baselines, lines); None: it writes
     conclude_bytes: Callable | None = None     # (data) -> the memory that this takes

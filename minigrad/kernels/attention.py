@@ -35,9 +35,11 @@ def layout_of(arrays, k, causal, lengths):
     for i, x in enumerate(arrays):
         strides[:, i] = x.strides[:3]
         strides[:, i] //= x.itemsize
-    if lengths is None:
-        lengths = [S] * B
-    return np.array([*sizes, *strides.ravel(), *lengths], np.int64)
+    everything = [S] * B
+    layout = np.array([*sizes, *strides.ravel(), *everything], np.int64)
+    if lengths is not None:
+        jit.run(np.copyto, layout[LENGTHS:], lengths)     # which may differ in a replay
+    return layout
 
 
 def padded(x):

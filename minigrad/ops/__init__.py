@@ -3,6 +3,7 @@ from minigrad.ops.activations import exact_gelu, gelu, relu_squared, silu, swigl
 from minigrad.ops.add_norm import add_layer_norm, add_rms_norm
 from minigrad.ops.attention import attention, self_attention
 from minigrad.ops.conv1d import conv1d
+from minigrad.ops.cross_attention import cross_attention
 from minigrad.ops.dropout import dropout, keyed_dropout
 from minigrad.ops.einsum import dot, einsum
 from minigrad.ops.elementwise import (
@@ -31,6 +32,7 @@ from minigrad.ops.places import (
     chunk, diag, diagonal, expand, flatten, flip, gather,
     masked_fill, moveaxis, pad, repeat, roll, squeeze,
     tile, trace, tril, triu, unsqueeze)
+from minigrad.ops.pool import pool
 from minigrad.ops.rare import (
     arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh,
     cbrt, cosh, cross, hypot, kron, outer, sinh, tensordot,

@@ -167,7 +167,13 @@ def self_attention_inputs(draw):
     D = draw.choice([1, 2, 3, 8, 16])
     H = G * draw.integer(1, 2)
     C = (H + 2 * G) * D
-    options = {"n_head": H, "n_kv_head": G, "causal": draw.boolean()}
+    options = {
+        "n_head": H,
+        "n_kv_head": G,
+        "causal": draw.boolean(),
+    }
+    if draw.boolean():
+        options["key_lengths"] = draw.indices((B,), T) + 1
     return [draw.array((B, T, C))], options
 
 
@@ -175,14 +181,18 @@ def last_changes_nothing(f, qkv):
     """Causality, with one head that is as wide as a third of the features."""
     D = qkv.shape[-1] // 3
     qkv = qkv[..., :3 * D]
-    options = {"n_head": 1, "n_kv_head": 1, "causal": True}
+    options = {
+        "n_head": 1, "n_kv_head": 1,
+        "causal": True, "key_lengths": None,
+    }
     y = f(qkv, **options)
     earlier = f(qkv[:, :-1], **options)
     return y[:, :-1], earlier
 
 
 @op(inputs=self_attention_inputs, replayed=True, causality=last_changes_nothing)
-def self_attention(qkv, n_head, n_kv_head=None, causal=True):
+def self_attention(qkv, n_head, n_kv_head=None, causal=True,
+                   scale=None, key_lengths=None):
     """Attention within a sequence, from queries, keys and values side by side in one array.
 
     The same as cutting them apart, `attention`, and putting the heads back together, but in one
@@ -195,6 +205,8 @@ def self_attention(qkv, n_head, n_kv_head=None, causal=True):
         heads of keys, and of as many of values.
     causal : bool
         Whether a query sees only keys up to its own position.
+    scale, key_lengths
+        As for `attention`.
 
     Returns
     -------
@@ -210,7 +222,7 @@ def self_attention(qkv, n_head, n_kv_head=None, causal=True):
     As for `attention`.
     """
     q, k, v = heads(qkv, n_head, n_kv_head)
-    y, saved = attention.forward(q, k, v, causal=causal)
+    y, saved = attention.forward(q, k, v, None, causal, scale, key_lengths)
     return side_by_side(y), saved
 
 @self_attention.vjp
@@ -222,9 +234,10 @@ def self_attention_vjp(g, q, *saved):
     return np.concatenate(parts, axis=-1),
 
 @self_attention.parts
-def self_attention_parts(qkv, n_head, n_kv_head=None, causal=True):
+def self_attention_parts(qkv, n_head, n_kv_head=None, causal=True,
+                         scale=None, key_lengths=None):
     q, k, v = heads(qkv, n_head, n_kv_head)
-    y = attention(q, k, v, causal=causal)
+    y = attention(q, k, v, causal=causal, scale=scale, key_lengths=key_lengths)
     return side_by_side(y)
 
 
@@ -255,15 +268,16 @@ def attention_fast_vjp(g, q, k, v, *saved):
     return *gradients, None
 
 
-def are_side_by_side(qkv, n_head, n_kv_head=None, causal=True):
+def are_side_by_side(qkv, *_, **__):
     return is_float(qkv.dtype) and qkv.size > 0 and worth_it(qkv.size)
 
 @self_attention.fast(when=are_side_by_side)
-def self_attention_fast(qkv, n_head, n_kv_head=None, causal=True):
+def self_attention_fast(qkv, n_head, n_kv_head=None, causal=True,
+                        scale=None, key_lengths=None):
     q, k, v = heads(qkv, n_head, n_kv_head)
-    scale = scale_of(q)
-    y, saved = attend(q, k, v, causal, scale, None)
     B, T, _ = qkv.shape
+    lengths = check_lengths(key_lengths, B, T)
+    y, saved = attend(q, k, v, causal, scale_of(q, scale), lengths)
     return y.reshape(B, T, -1), saved
 
 @self_attention.fast_vjp
@@ -312,7 +326,7 @@ def attend_vjp(g, q, k, v, lse, scale, causal, lengths, *gradients):
     wide = gradients if width == D else rooms_for(q, k, v, width)
     if lengths is not None:                               # what nobody sees
         for dx in wide[1:]:
-            dx[...] = 0
+            jit.run(np.copyto, dx, 0)
     arrays = q, k, v, g
     layout = layout_of((*arrays, *wide), k, causal, lengths)
     n_rows = 2 * (S + width) + 1

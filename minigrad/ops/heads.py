@@ -1,6 +1,8 @@
 """Heads of attention: how they are cut, shared and put back, and which keys a query sees."""
 import numpy as np
 
+from minigrad.kernels import jit
+from minigrad.kernels.memory import empty
 from minigrad.ops.shape import broadcast_to
 from minigrad.tensor import detach
 
@@ -81,20 +83,27 @@ def check_heads(q, k, v):
     raise ValueError("q must be (B, H, T, D), k and v (B, G, S, D) with H a multiple of G")
 
 
-def check_lengths(key_lengths, B, S):
+def check_lengths(lengths, B, S, name="key_lengths"):
     """Return a copy of the lengths, (B,), each from 0 to S; None if there are none."""
-    if key_lengths is None:
+    if lengths is None:
         return None
-    lengths = np.array(detach(key_lengths))
+    lengths = np.asarray(detach(lengths))
     if lengths.shape != (B,):
-        raise ValueError(f"key_lengths has shape {lengths.shape}, but there are {B} sequences: "
-                         "give one length for each")
+        raise ValueError(f"{name} has shape {lengths.shape}, but there are {B} sequences: give "
+                         "one length for each")
     if lengths.dtype.kind not in "iu":
-        raise TypeError(f"key_lengths holds {lengths.tolist()}: give whole numbers")
+        raise TypeError(f"{name} holds {lengths.tolist()}: give whole numbers")
+    checked = empty((B,), np.int64)
+    jit.run(copy_lengths, lengths, S, name, checked)
+    return checked
+
+
+def copy_lengths(lengths, S, name, out):
+    """Write lengths into out; refuse one that is not from 0 to S."""
     wrong = lengths[(lengths < 0) | (lengths > S)]
     if wrong.size:
-        raise ValueError(f"key_lengths holds {wrong[0]}, but there are {S} keys: give 0 to {S}")
-    return lengths.astype(np.int64)
+        raise ValueError(f"{name} holds {wrong[0]}, but there are {S} places: give 0 to {S}")
+    out[...] = lengths
 
 
 def check_seen(mask, bias, shape):

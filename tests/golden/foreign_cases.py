@@ -45,6 +45,9 @@ ENCODER_DECODERS = {
                           decoder_ffn_dim=20, max_position_embeddings=16)),
 }
 LENGTHS = np.array([9, 6])
+ASKED = [5, 9, 14, 3, 1]                                  # a source with its end
+AROUND = {"t5": dict(decoder_start_token_id=0, eos_token_id=1),
+          "bart": dict(decoder_start_token_id=2, forced_bos_token_id=0, eos_token_id=1)}
 
 IDS = (np.arange(20)[:, None] * 7 + np.arange(10) ** 2 * 3) % 19
 

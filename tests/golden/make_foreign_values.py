@@ -76,7 +76,14 @@ def encoder_decoder(kind, settings):
     for _ in range(8):
         best = model(**read, decoder_input_ids=greedy).logits[:, -1].argmax(-1)
         greedy = torch.cat([greedy, best[:, None]], dim=1)
-    return facts(model, config, logits, loss) | {"greedy": greedy[:, 1:].tolist()}
+    answers = {}
+    for beams in (1, 3):
+        made = model.generate(torch.tensor([cases.ASKED]), num_beams=beams, do_sample=False,
+                              length_penalty=0.0, max_new_tokens=8, pad_token_id=0,
+                              **cases.AROUND[kind])
+        answers[beams] = made[0].tolist()
+    return facts(model, config, logits, loss) | {"greedy": greedy[:, 1:].tolist(),
+                                                 "answers": answers}
 
 
 def facts(model, config, logits, loss):

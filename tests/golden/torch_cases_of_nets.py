@@ -67,6 +67,21 @@ case("self_attention(qkv, 4, 2, causal=False)",
      qkv=real(2, 5, 48))
 case("self_attention(qkv, 2)", f"{SDPA}(*{SPLIT.format(n=6, h=2, g=2)}, is_causal=True)"
      ".transpose(1, 2).flatten(2)", "strides", qkv=real(2, 10, 72)[:, ::-2, ::2])
+FEW = "torch.arange(5) < torch.tensor([2, 5]).reshape(2, 1, 1, 1)"
+case("self_attention(qkv, 2, causal=False, key_lengths=np.array([2, 5]))",
+     f"{SDPA}(*{SPLIT.format(n=6, h=2, g=2)}, attn_mask={FEW}).transpose(1, 2).flatten(2)",
+     qkv=real(2, 5, 36))
+Q, KV = (f"{name}.unflatten(2, ({n}, 6)).transpose(1, 2)" for name, n in (("q", 4), ("kv", 4)))
+case("cross_attention(q, kv, 4, 2)",
+     f"{SDPA}({Q}, *{KV}.chunk(2, 1), enable_gqa=True).transpose(1, 2).flatten(2)",
+     q=real(2, 3, 24), kv=real(2, 5, 24, seed=1))
+case("cross_attention(q, kv, 4, 2, scale=0.5, key_lengths=np.array([2, 5]))",
+     f"{SDPA}({Q}, *{KV}.chunk(2, 1), attn_mask={FEW}, scale=0.5, enable_gqa=True)"
+     ".transpose(1, 2).flatten(2)", q=real(2, 3, 24), kv=real(2, 5, 24, seed=1))
+TWO, ALL = "x[0, :2]", "x[1]"
+case("pool(x, np.array([2, 5]), ['last', 'mean', 'max'])",
+     f"torch.stack([torch.cat([t[-1], t.mean(0), t.amax(0)]) for t in ({TWO}, {ALL})])",
+     x=real(2, 5, 3))
 
 for label, ids in {"repeated": [0, 2, 2, 0, 2], "0-d": 3, "matrix": [[1, 1], [0, 3]],
                    "empty": np.zeros((2, 0), np.int64), "reversed": np.arange(4)[::-1]}.items():

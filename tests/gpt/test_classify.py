@@ -26,6 +26,7 @@ from gpt.training.task import read
 from gpt.training.tasks.classify import (
     PROBE_C, class_scores, classify_loss, features, labelled_batch)
 from minigrad import softmax
+from minigrad.kernels import jit
 
 WORDS = "red green blue lamp boat kite drum stone".split()
 
@@ -125,6 +126,14 @@ def test_padding_is_not_seen_and_pooling_is_its_formula(labelled, pooling):
                                            (pooling,))]
         expected = model.classifier.linear(np.concatenate(parts)[None]).data[0]
         np.testing.assert_allclose(found[row], expected, atol=1e-12)
+
+
+@pytest.mark.skipif(not jit.COMPILED, reason="there are no kernels to replay")
+@pytest.mark.parametrize("net", ["decoder", "encoder"])
+def test_steps_are_replayed(labelled, net):
+    run = Run.start(config_of(labelled, net, d_model=64), labelled, Plan.fixed(12))
+    for _ in train_steps(run):
+        assert run.obstacle is None
 
 
 @pytest.mark.parametrize("net", ["decoder", "lstm"])

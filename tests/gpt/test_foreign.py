@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from golden import foreign_cases as cases
+from published_cases import added, facts_of, template
 from safetensors.numpy import save_file
 
+from gpt import generate as generate_program
 from gpt.batch import Batch
+from gpt.data.tokens.parts import step
 from gpt.files.weights import FileError
 from gpt.models.config import ModelConfig
 from gpt.models.families import GGUF, HUGGINGFACE
@@ -17,6 +20,7 @@ from gpt.models.published import Blank, read_huggingface
 from gpt.models.sampling import Sampling, generate
 from gpt.models.tables import (
     as_theirs, load_weights, places, rows_of, save_weights, settings_from)
+from gpt.opening import open_model
 from gpt.settings import ConfigError
 from minigrad import linear, no_grad, use
 
@@ -107,6 +111,50 @@ def test_answers_are_those_of_transformers_with_a_cache_and_without(name):
         made = np.stack([*generate(model, begun, greedy, max_tokens=8, source=batch)], axis=1)
         whole = model(batch._replace(ids=np.concatenate([begun, made], axis=1))).data
     assert made.tolist() == want["greedy"] == whole[:, :-1].argmax(axis=-1).tolist()
+
+
+LETTERS = [["<unk>", 0.0], ["</s>", 0.0], *([chr(ord("a") + i), -1.0] for i in range(17))]
+SPELLING = facts_of(
+    step("Unigram", unk_id=0, vocab=LETTERS, byte_fallback=False), decoder=step("Fuse"),
+    added_tokens=[added("<unk>", 0), added("</s>", 1)],
+    post_processor=template((), ["</s>"], **{"</s>": 1}))
+
+
+def folder_of(name, place):
+    """Write a model as transformers does, with a tokenizer of letters."""
+    want = VALUES[name]
+    tensors = {each: x.astype(np.float32) for each, x in cases.weights(want["shapes"]).items()}
+    save_file(tensors, place / "model.safetensors")
+    around = cases.AROUND[want["config"]["model_type"]]
+    for file, facts in [("config", want["config"]), ("generation_config", around),
+                        ("tokenizer", SPELLING)]:
+        (place / f"{file}.json").write_text(json.dumps(facts))
+    return want["answers"]
+
+
+@pytest.mark.parametrize("name", cases.ENCODER_DECODERS)
+def test_a_published_model_answers_on_the_command_line_as_in_transformers(name, tmp_path, capsys):
+    answers = folder_of(name, tmp_path)
+    asked = "".join(LETTERS[i][0] for i in cases.ASKED[:-1])
+    how = [["--temperature", "0"], ["--beams", "1", "--length_penalty", "0"],
+           ["--beams", "3", "--length_penalty", "0"]]
+    for flags, beams in zip(how, "113"):
+        ids = [i for i in answers[beams][1:] if i]                # 0 begins, of either
+        ids = ids[:-1] if name == "bart" else ids                 # there the 8th must be an end
+        n = str(len(ids))
+        generate_program.main([str(tmp_path), asked, "--max_tokens", n, *flags])
+        assert capsys.readouterr().out.strip() == "".join(LETTERS[i][0] for i in ids)
+
+
+def test_how_answers_begin_is_read_or_refused(tmp_path):
+    folder_of("bart", tmp_path)
+    model = open_model(tmp_path).model
+    assert (model.begins, model.ends) == ((2, 0), (1,))
+    for wrong in (19, -1, "a", 1.0):
+        text = json.dumps({"decoder_start_token_id": wrong})
+        (tmp_path / "generation_config.json").write_text(text)
+        with pytest.raises(ConfigError, match="begins or ends with token .* mend generation_conf"):
+            open_model(tmp_path)
 
 
 @pytest.mark.parametrize("name", [*cases.ENCODERS, *cases.ENCODER_DECODERS])

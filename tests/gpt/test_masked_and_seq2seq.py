@@ -1,4 +1,6 @@
 """The tasks masked and seq2seq, with the nets that learn them in the one trainer."""
+import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,6 +26,7 @@ from gpt.verdicts.code import padding_is_inert
 from gpt.verdicts.learning import begins_with_nothing, gradient_is_the_slope
 from gpt.verdicts.untrained import small
 from minigrad import linear, no_grad
+from minigrad.kernels import jit
 
 LEARNT = {"masked": "encoder", "seq2seq": "encoder_decoder"}
 SMALL = dict(n_layer=1, n_head=2, d_model=32, context_length=16, batch_tokens=256, steps=20,
@@ -86,6 +89,21 @@ def test_a_stopped_run_equals_one_that_was_not(task, of):
     list(train_steps(again))
     for name, x in whole.tensors().items():
         np.testing.assert_array_equal(again.tensors()[name], x, err_msg=name)
+
+
+@pytest.mark.skipif(not jit.COMPILED, reason="there are no kernels to replay")
+@pytest.mark.parametrize("task", LEARNT)
+def test_steps_are_replayed_to_the_same_bytes(task, of, monkeypatch):
+    found = []
+    for replayed in (True, False):
+        if not replayed:
+            monkeypatch.setattr("minigrad.kernels.replay.Replay.possible", lambda self: False)
+        run = of(task, 12, d_model=64, batch_tokens=512)
+        list(train_steps(run))
+        assert run.obstacle is None
+        found.append(run.tensors())
+    for name, x in found[0].items():
+        np.testing.assert_array_equal(found[1][name], x, err_msg=name)
 
 
 @pytest.mark.parametrize("task", LEARNT)
@@ -205,6 +223,32 @@ def test_a_share_of_places_is_asked_anew_each_step_and_most_are_masked(of):
     assert abs(masked - 0.8) < 0.06 and 0.05 < (ids == true).mean() < 0.17
 
 
+def test_whole_words_are_asked_or_none_of_their_tokens(of):
+    run = of("masked", batch_tokens=1024, mask_whole_words=True)
+    batch, _ = next_batch(run)
+    true = np.where(batch.targets == IGNORE, batch.ids, batch.targets)
+    text = [run.data.tokenizer.decode(row) for row in true]
+    n_asked = 0
+    for row, asked in zip(text, batch.targets != IGNORE):
+        for word in re.finditer("[A-Za-z]+", row):
+            n_asked += asked[word.start()]
+            assert {*asked[slice(*word.span())].tolist()} == {bool(asked[word.start()])}
+    assert n_asked > 10
+    with pytest.raises(ConfigError, match="mask_whole_words is of the task masked"):
+        of("seq2seq", mask_whole_words=True)
+
+
+def test_the_surprise_of_each_token_in_turn_is_that_of_filling_it_in(of):
+    run = of("masked")
+    tokenizer, text = run.data.tokenizer, "Ada had a red hat."
+    ids = tokenizer.encode(text)
+    nats = run.task.in_turn(run.model, run.data, ids)
+    assert nats.shape == (len(ids),)
+    for i in (0, 3, 9):
+        (found,) = filled(run.model, tokenizer, text[:i] + "[MASK]" + text[i + 1:16], 100)
+        assert -np.log(dict(found)[text[i]]) == pytest.approx(nats[i], abs=1e-4)
+
+
 def test_what_is_hidden_is_filled_in_with_probabilities(of):
     run = of("masked")
     list(train_steps(run))
@@ -250,9 +294,18 @@ def test_both_are_trained_evaluated_and_used_by_the_commands(tmp_path, capsys):
         said = capsys.readouterr().out
         assert "right: " in said and "Kneser-Ney" not in said
         evaluate.main([run])
-        assert "right: " in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "right: " in said and ("hidden in turn" in said) == (task == "masked")
     generate.main([str(tmp_path / "seq2seq"), "123"])
     assert len(capsys.readouterr().out) <= 201 and not list(tmp_path.glob("*/*.partial"))
+    page = (tmp_path / "seq2seq" / "report.html").read_text(encoding="utf-8")
+    facts = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
+    sizes = [(x["rows"], x["columns"]) for x in facts["attention"]]
+    assert sizes == [(len(facts["passage"]), len(facts["source"]))] * 2
+    assert facts["passage"][0]["bits"] > 0 and facts["source"][-1] == "<|endoftext|>"
+    for width in "1", "3":
+        generate.main([str(tmp_path / "seq2seq"), "123", "--beams", width, "--n", width])
+        assert len(capsys.readouterr().out.splitlines()) >= 1
     fill.main([str(tmp_path / "masked"), "Ada [MASK]ad", "--n", "3"])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and all("%" in line for line in lines)

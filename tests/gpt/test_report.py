@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from gpt import train as program
+from gpt.batch import Batch
 from gpt.data.corpora import stories
 from gpt.opening import open_model
 from gpt.show.report import as_script, attention_maps, passage, token_map, write_report
+from gpt.training.measures import token_surprise
 
 SETTINGS = ["--n_layer", "2", "--n_head", "2", "--d_model", "16", "--context_length", "16",
             "--batch_tokens", "64", "--tokenizer", "char", "--plain", "--steps", "12"]
@@ -46,7 +48,7 @@ def test_no_text_leaves_its_place_and_all_survive(text):
 
 def test_attention_rows_are_distributions_over_the_past(run):
     model, data = open_model(run).model, open_model(run).data()
-    maps = attention_maps(model, np.asarray(data.val[:16], np.int64))
+    maps = attention_maps(model, Batch(np.asarray(data.val[None, :16], np.int64)))
     assert len(maps) == 4
     for found in maps:
         levels = np.frombuffer(base64.b64decode(found["map"]), np.uint8)
@@ -56,7 +58,8 @@ def test_attention_rows_are_distributions_over_the_past(run):
 
 def test_surprise_and_tokens_are_those_of_the_model(run):
     model, data = open_model(run).model, open_model(run).data()
-    found = passage(model, data, np.asarray(data.val[:9], np.int64))
+    ids = np.asarray(data.val[:9], np.int64)
+    found = passage(data, ids, token_surprise(model, ids))
     assert "".join(token["text"] for token in found) == data.tokenizer.decode(data.val[:9])
     assert found[0]["bits"] is None and all(token["bits"] >= 0 for token in found[1:])
     places = token_map(model, data)

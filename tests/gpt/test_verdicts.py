@@ -73,7 +73,7 @@ def ask(case, name):
 # ---- faults: what is planted, and which line must say so ----
 
 def mask_off_by_one(case, patch):
-    def see_the_next(qkv, n_head, n_kv_head, causal):
+    def see_the_next(qkv, n_head, n_kv_head, **options):
         q, k, v = heads(qkv, n_head, n_kv_head)
         T = qkv.shape[1]
         return side_by_side(attention(q, k, v, causal=False, mask=np.tri(T, T, 1, dtype=bool)))

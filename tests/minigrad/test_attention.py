@@ -91,7 +91,7 @@ def test_what_cannot_say_who_sees_whom_is_named(size, level):
         ({"key_lengths": [2.5, 1.0]}, TypeError, r"key_lengths holds \[2.5, 1.0\]: give whole"),
         ({"key_lengths": [True, False]}, TypeError, "key_lengths holds .True, False"),
         ({"key_lengths": [np.nan, 1]}, TypeError, "key_lengths holds .nan"),
-        ({"key_lengths": [1, -1]}, ValueError, f"key_lengths holds -1, but there are {S} keys"),
+        ({"key_lengths": [1, -1]}, ValueError, f"key_lengths holds -1, but there are {S} places"),
         ({"key_lengths": [1, S + 1]}, ValueError, f"key_lengths holds {S + 1}, but"),
         ({"key_lengths": [1]}, ValueError, r"key_lengths has shape \(1,\), but there are 2"),
         ({"key_lengths": 1}, ValueError, r"key_lengths has shape \(\)"),

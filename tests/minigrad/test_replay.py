@@ -8,15 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigrad import (
-    Tensor, add_layer_norm, add_rms_norm, conv1d, cross_entropy, embedding, exact_gelu, gelu, gru,
-    keyed_dropout, layer_norm, linear, linear_cross_entropy, lstm, mingru, placed_embedding,
-    qk_rotary, relu_squared, rms_norm, rnn, rotary_angles, self_attention, silu, swiglu, use, watch)
+    Tensor, add_layer_norm, add_rms_norm, conv1d, cross_attention, cross_entropy, embedding,
+    exact_gelu, gelu, gru, keyed_dropout, layer_norm, linear, linear_cross_entropy, lstm, mingru,
+    placed_embedding, pool, qk_rotary, relu_squared, rms_norm, rnn, rotary_angles, self_attention,
+    silu, swiglu, use, watch)
 from minigrad.kernels import jit, memory, threads
 from minigrad.kernels.replay import Replay
 from minigrad.tensor import OPS, pick
 
 pytestmark = pytest.mark.skipif(not jit.COMPILED, reason="there are no kernels to replay")
-B, T, C, V = 4, 16, 32, 24                # large enough for kernels
+B, T, C, V = 4, 16, 32, 16                # large enough for kernels; ids are lengths, too
 COS, SIN = rotary_angles(T, C // 4, dtype=np.float32)
 
 LOSSES = {cross_entropy, linear_cross_entropy}
@@ -27,6 +28,8 @@ CASES = {
     "add_layer_norm": lambda x, ids, w: add_layer_norm(gelu(x), x, w["gain"], w["bias"])[1],
     "add_rms_norm": lambda x, ids, w: add_rms_norm(*add_rms_norm(x, silu(x)), w["gain"])[0],
     "conv1d": lambda x, ids, w: conv1d(x, w["taps"], w["earlier"]),
+    "cross_attention": lambda x, ids, w: cross_attention(
+        x, linear(x, w["pair"]), 2, key_lengths=ids[:, 0]),
     "embedding": lambda x, ids, w: embedding(ids, w["wide"]),
     "exact_gelu": lambda x, ids, w: exact_gelu(x),
     "gelu": lambda x, ids, w: gelu(x),
@@ -38,12 +41,15 @@ CASES = {
     "mingru": lambda x, ids, w: mingru(linear(x, w["pair"]), w["state"]),
     "pick": lambda x, ids, w: add_layer_norm(x, x)[0],
     "placed_embedding": lambda x, ids, w: placed_embedding(ids, w["table"], w["places"], start=1),
+    "pool": lambda x, ids, w: linear(
+        pool(x, ids[:, 0], ["max", "last", "mean"]), w["all"]).reshape(B, T, C),
     "qk_rotary": lambda x, ids, w: qk_rotary(x, COS, SIN, 1, norm=True),
     "relu_squared": lambda x, ids, w: relu_squared(x),
     "reshape": lambda x, ids, w: gelu(x.reshape(B * T, C)).reshape(B, T, C),
     "rms_norm": lambda x, ids, w: rms_norm(x, w["gain"]),
     "rnn": lambda x, ids, w: rnn(x, w["square"], w["state"]),
-    "self_attention": lambda x, ids, w: self_attention(linear(x, w["wide"]), 2),
+    "self_attention": lambda x, ids, w: self_attention(
+        linear(x, w["wide"]), 2, key_lengths=ids[:, 1]),
     "silu": lambda x, ids, w: silu(x),
     "swiglu": lambda x, ids, w: swiglu(linear(x, w["pair"])),
 }
@@ -56,7 +62,8 @@ class Trial:
         rng = np.random.default_rng(seed)
         make = lambda *shape: Tensor(rng.standard_normal(shape, np.float32), requires_grad=True)
         w = {"table": make(V, C), "places": make(T + 3, C), "gain": make(C), "bias": make(C),
-             "square": make(C, C), "wide": make(3 * C, C), "head": make(V, C),
+             "square": make(C, C), "all": make(T * C, 3 * C),
+             "wide": make(3 * C, C), "head": make(V, C),
              "pair": make(2 * C, C), "gates": make(4 * C, C), "state": make(B, C),
              "taps": make(3, C), "earlier": make(B, 2, C)}
         self.rng, self.weights, self.calls = rng, list(w.values()), 0

@@ -84,10 +84,12 @@ if (data.samples.length) {
 const MOST_BITS = 14;                    // from here on no darker
 let head = null;                         // whose attention is shown
 const spans = data.passage.map(token => make(at("passage"), "span", {}, token.text));
-const colour = share => spans.forEach((span, i) => {
+const sources = data.source.map(text => make(at("source"), "span", {}, text));
+const colour = (share, some = spans) => some.forEach((span, i) => {
   span.style.background = `rgba(var(--hot), ${(0.75 * Math.min(1, share(i))).toFixed(3)})`; });
 function surprise() {
   colour(i => (data.passage[i].bits || 0) / MOST_BITS);
+  colour(() => 0, sources);
   spans.forEach(span => span.classList.remove("from"));
 }
 let place = 0;                           // the token that is looked at
@@ -96,8 +98,9 @@ function look(i) {
   const {text, bits} = data.passage[i];
   at("passage-tip").textContent = `\u201c${visible(text)}\u201d: ` +
     (bits === null ? "the first token" : `${bits} bits`);
-  if (head && i < head.size) {
-    colour(j => j <= i && j < head.size ? (head.bytes[i * head.size + j] / 255) ** 2 : 0);
+  if (head && i < head.rows) {
+    const n = head.columns;
+    colour(j => j < n ? (head.bytes[i * n + j] / 255) ** 2 : 0, sources.length ? sources : spans);
   } else surprise();
   spans.forEach((s, j) => s.classList.toggle("from", j === i));
 }
@@ -115,7 +118,7 @@ if (data.passage.length) numbers(at("passage-section"), ["token", "bits"],
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 function paint(map) {
-  const context = map.canvas.getContext("2d"), image = context.createImageData(map.size, map.size);
+  const context = map.canvas.getContext("2d"), image = context.createImageData(map.columns, map.rows);
   const ink = dark.matches ? [150, 200, 250] : [37, 99, 168];
   map.bytes.forEach((level, i) => image.data.set([...ink, level], 4 * i));
   context.putImageData(image, 0, 0);
@@ -124,7 +127,7 @@ for (const map of data.attention) {
   map.bytes = Uint8Array.from(atob(map.map), character => character.charCodeAt(0));
   const name = `layer ${map.layer}, head ${map.head}`;
   const figure = make(at("maps"), "figure", {tabindex: 0, role: "button", "aria-label": name});
-  map.canvas = make(figure, "canvas", {width: map.size, height: map.size});
+  map.canvas = make(figure, "canvas", {width: map.columns, height: map.rows});
   make(figure, "figcaption", {}, name);
   paint(map);
   figure.addEventListener("keydown", event => {
@@ -140,13 +143,16 @@ for (const map of data.attention) {
     if (!same) figure.classList.add("on");
   });
 }
-const weightsOf = map => Array.from({length: map.size}, (_, i) => [
-  visible(data.passage[i].text), ...Array.from(map.bytes.slice(i * map.size, (i + 1) * map.size),
+const weightsOf = map => Array.from({length: map.rows}, (_, i) => [
+  visible(data.passage[i].text),
+  ...Array.from(map.bytes.slice(i * map.columns, (i + 1) * map.columns),
     level => Number(((level / 255) ** 2).toFixed(3)))]);
+const columns = data.source.length ? data.source : data.passage.map(token => token.text);
 const renumber = data.attention.length ? numbers(at("map-numbers"),
-  ["looks at", ...data.passage.slice(0, data.attention[0].size).map(t => visible(t.text))],
+  ["looks at", ...columns.slice(0, data.attention[0].columns).map(visible)],
   () => weightsOf(head || data.attention[0])) : () => 0;
 dark.addEventListener("change", () => data.attention.forEach(paint));
+if (!data.source.length) at("source-line").remove();
 if (!data.passage.length) at("passage-section").remove();
 if (!data.attention.length) ["attention-section", "with-head"].forEach(id => at(id)?.remove());
 

@@ -11,16 +11,21 @@ SHARE = 0.15                       # of the places that are asked
 MASKED, RANDOM = 0.8, 0.1          # of those: [MASK] stands there, any token; else what was there
 
 
-def masked_batch(data, shape, rng, model):
+def masked_batch(data, shape, rng, model, mask_whole_words=False):
     """Take windows of the text at random, and ask some of their places, drawn anew."""
     windows = random_windows(data.train, *shape, rng, data.sources)             # (B, T + 1)
-    return asked(windows[:, :-1], data.tokenizer, rng)
+    ids = windows[:, :-1]
+    return asked(ids, data.tokenizer, rng, whole_words=mask_whole_words)
 
 
-def asked(ids, tokenizer, rng, counts=True):
-    """Ask a share of the places of (B, T) ids, where it counts: Batch."""
+def asked(ids, tokenizer, rng, counts=True, whole_words=False):
+    """Ask a share of the places of (B, T) ids, or of the words, where it counts: Batch."""
     shape = ids.shape
-    chosen = rng.random(shape) < SHARE
+    drawn = rng.random(shape)
+    if whole_words:
+        words = words_of(ids, tokenizer)                                        # (B, T)
+        drawn = np.take_along_axis(drawn, words, axis=1)
+    chosen = drawn < SHARE
     chosen &= counts
     how = rng.random(shape)
     changed = chosen & (how < MASKED + RANDOM)
@@ -30,6 +35,61 @@ def asked(ids, tokenizer, rng, counts=True):
     read[masked] = mask_id(tokenizer)
     targets = np.where(chosen, ids, IGNORE)
     return Batch(read, targets)
+
+
+def words_of(ids, tokenizer):
+    """Return in which word of its row each of (B, T) ids stands, (B, T), counted from 0.
+
+    A word begins before or behind what is neither a letter nor a digit, such as a space.
+    """
+    tokens = [token or b" " for token in tokenizer.tokens]
+    borders = [(not is_of_word(token[0]), not is_of_word(token[-1])) for token in tokens]
+    first, last = np.array(borders).T                                           # (V,)
+    before = ids[:, :-1]
+    begins = first[ids]                                                         # (B, T)
+    begins[:, 1:] |= last[before]
+    begins[:, 0] = False
+    return begins.cumsum(axis=1)
+
+
+def is_of_word(byte):
+    """Whether a byte is of a letter or a digit: all of other scripts than ASCII are taken for such.
+    """
+    return byte >= 0x80 or bytes([byte]).isalnum()
+
+
+def hidden_in_turn(model, data, ids):
+    """Return the surprise at each token of ids, (T,), where it alone is hidden, in nats: (T,).
+
+    Their sum is the pseudo-log-likelihood with its sign turned: Salazar et al. 2019,
+    arXiv:1910.14659. It takes a pass over the text for each token.
+    """
+    ids, T = np.asarray(ids, np.int64), model.config.context_length
+    nats = []
+    for first in range(0, len(ids), T):
+        window = ids[first:first + T]                                           # (T,)
+        for places in at_once(len(window), MEASURED_TOKENS // T):
+            nats.append(surprise_in_turn(model, data.tokenizer, window, places))
+    return np.concatenate(nats)
+
+
+def at_once(n, most):
+    """Yield the numbers below n, at most so many at a time."""
+    n_parts = -(-n // max(1, most))
+    return np.array_split(np.arange(n), n_parts)
+
+
+def surprise_in_turn(model, tokenizer, window, places):
+    """Return the surprise at some places of a window, (T,), where each alone is hidden: (n,)."""
+    rows = np.arange(len(places))
+    read = np.repeat(window[None], len(rows), axis=0)                           # (n, T)
+    read[rows, places] = mask_id(tokenizer)
+    p = hidden(model, tokenizer, read)                                          # (n, T, V)
+    found = p[rows, places, window[places]]
+    return -np.log(np.maximum(found, TINY))
+
+
+TINY = 1e-30                       # less likely counts as this
 
 
 def masked_measure(model, data, ids):
@@ -77,4 +137,5 @@ def with_mask(tokenizer):
 
 
 MASKED_LM = Task(masked_batch, token_loss, masked_measure, sees=("both",), vocab_size=with_mask,
-                 show=show_filled, command="fill", whole_text=False)
+                 options=("mask_whole_words",), show=show_filled, command="fill",
+                 in_turn=hidden_in_turn, whole_text=False)

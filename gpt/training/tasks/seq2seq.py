@@ -22,7 +22,7 @@ def seq2seq_batch(data, shape, rng, model):
     n_rows = max(1, B * T // widths[one].max())
     alike = np.flatnonzero(group == one)
     chosen = rng.choice(alike, n_rows)
-    return batch_of(pairs, chosen, widths[one], model)
+    return batch_of(pairs, chosen, np.minimum(widths[one], model.config.context_length))
 
 
 def check_room(pairs, model):
@@ -33,9 +33,9 @@ def check_room(pairs, model):
                           f"target has {longest} tokens: use --context_length {longest}")
 
 
-def batch_of(pairs, chosen, widths, model):
+def batch_of(pairs, chosen, widths):
     """Return pairs as a Batch: a target is read one place late, behind the end token."""
-    S, T = np.minimum(widths, model.config.context_length)
+    S, T = widths
     source, source_lengths = pairs.rows(chosen, 0, S)
     targets, lengths = pairs.rows(chosen, 1, T)
     ids = np.full_like(targets, pairs.end)
@@ -54,12 +54,12 @@ def seq2seq_measure(model, data, ids):
     """
     pairs = Pairs.of(ids, data.tokenizer)
     check_room(pairs, model)
-    order = evenly_spread(len(pairs.starts))
-    B = max(1, MEASURED_TOKENS // model.config.context_length)
+    order, room = evenly_spread(len(pairs.starts)), model.config.context_length
+    B = max(1, MEASURED_TOKENS // room)
     for i in range(0, len(order), B):
         chosen = order[i:i + B]
-        widths = rounded(pairs.lengths[chosen])                                 # (B, 2)
-        batch = batch_of(pairs, chosen, widths.max(axis=0), model)
+        widths = rounded(pairs.lengths[chosen]).max(axis=0)
+        batch = batch_of(pairs, chosen, np.minimum(widths, room))
         nats, n_bytes, right = answered(model, batch, data.tokenizer)
         right |= batch.targets == IGNORE
         whole = right.all(axis=1)                                               # (B,)
@@ -78,5 +78,13 @@ def show_answers(model, data, seed, max_tokens):
         yield f"{source} -> {made}{wrong}\n"
 
 
+def one_answer(data, most):
+    """Return the first pair of the validation part that is no longer than `most`, as a Batch."""
+    pairs = Pairs.of(data.val, data.tokenizer)
+    longest = pairs.lengths.max(axis=1)
+    chosen = (longest <= max(most, longest.min())).argmax()
+    return batch_of(pairs, [chosen], pairs.lengths[chosen])
+
+
 SEQ2SEQ = Task(seq2seq_batch, token_loss, seq2seq_measure, sees=("source",), corpus=load_pairs,
-               show=show_answers, whole_text=False)
+               show=show_answers, answer=one_answer, whole_text=False)
