@@ -20,6 +20,7 @@ COMMANDS = {"train": ("gpt.train", "train a model on a text"),
             "compare": ("gpt.compare", "hold runs side by side"),
             "export": ("gpt.export", "write a model that can be shared, without its text"),
             "embed": ("gpt.embed", "turn lines into vectors of their meaning"),
+            "corpus": ("gpt.corpus", "make a clean corpus of dumps, crawls and files"),
             "classify": ("gpt.classify", "tell which label a text has"),
             "picture": ("gpt.picture", "draw a net and what each part costs"),
             "step": ("minigrad.stepper.command", "step through a backward pass")}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bpe import console
 from gpt import command_name
-from gpt.data.corpora import CorpusError
+from gpt.data.reading import CorpusError
 from gpt.settings import ConfigError
 from gpt.theirs import advise
 from gpt.training.checkpoint import CheckpointError

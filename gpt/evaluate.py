@@ -124,9 +124,9 @@ def encode(corpus, tokenizer):
     """Encode another text with the tokenizer of a model, its documents joined."""
     try:
         if corpus.together > 1:
-            return np.concatenate([*encoded(corpus.documents, tokenizer)])
+            return np.concatenate([*encoded(corpus.pieces(), tokenizer)])
         parts = [tokenizer.encode_array(text, disallowed_special=())
-                 for text in corpus.documents]
+                 for text, _ in corpus.pieces()]
     except ValueError as error:
         raise ConfigError(f"this text cannot be encoded: {error}") from error
     return np.concatenate(parts)

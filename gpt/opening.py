@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bpe.files import file_sha256
-from gpt.data.corpora import CorpusError
+from gpt.data.reading import CorpusError
 from gpt.data.tokens.kinds import load_tokenizer, tokenizer_of_gguf
 from gpt.files.safetensors import open_safetensors
 from gpt.files.weights import FileError

@@ -53,10 +53,12 @@ def main(args=None):
         check_page_is_new(args.html)
         net = opened(args.model, args.preset, given)
         t, batch = traced(net, args.prompt, args.tokens)
-        told = summary(net, t, batch)
+        told = summary(net, t, batch, args.prompt)
         print(told, tree(t), sep="\n\n")
         if args.html:
-            write_text(Path(args.html), html_page.page(t, (t.level,), title=told))
+            tokens = [] if args.prompt is None else texts(net, batch.ids[0])
+            page = html_page.page(t, (t.level,), title=told, tokens=tokens)
+            write_text(Path(args.html), page)
             print(f"\nthe page: {args.html}")
 
 
@@ -117,9 +119,17 @@ def tokens_of(net, prompt, room):
     return np.asarray(ids)
 
 
+def texts(net, ids):
+    """Return the text of each token."""
+    if net.tokenizer is None:
+        return [*map(chr, ids)]
+    return [net.tokenizer.decode([int(i)]) for i in ids]
+
+
 def asked(task, ids):
     """Return a batch that asks what a task asks of (1, T) ids."""
-    after = np.append(ids[:, 1:], [[IGNORE]], axis=1)                           # (1, T)
+    after = np.full_like(ids, IGNORE)                                           # (1, T)
+    after[:, :-1] = ids[:, 1:]
     lengths = np.array([ids.shape[1]])
     if task == "classify":
         return Batch(ids, np.zeros(1, np.int64), lengths)
@@ -140,15 +150,18 @@ def traced(net, prompt=None, n_tokens=None):
     return t, batch
 
 
-def summary(net, t, batch):
+def summary(net, t, batch, prompt=None):
     """Say what all parts cost together: the first line is the title of the page."""
     B, T = batch.ids.shape
     cost, n = of_modules(t)[""], sum(x.size for x in net.model.parameters())
+    read = "" if prompt is None else f"{prompt!r:.60}, "
     flops = cost.forward + cost.backward
-    unused = f" ({n - cost.parameters:,} more are not used here)" if n > cost.parameters else ""
-    return (f"{net.name}: {n:,} parameters, {flops // T:,} FLOP a token\n"
-            f"{B} x {T} tokens, task {net.task}: {flops:,} FLOP in all, {cost.forward:,} of them "
-            f"forward; {cost.kept:,} bytes are kept until the backward pass{unused}")
+    title = f"{net.name}: {n:,} parameters, {flops // T:,} FLOP a token"
+    if n > cost.parameters:
+        title += f" ({n - cost.parameters:,} parameters are not used here)"
+    return (f"{title}\n{read}{B} x {T} tokens, task {net.task}: {flops:,} FLOP in all, "
+            f"{cost.forward:,} of them forward; {cost.kept:,} bytes are kept until the backward "
+            "pass")
 
 
 if __name__ == "__main__":

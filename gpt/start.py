@@ -11,6 +11,7 @@ from gpt.training.clock import continue_plan
 from gpt.training.config import TrainConfig, without_gone
 from gpt.training.folder import kept_if_begun, new_folder, open_run, read_manifest, write_manifest
 from gpt.training.forecast import check_size, matmul_gflops
+from gpt.training.memory import give_back
 from gpt.training.plan import Plan
 from gpt.training.recipes import choose_settings, choose_tuning
 from gpt.training.run import Run
@@ -56,7 +57,8 @@ def begin(args, say):
     folder = new_folder(args.name or corpus.name, args.runs)
     with kept_if_begun(folder):
         own = base and base.tokenizer
-        data = task.prepare(corpus, config.data, folder / "data", own, task.corpus)
+        data = task.prepare(corpus, config.data, folder / "data", own, task.corpus, say)
+        give_back()                                   # what it took to encode the text
         V = config.model.vocab_size if base else task.vocab_size(data.tokenizer)
         config = config.changed(**data.settings | {"vocab_size": V})
         data.check(config.model.context_length, config.train.batch_tokens)

@@ -11,7 +11,7 @@ class Mode(threading.local):
 
     level = os.environ.get("MINIGRAD_LEVEL", "fast")  # which body of an op runs
     recording = True                                  # False inside no_grad()
-    recomputing = False                               # whether `recompute` keeps its inputs alone
+    recomputing = False                               # whether nets compute blocks anew on the way back
     watchers = ()                                     # called with every node that is recorded
     listeners = ()                                    # called with every body that runs
     reader = None                                     # what stands between backprop and backward

@@ -33,7 +33,7 @@ def recompute(function, *inputs, parameters=(), rng=None):
     Tensor
     """
     parameters = [x for x in parameters if x.requires_grad]
-    if not mode.recording or not mode.recomputing or mode.level == "parts":
+    if not mode.recording or mode.level == "parts":
         return function(*inputs, rng)
     part = Part(function, inputs, parameters, rng)
     return rerun(part, *inputs, *parameters)

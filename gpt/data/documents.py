@@ -2,7 +2,10 @@
 import functools
 import shutil
 import sys
+import time
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +14,29 @@ import bpe
 from bpe.files import file_sha256
 from bpe.tokenfile import save_tokens
 from gpt.data.canaries import plant
-from gpt.data.corpora import END_OF_TEXT, Corpus, CorpusError, load_corpus
+from gpt.data.corpora import Corpus, load_corpus
 from gpt.data.pairs import Pairs
+from gpt.data.reading import (
+    END_OF_TEXT, CorpusError, Piece, documents_in, start_of_character, whole)
+from gpt.data.token_files import SOURCES, Tokens, read_sources, write_sources
 from gpt.data.tokens.kinds import load_tokenizer, train_tokenizer
 
 PART_TOKENS = 1 << 16              # decoded at a time
+COUNTED_TOKENS = 1 << 20           # counted at a time
+BATCH_BYTES = 1 << 23              # encoded at a time, on all cores
+SAMPLE_BYTES = 1 << 27             # of a longer text merges are learnt from a sample of this size
 TOKEN_FILES = "train.npy", "val.npy"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Tokens to learn and to validate on, memory-mapped, with their tokenizer."""
+    """Tokens to learn and to validate on, with their tokenizer."""
 
     tokenizer: object
-    train: np.ndarray              # (N,) uint16 or uint32
+    train: np.ndarray              # (N,) uint16 or uint32; or Tokens, which are on disk
     val: np.ndarray
     sha256: dict = field(default_factory=dict)       # of its files: name -> digest
+    sources: tuple = ()            # of `Source`: parts of `train` that have weights of their own
 
     @functools.cached_property
     def n_bytes(self):
@@ -41,8 +51,14 @@ class Dataset:
 
     def size_bytes(self, ids):
         """Return how many bytes of text the ids stand for."""
-        counts = np.bincount(ids, minlength=self.tokenizer.vocab_size)
-        return int(counts @ self.tokenizer.token_bytes)
+        return int(self.counts(ids) @ self.tokenizer.token_bytes)
+
+    def counts(self, ids):
+        """Return how often each token stands among ids: (V,)."""
+        found = np.zeros(self.tokenizer.vocab_size, np.int64)
+        for i in range(0, len(ids), COUNTED_TOKENS):          # not all at once: they are on disk
+            found += np.bincount(ids[i:i + COUNTED_TOKENS], minlength=len(found))
+        return found
 
     def bytes_per_token(self, ids):
         return self.size_bytes(ids) / max(1, len(ids))
@@ -77,25 +93,24 @@ class Dataset:
         return bytes(text[:n_bytes])
 
 
-def split_documents(documents, val_fraction):
-    """Cut documents, in order, into those to learn from and the last ones to validate on.
+def split_pieces(pieces, left):
+    """Cut documents, in order, after `left` bytes: what is learnt, and what is validated on.
 
     The cut falls at a character, so the document it meets is in both parts, once each.
 
-    Returns
-    -------
-    train, val : lists of bytes
+    Yields
+    ------
+    part : int
+        Which of TOKEN_FILES it is for.
+    piece : Piece
     """
-    left = int(sum(map(len, documents)) * (1 - val_fraction))
-    train, val = [], []
-    for document in documents:
-        cut = min(left, len(document))
-        while 0 < cut < len(document) and document[cut] & 0xC0 == 0x80:        # inside a character
-            cut -= 1
-        train += [document[:cut]] if cut else []
-        val += [document[cut:]] if cut < len(document) else []
-        left -= min(left, len(document))
-    return train, val
+    for text, ends in pieces:
+        cut = start_of_character(text, min(left, len(text)))
+        if cut:
+            yield 0, Piece(text[:cut], ends or cut < len(text))
+        if cut < len(text):
+            yield 1, Piece(text[cut:], ends)
+        left -= min(left, len(text))
 
 
 def split_groups(documents, val_fraction, size):
@@ -112,7 +127,7 @@ def split_groups(documents, val_fraction, size):
     return train, val
 
 
-def prepare(corpus: Corpus, settings, folder, tokenizer=None, load=load_corpus):
+def prepare(corpus: Corpus, settings, folder, tokenizer=None, load=load_corpus, say=None):
     """Tokenize a corpus into a run's folder.
 
     Parameters
@@ -126,6 +141,8 @@ def prepare(corpus: Corpus, settings, folder, tokenizer=None, load=load_corpus):
         That of a base, instead of what the settings say.
     load : callable
         Which reads another text to validate on.
+    say : callable, optional
+        Is told how far it is, of a long text.
 
     Returns
     -------
@@ -138,25 +155,85 @@ def prepare(corpus: Corpus, settings, folder, tokenizer=None, load=load_corpus):
         be read, or the disk is full.
     """
     folder = token_folder(folder, corpus, settings, tokenizer)
-    documents = corpus.documents
-    if corpus.together > 1:
-        train, val = split_groups(documents, settings.val_fraction, corpus.together)
-    else:
-        train, val = split_documents(documents, settings.val_fraction)
+    corpora, told = [corpus], telling(corpus.size_bytes, say)
     if settings.val:
-        other = load([settings.val], binary=settings.tokenizer in ("byte", "bpe"))
-        train, val, documents = documents, other.documents, documents + other.documents
+        corpora.append(load([settings.val], binary=settings.tokenizer in ("byte", "bpe")))
+    train, val = parts_of(corpora, settings.val_fraction)
     if settings.canaries:
-        train = plant(train, folder)
+        train = [planted(pieces, folder) for pieces in train]
     try:
-        tokenizer = tokenizer or train_tokenizer(settings.tokenizer, settings.vocabulary,
-                                                 documents, train)
+        tokenizer = tokenizer or new_tokenizer(corpora, train, settings, say)
         tokenizer.save(folder / "tokenizer.json")
-        for name, part in zip(TOKEN_FILES, (train, val)):
-            save_tokens(folder / name, encoded(part, tokenizer), tokenizer)
+        for name, sources in zip(TOKEN_FILES, (train, val)):
+            firsts = []
+            arrays = encoded_sources(sources, tokenizer, told, firsts)
+            save_tokens(folder / name, arrays, tokenizer)
+            if name == TOKEN_FILES[0] and corpus.parts:
+                write_sources(folder, corpus.parts, firsts)
     except (OSError, ValueError) as error:
         raise CorpusError(f"the text cannot be tokenized: {error}") from error
     return load_dataset(folder)
+
+
+def planted(pieces, folder):
+    """Plant canaries in a text that is read into memory for that; return a function that reads it.
+    """
+    documents = [*documents_in(pieces())]
+    return partial(whole, plant(documents, folder))
+
+
+def parts_of(corpora, val_fraction):
+    """Return what is learnt and what is validated on: of each, functions that read its sources.
+
+    Parameters
+    ----------
+    corpora : list of Corpus
+        Of one, the end of each source is held out; else the second one is.
+    val_fraction : float
+
+    Returns
+    -------
+    train, val : lists of callables, which return iterators of Piece
+    """
+    corpus, *other = corpora
+    if other:
+        return [pieces for pieces, _ in corpus.sources], [other[0].pieces]
+    if corpus.together > 1:
+        parts = split_groups(corpus.documents, val_fraction, corpus.together)
+        return [[partial(whole, part)] for part in parts]
+    train, val = [], []
+    for pieces, n_bytes in corpus.sources:
+        left = int(n_bytes * (1 - val_fraction))
+        train.append(partial(part_of, 0, pieces, left))
+        val.append(partial(part_of, 1, pieces, left))
+    return train, val
+
+
+def part_of(part, pieces, left):
+    """Yield the pieces of one of the two parts of a text."""
+    return (piece for of, piece in split_pieces(pieces(), left) if of == part)
+
+
+def new_tokenizer(corpora, train, settings, say=None):
+    """Make the tokenizer that the settings ask for; of a long text bpe learns from a sample."""
+    n_documents = sum(len(corpus.lengths) for corpus in corpora)
+    n_bytes = corpora[0].size_bytes
+    every = (piece.text for corpus in corpora for piece in corpus.pieces())
+    learnt = sampled(chain.from_iterable(pieces() for pieces in train), n_bytes)
+    if say and settings.tokenizer == "bpe" and n_bytes > SAMPLE_BYTES:
+        say(f"tokens: bpe learns from a sample of {SAMPLE_BYTES / 1e6:.0f} MB, spread evenly")
+    return train_tokenizer(settings.tokenizer, settings.vocabulary, every, learnt,
+                           [END_OF_TEXT] if n_documents > 1 else [])
+
+
+def sampled(pieces, n_bytes, most=SAMPLE_BYTES):
+    """Yield the texts of pieces, of n bytes in all; of more than `most`, some spread evenly."""
+    share, seen, taken = most / max(1, n_bytes), 0, 0
+    for text, _ in pieces:
+        seen += len(text)
+        if share >= 1 or taken < share * seen:
+            taken += len(text)
+            yield text
 
 
 def token_folder(folder, corpus, settings, tokenizer=None):
@@ -184,13 +261,66 @@ def check_room(folder, n_bytes, kind):
                           "with --runs")
 
 
-def encoded(documents, tokenizer):
-    """Yield the ids of each document, with the end-of-text token between two."""
-    end = tokenizer.special_tokens.get(END_OF_TEXT)
-    for i, document in enumerate(documents):
-        if i and end is not None:
-            yield np.array([end])
-        yield tokenizer.encode_array(document, disallowed_special=())
+def encoded_sources(sources, tokenizer, told, firsts):
+    """Yield the ids of sources; where those of each begin goes into `firsts`, and the end."""
+    n = 0
+    for pieces in sources:
+        firsts.append(n)
+        for ids in encoded(told(pieces()), tokenizer):
+            n += len(ids)
+            yield ids
+    firsts.append(n)
+
+
+def encoded(pieces, tokenizer):
+    """Yield the ids of documents in pieces, with the end-of-text token between two documents."""
+    end, ended = tokenizer.special_tokens.get(END_OF_TEXT), False
+    for together in batches(pieces):
+        texts, ends = zip(*together)
+        for ids, ends_here in zip(encoded_batch(texts, tokenizer), ends):
+            if ended and end is not None:
+                yield np.array([end])
+            yield ids
+            ended = ends_here
+
+
+def batches(pieces, n_bytes=BATCH_BYTES):
+    """Put pieces into lists of about so many bytes."""
+    together, size = [], 0
+    for piece in pieces:
+        together.append(piece)
+        size += len(piece.text)
+        if size >= n_bytes:
+            yield together
+            together, size = [], 0
+    if together:
+        yield together
+
+
+def encoded_batch(texts, tokenizer):
+    """Return the ids of each text, on all cores if the tokenizer can."""
+    if isinstance(tokenizer, bpe.Tokenizer):
+        return tokenizer.encode_batch(texts, disallowed_special=())
+    return (tokenizer.encode_array(text, disallowed_special=()) for text in texts)
+
+
+SAY_S = 10                         # between two words on how far it is
+
+
+def telling(n_bytes, say):
+    """Return a function that passes pieces on, and says now and then how much of a text they were.
+    """
+    done, said_s = 0, time.monotonic()
+
+    def told(pieces):
+        nonlocal done, said_s
+        for piece in pieces:
+            yield piece
+            done += len(piece.text)
+            if say and time.monotonic() > said_s + SAY_S:
+                said_s = time.monotonic()
+                say(f"tokens: {min(1, done / n_bytes):.0%} of the text is encoded")
+    return told
 
 
 def load_dataset(folder, sealed=None):
@@ -211,12 +341,13 @@ def load_dataset(folder, sealed=None):
     CorpusError
         If a file is missing, unreadable, altered, or of another tokenizer.
     """
-    return opened(folder, TOKEN_FILES, sealed, read_dataset)
+    names = [*TOKEN_FILES, *[SOURCES] * (Path(folder) / SOURCES).exists()]
+    return opened(folder, names, sealed, read_dataset)
 
 
 def read_dataset(folder, tokenizer, sha256):
-    train, val = (bpe.load_tokens(folder / name, tokenizer) for name in TOKEN_FILES)
-    return Dataset(tokenizer, train, val, sha256)
+    train, val = (Tokens(folder / name, tokenizer) for name in TOKEN_FILES)
+    return Dataset(tokenizer, train, val, sha256, read_sources(folder))
 
 
 def opened(folder, names, sealed, read):
@@ -248,6 +379,11 @@ def check_length(data, T):
             raise CorpusError(f"context_length is {T}, but the {name} part has only {len(ids)} "
                               f"tokens: use --context_length {max(1, min(len(data.val) - 2, T))} "
                               "or more text")
+    for source in getattr(data, "sources", ()):
+        if source.stop - source.first < T + 2:
+            raise CorpusError(f"context_length is {T}, but {source.name} has only "
+                              f"{source.stop - source.first} tokens to learn from: leave it out, "
+                              "or give no weights")
 
 
 MOST_TOKENS = 1 << 20              # of a step, where the text has fewer

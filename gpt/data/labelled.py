@@ -11,8 +11,9 @@ import numpy as np
 import bpe
 from bpe.files import write_text
 from bpe.tokenfile import save_tokens
-from gpt.data.corpora import CorpusError, is_text, load_corpus
+from gpt.data.corpora import load_corpus
 from gpt.data.documents import TOKEN_FILES, Dataset, opened, token_folder
+from gpt.data.reading import END_OF_TEXT, CorpusError, is_text
 from gpt.data.tokens.kinds import framed, train_tokenizer
 from gpt.data.windows import rows_from
 
@@ -173,7 +174,7 @@ SPANS = {"train.npy": "train_texts.npy", "val.npy": "val_texts.npy"}
 LABELS = "labels.json"
 
 
-def prepare_labelled(corpus, settings, folder, tokenizer=None, load=load_corpus):
+def prepare_labelled(corpus, settings, folder, tokenizer=None, load=load_corpus, say=None):
     """Tokenize labelled texts into a run's folder: the arguments are those of `documents.prepare`.
 
     Returns
@@ -197,7 +198,7 @@ def prepare_labelled(corpus, settings, folder, tokenizer=None, load=load_corpus)
     others = [text.encode() for _, text in val]
     try:
         tokenizer = tokenizer or train_tokenizer(settings.tokenizer, settings.vocabulary,
-                                                 documents + others, documents)
+                                                 documents + others, documents, [END_OF_TEXT])
         tokenizer.save(folder / "tokenizer.json")
         for name, part in zip(TOKEN_FILES, (train, val)):
             write_texts(folder, name, part, labels, tokenizer)
@@ -239,4 +240,4 @@ def texts_in(folder, tokenizer, sha256):
         ids = bpe.load_tokens(folder / name, tokenizer)
         parts.append(Texts(ids, np.load(folder / spans)))
     labels = json.loads((folder / LABELS).read_text(encoding="utf-8"))
-    return Labelled(tokenizer, *parts, sha256, tuple(labels))
+    return Labelled(tokenizer, *parts, sha256, labels=tuple(labels))

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpt.data.corpora import END_OF_TEXT, Corpus, CorpusError, find_files, name_for, read_text
+from gpt.data.corpora import Corpus, find_files, name_for, read_text
+from gpt.data.reading import END_OF_TEXT, CorpusError
 from gpt.data.windows import rows_from
 
 TOGETHER = 2                       # documents that are never parted
@@ -105,6 +106,7 @@ class Pairs(NamedTuple):
     def of(cls, ids, tokenizer):
         """Find the pairs of a text, (N,) ids."""
         end = end_of(tokenizer)
+        ids = np.asarray(ids)
         stops = np.append(np.flatnonzero(ids == end), len(ids))
         starts = np.append(0, stops[:-1] + 1)
         whole = len(stops) // TOGETHER * TOGETHER

@@ -2,9 +2,18 @@
 import numpy as np
 
 
-def random_windows(ids, B, T, rng):
-    """Take B windows of T + 1 tokens at random places: (B, T + 1) int64."""
-    starts = rng.integers(0, len(ids) - T, B)
+def random_windows(ids, B, T, rng, sources=()):
+    """Take B windows of T + 1 tokens at random places: (B, T + 1) int64.
+
+    Where the text is of several `token_files.Source`s, each window is of one, as the weights say.
+    """
+    first, stop = 0, len(ids)
+    if sources:
+        weights = [source.weight for source in sources]
+        chosen = rng.choice(len(sources), B, p=weights)
+        first = np.array([source.first for source in sources])[chosen]          # (B,)
+        stop = np.array([source.stop for source in sources])[chosen]
+    starts = rng.integers(first, stop - T, B)
     return rows_from(ids, starts, T + 1)
 
 
@@ -15,15 +24,25 @@ def following_windows(ids, B, T, step):
     """
     N = len(ids)
     starts = (N // B) * np.arange(B) + step * T
-    places = starts[:, None] + np.arange(T + 1)                                 # (B, T + 1)
-    return np.asarray(ids)[places % N].astype(np.int64)
+    rows = np.empty((B, T + 1), np.int64)
+    for row, start in zip(rows, starts % N):
+        n = 0
+        while n < len(row):                           # once, or again from the beginning
+            found = ids[start:start + len(row) - n]
+            row[n:n + len(found)] = found
+            start, n = 0, n + len(found)
+    return rows
 
 
 def rows_from(ids, starts, width):
     """Take what stands from each start on: (B, width) int64, past the end the last id again."""
-    places = starts[:, None] + np.arange(width)                                 # (B, width)
-    inside = np.minimum(places, len(ids) - 1)
-    return np.asarray(ids)[inside].astype(np.int64)
+    rows = np.empty((len(starts), width), np.int64)
+    for row, start in zip(rows, starts):
+        found = ids[start:start + width]              # a slice: no more is read from a file
+        row[:len(found)] = found
+        if len(found) < width:
+            row[len(found):] = ids[len(ids) - 1:]
+    return rows
 
 
 def stream_windows(ids, T, B):

@@ -41,6 +41,10 @@ def announce(say, run, cost, rates, folder):
     say(f"plan: steps {run.step:,} to {run.plan.steps:,} of {batch:,} tokens, "
         f"{left * batch / data.pass_tokens(m.context_length):.1f} times the text, about "
         f"{duration(left * rates.step_s)}; into {folder}")
+    for source in data.sources:
+        n, drawn = source.stop - source.first, source.weight * left * batch
+        say(f"source: {source.name}, {source.weight:.0%} of the windows; {n:,} tokens, "
+            f"{drawn / n:.1f} times")
 
 
 def features(config):

@@ -7,8 +7,8 @@ import numpy as np
 
 from gpt.models.counting import levels, surprise_at
 
-XZ_BYTES = 32 << 20                # of a longer text xz compresses the beginning
-COUNTED_BYTES = 8 << 20            # and so much of it is counted
+XZ_BYTES = 16 << 20                # of a longer text xz compresses the beginning
+COUNTED_BYTES = 6 << 20            # and so much of it is counted
 TRIAL = 1 << 17                    # bytes by which is measured how long the rest will take
 LONG = 2_000_000                   # bytes from which on runs of 8 pay, else 7 (measured)
 

@@ -65,7 +65,7 @@ def choose_tokenizer(corpus):
     if size:
         return "bpe", size
     try:
-        texts = [document.decode() for document in corpus.documents]
+        texts = [text.decode() for text, _ in corpus.pieces()]
         characters = set().union(*texts)
     except UnicodeDecodeError:
         return "byte", 0

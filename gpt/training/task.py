@@ -66,7 +66,7 @@ class Task(NamedTuple):
     carried: Callable | None = None   # (data, (B, T), step) -> Batch that goes on with a state
     # What it learns from.
     corpus: Callable = load_corpus    # (names, binary) -> Corpus
-    prepare: Callable = prepare       # (corpus, DataConfig, folder, tokenizer, load) -> data
+    prepare: Callable = prepare       # (corpus, DataConfig, folder, tokenizer, load, say)
     load: Callable = load_dataset     # (folder, sealed) -> the same data
     vocab_size: Callable = attrgetter("vocab_size")    # (tokenizer) -> the tokens of the net
     # A head of its own.

@@ -31,8 +31,7 @@ def by_position(case, seconds):
 def by_frequency(case, seconds):
     """What it saw often it predicts better."""
     found, data = reading(case, "val", seconds), case.text()
-    V = case.config.model.vocab_size
-    seen = np.bincount(data.train, minlength=V)                             # (V,)
+    seen = data.counts(data.train)                                          # (V,)
     stood = np.asarray(data.val)[found.places]
     group = between([*OFTEN], seen[stood])
     rows = grouped(case, found, group, [*OFTEN.values()], by_token=True)

@@ -5,7 +5,8 @@ import time
 import numpy as np
 
 from gpt.batch import Batch
-from gpt.data.corpora import END_OF_TEXT
+from gpt.data.reading import END_OF_TEXT
+from gpt.data.windows import rows_from
 from gpt.models.sampling import Sampling, write
 from gpt.training.baselines import longest_copied_span
 from gpt.training.intervals import wilson
@@ -128,8 +129,8 @@ def continues_verbatim(case, seconds):
     """
     case.writes()
     n, data = min(PREFIX, case.config.model.context_length // 2), case.text()
-    old, n_old = continued(case.model, np.asarray(data.train), n, seconds / 2)
-    new, n_new = continued(case.model, np.asarray(data.val), n, seconds / 2)
+    old, n_old = continued(case.model, data.train, n, seconds / 2)
+    new, n_new = continued(case.model, data.val, n, seconds / 2)
     low, _ = wilson(old, n_old)
     _, high = wilson(new, n_new)
     rows = [row_of_share("training text", old, n_old), row_of_share("held-out text", new, n_new)]
@@ -157,8 +158,7 @@ def continued(model, ids, n, seconds):
 
 def verbatim(model, ids, starts, n):
     """Count the passages whose second n tokens are each the likeliest."""
-    places = starts[:, None] + np.arange(2 * n)
-    windows = ids[places].astype(np.int64)                                  # (B, 2 n)
+    windows = rows_from(ids, starts, 2 * n)                                 # (B, 2 n)
     x = streamed(model, Batch(windows[:, :-1]))[:, n - 1:]                  # (B, n, C)
     guess = scores_of(model, x).argmax(axis=-1)
     same = guess == windows[:, n:]

@@ -28,7 +28,7 @@ SIZES = {name: getattr(layout, name) for name in
 SIZES["TURN"] = columns.TURN
 
 
-def page(t, levels=LEVELS, example=None, title=""):
+def page(t, levels=LEVELS, example=None, title="", tokens=()):
     """Return the page as text; the same record gives the same text.
 
     Parameters
@@ -42,6 +42,8 @@ def page(t, levels=LEVELS, example=None, title=""):
     title : str
         Of a picture of a net, and in a second line more of it: the page begins with what each part
         costs, and nudges nothing.
+    tokens : sequence of str
+        What the rows of an array (1, T, ...) stand for.
     """
     if t.root is None:
         raise ValueError("the record has no backward pass: call loss.backward() in the with block")
@@ -54,8 +56,9 @@ def page(t, levels=LEVELS, example=None, title=""):
         records.append(described(example, arrays, "example: b = a + a, c = b + b", full=True))
     levels = [compare(t, other) for other in others]
     ops = described_ops([t, *others])
-    data = dict(records=records, levels=levels, arrays=arrays.table(), box=SIZES, ops=ops,
-                title=title)
+    data = {
+        "records": records, "levels": levels, "arrays": arrays.table(), "ops": ops,
+        "box": SIZES, "title": title, "tokens": tokens}
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return filled(text.replace("<", "\\u003c"))         # nothing in it can end the script
 
@@ -235,8 +238,10 @@ def places(closed, graph):
         bends = [place(bend) for bend in edge.bends]
         ends = at[edge.start], at[edge.end]
         port = round(edge.port, 2)
-        line = dict(ends=ends, bends=bends, place=edge.place, port=port)
-        lines.append(line | {"turns": np.round(edge.turns, 2).tolist()})
+        turns = np.round(edge.turns, 2).tolist()
+        lines.append({
+            "ends": ends, "bends": bends, "turns": turns,
+            "place": edge.place, "port": port})
     size = dict(width=graph.width, height=graph.height)
     return dict(closed=sorted(closed), boxes=boxes, lines=lines, **size)
 

@@ -65,8 +65,18 @@ def test_a_run_with_a_prompt_is_drawn_as_a_page(tiny, tmp_path, capsys):
     title, about, *_ = capsys.readouterr().out.splitlines()
     shown = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"))[1])
     assert shown["title"] == f"{title}\n{about}"
+    assert "".join(shown["tokens"]) == "Once upon"
     costs = shown["records"][0]["costs"]
     assert costs == {path: list(cost) for path, cost in of_modules(t).items()}
+
+
+def test_a_prompt_that_would_be_a_script_is_text(tmp_path, capsys):
+    prompt = "<!--<script>alert(1)</script>"
+    main(["--preset", "gpt2", "--n_layer", "1", "--d_model", "4", "--n_head", "1",
+          "--prompt", prompt, "--html", str(tmp_path / "net.html")])
+    text = (tmp_path / "net.html").read_text(encoding="utf-8")
+    assert prompt in capsys.readouterr().out and "alert(1)" in text
+    assert "<!--" not in text and text.count("<script") == 2
 
 
 def test_a_net_that_is_not_there_yet_is_drawn_by_its_settings(capsys):

@@ -4,14 +4,13 @@ from pathlib import Path
 import bpe
 from bpe.files import read_json
 from bpe.huggingface import arguments_of
-from gpt.data.corpora import END_OF_TEXT
 from gpt.data.tokens.characters import CharTokenizer, characters_of
 from gpt.data.tokens.gguf import facts_of_gguf
 from gpt.data.tokens.published import PublishedTokenizer
 from gpt.files.gguf import open_gguf
 
 
-def train_tokenizer(kind, vocabulary, documents, train_documents):
+def train_tokenizer(kind, vocabulary, texts, train_texts, specials=()):
     """Make the tokenizer that the settings ask for.
 
     Parameters
@@ -20,8 +19,10 @@ def train_tokenizer(kind, vocabulary, documents, train_documents):
         "char", "byte", "bpe", or the path of a tokenizer file.
     vocabulary : int
         Of bpe.
-    documents, train_documents : list of bytes
+    texts, train_texts : iterable of bytes
         All (their characters must be known), and those to learn merges from.
+    specials : sequence of str
+        Special tokens that it has besides.
 
     Returns
     -------
@@ -33,14 +34,13 @@ def train_tokenizer(kind, vocabulary, documents, train_documents):
     OSError, ValueError
         If text cannot be learnt from, or a file is not that of a tokenizer.
     """
-    specials = [END_OF_TEXT] if len(documents) > 1 else []
     if kind == "char":
-        characters = set().union(*(document.decode("utf-8") for document in documents))
+        characters = set().union(*(text.decode("utf-8") for text in texts))
         return CharTokenizer(characters, specials)
     if kind == "byte":
         return bpe.Tokenizer([], special_tokens={name: 256 for name in specials})
     if kind == "bpe":
-        return bpe.train(train_documents, vocabulary, special_tokens=specials)
+        return bpe.train(train_texts, vocabulary, special_tokens=specials)
     return load_tokenizer(kind)
 
 

@@ -14,7 +14,7 @@ from minigrad import no_grad
 
 def causal_batch(data, shape, rng, model):
     """Take windows of the text at random places; the targets are one place later."""
-    windows = random_windows(data.train, *shape, rng)                           # (B, T + 1)
+    windows = random_windows(data.train, *shape, rng, data.sources)             # (B, T + 1)
     return Batch(windows[:, :-1], windows[:, 1:])
 
 

@@ -13,7 +13,7 @@ MASKED, RANDOM = 0.8, 0.1          # of those: [MASK] stands there, any token; e
 
 def masked_batch(data, shape, rng, model):
     """Take windows of the text at random, and ask some of their places, drawn anew."""
-    windows = random_windows(data.train, *shape, rng)                           # (B, T + 1)
+    windows = random_windows(data.train, *shape, rng, data.sources)             # (B, T + 1)
     return asked(windows[:, :-1], data.tokenizer, rng)
 
 

@@ -59,7 +59,7 @@ function heatMap(title, array, sums) {
   const show = (i, x, y) => {
     at = i;
     draw();
-    const text = `[${indexOf(array, i)}] = ${brief(array.cells[i])}`;
+    const text = `[${indexOf(array, i)}] = ${brief(array.cells[i])}${tokenAt(array, i)}`;
     canvas.title = "";
     Object.assign($("tip").style, {left: `${Math.min(x, innerWidth - 200)}px`, top: `${y}px`});
     $("tip").hidden = false;
@@ -88,6 +88,12 @@ function heatMap(title, array, sums) {
   });
   draw();
   return canvas;
+}
+
+// What a row of a prompt's array, (1, T, ...), stands for.
+function tokenAt(array, i) {
+  const rows = array.shape.length === 3 && array.shape[0] === 1 && array.shape[1] === data.tokens.length;
+  return rows ? ` at “${data.tokens[array.rows[Math.floor(i / array.columns.length)]]}”` : "";
 }
 
 // The index of a sampled cell in the whole array.

@@ -107,7 +107,8 @@ function updatePicture(now) {
     drawn.toggle("wrong", !plain && run().wrong === state.at && nodes.includes(e.kind === "send" ? e.to : e.node));
     drawn.toggle("selected", nodes.includes(state.selected));
     drawn.toggle("found", search !== "" && nodes.some(i => nodeMentions(i, search)));
-    box.value.textContent = one ? valueLine(nodes[0], now) : `${nodes.length} nodes · ${op.filter(i => now.made.has(i)).length}/${op.length} made`;
+    const made = `${op.filter(i => now.made.has(i)).length}/${op.length} made`, all = `${nodes.length} nodes · ${made}`;
+    box.value.textContent = one ? valueLine(nodes[0], now) : all.length > 21 ? made : all;
     const focus = e.node !== undefined && nodes.includes(e.node);
     box.drawn.setAttribute("tabindex", focus ? 0 : -1);
     box.grad.textContent = one ? gradLine(box, now, open) : `${reached.length}/${wanted.length} gradients`;
