@@ -148,11 +148,15 @@ def read_run(place, step, base):
 
 def with_weights(config, tensors, kinds=None):
     """Make a net of tensors; those that have a kind are blocks, as bytes (n, bytes of a row)."""
-    model = config.new_net(Blank() if kinds else np.random.default_rng(0))
-    blocks = {name: tensors[name].view(DTYPES[kind]) for name, kind in (kinds or {}).items()}
-    hold(model, blocks)
-    held = model.state_dict()
-    model.load_state_dict(tensors | {name: held[name] for name in blocks})
+    if not kinds:
+        model = config.new_net(np.random.default_rng(0))
+        model.load_state_dict(tensors)
+        return model
+    model = config.new_net(Blank())
+    hold(model, {name: tensors[name].view(DTYPES[kind]) for name, kind in kinds.items()})
+    for name, x in model.state_dict().items():
+        if name not in kinds:
+            x[...] = tensors[name]
     return model
 
 

@@ -14,8 +14,8 @@ from gpt.settings import ConfigError
 from minigrad.kernels.packed import BLOCK
 from minigrad.kernels.quantised import Quantised, can_stay
 
-MATRICES = re.compile(r"(blocks\.\d+\..+|token_embedding|unembedding)\.weight")
-OUTER = ("token_embedding.weight", "unembedding.weight")     # in which rounding is felt most
+MATRICES = re.compile(r"(blocks\.\d+\..+|token_embedding|unembedding)\.weight"
+                      r"|ngram_embedding\.tables\.\d+")
 
 
 def hold(model, blocks):
@@ -56,7 +56,8 @@ def blocks_in(model):
 def quantised_matrices(model, kind):
     """Round the matrices of a decoder to blocks: name -> blocks.
 
-    Rows that are no whole blocks stay out. Of Q4_0 the embedding and the unembedding are Q8_0.
+    Rows that are no whole blocks stay out. Where most is felt of rounding, outside of the blocks of
+    the net, Q4_0 is Q8_0.
 
     Raises
     ------
@@ -70,7 +71,8 @@ def quantised_matrices(model, kind):
     if not found:
         raise ConfigError(f"d_model is {model.config.d_model}, but blocks are {BLOCK} weights: "
                           "leave out --quantize")
-    return {name: quantised(x, "Q8_0" if name in OUTER else kind) for name, x in found.items()}
+    inner = lambda name: name.startswith("blocks")
+    return {name: quantised(x, kind if inner(name) else "Q8_0") for name, x in found.items()}
 
 
 def room_for_blocks(model, stored):

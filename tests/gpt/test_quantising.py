@@ -1,4 +1,4 @@
-"""Models whose matrices are blocks: published ones as they are stored, ours where that was asked."""
+"""Models whose matrices are blocks: published ones as stored, ours where that was asked."""
 import numpy as np
 import pytest
 
@@ -80,7 +80,7 @@ def test_a_base_is_numbers_again(run, tmp_path, capsys):
 @pytest.fixture
 def gguf(tmp_path):
     config = Config.make("llama", vocab_size=50, n_layer=2, n_head=4, n_kv_head=2, d_model=64,
-                         context_length=64).model
+                         d_mlp=192, context_length=64).model
     facts, tensors = as_gguf(GPT(config, np.random.default_rng(0)), "Q8_0")
     write_gguf(tmp_path / "model.gguf", tensors, facts)
     return tmp_path / "model.gguf"
