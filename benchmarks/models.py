@@ -178,7 +178,8 @@ def page(rows):
     for name in sorted({row["net"] for row in rows}, key=[COUNTED, *NETS].index):
         lines.append("| " + " | ".join(cells(name, rows, budgets)) + " |\n")
     for seconds in budgets:
-        lines.append(f"\n{verdict_of(rows, seconds)}\n")
+        if len({row["net"] for row in rows if row["seconds"] == seconds}) > 1:
+            lines.append(f"\n{verdict_of(rows, seconds)}\n")
     return "".join(lines)
 
 
