@@ -2,7 +2,6 @@
 from dataclasses import fields, replace
 
 from gpt.command import find_run
-from gpt.models.quantising import thaw
 from gpt.models.unfilled import NoNumbers
 from gpt.opening import open_model, weights_of
 from gpt.settings import ConfigError
@@ -24,7 +23,6 @@ def open_base(given, runs="runs"):
     place = find_run(given["base"], runs)
     given["base"] = str(place.absolute())             # a run of adapters will look for it there
     opened = open_model(place)
-    thaw(opened.model)
     names = [f.name for f in fields(opened.model.config)]
     comes = {*names, "net", "tokenizer", "vocabulary"} - {*SET_ANEW}
     for name in given:

@@ -2,7 +2,7 @@
 
 A parameter that holds blocks is an ordinary Tensor whose `data` is a `Quantised`: frozen, in
 `parameters()` like all others, and read by `linear`, `embedding` and the losses. Gradients pass
-through it. An optimizer is not to be given it, and training it takes `thaw`.
+through it. To train it, give it `np.asarray` of them: its numbers.
 """
 import re
 
@@ -38,13 +38,6 @@ def hold(model, blocks):
         if name not in parameters or parameters[name].shape != held.shape:
             raise ValueError(f"{name} is {held.shape} in blocks, but the model has no such weights")
         parameters[name].data, parameters[name].requires_grad = held, False
-
-
-def thaw(model):
-    """Turn blocks back into float32 numbers that can be trained."""
-    for x in model.parameters():
-        if isinstance(x.data, Quantised):
-            x.data, x.requires_grad = np.asarray(x.data), True                  # (n, k)
 
 
 def blocks_in(model):

@@ -17,6 +17,7 @@ from gpt.training.folder import open_run
 from gpt.training.forecast import counted, run_bytes
 from gpt.training.step import train_steps
 from minigrad import no_grad
+from minigrad.kernels.quantised import Quantised
 
 NETS = {"decoder": {"n_head": 2}, "lstm": {}, "gru": {}, "mingru": {}, "conv": {},
         "encoder": {"n_head": 2}}
@@ -193,3 +194,17 @@ def test_another_base_is_refused(begun, tmp_path):
         open_model(folder, base=tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="holds all its weights: leave out --base"):
         open_model(begun / "runs" / "base", base=folder)
+
+
+def test_frozen_weights_stay_blocks(begun, tmp_path, monkeypatch):
+    monkeypatch.chdir(begun)
+    export.main(["runs/base", str(tmp_path / "blocks"), "--quantize", "q8"])
+    program.main(["text.txt", "--base", str(tmp_path / "blocks"), "--lora_rank", "2", "--steps",
+                  "2", "--plain", "--eval_tokens", "64", "--batch_tokens", "64", "--name", "on"])
+    model = open_model(begun / "runs" / "on").model
+    layer = model.blocks[0].mlp.expand
+    assert isinstance(layer.weight.data, Quantised) and layer.weight.grad is None
+    assert (layer.lora_b.data != 0).any()
+    ids = np.arange(8)[None] % model.config.vocab_size
+    one, two = stream(model, Batch(ids)), stream(merged(model), Batch(ids))
+    np.testing.assert_allclose(one, two, rtol=1e-2, atol=1e-2 * np.abs(two).max())
