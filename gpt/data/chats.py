@@ -9,7 +9,8 @@ import numpy as np
 import bpe
 from bpe.files import write_text
 from bpe.tokenfile import save_tokens
-from gpt.data.corpora import END_OF_TEXT, CorpusError, is_text, load_corpus
+from gpt.data.corpora import load_corpus
+from gpt.data.reading import END_OF_TEXT, CorpusError, is_text
 from gpt.data.documents import TOKEN_FILES, Dataset, opened, token_folder
 from gpt.data.pairs import rounded
 from gpt.data.templates import (
