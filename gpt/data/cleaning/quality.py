@@ -33,7 +33,8 @@ def gopher_quality(text):
         return "more than 90 % of the lines begin with a bullet"
     if share(lines, lambda line: line.endswith(ELLIPSES)) > 0.3:
         return "more than 30 % of the lines end with an ellipsis"
-    if share(words, str.isalpha) < 0.8 and share(words, has_letter) < 0.8:  # fast one first
+    if (share(words, str.isalpha) < 0.8               # which is soon asked
+            and share(words, has_letter) < 0.8):
         return "fewer than 80 % of the words have a letter"
     if len(STOP_WORDS & set(map(str.lower, words))) < 2:
         return "fewer than 2 of the stop words"
@@ -55,7 +56,8 @@ def has_letter(word):
 
 REPEATED, REPEATED_CHARACTERS = 0.3, 0.2              # of the lines, and of the paragraphs
 TOP_N_GRAMS = {2: 0.20, 3: 0.18, 4: 0.16}
-DUPLICATE_N_GRAMS = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
+DUPLICATE_N_GRAMS = {5: 0.15, 6: 0.14, 7: 0.13,
+                     8: 0.12, 9: 0.11, 10: 0.10}
 
 
 def gopher_repetition(text):
