@@ -294,5 +294,5 @@ def load_chats(folder, sealed=None, too_long="refuse"):
             ids = bpe.load_tokens(folder / name, tokenizer)
             parts.append(Chats(ids, *(np.load(folder / path) for path in others)))
         program = json.loads((folder / SAID).read_text(encoding="utf-8"))
-        return Conversations(tokenizer, *parts, sha256, program, too_long)
+        return Conversations(tokenizer, *parts, sha256, template=program, too_long=too_long)
     return opened(folder, names, sealed, read)

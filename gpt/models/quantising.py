@@ -37,7 +37,8 @@ def hold(model, blocks):
         held = Quantised(raw)                                                   # (n, k)
         if name not in parameters or parameters[name].shape != held.shape:
             raise ValueError(f"{name} is {held.shape} in blocks, but the model has no such weights")
-        parameters[name].data, parameters[name].requires_grad = held, False
+        parameters[name].data = held
+        parameters[name].requires_grad = False         # blocks are rounded: they do not move
 
 
 def blocks_in(model):

@@ -109,13 +109,15 @@ class NextScores:
         self.state.check_room(T)
         with no_grad(), kernels_from(1):
             compute = self.one_more if T == 1 else self.compute
-            scores = compute(ids, *[x[:B] for x in self.state.inputs])
+            inputs = [x[:B] for x in self.state.inputs]
+            scores = compute(ids, *inputs)                                      # (B, V)
         self.state.advance(ids)
         return detach(scores)
 
     def compute(self, ids, *inputs):
         B, T = ids.shape
-        x = self.model.stream(Batch(ids), self.state.at(*inputs))               # (B, T, C)
+        state = self.state.at(*inputs)
+        x = self.model.stream(Batch(ids), state)                                # (B, T, C)
         last = x if T == 1 else x[:, -1:]                                       # (B, 1, C)
         return linear(last.reshape(B, -1), self.model.head)                     # (B, V)
 
@@ -265,7 +267,8 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
     rng = np.random.default_rng(seed)
     made = generate(model, ids, sampling, rng, max_tokens, source)
     ends = ends_of(model, tokenizer)
-    tokens = takewhile(lambda token: token not in ends, (int(chosen[0]) for chosen in made))
+    written = (int(chosen[0]) for chosen in made)
+    tokens = takewhile(lambda token: token not in ends, written)
     yield from pieces_of(tokens, tokenizer, stop)
 
 

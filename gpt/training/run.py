@@ -58,11 +58,7 @@ class Run:
         ConfigError
             If the net cannot learn the task, nothing is left to learn, or no state can be carried.
         """
-        task = config.train.task
-        check_match(config.train.net, task, config.model)
-        if config.train.mask_whole_words and "mask_whole_words" not in TASKS[task].options:
-            raise ConfigError("mask_whole_words is of the task masked, but this run learns "
-                              f"{task}: leave it out")
+        check_asked(config)
         rng = np.random.default_rng(config.train.seed)
         if weights:
             model = config.net_from(weights, rng, dtype)
@@ -75,9 +71,6 @@ class Run:
             raise ConfigError(f"freeze is {config.train.freeze!r}, and nothing is left to learn: "
                               "name fewer parameters")
         run.learnt = run.trained
-        if config.train.recompute and not hasattr(config.model, "n_head"):
-            raise ConfigError("recompute runs the blocks of a transformer twice, and the net "
-                              f"{config.train.net} has none: leave it out")
         if config.train.carry_state:
             run.carried = state_to_carry(config, model)
         return run
@@ -108,7 +101,8 @@ class Run:
 
     def batch(self, rng):
         """Return the batch of the step to come, which follows from its number and the rng."""
-        shape = batch_shape(self.config.train, self.width, self.plan.progress(self.step))
+        progress = self.plan.progress(self.step)
+        shape = batch_shape(self.config.train, self.width, progress)
         if self.carried:
             return self.task.carried(self.data, shape, self.step)
         options = {name: getattr(self.config.train, name) for name in self.task.options}
@@ -189,6 +183,18 @@ class Run:
         return run
 
 
+def check_asked(config):
+    """Refuse settings that do not go with the net or the task."""
+    train = config.train
+    check_match(train.net, train.task, config.model)
+    if train.mask_whole_words and "mask_whole_words" not in TASKS[train.task].options:
+        raise ConfigError("mask_whole_words is of the task masked, but this run learns "
+                          f"{train.task}: leave it out")
+    if train.recompute and not hasattr(config.model, "n_head"):
+        raise ConfigError("recompute runs the blocks of a transformer twice, and the net "
+                          f"{train.net} has none: leave it out")
+
+
 def state_to_carry(config, model):
     """Return the state of as many sequences as a batch has, of which nothing has been read."""
     if not TASKS[config.train.task].carried or not has_no_end(model):
@@ -218,7 +224,8 @@ def make_optimizers(model, settings):
                 and ".blocks." in f".{name}" and x.ndim == 2]
     taken, share = set(matrices), rates(model, settings)
     rest = [x for _, x in named if x not in taken]
-    tables, gains = [x for x in rest if x.ndim >= 2], [x for x in rest if x.ndim < 2]
+    tables = [x for x in rest if x.ndim >= 2]
+    gains = [x for x in rest if x.ndim < 2]
     groups = by_rate(tables, share, settings.learning_rate)
     for group in by_rate(gains, share, settings.learning_rate):
         groups.append(group | {"weight_decay": 0.0})

@@ -137,7 +137,8 @@ class Case:
 
     def tokens(self, part):
         """Return the tokens of a part, "train" or "val": of a very long one the first."""
-        return np.asarray(getattr(self.text(), part)[:MOST_TOKENS])
+        data = self.text()
+        return np.asarray(data.ids(getattr(data, part))[:MOST_TOKENS])
 
     def writes(self):
         """Refuse to go on where the net does not predict each token of a text from those before."""

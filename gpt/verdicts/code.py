@@ -130,6 +130,8 @@ def loss_is_the_surprise(case, seconds):
     if case.task.conclude:
         raise Unfit("its loss is of classes, not of tokens")
     batch = case.batch()
+    if not batch.n_targets:
+        raise Unfit("nothing is asked in the texts that were drawn")
     with no_grad():
         told = case.loss(case.model, batch).item()
     found = surprise_by_hand(scored(case.model, batch), batch.targets)
@@ -150,7 +152,6 @@ def surprise_by_hand(scores, targets):
 
 def text_comes_back(case, seconds):
     """What is encoded is decoded to the same bytes."""
-    data = case.text()
     if case.task.conclude or case.sees == "source":
         raise Unfit("its text is kept as pairs or labels")
     ids = case.tokens("val")[:20_000]
@@ -158,10 +159,11 @@ def text_comes_back(case, seconds):
     ends = np.flatnonzero(np.isin(ids, specials))
     if len(ends) and ends[0]:
         ids = ids[:ends[0]]                                    # written out, that is text
-    text = data.text(ids)
+    text = case.tokenizer.decode_bytes(ids)
     again = case.tokenizer.encode_array(text, disallowed_special=())
     n = max(1, len(ids) - CUT)
-    same = np.array_equal(ids[:n], again[:n]) and data.text(again) == text
+    alike = np.array_equal(ids[:n], again[:n])
+    same = alike and case.tokenizer.decode_bytes(again) == text
     return judged(same, f"{n:,} tokens, decoded and encoded once more, are "
                   f"{'the same' if same else 'others'}")
 

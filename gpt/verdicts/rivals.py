@@ -24,7 +24,8 @@ def is_better(case, seconds):
     ids, token_bytes = case.tokens("val"), np.asarray(case.tokenizer.token_bytes)
     bits = bits_of_bytes(found, ids, token_bytes)
     mine = blocks_of(bits)
-    val = data.text(ids[token_bytes[ids] > 0])        # without the marks between documents
+    is_text = token_bytes[ids] > 0                    # not a mark between documents
+    val = case.tokenizer.decode_bytes(ids[is_text])
     if len(val) != len(bits):
         raise Unfit("the bytes of its tokens do not add up to its text")
     beside = counted(data, val, np.isnan(bits), seconds / 2)

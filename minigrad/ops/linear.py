@@ -132,7 +132,9 @@ def linear_fast(x, weight, bias=None):
 def linear_fast_vjp(g, x, weight, has_bias, wants):
     g_rows, x_rows = rows(g), rows(x)
     dx = quantised.product_vjp(g_rows, weight) if wants[0] else None
-    return (dx if dx is None else dx.reshape(x.shape),
+    if wants[0] and x.ndim != 2:                      # a view is no array of its own, to be kept
+        dx = dx.reshape(x.shape)
+    return (dx,
             gemm.matmul(g_rows.T, x_rows) if wants[1] else None,
             sum_of_rows(g_rows) if has_bias and wants[2] else None)
 

@@ -3,6 +3,7 @@ import numpy as np
 
 from minigrad.kernels.memory import empty
 from minigrad.kernels.rows import is_float, plain, row_kernel, worth_it
+from minigrad.ops.elementwise import where
 from minigrad.ops.heads import check_lengths
 from minigrad.ops.reduce import sum
 from minigrad.ops.shape import concatenate
@@ -30,7 +31,7 @@ def pool(x, lengths, kinds):
     """Put side by side what is left of the real places of a text: last, mean, largest.
 
     Each is a sum over the places, weighted by shares: 1 for the last, 1 / length for the mean, and
-    for the largest of a channel 1 where it stands (equal ones share it). So dx = g share.
+    for the largest of a channel 1 where the first of them stands. So dx = g share.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ def pool(x, lengths, kinds):
     check_kinds(kinds)
     lengths = check_lengths(lengths, *x.shape[:2], "lengths")
     shares = [share_of(kind, x, lengths) for kind in kinds]
-    pooled = [(x * share).sum(axis=1) for share in shares]
+    pooled = [(np.where(share, x, 0) * share).sum(axis=1) for share in shares]
     return np.concatenate(pooled, axis=-1), (shares,)
 
 @pool.vjp
@@ -67,7 +68,8 @@ def pool_parts(x, lengths, kinds):
     pooled = []
     for kind in kinds:
         share = share_of(kind, detach(x), lengths)
-        pooled.append(sum(x * share, axis=1))             # (B, C)
+        counted = where(share != 0, x, 0)               # what may be inf elsewhere is nobody's
+        pooled.append(sum(counted * share, axis=1))       # (B, C)
     return concatenate(pooled, axis=-1)
 
 
@@ -87,14 +89,14 @@ def share_of(kind, x, lengths):
     elif kind == MEAN:
         share = is_real / np.maximum(n, 1)
     else:
-        peak = np.where(is_real, x, -np.inf).max(axis=1, keepdims=True)
-        ties = is_real & (x == peak)                      # (B, T, C)
-        share = ties / np.maximum(1, ties.sum(axis=1, keepdims=True))
+        known = np.where(is_real, x, -np.inf)             # (B, T, C)
+        first = known.argmax(axis=1)[:, None]             # (B, 1, C)
+        share = is_real & (places == first)
     return share.astype(x.dtype)
 
 
 # ---- fast path -------------------------------------------------------------------------------
-# The shares are not made; of equal largest ones the first has all.
+# The shares are not made.
 
 def are_texts(x, *_, **__):
     return x.ndim == 3 and is_float(x.dtype) and x.size > 0 and worth_it(x.size)
@@ -134,7 +136,7 @@ def _pool(start, stop, x, lengths, codes, out_peaks, out):
                 out_peaks[b] = n - 1
                 for t in range(n - 2, -1, -1):
                     for c in range(C):
-                        if x[b, t, c] >= y[c]:
+                        if x[b, t, c] >= y[c] or np.isnan(x[b, t, c]):
                             y[c] = x[b, t, c]
                             out_peaks[b, c] = t
 

@@ -128,7 +128,7 @@ def test_what_is_no_conversation_is_neither_read_nor_written_over(tmp_path, text
 @pytest.fixture()
 def talk(monkeypatch, capsys):
     def run(text, *args, opened=OPENED):
-        monkeypatch.setattr(chat, "open_model", lambda place: opened)
+        monkeypatch.setattr(chat, "open_model", lambda place, base=None: opened)
         monkeypatch.setattr(sys, "stdin", io.StringIO(text))
         status = 0
         before = signal.getsignal(signal.SIGINT)

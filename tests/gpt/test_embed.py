@@ -47,7 +47,7 @@ def test_of_a_line_that_is_too_long_the_first_tokens_count_and_it_is_said(opened
 
 
 def test_the_command_writes_a_line_of_numbers_for_each(opened, capsys, monkeypatch):
-    monkeypatch.setattr(embed, "open_model", lambda place: opened)
+    monkeypatch.setattr(embed, "open_model", lambda place, base=None: opened)
     monkeypatch.setattr("sys.stdin", io.StringIO("one\r\ntwo\n"))
     embed.main(["a_folder"])
     rows = [np.array(line.split(), float) for line in capsys.readouterr().out.splitlines()]

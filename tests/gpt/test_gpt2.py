@@ -23,7 +23,7 @@ def test_losses_and_weights_equal_those_of_torch_over_20_steps(monkeypatch):
                          n_head=case.H, d_model=case.C, batch_tokens=case.BATCH * case.T,
                          micro_batch=case.MICRO, learning_rate=case.RATE, clip_norm=case.CLIP,
                          weight_decay=case.DECAY, warmup_steps=5)
-    data = SimpleNamespace(train=None)
+    data = SimpleNamespace(train=None, width=lambda T: T)
     batches = case.batches()
     task = TASKS["causal"]._replace(batch=lambda *_: Batch(*next(batches)))
     monkeypatch.setitem(TASKS, "causal", task)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from gpt import evaluate, export
-from gpt.base import open_base
+from gpt.base import open_base, with_shape_of
 from gpt.data.corpora import stories
 from gpt.data.documents import prepare
 from gpt.files.blocks import KINDS as OF_FILES
@@ -13,7 +13,7 @@ from gpt.models.published import read_gguf
 from gpt.models.publishing import as_gguf
 from gpt.models.quantising import blocks_in, hold
 from gpt.models.sampling import Sampling, generate
-from gpt.opening import open_model
+from gpt.opening import open_model, weights_of
 from gpt.training.config import Config
 from gpt.training.folder import save
 from gpt.training.plan import Plan
@@ -66,12 +66,15 @@ def test_a_quantised_folder_predicts_as_the_run_does(run, word, worse, tmp_path,
         np.testing.assert_array_equal(blocks, again[name])
 
 
-def test_a_base_is_numbers_again(run, tmp_path, capsys):
+def test_a_base_whose_weights_learn_is_numbers_again(run, tmp_path, capsys):
     export.main([str(run), str(tmp_path / "shared"), "--quantize", "q8"])
     held = open_model(tmp_path / "shared").model
-    base = open_base({"base": str(tmp_path / "shared")}).model
-    assert all(x.requires_grad for x in base.parameters()) and not blocks_in(base)
-    for name, x in base.state_dict().items():
+    given = {"base": str(tmp_path / "shared")}
+    opened = open_base(given)
+    config = with_shape_of(opened, Config.make(**given), given)
+    net = config.net_from(weights_of(opened), np.random.default_rng(0))
+    assert all(x.requires_grad for x in net.parameters()) and not blocks_in(net)
+    for name, x in net.state_dict().items():
         np.testing.assert_array_equal(x, np.asarray(held.state_dict()[name]))
 
 

@@ -145,7 +145,7 @@ def test_settings_that_do_not_fit_are_told(shared, change, words):
 
 def test_a_new_kind_is_a_row(tmp_path, monkeypatch):
     made = Opened("model", "tokenizer")
-    row = Kind(lambda place: place.suffix == ".x", lambda place, step: made)
+    row = Kind(lambda place: place.suffix == ".x", lambda place, step, base: made)
     monkeypatch.setitem(KINDS, "an x", row)
     assert open_model(tmp_path / "a.x") is made and made.task == "causal"
     with pytest.raises(ConfigError, match="no steps to choose from: leave out --from_step"):

@@ -115,6 +115,6 @@ def test_one_query_sees_all_that_was_read(H, G, D, n):
     q, new_k, new_v = heads(qkv, H, G)
     expected = attention(q, np.concatenate([read_k, new_k], axis=2),
                          np.concatenate([read_v, new_v], axis=2))
-    y = cached_attention(qkv, k, v, np.array([n]), H)
+    y = cached_attention(qkv, k, v, np.full(B, n), H)
     np.testing.assert_allclose(y, side_by_side(expected), atol=2e-6)
     np.testing.assert_array_equal(k[:, :, n:n + 1, :D], new_k)

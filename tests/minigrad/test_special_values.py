@@ -149,6 +149,7 @@ def test_queries_and_keys_of_any_size_are_normalized(dtype, size):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_body_gives_one_answer_where_an_input_is_special(name):
+    floor = 1.0 if "attention" in name else 1e-12     # with one key alone, slopes are rounding
     for seed in range(4):
         rng, arrays, params = drawn(name, seed)
 
@@ -156,7 +157,8 @@ def test_every_body_gives_one_answer_where_an_input_is_special(name):
         expected = answers(name, arrays, params, *BODIES[0])
         for level, least in BODIES[1:]:
             if level in levels(OPS[name]):
-                agree(answers(name, arrays, params, level, least), expected, 1e-9, (level, least))
+                found = answers(name, arrays, params, level, least)
+                agree(found, expected, 1e-9, (level, least), floor)
 
 
 # ---- dtypes and memory -----------------------------------------------------------------------
