@@ -11,6 +11,40 @@ AT_ONCE = 32                       # prompts of one length that are continued to
 LOOK_EVERY = 16                    # tokens, after which it is asked whether all have ended
 
 
+def read_records(name, make, kind, fields):
+    """Make something of each line of JSON in a file.
+
+    Parameters
+    ----------
+    name : str
+        A file, `-` for standard input; empty lines do not count.
+    make : callable
+        From the record of a line.
+    kind, fields : str
+        What it makes and what the record must hold, for the errors.
+
+    Returns
+    -------
+    list
+
+    Raises
+    ------
+    ConfigError, CorpusError
+        Naming the line that `make` cannot use; or if there is none, or no such file.
+    """
+    found = []
+    for number, line in enumerate(read_text(name).split("\n"), 1):
+        if line.strip():
+            try:
+                found.append(make(json.loads(line)))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                raise ConfigError(f"line {number} of {name} is no {kind} with the fields {fields} "
+                                  f"({line!r:.50})") from error
+    if not found:
+        raise ConfigError(f"there is no {kind} in {name}: write one on each line, as JSON")
+    return found
+
+
 def read_prompts(name):
     """Read prompts: JSON lines (a string each, or an object with `prompt`) or plain lines.
 

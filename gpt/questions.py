@@ -4,16 +4,15 @@ A question is two or more texts of which a part, the ending, is scored: by the s
 log-probabilities of its tokens, and by that sum divided by its bytes, so that long endings have no
 disadvantage. What the texts begin with is read once, the rest of all of them as one batch.
 """
-import json
 import re
 from typing import NamedTuple
 
 import numpy as np
 
 from gpt.batch import IGNORE, Batch
-from gpt.data.corpora import read_text
 from gpt.models.heads import surprise
 from gpt.models.sampling import begin_alike, encode_prompt
+from gpt.prompts import read_records
 from gpt.settings import ConfigError
 from gpt.training.intervals import wilson
 from minigrad import no_grad
@@ -85,18 +84,8 @@ def read_questions(name):
     ConfigError
         Naming the line that is no question.
     """
-    found = []
-    for number, line in enumerate(read_text(name).split("\n"), 1):
-        if line.strip():
-            try:
-                found.append(question_of(json.loads(line)))
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                fields = " or ".join(", ".join(known) for known in FORMATS)
-                raise ConfigError(f"line {number} of {name} is no question with the fields "
-                                  f"{fields} ({line!r:.50})") from error
-    if not found:
-        raise ConfigError(f"there is no question in {name}: write one on each line, as JSON")
-    return found
+    fields = " or ".join(", ".join(known) for known in FORMATS)
+    return read_records(name, question_of, "question", fields)
 
 
 def question_of(row):

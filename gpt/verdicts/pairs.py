@@ -3,13 +3,10 @@
 Warstadt et al. 2020, BLiMP, arXiv:1912.00582: a line of JSON each, with `sentence_good`,
 `sentence_bad`, and what is tested in `linguistics_term` or `UID`.
 """
-import json
-
 import numpy as np
 
-from gpt.data.corpora import read_text
 from gpt.models.sampling import encode_prompt
-from gpt.settings import ConfigError
+from gpt.prompts import read_records
 from gpt.training.intervals import wilson
 from gpt.verdicts.canaries import surprises
 from gpt.verdicts.case import TOLD, WARNS, Figure, Line, Unfit, row_of_share
@@ -26,20 +23,15 @@ def read_pairs(name):
     ConfigError
         Naming the line that is no pair.
     """
-    found = []
-    for number, line in enumerate(read_text(name).split("\n"), 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-                named = [row[field] for field in NAMES if field in row]
-                tested = str(named[0]) if named else "all"
-                found.append((tested, *[row[side] + "" for side in SIDES]))
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                raise ConfigError(f"line {number} of {name} is no pair with the fields "
-                                  f"sentence_good and sentence_bad ({line!r:.50})") from error
-    if not found:
-        raise ConfigError(f"there is no pair in {name}: write one on each line, as JSON")
-    return found
+    return read_records(name, pair_of, "pair", " and ".join(SIDES))
+
+
+def pair_of(row):
+    """Return (phenomenon, good, bad)."""
+    named = [row[field] for field in NAMES if field in row]
+    tested = str(named[0]) if named else "all"
+    good, bad = [row[side] + "" for side in SIDES]    # which fails for all but text
+    return tested, good, bad
 
 
 def prefers_the_right(case, seconds):
