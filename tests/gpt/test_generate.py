@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import bpe
@@ -65,13 +65,15 @@ def test_the_same_seed_writes_the_same_and_a_stream_of_a_batch_its_own(model):
 LOGITS = st.lists(st.floats(-9, 9), min_size=2, max_size=20).map(np.array)
 
 
+@example(np.array([0, 4e-17]), 2, 0.5, 0.0, 1.0)
 @given(LOGITS, st.integers(1, 25), st.floats(0.01, 1), st.floats(0, 1), st.floats(0.1, 3))
 def test_filters_keep_the_likeliest_and_what_they_promise(z, k, top_p, min_p, temperature):
     plain = probabilities(z, [], Sampling(temperature=temperature))
     assert plain.sum() == pytest.approx(1)
     kept = probabilities(z, [], Sampling(temperature=temperature, top_k=k, top_p=top_p,
                                          min_p=min_p))
-    assert kept[z.argmax()] > 0 and kept.sum() == pytest.approx(1)
+    assert kept[plain == plain.max()].any()           # of scores that differ by rounding, either
+    assert kept.sum() == pytest.approx(1)
     by_k = probabilities(z, [], Sampling(temperature=temperature, top_k=k)) > 0
     assert by_k.sum() >= min(k, len(z)) and plain[by_k].min() >= plain[~by_k].max(initial=0)
     nucleus = probabilities(z, [], Sampling(temperature=temperature, top_p=top_p)) > 0
