@@ -46,8 +46,8 @@ function bars(parent, {rows}) {
     make(row, "span", {}, plainly(name));
     const room = make(row, "span", {class: "room"});
     make(room, "i", {style: `width:${share(x)}%`, class: name === "this net" ? "us" : ""});
-    if (half) make(room, "em", {
-      style: `left:${share(x - half)}%;width:${share(x + half) - share(x - half)}%`});
+    const from = Math.max(0, share(x - (half || 0)));            // an interval may begin below 0
+    if (half) make(room, "em", {style: `left:${from}%;width:${share(x + half) - from}%`});
     make(row, "span", {}, half ? `${short(x)} \u00b1 ${short(half)}` : short(x));
   }
 }
