@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from published_cases import LETTERS, LLAMA, MERGED, PIECES, UNIGRAM, WORDS, charsmap_of, fuzz
 
+import bpe
 from gpt.data.tokens.gguf import facts_of_gguf, merges_of_scores
 from gpt.data.tokens.gguf_splits import SPLITS
 from gpt.data.tokens.kinds import load_tokenizer, tokenizer_of, tokenizer_of_gguf
 from gpt.data.tokens.splitters import splitter_of
+from gpt.data.tokens.to_gguf import gguf_metadata
 from gpt.files.gguf import write_gguf
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
@@ -138,3 +140,9 @@ def test_changed_metadata_gives_a_tokenizer_or_one_sentence(name):
             ours.decode(ours.encode("ab é 12", disallowed_special=()))
         except ValueError as error:
             assert "\n" not in str(error) and len(str(error)) < 600
+
+
+def test_kinds_of_tokens_are_signed_numbers_which_llama_cpp_insists_on():
+    facts = gguf_metadata(bpe.train([b"to be or not to be"], 260, special_tokens=["<|end|>"]))
+    kinds = facts["tokenizer.ggml.token_type"]
+    assert kinds.dtype == np.int32 and kinds.tolist() == [1] * (len(kinds) - 1) + [3]

@@ -1,4 +1,6 @@
 """Say a tokenizer of bytes as the metadata of a GGUF."""
+import numpy as np
+
 import bpe
 from bpe.huggingface import facts_of
 from bpe.pretokenize import pattern_name
@@ -31,8 +33,9 @@ def gguf_metadata(tokenizer):
         kinds[token["id"]] = SPECIAL if token["special"] else ADDED
     merges = [merge if isinstance(merge, str) else " ".join(merge)
               for merge in facts["model"]["merges"]]
+    types = np.array([kinds[i] for i in sorted(kinds)], np.int32)    # of which llama.cpp is strict
     said = {"model": "gpt2", "pre": cut, "tokens": [spelling[i] for i in sorted(spelling)],
-            "token_type": [kinds[i] for i in sorted(kinds)], "merges": merges,
+            "token_type": types, "merges": merges,
             "add_bos_token": False}
     ends = list(tokenizer.special_tokens.values())
     if ends:
