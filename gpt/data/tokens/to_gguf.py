@@ -33,10 +33,11 @@ def gguf_metadata(tokenizer):
         kinds[token["id"]] = SPECIAL if token["special"] else ADDED
     merges = [merge if isinstance(merge, str) else " ".join(merge)
               for merge in facts["model"]["merges"]]
-    types = np.array([kinds[i] for i in sorted(kinds)], np.int32)    # of which llama.cpp is strict
-    said = {"model": "gpt2", "pre": cut, "tokens": [spelling[i] for i in sorted(spelling)],
-            "token_type": types, "merges": merges,
-            "add_bos_token": False}
+    types = [kinds[i] for i in sorted(kinds)]
+    said = {"model": "gpt2", "pre": cut,
+            "tokens": [spelling[i] for i in sorted(spelling)],
+            "token_type": np.array(types, np.int32),   # llama.cpp takes no other numbers
+            "merges": merges, "add_bos_token": False}
     ends = list(tokenizer.special_tokens.values())
     if ends:
         said["eos_token_id"] = ends[0]
