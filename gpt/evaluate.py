@@ -13,7 +13,8 @@ import numpy as np
 
 from bpe.console import whole
 from gpt.command import add_base, find_run, interruptible, make_parser, report_errors
-from gpt.data.documents import Dataset, encoded
+from gpt.data.documents import Dataset
+from gpt.data.encoding import encoded
 from gpt.opening import open_model
 from gpt.questions import answers, read_questions, score, spread, told
 from gpt.settings import ConfigError

@@ -2,7 +2,6 @@
 import functools
 import shutil
 import sys
-import time
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -10,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-import bpe
 from bpe.files import file_sha256
 from bpe.tokenfile import save_tokens
 from gpt.data.canaries import plant
 from gpt.data.corpora import Corpus, load_corpus
+from gpt.data.encoding import encoded_sources, telling
 from gpt.data.pairs import Pairs
 from gpt.data.reading import (
     END_OF_TEXT, CorpusError, Piece, documents_in, start_of_character, whole)
@@ -23,7 +22,6 @@ from gpt.data.tokens.kinds import load_tokenizer, train_tokenizer
 
 PART_TOKENS = 1 << 16              # decoded at a time
 COUNTED_TOKENS = 1 << 20           # counted at a time
-BATCH_BYTES = 1 << 23              # encoded at a time, on all cores
 SAMPLE_BYTES = 1 << 27             # of a longer text merges are learnt from a sample of this size
 TOKEN_FILES = "train.npy", "val.npy"
 
@@ -267,68 +265,6 @@ def check_room(folder, n_bytes, kind):
         raise CorpusError(f"the tokens of this text take about {needed / 1e6:,.0f} MB, but "
                           f"{free / 1e6:,.0f} MB are free in {folder}: make room, or say where "
                           "with --runs")
-
-
-def encoded_sources(sources, tokenizer, told, firsts):
-    """Yield the ids of sources; where those of each begin goes into `firsts`, and the end."""
-    n = 0
-    for pieces in sources:
-        firsts.append(n)
-        for ids in encoded(told(pieces()), tokenizer):
-            n += len(ids)
-            yield ids
-    firsts.append(n)
-
-
-def encoded(pieces, tokenizer):
-    """Yield the ids of documents in pieces, with the end-of-text token between two documents."""
-    end, ended = tokenizer.special_tokens.get(END_OF_TEXT), False
-    for together in batches(pieces):
-        texts, ends = zip(*together)
-        for ids, ends_here in zip(encoded_batch(texts, tokenizer), ends):
-            if ended and end is not None:
-                yield np.array([end])
-            yield ids
-            ended = ends_here
-
-
-def batches(pieces, n_bytes=BATCH_BYTES):
-    """Put pieces into lists of about so many bytes."""
-    together, size = [], 0
-    for piece in pieces:
-        together.append(piece)
-        size += len(piece.text)
-        if size >= n_bytes:
-            yield together
-            together, size = [], 0
-    if together:
-        yield together
-
-
-def encoded_batch(texts, tokenizer):
-    """Return the ids of each text, on all cores if the tokenizer can."""
-    if isinstance(tokenizer, bpe.Tokenizer):
-        return tokenizer.encode_batch(texts, disallowed_special=())
-    return (tokenizer.encode_array(text, disallowed_special=()) for text in texts)
-
-
-SAY_S = 10                         # between two words on how far it is
-
-
-def telling(n_bytes, say):
-    """Return a function that passes pieces on, and says now and then how much of a text they were.
-    """
-    done, said_s = 0, time.monotonic()
-
-    def told(pieces):
-        nonlocal done, said_s
-        for piece in pieces:
-            yield piece
-            done += len(piece.text)
-            if say and time.monotonic() > said_s + SAY_S:
-                said_s = time.monotonic()
-                say(f"tokens: {min(1, done / n_bytes):.0%} of the text is encoded")
-    return told
 
 
 def load_dataset(folder, sealed=None):

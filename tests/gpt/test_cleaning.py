@@ -1,28 +1,22 @@
-"""From dumps, crawls and files to a corpus: what is read, what is dropped, what is the same."""
+"""What is read of dumps, crawls and files, what is dropped of it, what is the same."""
 import bz2
 import gzip
-import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_up_texts import dump, prose
 
-from gpt.corpus import told
 from gpt.data.cleaning.duplicates import (
     band_keys, exact_line_deduplication, jaccard, minhash_deduplication, minhashes)
 from gpt.data.cleaning.htmltext import strip_html
 from gpt.data.cleaning.losses import Loss
 from gpt.data.cleaning.look import Look
-from gpt.data.cleaning.pipeline import Settings, make_corpus
 from gpt.data.cleaning.quality import (
     c4_lines, c4_page, contaminated, fineweb_lines, gopher_quality, gopher_quality_filter,
     gopher_repetition, held_out_keys, menu)
@@ -30,9 +24,7 @@ from gpt.data.cleaning.repair import (
     identify_language, mask_emails, mask_ips, mask_phone_numbers, mask_pii, repair_unicode)
 from gpt.data.cleaning.sources import Document, Unit, read_unit
 from gpt.data.cleaning.wikitext import strip_wikitext
-from gpt.data.corpora import CorpusError, load_corpus
 from gpt.data.reading import END_OF_TEXT
-from gpt.show.corpus_page import corpus_page
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -72,12 +64,6 @@ def test_deep_nesting_takes_time_in_proportion_to_its_length():
 
 
 # ---- dumps ----
-
-def dump(texts):
-    rows = "".join(f"<page><title>T{i}</title><ns>{0 if text else 4}</ns><id>{i}</id><revision>"
-                   f"<text>{text}</text></revision></page>\n" for i, text in enumerate(texts))
-    return f"<mediawiki>\n<siteinfo/>\n{rows}</mediawiki>".encode()
-
 
 TEXTS = [f"The text of page {i}. " * (1 + i % 7) for i in range(40)] + ["", "#REDIRECT [[T1]]"]
 
@@ -204,17 +190,6 @@ def test_languages_are_told():
 
 # ---- quality ----
 
-WORDS = ("the be to of and that have with a house river garden walk slowly under morning "
-         "light").split()
-
-
-def prose(n=120, seed=0, line=15):
-    rng = random.Random(seed)
-    lines = [" ".join(rng.choice(WORDS) + str(rng.randrange(100)) * (rng.random() < 0.2)
-                      for _ in range(line)) + "." for _ in range(n // line)]
-    return "\n".join(lines)
-
-
 @pytest.mark.parametrize("text, reason", [
     ("too short", "fewer than 50"), (" ".join(["the be"] * 60), "less than 3"),
     (prose() + "#" * 20, "#"), ("\n".join("- " + x for x in prose().split("\n")), "bullet"),
@@ -306,101 +281,6 @@ def test_duplicates_of_files_by_the_names_of_a_course(tmp_path):
     assert [(out / name).read_text() for name in "ab"] == ["one\n", "three\n"]
     minhash_deduplication([tmp_path / name for name in "cd"], 100, 20, 5, 0.8, out)
     assert (out / "c").exists() and not (out / "d").exists()
-
-
-# ---- the whole way ----
-
-@pytest.fixture
-def files(tmp_path):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    pages = [prose(150, i) for i in range(12)]
-    (folder / "wiki.xml").write_bytes(dump(["#REDIRECT [[x]]", *pages[:6], "short"]))
-    rows = [*pages[5:], pages[7] + " One more.", pages[8], "menu\n" * 80]
-    (folder / "rows.jsonl").write_text("".join(json.dumps({"text": x}) + "\n" for x in rows))
-    (folder / "bad.gz").write_bytes(gzip.compress(b"x" * 999)[:20])
-    return folder
-
-
-def contents(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def test_a_corpus_is_made_told_and_read(files, tmp_path):
-    settings, out = Settings("gopher,repetition,menu", ("exact", "minhash"), True), tmp_path / "out"
-    facts = make_corpus([str(files)], out, settings)
-    assert facts["counts"]["documents read"] == 17 and len(facts["losses"]) == 1
-    assert facts["stages"]["reading"] == {"a redirect": 1}
-    assert facts["stages"]["gopher"] == {"fewer than 50 words": 1,
-                                         "fewer than 2 of the stop words": 1}
-    assert facts["duplicates"] == {"exact": 2, "minhash": 1, "largest clusters": [2, 2, 2]}
-    corpus = load_corpus([str(out)])
-    assert {*map(bytes.strip, corpus.documents)} == {prose(150, i).encode() for i in range(12)}
-    assert not (out / ".work").exists() and "short" in corpus_page(facts)
-    assert any("kept: 12 documents" in line for line in told(facts, out))
-    again = tmp_path / "again"
-    make_corpus([str(files)], again, settings)
-    assert contents(again) == contents(out)
-    with pytest.raises(CorpusError, match="holds a corpus"):
-        make_corpus([str(files)], out, settings)
-
-
-def test_lines_that_are_there_before_are_left_out(tmp_path):
-    (tmp_path / "in").mkdir()
-    for name, text in (("a", "one\n\ntwo\none"), ("b", "two\nthree"), ("c", "one\ntwo")):
-        (tmp_path / "in" / f"{name}.txt").write_text(text)
-    facts = make_corpus([str(tmp_path / "in")], tmp_path / "out", Settings("", ("lines",)))
-    assert facts["duplicates"]["lines"] == 4
-    assert [*load_corpus([str(tmp_path / "out")]).documents] == [b"one\n\ntwo\n", b"three\n"]
-
-
-def test_another_folder_or_filter_is_asked_for(files, tmp_path):
-    with pytest.raises(CorpusError, match="no filter 'ghoper'"):
-        make_corpus([str(files)], tmp_path / "out", Settings("ghoper"))
-    with pytest.raises(CorpusError, match="is not empty"):
-        make_corpus([str(files)], files, Settings(""))
-
-
-def alive(group):
-    """List the processes of a group, but for those that have ended and nobody asks for."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            _, _, facts = path.read_text().rpartition(")")
-        except OSError:                               # it has just ended
-            continue
-        state, _, its_group, *_ = facts.split()
-        found += [path] if int(its_group) == group and state != "Z" else []
-    return found
-
-
-@pytest.mark.thorough
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system lists no processes")
-def test_killed_again_and_again_the_corpus_is_the_same(files, tmp_path):
-    for i in range(30):
-        rows = [json.dumps({"text": prose(3000, 100 * i + j)}) for j in range(30)]
-        (files / f"more{i}.jsonl").write_text("\n".join(rows))
-    command = [sys.executable, "-m", "gpt", "corpus", str(files), "--workers", "2", "--out"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    run = partial(subprocess.run, check=True, env=environment, cwd=ROOT)
-    run([*command, str(tmp_path / "whole")])
-    rng = random.Random(0)
-    for _ in range(10):
-        child = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment, cwd=ROOT,
-                                 start_new_session=True)
-        try:
-            child.wait(rng.uniform(2, 8))
-        except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGKILL)         # the parent alone
-            child.wait()
-        until = time.monotonic() + 30
-        while alive(child.pid) and time.monotonic() < until:
-            time.sleep(0.1)
-        assert not alive(child.pid)                   # its children have ended with it
-    if not (tmp_path / "killed" / "report.html").exists():
-        run([*command, str(tmp_path / "killed")])
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
 # ---- a real dump ----

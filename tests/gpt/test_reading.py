@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.data import documents, reading
+from gpt.data import documents, encoding, reading
 from gpt.data.corpora import CorpusError, load_corpus, stories
 from gpt.data.documents import prepare, sampled
 from gpt.data.reading import END_OF_TEXT, Piece, last_cut, pieces_in, whole
@@ -57,7 +57,7 @@ def test_a_text_in_pieces_becomes_the_same_files(kind, vocabulary, long_text, tm
     corpus = load_corpus([str(long_text)])
     one = prepare(corpus, settings, tmp_path / "whole")
     monkeypatch.setattr(reading.pieces_in, "__defaults__", (97,))
-    monkeypatch.setattr(documents.batches, "__defaults__", (500,))
+    monkeypatch.setattr(encoding.batches, "__defaults__", (500,))
     again = load_corpus([str(long_text)])
     cut = prepare(again, settings, tmp_path / "cut")
     assert cut.sha256 == one.sha256 and again.fingerprint() == corpus.fingerprint()

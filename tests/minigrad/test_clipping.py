@@ -1,29 +1,16 @@
 """Gradients are clipped as they should be, and schedules rise to one and end where they say."""
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from gradients_at_hand import GOLDEN, LEVELS, matrices
 from golden.optimizer_cases import CLIPPED, START, gradient
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.numpy import load_file
 
 from minigrad import Tensor, use
 from minigrad.optim import (
     clip_grad_norm, clip_grad_value, cosine_schedule, linear_schedule, trapezoid_schedule)
-
-GOLDEN = load_file(Path(__file__).parent.parent / "golden" / "optimizer_values.safetensors")
-LEVELS = ["fast", "reference"]
-
-
-def matrices(seed, *shapes, dtype=np.float64):
-    """Make parameters that already have a gradient."""
-    rng = np.random.default_rng(seed)
-    parameters = [Tensor(rng.standard_normal(s).astype(dtype), requires_grad=True) for s in shapes]
-    for p in parameters:
-        p.grad = rng.standard_normal(p.shape).astype(dtype)
-    return parameters
 
 
 # ---- clipping --------------------------------------------------------------------------------

@@ -2,36 +2,24 @@
 import copy
 import math
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
+from gradients_at_hand import GOLDEN, LEVELS, matrices
 from golden.optimizer_cases import (
     CASES, EXTREME, EXTREME_CASES, N_STEPS, START, gradient, scale)
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.numpy import load_file
 
 from minigrad import Tensor, optim as optim_module, use
 from minigrad.optim import (
     SGD, Adagrad, Adam, AdamW, RMSprop, decay_groups, linear_schedule)
 from minigrad.optim.muon import COEFFICIENTS, Muon, orthogonalize
 
-GOLDEN = load_file(Path(__file__).parent.parent / "golden" / "optimizer_values.safetensors")
 MAKERS = {"sgd": lambda p: SGD(p, 0.1, momentum=0.9, nesterov=True),
           "adamw": lambda p: AdamW(p, 0.1), "muon": lambda p: Muon(p, 0.1),
           "adam": lambda p: Adam(p, 0.1, weight_decay=1e-3), "adagrad": lambda p: Adagrad(p, 0.5),
           "rmsprop": lambda p: RMSprop(p, 0.05, momentum=0.5, centered=True)}
-LEVELS = ["fast", "reference"]
-
-
-def matrices(seed, *shapes, dtype=np.float64):
-    """Make parameters that already have a gradient."""
-    rng = np.random.default_rng(seed)
-    parameters = [Tensor(rng.standard_normal(s).astype(dtype), requires_grad=True) for s in shapes]
-    for p in parameters:
-        p.grad = rng.standard_normal(p.shape).astype(dtype)
-    return parameters
 
 
 # ---- trajectories ----------------------------------------------------------------------------
