@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gpt.models.lora import dropping
 from minigrad import (
     Tensor, add_layer_norm, add_rms_norm, attention, concatenate, cross_attention, dropout,
     exact_gelu, gelu, layer_norm, qk_rotary, relu, relu_squared, rms_norm, self_attention, silu,
@@ -113,7 +114,8 @@ def recomputed(block, x, seen, rng=None, memory=None):
     """Take the residual stream one block further, and compute it anew on the way back."""
     def run(x, bias, states, rng):
         theirs = memory and Memory(states, memory.lengths)
-        return block(Residual(x), seen._replace(bias=bias), None, rng, theirs).value
+        with dropping(block, rng):
+            return block(Residual(x), seen._replace(bias=bias), None, rng, theirs).value
     states = memory and memory.states
     inputs = x.value, seen.bias, states                                         # x is (B, T, C)
     return Residual(recompute(run, *inputs, parameters=block.parameters(), rng=rng))

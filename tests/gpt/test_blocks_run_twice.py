@@ -30,6 +30,19 @@ def test_weights_are_the_same_to_the_bit(data, tiny, more):
     assert weights_after(config, data) == weights_after(config.changed(recompute=True), data)
 
 
+def test_adapters_drop_the_same_twice(data, tiny):
+    """What a step leaves, with weights of a base and dropout on what adapters read."""
+    plain = tiny("llama", d_model=32, context_length=32, batch_tokens=256)
+    base = plain.new_net(np.random.default_rng(3)).state_dict()
+    found = []
+    for on in (True, False):
+        config = plain.changed(lora_rank=2, lora_dropout=0.4, recompute=on)
+        run = Run.start(config, data, Plan.fixed(20), weights=base)
+        records = [record.loss for record, _ in zip(train_steps(run), range(5))]
+        found.append((records, {name: x.tobytes() for name, x in run.kept.state_dict().items()}))
+    assert found[0] == found[1] and len({*found[0][0]}) == 5      # which learn
+
+
 def test_a_decoder_that_looks_back_at_a_source(tmp_path):
     (tmp_path / "pairs.tsv").write_text("".join(f"{i}\t{i * 7}\n" for i in range(200)))
     config = Config.make(task="seq2seq", n_layer=2, n_head=2, d_model=16, context_length=16,
