@@ -3,6 +3,7 @@
     MINIGRAD_DATA=data python benchmarks/adapters.py --texts FOLDER   the texts, and what to run
     python benchmarks/adapters.py runs                                what became of it
     python benchmarks/adapters.py --step                              the time of a step
+    python benchmarks/adapters.py --chats runs/chats                  before and after instructions
 
 The base learns the Old Testament. Of the plays many words are new to it, of the New few are. Full
 tuning is taken at its best rate; losses are of the whole last tenth of a text, in nats a token.
@@ -20,13 +21,16 @@ sys.path[:1] = [str(ROOT), str(ROOT / "benchmarks")]      # or gpt would be gpt.
 from results import HELP, verdict  # noqa: E402
 
 from gpt.batch import Batch  # noqa: E402
-from gpt.models.lora import adapted  # noqa: E402
+from gpt.data.windows import evenly_spread  # noqa: E402
+from gpt.models.lora import adapted, is_adapter  # noqa: E402
 from gpt.opening import open_model  # noqa: E402
 from gpt.training.config import Config  # noqa: E402
 from gpt.training.intervals import half_width  # noqa: E402
 from gpt.training.layers import freeze  # noqa: E402
 from gpt.training.measures import token_loss  # noqa: E402
 from gpt.training.tasks import task_named  # noqa: E402
+from gpt.training.tasks.instruct import batch_of  # noqa: E402
+from minigrad import no_grad  # noqa: E402
 from minigrad.kernels.replay import Replay  # noqa: E402
 from minigrad.optim import AdamW, clip_grad_norm  # noqa: E402
 
@@ -52,12 +56,15 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="?", type=Path, help="the folder of the runs")
     parser.add_argument("--texts", type=Path, help="write the texts into this folder")
+    parser.add_argument("--chats", type=Path, help="a run of adapters that learnt instructions")
     parser.add_argument("--step", action="store_true", help="time steps of 6 x 384")
     args = parser.parse_args()
     if args.texts:
         write_texts(args.texts)
     if args.runs:
         losses(args.runs)
+    if args.chats:
+        answers(args.chats)
     if args.step:
         step_times()
 
@@ -115,6 +122,31 @@ def share_learnt(model, settings):
     freeze(model, settings)
     sizes = [x.size for x in model.parameters()]
     return sum(x.size for x in model.parameters() if x.requires_grad) / sum(sizes)
+
+
+# ---- instructions ----
+
+def answers(run, most=60):
+    """Print how much less surprising held-out answers have become, with what adapters take."""
+    opened = open_model(run)
+    chats, base = opened.data().val, open_model(opened.base).model
+    places = evenly_spread(len(chats))[:most]
+    before, after = (np.array([answered(model, chats, place) for place in places])
+                     for model in (base, opened.model))                         # each (n, 2)
+    n, fall = before[:, 1], before[:, 0] - after[:, 0]
+    half = half_width(fall - n * fall.sum() / n.sum(), n.sum())
+    learnt = [x for name, x in opened.model.named_parameters() if is_adapter(name)]
+    print(f"{len(n)} held-out conversations: {mean(before):.3f} before, {mean(after):.3f} after, "
+          f"{fall.sum() / n.sum():.3f} +- {half:.3f} less; "
+          f"{sum(x.data.nbytes for x in learnt) / 1e6:.2f} MB of adapters")
+    verdict("adapters-instructions", fall.sum() / n.sum() / half, 1)
+
+
+def answered(model, chats, place):
+    """Return the surprise at the answers of a conversation, in nats, and their tokens."""
+    batch = batch_of(chats, [place], int(chats.lengths[place]) - 1)
+    with no_grad():
+        return token_loss(model, batch, 1.0).item(), batch.n_targets
 
 
 # ---- time ----
