@@ -31,9 +31,13 @@ def is_empty(text):
     return "" if text.strip() else "nothing but white space"
 
 
+SURE = 0.9                         # that a text is of another language; lists of names are of none
+
+
 def other_language(wanted, text):
     language, p = identify_language(text)
-    return "" if language == wanted else f"it is {language}, not {wanted}"
+    other = language != wanted and p >= SURE
+    return f"it is {language}, not {wanted}" if other else ""
 
 
 # What can be named with --filters; `language` takes a value.
