@@ -30,7 +30,7 @@ class KVCache:
 
     def __init__(self, config, batch=1, dtype=np.float32):
         width = padded_width(config.head_width, dtype)
-        self.capacity = config.context_length
+        self.capacity, self.document_end = config.context_length, config.document_end
         shape = batch, config.kv_heads, self.capacity, width
         self.place = np.zeros(batch, np.int64)                                  # (B,)
         self.recent = np.zeros((batch, 2), np.int64)
@@ -66,9 +66,13 @@ class KVCache:
                              f"{position}: begin again with the last ones")
 
     def advance(self, ids):
-        """Count the positions that all layers have stored, of ids (B, T)."""
+        """Count the positions that all layers have stored, of ids (B, T).
+
+        Behind the end of a document, where the net sees nothing of it, a sequence begins anew.
+        """
         B, T = ids.shape
         self.place[:B] += T
+        self.place[:B][ids[:, -1] == self.document_end] = 0
         before = self.recent[:B]                                                # (B, 2)
         known = np.concatenate([before, ids], axis=1)                           # (B, 2 + T)
         self.recent[:B] = known[:, -2:]                                         # (B, 2)
