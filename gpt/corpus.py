@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bpe.console import whole
 from gpt import called
+from gpt.classify import number_of, probability
 from gpt.command import make_parser, report_errors
 from gpt.data.cleaning.pipeline import DEDUP, Settings, make_corpus
 from gpt.data.cleaning.stages import USUAL
@@ -64,7 +65,6 @@ def scored_by(quality):
     """Return what tells how likely a text is wanted, by RUN=LABEL; None of nothing."""
     if not quality:
         return None
-    from gpt.classify import number_of, probability
     run, _, label = quality.rpartition("=")
     number_of(run, label)                             # which says what is wrong with them
     return partial(probability, run, label)

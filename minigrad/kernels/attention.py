@@ -40,13 +40,16 @@ def layout_of(arrays, k, causal, lengths, first=None):
     for i, x in enumerate(arrays):
         strides[:, i] = x.strides[:3]
         strides[:, i] //= x.itemsize
-    everything = [S] * B
-    n_first = 0 if first is None else B * T
-    layout = np.array([*sizes, *strides.ravel(), *everything, *[0] * n_first], np.int64)
-    if lengths is not None:                               # these may differ in a replay
-        jit.run(np.copyto, layout[LENGTHS:LENGTHS + B], lengths)
+    n_first = 0 if first is None else first.size
+    layout = np.zeros(LENGTHS + B + n_first, np.int64)
+    layout[:SEQUENCE] = sizes
+    layout[SEQUENCE:LENGTHS] = strides.ravel()
+    real, firsts = np.split(layout[LENGTHS:], [B])
+    real[:] = S
+    if lengths is not None:                               # which may differ in a replay
+        jit.run(np.copyto, real, lengths)
     if first is not None:
-        jit.run(np.copyto, layout[LENGTHS + B:].reshape(B, T), first)
+        jit.run(np.copyto, firsts.reshape(B, T), first)
     return layout
 
 
@@ -93,11 +96,13 @@ def seen_by(i, layout, length):
 
 
 @jit.helper
-def nobody_before(b, i, m, layout):
-    """The first key that one of m queries from i on sees, or some keys before it."""
+def nobody_before(place, m, layout):
+    """The first key that one of m queries sees, or some keys before it.
+
+    place : where in the layout the first key of the first of these queries is.
+    """
     if not layout[FIRST]:
         return 0
-    place = layout[FIRST] + b * layout[N_QUERY] + i
     least = layout[place]
     for r in range(1, m):
         least = min(least, layout[place + r])
@@ -105,11 +110,12 @@ def nobody_before(b, i, m, layout):
 
 
 @jit.helper
-def hide(b, i, m, cols, low, layout, w, scores):
-    """Hide from each of m queries from i on the keys before its first: from `low` on there are
-    scores, (keys, QUERIES) from a place in w on. The columns beyond m repeat the last query.
+def hide(place, m, cols, layout, low, w, scores):
+    """Hide from each of m queries the keys before its first.
+
+    Scores are (keys, QUERIES) from a place in w on, the first of them those of key `low`. The
+    columns beyond m repeat the last query.
     """
-    place = layout[FIRST] + b * layout[N_QUERY] + i
     infinity = w.dtype.type(np.inf)
     for r in range(cols):
         first = layout[place + min(r, m - 1)]
@@ -187,7 +193,8 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
         yp = at(out, b * sequence[OUT] + h * head[OUT])
         for i in range(0, T, QUERIES):
             m = min(QUERIES, T - i)
-            low = nobody_before(b, i, m, layout)          # keys are counted from it on
+            place = layout[FIRST] + b * T + i
+            low = nobody_before(place, m, layout)         # keys are counted from it on
             seen = max(0, seen_by(i + m - 1, layout, length) - low)
             first = (S - T + i if layout[CAUSAL] else S) - low    # the last key query i sees
             queries = at(qp, i * q_row)
@@ -195,7 +202,7 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
             keys = at(kp, low * k_row)
             products(seen, D, keys, k_row, columns, scores, cols, width)
             if layout[FIRST]:
-                hide(b, i, m, cols, low, layout, w, D * QUERIES)
+                hide(place, m, cols, layout, low, w, D * QUERIES)
             for r in range(0, cols, width):
                 last = first + r if seen else -QUERIES
                 softmax_columns(at(scores, r), QUERIES, max(1, seen), last,
@@ -249,11 +256,14 @@ def attention_vjp_kernel(start, stop, lse, q, k, v, g, layout, scale, work, dq, 
             last_block = (T - 1) // QUERIES * QUERIES     # it sees all keys, unless FIRST
             for i in range(last_block, -1, -QUERIES):
                 m = min(QUERIES, T - i)
-                low = nobody_before(b, i, m, layout)
+                place = layout[FIRST] + b * T + i
+                low = nobody_before(place, m, layout)
                 seen = max(0, seen_by(i + m - 1, layout, length) - low)
                 first = (S - T + i if layout[CAUSAL] else S) - low
-                keys, values = at(kp, low * k_row), at(vp, low * v_row)
-                dkeys, dvalues = at(dkp, low * dk_row), at(dvp, low * dv_row)
+                keys = at(kp, low * k_row)
+                values = at(vp, low * v_row)
+                dkeys = at(dkp, low * dk_row)
+                dvalues = at(dvp, low * dv_row)
                 for r in range(QUERIES):
                     t = min(i + r, T - 1)
                     shift[r] = lse[b, h, t]
@@ -264,7 +274,8 @@ def attention_vjp_kernel(start, stop, lse, q, k, v, g, layout, scale, work, dq, 
                 products(seen, D, keys, k_row, qt, p, cols, width)
                 products(seen, D, values, v_row, gt, dp, cols, width)
                 if layout[FIRST]:
-                    hide(b, i, m, cols, low, layout, w, (1 + 2 * D) * QUERIES)
+                    scores = (1 + 2 * D) * QUERIES
+                    hide(place, m, cols, layout, low, w, scores)
                 for r in range(0, cols, width):
                     last = first + r if seen else -QUERIES
                     softmax_columns_vjp(at(p, r), at(dp, r), QUERIES, max(1, seen), last,
