@@ -10,8 +10,9 @@
     python benchmarks/decoding.py start        seconds to the first token of `minigrad generate`
 
 Each side is a process of its own. They take turns; a ratio is the median of the rounds', of one
-thread in seconds of the processor, of more (--threads 1,2) by the clock. SmolLM2 comes from the folder
-that MINIGRAD_MODELS names, node-llama-cpp from the one that MINIGRAD_LLAMA names.
+thread in seconds of the processor, of more (--threads 1,2) by the clock. SmolLM2 comes from the
+folder that MINIGRAD_MODELS names, node-llama-cpp from the one that MINIGRAD_LLAMA names. Needs the
+`bench` extra for PyTorch, which runs nanoGPT's model (nanogpt.py).
 """
 import os
 import sys
@@ -23,6 +24,7 @@ sys.path[:1] = [os.path.dirname(HERE), HERE]
 # ruff: noqa: E402
 import processes  # (sets how threads wait, before a library that has them is loaded)
 
+import functools
 import statistics
 import subprocess
 from pathlib import Path
@@ -30,7 +32,7 @@ from pathlib import Path
 import numpy as np
 from results import THREADS, verdict
 
-ROUNDS = 9
+ROUNDS = 7
 SIZE = dict(n_layer=6, n_head=6, d_model=384, context_length=256)          # 10 M parameters
 NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 PYTHON = sys.executable, __file__
@@ -63,11 +65,12 @@ def side(name):
     return Side(*PYTHON, "--side", name)
 
 
-def serve(takes):
+def serve(make):
     """Be a side: for each line of the input do that, and say what a token took."""
+    make = functools.cache(make)
     print("ready", flush=True)
     for line in sys.stdin:
-        take, n = takes[line.strip()]
+        take, n = make(line.strip())
         wall, cpu = time.perf_counter(), time.process_time()
         take()
         seconds = time.perf_counter() - wall, time.process_time() - cpu
@@ -93,10 +96,10 @@ def compared(name, what, target, ours, theirs, rounds=ROUNDS, warm=2):
 
 # ---- 10 M parameters ----
 
-def ours_of(B, n=60):
+def ours_of(streams, n=60):
     """Greedy tokens of a net of random weights, from the start of each answer on."""
     from gpt.models.sampling import Sampling, generate
-    model = net(vocab_size=65, bias=False, **SIZE)
+    model, B = net(vocab_size=65, bias=False, **SIZE), int(streams)
     prompts = np.ones((B, 1), np.int64)
 
     def take():
@@ -112,11 +115,11 @@ def net(preset="gpt2", **settings):
     return GPT(Config.make(preset, **settings).model, np.random.default_rng(0))
 
 
-def eager_of(B, n=60):
+def eager_of(streams, n=60):
     """The same by PyTorch: scaled_dot_product_attention over a view of a static cache."""
     import torch
     from nanogpt import NanoGPT
-    model = NanoGPT(65, **SIZE).eval()
+    model, B = NanoGPT(65, **SIZE).eval(), int(streams)
     shape = B, SIZE["n_head"], SIZE["context_length"], SIZE["d_model"] // SIZE["n_head"]
 
     @torch.inference_mode()
@@ -129,7 +132,7 @@ def eager_of(B, n=60):
     return take, n * B
 
 
-def compiled_of(B, n=60):
+def compiled_of(streams, n=60):
     """The same by torch.compile, with constant weights: one graph for a token at any place."""
     import torch
     import torch._inductor.config
@@ -137,7 +140,7 @@ def compiled_of(B, n=60):
     from nanogpt import NanoGPT
     torch._inductor.config.freezing = True
     model, H, T = NanoGPT(65, **SIZE).eval(), SIZE["n_head"], SIZE["context_length"]
-    C = SIZE["d_model"]
+    B, C = int(streams), SIZE["d_model"]
     k, v = torch.zeros(2, len(model.blocks), B, H, T, C // H)
     places = torch.arange(T)
 
@@ -191,10 +194,11 @@ def smol(as_stored, n=32):
     model = read_gguf(published_file(), as_stored=as_stored)[0]
     ids = np.random.default_rng(0).integers(20, 40_000, (1, 2000))
 
-    def prompt():
-        NextScores(model, 1)(ids[:, :512])
-    return {"token": (taker(model, ids[:, :6], n), n), "late": (taker(model, ids, n), n),
-            "prompt": (prompt, 512)}
+    def made(what):
+        if what == "prompt":
+            return lambda: NextScores(model, 1)(ids[:, :512]), 512
+        return taker(model, ids if what == "late" else ids[:, :6], n), n
+    return made
 
 
 def taker(model, ids, n):
@@ -222,13 +226,12 @@ def llama():
 
 
 def published():
-    blocks, numbers = side("blocks"), side("numbers")
-    compared("rate-behind-2000-tokens", "behind a few", 0.7, (blocks, "late"), (blocks, "token"))
-    compared("blocks-by-numbers", "numbers", 2.5, (blocks, "token"), (numbers, "token"))
-    theirs = llama()
-    compared("token-against-llama.cpp", "llama.cpp", 1.4, (blocks, "token"), (theirs, "token"))
+    blocks, numbers, theirs = side("blocks"), side("numbers"), llama()
     compared("prompt-against-llama.cpp", "llama.cpp", 1.5, (blocks, "prompt"), (theirs, "prompt"),
              rounds=5, warm=1)
+    compared("token-against-llama.cpp", "llama.cpp", 1.4, (blocks, "token"), (theirs, "token"))
+    compared("rate-behind-2000-tokens", "behind a few", 0.7, (blocks, "late"), (blocks, "token"))
+    compared("blocks-by-numbers", "numbers", 2.5, (blocks, "token"), (numbers, "token"))
 
 
 def busy(seconds=30):
@@ -249,7 +252,7 @@ def busy(seconds=30):
 
 # ---- GPT-2 small ----
 
-def gpt2_small(rounded=False, n=8):
+def gpt2_small(what, rounded=False, n=8):
     """What is asked of random weights of its shapes: tokens, and to read an array as large."""
     from gpt.models.quantising import hold, quantised_matrices
     from minigrad.kernels.quantised import product
@@ -259,8 +262,9 @@ def gpt2_small(rounded=False, n=8):
         hold(model, quantised_matrices(model, "Q8_0"))
     array = np.ones((n_bytes // 8192, 2048), np.float32)
     row = np.ones((1, 2048), np.float32)
-    return {"token": (taker(model, np.ones((1, 4), np.int64), n), n),
-            "array": (lambda: product(row, array), 1)}
+    if what == "array":
+        return lambda: product(row, array), 1
+    return taker(model, np.ones((1, 4), np.int64), n), n
 
 
 def memory():
@@ -288,11 +292,10 @@ def start(rounds=5):
 
 WHAT = {"streams": streams, "published": published, "busy": busy, "memory": memory,
         "rounded": rounded, "start": start}
-SIDES = {"ours": lambda: {str(B): ours_of(B) for B in (1, 8, 32)},
-         "eager": lambda: {str(B): eager_of(B) for B in (1, 8, 32)},
-         "compiled": lambda: {"1": compiled_of(1)},
+SIDES = {"ours": lambda: ours_of, "eager": lambda: eager_of, "compiled": lambda: compiled_of,
          "blocks": lambda: smol(True), "numbers": lambda: smol(False),
-         "gpt2-small": gpt2_small, "gpt2-small-q8": lambda: gpt2_small(rounded=True)}
+         "gpt2-small": lambda: gpt2_small,
+         "gpt2-small-q8": lambda: functools.partial(gpt2_small, rounded=True)}
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--side"]:

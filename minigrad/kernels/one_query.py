@@ -15,7 +15,7 @@ from minigrad.kernels.packed import (
     BLOCK, HAS_HALVES, KINDS, LANES, add_blocks_of, add_rows_of, halve, put_in_rows)
 from minigrad.kernels.rows import SMALL, made_from, row_kernel
 from minigrad.kernels.softmax import softmax_row
-from minigrad.kernels.tiles import ROWS, strip
+from minigrad.kernels.tiles import small_tile_of
 from minigrad.kernels.twins import lanes
 
 PIECES = 8                       # tasks of one head of keys: as many parts of what was read
@@ -23,7 +23,7 @@ KEYS = 64                        # whose values are in the nearest cache while c
 HALVES = np.dtype(np.float16)    # how keys and values may be kept
 F16 = KINDS["F16"]
 TILE = 3 if REGISTERS == 16 else 4       # queries at a time
-COLUMNS = 4                              # and keys: the sums, and a vector of each
+COLUMNS = VECTORS = 4                    # and keys, or vectors of values
 LINE, AHEAD = 64, 2048           # bytes: memory is asked for what comes so much later
 prefetch = prefetch_of(write=0, level=3)
 
@@ -159,27 +159,39 @@ def attend_to_pieces(start, stop, k, v, place, heads, out_scores, out_parts, out
         here = (group * S + first) * row_size
         row = b * H + h0
         of_scores = at(out_scores, row * ldo + first)
-        left = at(heads, (b * n_heads + h0) * width), width, shared
         right = at(k, here), row_size, n
-        put_scores(k.itemsize, left, right, (of_scores, ldo))                 # noqa: F821
+        for h in range(0, shared, TILE):
+            m = min(TILE, shared - h)
+            left = at(heads, (b * n_heads + h0 + h) * width), width, m
+            target = at(of_scores, h * ldo), ldo
+            if m == 1:
+                score(k.itemsize, left, right, target)                        # noqa: F821
+            else:
+                scores(k.itemsize, left, right, target)                       # noqa: F821
         for h in range(shared):
             z = at(of_scores, h * ldo)
             m, s = softmax_row(z, z, n, heads.dtype.type(1))
             out_sums[b, h0 + h, piece] = m + vmath.log(s)
-        target = at(out_parts, (row * PIECES + piece) * width)
         for j in range(0, n, KEYS):
-            weights = at(of_scores, j), ldo, shared
-            values = at(v, here + j * row_size), row_size, min(KEYS, n - j)
-            add_values(width, weights, values, (target, PIECES * width), j > 0)   # noqa: F821
+            right = at(v, here + j * row_size), row_size, min(KEYS, n - j)
+            for h in range(0, shared, TILE):
+                m = min(TILE, shared - h)
+                left = at(of_scores, h * ldo + j), ldo, m
+                part = (row + h) * PIECES + piece
+                target = at(out_parts, part * width), PIECES * width
+                if m == 1:
+                    add_value(width, left, right, target, j > 0)              # noqa: F821
+                else:
+                    add_values(width, left, right, target, j > 0)             # noqa: F821
 
 
-def scores_of(kind):
+def scores_of(kind, n_rows):
     """Make put_scores(size, (x, width, m), (keys, ldk, n), (out, ldo)): x . key, m rows of n.
 
-    Up to three numbers behind each row are written, too.
+    m is at most n_rows. Up to three numbers behind each row are written, too.
     """
-    add_blocks, zeros = add_blocks_of(kind), zeros_of(TILE * COLUMNS)
-    point_to_rows, point_to_keys = pointers_of(TILE), pointers_of(COLUMNS)
+    add_blocks, zeros = add_blocks_of(kind), zeros_of(n_rows * COLUMNS)
+    point_to_rows, point_to_keys = pointers_of(n_rows), pointers_of(COLUMNS)
     is_kind = kind is not None
 
     @jit.helper
@@ -188,18 +200,16 @@ def scores_of(kind):
         out, ldo = target
         blocks = width // (BLOCK if is_kind else lanes_of(x))
         line, ahead = LINE // size, AHEAD // size
-        for i in range(0, m, TILE):
-            rows = point_to_rows(at(x, i * width), width, min(TILE, m - i))
-            to = point_to_rows(at(out, i * ldo), ldo, min(TILE, m - i))
-            for j in range(0, n, COLUMNS):
-                here = at(keys, j * ldk)
-                for later in range(0, COLUMNS * ldk, line):
-                    prefetch(at(here, ahead + later))
-                some = point_to_keys(here, ldk, min(COLUMNS, n - j))
-                sums = zeros(x)
-                for b in range(blocks):
-                    sums = add_blocks(sums, rows, some, b)
-                put_in_rows(sums, to, j)
+        rows, to = point_to_rows(x, width, m), point_to_rows(out, ldo, m)
+        for j in range(0, n, COLUMNS):
+            here = at(keys, j * ldk)
+            for later in range(0, COLUMNS * ldk, line):
+                prefetch(at(here, ahead + later))
+            some = point_to_keys(here, ldk, min(COLUMNS, n - j))
+            sums = zeros(x)
+            for b in range(blocks):
+                sums = add_blocks(sums, rows, some, b)
+            put_in_rows(sums, to, j)
     return put_scores
 
 
@@ -209,51 +219,65 @@ def scores_of(kind):
 def put_numbers(row, width, out):
     copy(out, row, width)
 
-@jit.helper
-def add_numbers(width, left, right, target, add):
-    """Set target (m, width), or add to it, to weights (m, n) times rows (n, width) of values."""
-    (weights, ldw, m), (values, ldv, n) = left, right
-    out, ldo = target
-    for h in range(0, m, ROWS):
-        rows = min(ROWS, m - h)
-        strip(rows, width, n, at(weights, h * ldw), ldw, 1,
-              values, ldv, at(out, h * ldo), ldo, add, lanes_of(out))
+def sums_of_numbers(n_rows):
+    """Make add_values(width, (weights, ldw, m), (values, ldv, n), (out, ldo), add).
+
+    That sets out (m, width), or adds to it, to weights (m, n) times values (n, width), m being at
+    most n_rows.
+    """
+    wide, narrow = small_tile_of(n_rows, VECTORS), small_tile_of(n_rows, 1)
+
+    @jit.helper
+    def add_values(width, left, right, target, add):
+        (weights, ldw, m), (values, ldv, n) = left, right
+        out, ldo = target
+        rows, lane = (weights, ldw, 1), lanes_of(out)
+        whole = width // (VECTORS * lane) * VECTORS * lane
+        for c in range(0, whole, VECTORS * lane):
+            wide(m, n, rows, at(values, c), ldv, at(out, c), ldo, add)
+        for c in range(whole, width, lane):
+            narrow(m, n, rows, at(values, c), ldv, at(out, c), ldo, add)
+    return add_values
 
 
 # ---- floats of 16 bits ----
-
-add_row = add_rows_of(F16)
-point, zeros = pointers_of(TILE), zeros_of(TILE * (BLOCK // LANES))
 
 @jit.helper
 def put_halves(row, width, out):
     for c in range(0, width, BLOCK):
         halve(at(row, c), at(out, 2 * c))
 
-@jit.helper
-def add_halves(width, left, right, target, add):
-    """Do as `add_numbers` does."""
-    (weights, ldw, m), (values, ldv, n) = left, right
-    out, ldo = target
-    for h in range(0, m, TILE):
-        rows = min(TILE, m - h)
-        of_heads = point(at(weights, h * ldw), ldw, rows)
+
+def sums_of_halves(n_rows):
+    """Make add_values as `sums_of_numbers` does."""
+    point, zeros = pointers_of(n_rows), zeros_of(n_rows * (BLOCK // LANES))
+    add_row = add_rows_of(F16)
+
+    @jit.helper
+    def add_values(width, left, right, target, add):
+        (weights, ldw, m), (values, ldv, n) = left, right
+        out, ldo = target
+        rows = point(weights, ldw, m)
         for c in range(0, width, BLOCK):
             tile = zeros(out)
             for j in range(n):
                 value = at(values, j * ldv + 2 * c)       # of a line
                 prefetch(at(value, AHEAD))
-                tile = add_row(tile, of_heads, j, value)
-            put(tile, point(at(out, h * ldo + c), ldo, rows), add)
+                tile = add_row(tile, rows, j, value)
+            put(tile, point(at(out, c), ldo, m), add)
+    return add_values
 
 
-def kernels_of(name, **names):
+# ---- the kernels ----
+
+def kernels_of(name, put_row, kind, sums_of):
     """Return the two kernels for a way to keep keys and values."""
-    made = lambda template: made_from(template, name, **names)
-    return jit.kernel(made(store)), row_kernel(made(attend_to_pieces))
+    parts = dict(score=scores_of(kind, 1), scores=scores_of(kind, TILE),
+                 add_value=sums_of(1), add_values=sums_of(TILE))
+    stored = made_from(store, name, put_row=put_row)
+    attended = made_from(attend_to_pieces, name, **parts)
+    return jit.kernel(stored), row_kernel(attended)
 
-KERNELS = {False: kernels_of("numbers", put_row=put_numbers, put_scores=scores_of(None),
-                             add_values=add_numbers)}
+KERNELS = {False: kernels_of("numbers", put_numbers, None, sums_of_numbers)}
 if HAS_HALVES:
-    KERNELS[True] = kernels_of("halves", put_row=put_halves, put_scores=scores_of(F16),
-                               add_values=add_halves)
+    KERNELS[True] = kernels_of("halves", put_halves, F16, sums_of_halves)
