@@ -34,6 +34,12 @@ def padded_width(D, dtype):
     return -(-D // step) * step
 
 
+def reads(k, x):
+    """Whether there are kernels for keys of this dtype beside numbers."""
+    of_halves = HAS_HALVES and k.dtype == HALVES and x.dtype == np.float32
+    return of_halves or k.dtype == x.dtype
+
+
 def attend(qkv, k, v, place, n_head, scale):
     """Store one new key and value of each sequence, and let its queries see all so far.
 

@@ -48,18 +48,22 @@ def cached_attention(qkv, k, v, place, n_head, causal=True, scale=None, **option
                          f"{S}: begin a new cache with the last ones")
     how = {"causal": causal, "scale": scale_of(q, scale)}
     fast = jit.COMPILED and mode.level == "fast"
-    if fast and is_float(qkv.dtype) and not options:
-        if T == 1:
-            return one_query.attend(plain(qkv), k, v, place, n_head, how["scale"])
-        if k.dtype == qkv.dtype:
-            return cached_attention_fast(plain(qkv), q, k, v, place, **how)
+    fast = fast and is_float(qkv.dtype) and not options
+    if fast and T == 1 and one_query.reads(k, qkv):
+        qkv, scale = plain(qkv), how["scale"]
+        return one_query.attend(qkv, k, v, place, n_head, scale)
+    if fast and T > 1 and k.dtype == qkv.dtype:
+        qkv = plain(qkv)
+        return cached_attention_fast(qkv, q, k, v, place, **how)
     D = q.shape[-1]
     for b, start in enumerate(place):
-        new = np.s_[b, :, start:start + T, :D]
+        end = start + T
+        new = np.s_[b, :, start:end, :D]
         k[new] = new_k[b]
         v[new] = new_v[b]
     seen = np.s_[:B, :, :S, :D]
-    k, v = (x[seen].astype(q.dtype, copy=False) for x in (k, v))
+    k = k[seen].astype(q.dtype, copy=False)
+    v = v[seen].astype(q.dtype, copy=False)
     y = attention(q, k, v, key_lengths=place + T, **how, **options)
     return side_by_side(y)
 
