@@ -1,7 +1,7 @@
 """The transformer, read top to bottom: embeddings, blocks, scores of what is next."""
 import numpy as np
 
-from gpt.models.caches import KVCache
+from gpt.models.caches import KVCache, kept_dtype
 from gpt.models.config import ModelConfig
 from gpt.models.heads import mean_loss, scores
 from gpt.models.relative import RelativeBias
@@ -178,7 +178,7 @@ class GPT(Module):
 
     def start(self, batch):
         """Return the state of sequences of which nothing has been read: `KVCache`."""
-        return KVCache(self.config, len(batch.ids), self.head.dtype)
+        return KVCache(self.config, len(batch.ids), kept_dtype(self.head))
 
     @property
     def head(self):
