@@ -229,9 +229,12 @@ def where_it_begins(ids, end, window, out):
     """Write the first place that each token sees, (B, T): of its document, and of its window."""
     T = ids.shape[1]
     places = np.arange(T)
-    begins = np.where(ids[:, :-1] == end, places[1:], 0)       # behind the end of another
     out[...] = np.maximum(0, places - window + 1)
-    np.maximum(out[:, 1:], np.maximum.accumulate(begins, axis=1), out=out[:, 1:])
+    ended = ids[:, :-1] == end
+    begins = np.where(ended, places[1:], 0)           # behind the end of another
+    begins = np.maximum.accumulate(begins, axis=1)
+    later = out[:, 1:]
+    np.maximum(later, begins, out=later)
 
 
 # ---- initial values ----
