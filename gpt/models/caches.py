@@ -20,8 +20,8 @@ class KVCache:
     ----------
     place : (B,) int64
         How many positions of each are stored: where the next one goes.
-    recent : (B, 2) int64
-        The last two ids.
+    recent : (B, n) int64
+        The last ids: two, or as many as are looked back on.
     memory : Memory or None
         What an encoder has read before all positions.
     """
@@ -33,7 +33,8 @@ class KVCache:
         self.capacity = config.context_length
         shape = batch, config.kv_heads, self.capacity, width
         self.place = np.zeros(batch, np.int64)                                  # (B,)
-        self.recent = np.zeros((batch, 2), np.int64)
+        n_recent = max(2, config.look_back)
+        self.recent = np.zeros((batch, n_recent), np.int64)
         self.layers = []               # of (k, v), each (B, G, context, D)
         for _ in range(config.n_layer):
             k, v = np.zeros(shape, dtype), np.zeros(shape, dtype)
@@ -69,9 +70,9 @@ class KVCache:
         """Count the positions that all layers have stored, of ids (B, T)."""
         B, T = ids.shape
         self.place[:B] += T
-        before = self.recent[:B]                                                # (B, 2)
-        known = np.concatenate([before, ids], axis=1)                           # (B, 2 + T)
-        self.recent[:B] = known[:, -2:]                                         # (B, 2)
+        before = self.recent[:B]                                                # (B, n)
+        known = np.concatenate([before, ids], axis=1)                           # (B, n + T)
+        self.recent[:B] = known[:, T:]
 
     def keep(self, ids):
         """Go back to where only ids, (B, T), had been read; return T, how many are kept."""

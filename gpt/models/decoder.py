@@ -48,6 +48,8 @@ class GPT(Module):
             self.segment_embedding = Embedding(config.n_segment, C, **initial)
         if config.embedding_gain:
             self.embedding_norm = Norm(config, dtype)
+        if config.look_back:
+            self.earlier_embedding = EarlierEmbedding(config, rng, dtype)
         if config.ngram_rows:
             self.ngram_embedding = NgramEmbedding(config, rng, dtype)
         self.blocks = [Block(config, rng, dtype, crosses) for _ in range(config.n_layer)]
@@ -112,6 +114,8 @@ class GPT(Module):
         if config.n_segment:
             segments = np.zeros_like(ids) if segments is None else segments
             x = x + self.segment_embedding(segments)
+        if config.look_back:
+            x = x + self.earlier_embedding(ids, state and state.recent)
         if config.ngram_rows:
             x = x + self.ngram_embedding(ids, state and state.recent)
         if config.embedding_norm:
@@ -174,6 +178,36 @@ class GPT(Module):
         return self.token_embedding.weight if tied else self.unembedding.weight
 
 
+class EarlierEmbedding(Module):
+    """What each of the last tokens says by its distance, before attention has to find it there.
+
+    The first MLP then knows the last few tokens, as that of Bengio et al. 2003 (JMLR 3) does.
+    """
+
+    def __init__(self, config, rng, dtype):
+        shape = config.vocab_size, config.d_model
+        self.tables = [normal(rng, shape, 0.0, dtype) for _ in range(config.look_back)]
+
+    def __call__(self, ids, recent=None):
+        n = len(self.tables)
+        before = np.zeros((len(ids), n), np.int64) if recent is None else recent
+        earlier = np.empty((n, *ids.shape), np.int64)
+        jit.run(look_back, before, ids, earlier)
+        total, *others = map(embedding, earlier, self.tables)
+        for x in others:
+            total = total + x
+        return total                                                            # (B, T, C)
+
+
+def look_back(before, ids, out):
+    """Write the ids that stand 1 to n places before each of (B, T) ids: (n, B, T)."""
+    T = ids.shape[1]
+    known = np.concatenate([before, ids], axis=1)
+    for distance, earlier in enumerate(out, 1):
+        stop = known.shape[1] - distance
+        earlier[...] = known[:, stop - T:stop]
+
+
 class NgramEmbedding(Module):
     """What the last two and the last three tokens say together: a row each of two hashed tables."""
 
@@ -185,14 +219,14 @@ class NgramEmbedding(Module):
     def __call__(self, ids, recent=None):
         before = np.zeros((len(ids), 2), np.int64) if recent is None else recent
         rows = np.empty((2, *ids.shape), np.int64)
-        jit.run(look_back, before, ids, self.vocab_size, self.rows, rows)
+        jit.run(number, before, ids, self.vocab_size, self.rows, rows)
         pairs, triples = map(embedding, rows, self.tables)
         return pairs + triples                                                  # (B, T, C)
 
 
-def look_back(before, ids, vocab_size, n_rows, out):
+def number(before, ids, vocab_size, n_rows, out):
     """Write the rows (2, B, T) of the last two and of the last three tokens at each place."""
-    ids = np.concatenate([before, ids], axis=1)                                 # (B, 2 + T)
+    ids = np.concatenate([before[:, -2:], ids], axis=1)                                 # (B, 2 + T)
     second, third = ids[:, 1:-1], ids[:, 2:]                                    # (B, T)
     pairs = second * vocab_size + third
     triples = ids[:, :-2] * vocab_size ** 2 + pairs

@@ -42,11 +42,14 @@ class Recipe(NamedTuple):
     settings: dict
 
 
-# In part of a pass tables of what follows two and three tokens help; seen again, they learn the
-# text by heart. After some passes so does the whole model, unless its weights are kept small.
-RECIPES = (Recipe(0.5, dict(ngram_rows=4096, learning_rate=0.016, muon_learning_rate=0.02)),
-           Recipe(4, {}),
-           Recipe(math.inf, dict(weight_decay=0.15)))
+# The last tokens are given with each, as attention needs long to find them. In part of a pass
+# tables of what follows two and three tokens help; seen again, they learn the text by heart. After
+# some passes so does the whole model, unless its weights are kept small.
+LOOKING = dict(look_back=4)
+TABLES = dict(ngram_rows=4096, learning_rate=0.016, muon_learning_rate=0.02)
+RECIPES = (Recipe(0.5, LOOKING | TABLES),
+           Recipe(4, LOOKING),
+           Recipe(math.inf, LOOKING | dict(weight_decay=0.15)))
 USUAL_SHARE = 0.45                 # of the matmul peak, that training reaches
 
 

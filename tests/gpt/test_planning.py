@@ -130,9 +130,11 @@ def test_what_is_seen_often_is_learnt_with_decay_and_what_is_seen_once_is_kept_i
                    for steps in (40, 1000))
     assert once.model.ngram_rows > 0 == once.train.weight_decay
     assert often.train.weight_decay > 0 == often.model.ngram_rows
+    assert once.model.look_back == often.model.look_back == 4
     given = {"steps": 1000, "weight_decay": 0.5, "batch_tokens": 1000}
     assert choose_settings(corpus, "fast", given, 240).train.weight_decay == 0.5
-    assert choose_settings(corpus, "llama", {"steps": 1}, 240).model.ngram_rows == 0
+    llama = choose_settings(corpus, "llama", {"steps": 1}, 240).model
+    assert llama.ngram_rows == llama.look_back == 0
     assert expected_passes(often, corpus, 240) == pytest.approx(1000 * 1000 / 90_000)
 
 
