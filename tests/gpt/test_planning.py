@@ -18,7 +18,7 @@ from gpt.training.clock import (
 from gpt.training.forecast import forecast, sequence_bytes
 from gpt.training.plan import Plan
 from gpt.training.recipes import (
-    REFERENCE_GFLOPS, choose_settings, choose_size, choose_tokenizer, expected_passes)
+    REFERENCE_GFLOPS, choose_settings, choose_size, choose_tokenizer, expected_passes, other_net)
 from gpt.training.run import Run
 from minigrad.kernels import memory
 
@@ -122,6 +122,14 @@ def test_more_time_never_chooses_a_smaller_model():
     products = [size["n_layer"] * size["d_model"] ** 2 for size in sizes]
     assert products == sorted(products)
     assert choose_size(5, REFERENCE_GFLOPS) == choose_size(10, REFERENCE_GFLOPS / 2)
+
+
+@pytest.mark.parametrize("given, other", [
+    ({"minutes": 0.5}, "lstm"), ({"minutes": 5}, None), ({"steps": 50}, None),
+    ({"minutes": 0.5, "net": "gru"}, None), ({"minutes": 0.5, "tokenizer": "bpe"}, None)])
+def test_where_another_net_gets_further_it_is_named(given, other):
+    config = choose_settings(Corpus("x", [b"some text"], "x"), "fast", given, REFERENCE_GFLOPS)
+    assert other_net(config, REFERENCE_GFLOPS) == other
 
 
 def test_what_is_seen_often_is_learnt_with_decay_and_what_is_seen_once_is_kept_in_tables():
