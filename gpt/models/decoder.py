@@ -1,7 +1,7 @@
 """The transformer, read top to bottom: embeddings, blocks, scores of what is next."""
 import numpy as np
 
-from gpt.models.caches import KVCache
+from gpt.models.caches import KVCache, kept_dtype
 from gpt.models.config import ModelConfig
 from gpt.models.heads import mean_loss, scores
 from gpt.models.relative import RelativeBias
@@ -92,7 +92,7 @@ class GPT(Module):
                              f"{T} tokens: pass the last ones only")
         x = self.embedded(batch.ids, state, batch.segments)                     # (B, T, C)
         x = Residual(dropout(x, config.dropout, rng))
-        seen = self.seen(T, state, batch.lengths)
+        seen = self.seen(batch.ids, state, batch.lengths)
         for i, block in enumerate(self.blocks):
             if mode.recomputing:
                 x = recomputed(block, x, seen, rng, memory)
@@ -139,13 +139,16 @@ class GPT(Module):
             return table[:T] if state is None else rows_at(table, state.place, T)
         return None
 
-    def seen(self, T, state, lengths=None):
-        """Say who sees whom: `Seen` for T positions behind those of the state."""
-        config = self.config
+    def seen(self, ids, state, lengths=None):
+        """Say who sees whom: `Seen` for (B, T) ids behind those of the state."""
+        T, config = ids.shape[1], self.config
         queries, S = behind(state, T)
-        near = self.near(queries, S, state.capacity if state else T)
-        seen = Seen(config.causal, lengths=None if config.causal else lengths, mask=near,
+        seen = Seen(config.causal, lengths=None if config.causal else lengths,
                     scale=None if config.score_scale else 1.0)
+        if state is None:
+            seen = seen._replace(first=self.first_seen(ids))
+        else:
+            seen = seen._replace(mask=self.near(queries, S, state.capacity))
         if config.position == "relative":
             seen = seen._replace(bias=self.relative_bias(queries, S))           # (1 or B, H, T, S)
         if not hasattr(self, "cos"):
@@ -155,6 +158,16 @@ class GPT(Module):
         cos = rows_at(self.cos, state.place, T)                                 # (B T, D / 2)
         sin = rows_at(self.sin, state.place, T)
         return seen._replace(cos=cos, sin=sin)
+
+    def first_seen(self, ids):
+        """Return the first place that each token sees, (B, T) int64; None for the very first."""
+        config, T = self.config, ids.shape[1]
+        window = config.window if 0 < config.window < T else T
+        if config.document_end < 0 and window == T:
+            return None
+        first = np.empty(ids.shape, np.int64)
+        jit.run(where_it_begins, ids, config.document_end, window, first)
+        return first
 
     def near(self, queries, S, most):
         """Return which of S keys are near enough to queries, (1 or B, T), that have `most` of them.
@@ -169,7 +182,7 @@ class GPT(Module):
 
     def start(self, batch):
         """Return the state of sequences of which nothing has been read: `KVCache`."""
-        return KVCache(self.config, len(batch.ids), self.head.dtype)
+        return KVCache(self.config, len(batch.ids), kept_dtype(self.head))
 
     @property
     def head(self):
@@ -185,52 +198,61 @@ class EarlierEmbedding(Module):
     """
 
     def __init__(self, config, rng, dtype):
-        shape = config.vocab_size, config.d_model
+        self.document_end, shape = config.document_end, (config.vocab_size, config.d_model)
         self.tables = [normal(rng, shape, 0.0, dtype) for _ in range(config.look_back)]
 
     def __call__(self, ids, recent=None):
         n = len(self.tables)
-        before = np.zeros((len(ids), n), np.int64) if recent is None else recent
         earlier = np.empty((n, *ids.shape), np.int64)
-        jit.run(look_back, before, ids, earlier)
+        jit.run(look_back, known_before(ids, recent, n), ids, self.document_end, earlier)
         total, *others = map(embedding, earlier, self.tables)
         for x in others:
             total = total + x
         return total                                                            # (B, T, C)
 
 
-def look_back(before, ids, out):
-    """Write the ids that stand 1 to n places before each of (B, T) ids: (n, B, T)."""
-    T = ids.shape[1]
-    known = np.concatenate([before, ids], axis=1)
-    for distance, earlier in enumerate(out, 1):
-        stop = known.shape[1] - distance
-        earlier[...] = known[:, stop - T:stop]
-
-
 class NgramEmbedding(Module):
     """What the last two and the last three tokens say together: a row each of two hashed tables."""
 
     def __init__(self, config, rng, dtype):
-        self.vocab_size, self.rows = config.vocab_size, config.ngram_rows
-        shape = self.rows, config.d_model
+        self.config, shape = config, (config.ngram_rows, config.d_model)
         self.tables = [normal(rng, shape, 0.0, dtype) for _ in range(2)]
 
     def __call__(self, ids, recent=None):
-        before = np.zeros((len(ids), 2), np.int64) if recent is None else recent
         rows = np.empty((2, *ids.shape), np.int64)
-        jit.run(number, before, ids, self.vocab_size, self.rows, rows)
+        jit.run(number, known_before(ids, recent, 2), ids, self.config, rows)
         pairs, triples = map(embedding, rows, self.tables)
         return pairs + triples                                                  # (B, T, C)
 
 
-def number(before, ids, vocab_size, n_rows, out):
+def known_before(ids, recent, n):
+    """Return at least n ids before those of (B, T): the last that a state has read, or zeros."""
+    return np.zeros((len(ids), n), np.int64) if recent is None else recent
+
+
+def look_back(before, ids, end, out):
+    """Write the ids that stand 1 to n places before each of (B, T) ids: (n, B, T).
+
+    They are 0 where the end of a document lies between, or is one of them.
+    """
+    T = ids.shape[1]
+    known = np.concatenate([before, ids], axis=1)
+    seen = np.ones(ids.shape, bool)
+    for distance, earlier in enumerate(out, 1):
+        stop = known.shape[1] - distance
+        there = known[:, stop - T:stop]                                         # (B, T)
+        seen &= there != end
+        earlier[...] = there * seen
+
+
+def number(before, ids, config, out):
     """Write the rows (2, B, T) of the last two and of the last three tokens at each place."""
-    ids = np.concatenate([before[:, -2:], ids], axis=1)                                 # (B, 2 + T)
-    second, third = ids[:, 1:-1], ids[:, 2:]                                    # (B, T)
-    pairs = second * vocab_size + third
-    triples = ids[:, :-2] * vocab_size ** 2 + pairs
-    out[:] = hashed(pairs, n_rows), hashed(triples, n_rows)
+    earlier = np.empty_like(out)
+    look_back(before, ids, config.document_end, earlier)
+    V = config.vocab_size
+    pairs = earlier[0] * V + ids                                                # (B, T)
+    triples = earlier[1] * V ** 2 + pairs
+    out[:] = hashed(pairs, config.ngram_rows), hashed(triples, config.ngram_rows)
 
 
 def hashed(keys, rows):
@@ -244,6 +266,15 @@ def behind(state, T):
     if state is None:
         return np.arange(T)[None], T
     return state.place[:, None] + np.arange(T), state.length + T
+
+
+def where_it_begins(ids, end, window, out):
+    """Write the first place that each token sees, (B, T): of its document, and of its window."""
+    T = ids.shape[1]
+    places = np.arange(T)
+    begins = np.where(ids[:, :-1] == end, places[1:], 0)       # behind the end of another
+    out[...] = np.maximum(0, places - window + 1)
+    np.maximum(out[:, 1:], np.maximum.accumulate(begins, axis=1), out=out[:, 1:])
 
 
 # ---- initial values ----
