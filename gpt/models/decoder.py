@@ -3,14 +3,15 @@ import numpy as np
 
 from gpt.models.caches import KVCache, kept_dtype
 from gpt.models.config import ModelConfig
+from gpt.models.earlier import EarlierEmbedding, NgramEmbedding
 from gpt.models.heads import mean_loss, scores
 from gpt.models.relative import RelativeBias
 from gpt.models.rope import frequencies
 from gpt.models.trunk import Block, Norm, Residual, Seen, recomputed
-from minigrad import dropout, embedding, placed_embedding, rms_norm, rotary_angles
+from minigrad import dropout, placed_embedding, rms_norm, rotary_angles
 from minigrad.kernels import jit
 from minigrad.mode import mode
-from minigrad.nn import Embedding, Linear, Module, normal
+from minigrad.nn import Embedding, Linear, Module
 from minigrad.ops.cached import rows_at
 
 
@@ -189,76 +190,6 @@ class GPT(Module):
         """The (V, C) matrix of the unembedding."""
         tied = self.config.tie_weights
         return self.token_embedding.weight if tied else self.unembedding.weight
-
-
-class EarlierEmbedding(Module):
-    """What each of the last tokens says by its distance, before attention has to find it there.
-
-    The first MLP then knows the last few tokens, as that of Bengio et al. 2003 (JMLR 3) does.
-    """
-
-    def __init__(self, config, rng, dtype):
-        self.document_end, shape = config.document_end, (config.vocab_size, config.d_model)
-        self.tables = [normal(rng, shape, 0.0, dtype) for _ in range(config.look_back)]
-
-    def __call__(self, ids, recent=None):
-        n = len(self.tables)
-        earlier = np.empty((n, *ids.shape), np.int64)
-        jit.run(look_back, known_before(ids, recent, n), ids, self.document_end, earlier)
-        total, *others = map(embedding, earlier, self.tables)
-        for x in others:
-            total = total + x
-        return total                                                            # (B, T, C)
-
-
-class NgramEmbedding(Module):
-    """What the last two and the last three tokens say together: a row each of two hashed tables."""
-
-    def __init__(self, config, rng, dtype):
-        self.config, shape = config, (config.ngram_rows, config.d_model)
-        self.tables = [normal(rng, shape, 0.0, dtype) for _ in range(2)]
-
-    def __call__(self, ids, recent=None):
-        rows = np.empty((2, *ids.shape), np.int64)
-        jit.run(number, known_before(ids, recent, 2), ids, self.config, rows)
-        pairs, triples = map(embedding, rows, self.tables)
-        return pairs + triples                                                  # (B, T, C)
-
-
-def known_before(ids, recent, n):
-    """Return at least n ids before those of (B, T): the last that a state has read, or zeros."""
-    return np.zeros((len(ids), n), np.int64) if recent is None else recent
-
-
-def look_back(before, ids, end, out):
-    """Write the ids that stand 1 to n places before each of (B, T) ids: (n, B, T).
-
-    They are 0 where the end of a document lies between, or is one of them.
-    """
-    T = ids.shape[1]
-    known = np.concatenate([before, ids], axis=1)
-    seen = np.ones(ids.shape, bool)
-    for distance, earlier in enumerate(out, 1):
-        stop = known.shape[1] - distance
-        there = known[:, stop - T:stop]                                         # (B, T)
-        seen &= there != end
-        earlier[...] = there * seen
-
-
-def number(before, ids, config, out):
-    """Write the rows (2, B, T) of the last two and of the last three tokens at each place."""
-    earlier = np.empty_like(out)
-    look_back(before, ids, config.document_end, earlier)
-    V = config.vocab_size
-    pairs = earlier[0] * V + ids                                                # (B, T)
-    triples = earlier[1] * V ** 2 + pairs
-    out[:] = hashed(pairs, config.ngram_rows), hashed(triples, config.ngram_rows)
-
-
-def hashed(keys, rows):
-    """Spread keys over rows (Knuth 6.4: multiply by 2**64 over the golden ratio)."""
-    mixed = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return (mixed >> np.uint64(33)) % np.uint64(rows)
 
 
 def behind(state, T):
