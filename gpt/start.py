@@ -16,7 +16,7 @@ from gpt.training.folder import kept_if_begun, new_folder, open_run, read_manife
 from gpt.training.forecast import check_size, matmul_gflops
 from gpt.training.memory import give_back
 from gpt.training.plan import Plan
-from gpt.training.recipes import choose_settings, choose_tuning
+from gpt.training.recipes import choose_settings, choose_tuning, other_net
 from gpt.training.run import Run
 from gpt.training.tasks import matched, task_named
 
@@ -53,8 +53,10 @@ def begin(args, say):
     corpus = task.corpus(args.corpus, binary=args.tokenizer in ("byte", "bpe"))
     say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
     check_vocabulary(given.get("vocabulary", 0), corpus)
-    config = (choose_settings(corpus, preset, given, matmul_gflops()) if base is None else
-              with_shape_of(base, choose_tuning(base.model.config, given), given))
+    if base:
+        config = with_shape_of(base, choose_tuning(base.model.config, given), given)
+    else:
+        config = chosen(corpus, preset, given, say)
     last = corpus.files_at_end(config.data.held_out)
     if last and len(corpus.files) > 1:
         files = " to ".join(dict.fromkeys([last[0], last[-1]]))
@@ -83,6 +85,16 @@ def begin(args, say):
         if base and run.task.prepared:
             run.task.prepared(run)
         return run, folder
+
+
+def chosen(corpus, preset, given, say):
+    """Choose the settings of a run from nothing, and say where another net would get further."""
+    peak = matmul_gflops()
+    config = choose_settings(corpus, preset, given, peak)
+    other = other_net(config, peak)
+    if other:
+        say(f"in so short a time, by characters, --net {other} gets further")
+    return config
 
 
 def end_of_documents(config, tokenizer):

@@ -33,8 +33,8 @@ class KVCache:
     ----------
     place : (B,) int64
         How many positions of each are stored: where the next one goes.
-    recent : (B, 2) int64
-        The last two ids.
+    recent : (B, n) int64
+        The last ids: two, or as many as are looked back on.
     memory : Memory or None
         What an encoder has read before all positions.
     """
@@ -46,7 +46,8 @@ class KVCache:
         self.capacity, self.document_end = config.context_length, config.document_end
         shape = batch, config.kv_heads, self.capacity, width
         self.place = np.zeros(batch, np.int64)                                  # (B,)
-        self.recent = np.zeros((batch, 2), np.int64)
+        n_recent = max(2, config.look_back)
+        self.recent = np.zeros((batch, n_recent), np.int64)
         memory = np.zeros((config.n_layer, 2, *shape), dtype)      # one: in pages of 2 MB, if large
         self.layers = [tuple(pair) for pair in memory]             # k and v: (B, G, context, D)
 
@@ -84,9 +85,9 @@ class KVCache:
         B, T = ids.shape
         self.place[:B] += T
         self.place[:B][ids[:, -1] == self.document_end] = 0
-        before = self.recent[:B]                                                # (B, 2)
-        known = np.concatenate([before, ids], axis=1)                           # (B, 2 + T)
-        self.recent[:B] = known[:, -2:]                                         # (B, 2)
+        before = self.recent[:B]                                                # (B, n)
+        known = np.concatenate([before, ids], axis=1)                           # (B, n + T)
+        self.recent[:B] = known[:, T:]
 
     def keep(self, ids):
         """Go back to where only ids, (B, T), had been read; return T, how many are kept."""

@@ -54,6 +54,8 @@ class ModelConfig:
                                 "weights are tied")
     init: str = setting("zero", "of the output projections: zero (arXiv:1901.09321), or scaled "
                         "by 1/sqrt(2 n_layer) as in GPT-2", ("zero", "scaled"))
+    look_back: int = setting(0, "tokens before each whose embeddings, a table for each distance, "
+                             "are added to its own; 0 for none", at_least=0)
     ngram_rows: int = setting(0, "rows of a hashed table of bigram embeddings, and as many for "
                               "trigrams (arXiv:2106.12672); 0 for none", at_least=0)
     embedding_norm: bool = setting(True, "RMS-normalize the embedding before the first block")

@@ -3,14 +3,15 @@ import numpy as np
 
 from gpt.models.caches import KVCache, kept_dtype
 from gpt.models.config import ModelConfig
+from gpt.models.earlier import EarlierEmbedding, NgramEmbedding
 from gpt.models.heads import mean_loss, scores
 from gpt.models.relative import RelativeBias
 from gpt.models.rope import frequencies
 from gpt.models.trunk import Block, Norm, Residual, Seen, recomputed
-from minigrad import dropout, embedding, placed_embedding, rms_norm, rotary_angles
+from minigrad import dropout, placed_embedding, rms_norm, rotary_angles
 from minigrad.kernels import jit
 from minigrad.mode import mode
-from minigrad.nn import Embedding, Linear, Module, normal
+from minigrad.nn import Embedding, Linear, Module
 from minigrad.ops.cached import rows_at
 
 
@@ -48,6 +49,8 @@ class GPT(Module):
             self.segment_embedding = Embedding(config.n_segment, C, **initial)
         if config.embedding_gain:
             self.embedding_norm = Norm(config, dtype)
+        if config.look_back:
+            self.earlier_embedding = EarlierEmbedding(config, rng, dtype)
         if config.ngram_rows:
             self.ngram_embedding = NgramEmbedding(config, rng, dtype)
         self.blocks = [Block(config, rng, dtype, crosses) for _ in range(config.n_layer)]
@@ -112,6 +115,8 @@ class GPT(Module):
         if config.n_segment:
             segments = np.zeros_like(ids) if segments is None else segments
             x = x + self.segment_embedding(segments)
+        if config.look_back:
+            x = x + self.earlier_embedding(ids, state and state.recent)
         if config.ngram_rows:
             x = x + self.ngram_embedding(ids, state and state.recent)
         if config.embedding_norm:
@@ -185,37 +190,6 @@ class GPT(Module):
         """The (V, C) matrix of the unembedding."""
         tied = self.config.tie_weights
         return self.token_embedding.weight if tied else self.unembedding.weight
-
-
-class NgramEmbedding(Module):
-    """What the last two and the last three tokens say together: a row each of two hashed tables."""
-
-    def __init__(self, config, rng, dtype):
-        self.vocab_size, self.rows = config.vocab_size, config.ngram_rows
-        shape = self.rows, config.d_model
-        self.tables = [normal(rng, shape, 0.0, dtype) for _ in range(2)]
-
-    def __call__(self, ids, recent=None):
-        before = np.zeros((len(ids), 2), np.int64) if recent is None else recent
-        rows = np.empty((2, *ids.shape), np.int64)
-        jit.run(look_back, before, ids, self.vocab_size, self.rows, rows)
-        pairs, triples = map(embedding, rows, self.tables)
-        return pairs + triples                                                  # (B, T, C)
-
-
-def look_back(before, ids, vocab_size, n_rows, out):
-    """Write the rows (2, B, T) of the last two and of the last three tokens at each place."""
-    ids = np.concatenate([before, ids], axis=1)                                 # (B, 2 + T)
-    second, third = ids[:, 1:-1], ids[:, 2:]                                    # (B, T)
-    pairs = second * vocab_size + third
-    triples = ids[:, :-2] * vocab_size ** 2 + pairs
-    out[:] = hashed(pairs, n_rows), hashed(triples, n_rows)
-
-
-def hashed(keys, rows):
-    """Spread keys over rows (Knuth 6.4: multiply by 2**64 over the golden ratio)."""
-    mixed = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return (mixed >> np.uint64(33)) % np.uint64(rows)
 
 
 def behind(state, T):

@@ -15,7 +15,7 @@ from minigrad.kernels.packed import BLOCK
 from minigrad.kernels.quantised import Quantised, can_stay
 
 MATRICES = re.compile(r"(blocks\.\d+\..+|token_embedding|unembedding)\.weight"
-                      r"|ngram_embedding\.tables\.\d+")
+                      r"|(earlier|ngram)_embedding\.tables\.\d+")
 
 
 def hold(model, blocks):

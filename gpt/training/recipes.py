@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from gpt.models.decoder import flops_per_token
 from gpt.models.nets import net_named
-from gpt.training.config import Config, setting_names
+from gpt.training.config import Config, TrainConfig, setting_names
 from gpt.training.plan import Plan
 from gpt.training.tasks import matched, task_named
 
@@ -24,11 +24,14 @@ class Size(NamedTuple):
 # For 2 cores whose matmul reaches REFERENCE_GFLOPS; docs/training.md says what is measured of it.
 REFERENCE_GFLOPS = 240
 DEFAULT_MINUTES = 5
-SIZES = (Size(3, 4, 128, 2, 128, 1024),
+SIZES = (Size(1, 3, 96, 2, 128, 1024),
+         Size(3, 4, 128, 2, 128, 1024),
          Size(7, 4, 128, 2, 256, 1024),
          Size(45, 6, 192, 3, 256, 2048),
          Size(120, 6, 256, 4, 256, 4096),
          Size(1e9, 8, 384, 6, 256, 8192))
+# By characters a net with a state is ahead of a decoder for so many minutes (docs/models.md).
+SHORT_MINUTES, SHORT_NET = 1, "lstm"
 # Tokens of bpe by the bytes of the text; shorter texts are learnt by characters.
 VOCABULARIES = {200_000: 0, 1_000_000: 512, 20_000_000: 1024, math.inf: 4096}
 FEWEST, USUAL = 512, 1024          # where bpe is asked for, of short texts; of texts yet unread
@@ -42,11 +45,14 @@ class Recipe(NamedTuple):
     settings: dict
 
 
-# In part of a pass tables of what follows two and three tokens help; seen again, they learn the
-# text by heart. After some passes so does the whole model, unless its weights are kept small.
-RECIPES = (Recipe(0.5, dict(ngram_rows=4096, learning_rate=0.016, muon_learning_rate=0.02)),
-           Recipe(4, {}),
-           Recipe(math.inf, dict(weight_decay=0.15)))
+# The last tokens are given with each, as attention needs long to find them. In part of a pass
+# tables of what follows two and three tokens help; seen again, they learn the text by heart. After
+# some passes so does the whole model, unless its weights are kept small.
+LOOKING = dict(look_back=4)
+TABLES = dict(ngram_rows=4096, learning_rate=0.016, muon_learning_rate=0.02)
+RECIPES = (Recipe(0.5, LOOKING | TABLES),
+           Recipe(4, LOOKING),
+           Recipe(math.inf, LOOKING | dict(weight_decay=0.15)))
 USUAL_SHARE = 0.45                 # of the matmul peak, that training reaches
 
 
@@ -57,6 +63,15 @@ def choose_size(minutes, peak_gflops):
     settings = row._asdict()
     del settings["minutes"]
     return settings
+
+
+def other_net(config, peak_gflops):
+    """Return the net that gets further than the decoder in so short a time; None if none does."""
+    train = config.train
+    scaled = train.minutes * peak_gflops / REFERENCE_GFLOPS
+    by_characters = config.data.tokenizer in ("char", "byte")
+    is_usual = train.net == TrainConfig.net and train.task == TrainConfig.task
+    return SHORT_NET if is_usual and by_characters and 0 < scaled <= SHORT_MINUTES else None
 
 
 def choose_tokenizer(corpus):

@@ -157,12 +157,14 @@ def step(given, new, before, gate, c, state):
     H = c.size
     f, n = gate[H:], gate[2 * H:]
     o = gate[3 * H:]
+    n_given, n_new = given[2 * H:], new[2 * H:]
+    o_given, o_new = given[3 * H:], new[3 * H:]
     for j in range(2 * H):
         gate[j] = vmath.sigmoid(given[j] + new[j])
-    for j in range(2 * H, 3 * H):
-        gate[j] = vmath.tanh(given[j] + new[j])
-    for j in range(3 * H, 4 * H):
-        gate[j] = vmath.sigmoid(given[j] + new[j])
+    for j in range(H):
+        n[j] = vmath.tanh(n_given[j] + n_new[j])
+    for j in range(H):
+        o[j] = vmath.sigmoid(o_given[j] + o_new[j])
     for j in range(H):
         kept = f[j] * before[j]
         c[j] = kept + gate[j] * n[j]

@@ -19,7 +19,10 @@ END, T = 3, 24
 def net(dtype=np.float64, **settings):
     config = ModelConfig(vocab_size=12, context_length=T, n_layer=2, n_head=2, d_model=32,
                          init="scaled", document_end=END, **settings)
-    return GPT(config, np.random.default_rng(0), dtype)
+    model, rng = GPT(config, np.random.default_rng(0), dtype), np.random.default_rng(2)
+    for x in model.parameters():                      # tables of earlier tokens begin at 0
+        x.data += 0.1 * rng.standard_normal(x.shape)
+    return model
 
 
 def made(model, ids, state=None):
@@ -33,7 +36,8 @@ def ids():
 
 
 @pytest.mark.parametrize("settings", [{}, {"position": "none"}, {"window": 5},
-                                      {"position": "relative", "qk_norm": False}])
+                                      {"position": "relative", "qk_norm": False},
+                                      {"look_back": 3, "ngram_rows": 50}])
 def test_a_document_is_read_as_if_it_were_alone(ids, settings):
     model = net(**settings)
     whole = made(model, ids)
@@ -45,7 +49,7 @@ def test_a_document_is_read_as_if_it_were_alone(ids, settings):
                 np.testing.assert_allclose(found[first:stop], alone, atol=1e-10)
 
 
-@pytest.mark.parametrize("settings", [{}, {"window": 5}])
+@pytest.mark.parametrize("settings", [{}, {"window": 5}, {"look_back": 3, "ngram_rows": 50}])
 def test_token_by_token_it_says_the_same(ids, settings):
     model = net(**settings)
     state, parts = model.start(Batch(ids)), []

@@ -18,7 +18,7 @@ CHOICES = {name: st.sampled_from(f.metadata["choices"]) if f.metadata["choices"]
            for name, f in ModelConfig.__dataclass_fields__.items()
            if f.metadata["choices"] or f.type is bool}
 CHOICES.update(causal=st.just(True), n_kv_head=st.sampled_from([0, 1, 2]),
-               ngram_rows=st.sampled_from([0, 50]))
+               ngram_rows=st.sampled_from([0, 50]), look_back=st.sampled_from([0, 1, 3]))
 VARIANTS = st.builds(ModelConfig, vocab_size=st.just(11), context_length=st.just(8),
                      n_layer=st.just(2), n_head=st.just(2), d_model=st.just(8), **CHOICES)
 

@@ -18,7 +18,7 @@ from gpt.training.clock import (
 from gpt.training.forecast import forecast, sequence_bytes
 from gpt.training.plan import Plan
 from gpt.training.recipes import (
-    REFERENCE_GFLOPS, choose_settings, choose_size, choose_tokenizer, expected_passes)
+    REFERENCE_GFLOPS, choose_settings, choose_size, choose_tokenizer, expected_passes, other_net)
 from gpt.training.run import Run
 from minigrad.kernels import memory
 
@@ -124,15 +124,25 @@ def test_more_time_never_chooses_a_smaller_model():
     assert choose_size(5, REFERENCE_GFLOPS) == choose_size(10, REFERENCE_GFLOPS / 2)
 
 
+@pytest.mark.parametrize("given, other", [
+    ({"minutes": 0.5}, "lstm"), ({"minutes": 5}, None), ({"steps": 50}, None),
+    ({"minutes": 0.5, "net": "gru"}, None), ({"minutes": 0.5, "tokenizer": "bpe"}, None)])
+def test_where_another_net_gets_further_it_is_named(given, other):
+    config = choose_settings(Corpus("x", [b"some text"], "x"), "fast", given, REFERENCE_GFLOPS)
+    assert other_net(config, REFERENCE_GFLOPS) == other
+
+
 def test_what_is_seen_often_is_learnt_with_decay_and_what_is_seen_once_is_kept_in_tables():
     corpus = Corpus("x", [b"some text " * 10_000], "x")
     once, often = (choose_settings(corpus, "fast", {"steps": steps, "batch_tokens": 1000}, 240)
                    for steps in (40, 1000))
     assert once.model.ngram_rows > 0 == once.train.weight_decay
     assert often.train.weight_decay > 0 == often.model.ngram_rows
+    assert once.model.look_back == often.model.look_back == 4
     given = {"steps": 1000, "weight_decay": 0.5, "batch_tokens": 1000}
     assert choose_settings(corpus, "fast", given, 240).train.weight_decay == 0.5
-    assert choose_settings(corpus, "llama", {"steps": 1}, 240).model.ngram_rows == 0
+    llama = choose_settings(corpus, "llama", {"steps": 1}, 240).model
+    assert llama.ngram_rows == llama.look_back == 0
     assert expected_passes(often, corpus, 240) == pytest.approx(1000 * 1000 / 90_000)
 
 

@@ -238,7 +238,8 @@ NETS = ("decoder", "rnn", "lstm", "gru", "mingru", "conv", "encoder")
 HEALTHY = [dict(net=net, seed=seed) for net in NETS for seed in (1, 2)] + [
     dict(preset="gpt2"), dict(preset="llama"), dict(n_layer=1, context_length=8),
     dict(position="sinusoidal", mlp="geglu"), dict(position="relative", qk_norm=False),
-    dict(n_layer=4, d_model=32, ngram_rows=64), dict(norm_position="post", dropout=0.2)]
+    dict(n_layer=4, d_model=32, ngram_rows=64, look_back=4),
+    dict(norm_position="post", dropout=0.2)]
 
 
 @pytest.mark.thorough

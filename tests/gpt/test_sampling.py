@@ -24,7 +24,7 @@ OTHERS = {"vocab_size": [7], "context_length": [16], "n_layer": [1], "n_head": [
           "score_scale": [False], "logit_scale": [True], "embedding_gain": [True],
           "n_segment": [2], "transform": [True], "n_encoder_layer": [1],
           "rope_scaling": ["llama3:8:1:4:16", "linear:3"], "window": [5],
-          "tie_weights": [True], "init": ["scaled"], "ngram_rows": [50],
+          "tie_weights": [True], "init": ["scaled"], "ngram_rows": [50], "look_back": [3],
           "embedding_norm": [False], "embedding_scale": [True], "dropout": [0.3]}
 # What published models are set to, and what no kernel or recording knows yet.
 NOT_REPLAYED = ({"qk_gain": True}, {"mlp": "relu"}, {"mlp": "geglu"}, {"window": 5},

@@ -128,8 +128,8 @@ def counted_losses(monkeypatch):
 
 
 @pytest.mark.skipif(not jit.COMPILED, reason="there are no kernels to replay")
-@pytest.mark.parametrize("preset, more", [("fast", {}), ("fast", {"ngram_rows": 50}), ("gpt2", {}),
-                                          ("llama", {})])
+@pytest.mark.parametrize("preset, more", [
+    ("fast", {}), ("fast", {"ngram_rows": 50, "look_back": 3}), ("gpt2", {}), ("llama", {})])
 def test_replayed_steps_give_the_bytes_of_ordinary_ones(data, tiny, tmp_path, preset, more,
                                                         monkeypatch):
     found, calls = [], counted_losses(monkeypatch)

@@ -53,7 +53,7 @@ def written(model, order, n_rows):
 
 NETS = [("decoder", {}), ("lstm", {}), ("decoder", {"position": "learned", "norm": "layer"}),
         ("decoder", {"position": "relative"}), ("decoder", {"window": 8}),
-        ("decoder", {"ngram_rows": 32}), ("conv", {})]
+        ("decoder", {"ngram_rows": 32, "look_back": 3}), ("conv", {})]
 
 
 @pytest.mark.parametrize("name, changes", NETS)
