@@ -1,0 +1,68 @@
+"""How sure a law is: intervals by a bootstrap of the residuals, and the bias of parabolas."""
+import numpy as np
+
+from gpt.laws.parabolas import parabolas
+from gpt.laws.surface import N_NUMBERS, fit_surface, refit
+
+SAMPLES = 300
+LEVEL = 0.9
+
+
+class Law:
+    """A surface fitted to runs, with the surfaces that other runs of the kind might have given.
+
+    The residuals are drawn anew with replacement, each enlarged for the numbers that the fit has
+    used up (Efron & Tibshirani 1993, chapter 9): so the runs stay where they were planned.
+
+    Parameters
+    ----------
+    N, D, losses : (n,) array
+    seed : int
+    """
+
+    def __init__(self, N, D, losses, seed=0):
+        self.N, self.D, self.losses = N, D, losses
+        self.fit = fit_surface(N, D, losses)
+        self.surface = self.fit.surface
+        n = len(N)
+        rng = np.random.default_rng(seed)
+        enlarged = (self.fit.residuals - self.fit.residuals.mean()) * np.sqrt(
+            n / max(1, n - N_NUMBERS))
+        self.noise = enlarged                                              # (n,) of one run
+        drawn = rng.choice(enlarged, (SAMPLES, n))
+        samples = self.surface.loss(N, D) * np.exp(drawn)
+        self.others = refit(self.fit, N, D, samples)
+        self.of_a_run = rng.choice(enlarged, SAMPLES)
+
+    def interval(self, f, level=LEVEL):
+        """Return between which numbers f(surface) lies."""
+        with np.errstate(all="ignore"):
+            values = np.array([f(one) for one in self.others])
+        return quantiles(values[np.isfinite(values)], level)
+
+    def predicted(self, N, D, level=LEVEL):
+        """Return the loss of a run that is not made yet, and between which numbers it will lie."""
+        values = np.array([one.loss(N, D) for one in self.others]) * np.exp(self.of_a_run)
+        return self.surface.loss(N, D), quantiles(values, level)
+
+
+def quantiles(values, level=LEVEL):
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bias_of_parabolas(surface, C, N):
+    """Return by what factor parabolas err on a surface without noise, at runs planned like these.
+
+    Returns
+    -------
+    exponent : float
+        What parabolas find, less what is true.
+    sizes : callable of C to float
+        What they find at a budget, divided by what is true.
+    """
+    found = parabolas(C, N, surface.loss(N, C / (6 * N)))
+    if found is None:
+        return np.nan, lambda budget: np.nan
+    return (found.exponent - surface.exponent,
+            lambda budget: found.best_size(budget) / surface.best_size(budget))
