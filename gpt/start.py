@@ -20,7 +20,7 @@ from gpt.training.run import Run
 from gpt.training.tasks import matched, task_named
 
 
-def begin(args, say):
+def begin(args, say, peak_gflops=None):
     """Choose the settings, tokenize the text, and make a new run in a folder of its own.
 
     Parameters
@@ -29,6 +29,8 @@ def begin(args, say):
         What `flags.parse` returns.
     say : callable
         Is told of the text.
+    peak_gflops : float, optional
+        Of this machine, which the size is chosen by; it is measured unless given.
 
     Returns
     -------
@@ -52,8 +54,10 @@ def begin(args, say):
     corpus = task.corpus(args.corpus, binary=args.tokenizer in ("byte", "bpe"))
     say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
     check_vocabulary(given.get("vocabulary", 0), corpus)
-    config = (choose_settings(corpus, preset, given, matmul_gflops()) if base is None else
-              with_shape_of(base, choose_tuning(base.model.config, given), given))
+    if base:
+        config = with_shape_of(base, choose_tuning(base.model.config, given), given)
+    else:
+        config = choose_settings(corpus, preset, given, peak_gflops or matmul_gflops())
     last = corpus.files_at_end(config.data.held_out)
     if last and len(corpus.files) > 1:
         files = " to ".join(dict.fromkeys([last[0], last[-1]]))

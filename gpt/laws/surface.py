@@ -14,8 +14,9 @@ HUBER = 1e-3                       # of a difference of logarithms: beyond it co
 TUNED = 1.345                      # or beyond so many deviations, where there is more noise (Huber)
 DEVIATION = 1.4826                 # of a normal distribution, in medians of the absolute value
 N_NUMBERS = 5
-GRADIENT = 1e-9                    # relative to the first one: where it is nothing
-FEW_ROUNDS, ROUNDS = 30, 500       # for all starts, and for the best of them
+GRADIENT = 1e-9                    # in units of the steepest Huber loss: where it is nothing
+FEW_ROUNDS, ROUNDS = 30, 300       # for all starts, and for the best of them
+REFIT_ROUNDS = 40                  # from the best fit, for each sample of a bootstrap
 CONTINUED = 12                     # starts, to the end
 # Of (log A, log B, log E, alpha, beta).
 STARTS = [(0, 10, 20), (0, 10, 20), (-1, 0, 1), (0.2, 0.5, 1), (0.2, 0.5, 1)]
@@ -66,7 +67,7 @@ class Fit(NamedTuple):
 
     surface: Surface
     objective: float               # mean Huber loss
-    gradient: float                # its norm, as a share of that at the start
+    gradient: float                # its norm, as a share of the steepest Huber loss
     n_alike: int                   # of the best starts, that came to the same objective
     bend: float                    # from which difference on it counts in proportion
     residuals: np.ndarray          # (n,) log of the loss measured, less that of the fit
@@ -119,7 +120,7 @@ def refit(fit, N, D, samples):
     list of Surface
     """
     starts = np.tile(fit.surface.theta, (len(samples), 1))                 # (S, 5)
-    theta, _, _ = minimise(starts, N, D, np.log(samples), fit.bend)
+    theta, _, _ = minimise(starts, N, D, np.log(samples), fit.bend, REFIT_ROUNDS)
     return [*map(Surface.of, theta)]
 
 
@@ -176,7 +177,6 @@ def minimise(theta, N, D, y, bend, rounds=ROUNDS):
 def descend(theta, log_N, log_D, y, bend, rounds):
     damping = np.full(len(theta), 1e-2)
     objective, gradient, curvature = around(theta, log_N, log_D, y, bend)
-    first = np.linalg.norm(gradient, axis=1) + 1e-300
     for _ in range(rounds):
         scale = np.einsum("sii->si", curvature) + 1e-12                    # (S, 5)
         system = curvature + damping[:, None, None] * scale[:, :, None] * np.eye(5)
@@ -189,10 +189,10 @@ def descend(theta, log_N, log_D, y, bend, rounds):
         gradient = np.where(better[:, None], slope, gradient)
         curvature = np.where(better[:, None, None], steep, curvature)
         damping = np.clip(np.where(better, damping / 3, damping * 4), 1e-12, 1e12)
-        size = np.linalg.norm(gradient, axis=1) / first
+        size = np.linalg.norm(gradient, axis=1) / bend
         if np.all((size < GRADIENT) | (damping >= 1e12)):
             break
-    return theta, objective, np.linalg.norm(gradient, axis=1) / first
+    return theta, objective, np.linalg.norm(gradient, axis=1) / bend
 
 
 def around(theta, log_N, log_D, y, bend):

@@ -1,0 +1,83 @@
+"""Plan runs of equal FLOPs: budgets, for each some sizes around the one that is likely best."""
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from gpt.models.config import ModelConfig
+from gpt.models.decoder import block_weights
+
+TOKENS_A_PARAMETER = 20            # where the best size of a budget is looked for (arXiv:2203.15556)
+APART = 1.6                        # factor between sizes
+ASPECT = 32                        # width for each layer
+WIDTHS = range(32, 1025, 32)
+LAYERS = range(2, 25)
+HEAD = 32                          # width of one
+RATED_WIDTH = 192                  # at which the rate of adamw is as in the preset
+FEWEST_STEPS = 50
+EPOCHS = 4                         # passes over a text that are about as good as new text
+
+
+class Size(NamedTuple):
+    """A net of the family, and what it counts for."""
+
+    n_layer: int
+    d_model: int
+    n: int                         # weights of its matrices, the head included
+
+
+def matrices(model):
+    """Count the weights of a decoder's matrices with its head: the N of a scaling law.
+
+    Embeddings and tables are looked up, not multiplied with, and count for nothing.
+    """
+    return model.n_layer * block_weights(model) + model.d_model * model.vocab_size
+
+
+def family(vocab_size):
+    """Return the nets that a law goes through: one of each width, as deep as suits it."""
+    found = []
+    for width in WIDTHS:
+        n_layer = min(max(LAYERS[0], round(width / ASPECT)), LAYERS[-1])
+        model = ModelConfig(vocab_size, n_layer=n_layer, d_model=width, n_head=width // HEAD)
+        found.append(Size(n_layer, width, matrices(model)))
+    return found
+
+
+def budgets_of(total, n_budgets, n_sizes):
+    """Return budgets, each twice the one before, whose runs take so many FLOPs together.
+
+    >>> budgets_of(70, 3, 1)
+    [10.0, 20.0, 40.0]
+    """
+    lowest = total / n_sizes / (2 ** n_budgets - 1)
+    return [lowest * 2 ** i for i in range(n_budgets)]
+
+
+def sizes_for(C, vocab_size, n_sizes, apart=APART):
+    """Return nets around the size that is likely best for a budget, about `apart` from each other.
+    """
+    likely = math.sqrt(C / 6 / TOKENS_A_PARAMETER)
+    nets = family(vocab_size)
+    wanted = likely * apart ** (np.arange(n_sizes) - (n_sizes - 1) / 2)
+    lowest = max(nets[0].n, wanted[0])
+    chosen = {}
+    for n in lowest / wanted[0] * wanted:
+        size = nearest_size(n, [net for net in nets if net.d_model not in chosen])
+        chosen[size.d_model] = size
+    return sorted(chosen.values(), key=lambda size: size.n)
+
+
+def nearest_size(n, nets):
+    return min(nets, key=lambda net: abs(math.log(net.n / n)))
+
+
+def settings_of(size, C, batch_tokens, learning_rate):
+    """Return the settings of the run of a net with a budget.
+
+    The rate of adamw falls with the width, so that nets of any width take steps alike (Yang et al.
+    2022, arXiv:2203.03466); that of muon does not depend on it.
+    """
+    return {"n_layer": size.n_layer, "d_model": size.d_model, "n_head": size.d_model // HEAD,
+            "learning_rate": float(f"{learning_rate * RATED_WIDTH / size.d_model:.4g}"),
+            "steps": max(1, round(C / (6 * size.n * batch_tokens)))}
