@@ -267,8 +267,7 @@ class Machine:
                 self.drop(each)
 
     def on_begun(self, each, folder, step, end, flops):
-        if step:
-            self.say(f"{folder}: goes on at step {step} of {end}")
+        self.say(f"{folder}: step {step} to {end}")
         self.table.tell(each.job, flops=flops, folder=folder)
 
     def on_done(self, each, value, step, facts):

@@ -50,7 +50,7 @@ def folder_of(runs, settings, generation):
 
     Each has a folder of its own: an owner that is taken for dead and is not, may write on.
     """
-    return Path(runs) / (run_name(settings) + (f".{generation}" if generation else ""))
+    return Path(runs) / (run_name(settings) + (f"~{generation}" if generation else ""))
 
 
 def earlier_folder(runs, settings, generation):

@@ -181,7 +181,7 @@ def test_a_copy_shares_no_file_that_is_written_again(tmp_path):
 URL = "sqlite:///sweep.db"
 
 
-def taking(n, folder, ours):
+def taking(folder, ours):
     """Take all jobs of a table; in a process of its own."""
     os.chdir(folder)
     table = Table(URL, "s")
@@ -189,7 +189,7 @@ def taking(n, folder, ours):
 
 
 @pytest.mark.extra("optuna")
-@pytest.mark.parametrize("n", [40, pytest.param(2000, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("n", [20, pytest.param(2000, marks=pytest.mark.thorough)])
 def test_no_job_is_handed_out_twice(tmp_path, monkeypatch, n):
     monkeypatch.chdir(tmp_path)
     table = Table(URL, "s")
@@ -197,7 +197,7 @@ def test_no_job_is_handed_out_twice(tmp_path, monkeypatch, n):
         table.add(trial, 0, 0, {"x": trial}, {})
     context = multiprocessing.get_context("spawn")
     ours = context.Queue()
-    some = [context.Process(target=taking, args=(n, tmp_path, ours)) for _ in range(4)]
+    some = [context.Process(target=taking, args=(tmp_path, ours)) for _ in range(2 if n < 100 else 4)]
     for each in some:
         each.start()
     taken = [number for _ in some for number in ours.get(timeout=500)]
