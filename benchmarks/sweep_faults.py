@@ -4,8 +4,9 @@
     python benchmarks/sweep_faults.py FOLDER --sweeps 10 --storage postgresql://lab/faults
                                                                            3 machines, 1 worker each
 
-Each sweep is killed 5 times (SIGKILL): a worker, or a whole machine, which is started again. Right
-are: the same values, bit for bit; no job done twice; no run that goes on before its last checkpoint.
+Five times in each something is killed (SIGKILL): a worker, or a machine, which is started again.
+Right are: the same values, bit for bit; no job done twice; no run that goes on before its last
+checkpoint.
 """
 import argparse
 import os

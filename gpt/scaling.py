@@ -120,7 +120,7 @@ def read_runs(path):
     for name, values in zip(COLUMNS, columns):
         bad = values[~((values > 0) & np.isfinite(values))]
         if len(bad):
-            raise ConfigError(f"{path} has a run whose {name} is {bad[0]:g}, but it must be above 0")
+            raise ConfigError(f"{path} has a run whose {name} is {bad[0]:g}, but must be above 0")
     D = np.array([float(row.get("tokens") or c / (6 * n)) for row, c, n in zip(rows, C, N)])
     return N, C, D, losses
 

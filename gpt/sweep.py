@@ -10,24 +10,27 @@ Stopped or killed? The same command goes on. Runs are ordinary ones, in sweeps/N
 import math
 import time
 from argparse import SUPPRESS
+from itertools import islice
 from pathlib import Path
 
 from bpe.console import finite, whole
+from bpe.files import write_text
 from gpt.command import interruptible, make_parser, report_errors
 from gpt.settings import ConfigError
 from gpt.show.sweep_page import sweep_lines, sweep_page
-from gpt.sweeping.draws import METHODS, Draws, check_method
+from gpt.sweeping.draws import METHODS, check_method
 from gpt.sweeping.halving import Halving
 from gpt.sweeping.machine import Machine
-from gpt.sweeping.space import FIELDS, WHOLE_TEXTS, Axis, grid, read_setting
+from gpt.sweeping.space import FIELDS, Axis, grid, random, read_setting
 from gpt.sweeping.table import Table
-from gpt.training.config import PRESETS, Config, groups
+from gpt.training.config import PRESETS, TrainConfig, groups
 from gpt.training.forecast import matmul_gflops
 from gpt.training.recipes import choose_settings
 from gpt.training.tasks import matched, task_named
 from minigrad.kernels import threads
 
 GRACE_S = 60
+RUNGS = 4
 EVALUATIONS = 4                    # of each rung of a run, where none are said
 
 
@@ -104,10 +107,12 @@ def show(args):
     """Say what is known of a sweep, and write its page."""
     folder = Path(args.folder) / args.show
     if not args.storage and not (folder / "sweep.db").exists():
-        known = ", ".join(path.parent.name for path in Path(args.folder).glob("*/sweep.db"))
+        found = Path(args.folder).glob("*/sweep.db")
+        known = ", ".join(path.parent.name for path in found)
         raise ConfigError(f"there is no sweep {args.show!r} in {args.folder}: "
                           + (f"choose {known}" if known else "begin one with minigrad sweep TEXT"))
-    tell(Table(storage_of(args, folder), args.show, say, create=False), folder)
+    table = Table(storage_of(args, folder), args.show, say, create=False)
+    tell(table, folder)
 
 
 def sweep(args):
@@ -123,13 +128,11 @@ def sweep(args):
 def work(table, spec, folder, args, began):
     """Do this machine's part of a sweep, and tell of it."""
     spec = table.agree(spec, settled)
-    n_threads = threads.most_threads()
-    n_workers = args.workers or n_threads
-    stop_s = began + 60 * args.total_minutes if args.total_minutes else math.inf
-    say(f"sweep {args.name}: {n_workers} workers of {max(1, n_threads // n_workers)} threads, "
-        f"into {folder}")
-    machine = Machine(table, spec, Draws(spec), folder, n_workers, max(1, n_threads // n_workers),
-                      args.grace, stop_s, say)
+    n_workers = args.workers or threads.most_threads()
+    n_threads = max(1, threads.most_threads() // n_workers)
+    stop_s = began + (60 * args.total_minutes or math.inf)
+    say(f"sweep {args.name}: {n_workers} workers of {n_threads} threads, into {folder}")
+    machine = Machine(table, spec, folder, n_workers, n_threads, args.grace, stop_s, say)
     with interruptible("stopping, every run is saved; Ctrl-C again to stop at once") as stop:
         try:
             over = machine.work(stop)
@@ -149,7 +152,7 @@ def tell(table, folder):
         say(line)
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "sweep.html"
-    page.write_text(sweep_page(table.name, spec, jobs, folder / "runs"), encoding="utf-8")
+    write_text(page, sweep_page(table.name, spec, jobs, folder / "runs"))
     say(f"look at: {page}")
 
 
@@ -165,31 +168,40 @@ def spec_of(args):
         raise ConfigError("there is no text: name files, folders or globs, or --show a sweep")
     if "-" in args.corpus:
         raise ConfigError("each run reads the text anew, which - cannot be: name a file")
-    said = {name: text for name, text in vars(args).items() if name in FIELDS}
-    found = {name: read_setting(name, text) for name, text in said.items()}
-    axes = {name: axis for name, axis in found.items()
-            if isinstance(axis, Axis) and name not in WHOLE_TEXTS}
-    given = {name: value for name, value in found.items() if name not in axes}
+    said = {name: vars(args)[name] for name in FIELDS if name in args}
+    found = {name: read_setting(name, said[name]) for name in said}
+    axes = {name: x for name, x in found.items() if isinstance(x, Axis)}
+    given = {name: x for name, x in found.items() if name not in axes}
     lists = all(axis.values for axis in axes.values())
     method = args.method or ("grid" if lists and not args.trials else "random")
     ends = args.total_minutes or args.total_flops
     check_method(method, axes.values(), args.trials, ends)
-    trials = args.trials or (len([*grid(axes.values())]) if method == "grid" else 0)
+    trials = count(method, axes.values(), args)
     check_length(args, {*given, *axes})
-    halving = Halving(args.halve, (args.rungs or 4) if args.halve > 1 else 1,
-                      not args.asynchronous)
+    n_rungs = (args.rungs or RUNGS) if args.halve > 1 else 1
+    halving = Halving(args.halve, n_rungs, not args.asynchronous)
     if halving.n_rungs > 1 and halving.together and not trials:
         raise ConfigError("a rung is complete when all trials are in: say how many with --trials, "
                           "or let them rise before with --asynchronous")
     return {"text": args.corpus, "preset": args.preset, "given": given,
-            "axes": {name: said[name] for name in axes}, "method": method, "trials": trials,
-            "draw_seed": args.draw_seed, "tokens": int(args.tokens), "halving": [*halving],
-            "total_flops": args.total_flops, "points": []}
+            "axes": {name: said[name] for name in axes},
+            "method": method, "trials": trials, "draw_seed": args.draw_seed,
+            "tokens": int(args.tokens), "total_flops": args.total_flops,
+            "halving": [*halving], "points": []}
+
+
+def count(method, axes, args):
+    """Return how many trials there are, no more than there are settings; 0 where that is open."""
+    drawn = grid(axes) if method == "grid" else random(axes, args.draw_seed)
+    if method != "grid" and not args.trials:
+        return 0
+    return len([*islice(drawn, args.trials or None)])
 
 
 def check_length(args, names):
     """Refuse runs that have no length, or two; and rungs of runs that are as long as their time."""
-    said = [name for name in ("steps", "minutes") if name in names] + ["tokens"] * bool(args.tokens)
+    said = [name for name in ("steps", "minutes") if name in names]
+    said += ["tokens"] if args.tokens else []
     if len(said) != 1:
         raise ConfigError("say how long each run is, once: --steps, --tokens or --minutes"
                           + (f", not {' and '.join(said)}" if said else ""))
@@ -207,9 +219,9 @@ def settled(spec):
         If no run can be made of it.
     """
     given = dict(spec["given"])
-    kind = given.get("tokenizer", "auto")
-    task = task_named(matched(given).get("task", Config().train.task))
-    corpus = task.corpus(spec["text"], binary=kind in ("byte", "bpe"))
+    task = task_named(matched(given).get("task") or TrainConfig.task)
+    binary = given.get("tokenizer") in ("byte", "bpe")
+    corpus = task.corpus(spec["text"], binary=binary)
     peak_gflops = matmul_gflops()
     given.setdefault("evaluations", EVALUATIONS)
     if not given.get("base"):

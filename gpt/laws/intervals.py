@@ -26,13 +26,13 @@ class Law:
         self.surface = self.fit.surface
         n = len(N)
         rng = np.random.default_rng(seed)
-        enlarged = (self.fit.residuals - self.fit.residuals.mean()) * np.sqrt(
-            n / max(1, n - N_NUMBERS))
-        self.noise = enlarged                                              # (n,) of one run
-        drawn = rng.choice(enlarged, (SAMPLES, n))
+        residuals = self.fit.residuals
+        enlarged = np.sqrt(n / max(1, n - N_NUMBERS))
+        self.noise = enlarged * (residuals - residuals.mean())             # (n,)
+        drawn = rng.choice(self.noise, (SAMPLES, n))
         samples = self.surface.loss(N, D) * np.exp(drawn)
         self.others = refit(self.fit, N, D, samples)
-        self.of_a_run = rng.choice(enlarged, SAMPLES)
+        self.of_a_run = rng.choice(self.noise, SAMPLES)
 
     def interval(self, f, level=LEVEL):
         """Return between which numbers f(surface) lies."""
@@ -42,12 +42,14 @@ class Law:
 
     def predicted(self, N, D, level=LEVEL):
         """Return the loss of a run that is not made yet, and between which numbers it will lie."""
-        values = np.array([one.loss(N, D) for one in self.others]) * np.exp(self.of_a_run)
-        return self.surface.loss(N, D), quantiles(values, level)
+        losses = np.array([one.loss(N, D) for one in self.others])
+        losses *= np.exp(self.of_a_run)
+        return self.surface.loss(N, D), quantiles(losses, level)
 
 
 def quantiles(values, level=LEVEL):
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    outside = (1 - level) / 2
+    low, high = np.quantile(values, [outside, 1 - outside])
     return float(low), float(high)
 
 
@@ -61,7 +63,8 @@ def bias_of_parabolas(surface, C, N):
     sizes : callable of C to float
         What they find at a budget, divided by what is true.
     """
-    found = parabolas(C, N, surface.loss(N, C / (6 * N)))
+    D = C / (6 * N)
+    found = parabolas(C, N, surface.loss(N, D))
     if found is None:
         return np.nan, lambda budget: np.nan
     return (found.exponent - surface.exponent,

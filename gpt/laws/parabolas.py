@@ -19,7 +19,7 @@ class PowerLaw(NamedTuple):
 
 def lowest_runs(C, N, losses):
     """Take for each budget the size of its lowest run."""
-    return through(C, lambda of: (N[of][losses[of].argmin()], losses[of].min()))
+    return through(C, N, losses, lowest_run)
 
 
 def parabolas(C, N, losses):
@@ -27,33 +27,44 @@ def parabolas(C, N, losses):
 
     A budget counts that has three sizes and whose parabola opens upwards.
     """
-    return through(C, lambda of: lowest_point(np.log(N[of]), losses[of]))
+    return through(C, N, losses, lowest_point)
 
 
-def lowest_point(x, losses):
-    """Return exp(x) and the loss at the bottom of the parabola through points; None without one."""
-    if len({*x}) < 3:
+def lowest_run(N, losses):
+    best = losses.argmin()
+    return N[best], losses[best]
+
+
+def lowest_point(N, losses):
+    """Return N and the loss at the bottom of the parabola through runs; None without one."""
+    if len({*N}) < 3:
         return None
-    middle = x.mean()
-    bend, slope, height = np.polyfit(x - middle, losses, 2)
+    middle = np.log(N).mean()
+    bend, slope, height = np.polyfit(np.log(N) - middle, losses, 2)
     if bend <= 0:
         return None
-    lowest = -slope / (2 * bend)
-    return np.exp(middle + lowest), height - slope ** 2 / (4 * bend)
+    x = -slope / (2 * bend)
+    return np.exp(middle + x), height + slope * x / 2
 
 
-def through(C, best):
-    """Fit a power law through what `best`, of a mask of the runs, finds in each budget.
+def through(C, N, losses, best):
+    """Fit a power law through the size and loss that `best` finds among the runs of each budget.
 
     Returns
     -------
     PowerLaw or None
         None where fewer than two budgets have a best size.
     """
-    found = [(budget, best(C == budget)) for budget in np.unique(C)]
-    found = [(budget, *point) for budget, point in found if point]
+    found = []
+    for budget in np.unique(C):
+        runs = C == budget
+        point = best(N[runs], losses[runs])
+        if point:
+            found.append((budget, *point))
     if len(found) < 2:
         return None
-    budgets, sizes, losses = zip(*found)
-    exponent, constant = np.polyfit(np.log(budgets), np.log(sizes), 1)
-    return PowerLaw(float(np.exp(constant)), float(exponent), budgets, sizes, losses)
+    budgets, sizes, lowest = zip(*found)
+    log_C, log_N = np.log(budgets), np.log(sizes)
+    exponent, constant = np.polyfit(log_C, log_N, 1)
+    factor = np.exp(constant)
+    return PowerLaw(float(factor), float(exponent), budgets, sizes, lowest)

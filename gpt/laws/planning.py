@@ -1,5 +1,6 @@
 """Plan runs of equal FLOPs: budgets, for each some sizes around the one that is likely best."""
 import math
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -7,11 +8,11 @@ import numpy as np
 from gpt.models.config import ModelConfig
 from gpt.models.decoder import block_weights
 
-TOKENS_A_PARAMETER = 20            # where the best size of a budget is looked for (arXiv:2203.15556)
+TOKENS_A_PARAMETER = 20            # where the best size is looked for (arXiv:2203.15556)
 APART = 1.6                        # factor between sizes
 ASPECT = 32                        # width for each layer
 WIDTHS = range(32, 1025, 32)
-LAYERS = range(2, 25)
+FEWEST_LAYERS = 2
 HEAD = 32                          # width of one
 RATED_WIDTH = 192                  # at which the rate of adamw is as in the preset
 FEWEST_STEPS = 50
@@ -38,7 +39,7 @@ def family(vocab_size):
     """Return the nets that a law goes through: one of each width, as deep as suits it."""
     found = []
     for width in WIDTHS:
-        n_layer = min(max(LAYERS[0], round(width / ASPECT)), LAYERS[-1])
+        n_layer = max(FEWEST_LAYERS, round(width / ASPECT))
         model = ModelConfig(vocab_size, n_layer=n_layer, d_model=width, n_head=width // HEAD)
         found.append(Size(n_layer, width, matrices(model)))
     return found
@@ -59,17 +60,13 @@ def sizes_for(C, vocab_size, n_sizes, apart=APART):
     """
     likely = math.sqrt(C / 6 / TOKENS_A_PARAMETER)
     nets = family(vocab_size)
-    wanted = likely * apart ** (np.arange(n_sizes) - (n_sizes - 1) / 2)
-    lowest = max(nets[0].n, wanted[0])
-    chosen = {}
-    for n in lowest / wanted[0] * wanted:
-        size = nearest_size(n, [net for net in nets if net.d_model not in chosen])
-        chosen[size.d_model] = size
-    return sorted(chosen.values(), key=lambda size: size.n)
-
-
-def nearest_size(n, nets):
-    return min(nets, key=lambda net: abs(math.log(net.n / n)))
+    lowest = max(nets[0].n, likely / apart ** ((n_sizes - 1) / 2))
+    chosen = []
+    for n in lowest * apart ** np.arange(n_sizes):
+        far = lambda net: abs(math.log(net.n / n))    # noqa: B023
+        chosen.append(min(nets, key=far))
+        nets.remove(chosen[-1])
+    return sorted(chosen, key=attrgetter("n"))
 
 
 def settings_of(size, C, batch_tokens, learning_rate):
@@ -78,6 +75,10 @@ def settings_of(size, C, batch_tokens, learning_rate):
     The rate of adamw falls with the width, so that nets of any width take steps alike (Yang et al.
     2022, arXiv:2203.03466); that of muon does not depend on it.
     """
-    return {"n_layer": size.n_layer, "d_model": size.d_model, "n_head": size.d_model // HEAD,
-            "learning_rate": float(f"{learning_rate * RATED_WIDTH / size.d_model:.4g}"),
-            "steps": max(1, round(C / (6 * size.n * batch_tokens)))}
+    rate = learning_rate * RATED_WIDTH / size.d_model
+    steps = round(C / (6 * size.n * batch_tokens))
+    return {"n_layer": size.n_layer,
+            "d_model": size.d_model,
+            "n_head": size.d_model // HEAD,
+            "learning_rate": float(f"{rate:.4g}"),
+            "steps": max(1, steps)}

@@ -6,6 +6,7 @@ bootstrap, are fitted at once by Levenberg and Marquardt's method, to where the 
 nothing: stopping before makes the exponents wrong (Besiroglu et al. 2024, arXiv:2404.10102).
 """
 import itertools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +19,8 @@ GRADIENT = 1e-9                    # in units of the steepest Huber loss: where 
 FEW_ROUNDS, ROUNDS = 30, 300       # for all starts, and for the best of them
 REFIT_ROUNDS = 40                  # from the best fit, for each sample of a bootstrap
 CONTINUED = 12                     # starts, to the end
-# Of (log A, log B, log E, alpha, beta).
-STARTS = [(0, 10, 20), (0, 10, 20), (-1, 0, 1), (0.2, 0.5, 1), (0.2, 0.5, 1)]
+FACTORS, LOSSES, EXPONENTS = (0, 10, 20), (-1, 0, 1), (0.2, 0.5, 1)     # of the grid of starts
+STARTS = FACTORS, FACTORS, LOSSES, EXPONENTS, EXPONENTS    # of (log A, log B, log E, alpha, beta)
 
 
 class Surface(NamedTuple):
@@ -33,7 +34,9 @@ class Surface(NamedTuple):
 
     def loss(self, N, D):
         """Return the loss of a model of N parameters after D tokens."""
-        return self.E + self.A / N ** self.alpha + self.B / D ** self.beta
+        of_size = self.A / N ** self.alpha
+        of_text = self.B / D ** self.beta
+        return self.E + of_size + of_text
 
     @property
     def exponent(self):
@@ -42,8 +45,8 @@ class Surface(NamedTuple):
 
     def best_size(self, C):
         """Return the N of the least loss among those with 6 N D = C; D is C / (6 N)."""
-        a, b = self.alpha, self.beta
-        G = (a * self.A / (b * self.B)) ** (1 / (a + b))
+        G = self.alpha * self.A / (self.beta * self.B)
+        G **= 1 / (self.alpha + self.beta)
         return G * (C / 6) ** self.exponent
 
     def best_loss(self, C):
@@ -53,13 +56,14 @@ class Surface(NamedTuple):
     @classmethod
     def of(cls, theta):
         """Make it from (log A, log B, log E, alpha, beta)."""
-        a, b, e, alpha, beta = map(float, theta)
-        return cls(np.exp(e), np.exp(a), np.exp(b), alpha, beta)
+        *logs, alpha, beta = map(float, theta)
+        A, B, E = map(math.exp, logs)
+        return cls(E, A, B, alpha, beta)
 
     @property
     def theta(self):
-        a, b, e = np.log([self.A, self.B, self.E])
-        return np.array([a, b, e, self.alpha, self.beta])
+        logs = np.log([self.A, self.B, self.E])
+        return np.append(logs, [self.alpha, self.beta])
 
 
 class Fit(NamedTuple):
@@ -86,23 +90,26 @@ def fit_surface(N, D, losses):
     Fit
     """
     starts = np.array([*itertools.product(*STARTS)], float)                # (S, 5)
-    y = np.broadcast_to(np.log(losses), (len(starts), len(losses)))        # (S, n)
+    log_losses = np.log(losses)
+    y = np.tile(log_losses, (len(starts), 1))                              # (S, n)
     theta, objective, _ = minimise(starts, N, D, y, HUBER, FEW_ROUNDS)
     some = np.argsort(objective)[:CONTINUED]
-    near = np.log(losses) - np.log(Surface.of(theta[some[0]]).loss(N, D))
-    bend = max(HUBER, TUNED * deviation(near))
+    near = Surface.of(theta[some[0]]).loss(N, D)
+    bend = max(HUBER, TUNED * deviation(log_losses - np.log(near)))
     theta, objective, gradient = minimise(theta[some], N, D, y[some], bend)
     best = int(np.argmin(objective))
-    alike = int((objective < objective[best] * 1.001 + 1e-15).sum())
+    lowest = objective[best]
+    alike = np.count_nonzero(objective < 1.001 * lowest + 1e-15)
     found = Surface.of(theta[best])
-    return Fit(found, float(objective[best]), float(gradient[best]), alike, bend,
-               np.log(losses) - np.log(found.loss(N, D)))
+    residuals = log_losses - np.log(found.loss(N, D))
+    return Fit(found, float(lowest), float(gradient[best]), alike, bend, residuals)
 
 
 def deviation(residuals):
     """Estimate the standard deviation of the noise, whatever a few runs far off say."""
     n = len(residuals)
-    return DEVIATION * np.median(np.abs(residuals)) * np.sqrt(n / max(1, n - N_NUMBERS))
+    enlarged = np.sqrt(n / max(1, n - N_NUMBERS))
+    return DEVIATION * enlarged * np.median(np.abs(residuals))
 
 
 def refit(fit, N, D, samples):
@@ -119,8 +126,9 @@ def refit(fit, N, D, samples):
     -------
     list of Surface
     """
-    starts = np.tile(fit.surface.theta, (len(samples), 1))                 # (S, 5)
-    theta, _, _ = minimise(starts, N, D, np.log(samples), fit.bend, REFIT_ROUNDS)
+    y = np.log(samples)
+    starts = np.tile(fit.surface.theta, (len(y), 1))                       # (S, 5)
+    theta, _, _ = minimise(starts, N, D, y, fit.bend, REFIT_ROUNDS)
     return [*map(Surface.of, theta)]
 
 
@@ -141,18 +149,19 @@ def log_loss(theta, log_N, log_D):
     terms = np.stack([a - alpha * log_N, b - beta * log_D,
                       np.broadcast_to(e, (len(theta), len(log_N)))])       # (3, S, n)
     highest = terms.max(axis=0)
-    predicted = highest + np.log(np.exp(terms - highest).sum(axis=0))
+    total = np.exp(terms - highest).sum(axis=0)
+    predicted = highest + np.log(total)
     of_N, of_D, of_E = np.exp(terms - predicted)                           # shares of the loss
-    slopes = np.stack([of_N, of_D, of_E, -of_N * log_N, -of_D * log_D], axis=-1)
-    return predicted, slopes
+    by_exponent = -of_N * log_N, -of_D * log_D
+    return predicted, np.stack([of_N, of_D, of_E, *by_exponent], axis=-1)
 
 
 def huber(r, bend):
     """Return the Huber loss, and the weight of each difference in a fit of least squares."""
     size = np.abs(r)
-    inside = size <= bend
-    value = np.where(inside, r * r / 2, bend * (size - bend / 2))
-    return value, np.where(inside, 1.0, bend / np.maximum(size, bend))
+    outside = np.maximum(size, bend)
+    inside = np.minimum(size, bend)
+    return inside * (size - inside / 2), bend / outside
 
 
 def minimise(theta, N, D, y, bend, rounds=ROUNDS):
@@ -166,10 +175,11 @@ def minimise(theta, N, D, y, bend, rounds=ROUNDS):
     theta : (S, 5)
     objective, gradient : (S,)
     """
-    middle = np.array([np.log(N).mean(), np.log(D).mean()])
+    logs = np.log([N, D])                                                  # (2, n)
+    middle = logs.mean(axis=1)
     theta = theta.copy()
     theta[:, :2] -= theta[:, 3:] * middle
-    theta, *ends = descend(theta, np.log(N) - middle[0], np.log(D) - middle[1], y, bend, rounds)
+    theta, *ends = descend(theta, *(logs - middle[:, None]), y, bend, rounds)
     theta[:, :2] += theta[:, 3:] * middle
     return theta, *ends
 
@@ -179,16 +189,18 @@ def descend(theta, log_N, log_D, y, bend, rounds):
     objective, gradient, curvature = around(theta, log_N, log_D, y, bend)
     for _ in range(rounds):
         scale = np.einsum("sii->si", curvature) + 1e-12                    # (S, 5)
-        system = curvature + damping[:, None, None] * scale[:, :, None] * np.eye(5)
-        move = -np.linalg.solve(system, gradient[:, :, None])[:, :, 0]
-        tried = theta + np.clip(move, -5, 5)
+        damped = damping[:, None] * scale
+        system = curvature + np.einsum("si,ij->sij", damped, np.eye(N_NUMBERS))
+        move = np.linalg.solve(system, -gradient[..., None])               # (S, 5, 1)
+        tried = theta + np.clip(move[..., 0], -5, 5)
         value, slope, steep = around(tried, log_N, log_D, y, bend)
         better = value < objective
         theta = np.where(better[:, None], tried, theta)
         objective = np.where(better, value, objective)
         gradient = np.where(better[:, None], slope, gradient)
         curvature = np.where(better[:, None, None], steep, curvature)
-        damping = np.clip(np.where(better, damping / 3, damping * 4), 1e-12, 1e12)
+        damping *= np.where(better, 1 / 3, 4)
+        damping = np.clip(damping, 1e-12, 1e12)
         size = np.linalg.norm(gradient, axis=1) / bend
         if np.all((size < GRADIENT) | (damping >= 1e12)):
             break
@@ -200,6 +212,7 @@ def around(theta, log_N, log_D, y, bend):
     predicted, slopes = log_loss(theta, log_N, log_D)
     r = predicted - y
     value, weight = huber(r, bend)
-    gradient = np.einsum("sn,snk->sk", weight * r, slopes) / y.shape[1]
-    curvature = np.einsum("sn,snk,snl->skl", weight, slopes, slopes) / y.shape[1]
+    weight = weight / y.shape[1]
+    gradient = np.einsum("sn,snk->sk", weight * r, slopes)
+    curvature = np.einsum("sn,snk,snl->skl", weight, slopes, slopes)
     return value.mean(axis=1), gradient, curvature

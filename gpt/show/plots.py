@@ -1,9 +1,10 @@
 """A chart of lines and points as SVG, for pages that need no script."""
 import math
 from html import escape
+from itertools import chain
 from typing import NamedTuple
 
-WIDTH, HEIGHT, LEFT, BELOW = 640, 320, 56, 36
+WIDTH, HEIGHT, LEFT, BELOW, ROOM = 640, 320, 56, 36, 10
 TICKS = 4
 
 
@@ -23,17 +24,21 @@ def chart(curves, x_name, y_name, log=False):
     str
         An SVG element; a sentence where there is nothing to draw.
     """
-    points = [p for curve in curves for p in curve.points if math.isfinite(p[1])]
+    curves = [curve._replace(points=[*filter(drawable, curve.points)]) for curve in curves]
+    points = [*chain(*[curve.points for curve in curves])]
     if not points:
         return "<p>There is nothing to draw yet.</p>"
-    across, up = scale([x for x, _ in points], log), scale([y for _, y in points], False)
-    place = lambda p: (LEFT + across.share(p[0]) * (WIDTH - LEFT - 10),
-                       (1 - up.share(p[1])) * (HEIGHT - BELOW - 10) + 10)
+    xs, ys = zip(*points)
+    across, up = scale(xs, log), scale(ys, False)
+
+    def place(point):
+        x, y = across.share(point[0]), up.share(point[1])
+        return LEFT + x * (WIDTH - LEFT - ROOM), HEIGHT - BELOW - y * (HEIGHT - BELOW - ROOM)
     parts = [f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{escape(y_name)} by "
              f"{escape(x_name)}' style='max-width:100%;font:12px system-ui'>"]
     for i, curve in enumerate(curves):
         color = f"hsl({360 * i / len(curves):.0f} 60% 50%)"
-        at = [place(p) for p in curve.points if math.isfinite(p[1])]
+        at = [*map(place, curve.points)]
         parts.append(f"<g stroke='{color}' fill='{color}'><title>{escape(curve.name)}</title>")
         if curve.line:
             corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
@@ -64,19 +69,25 @@ class Scale(NamedTuple):
     log: bool
 
     def share(self, x):
-        low, high, x = map(math.log, (self.low, self.high, x)) if self.log else (
-            self.low, self.high, x)
-        return (x - low) / (high - low)
+        if self.log:
+            return math.log(x / self.low) / math.log(self.high / self.low)
+        return (x - self.low) / (self.high - self.low)
 
     def ticks(self):
-        steps = [i / TICKS for i in range(TICKS + 1)]
+        return [self.at(i / TICKS) for i in range(TICKS + 1)]
+
+    def at(self, share):
         if self.log:
-            return [self.low * (self.high / self.low) ** t for t in steps]
-        return [self.low + t * (self.high - self.low) for t in steps]
+            return self.low * (self.high / self.low) ** share
+        return self.low + share * (self.high - self.low)
 
 
 def scale(values, log):
     low, high = min(values), max(values)
     if low == high:
-        low, high = (low / 2, high * 2) if log else (low - 1, high + 1)
+        return Scale(low / 2, high * 2, log) if log else Scale(low - 1, high + 1, log)
     return Scale(low, high, log)
+
+
+def drawable(point):
+    return math.isfinite(point[1])

@@ -1,5 +1,6 @@
 """A scaling law in the terminal and in one HTML file: the fits, what is best, what is predicted."""
 from html import escape
+from operator import attrgetter, methodcaller
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def law_lines(law, C, budget):
     yield (f"L = {surface.E:.3f} + {surface.A:.4g} / N^{surface.alpha:.3f} + {surface.B:.4g} / "
            f"D^{surface.beta:.3f}; {law.fit.n_alike} of the best starts agree, gradient "
            f"{law.fit.gradient:.0e}, noise {law.noise.std():.4f}")
-    low, high = law.interval(lambda one: one.exponent)
+    low, high = law.interval(attrgetter("exponent"))
     yield f"the best N grows as C^{surface.exponent:.3f}, 90 % interval {low:.3f} to {high:.3f}"
     for name, found in (("lowest runs", lowest_runs(C, N, losses)),
                         ("parabolas", parabolas(C, N, losses))):
@@ -42,7 +43,7 @@ def best_rows(law, C, budget):
     for each in [*np.unique(C), budget]:
         N = law.surface.best_size(each)
         D = each / (6 * N)
-        sizes = law.interval(lambda one: one.best_size(each))
+        sizes = law.interval(methodcaller("best_size", each))
         loss, losses = law.predicted(N, D)
         yield [*map(DIGITS, (each, N, *sizes, D)), *map("{:.4f}".format, (loss, *losses))]
 
@@ -53,7 +54,8 @@ def law_page(law, C, budget):
     curves = []
     for each in np.unique(C):
         runs = C == each
-        curves.append(Curve(f"{each:.3g} FLOPs, runs", [*zip(law.N[runs], law.losses[runs])], False))
+        points = [*zip(law.N[runs], law.losses[runs])]
+        curves.append(Curve(f"{each:.3g} FLOPs, runs", points, False))
         sizes = np.geomspace(law.N[runs].min(), law.N[runs].max(), 40)
         fitted = law.surface.loss(sizes, each / (6 * sizes))
         curves.append(Curve(f"{each:.3g} FLOPs, law", [*zip(sizes, fitted)]))

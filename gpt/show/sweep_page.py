@@ -44,18 +44,18 @@ def sweep_lines(spec, jobs, runs):
 def sweep_page(name, spec, jobs, runs):
     """Return the page of a sweep."""
     rows = ranking(jobs)
-    names = [*dict.fromkeys(key for row in rows for key in row.settings)]
-    lines = [[row.trial, f"{row.value:.4f}", row.step, row.rung + 1,
-              *[row.settings.get(key, "") for key in names]] for row in rows]
-    shares = [[key, f"{share:.0%}"] for key, share in importance(jobs).items()]
-    counts = [[rung + 1, *found.values()] for rung, found in rungs(jobs).items()]
+    names = [*rows[0].settings] if rows else []
+    lines = [cells(row, names) for row in rows]
+    explained, counted = importance(jobs), rungs(jobs)
+    shares = [[key, f"{explained[key]:.0%}"] for key in explained]
+    counts = [[rung + 1, *counted[rung].values()] for rung in counted]
     said = [f"<p>{escape(line)}</p>" for line in sweep_lines(spec, jobs, runs)
             if line.startswith(("best", "halving", "The best"))]
     curves = [curve_of(runs, row) for row in rows[:CURVES]]
+    picture = chart(curves, "step", "loss", log=True)
     parts = [f"<!doctype html><meta charset='utf-8'><title>{escape(name)}</title>",
              f"<style>{STYLE}</style><h1>Sweep {escape(name)}</h1>", *said,
-             "<h2>Loss on what was held out, by step</h2>",
-             chart([curve for curve in curves if curve.points], "step", "loss", log=True),
+             "<h2>Loss on what was held out, by step</h2>", picture,
              "<h2>Trials</h2>", table(["trial", "loss", "step", "rung", *names], lines),
              "<h2>Rungs</h2>", table(["rung", "done", "at work", "waiting", "given up"], counts),
              "<h2>What explains the variance of the first rung</h2>",
@@ -63,10 +63,16 @@ def sweep_page(name, spec, jobs, runs):
     return "\n".join(parts) + "\n"
 
 
+def cells(row, names):
+    own = [row.settings.get(name, "") for name in names]
+    return [row.trial, f"{row.value:.4f}", row.step, row.rung + 1, *own]
+
+
 def curve_of(runs, row):
-    rows = read_metrics(runs / row.folder)
-    points = [(each["step"], each["val_bits"]) for each in rows if "val_bits" in each]
-    return Curve(run_name(row.settings), [*points, (row.step, row.value)])
+    measured = [each for each in read_metrics(runs / row.folder) if "val_bits" in each]
+    points = [(each["step"], each["val_bits"]) for each in measured]
+    points.append((row.step, row.value))
+    return Curve(run_name(row.settings), points)
 
 
 def table(heads, rows):

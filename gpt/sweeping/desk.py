@@ -6,7 +6,7 @@ from typing import NamedTuple
 from gpt.sweeping.halving import wanted
 from gpt.sweeping.table import DONE, FAILED, RUNNING, WAITING
 
-ATTEMPTS = 3                       # of a job that fails for reasons of its own, before it is given up
+ATTEMPTS = 3                       # of a job that fails for a reason of its own
 
 
 class Ledger(NamedTuple):
@@ -14,30 +14,30 @@ class Ledger(NamedTuple):
 
     current: dict                  # (trial, rung) -> its job of the latest generation
     twice: list                    # jobs that were made by two machines at once, but for the first
-    failures: dict                 # (trial, rung) -> how often it failed for a reason
+    failures: dict                 # (trial, rung) -> its jobs that failed for a reason
 
     @classmethod
     def of(cls, jobs):
         """Sort the jobs of a table."""
         first, twice, failures = {}, [], {}
         for job in jobs:                              # in the order of their numbers
-            if job.key in first:
+            known = first.setdefault(job.key, job)
+            if known is not job and job.state == WAITING:
                 twice.append(job)
-            else:
-                first[job.key] = job
         current = {}
         for (trial, rung, generation), job in first.items():
             known = current.get((trial, rung))
             if known is None or known.generation < generation:
                 current[trial, rung] = job
             if job.state == FAILED and "why" in job.facts:
-                failures[trial, rung] = failures.get((trial, rung), 0) + 1
-        return cls(current, [job for job in twice if job.state == WAITING], failures)
+                failures.setdefault((trial, rung), []).append(job)
+        return cls(current, twice, failures)
 
     def given_up(self, job):
         """Whether a job has failed for good."""
-        often = self.failures.get((job.trial, job.rung), 0) >= ATTEMPTS
-        return job.state == FAILED and (often or "impossible" in job.facts)
+        failures = self.failures.get((job.trial, job.rung), [])
+        for_good = len(failures) >= ATTEMPTS or "impossible" in job.facts
+        return job.state == FAILED and for_good
 
     def results(self):
         """Return the value of each (trial, rung) that is decided; infinity where it was given up.
@@ -45,7 +45,7 @@ class Ledger(NamedTuple):
         found = {}
         for key, job in self.current.items():
             if job.state == DONE:
-                found[key] = math.inf if job.value is None else job.value
+                found[key] = job.value
             elif self.given_up(job):
                 found[key] = math.inf
         return found
@@ -56,29 +56,49 @@ class Ledger(NamedTuple):
             if job.state == FAILED and not self.given_up(job):
                 yield job
 
+    def reached(self):
+        """Return the job of the highest rung that each trial has done."""
+        found = {}                                    # trial -> its job
+        for job in self.in_state(DONE):
+            before = found.setdefault(job.trial, job)
+            if job.rung > before.rung:
+                found[job.trial] = job
+        return [*found.values()]
+
     def in_state(self, state):
         return [job for job in self.current.values() if job.state == state]
 
-    def missing(self, n, halving):
-        """Return (trial, rung) of the jobs of higher rungs that nobody has made yet."""
-        due = wanted(self.results(), n, halving)
-        return sorted(key for key in due if key[1] > 0 and key not in self.current)
+    def missing(self, halving, total):
+        """Return (trial, rung) of the jobs of higher rungs that nobody has made yet.
+
+        Parameters
+        ----------
+        halving : Halving
+        total : int or None
+            How many trials there will be; None where that is open.
+        """
+        n = self.n_trials if total is None else total
+        due = wanted(self.results(), n, halving, total is not None) - self.current.keys()
+        return sorted((trial, rung) for trial, rung in due if rung)
 
     @property
     def n_trials(self):
-        return 1 + max((trial for trial, _ in self.current), default=-1)
+        numbers = [trial for trial, _ in self.current]
+        return 1 + max(numbers, default=-1)
 
     def in_order(self, here):
         """Return what waits, in the order in which to take it.
 
         Higher rungs come first, then those whose runs lie on this machine, then lower numbers.
         """
-        rank = lambda job: (-job.rung, not here(job), job.trial)
+        def rank(job):
+            return -job.rung, not here(job), job.trial
         return sorted(self.in_state(WAITING), key=rank)
 
     def flops(self):
         """Return how many FLOPs have been handed out and done, as the owners said."""
-        return sum(job.facts.get("flops", 0) for job in self.current.values())
+        said = [job.facts.get("flops", 0) for job in self.current.values()]
+        return sum(said)
 
 
 class Watch:
@@ -90,16 +110,19 @@ class Watch:
     """
 
     def __init__(self, grace_s):
-        self.grace_s, self.silent_s, self.looked = grace_s, {}, time.monotonic()
+        self.grace_s = grace_s
+        self.silent_s = {}                            # (job, its last word) -> seconds since
+        self.looked_s = time.monotonic()
 
     def silent(self, jobs, own=()):
         """Return the running jobs of others that have been silent for too long."""
         now = time.monotonic()
-        passed_s, self.looked = min(now - self.looked, self.grace_s / 4), now
+        passed_s = min(now - self.looked_s, self.grace_s / 4)
+        self.looked_s = now
         before, self.silent_s = self.silent_s, {}
         for job in jobs:
             if job.state == RUNNING and job.id not in own:
                 said = job.id, job.facts.get("beat")
                 self.silent_s[said] = before[said] + passed_s if said in before else 0.0
-        late = {id for (id, _), seconds in self.silent_s.items() if seconds > self.grace_s}
+        late = {said[0] for said in self.silent_s if self.silent_s[said] > self.grace_s}
         return [job for job in jobs if job.id in late]

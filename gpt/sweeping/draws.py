@@ -4,7 +4,7 @@ from itertools import islice
 
 from gpt.settings import ConfigError
 from gpt.sweeping.space import grid, random, read_setting, run_name
-from gpt.sweeping.table import DONE, distribution, import_optuna
+from gpt.sweeping.table import distribution, import_optuna
 
 METHODS = "grid", "random", "tpe"
 FIRST_RANDOM = 10                  # trials before TPE has anything to go by
@@ -22,22 +22,25 @@ class Draws:
     def __init__(self, spec):
         self.axes = axes_of(spec)
         self.spec = spec
-        drawn = {"grid": lambda: grid(self.axes.values()), "points": lambda: spec["points"]}
-        rows = drawn.get(spec["method"], lambda: random(self.axes.values(), spec["draw_seed"]))()
-        self.rows, self.found = iter(rows), []
+        self.rows = rows_of(spec, self.axes.values())
+        self.found = []                               # of these, so far
+
+    def total(self, ledger):
+        """Return how many trials there will be; None where that is open."""
+        if self.spec["total_flops"] and ledger.flops() >= self.spec["total_flops"]:
+            return ledger.n_trials
+        return self.spec["trials"] or None
 
     def settings(self, trial, ledger):
         """Return the settings of a trial; None behind the last one."""
-        n = self.spec["trials"]
-        flops = self.spec["total_flops"]
-        if (n and trial >= n) or (flops and ledger.flops() >= flops):
+        total = self.total(ledger)
+        if total is not None and trial >= total:
             return None
-        if self.spec["method"] == "tpe" and trial >= FIRST_RANDOM:
-            settings = suggested(self.axes, ledger, (self.spec["draw_seed"], trial))
-            known = {run_name(job.settings) for job in ledger.current.values()}
-            if run_name(settings) not in known:
-                return settings
-        return self.row(trial)
+        if self.spec["method"] != "tpe" or trial < FIRST_RANDOM:
+            return self.row(trial)
+        settings = suggested(self.axes, ledger, (self.spec["draw_seed"], trial))
+        known = {run_name(job.settings) for job in ledger.current.values()}
+        return self.row(trial) if run_name(settings) in known else settings
 
     def row(self, i):
         """Return a row of those that follow from no result; None behind the last one."""
@@ -48,7 +51,17 @@ class Draws:
 
 def axes_of(spec):
     """Return the axes of a sweep by name."""
-    return {name: read_setting(name, text) for name, text in spec["axes"].items()}
+    texts = spec["axes"]
+    return {name: read_setting(name, texts[name]) for name in texts}
+
+
+def rows_of(spec, axes):
+    """Return an iterator over the settings that follow from no result."""
+    if spec["method"] == "points":
+        return iter(spec["points"])
+    if spec["method"] == "grid":
+        return grid(axes)
+    return random(axes, spec["draw_seed"])
 
 
 def suggested(axes, ledger, seed):
@@ -57,15 +70,21 @@ def suggested(axes, ledger, seed):
     It is asked of a study in memory, so what it says follows from the table and the seed alone.
     """
     optuna = import_optuna()
-    kinds = {name: distribution(optuna, axis) for name, axis in axes.items()}
+    kinds = {name: distribution(optuna, axes[name]) for name in axes}
     sampler = optuna.samplers.TPESampler(seed=hash(seed) % 2 ** 32,
                                          n_startup_trials=FIRST_RANDOM)
     study = optuna.create_study(sampler=sampler)
     for value, settings in highest_results(ledger):
         params = {name: settings[name] for name in axes}
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=kinds, value=value))
+        trial = optuna.trial.create_trial(params=params, distributions=kinds, value=value)
+        study.add_trial(trial)
     params = study.ask(kinds).params
-    return {name: float(f"{x:.4g}") if isinstance(x, float) else x for name, x in params.items()}
+    return {name: to_digits(params[name]) for name in axes}
+
+
+def to_digits(x):
+    """Cut a number to the digits that its folder is named by."""
+    return float(f"{x:.4g}") if isinstance(x, float) else x
 
 
 def highest_results(ledger):
@@ -73,15 +92,12 @@ def highest_results(ledger):
 
     What did not reach the last rung is worse than what did, by the rungs that it lacks.
     """
-    reached = {}                                      # trial -> its job of the highest rung
-    for (trial, _), job in sorted(ledger.current.items()):
-        if job.state == DONE and job.value is not None:
-            reached[trial] = job
-    last = max((job.rung for job in reached.values()), default=0)
-    finite = [job.value for job in reached.values() if math.isfinite(job.value)]
-    worst = max(finite, default=0.0)
-    for job in reached.values():
-        value = job.value if math.isfinite(job.value) else 10 * worst
+    reached = ledger.reached()
+    rungs = [job.rung for job in reached]
+    finite = [job.value for job in reached if math.isfinite(job.value)]
+    last, worst = max(rungs, default=0), max(finite, default=0.0)
+    for job in reached:
+        value = min(job.value, 10 * worst)            # what diverged is bad, but a number
         yield value + worst * (last - job.rung), job.settings
 
 

@@ -29,7 +29,7 @@ class Halving(NamedTuple):
         return max(rung + 1, round(self.share(rung) * steps))
 
 
-def wanted(results, n, halving):
+def wanted(results, n, halving, final=True):
     """Say which trial should be trained to which rung.
 
     Parameters
@@ -39,6 +39,8 @@ def wanted(results, n, halving):
     n : int
         How many trials there are, from 0 on.
     halving : Halving
+    final : bool
+        Whether no more trials will come.
 
     Returns
     -------
@@ -46,10 +48,11 @@ def wanted(results, n, halving):
         Those in `results`, too.
     """
     found = {(k, 0) for k in range(n)}
-    expected = set(range(n))
+    expected, complete = set(range(n)), final
     for rung in range(halving.n_rungs - 1):
-        values = {k: results[k, rung] for k in expected if (k, rung) in results}
-        complete = len(values) == len(expected)
+        come = [k for k in expected if (k, rung) in results]
+        values = {k: results[k, rung] for k in come}
+        complete = complete and len(values) == len(expected)
         if halving.together and not complete:
             break
         expected = {*risers(values, halving.factor, complete)}
@@ -64,8 +67,8 @@ def risers(values, factor, complete):
     [1]
     """
     room = max(len(values) // factor, int(complete))
-    finite = [k for k in values if math.isfinite(values[k])]
-    return sorted(finite, key=lambda k: (values[k], k))[:room]
+    ranked = sorted((value, k) for k, value in values.items())
+    return [k for value, k in ranked[:room] if math.isfinite(value)]
 
 
 def cost(results, halving):
@@ -73,4 +76,5 @@ def cost(results, halving):
     reached = {}                                      # trial -> its highest rung
     for k, rung in results:
         reached[k] = max(rung, reached.get(k, 0))
-    return sum(map(halving.share, reached.values())) / max(1, len(reached))
+    shares = [*map(halving.share, reached.values())]
+    return sum(shares) / max(1, len(shares))

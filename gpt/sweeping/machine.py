@@ -11,6 +11,7 @@ import uuid
 from multiprocessing.connection import wait
 
 from gpt.sweeping.desk import Ledger, Watch
+from gpt.sweeping.draws import Draws
 from gpt.sweeping.halving import Halving
 from gpt.sweeping.table import RUNNING, Lost
 from gpt.sweeping.worker import Work, earlier_folder, folder_of, worker
@@ -62,8 +63,6 @@ class Machine:
     table : Table
     spec : dict
         What the sweep is.
-    draws : Draws
-        The settings of the trials, in order.
     folder : Path
         Of the sweep: its runs, and the locks of its machines.
     n_workers, n_threads : int
@@ -75,9 +74,9 @@ class Machine:
     say : callable
     """
 
-    def __init__(self, table, spec, draws, folder, n_workers, n_threads, grace_s, stop_s, say):
-        self.table, self.spec, self.draws = table, spec, draws
-        self.axes, self.halving = draws.axes, Halving(*spec["halving"])
+    def __init__(self, table, spec, folder, n_workers, n_threads, grace_s, stop_s, say):
+        self.table, self.spec = table, spec
+        self.draws, self.halving = Draws(spec), Halving(*spec["halving"])
         self.runs = folder / "runs"
         self.grace_s, self.stop_s, self.say = grace_s, stop_s, say
         self.watch, self.deaths, self.told = Watch(grace_s), {}, ""
@@ -135,7 +134,7 @@ class Machine:
         """Whether nothing is left to do; if others are at it, say whom this waits for."""
         waiting = ledger.in_order(bool)
         running = ledger.in_state(RUNNING)
-        left = [*ledger.lost(), *ledger.missing(ledger.n_trials, self.halving)]
+        left = [*ledger.lost(), *self.missing(ledger)]
         if self.busy() or waiting or left:
             return False
         if running:
@@ -196,7 +195,7 @@ class Machine:
         for job in ledger.lost():
             self.add(job, job.rung, job.generation + 1)
             made += 1
-        for trial, rung in ledger.missing(ledger.n_trials, self.halving):
+        for trial, rung in self.missing(ledger):
             below = ledger.current[trial, rung - 1]
             self.add(below, rung, below.generation)
             made += 1
@@ -206,12 +205,15 @@ class Machine:
             settings = self.draws.settings(trial, ledger)
             if settings is None:
                 break
-            self.table.add(trial, 0, 0, settings, self.axes)
+            self.table.add(trial, 0, 0, settings, self.draws.axes)
             made += 1
         return made
 
+    def missing(self, ledger):
+        return ledger.missing(self.halving, self.draws.total(ledger))
+
     def add(self, job, rung, generation):
-        self.table.add(job.trial, rung, generation, job.settings, self.axes)
+        self.table.add(job.trial, rung, generation, job.settings, self.draws.axes)
 
     def hand_out(self, ledger):
         """Take jobs for the workers that have none."""

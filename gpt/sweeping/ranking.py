@@ -1,14 +1,16 @@
 """What a sweep says so far: trials in order, which settings matter, where the best one lies."""
 import math
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 
 from gpt.sweeping.desk import Ledger
-from gpt.sweeping.table import DONE, RUNNING, WAITING
+from gpt.sweeping.table import DONE, FAILED, RUNNING, WAITING
 from gpt.sweeping.worker import folder_of
 
 GROUPS = 4                         # of trials, by the values of a range
+GIVEN_UP = "given up"
 FEWEST = 8                         # trials, from which on it is said what matters
 
 
@@ -22,26 +24,29 @@ class Row(NamedTuple):
     step: int
     folder: str
 
+    @property
+    def order(self):
+        return -self.rung, self.value, self.trial
+
 
 def ranking(jobs):
     """Return the trials that have a value, best first; who rose higher stands before."""
-    reached = {}                                      # trial -> its job of the highest rung
-    for (trial, _), job in sorted(Ledger.of(jobs).current.items()):
-        if job.state == DONE and job.value is not None:
-            reached[trial] = job
-    rows = [Row(job.trial, job.settings, job.rung, job.value, job.step,
-                job.facts.get("folder") or folder_of("", job.settings, job.generation).name)
-            for job in reached.values()]
-    return sorted(rows, key=lambda row: (-row.rung, row.value, row.trial))
+    rows = map(row_of, Ledger.of(jobs).reached())
+    return sorted(rows, key=attrgetter("order"))
+
+
+def row_of(job):
+    folder = folder_of("", job.settings, job.generation).name
+    return Row(job.trial, job.settings, job.rung, job.value, job.step, folder)
 
 
 def rungs(jobs):
     """Return for each rung how many trials are done, at work, waiting, and given up."""
     found, ledger = {}, Ledger.of(jobs)
     for (_, rung), job in ledger.current.items():
-        counts = found.setdefault(rung, {DONE: 0, RUNNING: 0, WAITING: 0, "given up": 0})
-        name = "given up" if ledger.given_up(job) else job.state
-        counts[name if name in counts else WAITING] += 1
+        counts = found.setdefault(rung, dict.fromkeys((DONE, RUNNING, WAITING, GIVEN_UP), 0))
+        state = WAITING if job.state == FAILED else job.state
+        counts[GIVEN_UP if ledger.given_up(job) else state] += 1
     return dict(sorted(found.items()))
 
 
@@ -56,32 +61,34 @@ def importance(jobs):
     dict of str to float
         Nothing for few trials.
     """
-    current = Ledger.of(jobs).current
-    found = [job for (_, rung), job in current.items()
-             if rung == 0 and job.value is not None and math.isfinite(job.value)]
+    done = Ledger.of(jobs).in_state(DONE)
+    found = [job for job in done if job.rung == 0 and math.isfinite(job.value)]
     if len(found) < FEWEST:
         return {}
     values = np.array([job.value for job in found])
-    shares = {name: explained(grouped([job.settings[name] for job in found]), values)
-              for name in found[0].settings}
-    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+    shares = []
+    for name in found[0].settings:
+        groups = grouped([job.settings[name] for job in found])
+        shares.append((explained(groups, values), name))
+    return {name: share for share, name in sorted(shares, reverse=True)}
 
 
 def grouped(xs):
     """Return the group of each value: itself, or its quarter where there are many."""
-    kinds = sorted({*xs}, key=lambda x: (isinstance(x, str), x))
-    place = {x: i for i, x in enumerate(kinds)}
-    of_many = max(1, len(kinds) / GROUPS) if len(kinds) > 2 * GROUPS else 1
-    return np.array([int(place[x] / of_many) for x in xs])
+    kinds, places = np.unique(xs, return_inverse=True)
+    if len(kinds) <= 2 * GROUPS:
+        return places
+    return places * GROUPS // len(kinds)
 
 
 def explained(groups, values):
     """Return omega squared of groups."""
-    n, names = len(values), np.unique(groups)
-    total = ((values - values.mean()) ** 2).sum()
-    within = sum(((values[groups == g] - values[groups == g].mean()) ** 2).sum() for g in names)
-    spare = n - len(names)
-    if total == 0 or spare <= 0 or len(names) < 2:
+    parts = [values[groups == group] for group in np.unique(groups)]
+    total = len(values) * values.var()
+    within = sum(len(part) * part.var() for part in parts)
+    spare = len(values) - len(parts)
+    if total == 0 or spare <= 0 or len(parts) < 2:
         return 0.0
     noise = within / spare
-    return float(max(0.0, (total - within - (len(names) - 1) * noise) / (total + noise)))
+    between = total - within - (len(parts) - 1) * noise
+    return float(max(0.0, between / (total + noise)))

@@ -44,24 +44,36 @@ def read_setting(name, text):
         return text
     if f.type in (int, float) and ".." in text:
         return read_range(f, text)
-    values = tuple(value_of(f, part.strip()) for part in text.split(","))
+    parts = map(str.strip, text.split(","))
+    values = tuple(value_of(f, part) for part in parts)
     if len({*values}) < len(values):
         raise ConfigError(f"{name} is {text!r}, which names a value twice: name each once")
     return values[0] if len(values) == 1 else Axis(name, values)
 
 
+def finite(text):
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def true_or_false(text):
+    return ("false", "true").index(text) == 1
+
+
+KINDS = {bool: (true_or_false, "true or false"), int: (int, "a whole number"),
+         float: (finite, "a number"), str: (str, "")}
+
+
 def value_of(f, text):
     """Read one value of a setting, within its limits where it has choices."""
-    if f.type is bool and text in ("true", "false"):
-        return text == "true"
-    kinds = {bool: "true or false", int: "a whole number", float: "a number"}
+    read, kind = KINDS[f.type]
     try:
-        value = {int: int, float: float}.get(f.type, str)(text)
-        if f.type is bool or (f.type is float and not math.isfinite(value)):
-            raise ValueError
+        value = read(text)
     except ValueError:
-        raise ConfigError(f"{f.name} is {text!r}, but must be {kinds[f.type]}, several with "
-                          "commas between, or a range as 1..9") from None
+        raise ConfigError(f"{f.name} is {text!r}, but must be {kind}, several with commas "
+                          "between, or a range as 1..9") from None
     choices = f.metadata["choices"]
     if choices and value not in choices:
         raise ConfigError(f"{f.name} is {text!r}: choose {', '.join(choices)}")
@@ -74,13 +86,15 @@ def read_range(f, text):
     if not found:
         raise ConfigError(f"{f.name} is {text!r}, but a range is LOW..HIGH, LOW..HIGH:log, or with "
                           ":N for so many values")
-    low, high = (value_of(f, part) for part in found.groups()[:2])
-    log = found[3] is not None
+    low, high = value_of(f, found[1]), value_of(f, found[2])
+    log = bool(found[3])
     if low >= high or (log and low <= 0):
         above = " above 0" if log else ""
         raise ConfigError(f"{f.name} is {text!r}, but a range rises from its first number{above}")
     axis = Axis(f.name, (), low, high, log, f.type is int)
-    return axis if not found[4] else listed(axis, int(found[4][1:]))
+    if not found[4]:
+        return axis
+    return listed(axis, int(found[4].strip(":")))
 
 
 def listed(axis, n):
@@ -94,11 +108,13 @@ def listed(axis, n):
 def value_at(axis, x):
     """Return the value that lies at a share x of an axis, to 4 digits, as its folder is named."""
     if axis.values:
-        return axis.values[min(int(x * len(axis.values)), len(axis.values) - 1)]
-    low, high = (math.log(axis.low), math.log(axis.high)) if axis.log else (axis.low, axis.high)
-    value = low + x * (high - low)
-    value = float(f"{math.exp(value) if axis.log else value:.4g}")
-    value = min(max(value, axis.low), axis.high)
+        i = int(x * len(axis.values))
+        return axis.values[min(i, len(axis.values) - 1)]
+    if axis.log:
+        value = axis.low * (axis.high / axis.low) ** x
+    else:
+        value = axis.low + x * (axis.high - axis.low)
+    value = min(max(float(f"{value:.4g}"), axis.low), axis.high)
     return round(value) if axis.whole else value
 
 
@@ -120,13 +136,17 @@ def grid(axes):
         yield {axis.name: value for axis, value in zip(axes, values)}
 
 
+def drawn(axes, rng):
+    return {axis.name: value_at(axis, rng.random()) for axis in axes}
+
+
 def random(axes, seed):
     """Yield settings drawn at random, none of them twice; they end where no more are found."""
     seen = set()
     for k in itertools.count():
         for attempt in range(100):
             rng = np.random.default_rng((seed, k, attempt))
-            settings = {axis.name: value_at(axis, rng.random()) for axis in axes}
+            settings = drawn(axes, rng)
             if run_name(settings) not in seen:
                 break
         else:

@@ -73,6 +73,13 @@ def test_a_rung_is_decided_when_it_is_complete_or_with_each_that_comes_in():
     assert {(5, 1), (0, 1)} == wanted(results, 6, Halving(3, 2)) - {(k, 0) for k in range(6)}
 
 
+def test_nobody_rises_alone_while_more_may_come():
+    halving = Halving(3, 2, False)
+    assert wanted({(0, 0): 1.0}, 1, halving, final=False) == {(0, 0)}
+    assert (0, 1) in wanted({(0, 0): 1.0}, 1, halving)
+    assert Ledger.of([job(0, DONE, value=1.0)]).missing(Halving(3, 2), 3) == []
+
+
 def test_who_has_not_risen_may_rise_later():
     halving = Halving(3, 2, False)
     results = {(0, 0): 3.0, (1, 0): 2.0, (2, 0): 4.0}
@@ -197,7 +204,7 @@ def test_no_job_is_handed_out_twice(tmp_path, monkeypatch, n):
         table.add(trial, 0, 0, {"x": trial}, {})
     context = multiprocessing.get_context("spawn")
     ours = context.Queue()
-    some = [context.Process(target=taking, args=(tmp_path, ours)) for _ in range(2 if n < 100 else 4)]
+    some = [context.Process(target=taking, args=(tmp_path, ours)) for _ in range(2 + n // 1000)]
     for each in some:
         each.start()
     taken = [number for _ in some for number in ours.get(timeout=500)]
