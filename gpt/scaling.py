@@ -31,7 +31,7 @@ from gpt.training.tasks.causal import CAUSAL
 COLUMNS = "parameters", "compute_budget", "final_loss"
 FEWEST_RUNS = 8                    # for five numbers and what is known of them
 # What all runs have alike: nothing that the length of a run would choose.
-ALIKE = dict(tokenizer="bpe", context_length=128, batch_tokens=1024, ngram_rows=0,
+ALIKE = dict(tokenizer="bpe", context_length=128, batch_tokens=512, ngram_rows=0,
              weight_decay=0.0, evaluations=1, eval_tokens=32768)
 LEARNING_RATE = 0.006              # of adamw at a width of 192
 

@@ -1,11 +1,13 @@
-"""How sure a law is: intervals by a bootstrap of the residuals, and the bias of parabolas."""
+"""How sure a law is: 90 % intervals by a bootstrap of residuals, and the bias of parabolas."""
 import numpy as np
 
 from gpt.laws.parabolas import parabolas
 from gpt.laws.surface import N_NUMBERS, fit_surface, refit
+from gpt.training.intervals import t_quantile
 
 SAMPLES = 300
-LEVEL = 0.9
+Z = 1.644854                       # of a normal distribution: 90 % lie nearer to its middle
+MIDDLE = 0.158655, 0.841345        # shares of it below one deviation to either side
 
 
 class Law:
@@ -34,23 +36,29 @@ class Law:
         self.others = refit(self.fit, N, D, samples)
         self.of_a_run = rng.choice(self.noise, SAMPLES)
 
-    def interval(self, f, level=LEVEL):
-        """Return between which numbers f(surface) lies."""
+    def interval(self, f):
+        """Return between which numbers f(surface), which is above 0, lies."""
         with np.errstate(all="ignore"):
             values = np.array([f(one) for one in self.others])
-        return quantiles(values[np.isfinite(values)], level)
+        return self.around(f(self.surface), values)
 
-    def predicted(self, N, D, level=LEVEL):
+    def predicted(self, N, D):
         """Return the loss of a run that is not made yet, and between which numbers it will lie."""
         losses = np.array([one.loss(N, D) for one in self.others])
-        losses *= np.exp(self.of_a_run)
-        return self.surface.loss(N, D), quantiles(losses, level)
+        loss = self.surface.loss(N, D)
+        return loss, self.around(loss, losses * np.exp(self.of_a_run))
 
+    def around(self, best, values):
+        """Return the interval around an estimate, by how far other samples lie from each other.
 
-def quantiles(values, level=LEVEL):
-    outside = (1 - level) / 2
-    low, high = np.quantile(values, [outside, 1 - outside])
-    return float(low), float(high)
+        It is Student's, of logarithms; the spread is that of the middle two thirds, which a fit
+        that went astray does not change.
+        """
+        logs = np.log(values[np.isfinite(values) & (values > 0)])
+        low, high = np.quantile(logs, MIDDLE)
+        spare = max(1, len(self.N) - N_NUMBERS)
+        half = t_quantile(spare, Z) * (high - low) / 2
+        return float(best * np.exp(-half)), float(best * np.exp(half))
 
 
 def bias_of_parabolas(surface, C, N):

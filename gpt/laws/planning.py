@@ -11,9 +11,9 @@ from gpt.models.decoder import block_weights
 TOKENS_A_PARAMETER = 20            # where the best size is looked for (arXiv:2203.15556)
 APART = 1.6                        # factor between sizes
 ASPECT = 32                        # width for each layer
-WIDTHS = range(32, 1025, 32)
+WIDTHS = range(32, 1025, 16)
 FEWEST_LAYERS = 2
-HEAD = 32                          # width of one
+HEADS = 32, 16                     # widths of one: the first by which the model's can be divided
 RATED_WIDTH = 192                  # at which the rate of adamw is as in the preset
 FEWEST_STEPS = 50
 EPOCHS = 4                         # passes over a text that are about as good as new text
@@ -40,9 +40,14 @@ def family(vocab_size):
     found = []
     for width in WIDTHS:
         n_layer = max(FEWEST_LAYERS, round(width / ASPECT))
-        model = ModelConfig(vocab_size, n_layer=n_layer, d_model=width, n_head=width // HEAD)
+        model = ModelConfig(vocab_size, n_layer=n_layer, d_model=width, n_head=heads(width))
         found.append(Size(n_layer, width, matrices(model)))
     return found
+
+
+def heads(width):
+    """Return how many heads a width has."""
+    return next(width // head for head in HEADS if width % head == 0)
 
 
 def budgets_of(total, n_budgets, n_sizes):
@@ -79,6 +84,6 @@ def settings_of(size, C, batch_tokens, learning_rate):
     steps = round(C / (6 * size.n * batch_tokens))
     return {"n_layer": size.n_layer,
             "d_model": size.d_model,
-            "n_head": size.d_model // HEAD,
+            "n_head": heads(size.d_model),
             "learning_rate": float(f"{rate:.4g}"),
             "steps": max(1, steps)}

@@ -1,6 +1,7 @@
 """Scaling laws: the published surface, known surfaces found again, honest intervals."""
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 
 from gpt.laws.intervals import Law, bias_of_parabolas
 from gpt.laws.parabolas import lowest_runs, parabolas
+from gpt.laws.planning import budgets_of, settings_of, sizes_for
 from gpt.laws.surface import Surface, fit_surface
+from gpt.training.config import Config
 
 CHINCHILLA = Surface(1.69, 406.4, 410.7, 0.34, 0.28)     # Hoffmann et al. 2022
 DATA = os.environ.get("MINIGRAD_DATA")
@@ -107,3 +110,22 @@ def test_an_interval_holds_what_is_true_and_is_not_endless():
     n = CHINCHILLA.best_size(1e21)
     loss, (low, high) = law.predicted(n, 1e21 / (6 * n))
     assert low < CHINCHILLA.best_loss(1e21) < high and low < loss < high < 1.05 * low
+
+
+def test_planned_runs_have_equal_budgets_and_sizes_apart():
+    for C in budgets_of(1e13, 4, 5):
+        sizes = sizes_for(C, 512, 5)
+        ratios = [b.n / a.n for a, b in pairwise(sizes)]
+        assert len(sizes) == 5 and all(1.2 < ratio < 2.6 for ratio in ratios)
+        for size in sizes:
+            settings = settings_of(size, C, 512, 0.006)
+            assert settings["steps"] * 512 * 6 * size.n == pytest.approx(C, rel=0.02)
+            assert settings["d_model"] * settings["learning_rate"] == pytest.approx(1.152, rel=1e-3)
+
+
+def test_a_size_is_that_of_the_matrices_of_its_net_with_the_head():
+    size = sizes_for(1e12, 300, 5)[0]
+    config = Config.make(vocab_size=300, **settings_of(size, 1e12, 512, 0.006))
+    net = config.new_net(np.random.default_rng(0))
+    named = net.named_parameters()
+    assert size.n == sum(x.size for name, x in named if x.ndim == 2 and "token_emb" not in name)
