@@ -80,7 +80,7 @@ class Machine:
         self.runs = folder / "runs"
         self.grace_s, self.stop_s, self.say = grace_s, stop_s, say
         self.watch, self.deaths, self.told = Watch(grace_s), {}, ""
-        self.paused_s = self.looked = self.beaten = 0.0
+        self.paused_s = self.looked_s = self.beaten_s = 0.0
         self.name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self.locks = folder / "machines"
         self.locks.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,8 @@ class Machine:
         for each in self.workers:
             each.end()
         self.lock.close()
-        (self.locks / self.name).unlink(missing_ok=True)
+        if not self.busy():                           # else it tells others that we are dead
+            (self.locks / self.name).unlink(missing_ok=True)
 
     # ---- the loop ----
 
@@ -105,22 +106,18 @@ class Machine:
             Whether the sweep is over.
         """
         while not stopping and time.monotonic() < self.stop_s:
-            if time.monotonic() - self.looked > LOOK_S or self.idle():
-                if self.look():
-                    return True
+            if time.monotonic() - self.looked_s > LOOK_S and self.look():
+                return True
             self.listen(LOOK_S / 4)
         self.stop()
         return False
-
-    def idle(self):
-        return any(each.job is None for each in self.workers)
 
     def busy(self):
         return [each for each in self.workers if each.job]
 
     def look(self):
         """Look at the table, mend it, take what is to be done; tell whether all is done."""
-        self.looked = time.monotonic()
+        self.looked_s = time.monotonic()
         self.beat()
         jobs = self.table.jobs()
         self.repair(jobs)
@@ -153,9 +150,9 @@ class Machine:
     def beat(self):
         """Show that this machine is alive; drop what was taken from it."""
         now = time.monotonic()
-        if now - self.beaten < self.grace_s / 4:
+        if now - self.beaten_s < self.grace_s / 4:
             return
-        self.beaten = now
+        self.beaten_s = now
         for each in self.busy():
             try:
                 self.table.tell(each.job, beat=now)
@@ -172,8 +169,9 @@ class Machine:
         own = {each.job.id for each in self.busy()}
         late = {job.id for job in self.watch.silent(jobs, own)}
         for job in jobs:
-            if job.state == RUNNING and job.id not in own and (
-                    job.id in late or self.is_dead(job)):
+            if job.state != RUNNING or job.id in own:
+                continue
+            if job.id in late or self.is_dead(job):
                 whose = job.facts.get("machine", "a machine that died as it took it")
                 self.say(f"trial {job.trial} of {whose} is given to another: nobody is at it")
                 self.table.fail(job)
@@ -274,6 +272,7 @@ class Machine:
 
     def on_done(self, each, value, step, facts):
         job, each.job = each.job, None
+        self.looked_s = 0.0                           # for the next one
         try:
             self.table.tell(job, **facts)
             last = job.rung == self.halving.n_rungs - 1

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from gpt.settings import ConfigError
 
 WAIT_S = 5                         # until a database that does not answer is asked again
+AGREE_S = 1                        # in which machines that begin at once have said theirs
 LOCK_S = 60                        # that SQLite waits for its lock
 WAITING, RUNNING, DONE, FAILED = "WAITING", "RUNNING", "DONE", "FAILED"
 STATES = {"COMPLETE": DONE, "PRUNED": DONE}
@@ -125,8 +126,10 @@ class Table:
         ConfigError
             If it was begun as something else.
         """
-        if self.spec() is None:
-            self.ask(self.study.set_user_attr, "spec", settle(said) | {"said": said})
+        settled = None if self.spec() else settle(said) | {"said": said}
+        if settled and not self.spec():
+            self.ask(self.study.set_user_attr, "spec", settled)
+            time.sleep(AGREE_S)                       # another may be writing its own: the last
         known = self.spec()
         for name in said:
             one, other = (json.dumps(x[name]) for x in (known["said"], said))

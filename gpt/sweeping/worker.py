@@ -102,16 +102,25 @@ def outcome(work, tell, stopping):
         found = train(work, tell, stopping)
     except Diverged as error:
         return "done", math.inf, 0, {"seconds": time.monotonic() - began, "diverged": str(error)}
-    except (ConfigError, CorpusError) as error:
+    except ConfigError as error:
         return "impossible", str(error)
-    except (OSError, checkpoint.CheckpointError, MemoryError) as error:
-        return "no place", str(error) or "the memory is full"
-    except Exception as error:                        # ours, or a package's: tried again
+    except Exception as error:                        # ours, or a package's
+        if of_this_machine(error):
+            return "no place", str(error) or "the memory is full"
         return "failed", f"{type(error).__name__}: {error}"
     if found is None:
         return ("stopped",)
     value, step = found
     return "done", value, step, {"seconds": time.monotonic() - began}
+
+
+def of_this_machine(error):
+    """Whether the disk, the memory or a missing text is behind an error: others may do it."""
+    while error is not None:
+        if isinstance(error, OSError | MemoryError | CorpusError):
+            return True
+        error = error.__cause__
+    return False
 
 
 # ---- a job ----
@@ -182,8 +191,11 @@ def copy_run(source, folder):
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
     skipped = shutil.ignore_patterns("*.partial")
-    shutil.copytree(source, partial, ignore=skipped, copy_function=linked_or_copied)
-    os.replace(partial, folder)
+    try:
+        shutil.copytree(source, partial, ignore=skipped, copy_function=linked_or_copied)
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def linked_or_copied(source, target):

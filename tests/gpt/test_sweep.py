@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from gpt.__main__ import main
+from gpt.files.weights import FileError
 from gpt.settings import ConfigError
 from gpt.sweeping.desk import Ledger, Watch
 from gpt.sweeping.halving import Halving, cost, wanted
 from gpt.sweeping.space import Axis, grid, random, read_setting, run_name
 from gpt.sweeping.table import DONE, FAILED, RUNNING, WAITING, Job, Lost, Table
-from gpt.sweeping.worker import copy_run
+from gpt.sweeping.worker import copy_run, of_this_machine
+from gpt.training.checkpoint import CheckpointError
 
 SURFACE = os.environ.get("MINIGRAD_SURFACE")          # losses of trials at each step, (n, steps)
 
@@ -183,6 +185,14 @@ def test_a_copy_shares_no_file_that_is_written_again(tmp_path):
     assert not (tmp_path / "copy/x.partial").exists()
 
 
+def test_what_others_may_do_is_told_from_what_nobody_can():
+    full = CheckpointError("the disk is full")
+    full.__cause__ = FileError("no room")
+    full.__cause__.__cause__ = OSError(28, "No space left on device")
+    assert of_this_machine(full) and of_this_machine(MemoryError())
+    assert not of_this_machine(CheckpointError("damaged"))
+
+
 # ---- the table ----
 
 URL = "sqlite:///sweep.db"
@@ -253,7 +263,8 @@ def test_a_database_that_is_gone_is_waited_for(tmp_path, monkeypatch):
 
 
 @pytest.mark.extra("optuna")
-def test_the_same_name_is_the_same_sweep(tmp_path):
+def test_the_same_name_is_the_same_sweep(tmp_path, monkeypatch):
+    monkeypatch.setattr("gpt.sweeping.table.AGREE_S", 0)
     table = Table(f"sqlite:///{tmp_path / 'sweep.db'}", "s")
     said = {"axes": {"n_layer": "2,4"}, "trials": 2}
     assert table.agree(said, lambda spec: spec | {"peak_gflops": 1})["peak_gflops"] == 1
