@@ -7,16 +7,20 @@ the middle. Stopped or killed? The same command goes on.
 """
 import argparse
 import os
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from gpt import scaling
-from gpt.laws.intervals import Law
-from gpt.laws.planning import family, settings_of
-from gpt.show.scaling_page import law_lines
-from gpt.sweep import work
-from gpt.sweeping.table import Table
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:1] = [str(ROOT), str(ROOT / "benchmarks")]      # or gpt would be gpt.py beside this
+
+from gpt import scaling  # noqa: E402
+from gpt.laws.intervals import Law  # noqa: E402
+from gpt.laws.planning import family, settings_of  # noqa: E402
+from gpt.show.scaling_page import law_lines  # noqa: E402
+from gpt.sweep import work  # noqa: E402
+from gpt.sweeping.table import Table  # noqa: E402
 
 APART = 1.5
 PASSED = "total_flops", "vocabulary", "budgets", "sizes"
@@ -62,7 +66,7 @@ def check(law, budget, settings, source):
     table = Table(f"sqlite:///{folder / 'sweep.db'}", "check")
     work(table, spec, folder, settings, BEGAN)
     rows = {row.trial: row for row in scaling.ranking(table.jobs())}
-    for i, row in sorted(rows.items()):
+    for _, row in sorted(rows.items()):
         N, D = scaling.count(folder / "runs" / row.folder), row.step * batch_tokens
         loss, (low, high) = law.predicted(N, D)
         inside = "inside" if low <= row.value <= high else "OUTSIDE"

@@ -20,10 +20,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from gpt.data.corpora import stories
-from gpt.sweeping.table import DONE, Table
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path[:1] = [str(ROOT), str(ROOT / "benchmarks")]      # or gpt would be gpt.py beside this
+
+from gpt.data.corpora import stories  # noqa: E402
+from gpt.sweeping.table import DONE, Table  # noqa: E402
+
 GRID = "0.001..0.1:log:9"
 WORDS = ["text.txt", "--n_layer", "1", "--n_head", "2", "--d_model", "32", "--context_length", "32",
          "--batch_tokens", "256", "--tokenizer", "char", "--eval_tokens", "256", "--evaluations",

@@ -11,11 +11,15 @@ import random
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
-from gpt.data.corpora import stories
-from sweep_faults import WORDS, Machine, disturbed, table_of
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:1] = [str(ROOT), str(ROOT / "benchmarks")]      # or gpt would be gpt.py beside this
+
+from gpt.data.corpora import stories  # noqa: E402
+from sweep_faults import WORDS, Machine, disturbed, table_of  # noqa: E402
 
 GRACE_S, GONE_S = 5, 60
 TOLD = ("silent", "nobody is at it", "does not answer", "answers again", "tries again", "died",
