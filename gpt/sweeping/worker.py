@@ -87,7 +87,10 @@ def worker(pipe: Connection):
 
 def beat(tell):
     while True:
-        tell("beat")
+        try:
+            tell("beat")
+        except OSError:                               # nobody hears it any more
+            return
         time.sleep(BEAT_S)
 
 

@@ -13,6 +13,7 @@ from gpt.__main__ import main
 from gpt.files.weights import FileError
 from gpt.settings import ConfigError
 from gpt.sweeping.desk import Ledger, Watch
+from gpt.sweeping.draws import suggested
 from gpt.sweeping.halving import Halving, cost, wanted
 from gpt.sweeping.space import Axis, grid, random, read_setting, run_name
 from gpt.sweeping.table import DONE, FAILED, RUNNING, WAITING, Job, Lost, Table
@@ -195,26 +196,29 @@ def test_what_others_may_do_is_told_from_what_nobody_can():
 
 # ---- the table ----
 
-URL = "sqlite:///sweep.db"
+POSTGRESQL = os.environ.get("MINIGRAD_POSTGRESQL")    # the address of a database to fill
 
 
-def taking(folder, ours):
+def taking(url, name, ours):
     """Take all jobs of a table; in a process of its own."""
-    os.chdir(folder)
-    table = Table(URL, "s")
+    table = Table(url, name)
     ours.put([each.number for each in table.jobs() if table.take(each)])
 
 
 @pytest.mark.extra("optuna")
 @pytest.mark.parametrize("n", [20, pytest.param(2000, marks=pytest.mark.thorough)])
-def test_no_job_is_handed_out_twice(tmp_path, monkeypatch, n):
-    monkeypatch.chdir(tmp_path)
-    table = Table(URL, "s")
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_no_job_is_handed_out_twice(tmp_path, n, kind):
+    if kind == "postgresql" and not POSTGRESQL:
+        pytest.skip("MINIGRAD_POSTGRESQL does not name a database")
+    url = POSTGRESQL if kind == "postgresql" else f"sqlite:///{tmp_path / 'sweep.db'}"
+    name = f"{tmp_path}"
+    table = Table(url, name)
     for trial in range(n):
         table.add(trial, 0, 0, {"x": trial}, {})
     context = multiprocessing.get_context("spawn")
     ours = context.Queue()
-    some = [context.Process(target=taking, args=(tmp_path, ours)) for _ in range(2 + n // 1000)]
+    some = [context.Process(target=taking, args=(url, name, ours)) for _ in range(2 + n // 1000)]
     for each in some:
         each.start()
     taken = [number for _ in some for number in ours.get(timeout=500)]
@@ -271,6 +275,20 @@ def test_the_same_name_is_the_same_sweep(tmp_path, monkeypatch):
     assert table.agree(said, lambda spec: spec | {"peak_gflops": 2})["peak_gflops"] == 1
     with pytest.raises(ConfigError, match="another --name"):
         table.agree(said | {"trials": 3}, dict)
+
+
+@pytest.mark.extra("optuna")
+def test_tpe_goes_to_where_it_was_good_and_follows_from_the_table():
+    axes = {"learning_rate": Axis("learning_rate", (), 0.001, 0.1, True)}
+    rates = np.geomspace(0.001, 0.1, 40)
+    jobs = [job(i, DONE, trial=i, value=abs(math.log(rate / 0.03)))._replace(
+        settings={"learning_rate": float(rate)}) for i, rate in enumerate(rates)]
+    jobs.append(job(40, DONE, trial=40, value=math.inf)._replace(
+        settings={"learning_rate": 0.05}))
+    ledger = Ledger.of(jobs)
+    drawn = [suggested(axes, ledger, (0, trial))["learning_rate"] for trial in range(8)]
+    assert drawn == [suggested(axes, ledger, (0, trial))["learning_rate"] for trial in range(8)]
+    assert len({*drawn}) == 8 and 0.015 < np.median(drawn) < 0.06
 
 
 # ---- all of it ----
