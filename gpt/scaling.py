@@ -143,10 +143,9 @@ def train_runs(args):
     folder = Path(args.folder) / args.name
     folder.mkdir(parents=True, exist_ok=True)
     table = Table(storage_of(args, folder), args.name, say)
-    work(table, spec, folder, args, began)
-    rows = [row for row in ranking(table.jobs()) if math.isfinite(row.value)]
-    if len(table.jobs()) < len(budgets) or len(rows) < FEWEST_RUNS:
+    if not work(table, spec, folder, args, began):
         return None
+    rows = [row for row in ranking(table.jobs()) if math.isfinite(row.value)]
     return measured(rows, budgets, folder / "runs")
 
 

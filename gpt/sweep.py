@@ -126,7 +126,7 @@ def sweep(args):
 
 
 def work(table, spec, folder, args, began):
-    """Do this machine's part of a sweep, and tell of it."""
+    """Do this machine's part of a sweep, and tell of it; return whether the sweep is over."""
     spec = table.agree(spec, settled)
     n_workers = args.workers or threads.most_threads()
     n_threads = max(1, threads.most_threads() // n_workers)
@@ -143,6 +143,7 @@ def work(table, spec, folder, args, began):
         say("the sweep is not over: the same command goes on with it")
     if stop:
         raise SystemExit(130)
+    return over
 
 
 def tell(table, folder):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpt.__main__ import main
 from gpt.laws.intervals import Law, bias_of_parabolas
 from gpt.laws.parabolas import lowest_runs, parabolas
 from gpt.laws.planning import budgets_of, settings_of, sizes_for
@@ -110,6 +111,30 @@ def test_an_interval_holds_what_is_true_and_is_not_endless():
     n = CHINCHILLA.best_size(1e21)
     loss, (low, high) = law.predicted(n, 1e21 / (6 * n))
     assert low < CHINCHILLA.best_loss(1e21) < high and low < loss < high < 1.05 * low
+
+
+def test_runs_in_a_file_give_a_law_and_a_page(tmp_path, capsys):
+    C, N = planned(CHINCHILLA)
+    rows = [dict(parameters=n, compute_budget=c, final_loss=loss)
+            for n, c, loss in zip(N, C, noisy(CHINCHILLA, C, N, 0))]
+    path = tmp_path / "runs.json"
+    path.write_text(json.dumps(rows))
+    main(["scaling", str(path), "--predict", "1e21"])
+    said = capsys.readouterr().out
+    assert "30 runs of 5 budgets" in said and "parabolas: C^" in said and "90 % interval" in said
+    assert said.splitlines()[-2].split()[0] == "1e+21"
+    assert "<svg" in (tmp_path / "runs.html").read_text()
+
+
+@pytest.mark.parametrize("rows, said", [
+    ([], "there are 0 runs"), ([{"parameters": 1}], "compute_budget"), (5, "holds no runs"),
+    ([dict(parameters=-1, compute_budget=1, final_loss=1)], "parameters is -1")])
+def test_runs_that_make_no_law_are_named(tmp_path, capsys, rows, said):
+    path = tmp_path / "runs.json"
+    path.write_text(json.dumps(rows))
+    with pytest.raises(SystemExit) as left:
+        main(["scaling", str(path)])
+    assert left.value.code == 2 and said in capsys.readouterr().err
 
 
 def test_planned_runs_have_equal_budgets_and_sizes_apart():
