@@ -95,7 +95,9 @@ def disturbed(folder, name, storage, n_machines, kills, rng, limit_s):
                                               for _, line in lines):
             each = rng.choice([each for each in machines if each.process.poll() is None])
             pid, workers = each.processes()
-            whole = rng.random() < 0.3 or not workers
+            if not workers:                           # it has just been started again
+                continue
+            whole = rng.random() < 0.3
             victim = pid if whole else rng.choice(workers)
             known = saved(folder, name)
             os.kill(victim, signal.SIGKILL)
@@ -136,6 +138,15 @@ def table_of(folder, name, storage):
     return values, twice
 
 
+def undisturbed(folder):
+    """Return the table of the sweep that nobody kills; it is made once in a folder."""
+    if not (folder / "sweeps" / "still" / "sweep.html").exists():
+        disturbed(folder, "still", None, 1, 0, random.Random(0), 600)
+    right, _ = table_of(folder, "still", None)
+    print(f"undisturbed: {len(right)} jobs", flush=True)
+    return right
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -149,12 +160,7 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "text.txt").write_bytes(stories(100).documents[0])
     n_machines = 3 if args.storage else 1
-    reference = folder / "undisturbed"
-    reference.mkdir(exist_ok=True)
-    (reference / "text.txt").write_bytes(stories(100).documents[0])
-    disturbed(reference, "still", None, 1, 0, random.Random(0), 600)
-    right, _ = table_of(reference, "still", None)
-    print(f"undisturbed: {len(right)} jobs", flush=True)
+    right = undisturbed(folder)
     for seed in range(args.first, args.first + args.sweeps):
         name = f"{'pg' if args.storage else 'sqlite'}-{seed}"
         lines, killed, hung, codes, seconds = disturbed(

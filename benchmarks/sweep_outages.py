@@ -7,7 +7,6 @@ Right is the undisturbed table, each trouble being told in one sentence.
 """
 import argparse
 import os
-import random
 import shlex
 import signal
 import subprocess
@@ -19,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:1] = [str(ROOT), str(ROOT / "benchmarks")]      # or gpt would be gpt.py beside this
 
 from gpt.data.corpora import stories  # noqa: E402
-from sweep_faults import WORDS, Machine, disturbed, table_of  # noqa: E402
+from sweep_faults import WORDS, Machine, table_of, undisturbed  # noqa: E402
 
 GRACE_S, GONE_S = 5, 60
 TOLD = ("silent", "nobody is at it", "does not answer", "answers again", "tries again", "died",
@@ -88,8 +87,7 @@ def main():
     folder = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "text.txt").write_bytes(stories(100).documents[0])
-    disturbed(folder, "still", None, 1, 0, random.Random(0), 600)
-    right, _ = table_of(folder, "still", None)
+    right = undisturbed(folder)
     for trouble in (stopped, worker_stopped, database_gone, disk_full):
         if args.only and trouble.__name__ not in args.only.split(","):
             continue

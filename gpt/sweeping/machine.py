@@ -8,6 +8,7 @@ import os
 import socket
 import time
 import uuid
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 
 from gpt.sweeping.desk import Ledger, Watch
@@ -17,6 +18,7 @@ from gpt.sweeping.table import RUNNING, Lost
 from gpt.sweeping.worker import Work, earlier_folder, folder_of, worker
 from gpt.training.folder import is_locked
 
+THREADS = "MINIGRAD_THREADS"
 LOOK_S = 1                         # between two looks at the table
 DEATHS = 3                         # of the process of one job, before it is given up
 STARTING_S = 120                   # that a new process may take to be heard for the first time
@@ -33,9 +35,9 @@ class Worker:
     def start(self):
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        os.environ["MINIGRAD_THREADS"] = str(self.n_threads)   # which a spawned process inherits
         self.process = context.Process(target=worker, args=(theirs,), daemon=True)
-        self.process.start()
+        with threads_at_most(self.n_threads):
+            self.process.start()
         theirs.close()
         self.job, self.work, self.silent_s, self.heard = None, None, 0.0, False
 
@@ -53,6 +55,19 @@ class Worker:
         self.process.kill()                           # a stopped one, too
         self.process.join()
         self.pipe.close()
+
+
+@contextmanager
+def threads_at_most(n):
+    """Let processes that are started use so many threads, by the variable that they inherit."""
+    before = os.environ.get(THREADS)
+    os.environ[THREADS] = str(n)
+    try:
+        yield
+    finally:
+        os.environ.pop(THREADS)
+        if before is not None:
+            os.environ[THREADS] = before
 
 
 class Machine:
