@@ -20,7 +20,12 @@ from gpt.training.run import Run
 from gpt.training.tasks import matched, task_named
 
 
-def begin(args, say, peak_gflops=None):
+def prepare_data(task, corpus, settings, folder, own, say):
+    """Tokenize a text into a folder, with a tokenizer of its own or with that of a base."""
+    return task.prepare(corpus, settings, folder, own, task.corpus, say)
+
+
+def begin(args, say, peak_gflops=None, prepare=prepare_data):
     """Choose the settings, tokenize the text, and make a new run in a folder of its own.
 
     Parameters
@@ -31,6 +36,8 @@ def begin(args, say, peak_gflops=None):
         Is told of the text.
     peak_gflops : float, optional
         Of this machine, which the size is chosen by; it is measured unless given.
+    prepare : callable
+        Makes the data, as `prepare_data` does.
 
     Returns
     -------
@@ -65,7 +72,7 @@ def begin(args, say, peak_gflops=None):
     folder = new_folder(args.name or corpus.name, args.runs)
     with kept_if_begun(folder):
         own = base and base.tokenizer
-        data = task.prepare(corpus, config.data, folder / "data", own, task.corpus, say)
+        data = prepare(task, corpus, config.data, folder / "data", own, say)
         give_back()                                   # what it took to encode the text
         V = config.model.vocab_size if base else task.vocab_size(data.tokenizer)
         config = config.changed(**data.settings | {"vocab_size": V})

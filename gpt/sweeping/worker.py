@@ -19,6 +19,7 @@ from gpt.data.cleaning.workers import end_with_parent
 from gpt.data.reading import CorpusError
 from gpt.settings import ConfigError
 from gpt.start import begin
+from gpt.sweeping.copies import copy_folder, sharing
 from gpt.sweeping.halving import Halving
 from gpt.sweeping.space import run_name
 from gpt.training import checkpoint
@@ -170,7 +171,8 @@ def opened(work, folder):
     if source is None:
         return begun(work, folder)
     if source != folder:
-        copy_run(source, folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        copy_folder(source, folder)
     return open_run(folder)
 
 
@@ -184,39 +186,9 @@ def begun(work, folder):
         given["steps"] = max(1, spec["tokens"] // batch_tokens)
     args = Namespace(corpus=spec["text"], preset=spec["preset"], given=given, name=folder.name,
                      runs=str(folder.parent), tokenizer=given.get("tokenizer", "auto"))
-    run, _ = begin(args, lambda line: None, spec["peak_gflops"])
+    shared = folder.parent.with_name("data")
+    run, _ = begin(args, lambda line: None, spec["peak_gflops"], sharing(shared))
     return run
-
-
-def copy_run(source, folder):
-    """Copy a run that its owner may still write to; what is never written again is shared."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    skipped = shutil.ignore_patterns("*.partial")
-    try:
-        shutil.copytree(source, partial, ignore=skipped, copy_function=linked_or_copied)
-        os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def linked_or_copied(source, target):
-    """Link a file that is replaced and never changed; copy others, and where links are not known.
-
-    Locked is `tokenizer.json`, so that is no link.
-    """
-    name = Path(source).name
-    if name.endswith((".safetensors", ".npy")):
-        try:
-            os.link(source, target)
-            return
-        except OSError:
-            pass
-    try:
-        shutil.copy2(source, target)
-    except FileNotFoundError:
-        pass                                          # an old checkpoint, removed meanwhile
 
 
 def ends_of(work, run):

@@ -12,12 +12,13 @@ import pytest
 from gpt.__main__ import main
 from gpt.files.weights import FileError
 from gpt.settings import ConfigError
+from gpt.sweeping.copies import copy_folder
 from gpt.sweeping.desk import Ledger, Watch
 from gpt.sweeping.draws import suggested
 from gpt.sweeping.halving import Halving, cost, wanted
 from gpt.sweeping.space import Axis, grid, random, read_setting, run_name
 from gpt.sweeping.table import DONE, FAILED, RUNNING, WAITING, Job, Lost, Table
-from gpt.sweeping.worker import copy_run, of_this_machine
+from gpt.sweeping.worker import of_this_machine
 from gpt.training.checkpoint import CheckpointError
 
 SURFACE = os.environ.get("MINIGRAD_SURFACE")          # losses of trials at each step, (n, steps)
@@ -178,7 +179,7 @@ def test_a_copy_shares_no_file_that_is_written_again(tmp_path):
     for name in ("metrics.jsonl", "checkpoints/step-1.json", "checkpoints/step-1.safetensors",
                  "x.partial"):
         (run / name).write_text("before")
-    copy_run(run, tmp_path / "copy")
+    copy_folder(run, tmp_path / "copy")
     with open(run / "metrics.jsonl", "a") as file:
         file.write("after")
     assert (tmp_path / "copy/metrics.jsonl").read_text() == "before"
@@ -308,6 +309,7 @@ def test_a_sweep_ends_with_a_run_that_goes_on(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "rung 1: 3 done\nrung 2: 1 done" in said
     assert "halving: 56% of the steps" in said
+    assert len([*Path("sweeps/sweep/data").iterdir()]) == 1                # tokenized once
     best = next(Path("sweeps/sweep/runs").glob("*/checkpoints/step-00000018.json")).parent.parent
     assert f"--resume {best} --steps 36" in said
     main(["train", "--resume", str(best), "--steps", "24", "--plain"])
