@@ -52,10 +52,9 @@ def database_gone(machines, lines, args):
 
 
 def disk_full(machines, lines, args):
-    """Let no file of a machine grow beyond some bytes, as if its disk were full."""
-    pid, workers = machines[0].processes()
-    for each in (pid, *workers):
-        subprocess.run(["prlimit", f"--pid={each}", "--fsize=2000"], check=True)
+    """Let no file of a worker grow beyond some bytes, as if its disk were full."""
+    _, workers = machines[0].processes()
+    subprocess.run(["prlimit", f"--pid={workers[0]}", "--fsize=2000"], check=True)
 
 
 def run(folder, name, args, trouble):
