@@ -1,4 +1,5 @@
 """What a sweep goes through: settings by list or by range, and the trials drawn from them."""
+import hashlib
 import itertools
 import math
 import re
@@ -12,6 +13,7 @@ from gpt.training.config import groups
 FIELDS = {f.name: f for _, found in groups() for f in found}
 # Whose text may hold commas itself: they have one value.
 WHOLE_TEXTS = {"freeze", "labels", "lora_on", "lora_beside", "val", "base"}
+LONGEST = 150                      # name of a folder
 RANGE = re.compile(r"(.+?)\.\.([^:]+)(:log)?(:\d+)?$")
 
 
@@ -163,4 +165,8 @@ def run_name(settings):
     """
     parts = [f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
              for name, value in settings.items()]
-    return re.sub(r"[^\w.=,+-]", "_", ",".join(parts))
+    name = re.sub(r"[^\w.=,+-]", "_", ",".join(parts))
+    if len(name) <= LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return f"{name[:LONGEST]}-{digest[:8]}"

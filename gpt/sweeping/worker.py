@@ -149,7 +149,8 @@ def train(work, tell, stopping):
         if run.step == 0:
             run.plan = run.plan if pacer else Plan.fixed(ends[0])
             save(run, folder)
-        n_tokens = (ends[-1] - run.step) * run.config.train.batch_tokens
+        before = ends[-2] if work.rung else 0         # of which the job of the rung below has told
+        n_tokens = (ends[-1] - before) * run.config.train.batch_tokens
         tell("begun", folder.name, run.step, ends[-1], flops_per_token(run) * n_tokens)
         metrics = Metrics(folder, run.step)
         try:

@@ -131,6 +131,12 @@ def test_draws_follow_from_the_seed_and_are_never_the_same_twice():
         next(grid([read_setting("learning_rate", "0.1..1")]))
 
 
+def test_folders_have_names_that_any_disk_takes():
+    many = {f"setting_{i}": 0.123 for i in range(40)}
+    assert len(run_name(many)) < 170 and run_name(many) != run_name(many | {"setting_39": 0.124})
+    assert run_name({"tokenizer": "a/b: c*"}) == "tokenizer=a_b__c_"
+
+
 # ---- who may do what ----
 
 def job(number, state, trial=0, rung=0, generation=0, value=None, **facts):
