@@ -24,7 +24,7 @@ def chart(curves, x_name, y_name, log=False):
     str
         An SVG element; a sentence where there is nothing to draw.
     """
-    curves = [curve._replace(points=[*filter(drawable, curve.points)]) for curve in curves]
+    curves = [curve._replace(points=drawable(curve.points, log)) for curve in curves]
     points = [*chain(*[curve.points for curve in curves])]
     if not points:
         return "<p>There is nothing to draw yet.</p>"
@@ -89,5 +89,6 @@ def scale(values, log):
     return Scale(low, high, log)
 
 
-def drawable(point):
-    return math.isfinite(point[1])
+def drawable(points, log):
+    """Return the points that have a place: no loss of a run that diverged, no logarithm of 0."""
+    return [(x, y) for x, y in points if math.isfinite(y) and (x > 0 or not log)]

@@ -12,10 +12,12 @@ import pytest
 from gpt.__main__ import main
 from gpt.files.weights import FileError
 from gpt.settings import ConfigError
+from gpt.show.sweep_page import sweep_lines, sweep_page
 from gpt.sweeping.copies import copy_folder
 from gpt.sweeping.desk import Ledger, Watch
 from gpt.sweeping.draws import suggested
 from gpt.sweeping.halving import Halving, cost, wanted
+from gpt.sweeping.ranking import importance
 from gpt.sweeping.space import Axis, grid, random, read_setting, run_name
 from gpt.sweeping.table import DONE, FAILED, RUNNING, WAITING, Job, Lost, Table
 from gpt.sweeping.worker import of_this_machine
@@ -199,6 +201,44 @@ def test_what_others_may_do_is_told_from_what_nobody_can():
     full.__cause__.__cause__ = OSError(28, "No space left on device")
     assert of_this_machine(full) and of_this_machine(MemoryError())
     assert not of_this_machine(CheckpointError("damaged"))
+
+
+# ---- what is told ----
+
+SPEC = {"halving": [3, 2, True]}
+
+
+def of_two_settings():
+    """Return jobs whose value depends on one of two settings, up to a little."""
+    rng, jobs = np.random.default_rng(0), []
+    for i in range(24):
+        settings = {"n_layer": i % 3, "learning_rate": float(rng.random())}
+        jobs.append(job(i, DONE, trial=i, value=i % 3 + 0.01 * rng.random())._replace(
+            settings=settings))
+    return jobs
+
+
+def test_what_matters_is_told_from_what_does_not():
+    shares = importance(of_two_settings())
+    assert [*shares] == ["n_layer", "learning_rate"]
+    assert shares["n_layer"] > 0.99 and shares["learning_rate"] < 0.2
+    assert importance(of_two_settings()[:7]) == {}
+
+
+def test_who_rose_higher_stands_before_and_all_is_told(tmp_path):
+    jobs = of_two_settings()
+    risen = jobs[2]._replace(number=30, rung=1, value=1.5, step=90)
+    lines = [*sweep_lines(SPEC, [*jobs, risen], tmp_path)]
+    assert lines[0] == "rung 1: 24 done" and lines[1] == "rung 2: 1 done"
+    assert lines[2].startswith("    1.5000  step     90  n_layer=2,")
+    assert any(line.startswith("best: n_layer=2,") and "--steps 180" in line for line in lines)
+    page = sweep_page("<x>", SPEC, [*jobs, risen], tmp_path)
+    assert "<svg" in page and "<x>" not in page and "learning_rate" in page
+
+
+def test_of_a_sweep_that_has_just_begun_little_is_told(tmp_path):
+    assert [*sweep_lines(SPEC, [job(0, RUNNING)], tmp_path)] == ["rung 1: 1 running"]
+    assert "nothing to draw" in sweep_page("x", SPEC, [], tmp_path)
 
 
 # ---- the table ----
