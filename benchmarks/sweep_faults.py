@@ -78,9 +78,9 @@ def saved(folder, name):
     return found
 
 
-def disturbed(folder, name, storage, n_machines, kills, rng, limit_s):
+def disturbed(folder, name, storage, n_machines, kills, rng, limit_s, words=WORDS):
     """Run a sweep with kills; return what is to be told of it, and its table."""
-    words = [*WORDS, "--name", name, "--workers", str(3 // n_machines)]
+    words = [*words, "--name", name, "--workers", str(3 // n_machines)]
     words += ["--storage", storage] if storage else []
     lines, began = [], time.monotonic()
     machines = [Machine(folder, words, lines) for _ in range(n_machines)]
@@ -138,10 +138,10 @@ def table_of(folder, name, storage):
     return values, twice
 
 
-def undisturbed(folder):
+def undisturbed(folder, words=WORDS):
     """Return the table of the sweep that nobody kills; it is made once in a folder."""
     if not (folder / "sweeps" / "still" / "sweep.html").exists():
-        disturbed(folder, "still", None, 1, 0, random.Random(0), 600)
+        disturbed(folder, "still", None, 1, 0, random.Random(0), 600, words)
     right, _ = table_of(folder, "still", None)
     print(f"undisturbed: {len(right)} jobs", flush=True)
     return right

@@ -21,6 +21,7 @@ from gpt.data.corpora import stories  # noqa: E402
 from sweep_faults import WORDS, Machine, table_of, undisturbed  # noqa: E402
 
 GRACE_S, GONE_S = 5, 60
+FEW = [*WORDS, "--learning_rate", "0.01,0.03,0.1", "--rungs", "2", "--grace", str(GRACE_S)]
 TOLD = ("silent", "nobody is at it", "does not answer", "answers again", "tries again", "died",
         "taken by", "another machine", "waiting")
 
@@ -58,8 +59,7 @@ def disk_full(machines, lines, args):
 
 
 def run(folder, name, args, trouble):
-    words = [*WORDS, "--name", name, "--workers", "1", "--storage", args.storage]
-    words[words.index("--grace") + 1] = str(GRACE_S)
+    words = [*FEW, "--name", name, "--workers", "1", "--storage", args.storage]
     lines, began = [], time.monotonic()
     machines = [Machine(folder, words, lines) for _ in range(2)]
     while not begun(lines) and time.monotonic() - began < 120:
@@ -86,7 +86,7 @@ def main():
     folder = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "text.txt").write_bytes(stories(100).documents[0])
-    right = undisturbed(folder)
+    right = undisturbed(folder, FEW)
     for trouble in (stopped, worker_stopped, database_gone, disk_full):
         if args.only and trouble.__name__ not in args.only.split(","):
             continue
