@@ -262,7 +262,8 @@ class Machine:
         for each in self.workers:
             each.silent_s += passed_s
             if each.silent_s > self.grace_s + STARTING_S * (not each.heard):
-                each.process.kill()                   # its sentinel tells
+                self.say_once(f"worker {each.number} is silent for {each.silent_s:.0f} s: ended")
+                each.process.kill()                   # its sentinel tells the rest
 
     def hear(self, each):
         try:
