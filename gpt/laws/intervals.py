@@ -1,4 +1,6 @@
 """How sure a law is: 90 % intervals by a bootstrap of residuals, and the bias of parabolas."""
+import math
+
 import numpy as np
 
 from gpt.laws.parabolas import parabolas
@@ -54,11 +56,12 @@ class Law:
         It is Student's, of logarithms; the spread is that of the middle two thirds, which a fit
         that went astray does not change.
         """
-        logs = np.log(values[np.isfinite(values) & (values > 0)])
-        low, high = np.quantile(logs, MIDDLE)
+        good = np.isfinite(values) & (values > 0)
+        low, high = np.quantile(np.log(values[good]), MIDDLE)
         spare = max(1, len(self.N) - N_NUMBERS)
         half = t_quantile(spare, Z) * (high - low) / 2
-        return float(best * np.exp(-half)), float(best * np.exp(half))
+        factor = math.exp(half)
+        return best / factor, best * factor
 
 
 def bias_of_parabolas(surface, C, N):
@@ -75,5 +78,7 @@ def bias_of_parabolas(surface, C, N):
     found = parabolas(C, N, surface.loss(N, D))
     if found is None:
         return np.nan, lambda budget: np.nan
-    return (found.exponent - surface.exponent,
-            lambda budget: found.best_size(budget) / surface.best_size(budget))
+
+    def sizes(budget):
+        return found.best_size(budget) / surface.best_size(budget)
+    return found.exponent - surface.exponent, sizes

@@ -15,6 +15,12 @@ class Curve(NamedTuple):
     points: list                   # of (x, y)
     line: bool = True
 
+    def drawable(self, log):
+        """Leave out what has no place: the loss of a run that diverged, the logarithm of 0."""
+        lowest = 0 if log else -math.inf
+        points = [(x, y) for x, y in self.points if x > lowest and math.isfinite(y)]
+        return self._replace(points=points)
+
 
 def chart(curves, x_name, y_name, log=False):
     """Draw curves over one axis, which may be logarithmic; the name of each shows at the pointer.
@@ -24,7 +30,7 @@ def chart(curves, x_name, y_name, log=False):
     str
         An SVG element; a sentence where there is nothing to draw.
     """
-    curves = [curve._replace(points=drawable(curve.points, log)) for curve in curves]
+    curves = [curve.drawable(log) for curve in curves]
     points = [*chain(*[curve.points for curve in curves])]
     if not points:
         return "<p>There is nothing to draw yet.</p>"
@@ -33,7 +39,8 @@ def chart(curves, x_name, y_name, log=False):
 
     def place(point):
         x, y = across.share(point[0]), up.share(point[1])
-        return LEFT + x * (WIDTH - LEFT - ROOM), HEIGHT - BELOW - y * (HEIGHT - BELOW - ROOM)
+        below = HEIGHT - BELOW
+        return LEFT + x * (WIDTH - LEFT - ROOM), below - y * (below - ROOM)
     parts = [f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{escape(y_name)} by "
              f"{escape(x_name)}' style='max-width:100%;font:12px system-ui'>"]
     for i, curve in enumerate(curves):
@@ -85,10 +92,5 @@ class Scale(NamedTuple):
 def scale(values, log):
     low, high = min(values), max(values)
     if low == high:
-        return Scale(low / 2, high * 2, log) if log else Scale(low - 1, high + 1, log)
+        low, high = (low / 2, high * 2) if log else (low - 1, high + 1)
     return Scale(low, high, log)
-
-
-def drawable(points, log):
-    """Return the points that have a place: no loss of a run that diverged, no logarithm of 0."""
-    return [(x, y) for x, y in points if math.isfinite(y) and (x > 0 or not log)]
