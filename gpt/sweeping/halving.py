@@ -22,7 +22,7 @@ class Halving(NamedTuple):
         >>> [Halving(3, 4).share(rung) for rung in (0, 3)]
         [0.037037037037037035, 1.0]
         """
-        return self.factor ** -(self.n_rungs - 1 - rung)
+        return 1 / self.factor ** (self.n_rungs - 1 - rung)
 
     def steps(self, rung, steps):
         """Return how many steps a trial has at a rung, of those of the whole run."""
