@@ -188,8 +188,8 @@ class Machine:
                 continue
             if job.id in late or self.is_dead(job):
                 whose = job.facts.get("machine", "a machine that died as it took it")
-                self.say(f"trial {job.trial} of {whose} is given to another: nobody is at it")
-                self.table.fail(job)
+                if self.table.fail(job):              # which another may have done before
+                    self.say(f"trial {job.trial} of {whose} is given to another: nobody is at it")
         for job in Ledger.of(jobs).twice:
             self.table.fail(job)
 

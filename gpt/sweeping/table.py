@@ -188,14 +188,15 @@ class Table:
         self.ask(self.storage.set_trial_state_values, job.id, state, [value])
 
     def fail(self, job, why=""):
-        """End a job without a value, whoever owns it; who was earlier is right."""
+        """End a job without a value, whoever owns it; tell whether it had not ended before."""
         try:
             if why:
                 self.tell(job, why=why)
             self.ask(self.storage.set_trial_state_values, job.id,
                      self.optuna.trial.TrialState.FAIL)
         except Lost:
-            pass
+            return False
+        return True
 
 
 def job_of(trial):

@@ -283,7 +283,7 @@ def test_what_has_ended_never_changes_so_late_owners_report_nothing(tmp_path):
     mine, = table.jobs()
     assert table.take(mine) and not table.take(mine)
     table.tell(mine, beat=1)
-    table.fail(mine)                                  # by another machine, to which it seemed dead
+    assert table.fail(mine)                           # by another machine, to which it seemed dead
     for late in (lambda: table.tell(mine, beat=2), lambda: table.done(mine, 1.0, 5, True)):
         with pytest.raises(Lost):
             late()
@@ -293,7 +293,7 @@ def test_what_has_ended_never_changes_so_late_owners_report_nothing(tmp_path):
     again = table.jobs()[1]
     table.take(again)
     table.done(again, math.inf, 5, False)
-    table.fail(again)                                 # too late
+    assert not table.fail(again)                      # too late
     assert table.jobs()[1].state == DONE and table.jobs()[1].value == math.inf
 
 
