@@ -31,11 +31,11 @@ def chapters(part):
 
 SECTIONS = {
     "The engine": chapters("engine"), "The GPT": chapters("gpt"), "Other nets": chapters("nets"),
-    "From a base": chapters("tuning"),
+    "From a base": chapters("tuning"), "At scale": chapters("scale"),
     "Exercises and books": "exercises/README\nbooks",
     "Questions": "questions/*",
-    "Reference": "stepper\ntesting\nbpe\ntokenizers\ntraining\nmodels\nbase_and_head\nsharing\n"
-                 "talking\nserving\nkernels\nbenchmarks\nops/README\nadding_an_op\n"
+    "Reference": "stepper\ntesting\nbpe\ntokenizers\ntraining\nmodels\nbase_and_head\n"
+                 "sweeps\nsharing\ntalking\nserving\nkernels\nbenchmarks\nops/README\nadding_an_op\n"
                  "developing"}
 CONTENTS = "".join(f"\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {title}\n\n{pages}\n```\n"
                    for title, pages in SECTIONS.items())

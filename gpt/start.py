@@ -21,7 +21,12 @@ from gpt.training.run import Run
 from gpt.training.tasks import matched, task_named
 
 
-def begin(args, say):
+def prepare_data(task, corpus, settings, folder, own, say):
+    """Tokenize a text into a folder, with a tokenizer of its own or with that of a base."""
+    return task.prepare(corpus, settings, folder, own, task.corpus, say)
+
+
+def begin(args, say, peak_gflops=None, prepare=prepare_data):
     """Choose the settings, tokenize the text, and make a new run in a folder of its own.
 
     Parameters
@@ -30,6 +35,10 @@ def begin(args, say):
         What `flags.parse` returns.
     say : callable
         Is told of the text.
+    peak_gflops : float, optional
+        Of this machine, which the size is chosen by; it is measured unless given.
+    prepare : callable
+        Makes the data, as `prepare_data` does.
 
     Returns
     -------
@@ -56,7 +65,7 @@ def begin(args, say):
     if base:
         config = with_shape_of(base, choose_tuning(base.model.config, given), given)
     else:
-        config = chosen(corpus, preset, given, say)
+        config = chosen(corpus, preset, given, peak_gflops or matmul_gflops(), say)
     last = corpus.files_at_end(config.data.held_out)
     if last and len(corpus.files) > 1:
         files = " to ".join(dict.fromkeys([last[0], last[-1]]))
@@ -64,7 +73,7 @@ def begin(args, say):
     folder = new_folder(args.name or corpus.name, args.runs)
     with kept_if_begun(folder):
         own = base and base.tokenizer
-        data = task.prepare(corpus, config.data, folder / "data", own, task.corpus, say)
+        data = prepare(task, corpus, config.data, folder / "data", own, say)
         give_back()                                   # what it took to encode the text
         V = config.model.vocab_size if base else task.vocab_size(data.tokenizer)
         config = config.changed(**data.settings | {"vocab_size": V})
@@ -87,9 +96,8 @@ def begin(args, say):
         return run, folder
 
 
-def chosen(corpus, preset, given, say):
+def chosen(corpus, preset, given, peak, say):
     """Choose the settings of a run from nothing, and say where another net would get further."""
-    peak = matmul_gflops()
     config = choose_settings(corpus, preset, given, peak)
     other = other_net(config, peak)
     if other:

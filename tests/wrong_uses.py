@@ -112,6 +112,40 @@ runs/a runs/b --seconds 0                    | seconds is 0
 runs/a runs/b --page nowhere/x.html          | nowhere
 runs/a runs/b --page empty                   | empty cannot be written
 """
+SWEEP = """
+                                             | there is no text
+text.txt                                     | no setting differs
+text.txt --n_layer 2,4                       | say how long each run is
+text.txt --n_layer 2,4 --steps 5 --tokens 9  | not steps and tokens
+text.txt --n_layer 2,4 --minutes 1 --halve 3 | --minutes have none
+text.txt --n_layer 2,four --steps 5          | 'four'
+text.txt --n_layer 4..2 --steps 5            | 4..2
+text.txt --n_layer 2,4 --steps 5 --trials -1 | trials is -1
+text.txt --n_layer 2,4 --steps 5 --halve 0   | halve is 0
+text.txt --n_layer 2,4 --steps 5 --rungs 3   | rungs is 3
+text.txt --n_layer 2,4 --steps 5 --grace 0   | grace is 0
+text.txt --n_layer 2,4 --steps 5 --name ''   | name is ''
+text.txt --n_layer 2,4 --steps 5 --method x  | 'x'
+text.txt --n_layer 2..4 --steps 5            | has no end
+text.txt --n_layer 2..4 --steps 5 --method grid | add :N
+text.txt --n_layer 2..4 --steps 5 --total_minutes 1 --halve 3 | --asynchronous
+text.txt --n_leyer 2,4 --steps 5             | --n_leyer
+- --n_layer 2,4 --steps 5                    | name a file
+text.txt --show a                            | leave out text.txt
+--show nowhere                               | there is no sweep 'nowhere'
+"""
+SCALING = """
+                                             | source
+missing.json                                 | missing.json holds no runs
+text.txt                                     | --total_flops
+text.txt --total_flops 1e9                   | more --total_flops
+text.txt --total_flops 1e18                  | more than 4 times
+text.txt --total_flops x                     | 'x'
+missing.json text.txt                        | name it alone
+text.txt --budgets 1                         | budgets is 1
+text.txt --sizes 2                           | sizes is 2
+text.txt --name a/b                          | name is 'a/b'
+"""
 EXPORT = """
                                              | run, folder
 runs/a                                       | folder
@@ -298,7 +332,7 @@ runs/a --prompt '~~'                         | '~~'
 
 # command -> its table
 TABLES = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE, "report": REPORT,
-          "compare": COMPARE, "export": EXPORT,
+          "compare": COMPARE, "sweep": SWEEP, "scaling": SCALING, "export": EXPORT,
           "embed": EMBED, "chat": CHAT, "serve": SERVE, "classify": CLASSIFY,
           "corpus": CORPUS, "fill": FILL, "step": STEP, "picture": PICTURE, "": FRONT,
           "bpe": BPE}

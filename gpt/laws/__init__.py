@@ -1,0 +1,1 @@
+"""Scaling laws: how the loss falls with the size of a model and with its tokens."""
