@@ -1,11 +1,13 @@
 """Few labels of SMS spam: a base tuned on unlabelled messages, beside what knows less.
 
-    MINIGRAD_DATA=data python benchmarks/tuning.py runs/own-s0 runs/own-s1 --random runs/own-s0
     MINIGRAD_DATA=data python benchmarks/tuning.py --texts FOLDER     the texts that bases learn
+    MINIGRAD_DATA=data python benchmarks/tuning.py runs/own-s0 runs/own-s1 runs/own-s2
+    python benchmarks/tuning.py                                       what is known
 
 A row is written into tuning.jsonl for each run that is finished, and what stands there is not run
-again. The test is 300 messages of each label that stand in no text of a language model and count
-in no idf; labels are drawn 15 times, as many of each. Every method learns the same draws.
+again. Each base, own-sSEED, has a test of its own: 300 messages of each label that it has not read.
+(Of these the idf and the scale of features count the bare text.) Labels are drawn 15 times, as many
+of each; every method learns the same.
 """
 import argparse
 import datetime
@@ -13,6 +15,9 @@ import json
 import math
 import sys
 from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +25,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path[:1] = [str(ROOT), str(ROOT / "benchmarks")]      # or gpt would be gpt.py beside this
 from results import HELP, verdict  # noqa: E402
-from tuning_texts import draw, general, messages  # noqa: E402
+from tuning_texts import as_documents, draw, general, messages  # noqa: E402
 
 from gpt.data.labelled import Labelled, Texts, encode, spans_of  # noqa: E402
 from gpt.opening import open_model, weights_of  # noqa: E402
@@ -34,62 +39,74 @@ from gpt.training.tasks.classify import features, predicted, probe  # noqa: E402
 
 KEPT = Path(__file__).parent / "tuning.jsonl"
 LABELS = "ham", "spam"
-COUNTS, DRAWS, SLOW_DRAWS = (20, 50, 100), 15, 4
+COUNTS, DRAWS, SLOW_DRAWS = (20, 50, 100), 15, 5
 TARGETS = {20: 95.5, 50: 96.2, 100: 96.4}
 EPOCHS = {20: 20, 50: 12, 100: 8}
 B = 8                              # texts of a step
+LONGEST = 256                      # tokens of a text
+BASES = 3
 RIVAL = "n-grams"
 
-# how all of the weights learn; the others are no runs
+# how weights learn; the other methods are no runs
 ULMFIT = dict(divide_rates=2.6, unfreeze=0.6, schedule="slanted")
-RUNS = {"full": {}, "head": {"freeze": "[!c]*"}, "gradual": ULMFIT,
-        "probe, then gradual": ULMFIT}
+HEAD_ALONE = {"freeze": "[!c]*"}
+RUNS = {"head alone": HEAD_ALONE, "all at one rate": {}, "ULMFiT": ULMFIT}
+RUNS |= {f"ULMFiT without {name}": {key: x for key, x in ULMFIT.items() if key != name}
+         for name in ULMFIT}
+RANDOM, PROBE = "new weights, frozen", "frozen"
 
 HOW = """python train.py general.txt --vocabulary 2048 --n_layer 4 --n_head 2 --d_model 128 \\
     --context_length 96 --batch_tokens 3072 --steps 680 --seed SEED --name general-sSEED
-python train.py own.txt --base runs/general-sSEED --batch_tokens 3072 --steps 550 --seed SEED \\
-    --name own-sSEED"""
+python train.py own-sSEED.txt --base runs/general-sSEED --batch_tokens 3072 --steps 550 \\
+    --val_fraction 0.02 --seed SEED --name own-sSEED"""
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, epilog=HELP,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bases", nargs="*", help="runs that learnt own.txt")
-    parser.add_argument("--random", help="a run whose net, with new weights, is one more base")
+    parser.add_argument("bases", nargs="*", help="runs own-sSEED that learnt own-sSEED.txt")
     parser.add_argument("--texts", help="write the texts into this folder")
-    parser.add_argument("--quick", action="store_true", help="no runs of all weights")
+    parser.add_argument("--only", default="*", help="a glob over the methods to run")
     args = parser.parse_args()
     if args.texts:
         return write_texts(Path(args.texts))
-    pool, test = messages()
     known = kept()
-    for name, method in methods(args, pool, test):
-        for n in COUNTS:
-            for seed in range(SLOW_DRAWS if name.split(": ")[-1] in RUNS else DRAWS):
-                if (name, n, seed) not in known:
-                    share = method(draw(pool, n, seed), n, seed)
-                    known[name, n, seed] = share
-                    keep(method=name, labels=n, draw=seed, right=share)
+    for place in args.bases:
+        base = int(place[-1])
+        for name, made in methods(place, base).items():
+            if fnmatchcase(name, args.only):
+                measure(known, name, base, made)
     tell(known)
 
 
+def measure(known, name, base, made):
+    """Measure with a method what is not known of it."""
+    draws = product(COUNTS, range(SLOW_DRAWS if name in RUNS else DRAWS))
+    missing = [(n, seed) for n, seed in draws if (name, base, n, seed) not in known]
+    method, (pool, test) = made() if missing else None, messages(base)
+    for n, seed in missing:
+        right = known[name, base, n, seed] = method(draw(pool, n, seed), test, n, seed)
+        keep(method=name, base=base, labels=n, draw=seed, right=right)
+
+
 def write_texts(folder):
-    pool, test = messages()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "general.txt").write_text(general(), encoding="utf-8")
-    own = "".join(f"{text}\n" for _, text in pool)
-    (folder / "own.txt").write_text(own, encoding="utf-8")
+    for base in range(BASES):
+        own = as_documents(text for _, text in messages(base)[0])
+        (folder / f"own-s{base}.txt").write_text(own, encoding="utf-8")
     print(HOW)
 
 
 # ---- what was measured ----
 
 def kept():
-    """Return {(method, labels, draw): share right}."""
+    """Return {(method, base, labels, draw): share right}."""
     if not KEPT.exists():
         return {}
     rows = map(json.loads, KEPT.read_text(encoding="utf-8").splitlines())
-    return {(row["method"], row["labels"], row["draw"]): row["right"] for row in rows}
+    names = "method", "base", "labels", "draw"
+    return {tuple(row[name] for name in names): row["right"] for row in rows}
 
 
 def keep(**row):
@@ -97,36 +114,34 @@ def keep(**row):
         file.write(json.dumps(row | {"date": datetime.date.today().isoformat()}) + "\n")
 
 
-# ---- methods: (draw, labels, seed) -> share right of the test ----
+# ---- methods: (drawn, test, labels, seed) -> share right of the test ----
 
-def methods(args, pool, test):
-    """Yield (name, method), the rival first."""
-    yield RIVAL, NGrams(pool, test)
-    if args.random:
-        opened = open_model(args.random)
-        new = Config(opened.model.config).new_net(np.random.default_rng(0))
-        yield "random: probe", Probe(opened._replace(model=new), pool, test)
-    for place in args.bases:
-        opened, name = open_model(place), Path(place).name
-        yield f"{name}: probe", Probe(opened, pool, test)
-        for how, settings in {} if args.quick else RUNS.items():
-            yield f"{name}: {how}", Tuned(opened, pool, test, settings, "probe" in how)
+def methods(place, base):
+    """Return {name: what makes the method}, the rival first."""
+    pairs, opened = sum(messages(base), []), open_model(place)
+    new = Config(opened.model.config).new_net(np.random.default_rng(base))
+    random = opened._replace(model=new)
+    made = {RIVAL: partial(NGrams, pairs), RANDOM: partial(Probe, random, pairs),
+            PROBE: partial(Probe, opened, pairs)}
+    for name, settings in RUNS.items():
+        made[name] = partial(Tuned, opened, settings)
+    return made
 
 
 class NGrams:
     """Logistic regression on character n-grams, the idf from all messages without a label."""
 
-    def __init__(self, pool, test):
-        self.place = {text: i for i, (_, text) in enumerate([*pool, *test])}
+    def __init__(self, pairs):
+        self.place = {text: i for i, (_, text) in enumerate(pairs)}
         self.X = tfidf([*self.place])
-        self.test = rows_of(self.X, [self.place[text] for _, text in test])
-        self.targets = numbers(test)
 
-    def __call__(self, drawn, n, seed):
-        X = rows_of(self.X, [self.place[text] for _, text in drawn])
-        w, bias = fitted_rows(X, numbers(drawn), len(LABELS))
-        scores = self.test @ w + bias
-        return share(scores.argmax(axis=1), self.targets)
+    def __call__(self, drawn, test, n, seed):
+        w, bias = fitted_rows(self.rows(drawn), numbers(drawn), len(LABELS))
+        scores = self.rows(test) @ w + bias
+        return share(scores.argmax(axis=1), numbers(test))
+
+    def rows(self, pairs):
+        return rows_of(self.X, [self.place[text] for _, text in pairs])
 
 
 def rows_of(X, places):
@@ -138,50 +153,44 @@ def rows_of(X, places):
 
 
 class Probe:
-    """Logistic regression on what a frozen net makes of messages, scaled over those unlabelled."""
+    """Logistic regression on what a frozen net makes of messages, scaled over all of them."""
 
-    def __init__(self, opened, pool, test):
-        run = run_from(opened, test, test, {}, 0)
-        self.x = {text: x for part in (pool, test) for (_, text), x in zip(
-            part, features(run.model, texts_of(part, opened.tokenizer)))}
-        self.at_hand = np.array([self.x[text] for _, text in pool])
-        self.test = np.array([self.x[text] for _, text in test])
-        self.targets = numbers(test)
+    def __init__(self, opened, pairs):
+        model = run_from(opened, pairs[:2 * B], pairs[:B], HEAD_ALONE, 0).model
+        self.at_hand = features(model, texts_of(pairs, opened.tokenizer))
+        self.x = {text: x for (_, text), x in zip(pairs, self.at_hand)}
 
-    def __call__(self, drawn, n, seed):
-        x = np.array([self.x[text] for _, text in drawn])
-        weight, bias = probe(x, numbers(drawn), self.at_hand, len(LABELS))
-        scores = self.test @ weight.T + bias
-        return share(scores.argmax(axis=1), self.targets)
+    def __call__(self, drawn, test, n, seed):
+        weight, bias = probe(self.rows(drawn), numbers(drawn), self.at_hand, len(LABELS))
+        scores = self.rows(test) @ weight.T + bias
+        return share(scores.argmax(axis=1), numbers(test))
+
+    def rows(self, pairs):
+        return np.array([self.x[text] for _, text in pairs])
 
 
 class Tuned:
-    """A run of the task classify from a base."""
+    """A run of the task classify from a base, its head new."""
 
-    def __init__(self, opened, pool, test, settings, probes):
-        self.opened, self.test, self.settings = opened, test, settings
-        self.probe = Probe(opened, pool, test) if probes else None
+    def __init__(self, opened, settings):
+        self.opened, self.settings = opened, settings
 
-    def __call__(self, drawn, n, seed):
+    def __call__(self, drawn, test, n, seed):
         steps = EPOCHS[n] * n // B
-        run = run_from(self.opened, drawn, self.test, self.settings, seed, steps)
-        if self.probe:
-            x = np.array([self.probe.x[text] for _, text in drawn])
-            head = run.model.classifier.linear
-            head.weight.data[...], head.bias.data[...] = probe(
-                x, numbers(drawn), self.probe.at_hand, len(LABELS))
+        run = run_from(self.opened, drawn, test, self.settings, seed, steps)
         for _ in train_steps(run):
             pass
         p = predicted(run.model, run.data.val)
-        return share(p.argmax(axis=1), numbers(self.test))
+        return share(p.argmax(axis=1), numbers(test))
 
 
 def run_from(opened, drawn, test, settings, seed, steps=1):
     model, tokenizer = opened.model.config, opened.tokenizer
+    T = min(LONGEST, model.context_length)
     given = dict(task="classify", labels=",".join(LABELS), seed=seed, steps=steps, warmup_steps=0,
-                 batch_tokens=B * model.context_length, **settings)
+                 batch_tokens=B * T, **settings)
     tuning = choose_tuning(model, given)
-    config = Config(replace(model, dropout=0.1), tuning.data, tuning.train)
+    config = Config(replace(model, context_length=T, dropout=0.1), tuning.data, tuning.train)
     data = Labelled(tokenizer, texts_of(drawn, tokenizer), texts_of(test, tokenizer), {}, LABELS)
     return Run.start(config, data, Plan.fixed(steps), weights=weights_of(opened))
 
@@ -202,34 +211,40 @@ def share(found, targets):
 # ---- what is told ----
 
 def tell(known):
-    """Print a table, and a verdict for each target: paired, in percent and standard errors."""
-    names = list(dict.fromkeys(name for name, _, _ in known))
+    """Print a table, and verdicts on the frozen base: in percent, and paired in standard errors."""
+    names = list(dict.fromkeys(name for name, *_ in known))
     width = max(map(len, names))
+    print("right, % (deviation over draws), and paired with n-grams +- a standard error")
     for name in names:
-        cells = [cell(known, name, n) for n in COUNTS]
-        print(f"{name:{width}}  " + "  ".join(cells))
-    probes = [name for name in names if name.startswith("own") and name.endswith(": probe")]
-    for n in COUNTS if probes else ():
-        mean, paired = [], []
-        for name in probes:
-            mean += [100 * known[name, n, seed] for seed in range(DRAWS)]
-            paired += [100 * (known[name, n, seed] - known[RIVAL, n, seed])
-                       for seed in range(DRAWS)]
-        error = np.std(paired, ddof=1) / math.sqrt(len(paired))
-        verdict(f"spam-{n}-labels", np.mean(mean), TARGETS[n])
-        verdict(f"spam-{n}-labels-above-ngrams", np.mean(paired) / error, 3)
+        for base in [*range(BASES), None]:
+            cells = [cell(known, name, base, n) for n in COUNTS]
+            print(f"{name:{width}} {'all' if base is None else f's{base}':4}" + "  ".join(cells))
+    for n in COUNTS:
+        right, apart = shares(known, PROBE, None, n)
+        if len(right):
+            verdict(f"spam-{n}-labels", right.mean(), TARGETS[n])
+            verdict(f"spam-{n}-labels-above-ngrams", apart.mean() / error_of(apart), 3)
 
 
-def cell(known, name, n):
+def cell(known, name, base, n):
     """Return mean, deviation over draws and paired difference with its standard error."""
-    seeds = [seed for seed in range(DRAWS) if (name, n, seed) in known]
-    if not seeds:
+    right, apart = shares(known, name, base, n)
+    if len(right) < 2:
         return f"{'':28}"
-    right = np.array([100 * known[name, n, seed] for seed in seeds])
-    apart = right - [100 * known[RIVAL, n, seed] for seed in seeds]
-    spread = right.std(ddof=1) if len(right) > 1 else 0.0
-    error = apart.std(ddof=1) / math.sqrt(len(apart)) if len(apart) > 1 else 0.0
-    return f"{right.mean():5.2f} ({spread:4.2f}) {apart.mean():+5.2f} +- {error:4.2f}"
+    return (f"{right.mean():5.2f} ({right.std(ddof=1):4.2f}) "
+            f"{apart.mean():+5.2f} +- {error_of(apart):4.2f}  ")
+
+
+def shares(known, name, base, n):
+    """Return, in percent, what is right and how much more that is than the rival's: (draws,)."""
+    found = [(x, known[RIVAL, of, n, seed]) for (method, of, labels, seed), x in known.items()
+             if method == name and labels == n and base in (None, of)]
+    right, rival = 100 * np.array(found).reshape(-1, 2).T                       # each (draws,)
+    return right, right - rival
+
+
+def error_of(x):
+    return x.std(ddof=1) / math.sqrt(len(x))
 
 
 if __name__ == "__main__":

@@ -1,23 +1,24 @@
-"""The texts of `tuning.py`: general text, messages without labels, and a fixed test."""
+"""The texts of `tuning.py`: general text, messages without labels, and a test for each base."""
 import json
 import os
 from pathlib import Path
 
 import numpy as np
 
+END_OF_TEXT = "<|endoftext|>"
 DATA = Path(os.environ.get("MINIGRAD_DATA", "data"))
 N_TEST = 300                       # of each label
 
 
-def messages():
+def messages(seed=0):
     """Return (labelled texts to draw from, those of the test): lists of (label, text), no text
-    twice."""
+    twice. Each seed has a test of its own."""
     found = {}
     for line in read("finetune/SMSSpamCollection.tsv").splitlines():
         label, _, text = line.partition("\t")
         found.setdefault(text.strip(), label)
     pairs = [(label, text) for text, label in found.items()]
-    order = np.random.default_rng(0).permutation(len(pairs))
+    order = np.random.default_rng(seed).permutation(len(pairs))
     left, test, count = [], [], dict.fromkeys(found.values(), 0)
     for i in order:
         label, _ = pairs[i]
@@ -50,7 +51,11 @@ def general():
         parts.append(f"{row['context_options'][row['gold']]} {row['continuation']}")
     for row in json.loads(read("finetune/instruction-data.json")):
         parts.append("\n".join(filter(None, row.values())))
-    return "\n\n".join(parts)
+    return as_documents(parts)
+
+
+def as_documents(texts):
+    return "".join(f"{text}{END_OF_TEXT}" for text in texts)
 
 
 def read(name):

@@ -253,6 +253,24 @@ WRONG = {
         ("if temperature == 0:", "if temperature < 0.1:"),
         ("    before = ", "    top_p = max(top_p, 0.1)\n    before = "),
     ],
+    "pooling": [
+        ("x, -np.inf)", "x, 0)"),
+        ("x[np.arange(B), lengths - 1]", "x[:, -1]"),
+        ("x[np.arange(B), lengths - 1]", "x[np.arange(B), lengths - 2]"),
+        ("np.where(real[:, :, None], x, 0).sum(axis=1) / lengths[:, None]", "x.mean(axis=1)"),
+        (".sum(axis=1) / lengths[:, None]", ".mean(axis=1)"),
+        ("[last, largest, mean]", "[last, mean, largest]"),
+        ("< lengths[:, None]", "<= lengths[:, None]"),
+    ],
+    "low_rank": [
+        ("    g = SCALE * g\n", ""),
+        ("dlow @ a, dlow.T @ x, g.T @ low", "g @ b @ a, dlow.T @ x, g.T @ low / SCALE"),
+        ("dlow @ a, dlow.T @ x", "dlow @ a / SCALE, dlow.T @ x"),
+        ("dlow.T @ x", "low.T @ x"),
+        ("g = SCALE * g", "g *= SCALE"),
+        ("SCALE * low @ b.T", "low @ b.T"),
+        ("g.T @ low", "SCALE * g.T @ low"),
+    ],
 }
 
 RIGHT = {
@@ -431,5 +449,17 @@ RIGHT = {
          "        p[i] *= total < top_p\n"
          "        total += p[i]\n"
          "    before = 0 * p\n    top_p = 1\n    kept = "),
+    ],
+    "pooling": [
+        ("x[np.arange(B), lengths - 1]",
+         "np.array([row[n - 1] for row, n in zip(x, lengths)])"),
+        ("    largest = kept.max(axis=1)\n",
+         "    largest = np.stack([row[:n].max(axis=0) for row, n in zip(x, lengths)])\n"),
+        ("np.where(real[:, :, None], x, 0).sum(axis=1)", "np.einsum('bt,btc->bc', real, x)"),
+    ],
+    "low_rank": [
+        ("dlow @ a, dlow.T @ x, g.T @ low", "g @ (b @ a), b.T @ (g.T @ x), g.T @ x @ a.T"),
+        ("SCALE * low @ b.T", "x @ (SCALE * b @ a).T"),
+        ("    g = SCALE * g\n    low = x @ a.T", "    g = g + g\n    low = x @ a.T"),
     ],
 }

@@ -8,7 +8,7 @@ from writing import (
     check_kv_cache, check_mlp, check_rotary, check_sampling, check_topological_order)
 
 from bpe import reference
-from minigrad import Tensor, cross_entropy, nn, relu, softmax, sqrt
+from minigrad import Tensor, cross_entropy, nn, pool, relu, softmax, sqrt
 
 EPS = 1e-5
 
@@ -215,6 +215,33 @@ def random_merges(rng):
     return merges
 
 
+# ---- a base and a head ---------------------------------------------------------------------------
+
+KINDS = "last", "max", "mean"
+
+
+def check_pooling(names):
+    rng = np.random.default_rng(0)
+    for B, T, C in ((1, 1, 1), (1, 3, 2), (2, 3, 1), (4, 5, 3), (3, 8, 2)):
+        for shift in (0, -3, 3):
+            x = rng.standard_normal((B, T, C)) + shift
+            lengths = rng.integers(1, T + 1, B)
+            pooled = call(names, "pool", x, lengths)
+            full = np.full(B, T)
+            hold("pool", pooled, pool(x, lengths, KINDS), {"x": x, "lengths": lengths}, guesses=[
+                ("padding is pooled like text", pool(x, full, KINDS)),
+                ("the order is last, largest, mean", pool(x, lengths, ("last", "mean", "max"))),
+                ("zeros in the place of padding are larger than what is negative",
+                 np.maximum(pool(x, lengths, KINDS), zeros_behind(lengths, T, C)))])
+
+
+def zeros_behind(lengths, T, C):
+    """Return, where a text is padded, 0 as the least of what is largest: (B, 3 C)."""
+    least = np.where(lengths < T, 0, -np.inf)                                   # (B,)
+    free = np.full((len(lengths), C), -np.inf)
+    return np.concatenate([free, np.repeat(least[:, None], C, axis=1), free], axis=1)
+
+
 CHECKS = {
     "sum_of_paths": Pair(lambda x: x * x, "()->()"),
     "broadcast": Pair(lambda x, bias: x + bias, "(n,m),(m)->(n,m)", batched=()),
@@ -236,4 +263,7 @@ CHECKS = {
     "rotary": check_rotary,
     "kv_cache": check_kv_cache,
     "sampling": check_sampling,
+    "pooling": check_pooling,
+    "low_rank": Pair(lambda x, a, b: 2.0 * (x @ a.T) @ b.T, "(n,i),(r,i),(o,r)->(n,o)",
+                     batched=()),
 }

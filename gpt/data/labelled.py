@@ -214,9 +214,15 @@ def write_texts(folder, name, pairs, labels, tokenizer):
 
 
 def encode(tokenizer, text):
-    """Return the ids of a text, with what the model expects around it, as a list: at least one."""
-    ids = tokenizer.encode_array(text, disallowed_special=())
-    return framed(tokenizer, ids.tolist()) or [0]
+    """Return the ids of a text, with what the model expects around it, as a list: at least one.
+
+    A model that expects nothing has read documents with an end between them: so it reads this.
+    """
+    ids = tokenizer.encode_array(text, disallowed_special=()).tolist()
+    end = tokenizer.special_tokens.get(END_OF_TEXT)
+    if end is None or any(tokenizer.frame):
+        return framed(tokenizer, ids) or [0]
+    return [end, *ids, end]
 
 
 def spans_of(rows, numbers):

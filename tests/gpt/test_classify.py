@@ -8,11 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import bpe
 from gpt import classify
 from gpt import train as program
 from gpt.batch import Batch
 from gpt.data.corpora import Corpus, CorpusError
 from gpt.data.labelled import encode, prepare_labelled, read_labelled, spans_of, split_by_text
+from gpt.data.reading import END_OF_TEXT
 from gpt.models.classifier import POOLING
 from gpt.opening import open_model
 from gpt.training import character_ngrams
@@ -95,8 +97,14 @@ def test_a_line_ends_at_a_line_break_alone():
         assert read_labelled(corpus_of(line)) == [("a", marks)]
 
 
+def test_a_text_stands_between_ends_as_documents_do():
+    tokenizer = bpe.Tokenizer([], special_tokens={END_OF_TEXT: 256})
+    assert encode(tokenizer, "ab") == [256, *b"ab", 256] and encode(tokenizer, "") == [256, 256]
+    assert encode(bpe.Tokenizer([]), "ab") == [*b"ab"]
+
+
 def test_a_text_without_tokens_has_a_place_like_any_other():
-    bare = SimpleNamespace(frame=((), ()))
+    bare = SimpleNamespace(frame=((), ()), special_tokens={})
     bare.encode_array = lambda text, **_: np.array([*text.encode()])
     rows = [encode(bare, text) for text in ("ab", "", "c")]
     assert sum(rows, []) == [97, 98, 0, 99]

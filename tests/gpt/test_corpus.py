@@ -50,7 +50,7 @@ def test_a_corpus_is_made_told_and_read(files, tmp_path):
     assert {*map(bytes.strip, corpus.documents)} == {prose(150, i).encode() for i in range(12)}
     assert facts["tables"]["source"]["wiki.xml"]["documents read"] == 7
     kept = [row["documents kept"] for row in facts["tables"]["source"].values()]
-    lengths = facts["tables"]["characters"].values()
+    lengths = facts["tables"]["length"].values()
     assert sum(kept) == sum(row.get("documents kept", 0) for row in lengths) == 12
     assert not (out / ".work").exists() and "short" in corpus_page(facts)
     assert any("kept: 12 documents" in line for line in told(facts, out))

@@ -141,7 +141,7 @@ class Tally:
 
     def seen(self, what, source, length):
         """Count a document that was read or kept, by its source and by its length."""
-        for row in self.row("source", source), self.row("characters", length_class(length)):
+        for row in self.row("source", source), self.row("length", length_class(length)):
             row[f"documents {what}"] += 1
             row[f"characters {what}"] += length
 

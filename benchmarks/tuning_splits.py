@@ -1,0 +1,73 @@
+"""All labels of SMS spam: what is frozen beside n-grams, on 10 splits by text.
+
+    MINIGRAD_DATA=data python benchmarks/tuning_splits.py runs/own-s0 --also smollm2.gguf
+
+As many messages of each label are drawn, none twice, and a fifth is held out. Messages without
+their labels are at hand for all: the idf counts all of them, the base has read 88 %. Rows go where
+tuning.py has its own, and what stands there is not measured again.
+"""
+import argparse
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tuning import (
+    HELP, LABELS, PROBE, RIVAL, NGrams, Probe, cell, error_of, keep, kept, open_model, shares,
+    verdict)
+from tuning_texts import messages
+
+SPLITS, TEST = 10, 0.2
+BASE = 0                           # of the messages that the first base has read
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, epilog=HELP,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("base", help="the run own-s0")
+    parser.add_argument("--also", help="a published model, to be frozen as well")
+    args = parser.parse_args()
+    known, pairs = kept(), balanced()
+    made = {RIVAL: partial(NGrams, pairs), PROBE: partial(frozen, args.base, pairs)}
+    if args.also:
+        made[f"{Path(args.also).stem}, frozen"] = partial(frozen, args.also, pairs)
+    n = len(split(pairs, 0)[0])
+    for name, make in made.items():
+        began = time.process_time()
+        measure(known, name, make, pairs, n)
+        print(f"{name}: {cell(known, name, BASE, n)} {time.process_time() - began:.0f} CPU-s")
+    _, apart = shares(known, PROBE, BASE, n)
+    verdict("spam-all-labels-above-ngrams", apart.mean() / error_of(apart), 2)
+
+
+def frozen(place, pairs):
+    return Probe(open_model(place), pairs)
+
+
+def balanced():
+    """Return as many messages of each label as the rarer one has: lists of (label, text)."""
+    both = sum(messages(BASE), [])
+    of = [[pair for pair in both if pair[0] == label] for label in LABELS]
+    n = min(map(len, of))
+    return [pair for some in of for pair in some[:n]]
+
+
+def split(pairs, seed):
+    """Return what is learnt and what is held out."""
+    order = np.random.default_rng(seed).permutation(len(pairs))
+    n = round(TEST * len(pairs))
+    return [pairs[i] for i in order[n:]], [pairs[i] for i in order[:n]]
+
+
+def measure(known, name, make, pairs, n):
+    missing = [seed for seed in range(SPLITS) if (name, BASE, n, seed) not in known]
+    method = make() if missing else None
+    for seed in missing:
+        learnt, test = split(pairs, seed)
+        right = known[name, BASE, n, seed] = method(learnt, test, n, seed)
+        keep(method=name, base=BASE, labels=n, draw=seed, right=right)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
