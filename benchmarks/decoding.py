@@ -283,11 +283,14 @@ def start(rounds=5):
                "--max_tokens", "1"]
     taken = []
     for _ in range(1 + rounds):
-        began = time.perf_counter()
+        wall, cpu = time.perf_counter(), os.times()
         subprocess.run(command, check=True, capture_output=True, cwd=os.path.dirname(HERE))
-        taken.append(time.perf_counter() - began)
-    print(f"{taken[0]:.2f} s the first time")
-    verdict("seconds-to-first-token", statistics.median(taken[1:]), 2.0, at_most=True)
+        used = sum(os.times()[2:4]) - sum(cpu[2:4])            # of processes that have ended
+        taken.append((time.perf_counter() - wall, used))
+    by_clock, by_cpu = (statistics.median(x) for x in zip(*taken[1:]))
+    print(f"{by_clock:.2f} s by the clock, {by_cpu:.2f} of the processor; {taken[0][0]:.2f} s the "
+          "first time")
+    verdict("seconds-to-first-token", by_cpu if THREADS == "1" else by_clock, 2.0, at_most=True)
 
 
 WHAT = {"streams": streams, "published": published, "busy": busy, "memory": memory,

@@ -183,7 +183,8 @@ class GPT(Module):
 
     def start(self, batch):
         """Return the state of sequences of which nothing has been read: `KVCache`."""
-        return KVCache(self.config, len(batch.ids), kept_dtype(self.head))
+        dtype = kept_dtype(self.head)
+        return KVCache(self.config, len(batch.ids), dtype)
 
     @property
     def head(self):

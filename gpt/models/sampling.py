@@ -35,7 +35,7 @@ class Sampling:
                                   f"to {high:g}")
 
 
-AT_ONCE = 512                      # positions of a prompt: memory does not grow with its length
+AT_ONCE = 512                      # positions of a prompt: what it takes does not grow with it
 
 LIMITS = {"repetition_penalty": (1e-6, 1e6), "temperature": (0, 1e6), "top_k": (0, 2**31),
           "top_p": (1e-9, 1), "min_p": (0, 1)}
@@ -107,10 +107,11 @@ class NextScores:
 
         Fewer than there is a state for are the first ones.
         """
-        T = ids.shape[1]
+        B, T = ids.shape
         self.state.check_room(T)
-        for start in range(0, T, AT_ONCE):
-            scores = self.read(ids[:, start:start + AT_ONCE])
+        part = AT_ONCE if B == 1 else T       # some of several may begin anew behind a part
+        for start in range(0, T, part):
+            scores = self.read(ids[:, start:start + part])
         return scores
 
     def read(self, ids):
