@@ -80,11 +80,11 @@ def _check_post_processor(path, part):
 
 
 def _merges(path, model):
-    merges = list_in(path, model, "merges")
-    for k, pair in enumerate(merges):
+    """Yield the merges, each a sequence of tokens."""
+    for k, pair in enumerate(list_in(path, model, "merges")):
         right = isinstance(pair, (str, list))
         check(path, f"model.merges[{k}]", pair, right, "a str or a list of two")
-    return [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in merges]
+        yield pair.split(" ") if isinstance(pair, str) else pair
 
 
 def _texts(path, facts, vocab):

@@ -1,4 +1,7 @@
 """What a net remembers of what it has read, so that a new token costs one position."""
+import mmap
+from math import prod
+
 import numpy as np
 
 from minigrad.ops.cached import cached_attention, padded_width
@@ -34,10 +37,8 @@ class KVCache:
         shape = batch, config.kv_heads, self.capacity, width
         self.place = np.zeros(batch, np.int64)                                  # (B,)
         self.recent = np.zeros((batch, 2), np.int64)
-        self.layers = []               # of (k, v), each (B, G, context, D)
-        for _ in range(config.n_layer):
-            k, v = np.zeros(shape, dtype), np.zeros(shape, dtype)
-            self.layers.append((k, v))
+        stored = zeros_by_page((config.n_layer, 2, *shape), dtype)
+        self.layers = [(k, v) for k, v in stored]      # each (B, G, context, D)
 
     @property
     def length(self):
@@ -120,3 +121,15 @@ class LayerCache:
         options = {name: x for name, x in hidden.items() if x is not None}
         return cached_attention(qkv, self.k, self.v, self.place, n_head, seen.causal, seen.scale,
                                 **options)
+
+
+def zeros_by_page(shape, dtype):
+    """Return zeros that take memory page by page, where something is stored.
+
+    `np.zeros` asks for huge pages: one number at the start of each would take all of them.
+    """
+    dtype, n = np.dtype(dtype), prod(shape)
+    private = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
+    options = {"flags": private} if private else {}                             # Windows has none
+    pages = mmap.mmap(-1, max(1, n * dtype.itemsize), **options)
+    return np.frombuffer(pages, dtype, n).reshape(shape)

@@ -1,7 +1,7 @@
 """What text each token stands for: a table of decoders."""
 import re
 
-from bpe.spelling import spelled, unspell
+from bpe.spelling import unspell
 from gpt.data.tokens.parts import Part, replacement, steps_in
 
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
@@ -75,7 +75,10 @@ def _word_piece(part):
 
 def _byte_level(part):
     def piece(token):
-        return unspell(token) if spelled(token) else token.encode("utf-8", "replace")
+        try:
+            return unspell(token)
+        except KeyError:                               # it spells no bytes
+            return token.encode("utf-8", "replace")
     return piece
 
 
