@@ -119,10 +119,10 @@ def numbered(texts, vocab):
 
     The ids that a file states for them are not asked for there.
     """
-    ids = {}
+    ids, behind = {}, len(vocab)
     for text in texts:
-        behind = max(len(vocab), 1 + max(ids.values(), default=-1))
         ids.setdefault(text, vocab.get(text, behind))
+        behind = max(behind, 1 + ids[text])
     return [ids[text] for text in texts]
 
 

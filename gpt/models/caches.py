@@ -37,8 +37,10 @@ class KVCache:
         shape = batch, config.kv_heads, self.capacity, width
         self.place = np.zeros(batch, np.int64)                                  # (B,)
         self.recent = np.zeros((batch, 2), np.int64)
-        stored = zeros_by_page((config.n_layer, 2, *shape), dtype)
-        self.layers = [(k, v) for k, v in stored]      # each (B, G, context, D)
+        self.layers = []               # of (k, v), each (B, G, context, D)
+        for _ in range(config.n_layer):
+            k, v = zeros_by_page(shape, dtype), zeros_by_page(shape, dtype)
+            self.layers.append((k, v))
 
     @property
     def length(self):

@@ -2,7 +2,7 @@
 import re
 
 from bpe.spelling import unspell
-from gpt.data.tokens.parts import Part, replacement, steps_in
+from gpt.data.tokens.parts import Part, check_growth, replacement, steps_in
 
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 # How English is written, token by token: no space before these.
@@ -26,10 +26,12 @@ def decoder_of(path, facts):
     spaces = not parts or any(map(_brings_space, parts))
 
     def piece(token):
+        before = token
         for step in made:
             token = step(token)
             if isinstance(token, bytes):
                 return token
+            check_growth(path, token, before)
         return token.encode("utf-8", "replace")
     return piece, spaces
 
