@@ -150,6 +150,15 @@ def groups():
             yield f"{part}: {kind.__doc__.splitlines()[0]}", new
 
 
+def grown(rows, n):
+    """Return rows of a base, and as many behind them as make n: each is the mean of the others."""
+    if len(rows) == n:
+        return rows
+    rows = np.asarray(rows)                           # (V, ...); of blocks their numbers
+    mean = rows.mean(axis=0, dtype=np.float64, keepdims=True).astype(rows.dtype)
+    return np.concatenate([rows, np.repeat(mean, n - len(rows), axis=0)])
+
+
 GONE = {"stream_scalars": False}   # settings of earlier versions, and what did nothing
 
 
@@ -221,7 +230,8 @@ class Config:
         for name, x in net.named_parameters():
             if name in weights:
                 own = x.requires_grad or not self.train.lora_rank
-                x.data = np.array(weights[name], dtype) if own else weights[name]
+                known = grown(weights[name], len(x.data))
+                x.data = np.array(known, dtype) if own else known
         return net
 
     def fitted(self, net, rng, dtype):

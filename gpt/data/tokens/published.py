@@ -21,9 +21,10 @@ import numpy as np
 import bpe
 from bpe.decode import bytes_of, checked_errors
 from bpe.files import check, write_text
+from bpe.huggingface import numbered
 from bpe.pretokenize import to_bytes
 from bpe.stream import Specials
-from gpt.data.tokens.added import Cutter, added_tokens
+from gpt.data.tokens.added import OPTIONS, Cutter, added_tokens
 from gpt.data.tokens.characters import checked_text
 from gpt.data.tokens.fast import fast_words
 from gpt.data.tokens.frames import frame_of
@@ -183,6 +184,15 @@ class PublishedTokenizer:
         return bpe.StreamDecoder(self, errors)
 
     # ---- what it is made of ----
+
+    def with_more(self, names):
+        """Make a tokenizer that has special tokens more, with ids behind all others."""
+        known = self.facts.get("added_tokens") or []
+        texts = [*(token["content"] for token in known), *names]
+        ids = numbered(texts, self._model.vocab)[len(known):]
+        more = [dict.fromkeys(OPTIONS, False) | {"content": name, "id": i, "special": True}
+                for name, i in zip(names, ids)]
+        return PublishedTokenizer(self.facts | {"added_tokens": known + more}, self.path)
 
     @cached_property
     def token_bytes(self):
