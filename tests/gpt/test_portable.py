@@ -7,13 +7,16 @@ import pytest
 from nets import make
 
 import bpe
-from gpt.data.corpora import CorpusError
+from gpt.data.corpora import CorpusError, stories
 from gpt.export import FORMATS, write_huggingface
+from gpt.export import main as export
 from gpt.files.opening import open_weights
 from gpt.models.published import read_gguf, read_huggingface
 from gpt.models.publishing import as_gguf, as_huggingface, plain
+from gpt.models.sampling import Sampling
 from gpt.opening import open_model
 from gpt.settings import ConfigError
+from gpt.train import main as train
 from gpt.training.config import Config
 from minigrad import no_grad
 
@@ -122,6 +125,47 @@ def test_transformers_loads_it_offline_with_the_same_scores_and_ids(tmp_path, ar
     text = TEXT + "naïve \N{SNOWMAN} 123"
     assert theirs(text)["input_ids"] == tokenizer.encode(text)
     assert theirs.eos_token_id == tokenizer.special_tokens["<|end|>"]
+
+
+# ---- a run of the preset, from the command line to another program ----
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Train a run, export it in two formats, and return the folder in which all three are."""
+    place = tmp_path_factory.mktemp("trained")
+    (place / "text.txt").write_bytes(stories(60).documents[0])
+    train(["--preset", "portable", "--steps", "40", "--warmup_steps", "5", "--n_layer", "2",
+           "--d_model", "32", "--n_head", "2", "--context_length", "24", "--batch_tokens", "96",
+           "--vocabulary", "300", "--eval_tokens", "96", "--eval_every", "40", "--plain",
+           "--runs", str(place), "--name", "run", str(place / "text.txt")])
+    for format in "transformers", "gguf":
+        export([str(place / "run"), str(place / format), "--format", format])
+    return place
+
+
+def test_a_trained_run_is_the_same_model_elsewhere(trained):
+    model = open_model(trained / "run").model
+    assert model.config.embedding_norm                 # which no family has: it is in the table
+    again, rounded = (open_model(trained / format).model for format in ("transformers", "gguf"))
+    np.testing.assert_allclose(scores(again), scores(model), atol=1e-5)
+    np.testing.assert_allclose(scores(rounded), scores(model), atol=5e-3)
+    assert np.ptp(scores(model)) > 0.1                 # it has learnt something
+
+
+@pytest.mark.extra("transformers", "torch")
+def test_transformers_continues_a_trained_run_alike(trained):
+    import transformers
+    ours = open_model(trained / "run")
+    other = transformers.AutoModelForCausalLM.from_pretrained(trained / "transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(trained / "transformers")
+    ids = tokenizer("Ada had a ", return_tensors="pt")["input_ids"]
+    logits = other(ids).logits.detach().numpy()
+    with no_grad():
+        np.testing.assert_allclose(ours.model(ids.numpy()).data, logits, atol=1e-4)
+    made = other.generate(ids, max_new_tokens=8, do_sample=False)[0, ids.shape[1]:]
+    greedy = Sampling(temperature=0)
+    assert tokenizer.decode(made) == "".join(
+        ours.write("Ada had a ", sampling=greedy, max_tokens=8))
 
 
 @pytest.mark.parametrize("preset, changes, said", [
