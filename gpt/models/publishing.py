@@ -46,7 +46,15 @@ def plain(model):
 
     What is left out of ours is 1 there, and the rows of the embedding are normalised once for all.
     Of a table that is the unembedding, too, that would change the scores: it stays as it is.
+
+    Raises
+    ------
+    ConfigError
+        If it is no decoder.
     """
+    if not isinstance(model, GPT):
+        raise ConfigError(f"a net of the kind {type(model).__name__} cannot be taken elsewhere, a "
+                          "decoder alone can: leave out --format")
     config, changes = model.config, {}
     if config.norm == "rms_gainless":
         changes["norm"] = "rms"

@@ -181,6 +181,14 @@ def test_what_no_class_elsewhere_is_is_refused_with_the_reason(preset, changes, 
         as_huggingface(make(config.model))
 
 
+@pytest.mark.parametrize("net", ["lstm", "conv", "encoder", "encoder_decoder"])
+@pytest.mark.parametrize("spell", [as_huggingface, as_gguf])
+def test_what_is_no_decoder_is_refused(net, spell):
+    config = Config.make(net=net, vocab_size=40, n_layer=1, d_model=48, context_length=16)
+    with pytest.raises(ConfigError, match="kind [A-Za-z]+ cannot be taken elsewhere"):
+        spell(config.new_net(np.random.default_rng(0)))
+
+
 @pytest.mark.parametrize("form", ["transformers", "gguf"])
 def test_what_was_exported_opens_like_a_run(tmp_path, form):
     model, tokenizer = exported(tmp_path, "llama", FORMATS[form])
