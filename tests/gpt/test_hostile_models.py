@@ -147,8 +147,8 @@ class Alone:
 
 
 def real_tokenizers():
-    folder = os.environ.get("MINIGRAD_TOKENIZERS")
-    return sorted(Path(folder).glob("*/tokenizer.json")) if folder else []
+    folder = os.environ.get("MINIGRAD_MODELS")
+    return sorted(Path(folder).rglob("tokenizer.json")) if folder else []
 
 
 @pytest.mark.thorough
