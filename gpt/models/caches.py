@@ -4,7 +4,19 @@ from math import prod
 
 import numpy as np
 
-from minigrad.ops.cached import cached_attention, padded_width
+from minigrad.kernels.one_query import HALVES, HAS_HALVES, padded_width
+from minigrad.kernels.quantised import Quantised
+from minigrad.ops.cached import cached_attention
+
+
+def kept_dtype(weight):
+    """Return in what keys and values are kept, by a matrix of the model.
+
+    Floats of 16 bits beside weights that are held in blocks: half of the memory, and of the time
+    late in a text. They round by a thousandth of what such weights were rounded by.
+    """
+    in_blocks = isinstance(weight.data, Quantised)
+    return HALVES if in_blocks and HAS_HALVES else weight.dtype
 
 
 class KVCache:
@@ -18,6 +30,7 @@ class KVCache:
     config : ModelConfig
     batch : int
     dtype : float dtype
+        See `kept_dtype`.
 
     Attributes
     ----------
@@ -33,7 +46,7 @@ class KVCache:
 
     def __init__(self, config, batch=1, dtype=np.float32):
         width = padded_width(config.head_width, dtype)
-        self.capacity = config.context_length
+        self.capacity, self.document_end = config.context_length, config.document_end
         shape = batch, config.kv_heads, self.capacity, width
         self.place = np.zeros(batch, np.int64)                                  # (B,)
         self.recent = np.zeros((batch, 2), np.int64)
@@ -69,9 +82,13 @@ class KVCache:
                              f"{position}: begin again with the last ones")
 
     def advance(self, ids):
-        """Count the positions that all layers have stored, of ids (B, T)."""
+        """Count the positions that all layers have stored, of ids (B, T).
+
+        Behind the end of a document, where the net sees nothing of it, a sequence begins anew.
+        """
         B, T = ids.shape
         self.place[:B] += T
+        self.place[:B][ids[:, -1] == self.document_end] = 0
         before = self.recent[:B]                                                # (B, 2)
         known = np.concatenate([before, ids], axis=1)                           # (B, 2 + T)
         self.recent[:B] = known[:, -2:]                                         # (B, 2)
@@ -128,7 +145,8 @@ class LayerCache:
 def zeros_by_page(shape, dtype):
     """Return zeros that take memory page by page, where something is stored.
 
-    `np.zeros` asks for huge pages: one number at the start of each would take all of them.
+    `np.zeros` asks for pages of 2 MB: the first token would take memory for all that may come. To
+    read small pages takes 5 % longer (2,000 positions of SmolLM2, 46 MB: 3.6 ms in place of 3.4).
     """
     dtype, n = np.dtype(dtype), prod(shape)
     private = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
