@@ -160,9 +160,13 @@ class Vocabulary:
     def _are_all_cuts(self, ranks):
         """Whether every token is made in every way of two, as where ranks were spelled as merges.
         """
-        cuts = ((token[:i], token[i:]) for token in ranks for i in range(1, len(token)))
-        all_cuts = {(ranks[a], ranks[b]) for a, b in cuts if a in ranks and b in ranks}
-        return all_cuts == set(map(tuple, self.merges.tolist()))
+        cuts = set()
+        for token in ranks:
+            for i in range(1, len(token)):
+                left, right = token[:i], token[i:]
+                if left in ranks and right in ranks:
+                    cuts.add((ranks[left], ranks[right]))
+        return cuts == set(map(tuple, self.merges.tolist()))
 
     @property
     def words_count(self):
