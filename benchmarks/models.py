@@ -33,7 +33,8 @@ PAGE = ROOT / "docs" / "models.md"
 ORDER = 7                          # of Kneser-Ney
 NETS = {"rnn": {"net": "rnn"}, "gru": {"net": "gru"}, "lstm": {"net": "lstm"},
         "mingru": {"net": "mingru"}, "conv": {"net": "conv"}, "gpt2": {"preset": "gpt2"},
-        "llama": {"preset": "llama"}, "fast": {"preset": "fast"}}
+        "llama": {"preset": "llama"}, "portable": {"preset": "portable"},
+        "fast": {"preset": "fast"}}
 COUNTED = "Kneser-Ney"
 PEAK_GFLOPS = 60                   # of one thread: about the machine that the sizes are planned for
 

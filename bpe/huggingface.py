@@ -80,11 +80,11 @@ def _check_post_processor(path, part):
 
 
 def _merges(path, model):
-    merges = list_in(path, model, "merges")
-    for k, pair in enumerate(merges):
+    """Yield the merges, each a sequence of tokens."""
+    for k, pair in enumerate(list_in(path, model, "merges")):
         right = isinstance(pair, (str, list))
         check(path, f"model.merges[{k}]", pair, right, "a str or a list of two")
-    return [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in merges]
+        yield pair.split(" ") if isinstance(pair, str) else pair
 
 
 def _texts(path, facts, vocab):
@@ -119,10 +119,10 @@ def numbered(texts, vocab):
 
     The ids that a file states for them are not asked for there.
     """
-    ids = {}
+    ids, behind = {}, len(vocab)
     for text in texts:
-        behind = max(len(vocab), 1 + max(ids.values(), default=-1))
         ids.setdefault(text, vocab.get(text, behind))
+        behind = max(behind, 1 + ids[text])
     return [ids[text] for text in texts]
 
 

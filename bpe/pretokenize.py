@@ -148,10 +148,10 @@ def compile_pattern(pattern):
     """Compile a user's regular expression, or say what is wrong with it."""
     try:
         return regex.compile(pattern)
-    except regex.error as error:
+    except (regex.error, RecursionError) as error:
         names = ", ".join(PATTERNS)
-        raise ValueError(f"pattern {pattern!r} is none of {names} and no regular expression: "
-                         f"{error}") from None
+        raise ValueError(f"pattern {pattern!r:.80} is none of {names} and no regular expression: "
+                         f"{error!s:.80}") from None
 
 
 def _split_with_regex(data, limits, pattern):

@@ -24,7 +24,7 @@ def spelled(text):
 
 def unspell(text):
     """Read bytes written as GPT-2's characters."""
-    return bytes(_BYTES[character] for character in text)
+    return bytes(map(_BYTES.__getitem__, text))
 
 
 def spelled_arguments(path, vocab, merges, where, texts):

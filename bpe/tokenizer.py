@@ -130,6 +130,12 @@ class Tokenizer:
         text = json.dumps(formats.as_json(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def with_more(self, names):
+        """Make a tokenizer that has special tokens more, with ids behind all others."""
+        ids = range(self.vocab_size, self.vocab_size + len(names))
+        specials = self.special_tokens | dict(zip(names, ids))
+        return Tokenizer(**self._arguments | {"special_tokens": specials})
+
     def __reduce__(self):
         """Pickle the arguments only: another process makes its own tables and caches."""
         return partial(Tokenizer, **self._arguments), ()

@@ -150,13 +150,23 @@ class Vocabulary:
         """Whether the tokens and their ids alone imply all the rest, as in a `.tiktoken` file."""
         if self._ranks is not None:
             return True
-        ascending = self.merge_ids == sorted(set(self.merge_ids))
         ranks = {token: i for i, token in self.tokens.items()}
-        if not ascending or len(ranks) < len(self.tokens):
+        if self.merge_ids != sorted(self.merge_ids) or len(ranks) < len(self.tokens):
             return False
         implied = Vocabulary(None, ranks=ranks)
-        return (np.array_equal(implied.merges, self.merges)
-                and (self.whole_words or not implied.more_tokens))
+        alike = np.array_equal(implied.merges, self.merges) or self._are_all_cuts(ranks)
+        return alike and (self.whole_words or not implied.more_tokens)
+
+    def _are_all_cuts(self, ranks):
+        """Whether every token is made in every way of two, as where ranks were spelled as merges.
+        """
+        cuts = set()
+        for token in ranks:
+            for i in range(1, len(token)):
+                left, right = token[:i], token[i:]
+                if left in ranks and right in ranks:
+                    cuts.add((ranks[left], ranks[right]))
+        return cuts == set(map(tuple, self.merges.tolist()))
 
     @property
     def words_count(self):

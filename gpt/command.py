@@ -9,6 +9,8 @@ from pathlib import Path
 from bpe import console
 from gpt import command_name
 from gpt.data.reading import CorpusError
+from gpt.files import hub
+from gpt.files.weights import FileError
 from gpt.settings import ConfigError
 from gpt.theirs import advise
 from gpt.training.checkpoint import CheckpointError
@@ -30,16 +32,30 @@ def newest_run(root="runs"):
 
 
 def find_run(name, root="runs"):
-    """Return the folder of a run: the one named, or for `last` the one that was saved last.
+    """Return the place of a model: the one named, for `last` the run that was saved last.
+
+    A name such as org/model, where nothing called org is here, is fetched from the hub.
 
     Raises
     ------
     ConfigError
-        For an empty name, or `last` where there is no run.
+        For an empty name, `last` where there is no run, or what cannot be fetched.
     """
     if not name.strip():
         raise ConfigError("the name of a run is empty: name its folder, or say last")
+    if hub.is_name(name) and not Path(Path(name).parts[0]).exists():
+        return from_hub(name)
     return newest_run(root) if name == "last" and not Path(name).exists() else Path(name)
+
+
+def from_hub(name):
+    """Say what comes, how large it is and under which licence; fetch it, and return its place."""
+    try:
+        offer = hub.look_up(name)
+        print(f"from the hub: {offer}", file=sys.stderr, flush=True)
+        return hub.fetch(offer)
+    except FileError as error:
+        raise ConfigError(str(error)) from error
 
 
 def add_base(parser):

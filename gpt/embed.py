@@ -10,7 +10,7 @@ import numpy as np
 
 from bpe.console import read_lines
 from gpt.batch import Batch
-from gpt.command import add_base, make_parser, report_errors
+from gpt.command import add_base, find_run, make_parser, report_errors
 from gpt.models.encoder import Encoder, sentence_vectors
 from gpt.opening import facts_of, open_model
 from gpt.settings import ConfigError
@@ -27,8 +27,9 @@ def main(args=None):
     add_base(parser)
     args = parser.parse_args(args)
     with report_errors(parser.prog):
-        opened = open_model(args.model, base=args.base)
-        check_pooling(Path(args.model), opened.model)
+        place = find_run(args.model)
+        opened = open_model(place, base=args.base)
+        check_pooling(place, opened.model)
         for vector in embed(opened, read_lines()):
             print(*[f"{x:.7g}" for x in vector])
 

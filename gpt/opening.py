@@ -5,6 +5,7 @@ function that reads it. The rows are asked in order, and the first that says yes
 """
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -288,7 +289,10 @@ def read_published(place, step, base):
     task = LEARNT.get(type(model), "causal")
     if task == "seq2seq":
         model.begins, model.ends = around_answers(place, model.config.vocab_size)
-    return Opened(model, tokenizer_at(place / TOKENIZER), task, template=template_in(place))
+    tokenizer = tokenizer_at(place / TOKENIZER)
+    for note in getattr(tokenizer, "notes", ()):
+        print(f"{place / TOKENIZER}: {note}", file=sys.stderr)
+    return Opened(model, tokenizer, task, template=template_in(place))
 
 
 def around_answers(place, vocab_size):

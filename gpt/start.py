@@ -75,7 +75,13 @@ def begin(args, say, peak_gflops=None, prepare=prepare_data):
         own = base and base.tokenizer
         data = prepare(task, corpus, config.data, folder / "data", own, say)
         give_back()                                   # what it took to encode the text
-        V = config.model.vocab_size if base else task.vocab_size(data.tokenizer)
+        V, more = task.vocab_size(data.tokenizer), 0
+        if base:                                      # which may have rows for no token
+            more = max(0, V - config.model.vocab_size)
+            V = config.model.vocab_size + more
+        if more:
+            say(f"vocabulary: {more} tokens that the base lacks; their rows begin as the mean of "
+                "all others")
         config = config.changed(**data.settings | {"vocab_size": V})
         if config.data.document_mask:
             config = config.changed(document_end=end_of_documents(config, data.tokenizer))

@@ -15,7 +15,7 @@ from gpt.data.pairs import rounded
 from gpt.data.reading import END_OF_TEXT, CorpusError, is_text
 from gpt.data.templates import (
     Message, choose_template, conversation_ids, cut, encoded, ids_of, strip)
-from gpt.data.tokens.kinds import train_tokenizer
+from gpt.data.tokens.kinds import train_tokenizer, with_specials
 from gpt.data.windows import rows_from
 from gpt.settings import ConfigError
 
@@ -255,6 +255,7 @@ def prepare_chats(corpus, settings, folder, tokenizer=None, load=load_corpus, sa
     try:
         _, template = choose_template(None, program)
         tokenizer = tokenizer or tokenizer_for(settings, template, train, val)
+        tokenizer = with_specials(tokenizer, template.specials)
         tokenizer.save(folder / "tokenizer.json")
         for name, part in zip(TOKEN_FILES, (train, val)):
             found = as_chats(template, part, tokenizer, settings.loss_on)

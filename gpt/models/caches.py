@@ -1,6 +1,7 @@
 """What a net remembers of what it has read, so that a new token costs one position."""
 import numpy as np
 
+from minigrad.kernels.memory import zeros_by_page
 from minigrad.kernels.one_query import HALVES, HAS_HALVES, padded_width
 from minigrad.kernels.quantised import Quantised
 from minigrad.ops.cached import cached_attention
@@ -48,8 +49,8 @@ class KVCache:
         self.place = np.zeros(batch, np.int64)                                  # (B,)
         n_recent = max(2, config.look_back)
         self.recent = np.zeros((batch, n_recent), np.int64)
-        memory = np.zeros((config.n_layer, 2, *shape), dtype)      # one: in pages of 2 MB, if large
-        self.layers = [tuple(pair) for pair in memory]             # k and v: (B, G, context, D)
+        memory = zeros_by_page((config.n_layer, 2, *shape), dtype)
+        self.layers = [tuple(pair) for pair in memory]         # k and v: each (B, G, context, D)
 
     @property
     def length(self):

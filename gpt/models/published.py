@@ -87,7 +87,7 @@ def filled(family, config, weights, dtype, as_stored):
     return model
 
 
-LONGEST = 1 << 22                                 # positions of which tables are made
+OF_POSITIONS = 1 << 22                            # numbers that tables of positions may have
 
 
 def check_size(config, weights):
@@ -101,9 +101,9 @@ def check_size(config, weights):
     if asked > held:
         raise ConfigError(f"the settings are those of a net with at least {asked:,} weights, but "
                           f"{held:,} are there")
-    if config.context_length > LONGEST:
-        raise ConfigError(f"context_length is {config.context_length}, but must be at most "
-                          f"{LONGEST}")
+    if config.context_length * config.head_width > max(held, OF_POSITIONS):
+        raise ConfigError(f"context_length is {config.context_length}, but tables of so many "
+                          f"positions would be larger than the net, of {held:,} weights")
 
 
 class Blank(np.random.Generator):

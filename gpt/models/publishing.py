@@ -4,10 +4,13 @@ from dataclasses import replace
 import numpy as np
 
 from gpt.files.quantise import quantised
+from gpt.models.decoder import GPT
 from gpt.models.families import GGUF, HUGGINGFACE
 from gpt.models.rope import frequencies, read_scaling
 from gpt.models.tables import save_weights, settings_to
+from gpt.models.unfilled import NoNumbers
 from gpt.settings import ConfigError
+from minigrad import rms_norm
 
 DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma")
 BLOCK = 32                                        # weights that share a scale
@@ -34,8 +37,41 @@ def fitting(config, families):
         except ConfigError as error:
             refusals[kind] = error
     nearest = "gpt2" if config.position == "learned" else "llama"
-    raise ConfigError(f"{refusals[nearest]}; presets gpt2 and llama train what can be taken "
-                      "elsewhere")
+    raise ConfigError(f"{refusals[nearest]}; presets portable, llama and gpt2 train what can be "
+                      "taken elsewhere")
+
+
+def plain(model):
+    """Say the same net as others do: they have gains in all norms, and none of an embedding.
+
+    What is left out of ours is 1 there, and the rows of the embedding are normalised once for all.
+    Of a table that is the unembedding, too, that would change the scores: it stays as it is.
+
+    Raises
+    ------
+    ConfigError
+        If it is no decoder.
+    """
+    if not isinstance(model, GPT):
+        raise ConfigError(f"a net of the kind {type(model).__name__} cannot be taken elsewhere, a "
+                          "decoder alone can: leave out --format")
+    config, changes = model.config, {}
+    if config.norm == "rms_gainless":
+        changes["norm"] = "rms"
+    if config.qk_norm and not config.qk_gain:
+        changes.update(qk_norm=False, qk_gain=True)
+    if config.embedding_norm and not config.tie_weights and not config.ngram_rows:
+        changes["embedding_norm"] = False
+    if not changes:
+        return model
+    same = GPT(replace(config, **changes), NoNumbers(), model.head.dtype)
+    known = model.state_dict()
+    for name, x in same.named_parameters():
+        x.data = known.get(name, x.data)
+    if "embedding_norm" in changes:
+        table = same.token_embedding.weight
+        table.data = rms_norm(table.data, eps=config.norm_eps)                  # (V, C)
+    return same
 
 
 def as_huggingface(model):
@@ -52,6 +88,7 @@ def as_huggingface(model):
     ConfigError
         If no class of transformers is such a model.
     """
+    model = plain(model)
     kind, settings = fitting(model.config, HUGGINGFACE)
     family = HUGGINGFACE[kind]
     settings.update(model_type=kind, architectures=[family.architecture],
@@ -79,6 +116,7 @@ def as_gguf(model, precision="F16"):
     ConfigError
         If no architecture of llama.cpp is such a model.
     """
+    model = plain(model)
     config = model.config
     if config.window:
         raise ConfigError(f"window is {config.window}, which no architecture of llama.cpp that is "

@@ -124,6 +124,7 @@ PRESETS = {
     "llama": dict(norm="rms", qk_norm=False, mlp="swiglu", init="scaled",
                   embedding_norm=False, optimizer="adamw", learning_rate=2e-3, schedule="cosine",
                   warmup_steps=100, final_rate=0.1, weight_decay=0.1, beta1=0.9, beta2=0.95),
+    "portable": dict(mlp="swiglu", norm="rms", qk_norm=False),
 }
 
 SET_ANEW = "context_length", "dropout"     # of a net: what may differ from its base
@@ -149,6 +150,15 @@ def groups():
         seen.update(f.name for f in new)
         if new:
             yield f"{part}: {kind.__doc__.splitlines()[0]}", new
+
+
+def grown(rows, n):
+    """Return rows of a base, and as many behind them as make n: each is the mean of the others."""
+    if len(rows) == n:
+        return rows
+    rows = np.asarray(rows)                           # (V, ...); of blocks their numbers
+    mean = rows.mean(axis=0, dtype=np.float64, keepdims=True).astype(rows.dtype)
+    return np.concatenate([rows, np.repeat(mean, n - len(rows), axis=0)])
 
 
 GONE = {"stream_scalars": False}   # settings of earlier versions, and what did nothing
@@ -222,7 +232,8 @@ class Config:
         for name, x in net.named_parameters():
             if name in weights:
                 own = x.requires_grad or not self.train.lora_rank
-                x.data = np.array(weights[name], dtype) if own else weights[name]
+                known = grown(weights[name], len(x.data))
+                x.data = np.array(known, dtype) if own else known
         return net
 
     def fitted(self, net, rng, dtype):

@@ -39,7 +39,7 @@ MANY_CHARACTERS = 400              # more of them in a text, and bytes are bette
 
 
 class Recipe(NamedTuple):
-    """A row of what else the preset `fast` sets: up to so many passes over the text, take this."""
+    """A row of what else a preset sets: up to so many passes over the text, take this."""
 
     passes: float
     settings: dict
@@ -48,11 +48,13 @@ class Recipe(NamedTuple):
 # The last tokens are given with each, as attention needs long to find them. In part of a pass
 # tables of what follows two and three tokens help; seen again, they learn the text by heart. After
 # some passes so does the whole model, unless its weights are kept small.
-LOOKING = dict(look_back=4)
+LOOKING, SMALL = dict(look_back=4), dict(weight_decay=0.15)
 TABLES = dict(ngram_rows=4096, learning_rate=0.016, muon_learning_rate=0.02)
-RECIPES = (Recipe(0.5, LOOKING | TABLES),
-           Recipe(4, LOOKING),
-           Recipe(math.inf, LOOKING | dict(weight_decay=0.15)))
+RECIPES = {"fast": (Recipe(0.5, LOOKING | TABLES),
+                    Recipe(4, LOOKING),
+                    Recipe(math.inf, LOOKING | SMALL)),
+           "portable": (Recipe(4, {}),                # no other program has either
+                        Recipe(math.inf, SMALL))}
 USUAL_SHARE = 0.45                 # of the matmul peak, that training reaches
 
 
@@ -114,15 +116,18 @@ def choose_settings(corpus, preset, given, peak_gflops):
     usual = size | fewer_evaluations(minutes or LONG_MINUTES) | corpus.settings
     settings = usual | settings
     kind, vocabulary = choose_tokenizer(corpus)
+    if preset == "portable" and kind == "char":            # which is not known elsewhere
+        kind, vocabulary = "bpe", FEWEST
     if settings.get("tokenizer", "auto") == "auto":
         settings.update(tokenizer=kind, vocabulary=settings.get("vocabulary") or vocabulary)
     elif settings["tokenizer"] == "bpe" and not settings.get("vocabulary"):
         settings["vocabulary"] = vocabulary or FEWEST
     config = Config.make(preset, **settings)
-    if preset != "fast" or not all(name in known for row in RECIPES for name in row.settings):
+    rows = RECIPES.get(preset, ())
+    if not rows or not all(name in known for row in rows for name in row.settings):
         return config
     passes = expected_passes(config, corpus, peak_gflops)
-    recipe = next(row.settings for row in RECIPES if passes <= row.passes)
+    recipe = next(row.settings for row in rows if passes <= row.passes)
     unset = {name: value for name, value in recipe.items() if name not in given}
     return config.changed(**unset)
 

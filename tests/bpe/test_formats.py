@@ -325,3 +325,19 @@ def test_a_damaged_token_file_is_refused(tmp_path, damage):
     (tmp_path / "ids").write_bytes(damage((tmp_path / "ids").read_bytes()))
     with pytest.raises(ValueError, match="ids is not a complete token file"):
         bpe.load_tokens(tmp_path / "ids", ours)
+
+
+def test_ranks_that_were_spelled_as_merges_in_every_way_are_ranks_again(tmp_path):
+    longer = [b"ab", b"bc", b" a", b"abc", b" ab", b" abc"]
+    ranks = {token: i for i, token in enumerate([bytes([byte]) for byte in range(256)] + longer)}
+    cuts = [(i, ranks[token[:n]], ranks[token[n:]]) for token, i in ranks.items()
+            for n in range(1, len(token)) if token[:n] in ranks and token[n:] in ranks]
+    made, *pairs = zip(*sorted(cuts))
+    assert made == (256, 257, 258, 259, 259, 260, 260, 261, 261, 261)      # as in that of Llama 3
+    spelled = Tokenizer([*zip(*pairs)], merge_ids=made, whole_words=True)
+    spelled.save(tmp_path / "x.tiktoken")
+    again = Tokenizer.load(tmp_path / "x.tiktoken", pattern="gpt2")
+    assert again.encode("abcab abc bc") == spelled.encode("abcab abc bc")
+    with pytest.raises(ValueError, match="merges that its tokens do not imply"):
+        fewer = [*zip(*pairs)][:-1]
+        Tokenizer(fewer, merge_ids=made[:-1], whole_words=True).save(tmp_path / "y.tiktoken")

@@ -1,15 +1,20 @@
 """A run that goes on from a model: its net, its tokenizer and its weights."""
+import json
+from functools import partial
+
 import numpy as np
 import pytest
+from published_cases import CASES
 
 import bpe
 from gpt import train as program
 from gpt.base import open_base, with_shape_of
 from gpt.data.corpora import stories
 from gpt.data.tokens.characters import CharTokenizer
+from gpt.data.tokens.kinds import load_tokenizer, tokenizer_of, with_specials
 from gpt.export import FORMATS
 from gpt.models.encoder import Encoder
-from gpt.opening import Opened, open_model
+from gpt.opening import Opened, base_weights, open_model
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
 from gpt.training.config import Config
@@ -101,3 +106,41 @@ def test_the_program_goes_on_from_the_weights_and_resumes(place, tmp_path, monke
     program.main(["text.txt", "--plan", str(run / "plan.json"), "--plain", "--name", "repeated"])
     repeated, _ = checkpoint.load(tmp_path / "runs" / "repeated" / "checkpoints", 6)
     assert all((x == repeated[name]).all() for name, x in whole.items())
+
+
+@pytest.mark.parametrize("adapters", [[], ["--lora_rank", "2"]], ids=["all", "adapters"])
+def test_tokens_that_the_base_lacks_get_rows_and_no_row_is_drawn_anew(place, tmp_path, adapters,
+                                                                     monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    base = place(a_model(context_length=64))
+    lines = [json.dumps({"instruction": f"say {i}", "output": f"it is {i}"}) for i in range(20)]
+    (tmp_path / "chats.jsonl").write_text("\n".join(lines))
+    program.main(["chats.jsonl", "--base", str(base), "--task", "instruct", "--steps", "2",
+                  "--template", "chatml", "--name", "on", "--plain", "--learning_rate", "1e-9",
+                  "--batch_tokens", "64", *adapters])
+    assert "vocabulary: 2 tokens that the base lacks" in capsys.readouterr().out
+    opened, before = open_model(tmp_path / "runs" / "on"), open_model(base).model
+    assert opened.tokenizer.special_tokens == {"<|im_start|>": 256, "<|im_end|>": 257}
+    for name in ("token_embedding", "unembedding"):
+        rows = getattr(opened.model, name).weight.data
+        known = getattr(before, name).weight.data
+        assert rows.shape == (258, 32)
+        np.testing.assert_allclose(rows[:256], known, atol=1e-7)
+        np.testing.assert_allclose(rows[256:], [known.mean(axis=0)] * 2, atol=1e-7)
+    open_run(tmp_path / "runs" / "on", 1, partial(base_weights, base=None))
+
+
+@pytest.mark.parametrize("tokenizer", [
+    bpe.Tokenizer([], special_tokens={"<s>": 256}), CharTokenizer("ab<>s|x", ["<s>"]),
+    tokenizer_of(CASES["Llama"]), tokenizer_of(CASES["options"])], ids=lambda x: type(x).__name__)
+def test_a_tokenizer_with_more_special_tokens_is_the_same_besides(tokenizer, tmp_path):
+    more = with_specials(tokenizer, ["<s>", "<|x|>", "<|y|>"])
+    n, lacking = tokenizer.vocab_size, [*more.special_tokens][len(tokenizer.special_tokens):]
+    assert lacking in (["<|x|>", "<|y|>"], ["<s>", "<|x|>", "<|y|>"])
+    assert [more.special_tokens[name] for name in lacking] == [*range(n, more.vocab_size)]
+    assert more.tokens[:n] == tokenizer.tokens and more.frame == tokenizer.frame
+    assert more.encode("abab", disallowed_special=()) == tokenizer.encode("abab")
+    more.save(tmp_path / "tokenizer.json")
+    again = load_tokenizer(tmp_path / "tokenizer.json")
+    assert again.fingerprint() == more.fingerprint()
+    assert with_specials(more, ["<|x|>"]) is more

@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from mutations import mutated, pick
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
@@ -19,9 +20,6 @@ from gpt.files.weights import FileError
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 N = 5_000 if THOROUGH else 500
-LIMITS = [0, 1, 1 << 31, (1 << 32) - 1, 1 << 62, 1 << 63, (1 << 64) - 1]
-SIGNS = [b"9", b"0", b"-", b"e", b".", b'"', b"{", b"}", b"[", b"]", b",", b"\\n", b"\n", b"null",
-         b"true", b"F64", b"\xff", b"\\ud800", b"99999999999999999999", 500 * b"[", 5000 * b"7"]
 VALUES = [0, 1, -1, 3, 24, 96, 1 << 31, 1 << 63, 1 << 64, 10 ** 400, 0.5, 3.0, True, None, "",
           "F16", "F64", "I8", "F8_E4M3", [], [0], [2, 12], [1 << 32, 1 << 32],
           [0, 1 << 62], 40 * [1], [-1, -1], {},
@@ -56,25 +54,6 @@ def read(tmp_path):
         assert tracemalloc.get_traced_memory()[1] - before < 100_000 + 50 * len(data)
         return found
     return read
-
-
-def pick(rng, choices):
-    return choices[rng.integers(len(choices))]
-
-
-def mutated(data, head, rng):
-    """Change bytes, mostly those of the head: cut, drop, repeat, put numbers and signs in."""
-    n = len(data) if rng.random() < 0.1 else head
-    at, start, size = rng.integers(n), rng.integers(n), rng.integers(1, 17)
-    sign = pick(rng, SIGNS)
-    number = struct.pack("<Q", pick(rng, LIMITS))[:pick(rng, [4, 8])]
-    flipped = bytes([data[at] ^ 1 << pick(rng, range(8))])
-    return pick(rng, [
-        data[:at],
-        data[:at] + data[at + size:],
-        data[:at] + data[start:start + size] + data[at:],
-        data[:at] + sign + data[at:],
-        *(data[:at] + new + data[at + len(new):] for new in (rng.bytes(1), flipped, number, sign))])
 
 
 # ---- safetensors ----

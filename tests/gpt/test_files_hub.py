@@ -1,11 +1,15 @@
 """Models by name, from a server in this process."""
 import json
+import os
+import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
+from test_portable import exported
 
 from gpt.files.hub import fetch, is_name, look_up
 from gpt.files.opening import open_weights
@@ -108,3 +112,20 @@ def test_a_name_is_what_is_not_a_place(tmp_path, monkeypatch):
     (tmp_path / "org" / "model-1.5").touch()
     assert not is_name("org/model-1.5")
     assert not any(map(is_name, ("model", "/org/model", "org/", "a b/c", "https://a/b")))
+
+
+@pytest.mark.extra("huggingface_hub")
+def test_a_command_takes_a_name_and_says_what_comes(hub, tmp_path):
+    endpoint, files, _ = hub
+    exported(tmp_path / "model", "portable")
+    files.clear()
+    files.update({path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()})
+    ours = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home"),
+                         "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "gpt", "generate", "org/tiny", "hello", "--max_tokens", "3"]
+    done = subprocess.run(command, env=ours, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "from the hub: org/tiny, 0.2 MB, licence apache-2.0: model.safetensors" in done.stderr
+    command[4] = "org/other"
+    done = subprocess.run(command, env=ours, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "org/other cannot be had from the hub: " in done.stderr

@@ -1,6 +1,8 @@
 """The model: every variant is causal, differentiable, and the same with a cache."""
 import math
+import mmap
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,3 +123,13 @@ def test_flops_are_six_per_weight_and_the_attention():
     weights = sum(x.size for x in model.parameters()) - 50 * 32          # but the embedding
     assert flops_per_token(config) == 6 * weights + 6 * 3 * 32 * 10
     assert flops_per_token(replace(config, n_kv_head=1)) < flops_per_token(config)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux alone says its memory")
+def test_a_cache_takes_memory_only_where_something_is_stored():
+    resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+    before = resident()
+    x = zeros_by_page((16, 1 << 22), np.float32)           # 256 MB
+    x[:, :8] = 1
+    assert resident() - before < 1 << 23
+    assert x[:, :8].all() and not x[0, 8:].any() and x.flags.c_contiguous

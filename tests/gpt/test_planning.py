@@ -274,3 +274,12 @@ def test_a_resumed_run_takes_a_new_end_and_nothing_else(data, tiny):
     assert run.plan.steps == 20
     continue_plan(run, {"minutes": 1.0})
     assert run.plan.steps > 20 and run.config.train.minutes == 1
+
+
+def test_what_is_to_go_elsewhere_gets_no_tokenizer_and_no_tables_that_stay_here():
+    corpus = Corpus("x", [b"some text" * 1000], "x")
+    config = choose_settings(corpus, "portable", {"steps": 1}, 240)
+    assert (config.data.tokenizer, config.data.vocabulary) == ("bpe", 512)
+    assert config.model.ngram_rows == 0 and config.model.mlp == "swiglu"
+    assert choose_settings(corpus, "portable", {"minutes": 60}, 240).train.weight_decay == 0.15
+    assert choose_settings(corpus, "fast", {"steps": 1}, 240).model.ngram_rows == 4096

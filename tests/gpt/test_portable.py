@@ -7,18 +7,21 @@ import pytest
 from nets import make
 
 import bpe
-from gpt.data.corpora import CorpusError
+from gpt.data.corpora import CorpusError, stories
 from gpt.export import FORMATS, write_huggingface
+from gpt.export import main as export
 from gpt.files.opening import open_weights
 from gpt.models.published import read_gguf, read_huggingface
-from gpt.models.publishing import as_gguf, as_huggingface
+from gpt.models.publishing import as_gguf, as_huggingface, plain
+from gpt.models.sampling import Sampling
 from gpt.opening import open_model
 from gpt.settings import ConfigError
+from gpt.train import main as train
 from gpt.training.config import Config
 from minigrad import no_grad
 
 TEXT = "hello world, the quick brown fox jumps over the lazy dog: "
-# name of the architecture -> a preset and settings
+# name of the architecture, and what is special -> a preset and settings
 PORTABLE = {
     "GPT2LMHeadModel": ("gpt2", {}),
     "LlamaForCausalLM": ("llama", dict(n_kv_head=2, rope_scaling="llama3:8:1:4:8192",
@@ -27,6 +30,8 @@ PORTABLE = {
     "Qwen2ForCausalLM": ("llama", dict(qkv_bias=True, d_mlp=40)),
     "Qwen3ForCausalLM": ("llama", dict(qk_gain=True, d_head=12)),
     "GemmaForCausalLM": ("llama", dict(mlp="geglu", embedding_scale=True, norm_eps=1e-3)),
+    "LlamaForCausalLM, portable": ("portable", {}),
+    "Qwen3ForCausalLM, normalised without gains": ("portable", dict(qk_norm=True, norm_eps=1e-3)),
 }
 
 
@@ -51,7 +56,8 @@ def scores(model):
 def test_what_was_exported_is_read_again_as_the_same_model(tmp_path, architecture):
     preset, changes = PORTABLE[architecture]
     model, _ = exported(tmp_path, preset, **changes)
-    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == [architecture]
+    settings = json.loads((tmp_path / "config.json").read_text())
+    assert settings["architectures"] == [architecture.split(",")[0]]
     np.testing.assert_allclose(scores(read_huggingface(tmp_path)), scores(model), atol=1e-6)
 
 
@@ -62,6 +68,7 @@ IN_GGUF = [name for name in PORTABLE if name != "MistralForCausalLM"]
 def test_a_gguf_is_read_again_as_the_model_rounded_to_16_bits(tmp_path, architecture):
     preset, changes = PORTABLE[architecture]
     model, tokenizer = exported(tmp_path, preset, FORMATS["gguf"], **changes)
+    model = plain(model)
     for name, x in model.named_parameters():
         if x.ndim == 2 and name != "position_embedding.weight":
             x.data[...] = x.data.astype(np.float16)
@@ -90,7 +97,8 @@ def test_a_window_does_not_go_into_a_gguf():
 
 
 @pytest.mark.extra("transformers", "torch", "gguf")
-@pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "Qwen2ForCausalLM"])
+@pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "Qwen2ForCausalLM",
+                                          "LlamaForCausalLM, portable"])
 def test_transformers_reads_the_gguf_with_the_same_scores(tmp_path, architecture):
     import torch
     import transformers
@@ -111,7 +119,7 @@ def test_transformers_loads_it_offline_with_the_same_scores_and_ids(tmp_path, ar
     model, tokenizer = exported(tmp_path, preset, **changes)
     other = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, local_files_only=True)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
-    assert type(other).__name__ == architecture
+    assert type(other).__name__ == architecture.split(",")[0]
     ids = torch.tensor(np.arange(20)[None] * 7 % 280)
     np.testing.assert_allclose(other.eval()(ids).logits.detach().numpy(), scores(model), atol=1e-4)
     text = TEXT + "naïve \N{SNOWMAN} 123"
@@ -119,9 +127,51 @@ def test_transformers_loads_it_offline_with_the_same_scores_and_ids(tmp_path, ar
     assert theirs.eos_token_id == tokenizer.special_tokens["<|end|>"]
 
 
+# ---- a run of the preset, from the command line to another program ----
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Train a run, export it in two formats, and return the folder in which all three are."""
+    place = tmp_path_factory.mktemp("trained")
+    (place / "text.txt").write_bytes(stories(60).documents[0])
+    train(["--preset", "portable", "--steps", "40", "--warmup_steps", "5", "--n_layer", "2",
+           "--d_model", "32", "--n_head", "2", "--context_length", "24", "--batch_tokens", "96",
+           "--vocabulary", "300", "--eval_tokens", "96", "--eval_every", "40", "--plain",
+           "--runs", str(place), "--name", "run", str(place / "text.txt")])
+    for format in "transformers", "gguf":
+        export([str(place / "run"), str(place / format), "--format", format])
+    return place
+
+
+def test_a_trained_run_is_the_same_model_elsewhere(trained):
+    model = open_model(trained / "run").model
+    assert model.config.embedding_norm                 # which no family has: it is in the table
+    again, rounded = (open_model(trained / format).model for format in ("transformers", "gguf"))
+    np.testing.assert_allclose(scores(again), scores(model), atol=1e-5)
+    np.testing.assert_allclose(scores(rounded), scores(model), atol=5e-3)
+    assert np.ptp(scores(model)) > 0.1                 # it has learnt something
+
+
+@pytest.mark.extra("transformers", "torch")
+def test_transformers_continues_a_trained_run_alike(trained):
+    import transformers
+    ours = open_model(trained / "run")
+    other = transformers.AutoModelForCausalLM.from_pretrained(trained / "transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(trained / "transformers")
+    ids = tokenizer("Ada had a ", return_tensors="pt")["input_ids"]
+    logits = other(ids).logits.detach().numpy()
+    with no_grad():
+        np.testing.assert_allclose(ours.model(ids.numpy()).data, logits, atol=1e-4)
+    made = other.generate(ids, max_new_tokens=8, do_sample=False)[0, ids.shape[1]:]
+    greedy = Sampling(temperature=0)
+    assert tokenizer.decode(made) == "".join(
+        ours.write("Ada had a ", sampling=greedy, max_tokens=8))
+
+
 @pytest.mark.parametrize("preset, changes, said", [
     ("fast", {}, "mlp is 'relu_squared', but LlamaForCausalLM has 'swiglu'"),
-    ("llama", {"qk_norm": True}, "qk_norm is True, but LlamaForCausalLM has False"),
+    ("portable", {"tie_weights": True}, "embedding_norm is True, but LlamaForCausalLM has False"),
+    ("portable", {"ngram_rows": 8}, "ngram_rows is 8, but LlamaForCausalLM has 0"),
     ("llama", {"bias": True}, "bias is True, but LlamaForCausalLM has False"),
     ("gpt2", {"n_kv_head": 2}, "n_kv_head is 2, but GPT2LMHeadModel has 4"),
     ("gpt2", {"mlp": "swiglu"}, "mlp is 'swiglu', but GPT2LMHeadModel has 'gelu_tanh' or 'gelu'")])
@@ -129,6 +179,14 @@ def test_what_no_class_elsewhere_is_is_refused_with_the_reason(preset, changes, 
     config = Config.make(preset, n_layer=1, n_head=4, d_model=16, context_length=8, **changes)
     with pytest.raises(ConfigError, match=f"{said}.*: no other program could run this model"):
         as_huggingface(make(config.model))
+
+
+@pytest.mark.parametrize("net", ["lstm", "conv", "encoder", "encoder_decoder"])
+@pytest.mark.parametrize("spell", [as_huggingface, as_gguf])
+def test_what_is_no_decoder_is_refused(net, spell):
+    config = Config.make(net=net, vocab_size=40, n_layer=1, d_model=48, context_length=16)
+    with pytest.raises(ConfigError, match="kind [A-Za-z]+ cannot be taken elsewhere"):
+        spell(config.new_net(np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize("form", ["transformers", "gguf"])

@@ -1,11 +1,11 @@
 """Tokenizers of published models, by hand: what each step does, and what is refused."""
-import copy
 import json
 import os
 import random
 
 import numpy as np
 import pytest
+from mutations import changed
 from published_cases import (
     BERT, CASES, CHARACTERS_BECOME, LLAMA, MISSING, OPTIONS, QWEN, ROBERTA, SIGN, UNIGRAM,
     UNIGRAM_BYTES, added, byte_level, charsmap_of, facts_of, fuzz, sequence, template)
@@ -275,25 +275,6 @@ def test_what_is_not_done_here_is_refused_by_name(facts, words):
     with pytest.raises(ValueError, match=words) as error:
         tokenizer_of(facts)
     assert "\n" not in str(error.value)
-
-
-def changed(facts, pick):
-    """Put something else in one place of a JSON, or take it away."""
-    values = [None, True, -1, 0.5, 1 << 62, "", "a\nb", "(", [], {}, [[]], {"type": "Sequence"},
-              {"type": "NFC"}, [1, "a"], "x" * 1000, float("nan")]
-    facts = copy.deepcopy(facts)
-    at = facts
-    while True:
-        keys = list(at) if isinstance(at, dict) else range(len(at))
-        key = pick.choice(keys)
-        if isinstance(at[key], dict | list) and at[key] and pick.random() < 0.8:
-            at = at[key]
-            continue
-        if pick.random() < 0.2:
-            del at[key]
-        else:
-            at[key] = pick.choice(values)
-        return facts
 
 
 @pytest.mark.parametrize("name", CASES)

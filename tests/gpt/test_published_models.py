@@ -6,6 +6,8 @@
     MINIGRAD_MODELS=$PWD python -m pytest tests/gpt/test_published_models.py
 """
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,34 @@ def test_its_text_with_a_cache_is_the_text_without(smollm2, seed):
             logits = smollm2(np.array([ids])).data[0, -1]
             ids.append(int(logits.argmax()))
     assert made == ids[6:]
+
+
+OPENING = """
+import sys, time
+import gpt.generate
+from gpt.models.sampling import Sampling
+from gpt.opening import open_model
+
+def memory(kind):
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(kind))
+
+before, began = memory("VmRSS"), time.process_time()
+opened = open_model(sys.argv[1])
+took = time.process_time() - began
+assert len("".join(opened.write("The capital", sampling=Sampling(temperature=0), max_tokens=40)))
+print(took, memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux alone says its memory")
+def test_smollm2_opens_at_once_and_takes_little_more_than_file_and_cache():
+    path = find("SmolLM2-135M-Instruct.Q4_1.gguf")
+    runs = [subprocess.run([sys.executable, "-c", OPENING, path], check=True, text=True,
+                           capture_output=True).stdout.split() for _ in range(3)]
+    took, peak = min(float(run[0]) for run in runs), max(int(run[1]) for run in runs)
+    cache = 2 * 30 * 3 * 64 * 8192 * 2                 # of layers, key heads, widths, positions
+    assert took <= 0.5 and peak <= 1.2 * (path.stat().st_size + cache)
 
 
 # ---- MiniLM: vectors of sentences, from transformers 5.24 and torch 2.13 ----

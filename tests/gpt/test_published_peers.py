@@ -7,6 +7,7 @@ import json
 import os
 import random
 import unicodedata
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,10 @@ def test_ids_of_real_files_are_those_of_hugging_face(folder):
     facts = json.loads((folder / "tokenizer.json").read_text("utf-8"))
     names = [token["content"] for token in facts["added_tokens"]]
     texts = of_all_scripts(names[:20] + names[-20:], 10_000 if THOROUGH else 1_000)
-    same(load_tokenizer(folder), theirs_of(facts), texts, decodes=False)
+    ours, theirs = load_tokenizer(folder), theirs_of(facts)
+    same(ours, theirs, islice(texts, 300), decodes=False)
+    getattr(ours, "_fast", None)                       # from here on kernels cut and merge
+    same(ours, theirs, texts, decodes=False)
 
 
 def test_there_are_real_files():

@@ -10,6 +10,7 @@
     special_tokens                str -> int: recognised where allowed, of 0 bytes
     frame                         ids before and behind a text, as the model learned it: BOS, [SEP]
     fingerprint()                 equal names mean equal ids
+    with_more(names)              a tokenizer that has special tokens more, behind all others
     save(path)                    a file that `kinds.load_tokenizer` reads
 
 `characters` holds the simplest, `bpe.Tokenizer` the fastest, `published` those of others.

@@ -42,6 +42,10 @@ class CharTokenizer:
         self._ids = np.full(n_codes, -1, np.int32)     # by code point
         self._ids[codes] = np.arange(len(codes))
 
+    def with_more(self, names):
+        """Make a tokenizer that has special tokens more, with ids behind all others."""
+        return CharTokenizer(self.characters, [*self.special_tokens, *names])
+
     def encode(self, text, **_):
         """Turn text into a list of ids."""
         return self.encode_array(text).tolist()

@@ -10,7 +10,7 @@ from bpe.files import check
 from gpt.data.tokens.gguf_splits import BEGIN, COMPOSED, SPLITS, WHOLE_WORDS, byte_level
 from gpt.data.tokens.merges import SIGN
 from gpt.data.tokens.parts import step
-from gpt.data.tokens.vocabularies import FALLBACK
+from gpt.data.tokens.vocabularies import FALLBACK, LONGEST_PIECE
 
 KEY = "tokenizer.ggml."
 USUAL, UNKNOWN, SPECIAL, ADDED = 1, 2, 3, 4    # of token_type; 5 is unused, 6 a byte
@@ -207,6 +207,9 @@ def merges_of_scores(vocab, scores):
 
 
 def _scores(data):
+    longest = max(data.tokens, key=len, default="")
+    short = len(longest) <= LONGEST_PIECE
+    data.check("tokens", longest, short, f"of at most {LONGEST_PIECE} characters each")
     scores = data.numbers("scores", float)
     data.check("scores", scores, all(map(isfinite, scores)), "finite numbers")
     return scores

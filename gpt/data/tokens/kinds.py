@@ -80,6 +80,13 @@ def tokenizer_of_gguf(metadata, path="the GGUF"):
     return tokenizer_of(facts_of_gguf(metadata, path), path)
 
 
+def with_specials(tokenizer, names):
+    """Return a tokenizer that knows these special tokens: those that it lacks come last."""
+    known = {**getattr(tokenizer, "added_tokens", {}), **tokenizer.special_tokens}
+    missing = [name for name in names if name not in known]
+    return tokenizer.with_more(missing) if missing else tokenizer
+
+
 def framed(tokenizer, ids):
     """Put around the ids of a text what the model expects there, as a list."""
     before, after = tokenizer.frame

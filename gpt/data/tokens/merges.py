@@ -4,6 +4,7 @@ Like `bpe`, but a word is characters at first. One that is no token becomes its 
 named `<0x0A>`, where the model has them (byte fallback), or the token for what is unknown.
 """
 import re
+from functools import cached_property
 from heapq import heapify, heappop, heappush
 
 from bpe.files import list_in
@@ -29,22 +30,28 @@ class Merges:
         self.unknown = self.vocab.get(unknown)
         falls_back = part("byte_fallback", bool, False)
         self.bytes = fallback_ids(self.vocab) if falls_back else [None] * 256
-        self.merges = self._read(part)
-
-    def _read(self, part):
-        """Read the merges: (left id, right id) -> (rank, id of what is made)."""
         part.asked.add("merges")
-        vocab, skip = self.vocab, len(self.prefix)
-        merges = {}
-        pairs = list_in(part.path, part.facts, "merges")
-        for rank, pair in enumerate(pairs):
+        self._pairs = list_in(part.path, part.facts, "merges")
+        for rank, pair in enumerate(self._pairs):
             try:
-                left, right = pair.split(" ") if isinstance(pair, str) else pair
-                made = vocab[left + right[skip:]]
-                merges[vocab[left], vocab[right]] = rank, made
+                self._made_of(pair)
             except (ValueError, KeyError, TypeError):
                 part.check(f"merges[{rank}]", pair, False, "two tokens that make a third")
-        return merges
+
+    def _made_of(self, pair):
+        """Return the ids of a pair of the file, and of the token that is made of it."""
+        left, right = pair.split(" ") if isinstance(pair, str) else pair
+        made = left + right[len(self.prefix):]
+        return self.vocab[left], self.vocab[right], self.vocab[made]
+
+    @cached_property
+    def merges(self):
+        """(left id, right id) -> (rank, id of what is made)."""
+        found = {}
+        for rank, pair in enumerate(self._pairs):
+            left, right, made = self._made_of(pair)
+            found[left, right] = rank, made
+        return found
 
     def __call__(self, word):
         if self.whole_words and word in self.vocab:

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from bpe.spelling import spell
 from gpt.data.tokens.charsmap import charsmap
-from gpt.data.tokens.parts import Part, replacement, steps_in
+from gpt.data.tokens.parts import Part, check_growth, replacement, steps_in
 from gpt.data.tokens.unicode_classes import (
     CONTROL, INERT, MARK, NONSPACING, classes, set_of, white)
 
@@ -19,14 +19,17 @@ NMT_SPACES = [0x9, 0xA, 0xC, 0xD, 0x1680, *range(0x200B, 0x2010), 0x2028, 0x2029
 def normalizer_of(path, facts):
     """Make one function of all normalizers of a `tokenizer.json`."""
     steps = steps_in(path, facts, "normalizer", "normalizers")
-    return _one_by_one([Part(path, "normalizer", step).made_by(NORMALIZERS) for step in steps])
+    made = [Part(path, "normalizer", step).made_by(NORMALIZERS) for step in steps]
+    return _one_by_one(path, made)
 
 
-def _one_by_one(steps):
+def _one_by_one(path, steps):
     """Make one function of several, each of which goes on with what the one before has made."""
     def normalize(text):
+        before = text
         for step in steps:
             text = step(text)
+            check_growth(path, text, before)
         return text
     return normalize
 
@@ -71,7 +74,7 @@ def _bert(part):
         steps += [_form("NFD"), _translation(_without(NONSPACING))]
     if lowercase:
         steps.append(_lower)
-    return _one_by_one(steps)
+    return _one_by_one(part.path, steps)
 
 
 def _translation(becomes):

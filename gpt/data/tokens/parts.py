@@ -94,11 +94,23 @@ def pattern_of(part):
     part.check("pattern", given, False, "an object with a String or a Regex")
 
 
+LONGEST_CONTENT, MOST_GROWTH = 64, 100       # real ones: 3 characters; 18 times, of NFKC
+
+
+def check_growth(path, text, before):
+    """Refuse what steps have made of a text if it is far longer: 40 that double it are enough."""
+    if len(text) > MOST_GROWTH * (len(before) + 10):
+        raise ValueError(f"{path}: of the {len(before)} characters {before!r:.40} its steps make "
+                         f"{len(text)}: no tokenizer that is meant for use does that")
+
+
 def replacement(part):
     """Make what a step Replace does to a text, str -> str; it stands in normalizers and decoders.
     """
     kind, pattern = pattern_of(part)
     content = part("content", str)
+    short = len(content) <= LONGEST_CONTENT
+    part.check("content", content, short, f"of at most {LONGEST_CONTENT} characters")
     if kind == "String":
         return lambda text: text.replace(pattern, content) if pattern else text
     check_pattern(pattern)

@@ -1,8 +1,8 @@
 """What text each token stands for: a table of decoders."""
 import re
 
-from bpe.spelling import spelled, unspell
-from gpt.data.tokens.parts import Part, replacement, steps_in
+from bpe.spelling import unspell
+from gpt.data.tokens.parts import Part, check_growth, replacement, steps_in
 
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 # How English is written, token by token: no space before these.
@@ -26,10 +26,12 @@ def decoder_of(path, facts):
     spaces = not parts or any(map(_brings_space, parts))
 
     def piece(token):
+        before = token
         for step in made:
             token = step(token)
             if isinstance(token, bytes):
                 return token
+            check_growth(path, token, before)
         return token.encode("utf-8", "replace")
     return piece, spaces
 
@@ -75,7 +77,10 @@ def _word_piece(part):
 
 def _byte_level(part):
     def piece(token):
-        return unspell(token) if spelled(token) else token.encode("utf-8", "replace")
+        try:
+            return unspell(token)
+        except KeyError:                               # it spells no bytes
+            return token.encode("utf-8", "replace")
     return piece
 
 

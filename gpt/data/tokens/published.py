@@ -21,9 +21,10 @@ import numpy as np
 import bpe
 from bpe.decode import bytes_of, checked_errors
 from bpe.files import check, write_text
+from bpe.huggingface import numbered
 from bpe.pretokenize import to_bytes
 from bpe.stream import Specials
-from gpt.data.tokens.added import Cutter, added_tokens
+from gpt.data.tokens.added import OPTIONS, Cutter, added_tokens
 from gpt.data.tokens.characters import checked_text
 from gpt.data.tokens.fast import fast_words
 from gpt.data.tokens.frames import frame_of
@@ -33,6 +34,7 @@ from gpt.data.tokens.pieces import decoder_of
 from gpt.data.tokens.splitters import splitter_of
 
 KEPT_WORDS, KEPT_LENGTH = 1 << 17, 64
+SHORT = 2_000                # characters: shorter texts are no reason to make tables for kernels
 PARTS = {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
          "post_processor", "decoder", "model"}
 DROPPED = {"truncation": "a long text keeps all its tokens",
@@ -78,9 +80,10 @@ class PublishedTokenizer:
             for kind in (True, False))
         piece, self._starts_with_space = decoder_of(path, facts)
         ids = self._model.vocab | self.special_tokens | self.added_tokens
-        pieces = {i: piece(text) for text, i in ids.items()}
-        self.tokens = [pieces.get(i) for i in range(max(pieces, default=-1) + 1)]
-        self.vocab_size = len(self.tokens)
+        self.vocab_size = max(ids.values(), default=-1) + 1
+        self.tokens = [None] * self.vocab_size
+        for text, i in ids.items():
+            self.tokens[i] = piece(text)
         self.frame = frame_of(path, facts)
         for i in chain(*self.frame):
             known = 0 <= i < self.vocab_size
@@ -123,8 +126,9 @@ class PublishedTokenizer:
 
     def _encode_words(self, text, at_start, threads, out):
         """Encode what stands between two added tokens; the ids go behind those in `out`."""
-        if self._fast and not self._fast.lacks(text):
-            out.frombytes(self._fast.encode(text, threads).tobytes())
+        fast = self._fast if len(text) >= SHORT or "_fast" in vars(self) else None
+        if fast and not fast.lacks(text):
+            out.frombytes(fast.encode(text, threads).tobytes())
             return
         for word in self._split(text, at_start):
             for part in self._borders.split(word) if self._borders else [word]:
@@ -180,6 +184,15 @@ class PublishedTokenizer:
         return bpe.StreamDecoder(self, errors)
 
     # ---- what it is made of ----
+
+    def with_more(self, names):
+        """Make a tokenizer that has special tokens more, with ids behind all others."""
+        known = self.facts.get("added_tokens") or []
+        texts = [*(token["content"] for token in known), *names]
+        ids = numbered(texts, self._model.vocab)[len(known):]
+        more = [dict.fromkeys(OPTIONS, False) | {"content": name, "id": i, "special": True}
+                for name, i in zip(names, ids)]
+        return PublishedTokenizer(self.facts | {"added_tokens": known + more}, self.path)
 
     @cached_property
     def token_bytes(self):

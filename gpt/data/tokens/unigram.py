@@ -6,7 +6,9 @@ Kudo 2018, arXiv:1804.10959; Viterbi 1967 for the search.
 """
 from math import inf, isfinite
 
-from gpt.data.tokens.vocabularies import fallback_ids
+from gpt.data.tokens.vocabularies import LONGEST_PIECE, fallback_ids
+
+PIECE = f"a text of at most {LONGEST_PIECE} characters and its log-likelihood"
 
 UNKNOWN_PENALTY = 10.0  # an unknown character is so much less likely than the unlikeliest token
 
@@ -17,7 +19,7 @@ class Unigram:
     def __init__(self, part):
         pieces = part("vocab", list)
         for i, piece in enumerate(pieces):
-            part.check(f"vocab[{i}]", piece, _is_piece(piece), "a text and its log-likelihood")
+            part.check(f"vocab[{i}]", piece, _is_piece(piece), PIECE)
         texts = [text for text, _ in pieces]
         self.vocab = {text: i for i, text in enumerate(texts)}
         self.scores = dict(pieces)
@@ -103,4 +105,5 @@ def _is_piece(piece):
     if not isinstance(piece, list) or len(piece) != 2:
         return False
     text, score = piece
-    return isinstance(text, str) and type(score) in (int, float) and isfinite(score)
+    right = isinstance(text, str) and len(text) <= LONGEST_PIECE
+    return right and type(score) in (int, float) and isfinite(score)

@@ -1,5 +1,6 @@
 """The vocabulary of a `tokenizer.json`, checked."""
 MAX_ID = 1 << 24
+LONGEST_PIECE = 256  # characters, where all beginnings of tokens are kept, or all cuts in two
 FALLBACK = tuple(f"<0x{byte:02X}>" for byte in range(256))  # how a byte that has no text is named
 
 
