@@ -17,11 +17,12 @@ from gpt.command import add_base, find_run, make_parser, report_errors
 from gpt.conversation import Conversation
 from gpt.data.templates import choose_template
 from gpt.models.beams import ALPHA, best_texts
-from gpt.models.sampling import Sampling, encode_prompt, reads_source, write
+from gpt.models.sampling import Sampling, encode_prompt, reads_source, write_each
 from gpt.opening import open_model
 from gpt.prompts import continue_all, cut, read_prompts
 from gpt.settings import ConfigError
 
+AT_ONCE = 8                        # texts of one prompt that are written together
 USUAL = 0.8                        # temperature of a text; of an answer 0
 
 
@@ -140,15 +141,18 @@ def texts_of(prompt, opened, sampling, args):
         for text in searched(prompt, opened, args):
             yield iter([text])
         return
-    for seed in range(args.seed, args.seed + args.n):
-        yield continued(opened, prompt, sampling, seed, args)
+    seeds = range(args.seed, args.seed + args.n)
+    if opened.task == "instruct":
+        for seed in seeds:
+            yield answered(opened, prompt, sampling, seed, args)
+        return
+    for first in range(0, args.n, AT_ONCE):
+        yield from write_each(opened.model, opened.tokenizer, prompt, seeds[first:first + AT_ONCE],
+                              sampling, args.max_tokens, args.stop)
 
 
-def continued(opened, prompt, sampling, seed, args):
-    """Yield what a model writes to a prompt: one that learnt to answer is asked as it learnt."""
-    if opened.task != "instruct":
-        return write(opened.model, opened.tokenizer, prompt, sampling, seed, args.max_tokens,
-                     args.stop)
+def answered(opened, prompt, sampling, seed, args):
+    """Yield what a model that learnt to answer says to a prompt: it is asked as it learnt."""
     _, template = choose_template(None, opened.template)
     template = template._replace(stops=(*template.stops, *args.stop))
     chat = Conversation(opened, template, sampling, np.random.default_rng(seed), args.max_tokens)
@@ -202,7 +206,7 @@ def write_rows(rows, opened, sampling, args):
 def written(opened, prompts, sampling, seed, args):
     """Return what a model writes to each of some prompts."""
     if opened.task == "instruct":
-        return ["".join(continued(opened, prompt, sampling, seed, args)) for prompt in prompts]
+        return ["".join(answered(opened, prompt, sampling, seed, args)) for prompt in prompts]
     return continue_all(opened.model, opened.tokenizer, prompts, sampling, seed, args.max_tokens,
                         args.stop)
 

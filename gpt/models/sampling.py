@@ -1,7 +1,8 @@
 """Let a net write: token by token, each chosen from the scores."""
 import numbers
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import takewhile, tee
+from operator import itemgetter
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def generate(model, prompts, sampling=None, rng=None, max_tokens=None, source=No
     prompts : (B, T) int
         At least one token; of a prompt longer than the context the last part counts.
     sampling : Sampling, optional
-    rng : numpy.random.Generator, optional
+    rng : numpy.random.Generator, or a list with one for each prompt, optional
         Seeded with 0 unless given.
     max_tokens : int, optional
         Stop after so many.
@@ -71,16 +72,18 @@ def generate(model, prompts, sampling=None, rng=None, max_tokens=None, source=No
     """
     sampling, rng = sampling or Sampling(), rng or np.random.default_rng(0)
     ids, limit = np.asarray(prompts, np.int64), model.config.context_length
+    rngs = rng if isinstance(rng, list) else [rng] * len(ids)
     next_scores = NextScores(model, len(ids), source)
     unread = ids[:, -limit:]                                                    # (B, <= limit)
-    pick = lambda z, text: choose(z, text, sampling, rng)
+    pick = lambda z, text, its: choose(z, text, sampling, its)
     made = 0
     while max_tokens is None or made < max_tokens:
         if next_scores.state.length + unread.shape[1] > limit:
             next_scores.state.clear()
             unread = ids[:, -max(1, limit // 2):]
-        logits = next_scores(unread)                                            # (B, V)
-        chosen = np.array([*map(pick, logits, ids)])                            # (B,)
+        at_once = not made and source is None and (unread == unread[0]).all()
+        logits = (next_scores.begin if at_once else next_scores)(unread)        # (B, V)
+        chosen = np.array([*map(pick, logits, ids, rngs)])                      # (B,)
         unread = chosen[:, None]
         ids = np.concatenate([ids, unread], axis=1)
         made += 1
@@ -113,6 +116,15 @@ class NextScores:
             scores = compute(ids, *inputs)                                      # (B, V)
         self.state.advance(ids)
         return detach(scores)
+
+    def begin(self, ids):
+        """Read ids that are the same for all, (B, T), but once; return the scores, (B, V)."""
+        if len(ids) == 1:
+            return self(ids)
+        one = NextScores(self.model, 1)
+        scores = one(ids[:1])                                                   # (1, V)
+        self.state.begin_as(one.state)
+        return np.repeat(scores, len(ids), axis=0)
 
     def compute(self, ids, *inputs):
         B, T = ids.shape
@@ -263,13 +275,24 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
     FloatingPointError
         As for `choose`.
     """
-    ids, source = begun(model, tokenizer, [encode_prompt(tokenizer, prompt)])
-    rng = np.random.default_rng(seed)
-    made = generate(model, ids, sampling, rng, max_tokens, source)
+    text, = write_each(model, tokenizer, prompt, [seed], sampling, max_tokens, stop)
+    yield from text
+
+
+def write_each(model, tokenizer, prompt, seeds, sampling=None, max_tokens=200, stop=()):
+    """Yield the text of each seed, which are written together, as an iterator of its pieces.
+
+    The next token of all is made when one of them is asked for it.
+    """
+    prompts = [encode_prompt(tokenizer, prompt)] * len(seeds)
+    ids, source = begun(model, tokenizer, prompts)
+    rngs = [*map(np.random.default_rng, seeds)]
+    steps = generate(model, ids, sampling, rngs, max_tokens, source)
     ends = ends_of(model, tokenizer)
-    written = (int(chosen[0]) for chosen in made)
-    tokens = takewhile(lambda token: token not in ends, written)
-    yield from pieces_of(tokens, tokenizer, stop)
+    for i, mine in enumerate(tee(steps, len(seeds))):
+        written = map(int, map(itemgetter(i), mine))
+        tokens = takewhile(lambda token: token not in ends, written)
+        yield pieces_of(tokens, tokenizer, stop)
 
 
 def pieces_of(tokens, tokenizer, stop=()):
