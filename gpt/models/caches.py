@@ -1,6 +1,7 @@
 """What a net remembers of what it has read, so that a new token costs one position."""
 import numpy as np
 
+from minigrad.kernels.memory import zeros_by_page
 from minigrad.ops.cached import cached_attention, padded_width
 
 
@@ -36,7 +37,7 @@ class KVCache:
         self.recent = np.zeros((batch, 2), np.int64)
         self.layers = []               # of (k, v), each (B, G, context, D)
         for _ in range(config.n_layer):
-            k, v = np.zeros(shape, dtype), np.zeros(shape, dtype)
+            k, v = zeros_by_page(shape, dtype), zeros_by_page(shape, dtype)
             self.layers.append((k, v))
 
     @property

@@ -198,8 +198,8 @@ def choose(logits, text, sampling, rng):
         return int(penalized(logits, text, sampling.repetition_penalty).argmax())
     p = probabilities(logits, text, sampling)
     reached = np.cumsum(p)                         # (V,)
-    at = np.searchsorted(reached, rng.random(), side="right")
-    return int(min(at, np.flatnonzero(p)[-1]))     # the sum may be a little less than 1
+    at = int(np.searchsorted(reached, rng.random(), side="right"))
+    return at if at < len(p) else int(np.flatnonzero(p)[-1])    # a sum a little less than 1
 
 
 def check_scores(logits):
@@ -241,10 +241,11 @@ def probabilities(logits, text, sampling):
         reached = order[likelier < sampling.top_p]
         kept = np.zeros_like(p)
         kept[reached] = p[reached]
-        p = kept
+        p = kept / kept.sum()
     if sampling.min_p > 0:
         p[p < sampling.min_p * p.max()] = 0
-    return p / p.sum()
+        p /= p.sum()
+    return p
 
 
 def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=()):
