@@ -3,9 +3,9 @@
     python benchmarks/questions.py MODEL.gguf hellaswag.jsonl [--items 30] [--rounds 3]
 
 Both answer the same questions, spread over the file, in turns, on one thread; counted is CPU time.
-transformers reads what lm-eval gives it: whole texts, sorted by length and padded, several at a time,
-by the fastest of several sizes. Below it is what it takes where the head is asked at the scored
-places only, which nobody does by default. Needs transformers, gguf, accelerate and torch.
+transformers reads what lm-eval gives it: whole texts, sorted by length and padded, several at a
+time, by the fastest of several sizes. Said is also what it takes where its head is asked at the
+scored places only. Needs transformers, gguf, accelerate and torch.
 """
 import argparse
 import os

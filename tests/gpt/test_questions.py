@@ -9,7 +9,8 @@ from gpt import evaluate
 from gpt.models.nets import net_named
 from gpt.opening import Opened
 from gpt.questions import (
-    Answer, Asked, Question, answers, encoded, log_probabilities, read_questions, score, spread, told)
+    Answer, Asked, Question, answers, encoded, log_probabilities, read_questions, score, spread,
+    told)
 from gpt.settings import ConfigError
 from gpt.training.intervals import wilson
 from minigrad import no_grad
