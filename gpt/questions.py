@@ -18,7 +18,7 @@ from gpt.settings import ConfigError
 from gpt.training.intervals import wilson
 from minigrad import linear_cross_entropy, no_grad
 
-READ_TOKENS = 2048                 # of the questions that are answered at a time
+READ_TOKENS = 4096                 # of the questions that are answered at a time
 
 
 class Question(NamedTuple):
