@@ -15,7 +15,6 @@ import numpy as np
 
 from gpt.models.caches import KVCache
 from gpt.models.sampling import begin_alike
-from minigrad.kernels.memory import empty
 
 
 class Part(NamedTuple):
@@ -23,8 +22,24 @@ class Part(NamedTuple):
 
     rows: slice
     place: int                     # of the first of them
-    ids: list
+    ids: list                      # (T,)
     before: list                   # two ids
+
+    @property
+    def n_keys(self):
+        """How many tokens the last of them sees."""
+        return self.place + len(self.ids)
+
+    def column(self):
+        return np.array(self.ids, np.int64)[:, None]                            # (T, 1)
+
+    def places(self):
+        return np.arange(self.place, self.n_keys)                               # (T,)
+
+    def pairs_before(self):
+        """Return the two ids before each, (T, 2)."""
+        known = np.array(self.before + self.ids, np.int64)
+        return np.stack([known[:-2], known[1:-1]], axis=1)
 
 
 class Branches:
@@ -49,13 +64,16 @@ class Branches:
         self.parts, self.rows = [], []
         for texts in trees:
             self.rows += self.planted(texts)
-        self.ids = np.array([[token] for part in self.parts for token in part.ids], np.int64)
-        self.place = np.concatenate([part.place + np.arange(len(part.ids)) for part in self.parts])
-        self.recent = np.concatenate([pairs_before(part) for part in self.parts])   # (N, 2)
+        self.ids = self.joined(Part.column)                                     # (N, 1)
+        self.place = self.joined(Part.places)                                   # (N,)
+        self.recent = self.joined(Part.pairs_before)                            # (N, 2)
         self.length = int(self.place.max())
         self.capacity = config.context_length
         longest = replace(config, n_layer=1, context_length=self.length + 1)
         self.seen = KVCache(longest, dtype=dtype)      # of the part that is being read
+
+    def joined(self, of_part):
+        return np.concatenate([*map(of_part, self.parts)])
 
     def planted(self, texts):
         """Add the parts of texts, and yield the rows of each text."""
@@ -68,10 +86,11 @@ class Branches:
     def add(self, ids, known):
         """Add a part behind what is known of its text, and return its rows."""
         start = self.parts[-1].rows.stop if self.parts else 0
-        rows = slice(start, start + len(ids))
+        stop = start + len(ids)
         if ids:
-            self.parts.append(Part(rows, len(known), ids, [0, 0, *known][-2:]))
-        return np.arange(rows.start, rows.stop)
+            rows, before = slice(start, stop), [0, 0, *known[-2:]]
+            self.parts.append(Part(rows, len(known), ids, before[-2:]))
+        return np.arange(start, stop)
 
     # ---- what a decoder asks a state ----
 
@@ -86,18 +105,15 @@ class Branches:
 
     def attend(self, qkv, n_head, seen):
         """Let each token see what comes before it in its text: (N, 1, ...) to (N, 1, H D)."""
-        N, _, width = qkv.shape
-        one_text = qkv.reshape(1, N, width)
-        out, cache = None, self.seen.layer(0)
+        cache, found = self.seen.layer(0), []
+        in_a_row = qkv.swapaxes(0, 1)                                           # (1, N, ...)
         for part in self.parts:
-            rows, n_keys = part.rows, part.place + len(part.ids)
             self.seen.place[:] = part.place            # what is behind it is overwritten
-            own = seen._replace(mask=among(seen.mask, rows, n_keys),
-                                bias=among(seen.bias, rows, n_keys))
-            y = cache.attend(one_text[:, rows], n_head, own)                    # (1, T, H D)
-            out = empty((N, 1, y.shape[2]), y.dtype) if out is None else out
-            out[rows, 0] = y[0]
-        return out
+            mask, bias = (of_part(hidden, part) for hidden in (seen.mask, seen.bias))
+            own = seen._replace(mask=mask, bias=bias)
+            y = cache.attend(in_a_row[:, part.rows], n_head, own)               # (1, T, H D)
+            found.append(y)
+        return np.concatenate(found, axis=1).swapaxes(0, 1)
 
 
 def shared(texts):
@@ -106,14 +122,9 @@ def shared(texts):
     return min(begin_alike(first, text) for text in texts)
 
 
-def pairs_before(part):
-    """Return the two ids before each of a part, (T, 2)."""
-    known = np.array([*part.before, *part.ids], np.int64)
-    return np.stack([known[:-2], known[1:-1]], axis=1)
-
-
-def among(hidden, rows, n_keys):
-    """Return what is hidden of (N, H, 1, S) as (1, H, T, S) for some rows."""
+def of_part(hidden, part):
+    """Return what is hidden of (N, H, 1, S) as (1, H, T, S) for the rows of a part."""
     if hidden is None:
         return None
-    return hidden[rows, :, 0, :n_keys].swapaxes(0, 1)[None]
+    of_rows = hidden[part.rows, :, 0, :part.n_keys]                             # (T, H, S)
+    return of_rows.swapaxes(0, 1)[None]

@@ -75,14 +75,15 @@ def generate(model, prompts, sampling=None, rng=None, max_tokens=None, source=No
     rngs = rng if isinstance(rng, list) else [rng] * len(ids)
     next_scores = NextScores(model, len(ids), source)
     unread = ids[:, -limit:]                                                    # (B, <= limit)
-    pick = lambda z, text, its: choose(z, text, sampling, its)
+    pick = lambda z, text, rng: choose(z, text, sampling, rng)
     made = 0
     while max_tokens is None or made < max_tokens:
         if next_scores.state.length + unread.shape[1] > limit:
             next_scores.state.clear()
             unread = ids[:, -max(1, limit // 2):]
-        at_once = not made and source is None and (unread == unread[0]).all()
-        logits = (next_scores.begin if at_once else next_scores)(unread)        # (B, V)
+        begins_alike = not made and source is None and (ids == ids[0]).all()
+        read = next_scores.begin if begins_alike else next_scores
+        logits = read(unread)                                                   # (B, V)
         chosen = np.array([*map(pick, logits, ids, rngs)])                      # (B,)
         unread = chosen[:, None]
         ids = np.concatenate([ids, unread], axis=1)
@@ -198,8 +199,10 @@ def choose(logits, text, sampling, rng):
         return int(penalized(logits, text, sampling.repetition_penalty).argmax())
     p = probabilities(logits, text, sampling)
     reached = np.cumsum(p)                         # (V,)
-    at = int(np.searchsorted(reached, rng.random(), side="right"))
-    return at if at < len(p) else int(np.flatnonzero(p)[-1])    # a sum a little less than 1
+    at = np.searchsorted(reached, rng.random(), side="right")
+    if at == len(p):                               # the sum is a little less than 1
+        at = np.flatnonzero(p)[-1]
+    return int(at)
 
 
 def check_scores(logits):
