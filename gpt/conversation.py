@@ -7,7 +7,8 @@ import numpy as np
 
 from bpe.files import write_text
 from gpt.data.templates import Message, conversation_ids, special_id
-from gpt.models.sampling import Reader, choose, pieces_of
+from gpt.models.pieces import pieces_of
+from gpt.models.sampling import Reader, choose
 from gpt.settings import ConfigError
 
 

@@ -7,6 +7,7 @@ from operator import itemgetter
 import numpy as np
 
 from gpt.batch import Batch
+from gpt.models.pieces import pieces_of
 from gpt.settings import ConfigError
 from minigrad import linear, no_grad
 from minigrad.kernels.replay import Replay
@@ -297,50 +298,6 @@ def write_each(model, tokenizer, prompt, seeds, sampling=None, max_tokens=200, s
         written = map(int, map(itemgetter(i), mine))
         tokens = takewhile(lambda token: token not in ends, written)
         yield pieces_of(tokens, tokenizer, stop)
-
-
-def pieces_of(tokens, tokenizer, stop=()):
-    """Decode tokens as they come, in pieces that hold whole characters, up to a text to stop at."""
-    pieces = Pieces(tokenizer, stop)
-    for token in tokens:
-        if piece := pieces.feed(token):
-            yield piece
-        if pieces.stopped:
-            return
-    yield pieces.close()
-
-
-class Pieces:
-    """Tokens in, pieces of text out, up to a text to stop at.
-
-    Parameters
-    ----------
-    tokenizer : tokenizer
-    stop : sequence of str
-
-    Attributes
-    ----------
-    stopped : bool
-        Whether one of these came.
-    """
-
-    def __init__(self, tokenizer, stop=()):
-        self.decoder, self.stop = tokenizer.decoder(), stop
-        self.longest = max(map(len, stop), default=1) - 1   # of a part of one, not seen whole
-        self.held, self.stopped = "", False
-
-    def feed(self, token):
-        """Return what is sure after one more token: whole characters, maybe none."""
-        self.held += self.decoder.feed([token])
-        found = [self.held.index(text) for text in self.stop if text in self.held]
-        self.stopped = bool(found)
-        sure = min(found) if found else max(0, len(self.held) - self.longest)
-        piece, self.held = self.held[:sure], self.held[sure:]
-        return piece
-
-    def close(self):
-        """Return what was held back; nothing behind a text that stopped it."""
-        return "" if self.stopped else self.held + self.decoder.close()
 
 
 def begun(model, tokenizer, prompts):
