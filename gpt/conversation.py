@@ -80,6 +80,11 @@ class Conversation:
             self.said.pop()
         return self.answer()
 
+    def asked(self, text):
+        """Say something as the user, and return the ids, (T,), that its answer begins behind."""
+        self.said.append(Message("user", text))
+        return self.ids_with_room()
+
     def answer(self):
         try:
             ids = self.ids_with_room()

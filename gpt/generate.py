@@ -7,6 +7,7 @@
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ def parse(args):
                         'a string or {"prompt": ...}')
     parser.add_argument("--out", metavar="FILE", help="write the prompts and texts there, as JSON "
                         "lines")
-    parser.add_argument("--n", type=whole, default=1, help="number of continuations [1]")
+    parser.add_argument("--n", type=whole, default=1, help="number of continuations, of this "
+                        "seed and those behind it, written together [1]")
     parser.add_argument("--max_tokens", type=whole, default=200, help="tokens of each [200]")
     add_sampling(parser)
     parser.add_argument("--beams", type=whole, metavar="N", help="search for the likeliest text, "
@@ -142,21 +144,20 @@ def texts_of(prompt, opened, sampling, args):
             yield iter([text])
         return
     seeds = range(args.seed, args.seed + args.n)
-    if opened.task == "instruct":
-        for seed in seeds:
-            yield answered(opened, prompt, sampling, seed, args)
-        return
     for first in range(0, args.n, AT_ONCE):
-        yield from write_each(opened.model, opened.tokenizer, prompt, seeds[first:first + AT_ONCE],
-                              sampling, args.max_tokens, args.stop)
+        yield from continued(opened, prompt, sampling, seeds[first:first + AT_ONCE], args)
 
 
-def answered(opened, prompt, sampling, seed, args):
-    """Yield what a model that learnt to answer says to a prompt: it is asked as it learnt."""
+def continued(opened, prompt, sampling, seeds, args):
+    """Return the texts of some seeds: a model that learnt to answer is asked as it learnt."""
+    tokenizer, write = opened.tokenizer, partial(write_each, opened.model, opened.tokenizer)
+    if opened.task != "instruct":
+        ids = encode_prompt(tokenizer, prompt)
+        return write(ids, seeds, sampling, args.max_tokens, args.stop)
     _, template = choose_template(None, opened.template)
-    template = template._replace(stops=(*template.stops, *args.stop))
-    chat = Conversation(opened, template, sampling, np.random.default_rng(seed), args.max_tokens)
-    return chat.say(prompt)
+    chat = Conversation(opened, template, sampling, None, args.max_tokens)
+    stops = *template.stops, *args.stop
+    return write(chat.asked(prompt), seeds, sampling, chat.max_tokens, stops, chat.ends)
 
 
 def searched(prompt, opened, args):
@@ -206,7 +207,8 @@ def write_rows(rows, opened, sampling, args):
 def written(opened, prompts, sampling, seed, args):
     """Return what a model writes to each of some prompts."""
     if opened.task == "instruct":
-        return ["".join(answered(opened, prompt, sampling, seed, args)) for prompt in prompts]
+        texts = [next(continued(opened, prompt, sampling, [seed], args)) for prompt in prompts]
+        return [*map("".join, texts)]
     return continue_all(opened.model, opened.tokenizer, prompts, sampling, seed, args.max_tokens,
                         args.stop)
 

@@ -280,20 +280,28 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
     FloatingPointError
         As for `choose`.
     """
-    text, = write_each(model, tokenizer, prompt, [seed], sampling, max_tokens, stop)
+    ids = encode_prompt(tokenizer, prompt)
+    text, = write_each(model, tokenizer, ids, [seed], sampling, max_tokens, stop)
     yield from text
 
 
-def write_each(model, tokenizer, prompt, seeds, sampling=None, max_tokens=200, stop=()):
+def write_each(model, tokenizer, prompt, seeds, sampling=None, max_tokens=200, stop=(),
+               ends=None):
     """Yield the text of each seed, which are written together, as an iterator of its pieces.
 
     The next token of all is made when one of them is asked for it.
+
+    Parameters
+    ----------
+    prompt : (T,) int
+    seeds : sequence of int
+    ends : set of int, optional
+        Tokens that end a text, if others than `ends_of` says.
     """
-    prompts = [encode_prompt(tokenizer, prompt)] * len(seeds)
-    ids, source = begun(model, tokenizer, prompts)
+    ids, source = begun(model, tokenizer, [prompt] * len(seeds))
     rngs = [*map(np.random.default_rng, seeds)]
     steps = generate(model, ids, sampling, rngs, max_tokens, source)
-    ends = ends_of(model, tokenizer)
+    ends = ends or ends_of(model, tokenizer)
     for i, mine in enumerate(tee(steps, len(seeds))):
         written = map(int, map(itemgetter(i), mine))
         tokens = takewhile(lambda token: token not in ends, written)

@@ -177,7 +177,8 @@ def test_texts_written_together_are_those_of_each_seed_alone(model):
     letters = "".join(map(chr, range(0x100, 0x100 + CONFIG.vocab_size)))
     tokenizer, prompt, seeds = CharTokenizer(letters), letters[3:8], [4, 5, 6]
     alone = ["".join(write(model, tokenizer, prompt, seed=seed, max_tokens=30)) for seed in seeds]
-    texts = write_each(model, tokenizer, prompt, seeds, max_tokens=30)
+    ids = encode_prompt(tokenizer, prompt)
+    texts = write_each(model, tokenizer, ids, seeds, max_tokens=30)
     assert [*map("".join, texts)] == alone and len({*alone}) == 3
 
 
@@ -188,7 +189,7 @@ def test_a_text_comes_while_it_is_written_and_those_behind_it_are_not_lost(monke
             asked.append(chosen)
             yield np.array(chosen)
     monkeypatch.setattr("gpt.models.sampling.generate", two_texts)
-    first, second = write_each(None, CharTokenizer("abc", ["<|endoftext|>"]), "a", [0, 1])
+    first, second = write_each(None, CharTokenizer("abc", ["<|endoftext|>"]), [0], [0, 1])
     assert next(first) == "a" and len(asked) == 1
     assert "".join(first) == "" and len(asked) == 2      # it has ended
     assert "".join(second) == "bbc" and len(asked) == 4
