@@ -3,14 +3,15 @@
     python -m gpt generate runs/NAME "Once upon a time" --temperature 0.8 --top_p 0.95 --n 3
     python -m gpt generate runs/NAME --prompts prompts.jsonl --out texts.jsonl
     python -m gpt generate runs/NAME "a source" --beams 4
+
+Several texts of one prompt are written together. The first is shown while it is written, and those
+behind it when it has ended. Beside weights that are numbers, each is what its seed alone writes.
 """
 import json
 import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from bpe.console import check_writable, finite, typed, visible, whole
 from bpe.files import write_text
