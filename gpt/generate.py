@@ -24,7 +24,7 @@ from gpt.opening import open_model
 from gpt.prompts import continue_all, cut, read_prompts
 from gpt.settings import ConfigError
 
-AT_ONCE = 8                        # texts of one prompt that are written together
+ROWS = 8                           # texts of one prompt that are written together
 USUAL = 0.8                        # temperature of a text; of an answer 0
 
 
@@ -145,8 +145,8 @@ def texts_of(prompt, opened, sampling, args):
             yield iter([text])
         return
     seeds = range(args.seed, args.seed + args.n)
-    for first in range(0, args.n, AT_ONCE):
-        yield from continued(opened, prompt, sampling, seeds[first:first + AT_ONCE], args)
+    for first in range(0, args.n, ROWS):
+        yield from continued(opened, prompt, sampling, seeds[first:first + ROWS], args)
 
 
 def continued(opened, prompt, sampling, seeds, args):
