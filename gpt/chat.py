@@ -15,6 +15,7 @@ from gpt.data.templates import TEMPLATES, choose_template
 from gpt.generate import add_sampling, sampling_of
 from gpt.opening import open_model
 from gpt.settings import ConfigError
+from gpt.training.checkpoint import CheckpointError
 
 try:
     import readline                                   # lines can be edited and called back
@@ -28,6 +29,8 @@ def main(args=None):
     parser.add_argument("model", help="a run, last for the newest, a shared or published model")
     parser.add_argument("--template", help="how it is talked to, if it does not say so itself: "
                         + ", ".join(TEMPLATES))
+    parser.add_argument("--adapter", metavar="RUN", help="a run whose adapters (--lora_rank) were "
+                        "learnt beside the model; /adapter takes others")
     parser.add_argument("--system", help="what the system tells it before all else")
     parser.add_argument("--max_tokens", type=whole, default=512, help="of an answer [512]")
     add_sampling(parser)
@@ -37,20 +40,28 @@ def main(args=None):
         parser.error(f"max_tokens is {args.max_tokens}, but must be at least 1")
     with report_errors(parser.prog):
         sampling = sampling_of(args)
-        opened = open_model(find_run(args.model), base=args.base)
-        if opened.task not in ("causal", "instruct"):
-            raise ConfigError(f"{args.model} learnt the task {opened.task}, and does not write: "
-                              "name a model that does")
+        opened = opened_to_talk(args.model, args.base)
         name, template = choose_template(args.template, opened.template)
         rng = np.random.default_rng(args.seed)
         chat = Conversation(opened, template, sampling, rng, args.max_tokens, args.system)
         tell(f"{args.model}, context {chat.context:,} tokens, template {name}; /help lists what "
              "can be said, Ctrl-D ends")
-        if not args.template and not opened.template:
+        if args.adapter:
+            adapt(chat, args.adapter)
+        elif not args.template and not opened.template:
             tell("it says no template, so it may not have learnt to talk: it continues a dialogue")
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for line in lines():
             respond(chat, line)
+
+
+def opened_to_talk(name, base):
+    """Open a model that writes."""
+    opened = open_model(find_run(name), base=base)
+    if opened.task not in ("causal", "instruct"):
+        raise ConfigError(f"{name} learnt the task {opened.task}, and does not write: name a model "
+                          "that does")
+    return opened
 
 
 def tell(text):
@@ -88,7 +99,7 @@ def respond(chat, line):
         elif word:
             raise ConfigError(f"there is no command {word}: /help lists all, and // begins a "
                               "message with /")
-    except (ConfigError, OSError) as error:
+    except (ConfigError, CheckpointError, OSError) as error:
         tell(f"chat: {error}")
 
 
@@ -141,6 +152,17 @@ def retry(chat, _):
     stream(chat, chat.retry())
 
 
+def adapt(chat, run):
+    """Answer with the adapters of a run beside the model, or with the model alone."""
+    opened, template = chat.alone
+    if run:
+        opened = opened_to_talk(run, opened)
+        if opened.template:                           # by which it learnt to talk
+            _, template = choose_template(None, opened.template)
+    chat.answer_with(opened, template)
+    tell(f"from now on {f'the adapters of {run} answer' if run else 'the model alone answers'}")
+
+
 def list_commands(chat, _):
     for word, (_, takes, what) in COMMANDS.items():
         tell(f"    {word + takes:14} {what}")
@@ -156,6 +178,7 @@ COMMANDS = {
     "/load": (load, " FILE", "go on with one that was saved"),
     "/system": (instruct, " TEXT", "tell the model who it is; alone: what it was told"),
     "/retry": (retry, "", "answer the last message again"),
+    "/adapter": (adapt, " RUN", "answer with the adapters of a run; alone: without any"),
     "/help": (list_commands, "", "list this"),
     "/quit": (leave, "", "leave; so does Ctrl-D")}
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from bpe.files import write_text
 from gpt.data.templates import Message, conversation_ids, special_id
-from gpt.models.sampling import Reader, choose, pieces_of
+from gpt.models.pieces import pieces_of
+from gpt.models.sampling import Reader, choose
 from gpt.settings import ConfigError
 
 
@@ -33,17 +34,24 @@ class Conversation:
         How many of the oldest of them are not read any more.
     forgets : bool
         Whether some were forgotten for the last answer.
+    alone : (Opened, Template)
+        What it began with: adapters may answer in its place.
     """
 
     def __init__(self, opened, template, sampling, rng, max_tokens, system=None):
-        self.tokenizer, self.template, self.system = opened.tokenizer, template, system
-        self.sampling, self.rng = sampling, rng
+        self.tokenizer, self.system = opened.tokenizer, system
+        self.sampling, self.rng, self.most = sampling, rng, max_tokens
+        self.alone = opened, template
+        self.reset()
+        self.answer_with(*self.alone)
+
+    def answer_with(self, opened, template):
+        """Let a model answer from now on that has the same tokens."""
+        self.reader, self.template = Reader(opened.model), template
         self.context = opened.model.config.context_length
-        self.max_tokens = min(max_tokens, self.context // 2)
-        self.reader = Reader(opened.model)
+        self.max_tokens = min(self.most, self.context // 2)
         known = [special_id(name, self.tokenizer) for name in template.specials]
         self.ends = {*known, *self.tokenizer.special_tokens.values()}
-        self.reset()
 
     def say(self, text):
         """Say something as the user, and yield the answer, piece by piece.
@@ -71,6 +79,11 @@ class Conversation:
         if self.said[-1].role == "assistant":
             self.said.pop()
         return self.answer()
+
+    def asked(self, text):
+        """Say something as the user, and return the ids, (T,), that its answer begins behind."""
+        self.said.append(Message("user", text))
+        return self.ids_with_room()
 
     def answer(self):
         try:

@@ -3,13 +3,15 @@
     python -m gpt generate runs/NAME "Once upon a time" --temperature 0.8 --top_p 0.95 --n 3
     python -m gpt generate runs/NAME --prompts prompts.jsonl --out texts.jsonl
     python -m gpt generate runs/NAME "a source" --beams 4
+
+Several texts of one prompt are written together. The first is shown while it is written, and those
+behind it when it has ended. Beside weights that are numbers, each is what its seed alone writes.
 """
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from bpe.console import check_writable, finite, typed, visible, whole
 from bpe.files import write_text
@@ -17,11 +19,12 @@ from gpt.command import add_base, find_run, make_parser, report_errors
 from gpt.conversation import Conversation
 from gpt.data.templates import choose_template
 from gpt.models.beams import ALPHA, best_texts
-from gpt.models.sampling import Sampling, encode_prompt, reads_source, write
+from gpt.models.sampling import Sampling, encode_prompt, reads_source, write_each
 from gpt.opening import open_model
 from gpt.prompts import continue_all, cut, read_prompts
 from gpt.settings import ConfigError
 
+ROWS = 8                           # texts of one prompt that are written together
 USUAL = 0.8                        # temperature of a text; of an answer 0
 
 
@@ -35,7 +38,8 @@ def parse(args):
                         'a string or {"prompt": ...}')
     parser.add_argument("--out", metavar="FILE", help="write the prompts and texts there, as JSON "
                         "lines")
-    parser.add_argument("--n", type=whole, default=1, help="number of continuations [1]")
+    parser.add_argument("--n", type=whole, default=1, help="number of continuations, of this "
+                        "seed and those behind it, written together [1]")
     parser.add_argument("--max_tokens", type=whole, default=200, help="tokens of each [200]")
     add_sampling(parser)
     parser.add_argument("--beams", type=whole, metavar="N", help="search for the likeliest text, "
@@ -140,19 +144,21 @@ def texts_of(prompt, opened, sampling, args):
         for text in searched(prompt, opened, args):
             yield iter([text])
         return
-    for seed in range(args.seed, args.seed + args.n):
-        yield continued(opened, prompt, sampling, seed, args)
+    seeds = range(args.seed, args.seed + args.n)
+    for first in range(0, args.n, ROWS):
+        yield from continued(opened, prompt, sampling, seeds[first:first + ROWS], args)
 
 
-def continued(opened, prompt, sampling, seed, args):
-    """Yield what a model writes to a prompt: one that learnt to answer is asked as it learnt."""
+def continued(opened, prompt, sampling, seeds, args):
+    """Return the texts of some seeds: a model that learnt to answer is asked as it learnt."""
+    tokenizer, write = opened.tokenizer, partial(write_each, opened.model, opened.tokenizer)
     if opened.task != "instruct":
-        return write(opened.model, opened.tokenizer, prompt, sampling, seed, args.max_tokens,
-                     args.stop)
+        ids = encode_prompt(tokenizer, prompt)
+        return write(ids, seeds, sampling, args.max_tokens, args.stop)
     _, template = choose_template(None, opened.template)
-    template = template._replace(stops=(*template.stops, *args.stop))
-    chat = Conversation(opened, template, sampling, np.random.default_rng(seed), args.max_tokens)
-    return chat.say(prompt)
+    chat = Conversation(opened, template, sampling, None, args.max_tokens)
+    stops = *template.stops, *args.stop
+    return write(chat.asked(prompt), seeds, sampling, chat.max_tokens, stops, chat.ends)
 
 
 def searched(prompt, opened, args):
@@ -202,7 +208,8 @@ def write_rows(rows, opened, sampling, args):
 def written(opened, prompts, sampling, seed, args):
     """Return what a model writes to each of some prompts."""
     if opened.task == "instruct":
-        return ["".join(continued(opened, prompt, sampling, seed, args)) for prompt in prompts]
+        texts = [next(continued(opened, prompt, sampling, [seed], args)) for prompt in prompts]
+        return [*map("".join, texts)]
     return continue_all(opened.model, opened.tokenizer, prompts, sampling, seed, args.max_tokens,
                         args.stop)
 

@@ -91,8 +91,9 @@ def open_model(place, step=None, base=None):
         Of anything that is in KINDS.
     step : int, optional
         A checkpoint other than the best one, of a run.
-    base : path, optional
-        Where the model lies now that the adapters of a run stand beside.
+    base : path or Opened, optional
+        Where the model lies now that the adapters of a run stand beside, or that model: then its
+        arrays are theirs, too.
 
     Returns
     -------
@@ -116,7 +117,8 @@ def open_model(place, step=None, base=None):
     if step not in (None, opened.step):
         raise ConfigError(f"{place} has no steps to choose from: leave out --from_step")
     if base and not opened.base:
-        raise ConfigError(f"{place} holds all its weights: leave out --base")
+        remedy = "name a run of adapters" if isinstance(base, Opened) else "leave out --base"
+        raise ConfigError(f"{place} holds all its weights: {remedy}")
     return opened
 
 
@@ -178,8 +180,8 @@ def base_weights(facts, base=None):
     ----------
     facts : dict
         Of the checkpoint.
-    base : path, optional
-        Where they are, if not where they were.
+    base : path or Opened, optional
+        Where they are, if not where they were, or the model that has them.
 
     Raises
     ------
@@ -191,12 +193,13 @@ def base_weights(facts, base=None):
         return None
     place = base or settings["base"]
     try:
-        weights = weights_of(open_model(place))
+        weights = weights_of(place if isinstance(place, Opened) else open_model(place))
     except ConfigError as error:
         raise ConfigError(f"the adapters of this run need their base: {error}; say where it is "
                           "with --base") from error
     if fingerprint(weights) != facts["base_sha256"]:
-        raise ConfigError(f"{place} is not the base of this run, whose weights have the SHA256 "
+        named = "the model that is open" if isinstance(place, Opened) else place
+        raise ConfigError(f"{named} is not the base of this run, whose weights have the SHA256 "
                           f"{facts['base_sha256']:.16}...: name that with --base")
     return weights
 

@@ -2,20 +2,23 @@
 
 A question is two or more texts of which a part, the ending, is scored: by the sum of the
 log-probabilities of its tokens, and by that sum divided by its bytes, so that long endings have no
-disadvantage. What the texts begin with is read once, the rest of all of them as one batch.
+disadvantage. Several questions are read at a time, and what the texts of one begin with but once.
 """
 import re
 from typing import NamedTuple
 
 import numpy as np
 
-from gpt.batch import IGNORE, Batch
-from gpt.models.heads import surprise
-from gpt.models.sampling import begin_alike, encode_prompt
+from gpt.batch import Batch
+from gpt.models.branching import Branches
+from gpt.models.decoder import GPT
+from gpt.models.sampling import encode_prompt
 from gpt.prompts import read_records
 from gpt.settings import ConfigError
 from gpt.training.intervals import wilson
-from minigrad import no_grad
+from minigrad import linear_cross_entropy, no_grad
+
+READ_TOKENS = 4096                 # of the questions that are answered at a time
 
 
 class Question(NamedTuple):
@@ -109,8 +112,17 @@ def spread(questions, n):
 
 # ---- answers ----
 
+class Asked(NamedTuple):
+    """A question as tokens."""
+
+    question: Question
+    rows: list                     # of lists of ids: the last tokens of each text that fit in
+    starts: list                   # where the ending begins in each
+    is_cut: bool                   # whether the beginning did not fit into the context
+
+
 def answers(opened, questions):
-    """Yield the Answer of a model to each question.
+    """Yield the Answer of a model to each question; some questions are read at a time.
 
     Parameters
     ----------
@@ -122,27 +134,35 @@ def answers(opened, questions):
     ConfigError
         If the ending of one has more tokens than the context.
     """
-    states = {}                    # number of endings -> state of as many sequences
-    for question in questions:
-        rows, starts, is_cut = encoded(question, opened.tokenizer, opened.model.config)
-        sums = log_probabilities(opened.model, rows, starts, states)            # (K,)
-        lengths = [len(ending.encode()) for ending in question.endings]
-        by_sum, by_bytes = sums.argmax(), (sums / lengths).argmax()
-        right = question.right
-        yield Answer(by_sum == right, by_bytes == right, 1 / len(sums), is_cut)
+    config = opened.model.config
+    for group in groups(encoded(each, opened.tokenizer, config) for each in questions):
+        sums = log_probabilities(opened.model, group)
+        yield from map(answered, group, sums)
+
+
+def groups(asked):
+    """Yield lists of questions that together have about READ_TOKENS."""
+    group, n = [], 0
+    for one in asked:
+        group.append(one)
+        n += sum(map(len, one.rows))
+        if n >= READ_TOKENS:
+            yield group
+            group, n = [], 0
+    if group:
+        yield group
+
+
+def answered(asked, sums):
+    """Return the Answer that sums of log-probabilities, (K,), make."""
+    right = asked.question.right
+    lengths = [len(ending.encode()) for ending in asked.question.endings]
+    by_sum, by_bytes = sums.argmax(), (sums / lengths).argmax()
+    return Answer(by_sum == right, by_bytes == right, 1 / len(sums), asked.is_cut)
 
 
 def encoded(question, tokenizer, config):
-    """Encode the texts of a question.
-
-    Returns
-    -------
-    rows : list of (T,) list of int
-        The last tokens that fit into the context.
-    starts : list of int
-        Where the ending begins in each.
-    is_cut : bool
-    """
+    """Encode the texts of a question: Asked."""
     rows, starts = [], []
     for context, ending in zip(question.contexts, question.endings):
         context = context.rstrip()                    # the space is the ending's
@@ -155,74 +175,59 @@ def encoded(question, tokenizer, config):
     if beyond >= min(starts):
         raise ConfigError(f"the answer {question.endings[0]!r:.40} has more tokens than the "
                           f"context of {config.context_length}: use a model with a longer one")
-    rows, starts = without_first(beyond, rows, starts)
-    return rows, starts, beyond > 0
+    rows = [row[beyond:] for row in rows]
+    return Asked(question, rows, [start - beyond for start in starts], beyond > 0)
 
 
-def without_first(n, rows, starts):
-    return [row[n:] for row in rows], [start - n for start in starts]
-
-
-def log_probabilities(model, rows, starts, states):
-    """Sum the log-probabilities of the tokens from `starts` on, (K,), in nats.
+def log_probabilities(model, asked):
+    """Sum the log-probabilities of the tokens of endings, in nats.
 
     Parameters
     ----------
     model : Module
-        With `stream`, `head`, `start`.
-    rows : list of list of int
-    starts : list of int
-        At least 1.
-    states : dict of int -> state
-        Kept from call to call: making one takes as long as a question.
+        With `stream` and `head`.
+    asked : list of Asked
+
+    Returns
+    -------
+    sums : list of (K,)
+        Of the K texts of each question.
     """
-    n = min(shared(rows), min(starts)) - 1            # the last token before an ending is read by
-    begin = rows[0][:n]                               # all
-    batch = padded(*without_first(n, rows, starts))
+    texts = [[row[:-1] for row in each.rows] for each in asked]
+    starts = [start for each in asked for start in each.starts]
     with no_grad():
-        state = after(model, begin, len(rows), states)
-        x = model.stream(batch, state)                                          # (K, T, C)
-        nats = []
-        for k in range(len(rows)):
-            one = slice(k, k + 1)
-            nats.append(surprise(x[one], model.head, batch.targets[one], n=1.0).item())
-    return -np.array(nats)
+        x, rows = read(model, texts)                                            # (N, C)
+        scored = [row[start - 1:] for row, start in zip(rows, starts)]
+        targets = [row[start:] for each in asked for row, start in zip(each.rows, each.starts)]
+        nats = linear_cross_entropy(x[np.concatenate(scored)], model.head,
+                                    np.concatenate(targets), reduction="none").data
+    ends = np.cumsum([*map(len, scored)])
+    sums = [-part.sum(dtype=np.float64) for part in np.split(nats, ends[:-1])]
+    cuts = np.cumsum([len(each.rows) for each in asked])
+    return np.split(np.array(sums), cuts[:-1])
 
 
-def shared(rows):
-    """Return how many ids all rows begin with."""
-    return min(begin_alike(rows[0], row) for row in rows)
+def read(model, questions):
+    """Read all texts of some questions, lists of lists of ids.
 
-
-def padded(rows, starts):
-    """Return a Batch of rows but their last ids, and of the targets from `starts` on."""
-    T = max(map(len, rows)) - 1
-    ids = np.zeros((len(rows), T), np.int64)
-    targets = np.full((len(rows), T), IGNORE)
-    for k, (row, start) in enumerate(zip(rows, starts)):
-        last = len(row) - 1
-        ids[k, :last] = row[:-1]
-        targets[k, start - 1:last] = row[start:]
-    return Batch(ids, targets)
-
-
-def after(model, ids, K, states):
-    """Return the state of K sequences that all have read ids, a list."""
-    state = cleared(model, K, states)
-    if ids:
-        ids, one = np.array([ids]), cleared(model, 1, states)
-        model.stream(Batch(ids), one)
-        one.advance(ids)
-        state.begin_as(one)
-    return state
-
-
-def cleared(model, K, states):
-    if K not in states:
-        nothing = Batch(np.zeros((K, 1), np.int64))
-        states[K] = model.start(nothing)
-    states[K].clear()
-    return states[K]
+    Returns
+    -------
+    x : (N, C) array
+        What the head takes.
+    rows : list of (T,) int
+        In which of the N rows each text is.
+    """
+    if isinstance(model, GPT):
+        state = Branches(model.config, questions, model.head.dtype)
+        return model.stream(Batch(state.ids), state).data[:, 0], state.rows
+    texts = [text for question in questions for text in question]
+    T = max(map(len, texts))
+    ids = np.zeros((len(texts), T), np.int64)
+    for b, text in enumerate(texts):
+        ids[b, :len(text)] = text
+    x = model.stream(Batch(ids)).data                                           # (B, T, C)
+    rows = [b * T + np.arange(len(text)) for b, text in enumerate(texts)]
+    return x.reshape(-1, x.shape[-1]), rows
 
 
 # ---- how many are right ----

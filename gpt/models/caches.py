@@ -85,7 +85,8 @@ class KVCache:
         """
         B, T = ids.shape
         self.place[:B] += T
-        self.place[:B][ids[:, -1] == self.document_end] = 0
+        ended = (ids[:, -1:] == self.document_end).any(axis=1)                  # (B,); T may be 0
+        self.place[:B][ended] = 0
         before = self.recent[:B]                                                # (B, n)
         known = np.concatenate([before, ids], axis=1)                           # (B, n + T)
         self.recent[:B] = known[:, T:]

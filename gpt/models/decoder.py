@@ -149,7 +149,8 @@ class GPT(Module):
         if state is None:
             seen = seen._replace(first=self.first_seen(ids))
         else:
-            seen = seen._replace(mask=self.near(queries, S, state.capacity))
+            mask = self.near(queries, S, state.capacity)
+            seen = seen._replace(mask=mask)
         if config.position == "relative":
             seen = seen._replace(bias=self.relative_bias(queries, S))           # (1 or B, H, T, S)
         if not hasattr(self, "cos"):

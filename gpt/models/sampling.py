@@ -1,11 +1,13 @@
 """Let a net write: token by token, each chosen from the scores."""
 import numbers
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import takewhile, tee
+from operator import itemgetter
 
 import numpy as np
 
 from gpt.batch import Batch
+from gpt.models.pieces import pieces_of
 from gpt.settings import ConfigError
 from minigrad import linear, no_grad
 from minigrad.kernels.replay import Replay
@@ -54,7 +56,7 @@ def generate(model, prompts, sampling=None, rng=None, max_tokens=None, source=No
     prompts : (B, T) int
         At least one token; of a prompt longer than the context the last part counts.
     sampling : Sampling, optional
-    rng : numpy.random.Generator, optional
+    rng : numpy.random.Generator, or a list with one for each prompt, optional
         Seeded with 0 unless given.
     max_tokens : int, optional
         Stop after so many.
@@ -73,16 +75,19 @@ def generate(model, prompts, sampling=None, rng=None, max_tokens=None, source=No
     """
     sampling, rng = sampling or Sampling(), rng or np.random.default_rng(0)
     ids, limit = np.asarray(prompts, np.int64), model.config.context_length
+    rngs = rng if isinstance(rng, list) else [rng] * len(ids)
     next_scores = NextScores(model, len(ids), source)
     unread = ids[:, -limit:]                                                    # (B, <= limit)
-    pick = lambda z, text: choose(z, text, sampling, rng)
+    pick = lambda z, text, rng: choose(z, text, sampling, rng)
     made = 0
     while max_tokens is None or made < max_tokens:
         if next_scores.state.length + unread.shape[1] > limit:
             next_scores.state.clear()
             unread = ids[:, -max(1, limit // 2):]
-        logits = next_scores(unread)                                            # (B, V)
-        chosen = np.array([*map(pick, logits, ids)])                            # (B,)
+        begins_alike = not made and source is None and (ids == ids[0]).all()
+        read = next_scores.begin if begins_alike else next_scores
+        logits = read(unread)                                                   # (B, V)
+        chosen = np.array([*map(pick, logits, ids, rngs)])                      # (B,)
         unread = chosen[:, None]
         ids = np.concatenate([ids, unread], axis=1)
         made += 1
@@ -122,6 +127,15 @@ class NextScores:
             scores = compute(ids, *inputs)                                      # (B, V)
         self.state.advance(ids)
         return detach(scores)
+
+    def begin(self, ids):
+        """Read ids that are the same for all, (B, T), but once; return the scores, (B, V)."""
+        if len(ids) == 1:
+            return self(ids)
+        one = NextScores(self.model, 1)
+        scores = one(ids[:1])                                                   # (1, V)
+        self.state.begin_as(one.state)
+        return np.repeat(scores, len(ids), axis=0)
 
     def compute(self, ids, *inputs):
         B, T = ids.shape
@@ -196,7 +210,9 @@ def choose(logits, text, sampling, rng):
     p = probabilities(logits, text, sampling)
     reached = np.cumsum(p)                         # (V,)
     at = np.searchsorted(reached, rng.random(), side="right")
-    return int(min(at, np.flatnonzero(p)[-1]))     # the sum may be a little less than 1
+    if at == len(p):                               # the sum is a little less than 1
+        at = np.flatnonzero(p)[-1]
+    return int(at)
 
 
 def check_scores(logits):
@@ -238,10 +254,11 @@ def probabilities(logits, text, sampling):
         reached = order[likelier < sampling.top_p]
         kept = np.zeros_like(p)
         kept[reached] = p[reached]
-        p = kept
+        p = kept / kept.sum()
     if sampling.min_p > 0:
         p[p < sampling.min_p * p.max()] = 0
-    return p / p.sum()
+        p /= p.sum()
+    return p
 
 
 def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=()):
@@ -272,57 +289,32 @@ def write(model, tokenizer, prompt, sampling=None, seed=0, max_tokens=200, stop=
     FloatingPointError
         As for `choose`.
     """
-    ids, source = begun(model, tokenizer, [encode_prompt(tokenizer, prompt)])
-    rng = np.random.default_rng(seed)
-    made = generate(model, ids, sampling, rng, max_tokens, source)
-    ends = ends_of(model, tokenizer)
-    written = (int(chosen[0]) for chosen in made)
-    tokens = takewhile(lambda token: token not in ends, written)
-    yield from pieces_of(tokens, tokenizer, stop)
+    ids = encode_prompt(tokenizer, prompt)
+    text, = write_each(model, tokenizer, ids, [seed], sampling, max_tokens, stop)
+    yield from text
 
 
-def pieces_of(tokens, tokenizer, stop=()):
-    """Decode tokens as they come, in pieces that hold whole characters, up to a text to stop at."""
-    pieces = Pieces(tokenizer, stop)
-    for token in tokens:
-        if piece := pieces.feed(token):
-            yield piece
-        if pieces.stopped:
-            return
-    yield pieces.close()
+def write_each(model, tokenizer, prompt, seeds, sampling=None, max_tokens=200, stop=(),
+               ends=None):
+    """Yield the text of each seed, which are written together, as an iterator of its pieces.
 
-
-class Pieces:
-    """Tokens in, pieces of text out, up to a text to stop at.
+    The next token of all is made when one of them is asked for it.
 
     Parameters
     ----------
-    tokenizer : tokenizer
-    stop : sequence of str
-
-    Attributes
-    ----------
-    stopped : bool
-        Whether one of these came.
+    prompt : (T,) int
+    seeds : sequence of int
+    ends : set of int, optional
+        Tokens that end a text, if others than `ends_of` says.
     """
-
-    def __init__(self, tokenizer, stop=()):
-        self.decoder, self.stop = tokenizer.decoder(), stop
-        self.longest = max(map(len, stop), default=1) - 1   # of a part of one, not seen whole
-        self.held, self.stopped = "", False
-
-    def feed(self, token):
-        """Return what is sure after one more token: whole characters, maybe none."""
-        self.held += self.decoder.feed([token])
-        found = [self.held.index(text) for text in self.stop if text in self.held]
-        self.stopped = bool(found)
-        sure = min(found) if found else max(0, len(self.held) - self.longest)
-        piece, self.held = self.held[:sure], self.held[sure:]
-        return piece
-
-    def close(self):
-        """Return what was held back; nothing behind a text that stopped it."""
-        return "" if self.stopped else self.held + self.decoder.close()
+    ids, source = begun(model, tokenizer, [prompt] * len(seeds))
+    rngs = [*map(np.random.default_rng, seeds)]
+    steps = generate(model, ids, sampling, rngs, max_tokens, source)
+    ends = ends or ends_of(model, tokenizer)
+    for i, mine in enumerate(tee(steps, len(seeds))):
+        written = map(int, map(itemgetter(i), mine))
+        tokens = takewhile(lambda token: token not in ends, written)
+        yield pieces_of(tokens, tokenizer, stop)
 
 
 def begun(model, tokenizer, prompts):

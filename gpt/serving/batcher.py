@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from typing import NamedTuple
 
-from gpt.models.sampling import Pieces
+from gpt.models.pieces import Pieces
 from gpt.models.writer import Text, Writer
 
 

@@ -14,6 +14,7 @@ from gpt.models.nets import net_named
 from gpt.models.sampling import Reader, Sampling
 from gpt.opening import Opened
 from gpt.settings import ConfigError
+from gpt.training.checkpoint import CheckpointError
 from minigrad import no_grad
 
 GREEDY = Sampling(temperature=0)
@@ -21,8 +22,8 @@ TOKENIZER = bpe.Tokenizer([], special_tokens={"<|im_start|>": 256, "<|im_end|>":
 PROGRAM = "{{ '<|im_start|>assistant\n' }}{{ '<|im_end|>' }}"
 
 
-def model_of(context_length, name="decoder"):
-    rng, net = np.random.default_rng(0), net_named(name)
+def model_of(context_length, name="decoder", seed=0):
+    rng, net = np.random.default_rng(seed), net_named(name)
     model = net.module(net.config(vocab_size=258, context_length=context_length, n_layer=2,
                                   d_model=48), rng)
     for x in model.parameters():
@@ -128,7 +129,8 @@ def test_what_is_no_conversation_is_neither_read_nor_written_over(tmp_path, text
 @pytest.fixture()
 def talk(monkeypatch, capsys):
     def run(text, *args, opened=OPENED):
-        monkeypatch.setattr(chat, "open_model", lambda place, base=None: opened)
+        known = opened if callable(opened) else lambda place, base=None: opened
+        monkeypatch.setattr(chat, "open_model", known)
         monkeypatch.setattr(sys, "stdin", io.StringIO(text))
         status = 0
         before = signal.getsignal(signal.SIGINT)
@@ -159,6 +161,22 @@ def test_commands_are_told_and_mistakes_end_nothing(talk, tmp_path):
                      "nowhere cannot be read", "/load FILE     go on"):
         assert sentence in told, sentence
     assert '"content": "/x"' in path.read_text()
+
+
+def test_adapters_answer_in_the_place_of_the_model(talk, monkeypatch):
+    adapted = OPENED._replace(model=model_of(300, seed=1), template=None)
+    bases = {"MODEL": None, "low": OPENED, "broken": OPENED}
+    def opened(place, base):
+        assert base is bases[str(place)]
+        if str(place) == "broken":
+            raise CheckpointError("it is damaged")
+        return adapted if base else OPENED
+    lines = "Hello\n/adapter\n/retry\n/adapter low\n/retry\n/adapter broken\n/retry\n"
+    status, out, told = talk(lines, "--adapter", "low", "--temperature", "0", opened=opened)
+    one, two = ("".join(conversation(x, max_tokens=5).say("Hello")) for x in (adapted, OPENED))
+    assert status == 0 and one != two and out == f"{one}\n{two}\n{one}\n{one}\n"
+    for sentence in ("the adapters of low answer", "the model alone answers", "it is damaged"):
+        assert sentence in told
 
 
 def test_a_model_without_a_template_is_talked_to_in_plain_text(talk):

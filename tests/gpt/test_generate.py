@@ -13,7 +13,7 @@ from gpt.generate import main
 from gpt.models.config import ModelConfig
 from gpt.models.decoder import GPT
 from gpt.models.sampling import (
-    Sampling, choose, encode_prompt, generate, penalized, probabilities, write)
+    Sampling, choose, encode_prompt, generate, penalized, probabilities, write, write_each)
 from gpt.opening import Opened
 from gpt.settings import ConfigError
 from minigrad import no_grad
@@ -171,6 +171,28 @@ def test_text_comes_in_whole_characters_and_ends_before_a_stop(text, draw):
         stopped = "".join(write(None, tokenizer, "x", stop=[stop]))
     assert "".join(pieces) == text and not any("\ufffd" in piece for piece in pieces)
     assert stopped == text.split(stop)[0]
+
+
+def test_texts_written_together_are_those_of_each_seed_alone(model):
+    letters = "".join(map(chr, range(0x100, 0x100 + CONFIG.vocab_size)))
+    tokenizer, prompt, seeds = CharTokenizer(letters), letters[3:8], [4, 5, 6]
+    alone = ["".join(write(model, tokenizer, prompt, seed=seed, max_tokens=30)) for seed in seeds]
+    ids = encode_prompt(tokenizer, prompt)
+    texts = write_each(model, tokenizer, ids, seeds, max_tokens=30)
+    assert [*map("".join, texts)] == alone and len({*alone}) == 3
+
+
+def test_a_text_comes_while_it_is_written_and_those_behind_it_are_not_lost(monkeypatch):
+    asked = []
+    def two_texts(*_):
+        for chosen in ([0, 1], [3, 1], [2, 2], [2, 3], [2, 2]):
+            asked.append(chosen)
+            yield np.array(chosen)
+    monkeypatch.setattr("gpt.models.sampling.generate", two_texts)
+    first, second = write_each(None, CharTokenizer("abc", ["<|endoftext|>"]), [0], [0, 1])
+    assert next(first) == "a" and len(asked) == 1
+    assert "".join(first) == "" and len(asked) == 2      # it has ended
+    assert "".join(second) == "bbc" and len(asked) == 4
 
 
 def test_the_end_of_text_ends_it(monkeypatch):

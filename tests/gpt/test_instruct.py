@@ -189,7 +189,7 @@ def test_the_program_learns_answers_and_resumes(tmp_path, monkeypatch, capsys):
         np.testing.assert_array_equal(x, whole[name], err_msg=name)
     export.main(["runs/talks", "shared"])
     assert open_model("shared").template == open_model("runs/talks").template == "plain"
-    generate.main(["shared", "Add.\n\n1 and 1", "--max_tokens", "4"])
+    generate.main(["shared", "Add.\n\n1 and 1", "--max_tokens", "4", "--n", "2"])
     monkeypatch.setattr("sys.stdin", io.StringIO("Add.\n"))
     chat.main(["runs/talks", "--max_tokens", "4"])
     evaluate.main(["runs/talks", "chats.json"])

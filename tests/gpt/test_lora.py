@@ -196,6 +196,15 @@ def test_another_base_is_refused(begun, tmp_path):
         open_model(begun / "runs" / "base", base=folder)
 
 
+def test_adapters_share_the_arrays_of_an_open_model(begun):
+    base = open_model(begun / "runs" / "base")
+    opened = open_model(begun / "runs" / "low", base=base)
+    mine, theirs = opened.model.state_dict(), base.model.state_dict()
+    assert all(mine[name] is theirs[name] for name in theirs)
+    with pytest.raises(ConfigError, match="the model that is open is not the base"):
+        open_model(begun / "runs" / "low", base=opened)
+
+
 def test_frozen_weights_stay_blocks(begun, tmp_path, monkeypatch):
     monkeypatch.chdir(begun)
     export.main(["runs/base", str(tmp_path / "blocks"), "--quantize", "q8"])

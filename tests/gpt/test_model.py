@@ -15,6 +15,7 @@ from gpt.models.config import ModelConfig
 from gpt.models.decoder import GPT, flops_per_token
 from gpt.training.config import PRESETS, Config
 from minigrad import no_grad, use
+from minigrad.kernels.memory import zeros_by_page
 
 CHOICES = {name: st.sampled_from(f.metadata["choices"]) if f.metadata["choices"] else st.booleans()
            for name, f in ModelConfig.__dataclass_fields__.items()

@@ -9,7 +9,8 @@ from gpt import evaluate
 from gpt.models.nets import net_named
 from gpt.opening import Opened
 from gpt.questions import (
-    Answer, Question, answers, encoded, log_probabilities, read_questions, score, spread, told)
+    Answer, Asked, Question, answers, encoded, log_probabilities, read_questions, score, spread,
+    told)
 from gpt.settings import ConfigError
 from gpt.training.intervals import wilson
 from minigrad import no_grad
@@ -26,9 +27,9 @@ READ = {
     "winogrande": Question(["It is Ann", "It is Bo"], ["who won."] * 2, 0)}
 
 
-def opened_net(name):
+def opened_net(name, **options):
     rng, net = np.random.default_rng(0), net_named(name)
-    config = net.config(vocab_size=256, context_length=64, n_layer=2, d_model=48)
+    config = net.config(vocab_size=256, context_length=64, n_layer=2, d_model=48, **options)
     model = net.module(config, rng)
     for x in model.parameters():
         x.data += (0.2 * rng.standard_normal(x.shape)).astype(np.float32)
@@ -71,22 +72,34 @@ def whole_text(model, row, start):
     return sum(z[i - 1, row[i]] for i in range(start, len(row)))
 
 
-@pytest.mark.parametrize("name, n_shared", [("decoder", 1), ("decoder", 30), ("lstm", 30)])
-def test_sums_are_those_of_whole_texts(name, n_shared):
-    rng, states, opened = np.random.default_rng(n_shared), {}, opened_net(name)
-    for K in (2, 4, 2):
+@pytest.mark.parametrize("name, options", [
+    ("decoder", {}), ("decoder", {"position": "learned", "ngram_rows": 50}),
+    ("decoder", {"position": "relative", "n_kv_head": 1}), ("decoder", {"window": 7}),
+    ("lstm", {})])
+def test_sums_are_those_of_whole_texts(name, options):
+    rng, opened = np.random.default_rng(0), opened_net(name, **options)
+    asked = []
+    for n_shared, K in ((1, 2), (30, 4), (0, 3), (9, 2)):
         begin = rng.integers(0, 256, n_shared).tolist()
-        rows = [[*begin, *rng.integers(0, 256, n)] for n in rng.integers(2, 20, K)]
-        rows = [[*map(int, row)] for row in rows]
-        starts = [n_shared + k % 2 for k in range(K)]
-        found = log_probabilities(opened.model, rows, starts, states)
-        expected = [whole_text(opened.model, *each) for each in zip(rows, starts)]
-        np.testing.assert_allclose(found, expected, rtol=2e-5)
+        rows = [[*begin, *rng.integers(0, 256, n).tolist()] for n in rng.integers(2, 20, K)]
+        starts = [max(1, n_shared + k % 2) for k in range(K)]
+        asked.append(Asked(None, rows, starts, False))
+    found = log_probabilities(opened.model, asked)
+    for sums, each in zip(found, asked):
+        expected = [whole_text(opened.model, *text) for text in zip(each.rows, each.starts)]
+        np.testing.assert_allclose(sums, expected, rtol=2e-5)
+
+
+def test_questions_are_answered_in_turn_however_many_are_read_at_a_time(opened, monkeypatch):
+    questions = [*READ.values()] * 3
+    found = [*answers(opened, questions)]
+    monkeypatch.setattr("gpt.questions.READ_TOKENS", 1)
+    assert [*answers(opened, questions)] == found and len(found) == 9
 
 
 def test_what_is_scored_is_the_ending_with_the_space_before_it(opened):
     for question in READ.values():
-        rows, starts, is_cut = encoded(question, opened.tokenizer, opened.model.config)
+        _, rows, starts, is_cut = encoded(question, opened.tokenizer, opened.model.config)
         assert not is_cut
         for row, start, ending in zip(rows, starts, question.endings):
             assert opened.tokenizer.decode(row[start:]) == " " + ending
@@ -94,8 +107,8 @@ def test_what_is_scored_is_the_ending_with_the_space_before_it(opened):
 
 def test_of_a_long_context_the_end_counts_and_a_long_ending_is_refused(opened):
     config, endings = opened.model.config, ["one", "three"]
-    rows, starts, is_cut = encoded(Question(["a" * 99 + "b"] * 2, endings, 0), opened.tokenizer,
-                                   config)
+    question = Question(["a" * 99 + "b"] * 2, endings, 0)
+    _, rows, starts, is_cut = encoded(question, opened.tokenizer, config)
     assert is_cut and len(rows[1]) == config.context_length + 1
     assert [bytes(row[start - 1:]) for row, start in zip(rows, starts)] == [b"b one", b"b three"]
     with pytest.raises(ConfigError, match="more tokens than the context of 64"):
@@ -104,7 +117,7 @@ def test_of_a_long_context_the_end_counts_and_a_long_ending_is_refused(opened):
 
 def test_a_model_that_knows_the_answer_is_right_by_what_it_knows(opened, monkeypatch):
     sums = np.array([-4.0, -5.0])                     # of 2 bytes and of 5: -2 and -1 a byte
-    monkeypatch.setattr("gpt.questions.log_probabilities", lambda *_: sums)
+    monkeypatch.setattr("gpt.questions.log_probabilities", lambda _, asked: [sums] * len(asked))
     first, second = (Question(["q"] * 2, ["aa", "bbbbb"], right) for right in (0, 1))
     assert [*answers(opened, [first, second])] == [Answer(True, False, 0.5, False),
                                                    Answer(False, True, 0.5, False)]

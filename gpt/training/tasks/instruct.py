@@ -5,7 +5,8 @@ from gpt.batch import IGNORE, Batch
 from gpt.data.chats import encoded_chats, load_chats, prepare_chats
 from gpt.data.templates import choose_template, special_id
 from gpt.data.windows import evenly_spread
-from gpt.models.sampling import Sampling, generate, pieces_of
+from gpt.models.pieces import pieces_of
+from gpt.models.sampling import Sampling, generate
 from gpt.training.measures import MEASURED_TOKENS, token_loss
 from gpt.training.task import Measure, Task
 from minigrad import no_grad
