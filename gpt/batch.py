@@ -5,6 +5,9 @@ import numpy as np
 
 IGNORE = -100      # a target that does not count; the same number as in torch
 
+# What stands behind a sequence, in the arrays that have an axis of places.
+FILLERS = {"ids": 0, "targets": IGNORE, "teacher": 0, "teacher_ids": IGNORE, "weights": 0}
+
 
 class Batch(NamedTuple):
     """Arrays alone: so it can be cut by rows, sent to another process and replayed.
@@ -18,9 +21,10 @@ class Batch(NamedTuple):
     source: np.ndarray | None = None           # (B, S) what an encoder reads
     source_lengths: np.ndarray | None = None   # (B,)
     segments: np.ndarray | None = None         # (B, T) which sentence, or packed document
-    teacher: np.ndarray | None = None          # (B, T, K) log-probabilities
+    teacher: np.ndarray | None = None          # (B, T, K) log-probabilities by another model
     teacher_ids: np.ndarray | None = None      # (B, T, K) of which tokens
     weights: np.ndarray | None = None          # (B, T) what each target counts
+    rewards: np.ndarray | None = None          # (B,) what each answer was given
     rows: np.ndarray | None = None             # (B, 2) where a carried state is read, and written
     together: np.ndarray | None = None         # () how many rows are never cut apart: pairs, groups
 
@@ -32,12 +36,14 @@ class Batch(NamedTuple):
     def widened(self, T):
         """Pad the sequences behind to T tokens, which takes as much to compute as any."""
         missing = max(0, T - self.ids.shape[1])
-        more = (0, 0), (0, missing)
-        wide = self._replace(ids=np.pad(self.ids, more))
-        if np.ndim(self.targets) < 2:
-            return wide
-        targets = np.pad(self.targets, more, constant_values=IGNORE)
-        return wide._replace(targets=targets)
+        padded = {}
+        for name, filler in FILLERS.items():
+            x = getattr(self, name)
+            if np.ndim(x) > 1:
+                more = [(0, 0)] * x.ndim
+                more[1] = 0, missing
+                padded[name] = np.pad(x, more, constant_values=filler)
+        return self._replace(**padded)
 
     @property
     def width(self):

@@ -15,6 +15,7 @@ from gpt.data.templates import TEMPLATES, choose_template
 from gpt.generate import add_sampling, sampling_of
 from gpt.opening import open_model
 from gpt.settings import ConfigError
+from gpt.training.tasks import TASKS
 
 try:
     import readline                                   # lines can be edited and called back
@@ -38,7 +39,7 @@ def main(args=None):
     with report_errors(parser.prog):
         sampling = sampling_of(args)
         opened = open_model(find_run(args.model), base=args.base)
-        if opened.task not in ("causal", "instruct"):
+        if opened.task not in TASKS or not TASKS[opened.task].writes:
             raise ConfigError(f"{args.model} learnt the task {opened.task}, and does not write: "
                               "name a model that does")
         name, template = choose_template(args.template, opened.template)

@@ -131,7 +131,7 @@ def print_texts(opened, sampling, args):
 
 def answers(opened):
     """Whether a model answers to a prompt, rather than continue it."""
-    return opened.task == "instruct" or reads_source(opened.model)
+    return opened.talks or reads_source(opened.model)
 
 
 def texts_of(prompt, opened, sampling, args):
@@ -146,7 +146,7 @@ def texts_of(prompt, opened, sampling, args):
 
 def continued(opened, prompt, sampling, seed, args):
     """Yield what a model writes to a prompt: one that learnt to answer is asked as it learnt."""
-    if opened.task != "instruct":
+    if not opened.talks:
         return write(opened.model, opened.tokenizer, prompt, sampling, seed, args.max_tokens,
                      args.stop)
     _, template = choose_template(None, opened.template)
@@ -163,7 +163,7 @@ def searched(prompt, opened, args):
     ConfigError
         If the model answers in a conversation, where nothing is searched.
     """
-    if opened.task == "instruct":
+    if opened.talks:
         raise ConfigError("this model learnt to answer, and beams search for how a text goes on: "
                           "leave out --beams")
     alpha = ALPHA if args.length_penalty is None else args.length_penalty
@@ -201,7 +201,7 @@ def write_rows(rows, opened, sampling, args):
 
 def written(opened, prompts, sampling, seed, args):
     """Return what a model writes to each of some prompts."""
-    if opened.task == "instruct":
+    if opened.talks:
         return ["".join(continued(opened, prompt, sampling, seed, args)) for prompt in prompts]
     return continue_all(opened.model, opened.tokenizer, prompts, sampling, seed, args.max_tokens,
                         args.stop)

@@ -46,6 +46,9 @@ def begin(args, say):
         given.setdefault("template", base.template)
     name = matched(given).get("task", TrainConfig.task)
     task = task_named(name)
+    if task.based and not base:
+        raise ConfigError(f"the task {name} goes on from a model that can write: name it with "
+                          "--base")
     if given.get("canaries") and (task.conclude or not task.whole_text):
         raise ConfigError("--canaries are lines of a text to be continued, and the task is "
                           f"{name}: leave them out")
@@ -78,7 +81,7 @@ def begin(args, say):
             write_manifest(folder, base=config.train.base, base_sha256=sha256)
         run = Run.start(config, data, plan, weights=weights, base_sha256=sha256)
         if base and run.task.prepared:
-            run.task.prepared(run)
+            run.task.prepared(run, folder / "data")
         return run, folder
 
 

@@ -53,6 +53,10 @@ class TrainConfig:
     pooling: str = setting("concat", "what classify reads of a text: what the net says last, its "
                            "mean, its max, or all three", tuple(POOLING))
     labels: str = setting("", "of classify, in order, commas between; unless said, those there are")
+    beta: float = setting(0.1, "of prefer: how dear it is to leave the model that it begins with",
+                          above=0)
+    label_smoothing: float = setting(0.0, "of prefer: how often pairs are taken to be the wrong "
+                                     "way around", at_least=0, below=0.5)
     mask_whole_words: bool = setting(False, "of masked: ask for all tokens of a word or none "
                                      "(arXiv:1906.08101)")
     minutes: float = setting(0.0, "time for the whole run; the steps are planned to fit",

@@ -105,18 +105,27 @@ class Run:
         shape = batch_shape(self.config.train, self.width, progress)
         if self.carried:
             return self.task.carried(self.data, shape, self.step)
-        options = {name: getattr(self.config.train, name) for name in self.task.options}
-        return self.task.batch(self.data, shape, rng, self.model, **options)
+        return self.drawn(shape, rng)
+
+    def drawn(self, shape, rng):
+        """Return a batch of a shape, which follows from the rng."""
+        return self.task.batch(self.data, shape, rng, self.model, **self.named(self.task.options))
+
+    def named(self, names):
+        """Return settings of training by name."""
+        return {name: getattr(self.config.train, name) for name in names}
 
     def loss(self, batch, n, rng=None):
         """Return the loss of a part of a step that has n targets in all, a Tensor."""
         carried = {"state": self.carried.at(batch.rows)} if self.carried else {}
         with dropping(self.model, rng):
-            return self.task.loss(self.model, batch, n, rng, **carried)
+            weighs = self.named(self.task.weighs)
+            return self.task.loss(self.model, batch, n, rng, **carried, **weighs)
 
     def measures(self):
         """Yield what is measured on the validation part, some windows at a time: `Measure`."""
-        return self.task.measure(self.model, self.data, self.data.val)
+        weighs = self.named(self.task.weighs)
+        return self.task.measure(self.model, self.data, self.data.val, **weighs)
 
     def evaluate(self):
         """Measure on a part of the validation text, and remember which step was the best."""
@@ -187,9 +196,11 @@ def check_asked(config):
     """Refuse settings that do not go with the net or the task."""
     train = config.train
     check_match(train.net, train.task, config.model)
-    if train.mask_whole_words and "mask_whole_words" not in TASKS[train.task].options:
-        raise ConfigError("mask_whole_words is of the task masked, but this run learns "
-                          f"{train.task}: leave it out")
+    for task, row in TASKS.items():
+        for name in row.settings - TASKS[train.task].settings:
+            if getattr(train, name) != getattr(type(train), name):
+                raise ConfigError(f"{name} is of the task {task}, but this run learns "
+                                  f"{train.task}: leave it out")
     if train.recompute and not hasattr(config.model, "n_head"):
         raise ConfigError("recompute runs the blocks of a transformer twice, and the net "
                           f"{train.net} has none: leave it out")

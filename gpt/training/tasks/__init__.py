@@ -10,6 +10,7 @@ from gpt.training.tasks.classify import (
     with_classifier)
 from gpt.training.tasks.instruct import INSTRUCT
 from gpt.training.tasks.masked import MASKED_LM
+from gpt.training.tasks.prefer import PREFER
 from gpt.training.tasks.seq2seq import SEQ2SEQ
 
 CLASSIFY = Task(
@@ -21,7 +22,7 @@ CLASSIFY = Task(
     show=show_nothing, command="classify", conclude=conclude, conclude_bytes=rivals_bytes)
 
 TASKS = {"causal": CAUSAL, "masked": MASKED_LM, "seq2seq": SEQ2SEQ, "classify": CLASSIFY,
-         "instruct": INSTRUCT}
+         "instruct": INSTRUCT, "prefer": PREFER}
 
 
 def task_named(name):
