@@ -4,7 +4,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from gpt.base import open_base, with_shape_of
+from gpt.base import as_it_was, open_base, open_beside, with_shape_of
 from gpt.command import find_run
 from gpt.opening import base_weights, fingerprint, weights_of
 from gpt.settings import ConfigError
@@ -52,6 +52,7 @@ def begin(args, say):
     if given.get("canaries") and (task.conclude or not task.whole_text):
         raise ConfigError("--canaries are lines of a text to be continued, and the task is "
                           f"{name}: leave them out")
+    beside = open_beside(task, given, base, args.runs)
     corpus = task.corpus(args.corpus, binary=args.tokenizer in ("byte", "bpe"))
     say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
     check_vocabulary(given.get("vocabulary", 0), corpus)
@@ -63,10 +64,13 @@ def begin(args, say):
         say(f"held out to validate on: the end, in {files}")
     folder = new_folder(args.name or corpus.name, args.runs)
     with kept_if_begun(folder):
-        own = base and base.tokenizer
+        source = base or beside
+        if beside and not base:
+            config = config.changed(tokenizer=f"of the {task.beside}")
+        own = source and source.tokenizer
         data = task.prepare(corpus, config.data, folder / "data", own, task.corpus, say)
         give_back()                                   # what it took to encode the text
-        V = config.model.vocab_size if base else task.vocab_size(data.tokenizer)
+        V = source.model.config.vocab_size if own else task.vocab_size(data.tokenizer)
         config = config.changed(**data.settings | {"vocab_size": V})
         remark = data.check(config.model.context_length, config.train.batch_tokens)
         if remark:
@@ -80,8 +84,12 @@ def begin(args, say):
         if base:
             write_manifest(folder, base=config.train.base, base_sha256=sha256)
         run = Run.start(config, data, plan, weights=weights, base_sha256=sha256)
-        if base and run.task.prepared:
+        if beside:
+            run.beside, run.beside_sha256 = beside.model, fingerprint(weights_of(beside))
+        if (base or beside) and run.task.prepared:
             run.task.prepared(run, folder / "data")
+        if not task.stays(config.train):
+            run.beside = None
         return run, folder
 
 
@@ -119,5 +127,7 @@ def resume(args):
     folder = find_run(args.resume, args.runs)
     weights_for = partial(base_weights, base=args.given.pop("base", None))
     run = open_run(folder, args.from_step, weights_for)
+    if run.task.stays(run.config.train):
+        run.beside = as_it_was(run)
     continue_plan(run, args.given, read_manifest(folder).get("reported_step"))
     return run, folder

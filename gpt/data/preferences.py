@@ -122,7 +122,8 @@ def pair_of(record, where):
         raise CorpusError(f"{where} is {record!r:.60}, but must hold prompt, chosen and rejected as "
                           "texts (or instruction and input in the place of prompt)")
     prompt, chosen, rejected = texts
-    return Message("user", prompt), Message("assistant", chosen), Message("assistant", rejected)
+    answers = Message("assistant", chosen), Message("assistant", rejected)
+    return Message("user", prompt), *answers
 
 
 def prompt_of(record):

@@ -25,6 +25,7 @@ class Told:
         self.display = display
         self.status = Status(cost.flops_per_token, cost.peak_gflops)
         self.metrics = Metrics(folder, run.step)
+        self.remarked = False
         self.log = make_logger(log, folder)
 
     def step(self, record, plan, step_s):
@@ -47,6 +48,12 @@ class Told:
         self.metrics.write(step=run.step, **numbers, **written)
         self.metrics.flush()
         self.log(run.step, **numbers)
+
+    def remark(self, text):
+        """Say what is to be thought of, once."""
+        if text and not self.remarked:
+            self.remarked = True
+            self.display.say(text)
 
     def stopped(self, run, folder):
         """Say how to go on with a run that was stopped and saved."""

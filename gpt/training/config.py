@@ -57,6 +57,16 @@ class TrainConfig:
                           above=0)
     label_smoothing: float = setting(0.0, "of prefer: how often pairs are taken to be the wrong "
                                      "way around", at_least=0, below=0.5)
+    teacher: str = setting("", "of distil: the model whose probabilities are learnt; a run, a "
+                           "shared or published folder, a GGUF")
+    teacher_top: int = setting(0, "of distil: how many likeliest tokens the teacher names, the "
+                               "others being one; 0 for all", at_least=0)
+    teacher_beside: bool = setting(False, "of distil: ask the teacher at each step, rather than "
+                                   "once, and keep nothing on disk")
+    mix: float = setting(0.9, "of distil: the share of the teacher in the loss", at_least=0,
+                         at_most=1)
+    temperature: float = setting(1.0, "of distil: what all scores are divided by; above 1, "
+                                 "unlikely tokens count more", above=0)
     mask_whole_words: bool = setting(False, "of masked: ask for all tokens of a word or none "
                                      "(arXiv:1906.08101)")
     minutes: float = setting(0.0, "time for the whole run; the steps are planned to fit",

@@ -20,6 +20,9 @@ from minigrad.optim import AdamW
 from minigrad.optim.muon import Muon
 
 
+SEALS = "base_sha256", "beside_sha256"
+
+
 @dataclass
 class Run:
     """What changes while training, and what it is made from."""
@@ -36,6 +39,8 @@ class Run:
     learnt: list = field(default_factory=list)     # what learns, now or later in the run
     obstacle: str | None = None    # what keeps its steps from being replayed
     base_sha256: str | None = None        # of the weights that it began from, if it did
+    beside: Module | None = None          # a frozen model that its task asks
+    beside_sha256: str | None = None
 
     @classmethod
     def start(cls, config, data, plan, dtype=np.float32, weights=None, base_sha256=None):
@@ -109,7 +114,10 @@ class Run:
 
     def drawn(self, shape, rng):
         """Return a batch of a shape, which follows from the rng."""
-        return self.task.batch(self.data, shape, rng, self.model, **self.named(self.task.options))
+        options = self.named(self.task.options)
+        if self.beside:
+            options["beside"] = self.beside
+        return self.task.batch(self.data, shape, rng, self.model, **options)
 
     def named(self, names):
         """Return settings of training by name."""
@@ -138,7 +146,9 @@ class Run:
         """Make a run of the same settings, to try its steps without end."""
         config = self.config.changed(unfreeze=0.0)        # most steps are those of all layers
         weights = self.model.state_dict() if self.config.train.lora_rank else None
-        return self.start(config, self.data, Plan.fixed(1_000_000), weights=weights)
+        other = self.start(config, self.data, Plan.fixed(1_000_000), weights=weights)
+        other.beside = self.beside
+        return other
 
     def tensors(self):
         """Return all that a checkpoint holds, by name."""
@@ -167,7 +177,7 @@ class Run:
                 "data_sha256": self.data.sha256,
                 "best_loss": self.best_loss if self.best_step else None,
                 "best_step": self.best_step,
-                **({"base_sha256": self.base_sha256} if self.base_sha256 else {})}
+                **{name: getattr(self, name) for name in SEALS if getattr(self, name)}}
 
     @classmethod
     def resume(cls, tensors, facts, data, weights=None):
@@ -184,7 +194,9 @@ class Run:
             raise ConfigError("the checkpoint was trained with another tokenizer than the one in "
                               "its folder: put tokenizer.json back")
         config, plan = Config.from_dict(facts["config"]), Plan.parse(facts["plan"])
-        run = cls.start(config, data, plan, weights=weights, base_sha256=facts.get("base_sha256"))
+        run = cls.start(config, data, plan, weights=weights)
+        for name in SEALS:
+            setattr(run, name, facts.get(name))
         for prefix, part in run.parts().items():
             part.load_state_dict(below(tensors, prefix))
         run.step, run.best_step = facts["step"], facts["best_step"]

@@ -59,6 +59,18 @@ def as_it_is(net, settings, rng, dtype):
     return net
 
 
+def never(settings):
+    return False
+
+
+def nothing(run, found):
+    return ""
+
+
+def no_more(run, result):
+    return {}, ()
+
+
 def written(model, data, seed, max_tokens):
     """Yield what a model writes from a line break, piece by piece."""
     return write(model, data.tokenizer, "", Sampling(), seed, max_tokens)
@@ -76,6 +88,8 @@ class Task(NamedTuple):
     weighs: tuple = ()                # that its loss and its measure do,
     own: tuple = ()                   # and others that no other task has
     based: bool = False               # whether it goes on from a base
+    beside: str = ""                  # the setting that names a frozen model, `run.beside`,
+    stays: Callable = never           # and whether, by the settings, its batches ask that
     carried: Callable | None = None   # (data, (B, T), step) -> Batch that goes on with a state
     # What it learns from.
     corpus: Callable = load_corpus    # (names, binary) -> Corpus
@@ -101,6 +115,8 @@ class Task(NamedTuple):
     surprises: bool = True            # whether its loss is the surprise at targets
     conclude: Callable | None = None  # (run) -> (result, baselines, lines); None: it writes
     conclude_bytes: Callable | None = None     # (data) -> the memory that this takes
+    remark: Callable = nothing        # (run, Measure) -> what is to be said of an evaluation, once
+    adds: Callable = no_more          # (run, result) -> (more of the result, lines)
 
     @property
     def writes(self):

@@ -182,7 +182,8 @@ def distil_rows(start, stop, z, t, log_p, ids, settings, share, losses, dz):
 @jit.helper
 def distil_row(z, target, log_p, ids, mix, tau, dz):
     """Return the loss of one row, and write its gradient."""
-    one, never = z.dtype.type(1), z.dtype.type(NEVER)
+    one = z.dtype.type(1)
+    never = z.dtype.type(NEVER)
     m = vmath.peak_of(z)
     log_total = vmath.log_total(z, m)
     lowest = m + tau * log_tempered(z, m, tau)            # log q = (z - lowest) / tau
