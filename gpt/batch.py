@@ -57,3 +57,17 @@ class Batch(NamedTuple):
         for start in range(0, len(self.ids), size):
             rows = slice(start, start + size)
             yield Batch(*(x if x is None or np.ndim(x) == 0 else x[rows] for x in self))
+
+
+class Held:
+    """A batch that is learnt from more than once, as a checkpoint keeps it."""
+
+    batch = None
+
+    def state_dict(self):
+        known = self.batch._asdict() if self.batch else {}
+        return {name: np.asarray(x) for name, x in known.items() if x is not None}
+
+    def load_state_dict(self, values):
+        if values:
+            self.batch = Batch(**{name: np.array(x) for name, x in values.items()})

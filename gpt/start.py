@@ -58,6 +58,8 @@ def begin(args, say):
     check_vocabulary(given.get("vocabulary", 0), corpus)
     config = (choose_settings(corpus, preset, given, matmul_gflops()) if base is None else
               with_shape_of(base, choose_tuning(base.model.config, given), given))
+    if base:
+        corpus = task.made(base, corpus, config.train, say)
     last = corpus.files_at_end(config.data.held_out)
     if last and len(corpus.files) > 1:
         files = " to ".join(dict.fromkeys([last[0], last[-1]]))

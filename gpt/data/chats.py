@@ -207,7 +207,7 @@ def written(template, said, tokenizer):
         heard.append(Message(role, content))
     end = tokenizer.special_tokens.get(END_OF_TEXT)
     after = ids_of(cut(template.end, template), tokenizer)
-    if end is not None and after and not template.specials:
+    if end is not None and not template.specials:
         after = [end]
     return [*before, *content, *after], answers
 

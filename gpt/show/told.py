@@ -33,9 +33,11 @@ class Told:
         self.status.step(record, plan, step_s)
         self.display.show(self.status)
         tokens_s = round(self.status.tokens_s)
-        self.metrics.write(**record._asdict(), tokens_s=tokens_s)
+        row = record._asdict()
+        notes = row.pop("notes")
+        self.metrics.write(**row, tokens_s=tokens_s, **notes)
         logged = {name: getattr(record, name) for name in LOGGED}
-        self.log(record.step, **logged)
+        self.log(record.step, **logged, **notes)
 
     def evaluated(self, run, found):
         """Tell of an evaluation, with what the model writes now."""
@@ -44,6 +46,8 @@ class Told:
         self.status.val_history.append(value)
         name = "val_bits" if found.n_bytes else "val_right"
         numbers = {"val_loss": found.nats_per_token, name: value}
+        numbers |= {f"val_{name}": x for name, x in found.means.items()}
+        self.status.more = found.means
         written = {"sample": text} if text else {}
         self.metrics.write(step=run.step, **numbers, **written)
         self.metrics.flush()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gpt.batch import Batch
+from gpt.batch import Batch, Held
 from gpt.data.documents import Dataset
 from gpt.models.lora import Part, dropping
 from gpt.models.states import States
@@ -41,6 +41,7 @@ class Run:
     base_sha256: str | None = None        # of the weights that it began from, if it did
     beside: Module | None = None          # a frozen model that its task asks
     beside_sha256: str | None = None
+    held: Held | None = None       # the batch that several steps learn from, if they do
 
     @classmethod
     def start(cls, config, data, plan, dtype=np.float32, weights=None, base_sha256=None):
@@ -78,6 +79,8 @@ class Run:
         run.learnt = run.trained
         if config.train.carry_state:
             run.carried = state_to_carry(config, model)
+        if run.task.again(config.train) > 1:
+            run.held = Held()
         return run
 
     @property
@@ -110,7 +113,11 @@ class Run:
         shape = batch_shape(self.config.train, self.width, progress)
         if self.carried:
             return self.task.carried(self.data, shape, self.step)
-        return self.drawn(shape, rng)
+        if self.held is None:
+            return self.drawn(shape, rng)
+        if self.step % self.task.again(self.config.train) == 0:
+            self.held.batch = self.drawn(shape, rng)
+        return self.held.batch
 
     def drawn(self, shape, rng):
         """Return a batch of a shape, which follows from the rng."""
@@ -132,8 +139,8 @@ class Run:
 
     def measures(self):
         """Yield what is measured on the validation part, some windows at a time: `Measure`."""
-        weighs = self.named(self.task.weighs)
-        return self.task.measure(self.model, self.data, self.data.val, **weighs)
+        how = self.named(self.task.measured)
+        return self.task.measure(self.model, self.data, self.data.val, **how)
 
     def evaluate(self):
         """Measure on a part of the validation text, and remember which step was the best."""
@@ -159,7 +166,8 @@ class Run:
         """Return what has tensors, by the name that stands before theirs."""
         optimizers = {f"optimizer{i}": x for i, x in enumerate(self.optimizers)}
         carried = {"carried": self.carried} if self.carried else {}
-        return {"model": self.kept, **optimizers, **carried}
+        held = {"held": self.held} if self.held else {}
+        return {"model": self.kept, **optimizers, **carried, **held}
 
     @property
     def kept(self):

@@ -59,6 +59,18 @@ def as_it_is(net, settings, rng, dtype):
     return net
 
 
+def as_it_came(base, corpus, settings, say):
+    return corpus
+
+
+def once(settings):
+    return 1
+
+
+def no_notes(batch):
+    return {}
+
+
 def never(settings):
     return False
 
@@ -85,11 +97,15 @@ class Task(NamedTuple):
     measure: Callable      # (model, data, part) -> Measures, to be read until there are enough
     sees: tuple = ("before",)         # what a net must see to learn it: of `models.nets.Net`
     options: tuple = ()               # settings that its batches depend on, passed by name,
-    weighs: tuple = ()                # that its loss and its measure do,
+    weighs: tuple = ()                # that its loss does,
+    measured: tuple = ()              # that its measure does,
     own: tuple = ()                   # and others that no other task has
     based: bool = False               # whether it goes on from a base
+    made: Callable = as_it_came       # (base, corpus, settings, say) -> the corpus to learn from
     beside: str = ""                  # the setting that names a frozen model, `run.beside`,
     stays: Callable = never           # and whether, by the settings, its batches ask that
+    again: Callable = once            # (settings) -> the steps that learn from one batch
+    notes: Callable = no_notes        # (batch) -> numbers by name, told of a step
     carried: Callable | None = None   # (data, (B, T), step) -> Batch that goes on with a state
     # What it learns from.
     corpus: Callable = load_corpus    # (names, binary) -> Corpus
@@ -126,7 +142,7 @@ class Task(NamedTuple):
     @property
     def settings(self):
         """All that is its own."""
-        return {*self.options, *self.weighs, *self.own, *self.head}
+        return {*self.options, *self.weighs, *self.measured, *self.own, *self.head}
 
 
 def read(measures, n_targets=math.inf, seconds=math.inf):

@@ -12,6 +12,7 @@ from gpt.training.tasks.distil import DISTIL
 from gpt.training.tasks.instruct import INSTRUCT
 from gpt.training.tasks.masked import MASKED_LM
 from gpt.training.tasks.prefer import PREFER
+from gpt.training.tasks.reward import REWARD
 from gpt.training.tasks.seq2seq import SEQ2SEQ
 
 CLASSIFY = Task(
@@ -23,7 +24,8 @@ CLASSIFY = Task(
     show=show_nothing, command="classify", conclude=conclude, conclude_bytes=rivals_bytes)
 
 TASKS = {"causal": CAUSAL, "masked": MASKED_LM, "seq2seq": SEQ2SEQ, "classify": CLASSIFY,
-         "instruct": INSTRUCT, "prefer": PREFER, "distil": DISTIL}
+         "instruct": INSTRUCT, "prefer": PREFER, "distil": DISTIL,
+         "reward": REWARD}
 
 
 def task_named(name):

@@ -62,11 +62,6 @@ def distil_loss(model, batch, n, rng=None, mix=0.9, temperature=1.0):
                              ids=batch.teacher_ids, mix=mix, temperature=temperature, n=n)
 
 
-def distil_measure(model, data, ids, **how):
-    """Yield the surprise at every token, whatever the teacher says."""
-    return causal_measure(model, data, ids)
-
-
 def ask_teacher(run, folder):
     """Measure the teacher, and keep what it says of the text unless it is to stay beside."""
     train, teacher, data = run.config.train, run.beside, run.data
@@ -112,7 +107,7 @@ def cost(run, result):
     return {"teacher": teacher}, [line]
 
 
-DISTIL = Task(distil_batch, distil_loss, distil_measure, options=("temperature", "teacher_top"),
+DISTIL = Task(distil_batch, distil_loss, causal_measure, options=("temperature", "teacher_top"),
               weighs=("mix", "temperature"), own=("teacher", "teacher_beside"), beside="teacher",
               stays=stays, surprises=False, prepare=prepare, load=load_taught,
               prepared=ask_teacher, remark=remark, adds=cost)

@@ -7,6 +7,7 @@ from gpt.data.preferences import load_preferences, prepare_preferences, save_ref
 from gpt.data.windows import alike
 from gpt.training.intervals import wilson
 from gpt.training.losses import margins, preference, preference_loss, token_nats
+from gpt.training.made_pairs import made_by_rule
 from gpt.training.measures import MEASURED_TOKENS
 from gpt.training.task import Measure, Task, read
 from gpt.training.tasks.instruct import replies
@@ -125,6 +126,8 @@ def conclude(run):
 
 
 PREFER = Task(prefer_batch, prefer_loss, prefer_measure, weighs=("beta", "label_smoothing"),
+              measured=("beta", "label_smoothing"),
+              own=("rule", "prompts", "prompt_tokens", "answer_tokens"), made=made_by_rule,
               prepare=prepare_preferences, load=load_preferences, based=True,
               prepared=ask_reference, begins=dict(learning_rate=2e-4, weight_decay=0.0),
               show=show_answers, command="chat", whole_text=False, surprises=False,
