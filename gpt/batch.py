@@ -6,7 +6,8 @@ import numpy as np
 IGNORE = -100      # a target that does not count; the same number as in torch
 
 # What stands behind a sequence, in the arrays that have an axis of places.
-FILLERS = {"ids": 0, "targets": IGNORE, "teacher": 0, "teacher_ids": IGNORE, "weights": 0}
+FILLERS = {"ids": 0, "targets": IGNORE, "weights": 0,
+           "teacher": 0, "teacher_ids": IGNORE}
 
 
 class Batch(NamedTuple):
@@ -66,8 +67,12 @@ class Held:
 
     def state_dict(self):
         known = self.batch._asdict() if self.batch else {}
-        return {name: np.asarray(x) for name, x in known.items() if x is not None}
+        found = {}
+        for name, x in known.items():
+            if x is not None:
+                found[name] = np.asarray(x)
+        return found
 
     def load_state_dict(self, values):
-        if values:
-            self.batch = Batch(**{name: np.array(x) for name, x in values.items()})
+        arrays = {name: np.array(x) for name, x in values.items()}
+        self.batch = Batch(**arrays) if arrays else None

@@ -119,8 +119,8 @@ def pair_of(record, where):
     except (KeyError, TypeError, AttributeError):
         good = False
     if not good:
-        raise CorpusError(f"{where} is {record!r:.60}, but must hold prompt, chosen and rejected as "
-                          "texts (or instruction and input in the place of prompt)")
+        raise CorpusError(f"{where} is {record!r:.60}, but must hold prompt, chosen and rejected "
+                          "as texts (or instruction and input in the place of prompt)")
     prompt, chosen, rejected = texts
     answers = Message("assistant", chosen), Message("assistant", rejected)
     return Message("user", prompt), *answers

@@ -1,6 +1,6 @@
 """Prompts that are to be answered, each a record with whatever is known of it.
 
-    {"prompt": "12+34=", "output": "046"}          a line each; or instruction and input, or messages
+    {"prompt": "12+34=", "output": "046"}        a line each; or instruction and input for prompt
 """
 import json
 from dataclasses import dataclass, field
@@ -61,7 +61,8 @@ class Asked(Dataset):
 
     def check(self, T, batch_tokens):
         """Refuse prompts that leave no room for an answer."""
-        longest = int(max(self.train.lengths.max(), self.val.lengths.max()))
+        lengths = np.concatenate([self.train.lengths, self.val.lengths])
+        longest = int(lengths.max())
         if longest >= T:
             raise CorpusError(f"context_length is {T}, but the longest prompt has {longest} "
                               f"tokens: use --context_length {2 * longest}")
@@ -79,9 +80,9 @@ class Asked(Dataset):
 
     def described(self, kind):
         """Say how much there is."""
-        return (f"prompts: {len(self.train):,} to learn, {len(self.val):,} to validate on, template "
-                f"{choose_template(None, self.template)[0]}; {kind}, "
-                f"{self.tokenizer.vocab_size:,} kinds of tokens")
+        name, _ = choose_template(None, self.template)
+        return (f"prompts: {len(self.train):,} to learn, {len(self.val):,} to validate on, "
+                f"template {name}; {kind}, {self.tokenizer.vocab_size:,} kinds of tokens")
 
 
 # ---- reading ----
@@ -150,20 +151,27 @@ def prepare_prompts(corpus, settings, folder, tokenizer=None, load=load_corpus, 
 
 def held_out(asked, val_fraction):
     """Hold out the same prompts as where they are learnt with their answers."""
-    parts = split_by_question([(message,) for message, _ in asked], val_fraction)
-    records = dict(asked)
-    return [[(message, records[message]) for message, in part] for part in parts]
+    records, messages = dict(asked), [(message,) for message, _ in asked]
+    train, val = split_by_question(messages, val_fraction)
+    with_record = lambda part: [(message, records[message]) for message, in part]
+    return with_record(train), with_record(val)
 
 
 def save_prompts(folder, name, part, program, tokenizer):
     _, template = choose_template(None, program)
-    rows = [np.array(conversation_ids(template, [message], tokenizer)) for message, _ in part]
-    ends = np.cumsum([*map(len, rows)])
-    begins = np.append(0, ends[:-1])
-    save_tokens(folder / name, rows, tokenizer)
+    messages, records = zip(*part)
+    ids = [conversation_ids(template, [message], tokenizer) for message in messages]
+    lengths = np.array([*map(len, ids)], np.int64)
+    ends = lengths.cumsum()
+    spans = np.stack([ends - lengths, ends], axis=1)                            # (n, 2)
+    save_tokens(folder / name, map(np.array, ids), tokenizer)
     with open(folder / SPANS[name], "wb") as file:
-        np.save(file, np.stack([begins, ends], axis=1).astype(np.int64))
-    write_text(folder / RECORDS[name], json.dumps([record for _, record in part]))
+        np.save(file, spans)
+    write_text(folder / RECORDS[name], json.dumps(records))
+
+
+def from_json(path):
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def save_start(folder, facts):
@@ -176,12 +184,10 @@ def load_prompts(folder, sealed=None):
         parts = []
         for name in TOKEN_FILES:
             ids = np.asarray(bpe.load_tokens(folder / name, tokenizer))
-            records = json.loads((folder / RECORDS[name]).read_text(encoding="utf-8"))
-            parts.append(Prompts(ids, np.load(folder / SPANS[name]), records))
-        program = json.loads((folder / SAID).read_text(encoding="utf-8"))
-        start = {}
-        if known:
-            start = json.loads((folder / START).read_text(encoding="utf-8"))
+            spans = np.load(folder / SPANS[name])
+            parts.append(Prompts(ids, spans, from_json(folder / RECORDS[name])))
+        program = from_json(folder / SAID)
+        start = from_json(folder / START) if known else {}
         return Asked(tokenizer, *parts, sha256, template=program, start=start)
     known = [name for name in [START] if (folder / name).exists()]
     names = [*TOKEN_FILES, *SPANS.values(), *RECORDS.values(), SAID, *known]

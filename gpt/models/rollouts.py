@@ -31,14 +31,16 @@ def rollouts(model, prompts, max_tokens, ends, rng, sampling=AS_IT_IS):
     ConfigError
         If there is no room for both in the context.
     """
-    B, P = prompts.shape
+    B, P = prompts.shape                              # all of one length: none is padded
     limit = model.config.context_length
     if P + max_tokens > limit + 1:                    # the last token is not read
         raise ConfigError(f"context_length is {limit}, but a prompt of {P} tokens with an answer "
                           f"of {max_tokens} takes {P + max_tokens - 1}: use fewer --answer_tokens")
-    answers, lengths = np.zeros((B, max_tokens), np.int64), np.zeros(B, np.int64)
-    alive, ends = np.ones(B, bool), [*ends]
-    for t, chosen in enumerate(generate(model, prompts, sampling, rng, max_tokens)):
+    answers = np.zeros((B, max_tokens), np.int64)
+    lengths = np.zeros(B, np.int64)
+    alive, ends = np.ones(B, bool), [*ends]           # who has not ended
+    drawn = generate(model, prompts, sampling, rng, max_tokens)
+    for t, chosen in enumerate(drawn):
         answers[alive, t] = chosen[alive]
         lengths += alive
         alive &= ~np.isin(chosen, ends)

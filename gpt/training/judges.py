@@ -42,8 +42,8 @@ def judge_named(name):
             raise ConfigError(f"{name} failed at the answer {text!r:.40} to {record!r:.60}: "
                               f"{type(error).__name__}: {error}; mend it") from error
         if not isinstance(found, bool | int | float) or not math.isfinite(found):
-            raise ConfigError(f"{name} returned {found!r:.40} for the answer {text!r:.40}, but must "
-                              "return a number")
+            raise ConfigError(f"{name} returned {found!r:.40} for the answer {text!r:.40}, but "
+                              "must return a number")
         return float(found)
     return judge
 

@@ -29,56 +29,66 @@ def made_by_rule(base, corpus, settings, say):
     """
     if not settings.rule:
         return corpus
-    rng, judge = np.random.default_rng(settings.seed), judge_named(settings.rule)
-    pairs, n = [], 0
+    rng = np.random.default_rng(settings.seed)
+    judge, pairs, n = judge_named(settings.rule), [], 0
     for ids, records in prompts_of(base, corpus, settings, rng):
         n += len(records)
-        both = [answers(base, ids, settings.answer_tokens, rng) for _ in range(2)]
-        for record, *texts in zip(records, *both):
+        some, others = (answers(base, ids, settings.answer_tokens, rng) for _ in "ab")
+        for record, *texts in zip(records, some, others):
             scores = [judge(record, text, rng) for text in texts]
-            if scores[0] != scores[1]:
-                chosen, rejected = texts if scores[0] > scores[1] else texts[::-1]
-                pairs.append({**record, "chosen": chosen, "rejected": rejected})
+            if min(scores) < max(scores):
+                rejected, chosen = texts[np.argmin(scores)], texts[np.argmax(scores)]
+                pairs.append(record | {"chosen": chosen, "rejected": rejected})
     if len(pairs) < 2:
         raise ConfigError(f"{settings.rule} found {len(pairs)} differences in {n:,} pairs of "
                           "answers: name more --prompts, longer --answer_tokens or another rule")
     say(f"pairs: {len(pairs):,} of {n:,} prompts, answered twice, differ by {settings.rule}")
-    text = "".join(json.dumps(pair) + "\n" for pair in pairs)
-    return replace(corpus, documents=[text.encode()], files=(), parts=(),
-                   source=f"{len(pairs):,} pairs made of {corpus.source}")
+    text = "\n".join(map(json.dumps, pairs))
+    source = f"{len(pairs):,} pairs made of {corpus.source}"
+    return replace(corpus, documents=[text.encode()], files=(), parts=(), source=source)
 
 
 def answers(base, ids, answer_tokens, rng):
     """Draw an answer to each prompt, (B, P) ids: B texts, without what ends them."""
     ends = {*base.tokenizer.special_tokens.values()}
     found, lengths = rollouts(base.model, ids, answer_tokens, ends, rng)
-    kept = [[i for i in row[:n].tolist() if i not in ends] for row, n in zip(found, lengths)]
-    return [*map(base.tokenizer.decode, kept)]
+    texts = []
+    for row, n in zip(found.tolist(), lengths):
+        kept = [i for i in row[:n] if i not in ends]
+        texts.append(base.tokenizer.decode(kept))
+    return texts
 
 
 def prompts_of(base, corpus, settings, rng):
     """Yield prompts of one length, (B, P) ids, and their records."""
     tokenizer = base.tokenizer
     try:
-        records = [record | {"prompt": prompt_of(record)} for record, _ in all_records(corpus)]
+        records = [with_prompt(record) for record, _ in all_records(corpus)]
     except (CorpusError, KeyError, TypeError, AttributeError):
         yield from pieces_of(corpus, tokenizer, settings, rng)
         return
     _, template = choose_template(None, base.template or "none")
     by_length = {}                                    # tokens -> [(ids, record)]
-    for i in rng.permutation(len(records))[:settings.prompts]:
-        message = Message("user", records[i]["prompt"])
+    order = rng.permutation(len(records))
+    for record in map(records.__getitem__, order[:settings.prompts]):
+        message = Message("user", record["prompt"])
         ids = conversation_ids(template, [message], tokenizer)
-        by_length.setdefault(len(ids), []).append((ids, records[i]))
+        alike = by_length.setdefault(len(ids), [])
+        alike.append((ids, record))
     for rows in by_length.values():
         for i in range(0, len(rows), ROWS):
             ids, some = zip(*rows[i:i + ROWS])
             yield np.array(ids), some
 
 
+def with_prompt(record):
+    return record | {"prompt": prompt_of(record)}
+
+
 def pieces_of(corpus, tokenizer, settings, rng):
     """Yield pieces of a text, at random."""
-    parts = [tokenizer.encode_array(text, disallowed_special=()) for text, _ in corpus.pieces()]
+    encode = lambda piece: tokenizer.encode_array(piece.text, disallowed_special=())
+    parts = [*map(encode, corpus.pieces())]
     text, P = np.concatenate(parts), settings.prompt_tokens
     if len(text) < P + 2:
         raise CorpusError(f"the text has {len(text)} tokens, too few for prompts of {P}: name "
@@ -86,4 +96,5 @@ def pieces_of(corpus, tokenizer, settings, rng):
     for first in range(0, settings.prompts, ROWS):
         n = min(ROWS, settings.prompts - first)
         ids = random_windows(text, n, P, rng)[:, :P]                            # (n, P)
-        yield ids, [{"prompt": tokenizer.decode(row.tolist())} for row in ids]
+        texts = map(tokenizer.decode, ids.tolist())
+        yield ids, [{"prompt": text} for text in texts]

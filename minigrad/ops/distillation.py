@@ -5,7 +5,7 @@ from minigrad.kernels import jit, vmath
 from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty, empty_like
 from minigrad.kernels.rows import plain, row_kernel
-from minigrad.ops.elementwise import exp, where
+from minigrad.ops.elementwise import where
 from minigrad.ops.linear import rows
 from minigrad.ops.loss import IGNORE, check_targets, counted, cross_entropy, loss_of, suits
 from minigrad.ops.places import gather

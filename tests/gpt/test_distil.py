@@ -15,7 +15,7 @@ from gpt.training.folder import open_run
 from gpt.training.plan import Plan
 from gpt.training.run import Run
 from gpt.training.step import train_steps
-from gpt.training.task import Measure, read
+from gpt.training.task import Measure
 from gpt.training.tasks.distil import distil_batch, distil_loss, remark
 from minigrad.kernels import jit
 
@@ -28,9 +28,9 @@ def text(tmp_path_factory):
 
 def config_of(data, **changes):
     return Config.make(**{
-        "task": "distil", "n_layer": 1, "n_head": 2, "d_model": 16, "context_length": 16, "batch_tokens": 64,
-        "init": "scaled", "vocab_size": data.tokenizer.vocab_size, "teacher": "somewhere",
-        "steps": 20, **changes})
+        "task": "distil", "n_layer": 1, "n_head": 2, "d_model": 16, "context_length": 16,
+        "batch_tokens": 64, "init": "scaled", "teacher": "somewhere",
+        "vocab_size": data.tokenizer.vocab_size, "steps": 20, **changes})
 
 
 def net(data, seed, dtype=np.float32, **changes):

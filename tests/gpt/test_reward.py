@@ -97,7 +97,8 @@ def test_the_first_gradient_is_that_of_the_likelihood_times_the_advantage(asked)
     found = []
     for way in (h, -h):
         x.data.flat[i] += way
-        found.append(float((token_nats(model, batch, batch.targets).data * batch.weights).sum() / n))
+        nats = token_nats(model, batch, batch.targets).data
+        found.append(float((nats * batch.weights).sum() / n))
         x.data.flat[i] -= way
     assert (found[0] - found[1]) / (2 * h) == pytest.approx(x.grad.flat[i], rel=1e-5)
     whole = {name: x.grad for name, x in model.named_parameters()}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from minigrad import (
     Tensor, add_layer_norm, add_rms_norm, conv1d, cross_attention, cross_entropy,
     distillation_loss, embedding, exact_gelu, gelu, gru, keyed_dropout, layer_norm, linear,
-    linear_cross_entropy, log_softmax, lstm, mingru, placed_embedding, pool, qk_rotary, relu_squared, rms_norm, rnn, rotary_angles, self_attention, silu,
-    swiglu, use, watch)
+    linear_cross_entropy, log_softmax, lstm, mingru, placed_embedding, pool, qk_rotary,
+    relu_squared, rms_norm, rnn, rotary_angles, self_attention, silu, swiglu, use, watch)
 from minigrad.kernels import jit, memory, threads
 from minigrad.kernels.replay import Replay
 from minigrad.tensor import OPS, pick

@@ -4,7 +4,7 @@ import numpy as np
 from gpt.batch import IGNORE, Batch
 from gpt.data.prompts import load_prompts, prepare_prompts, save_start
 from gpt.data.windows import alike, evenly_spread
-from gpt.models.rollouts import rollouts
+from gpt.models.rollouts import AS_IT_IS, rollouts
 from gpt.models.sampling import Sampling
 from gpt.training.intervals import wilson
 from gpt.training.judges import judge_named
@@ -27,36 +27,45 @@ def reward_batch(data, shape, rng, model, reward="right", samples=16, answer_tok
     widths = samples * (data.train.lengths + answer_tokens)                     # (n,)
     _, chosen = alike(widths, B * T, rng)
     chosen = np.repeat(chosen, samples)                                         # (P samples,)
-    batch, texts = answered(model, data, data.train, chosen, answer_tokens, rng)
-    judge = judge_named(reward)
-    records = [data.train.records[i] for i in chosen]
-    rewards = np.array([judge(*each, rng) for each in zip(records, texts)])
+    prompts = data.train
+    batch, texts = answered(model, data, prompts, chosen, answer_tokens, rng)
+    rewards = judged(prompts, chosen, texts, reward, rng)                       # (B,)
     groups = rewards.reshape(-1, samples)
     advantages = groups - groups.mean(axis=1, keepdims=True)                    # (P, samples)
     asked = batch.targets != IGNORE
     weights = advantages.reshape(-1, 1) * asked                                 # (B, T)
-    known = [log_p_of(net, batch) for net in (model, beside) if net]
-    dtype = known[0].dtype
-    return batch._replace(weights=weights.astype(dtype), rewards=rewards.astype(dtype),
-                          teacher=np.stack(known, axis=-1))
+    nets = filter(None, (model, beside))
+    known = [log_p_of(net, batch) for net in nets]
+    weights = weights.astype(known[0].dtype)
+    return batch._replace(weights=weights, rewards=rewards, teacher=np.stack(known, axis=-1))
 
 
-def answered(model, data, prompts, chosen, answer_tokens, rng, **how):
+def judged(prompts, chosen, texts, reward, rng):
+    """Return the rewards of answers to some prompts: (B,)."""
+    judge, found = judge_named(reward), []
+    for i, text in zip(chosen, texts):
+        found.append(judge(prompts.records[i], text, rng))
+    return np.array(found)
+
+
+def answered(model, data, prompts, chosen, answer_tokens, rng, sampling=AS_IT_IS):
     """Return what a net answers to some prompts of one length: a Batch, and the texts."""
     asked = prompts.rows(chosen)                                                # (B, P)
-    answers, lengths = rollouts(model, asked, answer_tokens, data.ends, rng, **how)
+    B, P = asked.shape
+    answers, lengths = rollouts(model, asked, answer_tokens, data.ends, rng, sampling)
     ids = np.concatenate([asked, answers], axis=1)                              # (B, P + A)
     targets = np.full(ids.shape, IGNORE)
     said = np.arange(answer_tokens) < lengths[:, None]                          # (B, A)
-    targets[:, asked.shape[1]:] = np.where(said, answers, IGNORE)
-    texts = [text_of(row[:n], data) for row, n in zip(answers, lengths)]
+    targets[:, P:] = np.where(said, answers, IGNORE)
+    rows = map(list.__getitem__, answers.tolist(), map(slice, lengths))
+    texts = [text_of(row, data) for row in rows]
     return Batch(ids[:, :-1], targets[:, 1:]), texts
 
 
 def text_of(ids, data):
-    ids = ids.tolist()
+    """Decode an answer, without what ends it."""
     if ids and ids[-1] in data.ends:
-        ids.pop()
+        ids = ids[:-1]
     return data.tokenizer.decode(ids)
 
 
@@ -72,8 +81,8 @@ def reward_loss(model, batch, n, rng=None, clip_ratio=0.2, kl=0.0):
     old, start = batch.teacher[..., 0], None
     if kl:
         start = batch.teacher[..., 1]
-    return policy_loss(nats, old=old, advantages=batch.weights, limit=clip_ratio, start=start,
-                       kl=kl, n=n)
+    return policy_loss(nats, old=old, advantages=batch.weights, limit=clip_ratio,
+                       start=start, kl=kl, n=n)
 
 
 def reward_measure(model, data, prompts, reward="right", answer_tokens=32, greedy=False):
@@ -82,23 +91,20 @@ def reward_measure(model, data, prompts, reward="right", answer_tokens=32, greed
     Right is the answer that the record has as its output, or without one a reward of 1. What is
     least is the target of a run: minus the reward stands in the place of nats.
     """
-    judge, rng = judge_named(reward), np.random.default_rng(0)
-    how = {"sampling": Sampling(temperature=0)} if greedy else {}
+    rng, sampling = np.random.default_rng(0), AS_IT_IS
+    if greedy:
+        sampling = Sampling(temperature=0)
     for chosen in groups(prompts):
-        batch, texts = answered(model, data, prompts, chosen, answer_tokens, rng, **how)
-        records = [prompts.records[i] for i in chosen]
-        rewards = [judge(*each, rng) for each in zip(records, texts)]
-        right = [is_right(*each) for each in zip(records, texts, rewards)]
-        n, asked = len(texts), batch.targets != IGNORE
+        batch, texts = answered(model, data, prompts, chosen, answer_tokens, rng, sampling)
+        rewards = judged(prompts, chosen, texts, reward, rng)
+        n, total = len(texts), float(rewards.sum())
+        n_right = np.sum(rewards >= 1)
+        if all("output" in prompts.records[i] for i in chosen):
+            n_right = judged(prompts, chosen, texts, "right", rng).sum()
+        asked = batch.targets != IGNORE
         entropy = entropies(model, batch)[asked].mean()
-        more = {"reward": sum(rewards), "entropy": n * entropy, "length": asked.sum()}
-        yield Measure(-sum(rewards), n, 0, sum(right), n, more)
-
-
-def is_right(record, text, reward):
-    if "output" in record:
-        return text.strip() == record["output"].strip()
-    return reward >= 1
+        more = {"reward": total, "entropy": n * entropy, "length": asked.sum()}
+        yield Measure(-total, n, 0, float(n_right), n, more)
 
 
 def groups(prompts):
@@ -116,7 +122,8 @@ def entropies(model, batch):
     with no_grad():
         logits = linear(model.stream(batch), model.head).data                   # (B, T, V)
     log_p = log_softmax(logits)
-    return -(np.exp(log_p) * log_p).sum(axis=-1)
+    surprise = -np.exp(log_p) * log_p
+    return surprise.sum(axis=-1)
 
 
 def measure_start(run, folder):
@@ -130,19 +137,21 @@ def measure_start(run, folder):
 
 def notes(batch):
     """Return what is told of a step: from answers that were drawn, so by chance, too."""
-    asked = batch.targets != IGNORE
+    n, B = batch.n_targets, len(batch.ids)
+    old = batch.teacher[..., 0]                       # 0 where nothing is asked
     return {"reward": float(batch.rewards.mean()),
-            "entropy": float(-batch.teacher[..., 0][asked].mean()),
-            "length": float(asked.sum(axis=1).mean())}
+            "entropy": float(-old.sum() / n),
+            "length": n / B}
 
 
 def show_answers(model, data, seed, max_tokens):
     """Yield prompts of the validation part with answers that the net draws."""
     rng = np.random.default_rng(seed)
-    for place in rng.permutation(len(data.val))[:SHOWN]:
-        room = model.config.context_length - int(data.val.lengths[place])
-        _, (text,) = answered(model, data, data.val, np.array([place]), min(room, max_tokens), rng)
-        record = data.val.records[place]
+    prompts, T = data.val, model.config.context_length
+    for place in rng.permutation(len(prompts))[:SHOWN]:
+        room = min(max_tokens, T - int(prompts.lengths[place]))
+        _, (text,) = answered(model, data, prompts, np.array([place]), room, rng)
+        record = prompts.records[place]
         wanted = f"   (wanted: {record['output']})" if "output" in record else ""
         yield f"{record['prompt']}{text}{wanted}\n"
 
@@ -152,8 +161,11 @@ def conclude(run):
     found, start = read(run.measures()), run.data.start
     low, high = wilson(found.right, found.n_asked)
     means = found.means
-    result = {"nats_per_token": found.nats_per_token, "n_prompts": found.n_asked,
-              "accuracy": found.share_right, "interval": [low, high], "start": start, **means}
+    result = {"nats_per_token": found.nats_per_token,
+              "n_prompts": found.n_asked,
+              "accuracy": found.share_right,
+              "interval": [low, high],
+              "start": start, **means}
     before = {name: f"{x:.3f} to " for name, x in start.items()}
     line = (f"drawn as likely as they are, {found.share_right:.1%} of {found.n_asked:,} answers "
             f"are right (95 % interval {low:.1%} to {high:.1%}; {start.get('accuracy', 0):.1%} at "
