@@ -136,7 +136,8 @@ def test_a_row_is_a_prompt_with_one_of_its_answers(pairs):
     tokens = batch.teacher_ids[..., 0]
     assert batch.targets.tolist() == [0, IGNORE, 0, IGNORE] and batch.n_targets == 2
     texts = [data.tokenizer.decode(row[row != IGNORE].tolist()) for row in tokens]
-    assert all(text.startswith(" is ") for text in texts[::2]) and texts[1::2] == [" is?<|endoftext|>"] * 2
+    assert all(text.startswith(" is ") for text in texts[::2])
+    assert texts[1::2] == [" is?<|endoftext|>"] * 2
     for ids, row in zip(batch.ids, tokens):
         asked = np.flatnonzero(row != IGNORE)[:-1]
         assert (ids[asked + 1] == row[asked]).all()        # the target is the token behind
