@@ -150,8 +150,8 @@ text.txt --task reward                       | name it with --base
 text.txt --task distil                       | name it with --teacher
 text.txt --task distil --teacher runs/a --tokenizer byte | comes from the teacher
 text.txt --task distil --teacher nowhere     | there is no run nowhere
-text.txt --task prefer --base runs/a         | text.txt
-text.txt --task reward --base runs/a         | text.txt
+text.txt --task prefer --base runs/a         | no JSON
+text.txt --task reward --base runs/a         | no JSON
 text.txt --task prefer --base runs/a --rule x.py:f | 'x.py:f'
 sums --task reward --base runs/a --reward rigth | 'rigth'
 text.txt --beta 0.5                          | beta is of the task prefer

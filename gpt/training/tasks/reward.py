@@ -126,6 +126,12 @@ def entropies(model, batch):
     return surprise.sum(axis=-1)
 
 
+def with_judge(base, corpus, settings, say):
+    """Return the prompts as they are, if there is the judge who is named."""
+    judge_named(settings.reward)
+    return corpus
+
+
 def measure_start(run, folder):
     """Measure what training begins with, and keep that."""
     found = read(run.measures())
@@ -185,8 +191,9 @@ def updates(settings):
 
 REWARD = Task(reward_batch, reward_loss, reward_measure,
               options=("reward", "samples", "answer_tokens"), weighs=("clip_ratio", "kl"),
-              measured=("reward", "answer_tokens"), own=("updates",), based=True, beside="base",
-              stays=stays, again=updates, prepare=prepare_prompts, load=load_prompts,
-              prepared=measure_start, begins=dict(learning_rate=3e-4, weight_decay=0.0),
-              notes=notes, show=show_answers, command="chat", whole_text=False, surprises=False,
+              measured=("reward", "answer_tokens"), own=("updates",), based=True,
+              made=with_judge, beside="base", stays=stays, again=updates,
+              prepare=prepare_prompts, load=load_prompts, prepared=measure_start,
+              begins=dict(learning_rate=3e-4, weight_decay=0.0), notes=notes,
+              show=show_answers, command="chat", whole_text=False, surprises=False,
               conclude=conclude)
