@@ -35,8 +35,8 @@ def wanted():
             parts += box(x, y, 32, zero - y, "", colour, 0.4)
             parts += [text(x + 16, zero + 18, name, "middle"),
                       text(x + 16, y - 5, f"{share:.2f}", "middle", colour)]
-    return picture(660, 215, "What is wanted where cat came: one token, or all as likely as they are",
-                   parts)
+    return picture(660, 215, "What is wanted where cat came: one token, or all as likely as they "
+                   "are", parts)
 
 
 def baseline():
@@ -46,7 +46,8 @@ def baseline():
     exact, parts = p * (r - p @ r), []
     for i, (title, colour) in enumerate((("reward", ORANGE), ("less the mean of the group", BLUE))):
         axes = Axes(40 + 330 * i, 40, 270, 200, (-2, 2), (-2, 2))
-        parts += [text(40 + 330 * i, 22, title, "start", colour), *axes.frame((-2, 0, 2), (-2, 0, 2))]
+        parts += [text(40 + 330 * i, 22, title, "start", colour),
+                  *axes.frame((-2, 0, 2), (-2, 0, 2))]
         for _ in range(150):
             drawn = rng.choice(4, 16, p=p)
             gain = r[drawn] - (r[drawn].mean() if i else 0)
@@ -57,8 +58,8 @@ def baseline():
         x, y = axes.place(*exact[[0, 2]])
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="none" stroke="{INK}" '
                   'stroke-width="2"/>']
-    parts += [text(340, 285, "gradients in two scores, each from 16 answers; the ring is the true one",
-                   "middle")]
+    parts += [text(340, 285, "gradients in two scores, each from 16 answers; the ring is the true "
+                   "one", "middle")]
     return picture(690, 295, "With a baseline the same answers say the gradient far more exactly",
                    parts)
 
