@@ -18,6 +18,7 @@ THEIRS = {
     "cos": "x.cos()", "cosh": "x.cosh()",
     "cross_attention": "cross_attend(q, kv, n_head, n_kv_head, scale, key_lengths)",
     "cross_entropy": "surprise(logits, targets, ignore_index, reduction, label_smoothing, weight)",
+    "distillation_loss": "distilled(logits, log_p, targets, ids, mix, temperature, n)",
     "cumsum": "x.flatten().cumsum(0) if axis is None else x.cumsum(axis)", "div": "x / y",
     "einsum": "torch.einsum(subscripts, *arrays)", "elu": "F.elu(x, alpha)",
     "embedding": "F.embedding(ids, weight)", "erf": "x.erf()", "exp": "x.exp()",
@@ -112,6 +113,20 @@ def helpers(torch):
         y = F.cross_entropy(z.reshape(-1, z.shape[-1]), t, weight, ignore_index=ignore_index,
                             reduction=reduction, label_smoothing=label_smoothing)
         return y.reshape(z.shape[:-1]) if reduction == "none" else y
+
+    def distilled(logits, log_p, targets, ids, mix, temperature, n):
+        z, t = logits.flatten(0, -2), torch.as_tensor(targets).flatten()
+        log_p = torch.as_tensor(log_p, dtype=z.dtype).flatten(0, -2)
+        log_q = (z / temperature).log_softmax(-1)
+        if ids is not None:
+            ids = torch.as_tensor(ids).flatten(0, -2)
+            rest = log_q.scatter(1, ids, -torch.inf).logsumexp(1, keepdim=True)
+            log_q = torch.cat([log_q.gather(1, ids), rest], 1)
+            log_p = torch.cat([log_p, torch.log1p(-log_p.exp().sum(1, keepdim=True))], 1)
+        away = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
+        hard = F.cross_entropy(z, t, ignore_index=-100, reduction="sum")
+        soft = away[t != -100].sum()
+        return ((1 - mix) * hard + mix * temperature ** 2 * soft) / n
 
     def attend(q, k, v, causal, scale=None, key_lengths=None, bias=None, mask=None, first=None):
         T, S = q.shape[2], k.shape[2]

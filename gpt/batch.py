@@ -5,6 +5,10 @@ import numpy as np
 
 IGNORE = -100      # a target that does not count; the same number as in torch
 
+# What stands behind a sequence, in the arrays that have an axis of places.
+FILLERS = {"ids": 0, "targets": IGNORE, "weights": 0,
+           "teacher": 0, "teacher_ids": IGNORE}
+
 
 class Batch(NamedTuple):
     """Arrays alone: so it can be cut by rows, sent to another process and replayed.
@@ -18,9 +22,10 @@ class Batch(NamedTuple):
     source: np.ndarray | None = None           # (B, S) what an encoder reads
     source_lengths: np.ndarray | None = None   # (B,)
     segments: np.ndarray | None = None         # (B, T) which sentence, or packed document
-    teacher: np.ndarray | None = None          # (B, T, K) log-probabilities
+    teacher: np.ndarray | None = None          # (B, T, K) log-probabilities by another model
     teacher_ids: np.ndarray | None = None      # (B, T, K) of which tokens
     weights: np.ndarray | None = None          # (B, T) what each target counts
+    rewards: np.ndarray | None = None          # (B,) what each answer was given
     rows: np.ndarray | None = None             # (B, 2) where a carried state is read, and written
     together: np.ndarray | None = None         # () how many rows are never cut apart: pairs, groups
 
@@ -32,12 +37,14 @@ class Batch(NamedTuple):
     def widened(self, T):
         """Pad the sequences behind to T tokens, which takes as much to compute as any."""
         missing = max(0, T - self.ids.shape[1])
-        more = (0, 0), (0, missing)
-        wide = self._replace(ids=np.pad(self.ids, more))
-        if np.ndim(self.targets) < 2:
-            return wide
-        targets = np.pad(self.targets, more, constant_values=IGNORE)
-        return wide._replace(targets=targets)
+        padded = {}
+        for name, filler in FILLERS.items():
+            x = getattr(self, name)
+            if np.ndim(x) > 1:
+                more = [(0, 0)] * x.ndim
+                more[1] = 0, missing
+                padded[name] = np.pad(x, more, constant_values=filler)
+        return self._replace(**padded)
 
     @property
     def width(self):
@@ -51,3 +58,21 @@ class Batch(NamedTuple):
         for start in range(0, len(self.ids), size):
             rows = slice(start, start + size)
             yield Batch(*(x if x is None or np.ndim(x) == 0 else x[rows] for x in self))
+
+
+class Held:
+    """A batch that is learnt from more than once, as a checkpoint keeps it."""
+
+    batch = None
+
+    def state_dict(self):
+        known = self.batch._asdict() if self.batch else {}
+        found = {}
+        for name, x in known.items():
+            if x is not None:
+                found[name] = np.asarray(x)
+        return found
+
+    def load_state_dict(self, values):
+        arrays = {name: np.array(x) for name, x in values.items()}
+        self.batch = Batch(**arrays) if arrays else None

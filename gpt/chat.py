@@ -16,6 +16,7 @@ from gpt.generate import add_sampling, sampling_of
 from gpt.opening import open_model
 from gpt.settings import ConfigError
 from gpt.training.checkpoint import CheckpointError
+from gpt.training.tasks import TASKS
 
 try:
     import readline                                   # lines can be edited and called back
@@ -58,7 +59,7 @@ def main(args=None):
 def opened_to_talk(name, base):
     """Open a model that writes."""
     opened = open_model(find_run(name), base=base)
-    if opened.task not in ("causal", "instruct"):
+    if opened.task not in TASKS or not TASKS[opened.task].writes:
         raise ConfigError(f"{name} learnt the task {opened.task}, and does not write: name a model "
                           "that does")
     return opened

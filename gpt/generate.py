@@ -135,7 +135,7 @@ def print_texts(opened, sampling, args):
 
 def answers(opened):
     """Whether a model answers to a prompt, rather than continue it."""
-    return opened.task == "instruct" or reads_source(opened.model)
+    return opened.talks or reads_source(opened.model)
 
 
 def texts_of(prompt, opened, sampling, args):
@@ -152,7 +152,7 @@ def texts_of(prompt, opened, sampling, args):
 def continued(opened, prompt, sampling, seeds, args):
     """Return the texts of some seeds: a model that learnt to answer is asked as it learnt."""
     tokenizer, write = opened.tokenizer, partial(write_each, opened.model, opened.tokenizer)
-    if opened.task != "instruct":
+    if not opened.talks:
         ids = encode_prompt(tokenizer, prompt)
         return write(ids, seeds, sampling, args.max_tokens, args.stop)
     _, template = choose_template(None, opened.template)
@@ -169,7 +169,7 @@ def searched(prompt, opened, args):
     ConfigError
         If the model answers in a conversation, where nothing is searched.
     """
-    if opened.task == "instruct":
+    if opened.talks:
         raise ConfigError("this model learnt to answer, and beams search for how a text goes on: "
                           "leave out --beams")
     alpha = ALPHA if args.length_penalty is None else args.length_penalty
@@ -207,7 +207,7 @@ def write_rows(rows, opened, sampling, args):
 
 def written(opened, prompts, sampling, seed, args):
     """Return what a model writes to each of some prompts."""
-    if opened.task == "instruct":
+    if opened.talks:
         texts = [next(continued(opened, prompt, sampling, [seed], args)) for prompt in prompts]
         return [*map("".join, texts)]
     return continue_all(opened.model, opened.tokenizer, prompts, sampling, seed, args.max_tokens,

@@ -35,7 +35,7 @@ from gpt.training.tasks import TASKS, task_named
 from minigrad.kernels.quantised import DTYPES
 
 
-FIRST = next(iter(NETS))           # what is not named
+FIRST, FIRST_TASK = next(iter(NETS)), next(iter(TASKS))     # what is not named
 
 
 class Opened(NamedTuple):
@@ -56,6 +56,11 @@ class Opened(NamedTuple):
         """What its adapters stand beside; None if it has none."""
         adapted = self.config and self.config.train.lora_rank
         return self.config.train.base if adapted else None
+
+    @property
+    def talks(self):
+        """Whether it learnt to answer as its template says, rather than to continue a text."""
+        return self.task != FIRST_TASK and self.template not in (None, "none")
 
     def write(self, prompt="", **how):
         """Yield a continuation of a prompt, piece by piece, as `models.sampling.write` does."""

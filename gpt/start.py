@@ -4,7 +4,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from gpt.base import open_base, with_shape_of
+from gpt.base import as_it_was, open_base, open_beside, with_shape_of
 from gpt.command import find_run
 from gpt.data.reading import END_OF_TEXT
 from gpt.opening import base_weights, fingerprint, weights_of
@@ -56,14 +56,19 @@ def begin(args, say, peak_gflops=None, prepare=prepare_data):
         given.setdefault("template", base.template)
     name = matched(given).get("task", TrainConfig.task)
     task = task_named(name)
+    if task.based and not base:
+        raise ConfigError(f"the task {name} goes on from a model that can write: name it with "
+                          "--base")
     if given.get("canaries") and (task.conclude or not task.whole_text):
         raise ConfigError("--canaries are lines of a text to be continued, and the task is "
                           f"{name}: leave them out")
+    beside = open_beside(task, given, base, args.runs)
     corpus = task.corpus(args.corpus, binary=args.tokenizer in ("byte", "bpe"))
     say(f"text: {corpus.source}, {corpus.size_bytes / 1e6:.2f} MB")
     check_vocabulary(given.get("vocabulary", 0), corpus)
     if base:
         config = with_shape_of(base, choose_tuning(base.model.config, given), given)
+        corpus = task.made(base, corpus, config.train, say)
     else:
         config = chosen(corpus, preset, given, peak_gflops or matmul_gflops(), say)
     last = corpus.files_at_end(config.data.held_out)
@@ -72,16 +77,13 @@ def begin(args, say, peak_gflops=None, prepare=prepare_data):
         say(f"held out to validate on: the end, in {files}")
     folder = new_folder(args.name or corpus.name, args.runs)
     with kept_if_begun(folder):
-        own = base and base.tokenizer
+        source = base or beside
+        if beside and not base:
+            config = config.changed(tokenizer=f"of the {task.beside}")
+        own = source and source.tokenizer
         data = prepare(task, corpus, config.data, folder / "data", own, say)
         give_back()                                   # what it took to encode the text
-        V, more = task.vocab_size(data.tokenizer), 0
-        if base:                                      # which may have rows for no token
-            more = max(0, V - config.model.vocab_size)
-            V = config.model.vocab_size + more
-        if more:
-            say(f"vocabulary: {more} tokens that the base lacks; their rows begin as the mean of "
-                "all others")
+        V = rows_for(task.vocab_size(data.tokenizer), source, say)
         config = config.changed(**data.settings | {"vocab_size": V})
         if config.data.document_mask:
             config = config.changed(document_end=end_of_documents(config, data.tokenizer))
@@ -97,8 +99,12 @@ def begin(args, say, peak_gflops=None, prepare=prepare_data):
         if base:
             write_manifest(folder, base=config.train.base, base_sha256=sha256)
         run = Run.start(config, data, plan, weights=weights, base_sha256=sha256)
-        if base and run.task.prepared:
-            run.task.prepared(run)
+        if beside:
+            run.beside, run.beside_sha256 = beside.model, fingerprint(weights_of(beside))
+        if (base or beside) and run.task.prepared:
+            run.task.prepared(run, folder / "data")
+        if not task.stays(config.train):
+            run.beside = None
         return run, folder
 
 
@@ -109,6 +115,15 @@ def chosen(corpus, preset, given, peak, say):
     if other:
         say(f"in so short a time, by characters, --net {other} gets further")
     return config
+
+
+def rows_for(n_tokens, source, say):
+    """Return how many tokens the net knows: of a source it goes on from at least all of those."""
+    known = source.model.config.vocab_size if source else 0
+    if source and n_tokens > known:
+        say(f"vocabulary: {n_tokens - known} tokens that the base lacks; their rows begin as the "
+            "mean of all others")
+    return max(known, n_tokens)
 
 
 def end_of_documents(config, tokenizer):
@@ -157,5 +172,7 @@ def resume(args):
     folder = find_run(args.resume, args.runs)
     weights_for = partial(base_weights, base=args.given.pop("base", None))
     run = open_run(folder, args.from_step, weights_for)
+    if run.task.stays(run.config.train):
+        run.beside = as_it_was(run)
     continue_plan(run, args.given, read_manifest(folder).get("reported_step"))
     return run, folder

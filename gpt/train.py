@@ -85,6 +85,8 @@ def train(run, folder, args, display, began):
 
 def look(run, folder, told):
     """Evaluate on a part of the validation text, let the model write, save."""
-    told.evaluated(run, run.evaluate())
+    found = run.evaluate()
+    told.evaluated(run, found)
+    told.remark(run.task.remark(run, found))
     save(run, folder)
     told.display.evaluated(told.status)

@@ -145,6 +145,20 @@ text.txt --d_model 100 --n_head 3            | d_model is 100
 text.txt --n_head 4 --n_kv_head 3 --d_model 64 | n_kv_head 3
 text.txt --d_model 6 --n_head 2              | each head has 3
 text.txt --task translate                    | 'translate'
+text.txt --task prefer                       | name it with --base
+text.txt --task reward                       | name it with --base
+text.txt --task distil                       | name it with --teacher
+text.txt --task distil --teacher runs/a --tokenizer byte | comes from the teacher
+text.txt --task distil --teacher nowhere     | there is no run nowhere
+text.txt --task prefer --base runs/a         | no JSON
+text.txt --task reward --base runs/a         | no JSON
+text.txt --task prefer --base runs/a --rule x.py:f | 'x.py:f'
+sums --task reward --base runs/a --reward rigth | 'rigth'
+text.txt --beta 0.5                          | beta is of the task prefer
+text.txt --teacher runs/a                    | teacher is of the task distil
+text.txt --kl 0.5                            | kl is of the task reward
+text.txt --mix 1.5                           | mix is 1.5
+text.txt --samples 1                         | samples is 1
 text.txt --plan x                            | 'x'
 text.txt --plan 0:0:1                        | '0:0:1'
 text.txt --tokenizer nothing.json            | 'nothing.json'

@@ -69,10 +69,8 @@ class Conversations(Dataset):
         return min(T, int(rounded(self.longest - 1)))
 
     def widths(self, T):
-        """Return the width of each conversation, (n,): one of four, so that shapes come again."""
-        step = -(-self.width(T) // 4)
-        n = -(-(self.train.lengths - 1) // step)
-        return step * np.clip(n, 1, 4)
+        """Return the width of each conversation, (n,)."""
+        return few_widths(self.train.lengths - 1, self.width(T))
 
     def pass_tokens(self, T):
         return int(self.widths(T).sum())
@@ -80,14 +78,7 @@ class Conversations(Dataset):
     def check(self, T, batch_tokens):
         """Refuse conversations that are longer than the context, or tell that they are cut."""
         lengths = np.concatenate([self.train.lengths, self.val.lengths])
-        n, longest = int((lengths > T + 1).sum()), int(lengths.max())
-        if not n:
-            return None
-        what = (f"context_length is {T}, but {n:,} of {len(lengths):,} conversations are longer, "
-                f"the longest {longest:,} tokens")
-        if self.too_long == "refuse":
-            raise CorpusError(f"{what}: use --context_length {longest - 1}, or --too_long cut")
-        return f"{what}: of these the first {T + 1:,} tokens count"
+        return check_lengths(lengths, T, self.too_long)
 
     @property
     def settings(self):
@@ -102,6 +93,24 @@ class Conversations(Dataset):
                 f"predicted; {kind}, {self.tokenizer.vocab_size:,} kinds")
 
 
+def few_widths(lengths, most):
+    """Return lengths, (n,), rounded up to one of four, `most` at most: so shapes come again."""
+    step = -(-most // 4)
+    return step * np.clip(-(-lengths // step), 1, 4)
+
+
+def check_lengths(lengths, T, too_long):
+    """Refuse conversations of more tokens than the context has, or return how many are cut."""
+    n, longest = int((lengths > T + 1).sum()), int(lengths.max())
+    if not n:
+        return None
+    what = (f"context_length is {T}, but {n:,} of {len(lengths):,} conversations are longer, "
+            f"the longest {longest:,} tokens")
+    if too_long == "refuse":
+        raise CorpusError(f"{what}: use --context_length {longest - 1}, or --too_long cut")
+    return f"{what}: of these the first {T + 1:,} tokens count"
+
+
 # ---- reading ----
 
 def read_chats(corpus):
@@ -112,13 +121,16 @@ def read_chats(corpus):
     CorpusError
         If a document is no text, or a record of it is no conversation.
     """
-    found = {}
+    return [*dict.fromkeys(tuple(messages_of(*each)) for each in all_records(corpus))]
+
+
+def all_records(corpus):
+    """Yield the records of a corpus, each with words for where it stands."""
     for document in corpus.documents:
         if not is_text(document):
             raise CorpusError(f"{corpus.source} is not UTF-8 text: convert it")
         for i, record in enumerate(records(document.decode().removeprefix("\ufeff")), 1):
-            found.setdefault(tuple(messages_of(record, f"record {i} of {corpus.source}")))
-    return [*found]
+            yield record, f"record {i} of {corpus.source}"
 
 
 def records(text):
@@ -169,7 +181,7 @@ def messages_of(record, where):
 
 def split_by_question(chats, val_fraction):
     """Hold out those chats whose first words of the user have the smallest SHA256: (train, val)."""
-    first = lambda said: next(content for role, content in said if role == "user")
+    first = lambda said: next(content for role, content, *_ in said if role == "user")
     digest = lambda said: hashlib.sha256(first(said).encode()).digest()
     chosen = sorted({*map(digest, chats)})
     n = min(len(chosen) - 1, max(1, round(val_fraction * len(chosen))))
@@ -226,6 +238,7 @@ def encoded_chats(corpus, tokenizer, program):
 
 PARTS = {name: (f"asked_{name}", f"spans_{name}") for name in TOKEN_FILES}
 SAID = "template.json"
+SAID_FILES = (*TOKEN_FILES, *PARTS["train.npy"], *PARTS["val.npy"], SAID)
 
 
 def prepare_chats(corpus, settings, folder, tokenizer=None, load=load_corpus, say=None):
@@ -241,31 +254,36 @@ def prepare_chats(corpus, settings, folder, tokenizer=None, load=load_corpus, sa
         As `documents.prepare` does; and if there are too few conversations, or a template that
         the tokenizer cannot write.
     """
-    chats = read_chats(corpus)
+    program = settings.template or "plain"
+    prepare_said(corpus, settings, folder, tokenizer, load, read_chats, as_chats, program)
+    return load_chats(folder, too_long=settings.too_long)
+
+
+def prepare_said(corpus, settings, folder, tokenizer, load, read, as_rows, program):
+    """Write what was said into a run's folder: `read` by corpus, made tokens by `as_rows`."""
+    chats = read(corpus)
     folder = token_folder(folder, corpus, settings, tokenizer)
     if settings.val:
-        train, val = chats, read_chats(load([settings.val]))
+        train, val = chats, read(load([settings.val]))
         train = [said for said in train if said not in val]
     else:
         train, val = split_by_question(chats, settings.val_fraction)
     if not train or not val:
         raise CorpusError(f"there are {len(train)} conversations to learn from and {len(val)} "
                           "others to validate on: give some of each")
-    program = settings.template or "plain"
     try:
         _, template = choose_template(None, program)
         tokenizer = tokenizer or tokenizer_for(settings, template, train, val)
         tokenizer = with_specials(tokenizer, template.specials)
         tokenizer.save(folder / "tokenizer.json")
         for name, part in zip(TOKEN_FILES, (train, val)):
-            found = as_chats(template, part, tokenizer, settings.loss_on)
+            found = as_rows(template, part, tokenizer, settings.loss_on)
             save_chats(folder, name, found, tokenizer)
         write_text(folder / SAID, json.dumps(program))
     except ConfigError as error:
         raise CorpusError(str(error)) from error
     except (OSError, ValueError) as error:
         raise CorpusError(f"the conversations cannot be tokenized: {error}") from error
-    return load_chats(folder, too_long=settings.too_long)
 
 
 def tokenizer_for(settings, template, train, val):
@@ -287,13 +305,16 @@ def save_chats(folder, name, chats, tokenizer):
 
 def load_chats(folder, sealed=None, too_long="refuse"):
     """Open what `prepare_chats` wrote; the arguments are those of `load_dataset`."""
-    names = [*TOKEN_FILES, *(path for pair in PARTS.values() for path in pair), SAID]
-
     def read(folder, tokenizer, sha256):
-        parts = []
-        for name, others in PARTS.items():
-            ids = bpe.load_tokens(folder / name, tokenizer)
-            parts.append(Chats(ids, *(np.load(folder / path) for path in others)))
-        program = json.loads((folder / SAID).read_text(encoding="utf-8"))
+        parts, program = read_said(folder, tokenizer)
         return Conversations(tokenizer, *parts, sha256, template=program, too_long=too_long)
-    return opened(folder, names, sealed, read)
+    return opened(folder, SAID_FILES, sealed, read)
+
+
+def read_said(folder, tokenizer):
+    """Return the two parts that `prepare_said` wrote, `Chats` each, and their template."""
+    parts = []
+    for name, others in PARTS.items():
+        ids = bpe.load_tokens(folder / name, tokenizer)
+        parts.append(Chats(ids, *(np.load(folder / path) for path in others)))
+    return parts, json.loads((folder / SAID).read_text(encoding="utf-8"))

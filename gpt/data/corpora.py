@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from bpe.console import is_stream
 from bpe.files import write_whole
+from gpt.data.exercises import sorting, sums
 from gpt.data.reading import (
     CorpusError, Documents, NoTextError, is_text, joined, read_file, whole)
 
@@ -378,4 +379,12 @@ def story_floor(text):
     return text.count(b"\n") * STORY_BITS / len(text)
 
 
-CORPORA = {"shakespeare": shakespeare, "stdlib": stdlib, "stories": stories}
+def exercise(name, write, what):
+    """Return exercises, to be learnt with --task instruct, and then with --task reward."""
+    return Corpus(name, [write().encode()], what, settings={
+        "template": "none", "tokenizer": "char", "context_length": 16})
+
+
+CORPORA = {"shakespeare": shakespeare, "stdlib": stdlib, "stories": stories,
+           "sums": lambda: exercise("sums", sums, "all sums of two numbers of two digits"),
+           "sorting": lambda: exercise("sorting", sorting, "rows of five digits to be sorted")}

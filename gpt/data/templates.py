@@ -103,6 +103,7 @@ TEMPLATES = {
         said=" {}",
         end="\n",
         stops=("\nUser:",)),
+    "none": Template(marks=(), user="{}", reply="", end=""),     # a text that goes on
 }
 
 

@@ -17,6 +17,18 @@ def random_windows(ids, B, T, rng, sources=()):
     return rows_from(ids, starts, T + 1)
 
 
+def alike(widths, n_tokens, rng):
+    """Choose rows of one width at random, as many as have so many tokens; return width and rows.
+
+    Each of the rows, whose widths are (n,), is as likely as another, and none comes twice while
+    there are others.
+    """
+    width = rng.choice(widths)
+    rows = np.flatnonzero(widths == width)
+    n = max(1, n_tokens // width)
+    return int(width), rng.choice(rows, n, replace=n > len(rows))
+
+
 def following_windows(ids, B, T, step):
     """Take the windows of a step, (B, T + 1) int64, each behind that of the step before.
 

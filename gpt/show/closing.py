@@ -24,9 +24,11 @@ def conclude(run, folder, say, spent_s):
     manifest = read_manifest(folder)
     told = run.task.conclude or partial(of_text, folder, manifest, reading_s(run, spent_s))
     result, simpler, lines = told(run)
+    more, said = run.task.adds(run, result)
+    result |= more
     result |= {"steps": run.step, "best_step": run.best_step, "peak_bytes": peak_bytes()}
     asked = brief_answers(run, manifest, report_s(run, spent_s) / 2)
-    for line in (*lines, *told_of(asked, folder), *at_the_end(folder, result, manifest)):
+    for line in (*lines, *said, *told_of(asked, folder), *at_the_end(folder, result, manifest)):
         say(line)
     write_plan(run, folder)
     write_manifest(folder, result=result, baselines=simpler, config=told_settings(run.config),
@@ -166,6 +168,8 @@ def write_plan(run, folder):
 
 def given_by(config):
     """Name the settings that come from the tokenizer, or from the base."""
+    if config.train.teacher:
+        return ["vocab_size", "tokenizer", "vocabulary"]
     if not config.train.base:
         return ["vocab_size"]
     shape = [name for name in vars(config.model) if name not in SET_ANEW]

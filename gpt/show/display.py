@@ -20,6 +20,7 @@ class Status:
     tokens_s: float = 0.0
     val: float = None              # on the validation part
     val_unit: str = "bits/byte"
+    more: dict = field(default_factory=dict)         # what else was measured, by name
     val_history: list = field(default_factory=list)
     sample: str = ""
     left_s: float = 0.0
@@ -69,7 +70,8 @@ class Lines:
 
     def evaluated(self, status):
         self.shown = time.monotonic()
-        self.say(f"{one_line(status)}  val {status.val:.3f} {status.val_unit}")
+        self.say(f"{one_line(status)}  val {status.val:.3f} {status.val_unit}"
+                 f"{in_words(status.more)}")
 
     def close(self):
         pass
@@ -79,7 +81,12 @@ def one_line(status):
     r = status.record
     return (f"step {r.step:,}/{status.steps:,}  loss {status.smooth_loss:.3f} nats/token  "
             f"rate {r.rate:.2f}  gradient {r.grad_norm:.2f}  {status.tokens_s:,.0f} tokens/s  "
-            f"{duration(status.left_s)} left")
+            f"{duration(status.left_s)} left{in_words(r.notes)}")
+
+
+def in_words(numbers):
+    """Write numbers with their names, behind others."""
+    return "".join(f"  {name} {x:.3g}" for name, x in numbers.items())
 
 
 WIDE = 72                          # columns from which on the panel has four of its own
@@ -127,6 +134,8 @@ class Live:
                 ("speed", f"{status.tokens_s:,.0f}", "tokens/s",
                  f"{status.share_of_peak:.0%} of the matmul peak"),
                 ("rate", f"{r.rate:.3f}", "of the highest", f"gradient norm {r.grad_norm:.2f}")]
+        rows += [(name, f"{x:.3f}", "of this step", "") for name, x in r.notes.items()]
+        rows += [(name, f"{x:+.3f}", "validation", "") for name, x in status.more.items()]
         for name, value, unit, more in rows:
             line = partial(Text, no_wrap=True, overflow="ellipsis")
             cells = (line(name, style="dim"), line(value, style="bold", justify="right"),

@@ -175,7 +175,7 @@ def attention_maps(model, batch):
             layers.append(cut(*arrays, config.n_head, config.kv_heads))
     with watch(look):
         model.stream(batch)
-    maps, causal = [], config.causal and batch.source is None
+    maps, causal = [], getattr(config, "causal", True) and batch.source is None
     for layer, (q, k, _) in enumerate(layers, 1):
         q, k = q[0], k[0]                                       # (H, T, D), (G, S, D)
         p = attention_weights(q, k, causal, config.score_scale)

@@ -25,6 +25,7 @@ class Told:
         self.display = display
         self.status = Status(cost.flops_per_token, cost.peak_gflops)
         self.metrics = Metrics(folder, run.step)
+        self.remarked = False
         self.log = make_logger(log, folder)
 
     def step(self, record, plan, step_s):
@@ -32,9 +33,11 @@ class Told:
         self.status.step(record, plan, step_s)
         self.display.show(self.status)
         tokens_s = round(self.status.tokens_s)
-        self.metrics.write(**record._asdict(), tokens_s=tokens_s)
+        row = record._asdict()
+        notes = row.pop("notes")
+        self.metrics.write(**row, tokens_s=tokens_s, **notes)
         logged = {name: getattr(record, name) for name in LOGGED}
-        self.log(record.step, **logged)
+        self.log(record.step, **logged, **notes)
 
     def evaluated(self, run, found):
         """Tell of an evaluation, with what the model writes now."""
@@ -43,10 +46,18 @@ class Told:
         self.status.val_history.append(value)
         name = "val_bits" if found.n_bytes else "val_right"
         numbers = {"val_loss": found.nats_per_token, name: value}
+        numbers |= {f"val_{name}": x for name, x in found.means.items()}
+        self.status.more = found.means
         written = {"sample": text} if text else {}
         self.metrics.write(step=run.step, **numbers, **written)
         self.metrics.flush()
         self.log(run.step, **numbers)
+
+    def remark(self, text):
+        """Say what is to be thought of, once."""
+        if text and not self.remarked:
+            self.remarked = True
+            self.display.say(text)
 
     def stopped(self, run, folder):
         """Say how to go on with a run that was stopped and saved."""

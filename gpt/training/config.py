@@ -55,6 +55,36 @@ class TrainConfig:
     pooling: str = setting("concat", "what classify reads of a text: what the net says last, its "
                            "mean, its max, or all three", tuple(POOLING))
     labels: str = setting("", "of classify, in order, commas between; unless said, those there are")
+    beta: float = setting(0.1, "of prefer: how dear it is to leave the model that it begins with",
+                          above=0)
+    label_smoothing: float = setting(0.0, "of prefer: how often pairs are taken to be the wrong "
+                                     "way around", at_least=0, below=0.5)
+    teacher: str = setting("", "of distil: the model whose probabilities are learnt; a run, a "
+                           "shared or published folder, a GGUF")
+    teacher_top: int = setting(0, "of distil: how many likeliest tokens the teacher names, the "
+                               "others being one; 0 for all", at_least=0)
+    teacher_beside: bool = setting(False, "of distil: ask the teacher at each step, rather than "
+                                   "once, and keep nothing on disk")
+    mix: float = setting(0.9, "of distil: the share of the teacher in the loss", at_least=0,
+                         at_most=1)
+    temperature: float = setting(1.0, "of distil: what all scores are divided by; above 1, "
+                                 "unlikely tokens count more", above=0)
+    rule: str = setting("", "of prefer: FILE.py:function, by which the model makes pairs of its "
+                        "own answers; the text has the prompts")
+    prompts: int = setting(500, "of prefer with a rule: how many are answered twice", at_least=2)
+    prompt_tokens: int = setting(16, "of prefer with a rule: of a prompt, where the text has no "
+                                 "records", at_least=1)
+    reward: str = setting("right", "of reward: who judges an answer: right, which compares it with "
+                          "the record's output; random, the control; or FILE.py:function")
+    samples: int = setting(16, "of reward: answers drawn to each prompt, which are compared",
+                           at_least=2)
+    answer_tokens: int = setting(32, "of reward, and of prefer with a rule: of an answer, at most",
+                                 at_least=1)
+    clip_ratio: float = setting(0.2, "of reward: by how much of itself a probability may change "
+                                "before nothing more is won", above=0)
+    kl: float = setting(0.0, "of reward: how dear it is to leave the model that it begins with",
+                        at_least=0)
+    updates: int = setting(1, "of reward: steps that learn from the same answers", at_least=1)
     mask_whole_words: bool = setting(False, "of masked: ask for all tokens of a word or none "
                                      "(arXiv:1906.08101)")
     minutes: float = setting(0.0, "time for the whole run; the steps are planned to fit",

@@ -63,7 +63,7 @@ def measure_rates(run, seconds=0.15, most_s=2.0, fewest=4):
     times = [by_threads[best]]
     while sum(times) < (seconds if len(times) >= fewest else most_s):
         times.append(next(steps).elapsed_s)
-    measures = run.task.measure(copy.model, run.data, run.data.val)
+    measures = copy.measures()
     next(measures)
     began = time.perf_counter()
     n_targets = next(measures, Measure()).n_targets
@@ -101,17 +101,20 @@ def counted(parameters):
 
 def flops_per_token(run):
     """Count the floating-point operations of training on one token, on one sequence."""
-    T, nodes = run.width, []
+    nodes = []
     with watch(nodes.append):
-        loss_of_one(run)
-    return sum(map(sum, map(count_node, nodes))) // T
+        _, batch = loss_of_few(run)
+    return sum(map(sum, map(count_node, nodes))) // batch.ids.size
 
 
-def loss_of_one(run):
-    """Return the loss of one sequence as long as the context, a Tensor."""
+def loss_of_few(run):
+    """Return the loss of the fewest sequences, as long as the context, a Tensor; and these.
+
+    They are one, or as many as belong together.
+    """
     T, rng = run.width, np.random.default_rng(0)
-    batch = run.task.batch(run.data, (1, T), rng, run.model).widened(T)
-    return run.task.loss(run.model, batch, 1.0, rng)
+    batch = run.drawn((1, T), rng).widened(T)
+    return run.loss(batch, 1.0, rng), batch
 
 
 def sequence_bytes(run):
@@ -139,8 +142,8 @@ def kept_bytes(run):
         held.append(outputs)
         blocks.update(memories((*outputs, *node.saved)))
     with watch(count):
-        loss = loss_of_one(run)
-    kept = sum(size for i, size in blocks.items() if i not in known)
+        loss, batch = loss_of_few(run)
+    kept = sum(size for i, size in blocks.items() if i not in known) // len(batch.ids)
     loss.backward()                                   # loads the kernels of the way back
     for x in parameters:
         x.grad = None

@@ -114,6 +114,8 @@ def choose_settings(corpus, preset, given, peak_gflops):
     if "d_model" in settings and "n_head" in size:
         size["n_head"] = max(1, settings["d_model"] // 64)
     usual = size | fewer_evaluations(minutes or LONG_MINUTES) | corpus.settings
+    if not task_named(settings.get("task", Config.train.task)).carried:
+        usual["carry_state"] = False
     settings = usual | settings
     kind, vocabulary = choose_tokenizer(corpus)
     if preset == "portable" and kind == "char":            # which is not known elsewhere

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gpt.batch import Batch
+from gpt.batch import Batch, Held
 from gpt.data.documents import Dataset
 from gpt.models.lora import Part, dropping
 from gpt.models.states import States
@@ -18,6 +18,9 @@ from gpt.training.tasks.causal import has_no_end
 from minigrad.nn import Module
 from minigrad.optim import AdamW
 from minigrad.optim.muon import Muon
+
+
+SEALS = "base_sha256", "beside_sha256"
 
 
 @dataclass
@@ -36,6 +39,9 @@ class Run:
     learnt: list = field(default_factory=list)     # what learns, now or later in the run
     obstacle: str | None = None    # what keeps its steps from being replayed
     base_sha256: str | None = None        # of the weights that it began from, if it did
+    beside: Module | None = None          # a frozen model that its task asks
+    beside_sha256: str | None = None
+    held: Held | None = None       # the batch that several steps learn from, if they do
 
     @classmethod
     def start(cls, config, data, plan, dtype=np.float32, weights=None, base_sha256=None):
@@ -73,6 +79,8 @@ class Run:
         run.learnt = run.trained
         if config.train.carry_state:
             run.carried = state_to_carry(config, model)
+        if run.task.again(config.train) > 1:
+            run.held = Held()
         return run
 
     @property
@@ -105,18 +113,34 @@ class Run:
         shape = batch_shape(self.config.train, self.width, progress)
         if self.carried:
             return self.task.carried(self.data, shape, self.step)
-        options = {name: getattr(self.config.train, name) for name in self.task.options}
+        if self.held is None:
+            return self.drawn(shape, rng)
+        if self.step % self.task.again(self.config.train) == 0:
+            self.held.batch = self.drawn(shape, rng)
+        return self.held.batch
+
+    def drawn(self, shape, rng):
+        """Return a batch of a shape, which follows from the rng."""
+        options = self.named(self.task.options)
+        if self.beside:
+            options["beside"] = self.beside
         return self.task.batch(self.data, shape, rng, self.model, **options)
+
+    def named(self, names):
+        """Return settings of training by name."""
+        return {name: getattr(self.config.train, name) for name in names}
 
     def loss(self, batch, n, rng=None):
         """Return the loss of a part of a step that has n targets in all, a Tensor."""
         carried = {"state": self.carried.at(batch.rows)} if self.carried else {}
         with dropping(self.model, rng):
-            return self.task.loss(self.model, batch, n, rng, **carried)
+            weighs = self.named(self.task.weighs)
+            return self.task.loss(self.model, batch, n, rng, **carried, **weighs)
 
     def measures(self):
         """Yield what is measured on the validation part, some windows at a time: `Measure`."""
-        return self.task.measure(self.model, self.data, self.data.val)
+        how = self.named(self.task.measured)
+        return self.task.measure(self.model, self.data, self.data.val, **how)
 
     def evaluate(self):
         """Measure on a part of the validation text, and remember which step was the best."""
@@ -129,7 +153,9 @@ class Run:
         """Make a run of the same settings, to try its steps without end."""
         config = self.config.changed(unfreeze=0.0)        # most steps are those of all layers
         weights = self.model.state_dict() if self.config.train.lora_rank else None
-        return self.start(config, self.data, Plan.fixed(1_000_000), weights=weights)
+        other = self.start(config, self.data, Plan.fixed(1_000_000), weights=weights)
+        other.beside = self.beside
+        return other
 
     def tensors(self):
         """Return all that a checkpoint holds, by name."""
@@ -140,7 +166,8 @@ class Run:
         """Return what has tensors, by the name that stands before theirs."""
         optimizers = {f"optimizer{i}": x for i, x in enumerate(self.optimizers)}
         carried = {"carried": self.carried} if self.carried else {}
-        return {"model": self.kept, **optimizers, **carried}
+        held = {"held": self.held} if self.held else {}
+        return {"model": self.kept, **optimizers, **carried, **held}
 
     @property
     def kept(self):
@@ -158,7 +185,7 @@ class Run:
                 "data_sha256": self.data.sha256,
                 "best_loss": self.best_loss if self.best_step else None,
                 "best_step": self.best_step,
-                **({"base_sha256": self.base_sha256} if self.base_sha256 else {})}
+                **{name: getattr(self, name) for name in SEALS if getattr(self, name)}}
 
     @classmethod
     def resume(cls, tensors, facts, data, weights=None):
@@ -175,7 +202,9 @@ class Run:
             raise ConfigError("the checkpoint was trained with another tokenizer than the one in "
                               "its folder: put tokenizer.json back")
         config, plan = Config.from_dict(facts["config"]), Plan.parse(facts["plan"])
-        run = cls.start(config, data, plan, weights=weights, base_sha256=facts.get("base_sha256"))
+        run = cls.start(config, data, plan, weights=weights)
+        for name in SEALS:
+            setattr(run, name, facts.get(name))
         for prefix, part in run.parts().items():
             part.load_state_dict(below(tensors, prefix))
         run.step, run.best_step = facts["step"], facts["best_step"]
@@ -187,9 +216,11 @@ def check_asked(config):
     """Refuse settings that do not go with the net or the task."""
     train = config.train
     check_match(train.net, train.task, config.model)
-    if train.mask_whole_words and "mask_whole_words" not in TASKS[train.task].options:
-        raise ConfigError("mask_whole_words is of the task masked, but this run learns "
-                          f"{train.task}: leave it out")
+    for task, row in TASKS.items():
+        for name in row.settings - TASKS[train.task].settings:
+            if getattr(train, name) != getattr(type(train), name):
+                raise ConfigError(f"{name} is of the task {task}, but this run learns "
+                                  f"{train.task}: leave it out")
     if train.recompute and not hasattr(config.model, "n_head"):
         raise ConfigError("recompute runs the blocks of a transformer twice, and the net "
                           f"{train.net} has none: leave it out")

@@ -29,6 +29,7 @@ class StepRecord(NamedTuple):
     n_tokens: int
     elapsed_s: float               # for this step
     n_threads: int                 # that took it
+    notes: dict = {}               # what else the task tells of its batch, by name
 
 
 def train_steps(run):
@@ -63,7 +64,7 @@ def train_steps(run):
             optimizer.zero_grad()
         run.step += 1
         yield StepRecord(run.step, progress, loss, grad_norm, rate, batch.ids.size,
-                         time.perf_counter() - began, threads.n_threads())
+                         time.perf_counter() - began, threads.n_threads(), run.task.notes(batch))
 
 
 def next_batch(run):

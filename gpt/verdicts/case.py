@@ -12,6 +12,7 @@ from gpt.batch import Batch
 from gpt.models.nets import NETS, net_named
 from gpt.training.config import Config, TrainConfig
 from gpt.training.intervals import wilson
+from gpt.training.measures import token_loss
 from gpt.training.tasks import TASKS
 from minigrad import linear, no_grad
 
@@ -100,7 +101,7 @@ class Case:
     def n_classes(self):
         """Between how many answers the net chooses."""
         labels = self.config.train.labels
-        return len(labels.split(",")) if self.task.conclude else self.config.model.vocab_size
+        return len(labels.split(",")) if labels else self.config.model.vocab_size
 
     @functools.cached_property
     def exact(self):
@@ -118,16 +119,17 @@ class Case:
         """Draw a batch as training does; of a net without its text, ids at random."""
         rng = np.random.default_rng(seed)
         shape = B, min(T, self.config.model.context_length)
-        if self.data is not None:
+        if self.data is not None and self.task.surprises:
             return self.task.batch(self.data, shape, rng, self.model)
-        if self.task.conclude or self.sees == "source":
+        if self.config.train.labels or self.sees == "source":
             raise Unfit("this model came without the text it learnt from")
         ids = rng.integers(0, self.tokenizer.vocab_size, shape)
         return Batch(ids, np.roll(ids, -1, axis=1))
 
     def loss(self, model, batch):
         """Return the mean loss over the targets of a batch: a Tensor."""
-        return self.task.loss(model, batch, max(1, batch.n_targets), None)
+        loss = self.task.loss if self.task.surprises else token_loss
+        return loss(model, batch, max(1, batch.n_targets), None)
 
     def text(self):
         """Return the data, or say that it is not there."""

@@ -4,6 +4,7 @@ from minigrad.ops.add_norm import add_layer_norm, add_rms_norm
 from minigrad.ops.attention import attention, self_attention
 from minigrad.ops.conv1d import conv1d
 from minigrad.ops.cross_attention import cross_attention
+from minigrad.ops.distillation import distillation_loss
 from minigrad.ops.dropout import dropout, keyed_dropout
 from minigrad.ops.einsum import dot, einsum
 from minigrad.ops.elementwise import (

@@ -208,6 +208,27 @@ case(f"binary_cross_entropy_with_logits(x, y, weight=np.array({WEIGHT[:4]}), "
      x=real(2, 4), y=TRUTH)
 
 
+# ---- distillation ----------------------------------------------------------------------------
+
+TEACHER = np.log(np.array([[0.7, 0.1, 0.1, 0.1], [0.4, 0.3, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25]]))
+P = f"torch.tensor({TEACHER.tolist()}).double()"
+for tau in (1.0, 2.0):
+    for t in ([0, 2, 3], [-100, 2, 0]):
+        counts = [float(x >= 0) for x in t]
+        case(f"distillation_loss(z, log_p=np.array({TEACHER.tolist()}), targets=np.array({t}), "
+             f"mix=0.6, temperature={tau}, n=2)",
+             f"(0.4 * F.cross_entropy(z, torch.tensor({t}), reduction='sum') + 0.6 * {tau} ** 2 * "
+             f"(torch.tensor({counts}) * F.kl_div((z / {tau}).log_softmax(-1), {P}, "
+             "reduction='none', log_target=True).sum(1)).sum()) / 2", "all named", z=real(3, 4))
+        case(f"distillation_loss(z, log_p=np.array({TEACHER[:, :2].tolist()}), "
+             f"targets=np.array({t}), ids=np.array([[0, 1]] * 3), mix=0.6, temperature={tau}, n=2)",
+             f"(0.4 * F.cross_entropy(z, torch.tensor({t}), reduction='sum') + 0.6 * {tau} ** 2 * "
+             f"(torch.tensor({counts}) * F.kl_div(torch.cat([(z / {tau}).log_softmax(-1)[:, :2], "
+             f"(z / {tau}).log_softmax(-1)[:, 2:].logsumexp(1, keepdim=True)], 1), torch.cat("
+             f"[{P}[:, :2], {P}[:, 2:].logsumexp(1, keepdim=True)], 1), reduction='none', "
+             "log_target=True).sum(1)).sum()) / 2", "two named", z=real(3, 4))
+
+
 # ---- attention with a mask or a bias ---------------------------------------------------------
 
 MASKS = {"(T, S)": [[True, True, False], [False, False, False], [False, True, True]],

@@ -8,8 +8,11 @@ from gpt.training.tasks.causal import CAUSAL
 from gpt.training.tasks.classify import (
     begin_with_probe, classify_batch, classify_loss, classify_measure, show_nothing,
     with_classifier)
+from gpt.training.tasks.distil import DISTIL
 from gpt.training.tasks.instruct import INSTRUCT
 from gpt.training.tasks.masked import MASKED_LM
+from gpt.training.tasks.prefer import PREFER
+from gpt.training.tasks.reward import REWARD
 from gpt.training.tasks.seq2seq import SEQ2SEQ
 
 CLASSIFY = Task(
@@ -21,7 +24,8 @@ CLASSIFY = Task(
     show=show_nothing, command="classify", conclude=conclude, conclude_bytes=rivals_bytes)
 
 TASKS = {"causal": CAUSAL, "masked": MASKED_LM, "seq2seq": SEQ2SEQ, "classify": CLASSIFY,
-         "instruct": INSTRUCT}
+         "instruct": INSTRUCT, "prefer": PREFER, "distil": DISTIL,
+         "reward": REWARD}
 
 
 def task_named(name):

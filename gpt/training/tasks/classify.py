@@ -111,7 +111,7 @@ def probe(x, labels, at_hand, n_classes):
     return w.T, bias - mean @ w
 
 
-def begin_with_probe(run):
+def begin_with_probe(run, folder=None):
     """Do that for a new run from a base."""
     head = run.model.classifier.linear
     data = run.data

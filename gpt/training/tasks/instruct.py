@@ -4,7 +4,7 @@ import numpy as np
 from gpt.batch import IGNORE, Batch
 from gpt.data.chats import encoded_chats, load_chats, prepare_chats
 from gpt.data.templates import choose_template, special_id
-from gpt.data.windows import evenly_spread
+from gpt.data.windows import alike, evenly_spread
 from gpt.models.pieces import pieces_of
 from gpt.models.sampling import Sampling, generate
 from gpt.training.measures import MEASURED_TOKENS, token_loss
@@ -21,11 +21,7 @@ def instruct_batch(data, shape, rng, model):
     that little of it is padding.
     """
     B, T = shape
-    widths = data.widths(T)                                                     # (n,)
-    width = rng.choice(widths)                        # each conversation is as likely as another
-    alike = np.flatnonzero(widths == width)
-    n = max(1, B * T // width)
-    chosen = rng.choice(alike, n, replace=n > len(alike))
+    width, chosen = alike(data.widths(T), B * T, rng)
     return batch_of(data.train, chosen, min(width, T))
 
 
@@ -55,10 +51,14 @@ def instruct_measure(model, data, chats):
 def show_replies(model, data, seed, max_tokens):
     """Yield what stands in the validation part as an answer, what is asked, what the net answers.
     """
+    yield from replies(model, data, data.val, seed, max_tokens)
+
+
+def replies(model, data, chats, seed, max_tokens):
     rng = np.random.default_rng(seed)
-    for place in rng.permutation(len(data.val))[:SHOWN]:
-        begin, end = data.val.spans[place]
-        ids, asked = data.val.ids[begin:end], data.val.asked[begin:end]
+    for place in rng.permutation(len(chats))[:SHOWN]:
+        begin, end = chats.spans[place]
+        ids, asked = chats.ids[begin:end], chats.asked[begin:end]
         first = int(asked.argmax())
         last = first + int(asked[first:].argmin())    # of the first answer
         room = min(max_tokens, model.config.context_length - first)
