@@ -75,10 +75,14 @@ def test_bad_conversations_are_one_sentence(text, words, tmp_path):
         prepare_chats(corpus_of(text), settings(), tmp_path, a_tokenizer())
 
 
-def test_a_template_that_the_tokenizer_cannot_write_is_refused(tmp_path):
-    for template, words in ("llama3", "which this model does not know"), ("x", "is not known here"):
-        with pytest.raises(CorpusError, match=words):
-            prepare_chats(corpus_of(many()), settings(template=template), tmp_path, a_tokenizer())
+def test_a_template_that_is_not_known_is_refused_and_tokens_that_are_lacking_come_last(tmp_path):
+    with pytest.raises(CorpusError, match="is not known here"):
+        prepare_chats(corpus_of(many()), settings(template="x"), tmp_path, a_tokenizer())
+    known = a_tokenizer()
+    data = prepare_chats(corpus_of(many()), settings(template="llama3"), tmp_path, known)
+    n = known.vocab_size
+    assert data.tokenizer.tokens[:n] == known.tokens
+    assert data.tokenizer.special_tokens["<|eot_id|>"] >= n
 
 
 @pytest.mark.parametrize("name", ["chatml", "plain", "alpaca"])
