@@ -12,7 +12,8 @@ from vocabularies import (
     MERGES, TEXT, by_kernels, data_folder, fuzz_strings, merge_lists, published, raw_bytes, texts,
     tokenizer)
 
-from bpe import Tokenizer, pairs, reference
+from bpe import Tokenizer, backtrack, pairs, reference
+from bpe.jit import kernel
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 TOKENIZERS = {pattern: tokenizer(pattern) for pattern in ("gpt2", "cl100k", "o200k", r"\w+|\W")}
@@ -33,20 +34,27 @@ def test_any_list_of_merges_is_applied_lowest_rank_first_then_leftmost(lists, te
     assert by_kernels(ours, text) == ours.encode(text)
 
 
-@given(merge_lists(), st.text("abc", min_size=1, max_size=300), st.data())
-def test_long_and_short_merge_loops_agree(lists, word, data):
+@given(merge_lists(), st.text("abc", min_size=1, max_size=300))
+def test_tokens_that_fit_are_what_merging_makes_of_a_word(lists, word):
     merges, made = lists
     ours = Tokenizer(merges, r"[^,]+", merge_ids=made)
-    ids = ours.vocabulary.encode_word(word.encode())
-    assert by_kernels(ours, word) == ids
-    tables = ours._encoder.tables
-    if tables.short == pairs.SHORT:  # the merges are in an order that the long loop can do
-        for seed in (b"a" * len(word), word.encode()):
-            data = np.frombuffer(seed + bytes(16), np.uint8)
-            work = pairs.new_work(len(word), len(tables.made))
-            n = pairs.merge_long(data, 0, len(word), tables, work)
-            assert tables.ids[work.symbol[:n]].tolist() == ours.vocabulary.encode_word(seed)
-            assert (work.first == -1).all(), "every list is empty again"
+    assert by_kernels(ours, word) == ours.vocabulary.encode_word(word.encode())
+    tables, n = ours._encoder.tables, len(word)
+    data, work = np.frombuffer(word.encode() + bytes(16), np.uint8), pairs.new_work(n)
+    out = np.empty(n, np.int32)
+    merged = out[:pairs.merge_word(data, 0, n, tables, work, out, 0)].tolist()
+    if len(tables.tree.facts):  # the merges are in an order that has a tree
+        assert _by_tree(data, n, tables, work) == merged
+
+
+@kernel
+def _encode_word(data, n, tables, work, out):
+    return backtrack.encode_word(data, 0, n, tables, work, out, 0)
+
+
+def _by_tree(data, n, tables, work):
+    out = np.empty(n, np.int32)
+    return out[:_encode_word(data, n, tables, work, out)].tolist()
 
 
 @pytest.mark.extra("tiktoken")
