@@ -34,9 +34,9 @@ SHORTER, RANK, LEFT, RIGHT = range(4)
 
 # A tree of the bytes of all tokens. Its nodes are numbers: that of a token is its symbol, others
 # are higher. first: (65536,) int32, the node of two bytes, or 0; nodes: a hash table of uint64,
-# (node, byte, node behind it). facts: (S, 4) int32, a row a symbol: the longest token that it begins
-# with or -1, its rank or -1, the two symbols it is made of. length: (S,) int32, bytes. known: a bit
-# that is set for the hash of each pair that has a rank, since most pairs have none.
+# (node, byte, node behind it). A row of facts, (S, 4) int32, has of a symbol the longest token that
+# it begins with or -1, its rank or -1, the two symbols it is made of; length: (S,) int32, its
+# bytes. known: a bit that is set for the hash of each pair with a rank, since most have none.
 Tree = namedtuple("Tree", "first nodes facts length known")
 
 

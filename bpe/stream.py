@@ -15,7 +15,9 @@ JOB_BYTES = 1 << 19  # what one thread encodes at a time
 BLOCK_BYTES = 1 << 18  # what is read at a time
 BUFFER_BYTES = 1 << 16  # what is collected from an iterator before it is looked at
 _MARKS = (*map(str.encode, "，。、"), b"\n", b",", b'"', b"+")  # which no pattern joins to letters
-_LETTER = re.compile(rb"(?:[0-9A-Za-z]|[\xe5-\xe8][\x80-\xbf]{2}|\xe3\x81[\x81-\xbf])\Z")
+_LETTER = re.compile(rb"(?:[0-9A-Za-z]|\xe4[\xb8-\xbf][\x80-\xbf]|[\xe5-\xe8][\x80-\xbf]{2}"
+                     rb"|\xe3\x81[\x81-\xbf])\Z")  # a letter or digit, as far as need be
+
 
 
 class SpecialTokenFound(ValueError):

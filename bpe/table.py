@@ -166,8 +166,8 @@ def enter(a, b, p, data, start, n, table):
 
 @kernel
 def is_full(table):
-    """Whether a block of new words would make it more than half full."""
-    return 8 * (table.used[0] + BLOCK) > len(table.slots)
+    """Whether a block of new words would make it more than two thirds full."""
+    return 6 * (table.used[0] + BLOCK) > len(table.slots)
 
 
 @kernel
