@@ -1,12 +1,9 @@
-"""The whole of training and generation, against PyTorch on the same machine in the same run.
+"""The whole of training, against PyTorch on the same machine in the same run.
 
     python benchmarks/gpt.py speed            tokens/s of the loop, eager and compiled (3 minutes)
     python benchmarks/gpt.py reach            seconds from the command to a loss of 1.90 (4 minutes)
     python benchmarks/gpt.py minutes 10 30    the loss that so many minutes reach
     python benchmarks/gpt.py plays            train.py with nothing: bits per byte, memory, time
-    python benchmarks/gpt.py generate         tokens/s of 1, 8 and 32 streams (2 minutes)
-    python benchmarks/gpt.py published        the same of SmolLM2, in blocks and as float32, also
-                                              behind 2,000 tokens; GPT-2 small beside the memory
 
 Text is tinyshakespeare, from the folder that MINIGRAD_DATA names. Needs the `bench` extra. PyTorch
 runs nanoGPT's model (nanogpt.py). Sides alternate, since a machine's speed drifts; a ratio is
@@ -29,22 +26,17 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
-from nanogpt import CPU, B, NanoGPT, T, TorchTrainer
+from nanogpt import CPU, B, T, TorchTrainer
 from results import verdict
 
 from gpt.data.corpora import load_corpus
 from gpt.data.documents import prepare
-from gpt.models.decoder import GPT
-from gpt.models.published import read_gguf
-from gpt.models.sampling import NextScores, Sampling, generate
 from gpt.opening import open_model
 from gpt.training.config import Config
 from gpt.training.plan import Plan
 from gpt.training.run import Run
 from gpt.training.step import train_steps
 from minigrad import no_grad
-from minigrad.kernels.quantised import product
 
 ROOT = Path(__file__).parent.parent
 LOSS = 1.90
@@ -167,93 +159,7 @@ def plays():
         verdict("plays-time-off", abs(seconds / 300 - 1), 0.05, at_most=True)
 
 
-def generation(rounds=6, n=60):
-    """Compare greedy tokens from a model of 10 million parameters: 1, 8 and 32 streams."""
-    size = dict(n_layer=6, n_head=6, d_model=384, context_length=256)
-    config = Config.make("gpt2", vocab_size=65, bias=False, **size).model
-    model, theirs = GPT(config, np.random.default_rng(0)), NanoGPT(65, **size).eval()
-
-    def ours_take(B, n):
-        prompts = np.ones((B, 1), np.int64)
-        began, stream = time.perf_counter(), generate(model, prompts, Sampling(temperature=0))
-        for _ in range(n):
-            next(stream)
-        return B * n / (time.perf_counter() - began)
-
-    def torch_take(B, n):
-        shape = B, size["n_head"], 256, size["d_model"] // size["n_head"]
-        with torch.no_grad():
-            began = time.perf_counter()
-            caches = [{"n": 0, "k": torch.zeros(shape), "v": torch.zeros(shape)}
-                      for _ in theirs.blocks]
-            ids = torch.ones((B, 1), dtype=torch.long)
-            for i in range(n):
-                ids = theirs(ids, caches=caches, start=i).argmax(-1, keepdim=True)
-                ids.tolist()
-            return B * n / (time.perf_counter() - began)
-    for streams, target in ((1, 2.0), (8, 2.0), (32, 1.5)):
-        ours_take(streams, 20), torch_take(streams, 20)
-        pairs = [(ours_take(streams, n), torch_take(streams, n)) for _ in range(rounds)]
-        print(f"{streams} at once: here {max(p[0] for p in pairs):.0f} tokens/s at best, PyTorch "
-              f"{max(p[1] for p in pairs):.0f}")
-        name = "generation" if streams == 1 else f"generation-of-{streams}"
-        verdict(name, statistics.median(a / b for a, b in pairs), target)
-
-
-def published(rounds=5, n=16):
-    """Compare a published model in blocks with its numbers, early and late in a text."""
-    folder = os.environ.get("MINIGRAD_MODELS", "")
-    found = sorted(Path(folder).rglob("SmolLM2-135M-Instruct.Q4_1.gguf")) if folder else []
-    if not found:
-        raise SystemExit("MINIGRAD_MODELS names no folder with SmolLM2-135M-Instruct.Q4_1.gguf")
-    sides = {"numbers": read_gguf(found[0])[0]}
-    sides["blocks"] = sides["late"] = read_gguf(found[0], as_stored=True)[0]
-    ids = np.random.default_rng(0).integers(20, 40_000, (1, 2000))
-    takes = {name: taker(model, ids[:, :2000 if name == "late" else 20])
-             for name, model in sides.items()}
-    times = {name: [seconds_of(take, n) for _ in range(rounds)] for name, take in takes.items()}
-    for name, some in times.items():
-        print(f"{name}: {1 / min(some):.1f} tokens/s at best")
-    ratio = lambda a, b: statistics.median(x / y for x, y in zip(times[a], times[b]))
-    verdict("blocks-by-numbers", ratio("numbers", "blocks"), 2.5)
-    verdict("rate-behind-2000-tokens", ratio("blocks", "late"), 0.7)
-    verdict("gpt2-small-by-memory", share_of_memory(rounds), 0.8)
-
-
-def taker(model, ids):
-    """Let a model read ids, (1, T), and return what makes one token more."""
-    scores = NextScores(model, 1)
-    scores(ids)
-    one = lambda: scores(ids[:, :1])
-    for _ in range(4):                            # from then on it is replayed
-        one()
-    return one
-
-
-def seconds_of(take, n):
-    began = time.perf_counter()
-    for _ in range(n):
-        take()
-    return (time.perf_counter() - began) / n
-
-
-def share_of_memory(rounds):
-    """Compare the rate at which a token of GPT-2 small reads its weights with that of one array."""
-    config = Config.make("gpt2", vocab_size=50257, n_layer=12, n_head=12, d_model=768,
-                         context_length=64).model
-    model = GPT(config, np.random.default_rng(0))
-    take = taker(model, np.ones((1, 4), np.int64))
-    n_bytes = 4 * sum(x.size for x in model.parameters())
-    array, row = np.ones((n_bytes // 8192, 2048), np.float32), np.ones((1, 2048), np.float32)
-    shares = []
-    for _ in range(rounds):
-        of_array = seconds_of(lambda: product(row, array), 3) / array.nbytes
-        shares.append(of_array / (seconds_of(take, 3) / n_bytes))
-    return statistics.median(shares)
-
-
-WHAT = {"speed": speed, "reach": reach, "minutes": minutes, "plays": plays, "generate": generation,
-        "published": published}
+WHAT = {"speed": speed, "reach": reach, "minutes": minutes, "plays": plays}
 
 if __name__ == "__main__":
     what, *numbers = sys.argv[1:] or [""]

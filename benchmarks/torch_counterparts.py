@@ -11,7 +11,7 @@ THEIRS = {
     "abs": "x.abs()", "add": "x + y", "arcsinh": "x.asinh()", "arctan2": "y.atan2(x)",
     "add_layer_norm": "(x + residual, F.layer_norm(x + residual, x.shape[-1:], gain, bias, eps))",
     "add_rms_norm": "(x + residual, F.rms_norm(x + residual, x.shape[-1:], gain, eps))",
-    "attention": "attend(q, k, v, causal, scale, key_lengths, bias, mask)",
+    "attention": "attend(q, k, v, causal, scale, key_lengths, bias, mask, first)",
     "broadcast_to": "x.broadcast_to(shape)", "cbrt": "x.sign() * x.abs() ** (1 / 3)",
     "clip": "x if min is max else x.clip(min, max)", "concatenate": "torch.cat(arrays, axis)",
     "conv1d": "convolve(torch.cat([before, x], 1).mT, weight, dilation).mT",
@@ -47,7 +47,7 @@ THEIRS = {
     "rotary": "turn(x, cos, sin, interleaved)", "rsqrt": "x.rsqrt()",
     "scatter": "torch.zeros(int(np.prod(shape)), dtype=g.dtype).index_add(0, "
                "torch.as_tensor(places(shape)[key].copy()).flatten(), g.flatten()).reshape(shape)",
-    "self_attention": "self_attend(qkv, n_head, n_kv_head, causal, scale, key_lengths)",
+    "self_attention": "self_attend(qkv, n_head, n_kv_head, causal, scale, key_lengths, first)",
     "sigmoid": "x.sigmoid()",
     "silu": "F.silu(x)", "sin": "x.sin()", "sinh": "x.sinh()", "softmax": "x.softmax(axis)",
     "softplus": "F.softplus(x, threshold=40.0)", "split": "x.tensor_split(sections, axis)",
@@ -113,12 +113,14 @@ def helpers(torch):
                             reduction=reduction, label_smoothing=label_smoothing)
         return y.reshape(z.shape[:-1]) if reduction == "none" else y
 
-    def attend(q, k, v, causal, scale=None, key_lengths=None, bias=None, mask=None):
+    def attend(q, k, v, causal, scale=None, key_lengths=None, bias=None, mask=None, first=None):
         T, S = q.shape[2], k.shape[2]
         seen = torch.ones(T, S, dtype=torch.bool)
         seen = seen.tril(S - T) if causal else seen
         if key_lengths is not None:
             seen = seen & (torch.arange(S) < key_lengths.reshape(-1, 1, 1, 1))
+        if first is not None:
+            seen = seen & (torch.arange(S) >= first[:, None, :, None])
         mask = seen if mask is None else seen & torch.as_tensor(mask)
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
         scores = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
@@ -127,12 +129,13 @@ def helpers(torch):
         p = scores.masked_fill(~mask, -torch.inf).masked_fill(none, 0.0).softmax(-1)
         return p.masked_fill(none, 0.0) @ v
 
-    def self_attend(qkv, n_head, n_kv_head, causal, scale, key_lengths):
+    def self_attend(qkv, n_head, n_kv_head, causal, scale, key_lengths, first):
         G = n_head if n_kv_head is None else n_kv_head
         B, T, C = qkv.shape
         heads = qkv.reshape(B, T, n_head + 2 * G, -1).transpose(1, 2)
         q, k, v = heads.split([n_head, G, G], 1)
-        return attend(q, k, v, causal, scale, key_lengths).transpose(1, 2).flatten(2)
+        y = attend(q, k, v, causal, scale, key_lengths, first=first)
+        return y.transpose(1, 2).flatten(2)
 
     def cross_attend(q, kv, n_head, n_kv_head, scale, key_lengths):
         G = n_head if n_kv_head is None else n_kv_head

@@ -149,8 +149,9 @@ def theirs(name, example, names):
         bound = inspect.signature(OPS[name].forward).bind(*args, **example.params)
         bound.apply_defaults()
         given = dict(bound.arguments)
-        if isinstance(given.get("key_lengths"), np.ndarray):
-            given["key_lengths"] = torch.from_numpy(given["key_lengths"])
+        for name in "key_lengths", "first":
+            if isinstance(given.get(name), np.ndarray):
+                given[name] = torch.from_numpy(given[name])
     else:
         given = {"x": args[0]}
     out = eval(THEIRS.get(name) or COMPOSED[name], names, given)

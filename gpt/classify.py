@@ -3,6 +3,7 @@
     minigrad classify runs/NAME "a text"
     minigrad classify runs/NAME < texts.txt          a line of answer for each line
 """
+import functools
 from itertools import islice
 
 import numpy as np
@@ -24,13 +25,35 @@ def main(args=None):
     add_base(parser)
     args = parser.parse_args(args)
     with report_errors(parser.prog):
-        opened = open_model(find_run(args.run), base=args.base)
-        if not hasattr(opened.model, "classifier"):
-            raise ConfigError(f"{args.run} learnt the task {opened.task}, and no labels: train "
-                              "with --task classify")
+        opened = open_classifier(args.run, args.base)
         texts = map(typed, args.text) if args.text else read_lines()
         for label, p, text in classified(opened, texts):
             print(f"{label}\t{p:.3f}\t{text}", flush=True)
+
+
+@functools.cache
+def open_classifier(run, base=None):
+    """Open a run of the task classify; raise ConfigError if it is of another task."""
+    opened = open_model(find_run(run), base=base)
+    if not hasattr(opened.model, "classifier"):
+        raise ConfigError(f"{run} learnt the task {opened.task}, and no labels: train "
+                          "with --task classify")
+    return opened
+
+
+def number_of(run, label):
+    """Return which of a run's labels one is; raise ConfigError if it is none."""
+    labels = open_classifier(run).model.classifier.labels
+    if label not in labels:
+        raise ConfigError(f"{run} has no label {label!r}: choose {', '.join(labels)}")
+    return labels.index(label)
+
+
+def probability(run, label, text):
+    """Return how likely a text has a label, as a run says."""
+    opened = open_classifier(run)
+    p = predicted(opened.model, as_texts(opened.tokenizer, [text]))             # (1, K)
+    return float(p[0, number_of(run, label)])
 
 
 def classified(opened, texts):

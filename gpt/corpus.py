@@ -6,10 +6,12 @@
 
 Killed? The same command goes on where it stopped, and writes the same bytes.
 """
+from functools import partial
 from pathlib import Path
 
 from bpe.console import whole
 from gpt import called
+from gpt.classify import number_of, probability
 from gpt.command import make_parser, report_errors
 from gpt.data.cleaning.pipeline import DEDUP, Settings, make_corpus
 from gpt.data.cleaning.stages import USUAL
@@ -31,19 +33,46 @@ def main(args=None):
                         "addresses and phone numbers")
     parser.add_argument("--held_out", default=[], action="append", metavar="TEXT", help="drop "
                         "what has 13 words in a row in common with this text; may be said again")
+    parser.add_argument("--quality", metavar="RUN=LABEL", help="drop what a run of the task "
+                        "classify does not take for a label, such as runs/good=wanted")
+    parser.add_argument("--share", metavar="I/N", help="clean one of N shares of the files, as on "
+                        "one of N machines with one folder; without it the whole is finished")
     args = parser.parse_args(args)
     for sentence in contradictions(args):
         parser.error(sentence)
     with report_errors(parser.prog):
-        settings = Settings(args.filters, kinds(args.dedup), args.mask_pii, tuple(args.held_out))
+        settings = Settings(args.filters, kinds(args.dedup), args.mask_pii, tuple(args.held_out),
+                            args.quality or "")
         folder = Path(args.out)
-        facts = make_corpus(args.input, folder, settings, args.workers, page=corpus_page)
-        for line in told(facts, folder):
+        facts = make_corpus(args.input, folder, settings, args.workers, page=corpus_page,
+                            share=numbers(args.share), score=scored_by(args.quality))
+        for line in told(facts, folder) if facts else waiting(args.share):
             print(line)
 
 
 def kinds(dedup):
     return tuple(filter(None, map(str.strip, dedup.split(","))))
+
+
+def numbers(share):
+    """Return (i, n) of I/N, (1, 1) of nothing; None if it is no such thing."""
+    i, slash, n = (share or "1/1").partition("/")
+    good = slash and i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)
+    return (int(i), int(n)) if good else None
+
+
+def scored_by(quality):
+    """Return what tells how likely a text is wanted, by RUN=LABEL; None of nothing."""
+    if not quality:
+        return None
+    run, _, label = quality.rpartition("=")
+    number_of(run, label)                             # which says what is wrong with them
+    return partial(probability, run, label)
+
+
+def waiting(share):
+    yield f"share {share} is cleaned"
+    yield "when all are: the same command without --share finds duplicates and writes the corpus"
 
 
 def contradictions(args):
@@ -52,6 +81,10 @@ def contradictions(args):
         yield f"workers is {args.workers}, but must be at least 1"
     if not args.out.strip():
         yield "--out is empty: name a folder"
+    if not numbers(args.share):
+        yield f"--share is {args.share}: say such as 2/20, the second of twenty"
+    if args.quality and not all(args.quality.rpartition("=")):
+        yield f"--quality is {args.quality}: say RUN=LABEL, a run of the task classify and a label"
     for kind in kinds(args.dedup):
         if kind not in DEDUP:
             yield f"there is no {kind!r} to drop duplicates by: choose {', '.join(DEDUP)}"

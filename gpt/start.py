@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gpt.base import open_base, with_shape_of
 from gpt.command import find_run
+from gpt.data.reading import END_OF_TEXT
 from gpt.opening import base_weights, fingerprint, weights_of
 from gpt.settings import ConfigError
 from gpt.show.summary import beginning
@@ -65,6 +66,8 @@ def begin(args, say):
         give_back()                                   # what it took to encode the text
         V = config.model.vocab_size if base else task.vocab_size(data.tokenizer)
         config = config.changed(**data.settings | {"vocab_size": V})
+        if config.data.document_mask:
+            config = config.changed(document_end=end_of_documents(config, data.tokenizer))
         remark = data.check(config.model.context_length, config.train.batch_tokens)
         if remark:
             say(remark)
@@ -80,6 +83,18 @@ def begin(args, say):
         if base and run.task.prepared:
             run.task.prepared(run)
         return run, folder
+
+
+def end_of_documents(config, tokenizer):
+    """Return the id of the token between documents, which no token behind it sees past."""
+    if not hasattr(config.model, "document_end"):
+        raise ConfigError(f"--document_mask hides what attention sees, and the net "
+                          f"{config.train.net} has none: leave it out")
+    end = tokenizer.special_tokens.get(END_OF_TEXT)
+    if end is None:
+        raise ConfigError(f"--document_mask parts documents at {END_OF_TEXT}, and there is none in "
+                          "this text: give several files, or leave it out")
+    return end
 
 
 def check_vocabulary(n, corpus):

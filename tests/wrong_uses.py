@@ -158,6 +158,10 @@ text.txt --out new --filters language        | there is no filter 'language'
 text.txt --out new --dedup same              | there is no 'same'
 text.txt --out new --held_out nowhere        | there is no text at 'nowhere'
 text.txt --out new --lines                   | '--lines'
+text.txt --out new --share 3/2               | --share is 3/2: say such as 2/20
+text.txt --out new --quality runs/a          | --quality is runs/a: say RUN=LABEL
+text.txt --out new --quality nowhere=good    | nowhere
+text.txt --out new --quality runs/a=good     | no labels: train with --task classify
 """
 SERVE = """
                                              | model

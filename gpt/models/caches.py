@@ -1,7 +1,19 @@
 """What a net remembers of what it has read, so that a new token costs one position."""
 import numpy as np
 
-from minigrad.ops.cached import cached_attention, padded_width
+from minigrad.kernels.one_query import HALVES, HAS_HALVES, padded_width
+from minigrad.kernels.quantised import Quantised
+from minigrad.ops.cached import cached_attention
+
+
+def kept_dtype(weight):
+    """Return in what keys and values are kept, by a matrix of the model.
+
+    Floats of 16 bits beside weights that are held in blocks: half of the memory, and of the time
+    late in a text. They round by a thousandth of what such weights were rounded by.
+    """
+    in_blocks = isinstance(weight.data, Quantised)
+    return HALVES if in_blocks and HAS_HALVES else weight.dtype
 
 
 class KVCache:
@@ -15,6 +27,7 @@ class KVCache:
     config : ModelConfig
     batch : int
     dtype : float dtype
+        See `kept_dtype`.
 
     Attributes
     ----------
@@ -30,14 +43,12 @@ class KVCache:
 
     def __init__(self, config, batch=1, dtype=np.float32):
         width = padded_width(config.head_width, dtype)
-        self.capacity = config.context_length
+        self.capacity, self.document_end = config.context_length, config.document_end
         shape = batch, config.kv_heads, self.capacity, width
         self.place = np.zeros(batch, np.int64)                                  # (B,)
         self.recent = np.zeros((batch, 2), np.int64)
-        self.layers = []               # of (k, v), each (B, G, context, D)
-        for _ in range(config.n_layer):
-            k, v = np.zeros(shape, dtype), np.zeros(shape, dtype)
-            self.layers.append((k, v))
+        memory = np.zeros((config.n_layer, 2, *shape), dtype)      # one: in pages of 2 MB, if large
+        self.layers = [tuple(pair) for pair in memory]             # k and v: (B, G, context, D)
 
     @property
     def length(self):
@@ -66,9 +77,13 @@ class KVCache:
                              f"{position}: begin again with the last ones")
 
     def advance(self, ids):
-        """Count the positions that all layers have stored, of ids (B, T)."""
+        """Count the positions that all layers have stored, of ids (B, T).
+
+        Behind the end of a document, where the net sees nothing of it, a sequence begins anew.
+        """
         B, T = ids.shape
         self.place[:B] += T
+        self.place[:B][ids[:, -1] == self.document_end] = 0
         before = self.recent[:B]                                                # (B, 2)
         known = np.concatenate([before, ids], axis=1)                           # (B, 2 + T)
         self.recent[:B] = known[:, -2:]                                         # (B, 2)

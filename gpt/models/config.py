@@ -68,6 +68,8 @@ class ModelConfig:
     n_encoder_layer: int = setting(0, "blocks of the encoder before a decoder; 0 for n_layer",
                                    at_least=0)
     causal: bool = setting(True, "let a token see only those before it")
+    document_end: int = setting(-1, "id of the token behind which none sees what came before it; "
+                                "-1 for none", at_least=-1)
     dropout: float = setting(0.0, "rate of dropout in training", at_least=0, below=1)
 
     def __post_init__(self):
@@ -85,6 +87,9 @@ class ModelConfig:
             raise ConfigError(f"rotary positions and qk_norm pair features, but each head has "
                               f"{self.head_width}: use d_head {self.head_width + 1}, or other "
                               f"positions without qk_norm")
+        if self.document_end >= 0 and self.position in ("learned", "sinusoidal"):
+            raise ConfigError(f"with document_mask a text begins anew in the middle, and positions "
+                              f"that are {self.position} count from elsewhere: use rotary ones")
         if self.position == "relative" and self.relative_distance <= self.relative_buckets // 2:
             raise ConfigError(f"relative_distance is {self.relative_distance}, but of "
                               f"{self.relative_buckets} relative_buckets half tell near ones "

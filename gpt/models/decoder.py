@@ -1,7 +1,7 @@
 """The transformer, read top to bottom: embeddings, blocks, scores of what is next."""
 import numpy as np
 
-from gpt.models.caches import KVCache
+from gpt.models.caches import KVCache, kept_dtype
 from gpt.models.config import ModelConfig
 from gpt.models.heads import mean_loss, scores
 from gpt.models.relative import RelativeBias
@@ -90,7 +90,7 @@ class GPT(Module):
                              f"{T} tokens: pass the last ones only")
         x = self.embedded(batch.ids, state, batch.segments)                     # (B, T, C)
         x = Residual(dropout(x, config.dropout, rng))
-        seen = self.seen(T, state, batch.lengths)
+        seen = self.seen(batch.ids, state, batch.lengths)
         for i, block in enumerate(self.blocks):
             if mode.recomputing:
                 x = recomputed(block, x, seen, rng, memory)
@@ -135,13 +135,16 @@ class GPT(Module):
             return table[:T] if state is None else rows_at(table, state.place, T)
         return None
 
-    def seen(self, T, state, lengths=None):
-        """Say who sees whom: `Seen` for T positions behind those of the state."""
-        config = self.config
+    def seen(self, ids, state, lengths=None):
+        """Say who sees whom: `Seen` for (B, T) ids behind those of the state."""
+        T, config = ids.shape[1], self.config
         queries, S = behind(state, T)
-        near = self.near(queries, S, state.capacity if state else T)
-        seen = Seen(config.causal, lengths=None if config.causal else lengths, mask=near,
+        seen = Seen(config.causal, lengths=None if config.causal else lengths,
                     scale=None if config.score_scale else 1.0)
+        if state is None:
+            seen = seen._replace(first=self.first_seen(ids))
+        else:
+            seen = seen._replace(mask=self.near(queries, S, state.capacity))
         if config.position == "relative":
             seen = seen._replace(bias=self.relative_bias(queries, S))           # (1 or B, H, T, S)
         if not hasattr(self, "cos"):
@@ -151,6 +154,16 @@ class GPT(Module):
         cos = rows_at(self.cos, state.place, T)                                 # (B T, D / 2)
         sin = rows_at(self.sin, state.place, T)
         return seen._replace(cos=cos, sin=sin)
+
+    def first_seen(self, ids):
+        """Return the first place that each token sees, (B, T) int64; None for the very first."""
+        config, T = self.config, ids.shape[1]
+        window = config.window if 0 < config.window < T else T
+        if config.document_end < 0 and window == T:
+            return None
+        first = np.empty(ids.shape, np.int64)
+        jit.run(where_it_begins, ids, config.document_end, window, first)
+        return first
 
     def near(self, queries, S, most):
         """Return which of S keys are near enough to queries, (1 or B, T), that have `most` of them.
@@ -165,7 +178,7 @@ class GPT(Module):
 
     def start(self, batch):
         """Return the state of sequences of which nothing has been read: `KVCache`."""
-        return KVCache(self.config, len(batch.ids), self.head.dtype)
+        return KVCache(self.config, len(batch.ids), kept_dtype(self.head))
 
     @property
     def head(self):
@@ -210,6 +223,15 @@ def behind(state, T):
     if state is None:
         return np.arange(T)[None], T
     return state.place[:, None] + np.arange(T), state.length + T
+
+
+def where_it_begins(ids, end, window, out):
+    """Write the first place that each token sees, (B, T): of its document, and of its window."""
+    T = ids.shape[1]
+    places = np.arange(T)
+    begins = np.where(ids[:, :-1] == end, places[1:], 0)       # behind the end of another
+    out[...] = np.maximum(0, places - window + 1)
+    np.maximum(out[:, 1:], np.maximum.accumulate(begins, axis=1), out=out[:, 1:])
 
 
 # ---- initial values ----

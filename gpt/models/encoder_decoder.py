@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 
 from gpt.batch import Batch
-from gpt.models.caches import KVCache
+from gpt.models.caches import KVCache, kept_dtype
 from gpt.models.decoder import GPT
 from gpt.models.heads import surprise
 from gpt.models.trunk import Memory
@@ -76,7 +76,7 @@ class EncoderDecoder(Module):
         """Read the sources of a batch; return the state in which nothing has been written."""
         with no_grad():
             memory = self.read(batch)
-        state = KVCache(self.config, len(batch.source), self.head.dtype)
+        state = KVCache(self.config, len(batch.source), kept_dtype(self.head))
         state.memory = memory
         return state
 

@@ -35,6 +35,8 @@ class Sampling:
                                   f"to {high:g}")
 
 
+AT_ONCE = 512                      # positions of a prompt: memory does not grow with its length
+
 LIMITS = {"repetition_penalty": (1e-6, 1e6), "temperature": (0, 1e6), "top_k": (0, 2**31),
           "top_p": (1e-9, 1), "min_p": (0, 1)}
 
@@ -105,8 +107,14 @@ class NextScores:
 
         Fewer than there is a state for are the first ones.
         """
-        B, T = ids.shape
+        T = ids.shape[1]
         self.state.check_room(T)
+        for start in range(0, T, AT_ONCE):
+            scores = self.read(ids[:, start:start + AT_ONCE])
+        return scores
+
+    def read(self, ids):
+        B, T = ids.shape
         with no_grad(), kernels_from(1):
             compute = self.one_more if T == 1 else self.compute
             inputs = [x[:B] for x in self.state.inputs]

@@ -35,12 +35,14 @@ class Seen(NamedTuple):
     sin: np.ndarray | None = None
     lengths: np.ndarray | None = None          # (B,) how many keys are real
     mask: np.ndarray | None = None             # (1 or B, 1, T, S), True where a key is near enough
+    first: np.ndarray | None = None            # (B, T) the first key that each query sees
     bias: Tensor | None = None                 # (1 or B, H, T, S), added to the scores
     scale: float | None = None                 # of the scores; None for 1 / sqrt(D)
 
     def attend(self, qkv, n_head, n_kv_head):
         """Let queries see keys and values, side by side: (B, T, (H + 2 G) D) to (B, T, H D)."""
-        alike = dict(causal=self.causal, scale=self.scale, key_lengths=self.lengths)
+        alike = dict(causal=self.causal, scale=self.scale, key_lengths=self.lengths,
+                     first=self.first)
         if self.mask is None and self.bias is None:
             return self_attention(qkv, n_head, n_kv_head, **alike)
         q, k, v = heads(qkv, n_head, n_kv_head)

@@ -5,7 +5,7 @@ from operator import itemgetter
 FILE = "file", "bytes", "SHA256"
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; margin: 1rem 0 }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto }
 td, th { border-bottom: 1px solid #8884; padding: .2rem .8rem; text-align: left }
 td.n { text-align: right; font-variant-numeric: tabular-nums }
 pre { white-space: pre-wrap; background: #8881; padding: .5rem; overflow-wrap: anywhere }
@@ -24,6 +24,7 @@ def corpus_page(facts):
              table(["", ""], [*counts.items(), *kept.items()]),
              "<h2>What each stage dropped</h2>", *stages(facts),
              "<h2>Duplicates</h2>", table(["", ""], duplicates.items()),
+             by_rows("source", facts), by_rows("length", facts),
              "<h2>What could not be read</h2>", table(["file", "place", "why"], facts["losses"]),
              "<h2>Files read</h2>", table(FILE, rows_of(facts["read"])),
              "<h2>Shards</h2>", table(FILE, rows_of(shards))]
@@ -32,6 +33,19 @@ def corpus_page(facts):
 
 def rows_of(facts):
     return [[each["name"], each["bytes"], each["sha256"]] for each in facts]
+
+
+COLUMNS = "documents read", "documents kept", "characters read", "characters kept"
+
+
+def by_rows(name, facts):
+    """Return a heading, and a table of what was read and kept of each kind."""
+    rows = facts["tables"].get(name, {})
+    found = []
+    for row in sorted(rows):
+        counts = [rows[row].get(column, 0) for column in COLUMNS]
+        found.append([row, *counts])
+    return f"<h2>By {name}</h2>" + table([name, *COLUMNS], found)
 
 
 def stages(facts):
@@ -58,4 +72,5 @@ def table(heads, rows):
 def cell(x):
     if isinstance(x, int):
         return f"<td class='n'>{x:,}</td>"
+    x = ", ".join(map(str, x)) or "none" if isinstance(x, list) else x
     return f"<td>{escape(str(x))}</td>"

@@ -25,6 +25,8 @@ class DataConfig:
                                   at_least=0.001, below=0.9)
     val: str = setting("", "a text of your own to validate on, a file, folder or glob; then "
                        "nothing is held out")
+    document_mask: bool = setting(False, "let no document see what came before it, in a net of "
+                                  "attention (arXiv:2402.13991)")
     canaries: bool = setting(False, "plant random strings in the text, so that the report can say "
                              "whether they are remembered (arXiv:1802.08232)")
 
@@ -140,7 +142,7 @@ def setting_names(net):
 
 def groups():
     """Yield (title, fields) for all settings there are, each once; nets share theirs by name."""
-    seen = {"vocab_size"}                             # the tokenizer's
+    seen = {"vocab_size", "document_end"}             # the tokenizer's
     kinds = [("model", net.config) for net in NETS.values()] + [*OTHERS.items()]
     for part, kind in kinds:
         new = [f for f in fields(kind) if f.name not in seen]

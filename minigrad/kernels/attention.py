@@ -21,24 +21,35 @@ FEW_QUERIES = 256                         # for which one thread is faster
 
 Q, K, V, OUT = range(4)                   # the arrays of the forward pass, (B, heads, rows, width)
 G, DQ, DK, DV = range(3, 7)               # and those that the backward pass has instead of OUT
-# What a layout holds, an array of int64: sizes; three strides of all arrays; lengths.
-N_HEAD, N_KV_HEAD, N_QUERY, N_KEY, WIDTH, CAUSAL = range(6)
-SEQUENCE, HEAD, ROW, LENGTHS = range(6, 6 + 4 * 7, 7)
+# What a layout holds, an array of int64: sizes; three strides of all arrays; lengths; first keys.
+N_HEAD, N_KV_HEAD, N_QUERY, N_KEY, WIDTH, CAUSAL, FIRST = range(7)
+SEQUENCE, HEAD, ROW, LENGTHS = range(7, 7 + 4 * 7, 7)
 
 
-def layout_of(arrays, k, causal, lengths):
-    """Pack for a kernel: sizes, the strides of all arrays, how many keys of each are real."""
+def layout_of(arrays, k, causal, lengths, first=None):
+    """Pack for a kernel: sizes, the strides of all arrays, how many keys of each are real.
+
+    first : (B, T) int64, optional
+        The first key that each query sees.
+    """
     B, n_kv_head, S, width = k.shape
     n_head, T = arrays[0].shape[1:3]
-    sizes = n_head, n_kv_head, T, S, width, causal
+    at_first = 0 if first is None else LENGTHS + B    # where the first keys are in the layout
+    sizes = n_head, n_kv_head, T, S, width, causal, at_first
     strides = np.zeros((3, 7), np.int64)
     for i, x in enumerate(arrays):
         strides[:, i] = x.strides[:3]
         strides[:, i] //= x.itemsize
-    everything = [S] * B
-    layout = np.array([*sizes, *strides.ravel(), *everything], np.int64)
-    if lengths is not None:
-        jit.run(np.copyto, layout[LENGTHS:], lengths)     # which may differ in a replay
+    n_first = 0 if first is None else first.size
+    layout = np.zeros(LENGTHS + B + n_first, np.int64)
+    layout[:SEQUENCE] = sizes
+    layout[SEQUENCE:LENGTHS] = strides.ravel()
+    real, firsts = np.split(layout[LENGTHS:], [B])
+    real[:] = S
+    if lengths is not None:                               # which may differ in a replay
+        jit.run(np.copyto, real, lengths)
+    if first is not None:
+        jit.run(np.copyto, firsts.reshape(B, T), first)
     return layout
 
 
@@ -85,6 +96,34 @@ def seen_by(i, layout, length):
 
 
 @jit.helper
+def nobody_before(place, m, layout):
+    """The first key that one of m queries sees, or some keys before it.
+
+    place : where in the layout the first key of the first of these queries is.
+    """
+    if not layout[FIRST]:
+        return 0
+    least = layout[place]
+    for r in range(1, m):
+        least = min(least, layout[place + r])
+    return least // ROWS * ROWS
+
+
+@jit.helper
+def hide(place, m, cols, layout, low, w, scores):
+    """Hide from each of m queries the keys before its first.
+
+    Scores are (keys, QUERIES) from a place in w on, the first of them those of key `low`. The
+    columns beyond m repeat the last query.
+    """
+    infinity = w.dtype.type(np.inf)
+    for r in range(cols):
+        first = layout[place + min(r, m - 1)]
+        for j in range(first - low):
+            w[scores + j * QUERIES + r] = -infinity
+
+
+@jit.helper
 def transposed(x, stride, m, D, out, width):
     """Copy m queries (m, D) as the columns of (D, QUERIES); return m rounded up to whole vectors.
 
@@ -111,12 +150,15 @@ def products(n, D, x, stride, columns, out, m, width):
 
 
 @jit.helper
-def weighted(i, m, D, layout, length, weights, x, stride, out, stride_out, width):
-    """For m queries from i on, sum the rows of x (keys, D) that they see, weighted."""
+def weighted(i, m, D, layout, length, low, weights, x, stride, out, stride_out, width):
+    """For m queries from i on, sum the rows of x (keys, D) that they see, weighted.
+
+    x and the weights begin with key `low`.
+    """
     for r in range(0, m, ROWS):
         rows = min(ROWS, m - r)
         last = i + r + rows - 1
-        seen = max(1, seen_by(last, layout, length))
+        seen = max(1, seen_by(last, layout, length) - low)
         target = at(out, (i + r) * stride_out)
         strip(rows, D, seen, at(weights, r), 1, QUERIES,
                     x, stride, target, stride_out, 0, width)
@@ -151,11 +193,16 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
         yp = at(out, b * sequence[OUT] + h * head[OUT])
         for i in range(0, T, QUERIES):
             m = min(QUERIES, T - i)
-            seen = seen_by(i + m - 1, layout, length)
-            first = S - T + i if layout[CAUSAL] else S    # the last key that query i sees
+            place = layout[FIRST] + b * T + i
+            low = nobody_before(place, m, layout)         # keys are counted from it on
+            seen = max(0, seen_by(i + m - 1, layout, length) - low)
+            first = (S - T + i if layout[CAUSAL] else S) - low    # the last key query i sees
             queries = at(qp, i * q_row)
             cols = transposed(queries, q_row, m, D, columns, width)
-            products(seen, D, kp, k_row, columns, scores, cols, width)
+            keys = at(kp, low * k_row)
+            products(seen, D, keys, k_row, columns, scores, cols, width)
+            if layout[FIRST]:
+                hide(place, m, cols, layout, low, w, D * QUERIES)
             for r in range(0, cols, width):
                 last = first + r if seen else -QUERIES
                 softmax_columns(at(scores, r), QUERIES, max(1, seen), last,
@@ -166,8 +213,9 @@ def attention_kernel(start, stop, lse, q, k, v, layout, scale, work, out):
                 total[r] = y if e != 0 else infinity
             for r in range(m):
                 lse[b, h, i + r] = total[r]
-            weighted(i, m, D, layout, length, scores,
-                     vp, v_row, yp, out_row, width)
+            values = at(vp, low * v_row)
+            weighted(i, m, D, layout, length, low, scores,
+                     values, v_row, yp, out_row, width)
 
 
 # ---- backward --------------------------------------------------------------------------------
@@ -194,7 +242,7 @@ def attention_vjp_kernel(start, stop, lse, q, k, v, g, layout, scale, work, dq, 
     dp = at(w, (1 + 2 * D + S) * QUERIES)                 # (S, QUERIES)
     for task in range(start, stop):
         b, group = task // n_kv, task % n_kv
-        add = 0                                           # the first block writes, later ones add
+        add = 1 if layout[FIRST] else 0                   # the first block writes, later ones add
         length = layout[LENGTHS + b]
         kp = at(k, b * sequence[K] + group * head[K])
         vp = at(v, b * sequence[V] + group * head[V])
@@ -205,11 +253,17 @@ def attention_vjp_kernel(start, stop, lse, q, k, v, g, layout, scale, work, dq, 
             qp = at(q, b * sequence[Q] + h * head[Q])
             gp = at(g, b * sequence[G] + h * head[G])
             dqp = at(dq, b * sequence[DQ] + h * head[DQ])
-            last_block = (T - 1) // QUERIES * QUERIES     # it sees all keys
+            last_block = (T - 1) // QUERIES * QUERIES     # it sees all keys, unless FIRST
             for i in range(last_block, -1, -QUERIES):
                 m = min(QUERIES, T - i)
-                seen = seen_by(i + m - 1, layout, length)
-                first = S - T + i if layout[CAUSAL] else S
+                place = layout[FIRST] + b * T + i
+                low = nobody_before(place, m, layout)
+                seen = max(0, seen_by(i + m - 1, layout, length) - low)
+                first = (S - T + i if layout[CAUSAL] else S) - low
+                keys = at(kp, low * k_row)
+                values = at(vp, low * v_row)
+                dkeys = at(dkp, low * dk_row)
+                dvalues = at(dvp, low * dv_row)
                 for r in range(QUERIES):
                     t = min(i + r, T - 1)
                     shift[r] = lse[b, h, t]
@@ -217,24 +271,27 @@ def attention_vjp_kernel(start, stop, lse, q, k, v, g, layout, scale, work, dq, 
                 cols = transposed(queries, q_row, m, D, qt, width)
                 gradients = at(gp, i * g_row)
                 transposed(gradients, g_row, m, D, gt, width)
-                products(seen, D, kp, k_row, qt, p, cols, width)
-                products(seen, D, vp, v_row, gt, dp, cols, width)
+                products(seen, D, keys, k_row, qt, p, cols, width)
+                products(seen, D, values, v_row, gt, dp, cols, width)
+                if layout[FIRST]:
+                    scores = (1 + 2 * D) * QUERIES
+                    hide(place, m, cols, layout, low, w, scores)
                 for r in range(0, cols, width):
                     last = first + r if seen else -QUERIES
                     softmax_columns_vjp(at(p, r), at(dp, r), QUERIES, max(1, seen), last,
                               scale, at(shift, r))
-                weighted(i, m, D, layout, length, dp,
-                         kp, k_row, dqp, dq_row, width)
+                weighted(i, m, D, layout, length, low, dp,
+                         keys, k_row, dqp, dq_row, width)
                 for j in range(0, seen, ROWS):
                     n = min(ROWS, seen - j)
                     r = max(0, j - first) if layout[CAUSAL] else 0        # the first to see key j
                     here = j * QUERIES + r
                     queries = at(qp, (i + r) * q_row)
-                    target = at(dkp, j * dk_row)
+                    target = at(dkeys, j * dk_row)
                     strip(n, D, m - r, at(dp, here), QUERIES, 1,
                                 queries, q_row, target, dk_row, add, width)
                     gradients = at(gp, (i + r) * g_row)
-                    target = at(dvp, j * dv_row)
+                    target = at(dvalues, j * dv_row)
                     strip(n, D, m - r, at(p, here), QUERIES, 1,
                                 gradients, g_row, target, dv_row, add, width)
                 add = 1 if seen else add

@@ -11,7 +11,7 @@ from minigrad.kernels.jit import helper, kernel
 from minigrad.kernels.llvm import REGISTERS, at, lanes_of, pointers_of, widest_vectors, zeros_of
 from minigrad.kernels.packed import (
     BLOCK, KINDS, add_blocks_of, add_rounded_of, put_totals, unpack_of)
-from minigrad.kernels.rows import row_kernel
+from minigrad.kernels.rows import made_from, row_kernel
 
 FEW_ROWS = 32                     # for which to pack the weights, or to unpack them, would not pay
 ROWS = 4                          # of x in a tile
@@ -78,7 +78,10 @@ def products_of(kind):
                 height = min(ROWS, m - i)
                 of_x = at(x, i * ldx), ldx, height
                 place = at(out, i * ldo + j), ldo, length
-                some(blocks, of_x, of_weights, place)
+                if height == 1:                           # a row that is left over
+                    one(blocks, of_x, of_weights, place)
+                else:
+                    some(blocks, of_x, of_weights, place)
     return products
 
 
@@ -104,116 +107,56 @@ def few_rows(start, stop, weight, x, out):
 
 
 # ---- weights in blocks: (n, bytes of a row) ----------------------------------------------------
+# Templates: what they call by a name that stands nowhere here is filled in for each kind.
 
-def few_of(kind):
-    """Make few(start, stop, blocks, x, out), which is `few_rows` for blocks of a kind."""
-    products = products_of(kind)
-
-    @helper
-    def few(start, stop, blocks, x, out):
-        m, k = x.shape
-        ldb = blocks.shape[1]
-        left = at(x, 0), k, m
-        right = at(blocks, start * ldb), ldb, stop - start
-        target = at(out, start), out.shape[1]
-        products(k // BLOCK, left, right, target)
-    return few
+def few(start, stop, blocks, x, out):
+    """Set out (m, n) to x (m, k) times the rows of blocks, as `few_rows` does."""
+    m, k = x.shape
+    ldb = blocks.shape[1]
+    left = at(x, 0), k, m
+    right = at(blocks, start * ldb), ldb, stop - start
+    target = at(out, start), out.shape[1]
+    products(k // BLOCK, left, right, target)             # noqa: F821
 
 
-def one_of(kind):
-    """Make one(start, stop, blocks, x, scales, minima, out) for a row that `round_row` rounded."""
-    add_rounded, zeros = add_rounded_of(kind), zeros_of(AT_ONCE)
-    point_to_weights, point_to_row = pointers_of(AT_ONCE), pointers_of(1)
+def one(start, stop, blocks, x, scales, minima, out):
+    """Set out (1, n) to a row, which `round_row` has rounded, times the rows of blocks."""
+    n, ldb = stop - start, blocks.shape[1]
+    length = streams(n)
+    integers, factors, least = at(x, 0), at(scales, 0), at(minima, 0)
+    for j in range(length):
+        parts, row = there(n, j, length), start + j
+        weights = point_to_weights(at(blocks, row * ldb), length * ldb, parts)
+        sums = zeros(least)
+        for b in range(scales.size):
+            sums = add_rounded(sums, weights, b, integers, factors, least)    # noqa: F821
+        target = point_to_row(at(out, row), 1, 1)
+        put_totals(sums, target, parts, length)
 
-    @helper
-    def one(start, stop, blocks, x, scales, minima, out):
-        n, ldb = stop - start, blocks.shape[1]
-        length = streams(n)
-        integers, factors, least = at(x, 0), at(scales, 0), at(minima, 0)
-        for j in range(length):
-            parts, row = there(n, j, length), start + j
-            weights = point_to_weights(at(blocks, row * ldb), length * ldb, parts)
-            sums = zeros(least)
-            for b in range(scales.size):
-                sums = add_rounded(sums, weights, b, integers, factors, least)
-            target = point_to_row(at(out, row), 1, 1)
-            put_totals(sums, target, parts, length)
-    return one
+zeros = zeros_of(AT_ONCE)
+point_to_weights, point_to_row = pointers_of(AT_ONCE), pointers_of(1)
 
 
-def unpacked_of(kind):
-    """Make unpacked(start, stop, blocks, rows, out): some rows as numbers."""
-    unpack, size = unpack_of(kind), kind.n_bytes
-
-    @helper
-    def unpacked(start, stop, blocks, rows, out):
-        n_blocks = out.shape[1] // BLOCK
-        for i in range(start, stop):
-            row = at(blocks, rows[i] * blocks.shape[1])
-            numbers = at(out, i * out.shape[1])
-            for b in range(n_blocks):
-                unpack(at(row, b * size), at(numbers, b * BLOCK))
-    return unpacked
+def unpacked(start, stop, blocks, rows, out):
+    """Set out (m, k) to some rows of blocks, as numbers."""
+    n_blocks = out.shape[1] // BLOCK
+    for i in range(start, stop):
+        row = at(blocks, rows[i] * blocks.shape[1])
+        numbers = at(out, i * out.shape[1])
+        for b in range(n_blocks):
+            unpack(at(row, b * size), at(numbers, b * BLOCK))                 # noqa: F821
 
 
-# Kernels that closures make are not kept on disk: so each has a name here, by which `Quantised`
-# finds it.
-_few_q8_0, _few_q4_0, _few_q4_1, _few_f16, _few_bf16 = map(few_of, KINDS.values())
-_unpacked_q8_0, _unpacked_q4_0, _unpacked_q4_1, _unpacked_f16, _unpacked_bf16 = map(
-    unpacked_of, KINDS.values())
-_one_q8_0, _one_q4_0, _one_q4_1 = map(one_of, [*KINDS.values()][:3])
+def kernels_of(name, kind):
+    """Return the kernels for a kind of blocks."""
+    made = lambda template, **names: row_kernel(made_from(template, name, **names))
+    found = {"few": made(few, products=products_of(kind)),
+             "unpacked": made(unpacked, unpack=unpack_of(kind), size=kind.n_bytes)}
+    if kind.n_scales:
+        found["one"] = made(one, add_rounded=add_rounded_of(kind))
+    return found
 
-@row_kernel
-def few_q8_0(start, stop, blocks, x, out):
-    _few_q8_0(start, stop, blocks, x, out)
-
-@row_kernel
-def few_q4_0(start, stop, blocks, x, out):
-    _few_q4_0(start, stop, blocks, x, out)
-
-@row_kernel
-def few_q4_1(start, stop, blocks, x, out):
-    _few_q4_1(start, stop, blocks, x, out)
-
-@row_kernel
-def few_f16(start, stop, blocks, x, out):
-    _few_f16(start, stop, blocks, x, out)
-
-@row_kernel
-def few_bf16(start, stop, blocks, x, out):
-    _few_bf16(start, stop, blocks, x, out)
-
-@row_kernel
-def one_q8_0(start, stop, blocks, x, scales, minima, out):
-    _one_q8_0(start, stop, blocks, x, scales, minima, out)
-
-@row_kernel
-def one_q4_0(start, stop, blocks, x, scales, minima, out):
-    _one_q4_0(start, stop, blocks, x, scales, minima, out)
-
-@row_kernel
-def one_q4_1(start, stop, blocks, x, scales, minima, out):
-    _one_q4_1(start, stop, blocks, x, scales, minima, out)
-
-@row_kernel
-def unpacked_q8_0(start, stop, blocks, rows, out):
-    _unpacked_q8_0(start, stop, blocks, rows, out)
-
-@row_kernel
-def unpacked_q4_0(start, stop, blocks, rows, out):
-    _unpacked_q4_0(start, stop, blocks, rows, out)
-
-@row_kernel
-def unpacked_q4_1(start, stop, blocks, rows, out):
-    _unpacked_q4_1(start, stop, blocks, rows, out)
-
-@row_kernel
-def unpacked_f16(start, stop, blocks, rows, out):
-    _unpacked_f16(start, stop, blocks, rows, out)
-
-@row_kernel
-def unpacked_bf16(start, stop, blocks, rows, out):
-    _unpacked_bf16(start, stop, blocks, rows, out)
+KERNELS = {name: kernels_of(name, kind) for name, kind in KINDS.items()}
 
 
 LEAST = np.float32(1e-30)         # of a block that is not taken for zeros

@@ -16,15 +16,16 @@ from dataclasses import dataclass
 from llvmlite import ir
 from numba.core import cgutils
 
-from minigrad.kernels import twins
+from minigrad.kernels import cache, twins
 from minigrad.kernels.llvm import (
-    FLOAT, I32, INT, VECTOR_BYTES, call, fused, instruction, name_of, nothing, read, repeated,
-    shuffle, write)
+    ARM, FLOAT, I32, INT, VECTOR_BYTES, fused, instruction, nothing, read, repeated, shuffle,
+    size_of, write)
 
 BLOCK = 32                                               # weights that share a scale
 LANES = VECTOR_BYTES // 4
 BYTE, I16 = ir.IntType(8), ir.IntType(16)
 HALF = ir.HalfType()
+HAS_HALVES = ARM or "f16c" in cache.cpu_features()       # whether it converts them by itself
 FLOATS = ir.VectorType(FLOAT, LANES)
 INTEGERS = ir.VectorType(I32, LANES)
 WORDS = ir.VectorType(I16, 16)
@@ -79,8 +80,23 @@ def each(kind, n):
 
 def scales_of(builder, kind, block):
     """Return d, or d and m, as a vector."""
-    halves = take(builder, block, HALF, kind.n_scales)
-    return builder.fpext(halves, ir.VectorType(FLOAT, kind.n_scales))
+    return widened(builder, block, kind.n_scales)
+
+def widened(builder, place, count):
+    """Read floats of 16 bits as float32."""
+    floats = ir.VectorType(FLOAT, count)
+    if HAS_HALVES:
+        return builder.fpext(take(builder, place, HALF, count), floats)
+    kind = ir.VectorType(I32, count)
+    bits = builder.zext(take(builder, place, I16, count), kind)
+    sign = builder.shl(builder.and_(bits, each(kind, 0x8000)), each(kind, 16))
+    rest = builder.shl(builder.and_(bits, each(kind, 0x7FFF)), each(kind, 13))
+    whole = builder.bitcast(rest, floats)
+    whole = builder.fmul(whole, each(floats, 2.0 ** 112))    # as the exponents begin elsewhere
+    endless = builder.icmp_signed(">=", rest, each(kind, 0x7C00 << 13))
+    rest = builder.or_(rest, each(kind, 0x7F800000))         # of inf and NaN
+    rest = builder.select(endless, rest, builder.bitcast(whole, kind))
+    return builder.bitcast(builder.or_(rest, sign), floats)
 
 def weights_of(builder, kind, block):
     """Yield (place, vector of weights) for all of a block: without a kind, one vector."""
@@ -101,8 +117,7 @@ def floats_of(builder, kind, block):
             bits = builder.shl(bits, each(INTEGERS, 16))
             yield n, builder.bitcast(bits, FLOATS)
         else:
-            halves = take(builder, place, HALF, LANES)
-            yield n, builder.fpext(halves, FLOATS)
+            yield n, widened(builder, place, LANES)
 
 def scaled_of(builder, kind, block):
     """Yield w = d q + minimum of a block."""
@@ -171,17 +186,79 @@ def put_totals(builder, sums, rows, n, step):
     sums, rows = unpacked(builder, sums, rows)
     width = len(sums) // len(rows)
     last = builder.sub(n, INT(1))
-    for i, x in enumerate(sums):
+    for i, total in enumerate(totals_of(builder, sums)):
         column = INT(i % width)
         there = builder.icmp_signed("<", column, last)
         column = builder.select(there, column, last)
         column = builder.mul(column, step)
         place = builder.gep(rows[i // width], [column])
-        builder.store(total_of(builder, x), place)
+        builder.store(total, place)
 
-def total_of(builder, x):
-    number, name = x.type.element, f"llvm.vector.reduce.fadd.{name_of(x.type)}"
-    return call(builder, name, number, number(0.0), x, flags=["reassoc"])
+@instruction(lambda *_: None, nothing)
+def put_in_rows(builder, sums, rows, j):
+    """Write the totals of a tile side by side, from place j of each row on."""
+    sums, rows = unpacked(builder, sums, rows)
+    width = len(sums) // len(rows)
+    for i, total in enumerate(totals_of(builder, sums)):
+        place = builder.add(j, INT(i % width))
+        builder.store(total, builder.gep(rows[i // width], [place]))
+
+def totals_of(builder, vectors):
+    """Yield the total of each of some vectors, as many as fit into 128 bits together.
+
+    That takes half of the instructions that one by one would, and all are added in one order.
+    """
+    together = 16 // size_of(vectors[0].type.element)
+    for n in range(0, len(vectors), together):
+        some = vectors[n:n + together]
+        count = len(some)
+        some += some[-1:] * (together - count)
+        while len(some) > 1:
+            pairs = zip(some[::2], some[1::2])
+            some = [neighbours_added(builder, x, y, together) for x, y in pairs]
+        x = some[0]
+        while x.type.count > together:
+            half = x.type.count // 2
+            low, high = [*range(half)], [*range(half, 2 * half)]
+            x = builder.fadd(shuffle(builder, x, x, low), shuffle(builder, x, x, high))
+        for i in range(count):
+            yield builder.extract_element(x, I32(i))
+
+def neighbours_added(builder, x, y, together):
+    """Add neighbours: in each 128 bits first the sums of those of x, then of those of y."""
+    even = []
+    for first in range(0, x.type.count, together):
+        of_x = [*range(first, first + together, 2)]
+        even += [*of_x, *(i + x.type.count for i in of_x)]
+    odd = [i + 1 for i in even]
+    return builder.fadd(shuffle(builder, x, y, even), shuffle(builder, x, y, odd))
+
+
+# ---- rows of floats of 16 bits, weighted and added up -------------------------------------------
+
+def add_rows_of(kind):
+    """Make add_row(tile, weights, j, row): add a block of a row, weights[i][j] times."""
+    @instruction(lambda *_: None)
+    def add_row(builder, tile, weights, j, row):
+        tile, weights = unpacked(builder, tile, weights)
+        width = len(tile) // len(weights)
+        numbers = [builder.load(builder.gep(w, [j])) for w in weights]
+        numbers = [repeated(builder, x, LANES) for x in numbers]
+        for v, (_, y) in enumerate(weights_of(builder, kind, row)):
+            for i, x in enumerate(numbers):
+                k = i * width + v
+                tile[k] = fused(builder, x, y, tile[k])
+        return cgutils.pack_array(builder, tile)
+    return add_row
+
+@instruction(lambda *_: None, nothing)
+def halve(builder, numbers, out):
+    """Write 32 numbers as floats of 16 bits, where the processor has them."""
+    kind = ir.VectorType(HALF, LANES)
+    for n in range(0, BLOCK, LANES):
+        x = builder.fptrunc(read(builder, numbers, INT(n)), kind)
+        place = builder.bitcast(behind(builder, out, 2 * n), kind.as_pointer())
+        builder.store(x, place).align = 1
 
 
 # ---- one row, in integers ----------------------------------------------------------------------

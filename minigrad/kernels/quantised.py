@@ -84,7 +84,7 @@ class Quantised:
 
     def run(self, what, *arrays):
         """Run one of the kernels of this kind, for all rows that its last array has room for."""
-        kernel = getattr(few, f"{what}_{self.name.lower()}")
+        kernel = few.KERNELS[self.name][what]
         n = len(arrays[-1]) if what == "unpacked" else len(self)
         kernel(n, self.bytes, *arrays)
 

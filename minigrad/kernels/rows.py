@@ -39,7 +39,7 @@ def row_kernel(function=None, *, fastmath=jit.FAST_MATH, small=SMALL):
     if function is None:
         return functools.partial(row_kernel, fastmath=fastmath, small=small)
     rows = jit.helper(function, fastmath=fastmath)
-    driver = _made_from(_driver, function, "driver", rows=rows)
+    driver = made_from(_driver, "driver", function, rows=rows)
     driver = jit.kernel(driver, fastmath=fastmath)
 
     @functools.wraps(function)
@@ -58,15 +58,17 @@ def _driver(threaded, n, *arrays):
         call_rows(rows, n, arrays)                        # noqa: F821
 
 
-def _made_from(template, function, suffix, **names):
+def made_from(template, suffix, function=None, **names):
     """Copy a template, with its free names filled in, to where `function` stands in the source.
 
-    Numba caches by file, name and line. It does not cache closures, so the names are globals.
+    Without one it stays where it is. Numba caches by file, name and line. It does not cache
+    closures, so the names are globals.
     """
+    function = function or template
     code = template.__code__.replace(co_filename=function.__code__.co_filename,
                                      co_firstlineno=function.__code__.co_firstlineno)
     name = f"{function.__qualname__}_{suffix}"
-    made = python_types.FunctionType(code, {**globals(), **names}, name)
+    made = python_types.FunctionType(code, {**template.__globals__, **names}, name)
     made.__qualname__, made.__module__ = name, function.__module__
     return made
 
@@ -82,7 +84,7 @@ def element_kernel(function):
     The arrays have one shape and dtype; the result is new.
     """
     template = (_map_1, _map_2, _map_3)[function.__code__.co_argcount - 1]
-    body = _made_from(template, function, "map", element=vmath.scalar(function))
+    body = made_from(template, "map", function, element=vmath.scalar(function))
     kernel = row_kernel(body, fastmath=jit.EXACT_MATH)
 
     @functools.wraps(function)

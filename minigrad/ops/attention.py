@@ -8,8 +8,8 @@ from minigrad.kernels.memory import empty
 from minigrad.kernels.rows import is_float, worth_it
 from minigrad.ops.elementwise import where
 from minigrad.ops.heads import (
-    check_heads, check_lengths, check_seen, heads, heads_of, repeat_heads, side_by_side, sum_heads,
-    visible)
+    check_first, check_heads, check_lengths, check_seen, heads, heads_of, repeat_heads,
+    side_by_side, sum_heads, visible)
 from minigrad.ops.shape import swapaxes
 from minigrad.ops.softmax import softmax
 from minigrad.tensor import detach, op, sum_to_shape
@@ -38,6 +38,8 @@ def attention_inputs(draw):
         "key_lengths": lengths,
         "mask": mask,
     }
+    if draw.boolean():
+        options["first"] = draw.indices((B, T), S)
     return (q, k, v, bias), options
 
 
@@ -46,7 +48,7 @@ def without_last(f, q, k, v, bias=None):
     n = min(q.shape[2], k.shape[2])
     arrays = [x[:, :, -n:] for x in (q, k, v)]
     before = [x[:, :, :-1] for x in arrays]
-    options = {"causal": True, "key_lengths": None, "mask": None}
+    options = {"causal": True, "key_lengths": None, "mask": None, "first": None}
     y = f(*arrays, **options)
     earlier = f(*before, **options)
     return y[:, :, :-1], earlier
@@ -55,14 +57,14 @@ def without_last(f, q, k, v, bias=None):
 def other_order(f, q, k, v, bias=None):
     """Without a mask, attention sees a set of keys: their order changes nothing."""
     last_first = np.s_[:, :, ::-1]
-    options = {"causal": False, "key_lengths": None, "mask": None}
+    options = {"causal": False, "key_lengths": None, "mask": None, "first": None}
     y = f(q, k, v, **options)
     other = f(q, k[last_first], v[last_first], **options)
     return y, other
 
 
 @op(inputs=attention_inputs, causality=without_last, order=other_order)
-def attention(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mask=None):
+def attention(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mask=None, first=None):
     r"""Let each query take the mean of the values, weighted by how well their keys match it.
 
     .. math:: y = P v, \quad P = \text{softmax}(q k^T \cdot \text{scale} + \text{bias})
@@ -88,6 +90,8 @@ def attention(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mas
     mask : bool array that broadcasts to (B, H, T, S), optional
         True where a query may see a key. A key is seen if all of these agree; a query that sees
         none gives zeros.
+    first : (B, T) int, optional
+        The first key that each query sees, as where its document begins, or a window.
 
     Returns
     -------
@@ -95,13 +99,13 @@ def attention(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mas
 
     Notes
     -----
-    The kernel knows `causal`, `scale` and `key_lengths`; with a mask or a bias the reference runs.
+    With a mask or a bias the reference runs; the kernel knows all else.
 
     References
     ----------
     Vaswani et al. 2017, arXiv:1706.03762, equation 1; Ainslie et al. 2023, arXiv:2305.13245.
     """
-    seen = who_sees(q, k, v, bias, causal, key_lengths, mask)
+    seen = who_sees(q, k, v, bias, causal, key_lengths, mask, first)
     scale = scale_of(q, scale)
     H, groups = q.shape[1], k.shape[1]
     k = repeat_heads(k, H)                                # (B, H, S, D)
@@ -133,8 +137,9 @@ def attention_vjp(g, q, k, v, p, scale, groups, bias_shape):
     return dq, dk, dv, dbias
 
 @attention.parts
-def attention_parts(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mask=None):
-    seen = who_sees(q, k, v, bias, causal, key_lengths, mask)
+def attention_parts(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mask=None,
+                    first=None):
+    seen = who_sees(q, k, v, bias, causal, key_lengths, mask, first)
     scale = scale_of(q, scale)
     k = repeat_heads(k, q.shape[1])
     v = repeat_heads(v, q.shape[1])
@@ -147,13 +152,14 @@ def attention_parts(q, k, v, bias=None, causal=True, scale=None, key_lengths=Non
     return where(seen, p, 0.0) @ v                        # (B, H, T, D)
 
 
-def who_sees(q, k, v, bias, causal, key_lengths, mask):
+def who_sees(q, k, v, bias, causal, key_lengths, mask, first):
     """Check what attention is given; return which keys each query sees."""
     check_heads(q, k, v)
     S = k.shape[2]
     check_seen(mask, bias, (*q.shape[:3], S))             # (B, H, T, S)
     lengths = check_lengths(key_lengths, len(q), S)
-    return visible(q, k, causal, lengths, mask)
+    first = check_first(first, q, k)
+    return visible(q, k, causal, lengths, mask, first)
 
 def scale_of(q, scale=None):
     D = max(1, q.shape[-1])
@@ -174,6 +180,8 @@ def self_attention_inputs(draw):
     }
     if draw.boolean():
         options["key_lengths"] = draw.indices((B,), T) + 1
+    if draw.boolean():
+        options["first"] = draw.indices((B, T), T)
     return [draw.array((B, T, C))], options
 
 
@@ -183,7 +191,7 @@ def last_changes_nothing(f, qkv):
     qkv = qkv[..., :3 * D]
     options = {
         "n_head": 1, "n_kv_head": 1,
-        "causal": True, "key_lengths": None,
+        "causal": True, "key_lengths": None, "first": None,
     }
     y = f(qkv, **options)
     earlier = f(qkv[:, :-1], **options)
@@ -192,7 +200,7 @@ def last_changes_nothing(f, qkv):
 
 @op(inputs=self_attention_inputs, replayed=True, causality=last_changes_nothing)
 def self_attention(qkv, n_head, n_kv_head=None, causal=True,
-                   scale=None, key_lengths=None):
+                   scale=None, key_lengths=None, first=None):
     """Attention within a sequence, from queries, keys and values side by side in one array.
 
     The same as cutting them apart, `attention`, and putting the heads back together, but in one
@@ -205,7 +213,7 @@ def self_attention(qkv, n_head, n_kv_head=None, causal=True,
         heads of keys, and of as many of values.
     causal : bool
         Whether a query sees only keys up to its own position.
-    scale, key_lengths
+    scale, key_lengths, first
         As for `attention`.
 
     Returns
@@ -222,7 +230,7 @@ def self_attention(qkv, n_head, n_kv_head=None, causal=True,
     As for `attention`.
     """
     q, k, v = heads(qkv, n_head, n_kv_head)
-    y, saved = attention.forward(q, k, v, None, causal, scale, key_lengths)
+    y, saved = attention.forward(q, k, v, None, causal, scale, key_lengths, None, first)
     return side_by_side(y), saved
 
 @self_attention.vjp
@@ -235,9 +243,9 @@ def self_attention_vjp(g, q, *saved):
 
 @self_attention.parts
 def self_attention_parts(qkv, n_head, n_kv_head=None, causal=True,
-                         scale=None, key_lengths=None):
+                         scale=None, key_lengths=None, first=None):
     q, k, v = heads(qkv, n_head, n_kv_head)
-    y = attention(q, k, v, causal=causal, scale=scale, key_lengths=key_lengths)
+    y = attention(q, k, v, causal=causal, scale=scale, key_lengths=key_lengths, first=first)
     return side_by_side(y)
 
 
@@ -246,19 +254,21 @@ def self_attention_parts(qkv, n_head, n_kv_head=None, causal=True,
 # Heads are read and written through strides, where they are, if they are whole vectors wide.
 
 
-def are_heads(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mask=None):
-    if bias is not None or mask is not None:
+def are_heads(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mask=None, first=None):
+    if bias is not None or mask is not None or turned_over(scale, first):
         return False
     of_one_type = is_float(q.dtype) and q.dtype == k.dtype == v.dtype
     some = q.size > 0 and k.size > 0
     return of_one_type and some and worth_it(q.size + k.size)
 
 @attention.fast(when=are_heads)
-def attention_fast(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mask=None):
+def attention_fast(q, k, v, bias=None, causal=True, scale=None, key_lengths=None, mask=None,
+                   first=None):
     check_heads(q, k, v)
     lengths = check_lengths(key_lengths, len(k), k.shape[2])
+    first = check_first(first, q, k)
     scale = scale_of(q, scale)
-    y, saved = attend(q, k, v, causal, scale, lengths)
+    y, saved = attend(q, k, v, causal, scale, lengths, first)
     return y.swapaxes(1, 2), saved
 
 @attention.fast_vjp
@@ -268,16 +278,25 @@ def attention_fast_vjp(g, q, k, v, *saved):
     return *gradients, None
 
 
-def are_side_by_side(qkv, *_, **__):
+def turned_over(scale, first):
+    """Whether a score of -inf, which hides a key from the kernel, would not stay one."""
+    return first is not None and scale is not None and scale <= 0
+
+
+def are_side_by_side(qkv, n_head, n_kv_head=None, causal=True, scale=None, key_lengths=None,
+                     first=None):
+    if turned_over(scale, first):
+        return False
     return is_float(qkv.dtype) and qkv.size > 0 and worth_it(qkv.size)
 
 @self_attention.fast(when=are_side_by_side)
 def self_attention_fast(qkv, n_head, n_kv_head=None, causal=True,
-                        scale=None, key_lengths=None):
+                        scale=None, key_lengths=None, first=None):
     q, k, v = heads(qkv, n_head, n_kv_head)
     B, T, _ = qkv.shape
     lengths = check_lengths(key_lengths, B, T)
-    y, saved = attend(q, k, v, causal, scale_of(q, scale), lengths)
+    first = check_first(first, q, k)
+    y, saved = attend(q, k, v, causal, scale_of(q, scale), lengths, first)
     return y.reshape(B, T, -1), saved
 
 @self_attention.fast_vjp
@@ -293,7 +312,7 @@ def self_attention_fast_vjp(g, q, k, v, *saved):
     return dqkv,
 
 
-def attend(q, k, v, causal, scale, lengths):
+def attend(q, k, v, causal, scale, lengths, first=None):
     """Run the kernel; return y, (B, T, H, D), and what `attend_vjp` takes."""
     D = q.shape[-1]
     scale = q.dtype.type(scale)
@@ -303,11 +322,11 @@ def attend(q, k, v, causal, scale, lengths):
     y = room_for(q, width)
     lse = empty((B, H, T), q.dtype)
     out = y.swapaxes(1, 2)                                # (B, H, T, width)
-    layout = layout_of((q, k, v, out), k, causal, lengths)
+    layout = layout_of((q, k, v, out), k, causal, lengths, first)
     work = scratch(q.dtype, n_rows)
     q0, k0, v0, out0 = firsts(q, k, v, out)
     attention_kernel(B * H, lse, q0, k0, v0, layout, scale, work, out0)
-    return narrowed(y, D), (q, k, v, lse, scale, causal, lengths)
+    return narrowed(y, D), (q, k, v, lse, scale, causal, lengths, first)
 
 def narrowed(y, D):
     """Return the first D features of heads that were padded, (B, T, H, width)."""
@@ -318,17 +337,17 @@ def narrowed(y, D):
     jit.run(np.copyto, out, y[..., :D])
     return out
 
-def attend_vjp(g, q, k, v, lse, scale, causal, lengths, *gradients):
+def attend_vjp(g, q, k, v, lse, scale, causal, lengths, first, *gradients):
     """Run the backward kernel, which writes into the gradients of q, k and v."""
     D = g.shape[-1]
     g = padded(g)
     B, G, S, width = k.shape
     wide = gradients if width == D else rooms_for(q, k, v, width)
-    if lengths is not None:                               # what nobody sees
+    if lengths is not None or first is not None:          # what nobody sees
         for dx in wide[1:]:
             jit.run(np.copyto, dx, 0)
     arrays = q, k, v, g
-    layout = layout_of((*arrays, *wide), k, causal, lengths)
+    layout = layout_of((*arrays, *wide), k, causal, lengths, first)
     n_rows = 2 * (S + width) + 1
     work = scratch(q.dtype, n_rows)
     inputs = firsts(*arrays)

@@ -59,7 +59,7 @@ def side_by_side(x):
 
 # ---- who sees whom ---------------------------------------------------------------------------
 
-def visible(q, k, causal, key_lengths, mask):
+def visible(q, k, causal, key_lengths, mask, first=None):
     """Return which keys each query may see, as a mask that broadcasts to (B, H, T, S)."""
     T, S = q.shape[-2], k.shape[-2]
     seen = np.ones((1, 1, T, S), bool)
@@ -70,6 +70,8 @@ def visible(q, k, causal, key_lengths, mask):
     if key_lengths is not None:
         lengths = key_lengths[:, None, None, None]
         seen = seen & (keys < lengths)
+    if first is not None:
+        seen = seen & (keys >= first[:, None, :, None])   # (B, 1, T, S)
     return seen if mask is None else seen & detach(mask)
 
 
@@ -95,6 +97,22 @@ def check_lengths(lengths, B, S, name="key_lengths"):
         raise TypeError(f"{name} holds {lengths.tolist()}: give whole numbers")
     checked = empty((B,), np.int64)
     jit.run(copy_lengths, lengths, S, name, checked)
+    return checked
+
+
+def check_first(first, q, k):
+    """Return a copy of the first keys of queries, (B, T), each from 0 to S; None if there are none.
+    """
+    if first is None:
+        return None
+    shape, first = (len(q), q.shape[2]), np.asarray(detach(first))
+    if first.shape != shape:
+        raise ValueError(f"first has shape {first.shape}, but there are queries {shape}: give the "
+                         "first key of each")
+    if first.dtype.kind not in "iu":
+        raise TypeError(f"first holds {first.dtype}: give whole numbers")
+    checked = empty(shape, np.int64)
+    jit.run(copy_lengths, first, k.shape[2], "first", checked)
     return checked
 
 

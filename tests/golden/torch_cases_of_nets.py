@@ -71,6 +71,10 @@ FEW = "torch.arange(5) < torch.tensor([2, 5]).reshape(2, 1, 1, 1)"
 case("self_attention(qkv, 2, causal=False, key_lengths=np.array([2, 5]))",
      f"{SDPA}(*{SPLIT.format(n=6, h=2, g=2)}, attn_mask={FEW}).transpose(1, 2).flatten(2)",
      qkv=real(2, 5, 36))
+LATER = "torch.arange(5) >= torch.tensor([[0, 0, 2, 2, 2], [0, 1, 1, 3, 4]])[:, None, :, None]"
+case("self_attention(qkv, 2, first=np.array([[0, 0, 2, 2, 2], [0, 1, 1, 3, 4]]))",
+     f"{SDPA}(*{SPLIT.format(n=6, h=2, g=2)}, attn_mask=torch.ones(5, 5, dtype=bool).tril() & "
+     f"({LATER})).transpose(1, 2).flatten(2)", qkv=real(2, 5, 36))
 Q, KV = (f"{name}.unflatten(2, ({n}, 6)).transpose(1, 2)" for name, n in (("q", 4), ("kv", 4)))
 case("cross_attention(q, kv, 4, 2)",
      f"{SDPA}({Q}, *{KV}.chunk(2, 1), enable_gqa=True).transpose(1, 2).flatten(2)",

@@ -19,10 +19,10 @@ from gpt.data.cleaning.losses import Loss
 from gpt.data.cleaning.look import Look
 from gpt.data.cleaning.quality import (
     c4_lines, c4_page, contaminated, fineweb_lines, gopher_quality, gopher_quality_filter,
-    gopher_repetition, held_out_keys, menu)
+    gopher_repetition, held_out_keys, menu, repeated_n_grams)
 from gpt.data.cleaning.repair import (
     identify_language, mask_emails, mask_ips, mask_phone_numbers, mask_pii, repair_unicode)
-from gpt.data.cleaning.sources import Document, Unit, read_unit
+from gpt.data.cleaning.sources import Document, Unit, can_be_parted, read_unit
 from gpt.data.cleaning.wikitext import strip_wikitext
 from gpt.data.reading import END_OF_TEXT
 
@@ -90,6 +90,15 @@ def test_a_page_is_read_once_wherever_a_dump_is_parted(tmp_path, step, pack):
     assert [each.place for each in found] == [f"T{i}" for i in range(40)]
     assert [each.text for each in found] == [text.strip() for text in TEXTS[:40]]
     assert [each.reason for each in left_out] == ["a page of another namespace", "a redirect"]
+
+
+@pytest.mark.parametrize("name", ["x.xml", "x.xml.bz2", "w-articles1.xml-p10p3030",
+                                  "W-Articles1.xml-p10p3030-short.BZ2"])
+def test_a_dump_is_known_by_its_name(tmp_path, name):
+    data, path = dump(TEXTS), tmp_path / name
+    path.write_bytes(bz2.compress(data) if name.lower().endswith("bz2") else data)
+    assert can_be_parted(path)
+    assert sum(isinstance(each, Document) for each in read(path)) == 40
 
 
 def test_a_damaged_stream_costs_its_pages_and_is_named(tmp_path):
@@ -201,10 +210,16 @@ def test_gopher_tells_what_is_no_prose(text, reason):
     assert gopher_quality_filter(text) == (not reason)
 
 
+def places(*kinds):
+    return "".join(f"\nAa {x}, {kind}" for kind in kinds for x in "abcd")
+
+
 @pytest.mark.parametrize("text, reason", [
     (prose() + "\n" + "\n".join([prose(15)] * 8), "repeated lines"), (prose(), ""), ("", ""),
     (prose(600, line=600) + " to be" * 99, "one sequence of"),
-    ((prose(40, line=40)[:-1] + " ") * 3 + prose(40, 1, 40), "sequences of 5")])
+    ((prose(40, line=40)[:-1] + " ") * 5 + prose(40, 1, 40), "sequences of 5"),
+    (prose(100) + places("a river in North Brabant", "one hill of South Devon", "former names for "
+                         "what lies in Latvia"), "")])
 def test_gopher_tells_what_repeats_itself(text, reason):
     assert reason in gopher_repetition(text) and bool(gopher_repetition(text)) == bool(reason)
 
@@ -226,7 +241,7 @@ def test_repeated_sequences_are_what_a_plain_count_finds(words):
             if n >= 5 and sum(len(words[j]) for j in inside) > (0.2 - n / 100) * len(text):
                 return f"sequences of {n} "
         return ""
-    found = gopher_repetition(text)
+    found = repeated_n_grams(Look(text), len(text), few=0)
     assert plainly() in found and ("sequence" in found) == bool(plainly())
 
 

@@ -48,6 +48,10 @@ def test_a_corpus_is_made_told_and_read(files, tmp_path):
     assert facts["duplicates"] == {"exact": 2, "minhash": 1, "largest clusters": [2, 2, 2]}
     corpus = load_corpus([str(out)])
     assert {*map(bytes.strip, corpus.documents)} == {prose(150, i).encode() for i in range(12)}
+    assert facts["tables"]["source"]["wiki.xml"]["documents read"] == 7
+    kept = [row["documents kept"] for row in facts["tables"]["source"].values()]
+    lengths = facts["tables"]["length"].values()
+    assert sum(kept) == sum(row.get("documents kept", 0) for row in lengths) == 12
     assert not (out / ".work").exists() and "short" in corpus_page(facts)
     assert any("kept: 12 documents" in line for line in told(facts, out))
     again = tmp_path / "again"
@@ -55,6 +59,24 @@ def test_a_corpus_is_made_told_and_read(files, tmp_path):
     assert contents(again) == contents(out)
     with pytest.raises(CorpusError, match="holds a corpus"):
         make_corpus([str(files)], out, settings)
+
+
+def test_shares_on_several_machines_make_the_same_corpus(files, tmp_path):
+    settings = Settings("gopher", ("exact", "minhash"))
+    make_corpus([str(files)], tmp_path / "whole", settings)
+    for i in 3, 1, 2:
+        assert make_corpus([str(files)], tmp_path / "out", settings, share=(i, 3)) is None
+    said = []
+    make_corpus([str(files)], tmp_path / "out", settings, say=said.append)
+    assert said == ["3 of 3 are cleaned already"]
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_classifier_drops_what_is_not_wanted(files, tmp_path):
+    facts = make_corpus([str(files)], tmp_path / "out", Settings("", quality="length"),
+                        score=lambda text: len(text) > 500)
+    assert facts["stages"]["quality"] == {"by the classifier, it is not wanted": 2}
+    assert facts["settings"]["quality"] == "length"
 
 
 def test_lines_that_are_there_before_are_left_out(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from nets import make
 
-from gpt.models import trunk
+from gpt.models import sampling, trunk
 from gpt.models.config import ModelConfig
 from gpt.models.sampling import NextScores, Sampling, generate
 from minigrad import add_rms_norm, no_grad, rms_norm, tanh, use
@@ -108,6 +108,14 @@ def test_what_is_changed_in_the_net_alone_is_heard_by_generation(monkeypatch, pa
         monkeypatch.setattr(part, "__call__", body)
         assert abs(model(np.array([[1, 2, 3]])).data - before).max() > 0.01 * abs(before).max()
     assert_heard(model)
+
+
+def test_a_long_prompt_is_read_in_parts(monkeypatch):
+    monkeypatch.setattr(sampling, "AT_ONCE", 5)           # the last part is one token
+    found, _ = scores_one_by_one(small(), np.arange(16)[None], prompt=16)
+    with no_grad():
+        whole = small()(np.arange(16)[None]).data[:, -1:]
+    np.testing.assert_allclose(found, whole, atol=2e-5 * abs(whole).max())
 
 
 def test_any_number_of_threads_gives_the_same_scores():

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from minigrad import Tensor, cross_entropy, embedding, linear, linear_cross_entropy, use
-from minigrad.kernels import threads
+from minigrad.kernels import few, packed, threads
 from minigrad.kernels.few import FEW_ROWS
+from minigrad.kernels.one_query import padded_width
 from minigrad.kernels.packed import KINDS
 from minigrad.kernels.quantised import DTYPES, Quantised
+from minigrad.kernels.rows import SMALL
 from minigrad.ops.attention import attention
-from minigrad.ops.cached import cached_attention, padded_width
+from minigrad.ops.cached import cached_attention
 from minigrad.ops.heads import heads, side_by_side
 
 
@@ -102,19 +104,58 @@ def test_other_arrays_are_refused():
             Quantised(wrong)
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_floats_of_16_bits_are_read_by_any_processor(native, monkeypatch):
+    monkeypatch.setattr(packed, "HAS_HALVES", native and packed.HAS_HALVES)
+    kernels = few.kernels_of(f"F16_{native}", KINDS["F16"])
+    every = np.arange(2 ** 16, dtype=np.uint16).view(np.float16).reshape(-1, 32)
+    blocks, out = Quantised(every).bytes, np.empty(every.shape, np.float32)
+    kernels["unpacked"](len(out), blocks, np.arange(len(out)), out)
+    np.testing.assert_array_equal(out, every)
+
+
 # ---- attention of one query over all that was read ---------------------------------------------
 
+def cache_of(n, B, G, D, dtype, rng):
+    """Make room for 210 keys and values, of which n are there, and return them besides."""
+    k, v = (np.zeros((B, G, 210, padded_width(D, dtype)), dtype) for _ in range(2))
+    for x in (k, v):
+        x[:, :, :n, :D] = rng.standard_normal((B, G, n, D))
+    return k, v, [x[:, :, :n, :D].astype(np.float32) for x in (k, v)]
+
+
+def rounded(x, dtype):
+    return x.astype(dtype).astype(np.float32)
+
+
+@pytest.mark.parametrize("T", [1, 3])
 @pytest.mark.parametrize("n", [0, 15, 16, 200])
-@pytest.mark.parametrize("H, G, D", [(6, 2, 20), (5, 1, 8), (3, 3, 32)])
-def test_one_query_sees_all_that_was_read(H, G, D, n):
+@pytest.mark.parametrize("H, G, D, dtype", [
+    (6, 2, 20, np.float32), (5, 1, 8, np.float32), (3, 3, 32, np.float32), (6, 2, 20, np.float16),
+    (5, 1, 64, np.float16), (3, 3, 32, np.float16)])
+def test_one_query_sees_all_that_was_read(H, G, D, dtype, n, T):
+    """Of what is kept in 16 bits, exactly what it was rounded to."""
     rng, B = np.random.default_rng(n), 2
-    k, v = (np.zeros((B, G, 210, padded_width(D, np.float32)), np.float32) for _ in range(2))
-    read_k, read_v = (rng.standard_normal((B, G, n, D)).astype(np.float32) for _ in range(2))
-    k[:, :, :n, :D], v[:, :, :n, :D] = read_k, read_v
-    qkv = rng.standard_normal((B, 1, (H + 2 * G) * D)).astype(np.float32)
+    k, v, (read_k, read_v) = cache_of(n, B, G, D, dtype, rng)
+    qkv = rng.standard_normal((B, T, (H + 2 * G) * D)).astype(np.float32)
     q, new_k, new_v = heads(qkv, H, G)
-    expected = attention(q, np.concatenate([read_k, new_k], axis=2),
-                         np.concatenate([read_v, new_v], axis=2))
+    expected = attention(q, np.concatenate([read_k, rounded(new_k, dtype)], axis=2),
+                         np.concatenate([read_v, rounded(new_v, dtype)], axis=2), causal=True)
     y = cached_attention(qkv, k, v, np.full(B, n), H)
     np.testing.assert_allclose(y, side_by_side(expected), atol=2e-6)
-    np.testing.assert_array_equal(k[:, :, n:n + 1, :D], new_k)
+    np.testing.assert_array_equal(k[:, :, n:n + T, :D], new_k.astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_one_query_gets_the_same_bits_for_any_number_of_threads(dtype):
+    rng, before, found = np.random.default_rng(0), threads.n_threads(), []
+    k, v, _ = cache_of(200, 8, 3, 64, dtype, rng)
+    qkv = rng.standard_normal((8, 1, 15 * 64)).astype(np.float32)
+    assert k.size >= 4 * SMALL                            # else one thread does it
+    try:
+        for n in (1, numba.config.NUMBA_NUM_THREADS):
+            threads.set_threads(n)
+            found.append(cached_attention(qkv, k, v, np.full(8, 200), 9))
+    finally:
+        threads.set_threads(before)
+    np.testing.assert_array_equal(*found)

@@ -49,7 +49,7 @@ CASES = {
     "rms_norm": lambda x, ids, w: rms_norm(x, w["gain"]),
     "rnn": lambda x, ids, w: rnn(x, w["square"], w["state"]),
     "self_attention": lambda x, ids, w: self_attention(
-        linear(x, w["wide"]), 2, key_lengths=ids[:, 1]),
+        linear(x, w["wide"]), 2, key_lengths=ids[:, 1], first=ids),
     "silu": lambda x, ids, w: silu(x),
     "swiglu": lambda x, ids, w: swiglu(linear(x, w["pair"])),
 }

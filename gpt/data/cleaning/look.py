@@ -34,18 +34,26 @@ class Look:
     @functools.cached_property
     def word_hashes(self):
         """A number for each word, whatever its case: (N,) uint64."""
-        return np.fromiter(map(word_hash, self.words), np.uint64)
+        return np.fromiter(map(HASHES.__getitem__, self.words), np.uint64)
 
     def n_grams(self, n):
         """Return a number for every n words in a row: (N - n + 1,) uint64."""
         return n_grams(self.word_hashes, n)
 
 
-@functools.lru_cache(maxsize=1 << 16)
-def word_hash(word):
-    return zlib.crc32(word.lower().encode())
+class Hashes(dict):
+    """A number for a word, whatever its case; those of so many words are kept."""
+
+    MOST = 1 << 16
+
+    def __missing__(self, word):
+        if len(self) >= self.MOST:
+            self.clear()
+        self[word] = found = zlib.crc32(word.lower().encode())
+        return found
 
 
+HASHES = Hashes()
 of = functools.lru_cache(maxsize=2)(Look)
 
 

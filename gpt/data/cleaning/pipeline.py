@@ -40,9 +40,11 @@ class Settings(NamedTuple):
     dedup: tuple = ()              # of DEDUP
     mask_pii: bool = False
     held_out: tuple = ()           # names of files
+    quality: str = ""              # of what scores texts
 
 
-def make_corpus(names, folder, settings, workers=1, say=print, page=None):
+def make_corpus(names, folder, settings, workers=1, say=print, page=None, share=(1, 1),
+                score=None):
     """Clean files into a folder.
 
     Parameters
@@ -56,11 +58,15 @@ def make_corpus(names, folder, settings, workers=1, say=print, page=None):
     say : callable
     page : callable of facts -> str, optional
         What `report.html` is to be.
+    share : (int, int)
+        Which of how many shares of the units is cleaned here; of several, no more is done.
+    score : callable of str -> float, optional
+        How likely a text is wanted; what is not is dropped.
 
     Returns
     -------
     facts : dict
-        What `corpus.json` holds.
+        What `corpus.json` holds; None of one share of several.
 
     Raises
     ------
@@ -74,9 +80,11 @@ def make_corpus(names, folder, settings, workers=1, say=print, page=None):
              for name in settings.held_out for path in find_files(name)]
     units, work = units_of(paths), folder / ".work"
     begin(folder, work, units, settings)
-    numbered = [*enumerate(units)]
-    clean = partial(clean_unit, work=work, settings=settings, held_out=texts)
-    in_order(clean, numbered, workers, partial(at, work, kind=TALLY), say, "cleaned")
+    numbered, (i, n) = [*enumerate(units)], share
+    clean = partial(clean_unit, work=work, settings=settings, held_out=texts, score=score)
+    in_order(clean, numbered[i - 1::n], workers, partial(at, work, kind=TALLY), say, "cleaned")
+    if n > 1:
+        return None
     found = find_duplicates(work, len(units), settings.dedup)
     write = partial(write_shard, work=work, folder=folder)
     in_order(write, numbered, workers, partial(at, work, kind=COUNT), say, "written")
@@ -101,12 +109,12 @@ def begin(folder, work, units, settings):
 
 # ---- a unit ----
 
-def clean_unit(numbered, work, settings, held_out):
+def clean_unit(numbered, work, settings, held_out, score):
     """Clean the documents of a unit, and write them with what duplicates are found by."""
     i, unit = numbered
     tally = Tally()
     documents = without_losses(read_unit(unit), tally)
-    for name, stage in stages_of(settings.filters, held_out).items():
+    for name, stage in stages_of(settings.filters, held_out, score).items():
         documents = applied(name, stage, documents, tally)
     if settings.mask_pii:
         documents = masked(documents, tally)
@@ -223,6 +231,7 @@ def conclude(folder, work, paths, settings, found, page):
     for path in sorted(folder.glob("*.txt")):
         n = at(work, int(path.stem), COUNT).read_text(encoding="utf-8")
         shards.append(file_facts(path) | {"name": path.name, "documents": int(n)})
+        count_kept(total, folder / "origins" / f"{path.stem}.jsonl")
     facts = {"format": FORMAT, "settings": settings._asdict(), "duplicates": found}
     facts |= {"read": [*map(file_facts, paths)], "shards": shards} | total.facts()
     text = json.dumps(facts, indent=1)
@@ -232,6 +241,12 @@ def conclude(folder, work, paths, settings, found, page):
     write_text(folder / "corpus.json", text)
     shutil.rmtree(work)
     return facts
+
+
+def count_kept(total, path):
+    with open(path, encoding="utf-8") as lines:
+        for row in map(json.loads, lines):
+            total.seen("kept", row["source"], row["text"])
 
 
 def file_facts(path):

@@ -11,7 +11,7 @@ from gpt.data.cleaning import look
 
 # ---- Gopher: Rae et al. 2021, arXiv:2112.11446, table A1 ----
 
-STOP_WORDS = {"the", "be", "to", "of", "and", "that", "have", "with"}
+STOP_WORDS = look.Look("the be to of and that have with").word_hashes
 BULLETS, ELLIPSES = ("-", "*", "•", "‣", "●"), ("...", "…")
 
 
@@ -21,8 +21,7 @@ def gopher_quality(text):
     words, lines, n = seen.words, seen.lines, len(seen.words)
     if not 50 <= n <= 100_000:
         return "fewer than 50 words" if n < 50 else "more than 100,000 words"
-    mean = sum(map(len, words)) / n
-    if not 3 <= mean <= 10:
+    if not 3 <= seen.lengths.mean() <= 10:
         return "words of less than 3 or more than 10 characters on average"
     for symbol in ("#", "…"):
         if text.count(symbol) > 0.1 * n:
@@ -36,7 +35,7 @@ def gopher_quality(text):
     if (share(words, str.isalpha) < 0.8               # which is soon asked
             and share(words, has_letter) < 0.8):
         return "fewer than 80 % of the words have a letter"
-    if len(STOP_WORDS & set(map(str.lower, words))) < 2:
+    if np.isin(STOP_WORDS, seen.word_hashes).sum() < 2:
         return "fewer than 2 of the stop words"
     return ""
 
@@ -58,6 +57,7 @@ REPEATED, REPEATED_CHARACTERS = 0.3, 0.2              # of the lines, and of the
 TOP_N_GRAMS = {2: 0.20, 3: 0.18, 4: 0.16}
 DUPLICATE_N_GRAMS = {5: 0.15, 6: 0.14, 7: 0.13,
                      8: 0.12, 9: 0.11, 10: 0.10}
+FEW_CHARACTERS = 500               # of repeated n-grams any text may have: lists of places do
 
 
 def gopher_repetition(text):
@@ -71,7 +71,7 @@ def gopher_repetition(text):
     return repeated_n_grams(seen, len(text))
 
 
-def repeated_n_grams(seen, n_characters):
+def repeated_n_grams(seen, n_characters, few=FEW_CHARACTERS):
     """Tell which sequences of words are too much of a text.
 
     What stands there twice is looked for among what was there twice with a word less.
@@ -85,7 +85,7 @@ def repeated_n_grams(seen, n_characters):
         if top_n_gram(twice[first], counts, seen.lengths, n) > most:
             return f"one sequence of {n} words is too much of it"
         again = np.delete(twice, first)
-        most = DUPLICATE_N_GRAMS.get(n, math.inf) * n_characters
+        most = max(few, DUPLICATE_N_GRAMS.get(n, math.inf) * n_characters)
         if covered(again, seen.lengths, n) > most:
             return f"too many repeated sequences of {n} words"
         twice = twice[counts[which] > 1]

@@ -19,6 +19,7 @@ from gpt.data.cleaning.wikitext import strip_wikitext
 from gpt.data.reading import OPENERS, Documents, NoTextError, blocks_of, opened
 
 UNIT_BYTES = 1 << 25               # of a dump, that one process reads at a time
+PART = re.compile(r"(?<=\.xml)-p\d+p\d+[\w-]*$")
 
 
 class Document(NamedTuple):
@@ -42,7 +43,7 @@ def units_of(paths):
     found = []
     for path in map(str, paths):
         size = os.path.getsize(path)
-        if not path.lower().endswith((".xml", ".xml.bz2")) or size <= UNIT_BYTES:
+        if size <= UNIT_BYTES or not can_be_parted(path):
             found.append(Unit(path))
             continue
         for first in range(0, size, UNIT_BYTES):
@@ -50,15 +51,25 @@ def units_of(paths):
     return found
 
 
+def can_be_parted(path):
+    packed = Path(path).suffix.lower()
+    return reader_of(path) is read_mediawiki and (packed == ".bz2" or packed not in OPENERS)
+
+
 def read_unit(unit):
     """Yield the documents of a unit, and a Loss or LeftOut for whatever is none."""
-    path = Path(unit.path.lower())
-    name = path.stem if path.suffix in OPENERS else path.name
-    reader = next(read for ending, read in READERS.items() if name.endswith(ending))
     try:
-        yield from reader(unit)
+        yield from reader_of(unit.path)(unit)
     except (OSError, EOFError, ValueError) as error:
         yield Loss(Path(unit.path).name, "", str(error))
+
+
+def reader_of(path):
+    """Return what reads a file, by its name; parts of a dump are called .xml-p10p3030."""
+    path = Path(str(path).lower())
+    name = path.stem if path.suffix in OPENERS else path.name
+    name = PART.sub("", name)
+    return next(read for ending, read in READERS.items() if name.endswith(ending))
 
 
 # ---- MediaWiki dumps ----

@@ -31,9 +31,13 @@ def is_empty(text):
     return "" if text.strip() else "nothing but white space"
 
 
+SURE = 0.9                         # that a text is of another language; lists of names are of none
+
+
 def other_language(wanted, text):
     language, p = identify_language(text)
-    return "" if language == wanted else f"it is {language}, not {wanted}"
+    other = language != wanted and p >= SURE
+    return f"it is {language}, not {wanted}" if other else ""
 
 
 # What can be named with --filters; `language` takes a value.
@@ -45,7 +49,11 @@ FILTERS = {"gopher": Stage(drop=gopher_quality),
 USUAL = "gopher,repetition,menu"
 
 
-def stages_of(filters=USUAL, held_out=()):
+def unwanted(score, text):
+    return "" if score(text) >= 0.5 else "by the classifier, it is not wanted"
+
+
+def stages_of(filters=USUAL, held_out=(), score=None):
     """Return the stages by name, in order.
 
     Parameters
@@ -54,6 +62,8 @@ def stages_of(filters=USUAL, held_out=()):
         Names of FILTERS and language=CODE, commas between; empty for none.
     held_out : sequence of str
         Texts that nothing may have in common with.
+    score : callable of str -> float, optional
+        How likely a text is wanted.
 
     Raises
     ------
@@ -73,6 +83,8 @@ def stages_of(filters=USUAL, held_out=()):
     if held_out:
         keys = held_out_keys(held_out)
         stages["held out"] = Stage(drop=functools.partial(contaminated, keys=keys))
+    if score:
+        stages["quality"] = Stage(drop=functools.partial(unwanted, score))
     return stages
 
 
@@ -80,6 +92,18 @@ def stages_of(filters=USUAL, held_out=()):
 
 EXAMPLES = 3                       # of each reason
 EXAMPLE_CHARACTERS = 300
+
+
+def length_class(n):
+    """Return a range of lengths, each four times as long as the one before; sorted as words are.
+
+    >>> length_class(300), length_class(50_000)
+    ('up to      1,024', 'up to     65,536')
+    """
+    most = 256
+    while n > most:
+        most *= 4
+    return f"up to {most:>10,}"
 
 
 class Tally:
@@ -91,10 +115,12 @@ class Tally:
         self.stages = {name: Counter(row) for name, row in facts.get("stages", {}).items()}
         self.examples = facts.get("examples", {})                 # by stage and reason
         self.losses = [Loss(*row) for row in facts.get("losses", [])]
+        self.tables = {name: {row: Counter(found) for row, found in rows.items()}
+                       for name, rows in facts.get("tables", {}).items()}
 
     def facts(self):
         return {"counts": self.counts, "stages": self.stages, "examples": self.examples,
-                "losses": self.losses}
+                "losses": self.losses, "tables": self.tables}
 
     def add(self, other):
         """Add what another one counted."""
@@ -105,6 +131,19 @@ class Tally:
             for reason, found in reasons.items():
                 self.show(stage, reason, found)
         self.losses += other.losses
+        for name, rows in other.tables.items():
+            for row, found in rows.items():
+                self.row(name, row).update(found)
+
+    def row(self, name, row):
+        """Return the counts in a row of a table."""
+        return self.tables.setdefault(name, {}).setdefault(row, Counter())
+
+    def seen(self, what, source, length):
+        """Count a document that was read or kept, by its source and by its length."""
+        for row in self.row("source", source), self.row("length", length_class(length)):
+            row[f"documents {what}"] += 1
+            row[f"characters {what}"] += length
 
     def show(self, stage, reason, found):
         shown = self.examples.setdefault(stage, {}).setdefault(reason, [])
@@ -130,6 +169,7 @@ def without_losses(found, tally):
             continue
         tally.counts["documents read"] += 1
         tally.counts["characters read"] += len(each.text)
+        tally.seen("read", each.source, len(each.text))
         yield each
 
 

@@ -19,12 +19,15 @@ FLAT = ((re.compile(r"\{\{[^{}]*\}\}"), ""),
         (re.compile(r"\[\[(?:[^\[\]|:{}]*\|)?([^\[\]|:{}<>]*)\]\]"), r"\1"))
 CLOSES = {"}}": "{{", "|}": "{|", "]]": "[["}
 EXTERNAL = re.compile(r"\[(?:https?:|ftp:|mailto:|//)[^\s\]]+[ \t]*([^\]\n]*)\]")
-TAG = re.compile(r"</?[a-zA-Z][^<>]*>|__[A-Z]+__|'{2,5}")
 MARKS_OF_LINES = {*"*#:;-"}
 LINE_START = re.compile(r"[*#:;]+[ \t]*|-{4,}")
 HEADING = re.compile(r"^(={1,6})[ \t]*(.*?)[ \t]*\1[ \t]*$")
-EMPTY = re.compile(r" ?\([\s,;:]*\)|(?<=\()[\s,;]+| (?=[,.;)])")
-SPACES, LINES = re.compile(r"[ \t\xa0]{2,}|[\t\xa0]"), re.compile(r"\n{3,}")
+# A pattern that begins with one character, always the same, is found ten times as fast.
+TIDY = ((EXTERNAL, r"\1"), (re.compile(r"</?[a-zA-Z][^<>]*>"), ""),
+        (re.compile(r"__[A-Z]+__"), ""), (re.compile("''+"), ""))
+SPACES = ((re.compile(r"\([\s,;:]*\)"), ""), (re.compile(r"\([\s,;]+"), "("),
+          (re.compile("  +"), " "), (re.compile(" (?=[,.;)])"), ""))
+LINES = re.compile("\n\n\n+")
 # Links whose text is no part of the sentence: files, categories, other languages.
 HIDDEN = re.compile(r"(?:file|image|category|media|template|[a-z]{2,3}(?:-[a-z]+){0,2}|simple)\s*:",
                     re.I)
@@ -36,14 +39,18 @@ def strip_wikitext(text):
     >>> strip_wikitext("'''Ada''' {{born|1815}} wrote [[computer program|programs]].<ref>x</ref>")
     'Ada wrote programs.'
     """
-    text = COMMENT.sub("", text)
-    for pattern, kept in FLAT:
-        text = pattern.sub(kept, text)
-    text = without_nesting(text)
-    text = TAG.sub("", EXTERNAL.sub(r"\1", text))
-    text = EMPTY.sub("", SPACES.sub(" ", html.unescape(text)))
+    text = substituted(FLAT, COMMENT.sub("", text))
+    text = substituted(TIDY, without_nesting(text))
+    text = html.unescape(text).replace("\t", " ").replace("\xa0", " ")
+    text = substituted(SPACES, text)
     lines = with_headings_of_text(map(of_line, text.split("\n")))
     return LINES.sub("\n\n", "\n".join(lines)).strip()
+
+
+def substituted(patterns, text):
+    for pattern, kept in patterns:
+        text = pattern.sub(kept, text)
+    return text
 
 
 def without_nesting(text):
