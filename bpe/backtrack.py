@@ -28,7 +28,7 @@ NO_RANK = 0x7FFFFFFF  # larger than any rank
 MEMO = 1 << 15  # pairs of tokens that a thread remembers whether they fit
 _NODE_BITS = 28
 _NODE = uint64((1 << _NODE_BITS) - 1)
-_NONE, _ONE, _8 = map(uint64, (0, 1, 8))
+_NONE, _ONE, _6, _8, _63, _64 = map(uint64, (0, 1, 6, 8, 63, 64))
 # the columns of `facts`
 SHORTER, RANK, LEFT, RIGHT = range(4)
 
@@ -43,8 +43,9 @@ Tree = namedtuple("Tree", "first nodes facts length known")
 def no_tree():
     """What stands in place of a tree where merges are in no order that allows it."""
     facts = np.empty((0, 4), np.int32)
-    int32, uint64 = np.empty(0, np.int32), np.empty(0, np.uint64)
-    return Tree(int32, uint64, facts, int32, uint64)
+    numbers = np.empty(0, np.int32)
+    bits = np.empty(0, np.uint64)
+    return Tree(numbers, bits, facts, numbers, bits)
 
 
 def make_tree(tokens, pairs, slots, made):
@@ -62,7 +63,8 @@ def make_tree(tokens, pairs, slots, made):
     known = np.zeros(power_of_two(8 * len(pairs) + 64) >> 6, np.uint64)
     note_merges(pairs, slots, made, facts, known)
     able = np.flatnonzero(facts[:, RANK] >= 0)
-    symbols = np.append(np.arange(256), able[np.argsort(length[able], kind="stable")])
+    by_length = np.argsort(length[able], kind="stable")
+    symbols = np.append(np.arange(256), able[by_length])
     data, ends = side_by_side([tokens[symbol] for symbol in symbols])
     if ends[-1] + len(tokens) >> _NODE_BITS:
         raise ValueError(f"the tokens take {ends[-1]:,} bytes, more than {1 << _NODE_BITS:,}")
@@ -83,9 +85,10 @@ def note_merges(pairs, slots, made, out_facts, out_known):
     for r in range(len(pairs)):
         if pairs[r] < 0:
             continue
-        bit = pair_hash(pairs[r]) & uint64(64 * len(out_known) - 1)
-        out_known[bit >> uint64(6)] |= _ONE << (bit & uint64(63))
-        left, right, symbol = pairs[r] >> 32, pairs[r] & 0xFFFFFFFF, made[r]
+        bit = pair_hash(pairs[r]) & (_64 * uint64(len(out_known)) - _ONE)
+        out_known[bit >> _6] |= _ONE << (bit & _63)
+        left, right = pairs[r] >> 32, pairs[r] & 0xFFFFFFFF
+        symbol = made[r]
         able = (left < 256 or out_facts[left, RANK] >= 0) and (
             right < 256 or out_facts[right, RANK] >= 0)
         if able and out_facts[symbol, RANK] < 0 and _fit_below(
@@ -149,7 +152,8 @@ def _connect(node, data, k, begin, after, out_first, out_nodes):
         out_first[_two_bytes(data, begin)] = after
     else:
         key = uint64(node) << _8 | uint64(data[k])
-        out_nodes[_slot(node, data[k], out_nodes)] = key << uint64(_NODE_BITS) | uint64(after)
+        q = _slot(node, data[k], out_nodes)
+        out_nodes[q] = key << uint64(_NODE_BITS) | uint64(after)
 
 
 # ---- words ----
@@ -229,12 +233,13 @@ def _fit_below(x, y, rank, pairs, slots, facts, known):
     x_until = y_until = int64(rank)
     while True:
         pair = int64(x) << 32 | int64(y)
-        bit = pair_hash(pair) & uint64(64 * len(known) - 1)
-        if known[bit >> uint64(6)] >> (bit & uint64(63)) & _ONE:
+        bit = pair_hash(pair) & (_64 * uint64(len(known)) - _ONE)
+        if known[bit >> _6] >> (bit & _63) & _ONE:
             joined = find_pair(pair, pairs, slots)
             if 0 <= joined < x_until and joined <= y_until and joined < rank:
                 return False
-        x_rank, y_rank = int64(facts[x, RANK]), int64(facts[y, RANK])
+        x_rank = int64(facts[x, RANK])
+        y_rank = int64(facts[y, RANK])
         if x_rank > y_rank:
             x_until, x = x_rank, int64(facts[x, RIGHT])
         elif y_rank >= 0:

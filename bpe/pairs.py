@@ -17,6 +17,8 @@ from bpe.jit import kernel
 from bpe.pretokenize import side_by_side
 from bpe.table import find_pair, index_pairs, pair_slot, power_of_two
 
+_NO_PAIR = np.uint64(2**64 - 1)
+
 # Read by all threads. pairs: (M,) int64 left << 32 | right, in the order of ranks; slots: their
 # table; made: symbol that a merge makes; ids: id of each symbol; tree: for `backtrack`, if it can.
 Tables = namedtuple("Tables", "pairs slots made ids tree")
@@ -28,8 +30,9 @@ Work = namedtuple("Work", "rank dead memo")
 
 def new_work(n_positions):
     """Make room for words of up to `n_positions` bytes."""
-    rank, dead = np.empty(n_positions, np.int32), np.empty((n_positions >> 6) + 1, np.uint64)
-    return Work(rank, dead, np.full(MEMO, 2**64 - 1, np.uint64))
+    rank = np.empty(n_positions, np.int32)
+    dead = np.empty((n_positions >> 6) + 1, np.uint64)
+    return Work(rank, dead, np.full(MEMO, _NO_PAIR))
 
 
 # ---- tables ----
@@ -54,7 +57,8 @@ def tables_from_merges(merges, made, ids, tokens):
     index_pairs(tables.pairs, len(merges), tables.slots)
     last = np.full(len(ids), -1)
     last[made] = ranks
-    ascending = (np.maximum(last[left], last[right]) < ranks).all()
+    parts = np.maximum(last[left], last[right])
+    ascending = (parts < ranks).all()
     return _with_tree(tables, tokens) if ascending else tables
 
 
@@ -72,17 +76,20 @@ def tables_from_tokens(tokens, ids):
     made = np.arange(256, 256 + n)
     tables = _empty_tables(np.full(n, -1), made, ids)
     longest = max(map(len, tokens), default=1)
-    recover_merges(*side_by_side(tokens), tables, new_work(longest), np.empty(longest, np.int32))
+    room = np.empty(longest, np.int32)
+    recover_merges(*side_by_side(tokens), tables, new_work(longest), room)
     left = tables.pairs >> 32
     right = np.where(left < 0, -1, tables.pairs & 0xFFFFFFFF)
-    tables = _with_tree(tables, [*(bytes([b]) for b in range(256)), *tokens])
+    every_byte = [bytes([byte]) for byte in range(256)]
+    tables = _with_tree(tables, every_byte + list(tokens))
     return tables, np.stack([left, right], axis=1)
 
 
 def _empty_tables(pairs, made, ids):
     n_slots = power_of_two(4 * len(pairs) + 2)  # most pairs that are looked for are not there
     slots = np.full(n_slots, -1, np.int32)
-    return Tables(pairs, slots, made.astype(np.int32), ids.astype(np.int32), no_tree())
+    made, ids = made.astype(np.int32), ids.astype(np.int32)
+    return Tables(pairs, slots, made, ids, no_tree())
 
 
 def _with_tree(tables, tokens):
@@ -95,7 +102,8 @@ def _with_tree(tables, tokens):
 @kernel(inline="always")
 def _rank(left, right, tables):
     """The rank of a pair of symbols, or NO_RANK."""
-    rank = find_pair(int64(left) << 32 | int64(right), tables.pairs, tables.slots)
+    pair = int64(left) << 32 | int64(right)
+    rank = find_pair(pair, tables.pairs, tables.slots)
     return rank if rank >= 0 else NO_RANK
 
 

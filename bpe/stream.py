@@ -14,7 +14,7 @@ from bpe.pretokenize import WHITE, to_bytes
 JOB_BYTES = 1 << 19  # what one thread encodes at a time
 BLOCK_BYTES = 1 << 18  # what is read at a time
 BUFFER_BYTES = 1 << 16  # what is collected from an iterator before it is looked at
-_MARKS = (*map(str.encode, "，。、"), b"\n", b",", b'"', b"+")  # which no pattern joins to letters
+_MARKS = tuple(map(str.encode, '，。、\n,"+'))  # which no pattern joins to letters
 _LETTER = re.compile(rb"(?:[0-9A-Za-z]|\xe4[\xb8-\xbf][\x80-\xbf]|[\xe5-\xe8][\x80-\xbf]{2}"
                      rb"|\xe3\x81[\x81-\xbf])\Z")  # a letter or digit, as far as need be
 
@@ -127,8 +127,8 @@ def _last_cut(data, start, stop):
 
     No pre-token crosses such a place, whatever follows. Returns 0 if there is none.
     """
-    marks = (_last_mark(data, mark, start, stop) for mark in _MARKS)
-    return _last_space(data, start, stop) or next(filter(None, marks), 0)
+    cuts = (_last_mark(data, mark, start, stop) for mark in _MARKS)
+    return _last_space(data, start, stop) or max(cuts)
 
 
 def _last_space(data, start, stop):
