@@ -1,17 +1,18 @@
-"""How fast text becomes ids, against tiktoken and gigatoken, with equal ids.
+"""How fast text of any script becomes ids, against tiktoken and gigatoken, with equal ids.
 
 Every round runs each competitor once, one after the other, since a machine's speed drifts; a ratio
 is the median of the rounds'. All encode the same string with the same ranks: GPT-2's from the
 folder MINIGRAD_DATA where it is set, else ranks trained on the spot. "cold" starts with an empty
 cache of words, "warm" has seen the text once. Needs the `bench` extra.
 
-    python benchmarks/bpe_encode.py [MEGABYTES] [ROUNDS]
+    python benchmarks/bpe_encode.py [MEGABYTES] [ROUNDS] [TEXT ...]
+
+Texts are those of `bpe_texts.py`, by default all of them.
 """
 import os
 import statistics
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -23,9 +24,16 @@ import numpy as np  # noqa: E402
 import tiktoken  # noqa: E402
 
 import bpe  # noqa: E402
+from bpe_texts import DATA, TEXTS, sources  # noqa: E402
 
-DATA = Path(os.environ["MINIGRAD_DATA"]) if "MINIGRAD_DATA" in os.environ else None
 RANKS = DATA and DATA / "tiktoken" / "r50k_base.tiktoken"
+ROWS = [("cold-against-tiktoken", "tiktoken", "cold"),
+        ("warm-against-tiktoken", "tiktoken", "warm"),
+        ("all-threads-against-tiktoken", "tiktoken_batch", "batch"),
+        ("cold-against-gigatoken", "giga_cold", "cold"),
+        ("warm-against-gigatoken", "giga_warm", "warm")]
+WANTED = dict.fromkeys(["english", "python"], (6, 10, 6, 0.6, 0.6))
+WANTED_ELSEWHERE = 4, 6, 4, 0.5, 0.5
 FIRST = """
 import time; start = time.perf_counter()
 import sys, bpe
@@ -33,26 +41,6 @@ tokenizer = bpe.Tokenizer.load(sys.argv[1], "gpt2", {})
 tokenizer.encode(" word and another, 1234 more;" * int(sys.argv[2]))
 print(time.perf_counter() - start)
 """
-
-
-def english(n_bytes):
-    """Books and speeches, or without them the standard library's sources."""
-    if DATA is None:
-        return sources(n_bytes)
-    names = ["state_of_the_union", "shakespeare_plays", "king_james_bible"]
-    text = "".join((DATA / "books" / f"{name}.txt").read_text("utf-8") for name in names)
-    return text.replace("<|endoftext|>", "")[:n_bytes]
-
-
-def sources(n_bytes):
-    """Python's standard library, in the order of names."""
-    paths = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("[a-z]*/**/*.py"))
-    parts, size = [], 0
-    for path in paths:
-        if "site-packages" not in path.parts and size < n_bytes:
-            parts.append(path.read_bytes().decode("utf-8", "replace"))
-            size += len(parts[-1])
-    return "".join(parts)[:n_bytes]
 
 
 def timed(run):
@@ -148,6 +136,7 @@ def first_encode(path, repeat, cache):
 def main():
     megabytes = float(sys.argv[1]) if len(sys.argv) > 1 else 10
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+    names = sys.argv[3:]
     lines = []
 
     def target(name, value, wanted, at_most=False):
@@ -159,15 +148,17 @@ def main():
         if path is None:
             path = Path(folder) / "trained.tiktoken"
             bpe.train(sources(5_000_000), 8192, pattern="gpt2").save(path)
-        for name, text in (("english", english(int(megabytes * 1e6))),
-                           ("python", sources(int(megabytes * 1e6)))):
+        for name in names or TEXTS:
+            try:
+                text = TEXTS[name](int(megabytes * 1e6))
+            except ImportError as error:
+                print(f"{name}: left out, since {error}")
+                continue
             times = throughput(name, text, path, rounds)
-            target(f"encode-{name}-cold-against-tiktoken", ratio(times, "tiktoken", "cold"), 6)
-            target(f"encode-{name}-warm-against-tiktoken", ratio(times, "tiktoken", "warm"), 10)
-            target(f"encode-{name}-all-threads-against-tiktoken",
-                   ratio(times, "tiktoken_batch", "batch"), 6)
-            target(f"encode-{name}-cold-against-gigatoken", ratio(times, "giga_cold", "cold"), 0.6)
-            target(f"encode-{name}-warm-against-gigatoken", ratio(times, "giga_warm", "warm"), 0.6)
+            for (row, theirs, ours), wanted in zip(ROWS, WANTED.get(name, WANTED_ELSEWHERE)):
+                target(f"encode-{name}-{row}", ratio(times, theirs, ours), wanted)
+        if names:
+            return print("\n".join(lines))
         target("one-letter-against-tiktoken", one_letter(path, rounds), 1)
         cache = Path(folder) / "cache"
         target("first-encode-cold-s", first_encode(path, 10_000, cache), 8, at_most=True)

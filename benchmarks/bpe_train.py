@@ -1,6 +1,6 @@
 """Training a tokenizer: the same work here and in the Rust libraries, interleaved in one process.
 
-    python benchmarks/bpe_train.py [section ...] [--mb 50] [--rounds 3]
+    python benchmarks/bpe_train.py [section ...] [--mb 50] [--rounds 3] [--file TEXT]
 
 Sections are the functions below whose name begins with `section_`. Needs the `bench` extra. The
 text is this machine's: the folder named by MINIGRAD_DATA where set, then the sources of the
@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -116,6 +117,23 @@ def section_train(args):
             target(f"train, vocab {vocab_size}, against {name}", ratio, aims[name])
 
 
+def section_file(args):
+    """Vocabulary of 32,000 from a file, one thread, against gigabpe, which reads files alone."""
+    import gigabpe
+    with tempfile.TemporaryDirectory() as folder:
+        path = args.file or Path(folder) / "text"
+        if not args.file:
+            path.write_text("\n".join(documents(args.mb * 10**6)), "utf-8")
+        ours, found = compare(
+            lambda: bpe.train(path, 32000, pattern=PATTERN, threads=1),
+            {"gigabpe": lambda: gigabpe.train_bpe([str(path)], 32000, pretokenizer="bytelevel",
+                                                  threads=1)}, args.rounds)
+        theirs, ratio = found["gigabpe"]
+        print(f"train {path.stat().st_size / 1e6:.0f} MB, vocab 32000: {ours:.2f} s, "
+              f"gigabpe {theirs:.2f} s")
+    target("train a file, vocab 32000, against gigabpe", ratio, 2)
+
+
 def section_threads(args):
     """The same with all cores for counting."""
     texts = documents(args.mb * 10**6)
@@ -186,6 +204,7 @@ def main():
     parser.add_argument("sections", nargs="*", metavar="section", help=", ".join(sections))
     parser.add_argument("--mb", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--file", type=Path, help="for `file`: a text, in place of --mb")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:

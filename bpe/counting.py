@@ -15,6 +15,7 @@ from bpe.table import (
     words_of)
 
 _ONCE = np.ones(1, np.int64)
+_MOST_BYTES = 1 << 33  # of a table
 
 # data: the bytes of all words and PAD zeros; ends: (W,) where each ends; counts: (W,)
 Words = namedtuple("Words", "data ends counts")
@@ -47,6 +48,9 @@ class WordCounter:
             n_store = 2 * n_store + int(wanted)
         else:
             n_slots *= 2
+        if 32 * n_slots + 8 * n_store > _MOST_BYTES:
+            raise ValueError(f"the {self.table.used[0]:,} distinct words so far are too many: "
+                             f"train on less text, or with a pattern that cuts more")
         self.table = moved(self.table, n_slots, n_store)
 
     def words(self):

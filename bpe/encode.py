@@ -7,8 +7,9 @@ three, the place of all of them in the table's store.
 import numpy as np
 from numba import int64, uint64
 
+from bpe.backtrack import encode_word
 from bpe.jit import kernel
-from bpe.pairs import merge_long, merge_short, new_work
+from bpe.pairs import merge_word, new_work
 from bpe.pretokenize import Splitter, side_by_side
 from bpe.table import (
     BLOCK, ONE, THREE, TWO, enter, find, first_slot, is_full, look_ahead, moved, new_table,
@@ -16,9 +17,9 @@ from bpe.table import (
 
 _MARK = -1  # in place of an id, what an empty word becomes: such a word stands where a mark is
 _KEPT_WORD = 256  # bytes; longer words are not kept
+_MOST_SLOTS = 1 << 20  # of a thread's cache, which takes 64 MB at most, whatever the text
 _KEPT_BYTES = 1 << 23  # buffers for more than this are given back
 _POSITIONS = 1 << 12  # bytes; room for words that is always there
-_MOST_POSITIONS = 2**31 - 1  # they are int32
 _32 = uint64(32)
 _LOW = uint64(0xFFFFFFFF)
 
@@ -39,7 +40,7 @@ class Encoder:
     def __init__(self, tables, words, word_ids, pattern):
         self.tables, self.pattern = tables, pattern
         n_slots = power_of_two(4 * (len(words) + BLOCK))  # fuller, and words lie far from home
-        self.max_slots = max(1 << 18, 2 * n_slots)
+        self.max_slots = max(_MOST_SLOTS, n_slots)
         data, ends = side_by_side([b"", *words])
         self.seed = new_table(n_slots, 2 * n_slots + len(data) // 8)
         known = [_MARK] if word_ids is None else [_MARK, *word_ids]
@@ -111,23 +112,20 @@ class _State:
     def _make_buffers(self):
         self.splitter = Splitter(self.encoder.pattern)
         self.out = np.empty(0, np.int32)
-        self._make_work(_POSITIONS)
-
-    def _make_work(self, n_positions):
-        if n_positions > _MOST_POSITIONS:
-            raise ValueError(f"a pre-token is {n_positions} bytes long, more than the "
-                             f"{_MOST_POSITIONS} that can be merged")
-        self.work = new_work(n_positions, len(self.encoder.tables.made))
+        self.work = new_work(_POSITIONS)
 
     def _make_room(self, n_bytes):
         """For a word of so many bytes, or else for more words: a larger cache, or a new one."""
-        n_slots = len(self.cache.slots) >> 1
-        if n_bytes > len(self.work.symbol):
-            self._make_work(n_bytes)
-        elif n_slots > self.encoder.max_slots:
-            self._start_cache()
+        n_slots, n_store = len(self.cache.slots) >> 2, len(self.cache.store)
+        full, most = is_full(self.cache), self.encoder.max_slots
+        if n_bytes > len(self.work.rank):
+            self.work = new_work(n_bytes)
+        elif full and n_slots < most:
+            self.cache = moved(self.cache, 2 * n_slots, n_store)
+        elif not full and n_store < 4 * most:
+            self.cache = moved(self.cache, n_slots, 2 * n_store)
         else:
-            self.cache = moved(self.cache, n_slots, 2 * len(self.cache.store))
+            self.cache = moved(self.encoder.seed, n_slots, n_store)
 
     def _start_cache(self):
         seed = self.encoder.seed
@@ -177,11 +175,11 @@ def encode_words(data, ends, done, tables, cache, work, out):
             p = find(a, b, keys[q + TWO], data, begin, n, cache)
             if slots[p + ONE]:
                 count = _copy_ids(p, cache, out, m)
-            elif n > len(work.symbol):
+            elif n > len(work.rank) or not _has_room(n, cache):
                 return j, m
             else:
                 count = _merge(data, begin, n, tables, work, out, m)
-                if n <= _KEPT_WORD and _has_room(n, count, cache):
+                if n <= _KEPT_WORD:
                     enter(a, b, p, data, begin, n, cache)
                     _keep_ids(p, cache, out, m, count)
             m += count
@@ -212,19 +210,19 @@ def _copy_ids(p, cache, out, m):
 @kernel(inline="always")
 def _merge(data, start, n, tables, work, out, m):
     """Write the ids of a word that is not in the cache; return how many."""
-    if n <= tables.short:
-        count = merge_short(data, start, n, tables, work)
+    if len(tables.tree.facts):
+        count = encode_word(data, start, n, tables, work, out, m)
     else:
-        count = merge_long(data, start, n, tables, work)
-    for k in range(count):
-        out[m + k] = tables.ids[work.symbol[k]]
+        count = merge_word(data, start, n, tables, work, out, m)
+    for k in range(m, m + count):
+        out[k] = tables.ids[out[k]]
     return count
 
 
 @kernel(inline="always")
-def _has_room(n, count, cache):
-    """Whether the store takes a word of n bytes with so many ids."""
-    return cache.used[1] + size_in_store(n) + ((count + 1) >> 1) <= len(cache.store)
+def _has_room(n, cache):
+    """Whether the store takes a word of n bytes, with as many ids; longer ones are not kept."""
+    return n > _KEPT_WORD or cache.used[1] + size_in_store(n) + ((n + 1) >> 1) <= len(cache.store)
 
 
 @kernel(inline="always")

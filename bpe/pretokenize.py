@@ -66,6 +66,15 @@ def pattern_name(pattern):
     return next((name for name, text in NAMED.items() if text == pattern), None)
 
 
+def is_cuttable(pattern):
+    """Whether no pre-token crosses the places where `bpe.stream` cuts text.
+
+    `NUMBERS` alone keep whatever stands between two numbers in one piece.
+    """
+    names = [pattern_name(step) for step in steps_of(pattern)]
+    return None not in names and any(name in PATTERNS for name in names)
+
+
 def split_offsets(data, pattern):
     """Find where each pre-token ends.
 

@@ -6,10 +6,10 @@ valid) counts as one character of class OTHER, such as a symbol; so does an unas
 """
 import numpy as np
 from llvmlite import ir
-from numba import types, uint64
+from numba import int64, types, uint64
 from numba.extending import intrinsic
 
-from bpe.jit import LANES, bits64, first_bits, kernel, pointer_to, trailing_zeros
+from bpe.jit import LANES, bits64, first_bits, kernel, load64, pointer_to, trailing_zeros
 from bpe.unicode_ranges import (
     LETTER, LOWER, MARK, NAMED, NEWLINE, NUMBER, OTHER, SPACE, UPPER, class_table)
 
@@ -23,21 +23,21 @@ KIND = LETTER | NUMBER | SPACE  # none of the three is what the patterns write [
 @kernel(inline="always")
 def _code_point(data, i, stop):
     """Decode the character at i: (code point, length), or (-1, 1) where UTF-8 is not valid."""
-    a = np.int64(data[i])
+    word = int64(load64(data, i) & uint64(0xFFFFFFFF))
+    a, b, c, d = word & 255, (word >> 8) & 63, (word >> 16) & 63, (word >> 24) & 63
     if a < 0x80:
         return a, 1
-    length = 2 if a < 0xE0 else 3 if a < 0xF0 else 4
-    if a < 0xC2 or i + length > stop:
-        return np.int64(-1), 1
-    point = a & (0x7F >> length)
-    for k in range(1, length):
-        b = np.int64(data[i + k])
-        if b & 0xC0 != 0x80:
-            return np.int64(-1), 1
-        point = point << 6 | b & 63
-    if length > 2 and (point < 1 << 5 * length - 4 or point >> 11 == 27 or point > 0x10FFFF):
-        return np.int64(-1), 1  # written too long, a surrogate, or no code point
-    return point, length
+    if word & 0xC0C0F0 == 0x8080E0 and i + 3 <= stop:  # first, as most letters are
+        point = (a & 15) << 12 | b << 6 | c
+        if point >= 0x800 and point >> 11 != 27:  # not written too long, no surrogate
+            return point, 3
+    if word & 0xC0E0 == 0x80C0 and i + 2 <= stop and a >= 0xC2:
+        return (a & 31) << 6 | b, 2
+    if word & 0xC0C0C0F8 == 0x808080F0 and i + 4 <= stop:
+        point = (a & 7) << 18 | b << 12 | c << 6 | d
+        if 0x10000 <= point <= 0x10FFFF:
+            return point, 4
+    return int64(-1), 1
 
 
 @kernel
@@ -55,7 +55,7 @@ def _classify(data, start, stop, table, out_classes):
             point, length = _code_point(data, i, stop)
             kind = OTHER if point < 0 else table[point]
             out_classes[i] = kind
-            for k in range(1, length):
+            for k in range(1, 4):  # what is too much is written again, or not read
                 out_classes[i + k] = kind | CONTINUES
             i += length
 

@@ -8,14 +8,14 @@ or what lies between two special tokens, is held whole.
 import os
 from pathlib import Path
 
-from bpe.pretokenize import pattern_name
+from bpe.pretokenize import is_cuttable
 from bpe.stream import BLOCK_BYTES, Specials, blocks_of, blocks_of_file, jobs
 
 
 def batches(source, pattern, special_tokens=()):
     """Yield lists of bytes, about `stream.JOB_BYTES` together, with the pre-tokens of `source`."""
     specials = Specials(dict.fromkeys(special_tokens, 0), allowed="all")
-    cuttable = pattern_name(pattern) is not None
+    cuttable = is_cuttable(pattern)
     pieces = (piece for blocks in documents(source)
               for piece in specials.stream_pieces(blocks, cuttable))
     for job in jobs(pieces, cuttable):

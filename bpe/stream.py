@@ -14,6 +14,10 @@ from bpe.pretokenize import WHITE, to_bytes
 JOB_BYTES = 1 << 19  # what one thread encodes at a time
 BLOCK_BYTES = 1 << 18  # what is read at a time
 BUFFER_BYTES = 1 << 16  # what is collected from an iterator before it is looked at
+_MARKS = tuple(map(str.encode, '，。、\n,"+'))  # which no pattern joins to letters
+_LETTER = re.compile(rb"(?:[0-9A-Za-z]|\xe4[\xb8-\xbf][\x80-\xbf]|[\xe5-\xe8][\x80-\xbf]{2}"
+                     rb"|\xe3\x81[\x81-\xbf])\Z")  # a letter or digit, as far as need be
+
 
 
 class SpecialTokenFound(ValueError):
@@ -118,10 +122,16 @@ def _any_of(names):
 
 
 def _last_cut(data, start, stop):
-    """Find the last place in start + 1 ... stop that is before a space and behind no white space.
+    """Find the last place in start + 1 ... stop that is before a space and behind no white space;
+    where there is none, as in Chinese, one before a mark and behind a letter or digit.
 
-    Returns 0 if there is none.
+    No pre-token crosses such a place, whatever follows. Returns 0 if there is none.
     """
+    cuts = (_last_mark(data, mark, start, stop) for mark in _MARKS)
+    return _last_space(data, start, stop) or max(cuts)
+
+
+def _last_space(data, start, stop):
     cut = data.rfind(b" ", start + 1, stop + 1)
     while cut > start:
         before = data[max(start, cut - 4096):cut]
@@ -130,6 +140,13 @@ def _last_cut(data, start, stop):
             return cut
         cut = data.rfind(b" ", start + 1, cut)
     return 0
+
+
+def _last_mark(data, mark, start, stop):
+    cut = data.rfind(mark, start + 1, stop + len(mark))
+    while cut > start and not _LETTER.search(data, max(start, cut - 3), cut):
+        cut = data.rfind(mark, start + 1, cut)
+    return max(cut, 0)
 
 
 def _first_cut(data, near):

@@ -166,8 +166,8 @@ def enter(a, b, p, data, start, n, table):
 
 @kernel
 def is_full(table):
-    """Whether a block of new words would make it more than half full."""
-    return 8 * (table.used[0] + BLOCK) > len(table.slots)
+    """Whether a block of new words would make it more than two thirds full."""
+    return 6 * (table.used[0] + BLOCK) > len(table.slots)
 
 
 @kernel
@@ -215,11 +215,17 @@ def write_words(table, slots, ends, out_data):
 
 # ---- pairs ----
 
+@kernel(inline="always")
+def pair_hash(pair):
+    """A hash of 32 bits."""
+    return (uint64(pair) * _MULTIPLIER) >> uint64(32)
+
+
 @kernel
 def pair_slot(pair, pairs, slots):
     """The slot of a pair: where its index is, or the empty one where it belongs."""
     mask = len(slots) - 1
-    q = int64((uint64(pair) * _MULTIPLIER) >> uint64(32)) & mask
+    q = int64(pair_hash(pair)) & mask
     while slots[q] >= 0 and pairs[slots[q]] != pair:
         q = (q + 1) & mask
     return q

@@ -17,7 +17,7 @@ from bpe import formats, reference
 from bpe.decode import StreamDecoder, bytes_of, checked_errors
 from bpe.encode import Encoder
 from bpe.jit import COMPILED
-from bpe.pretokenize import check_pattern, pattern_name, steps_of, to_bytes
+from bpe.pretokenize import check_pattern, is_cuttable, pattern_name, steps_of, to_bytes
 from bpe.stream import (
     BLOCK_BYTES, Specials, blocks_of, blocks_of_file, jobs, joined, map_in_order)
 from bpe.tokenfile import save_tokens
@@ -333,7 +333,7 @@ class Tokenizer:
 
     @property
     def _cuttable(self):
-        return pattern_name(self.pattern) is not None
+        return is_cuttable(self.pattern)
 
     def _special(self, allowed, disallowed):
         """Make the `Specials` of these choices, once."""

@@ -110,7 +110,8 @@ class Vocabulary:
         numbers = np.arange(len(ids))
         symbols[ids[::-1]] = numbers[::-1]  # backwards: the first to make a token stays
         made = symbols[ids[256:256 + n]]
-        return tables_from_merges(symbols[self.merges], made, ids)
+        tokens = [self.tokens[i] for i in ids.tolist()]
+        return tables_from_merges(symbols[self.merges], made, ids, tokens)
 
     # ---- from ranks ----
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vocabularies import (
-    MERGES, TEXT, by_kernels, data_folder, fuzz_strings, merge_lists, published, raw_bytes, texts,
-    tokenizer)
+    MERGES, TEXT, by_kernels, data_folder, fuzz_strings, merge_lists, published, raw_bytes,
+    script_strings, texts, tokenizer)
 
-from bpe import Tokenizer, pairs, reference
+from bpe import Tokenizer, backtrack, pairs, reference
+from bpe.jit import kernel
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 TOKENIZERS = {pattern: tokenizer(pattern) for pattern in ("gpt2", "cl100k", "o200k", r"\w+|\W")}
@@ -33,30 +34,38 @@ def test_any_list_of_merges_is_applied_lowest_rank_first_then_leftmost(lists, te
     assert by_kernels(ours, text) == ours.encode(text)
 
 
-@given(merge_lists(), st.text("abc", min_size=1, max_size=300), st.data())
-def test_long_and_short_merge_loops_agree(lists, word, data):
+@given(merge_lists(), st.text("abc", min_size=1, max_size=300))
+def test_tokens_that_fit_are_what_merging_makes_of_a_word(lists, word):
     merges, made = lists
     ours = Tokenizer(merges, r"[^,]+", merge_ids=made)
-    ids = ours.vocabulary.encode_word(word.encode())
-    assert by_kernels(ours, word) == ids
-    tables = ours._encoder.tables
-    if tables.short == pairs.SHORT:  # the merges are in an order that the long loop can do
-        for seed in (b"a" * len(word), word.encode()):
-            data = np.frombuffer(seed + bytes(16), np.uint8)
-            work = pairs.new_work(len(word), len(tables.made))
-            n = pairs.merge_long(data, 0, len(word), tables, work)
-            assert tables.ids[work.symbol[:n]].tolist() == ours.vocabulary.encode_word(seed)
-            assert (work.first == -1).all(), "every list is empty again"
+    assert by_kernels(ours, word) == ours.vocabulary.encode_word(word.encode())
+    tables, n = ours._encoder.tables, len(word)
+    data, work = np.frombuffer(word.encode() + bytes(16), np.uint8), pairs.new_work(n)
+    out = np.empty(n, np.int32)
+    merged = out[:pairs.merge_word(data, 0, n, tables, work, out, 0)].tolist()
+    if len(tables.tree.facts):  # the merges are in an order that has a tree
+        assert _by_tree(data, n, tables, work) == merged
+
+
+@kernel
+def _encode_word(data, n, tables, work, out):
+    return backtrack.encode_word(data, 0, n, tables, work, out, 0)
+
+
+def _by_tree(data, n, tables, work):
+    out = np.empty(n, np.int32)
+    return out[:_encode_word(data, n, tables, work, out)].tolist()
 
 
 @pytest.mark.extra("tiktoken")
 @pytest.mark.parametrize("name", ["r50k_base", "cl100k_base"])
 def test_ids_equal_tiktoken_on_fuzz_strings(name):
     ours, theirs = published(name)
-    strings = list(fuzz_strings(10**6 if THOROUGH else 5000, seed=len(name)))
+    n = 10**6 if THOROUGH else 4000
+    strings = [*fuzz_strings(n, seed=n), *script_strings(n, ours.tokens, seed=n)]
     for text, ids in zip(strings, ours.encode_batch(strings)):
         assert ids.tolist() == theirs.encode_ordinary(text), repr(text)
-    for text in strings[:300]:
+    for text in strings[::n // 100]:
         assert ours.encode(text) == theirs.encode_ordinary(text), repr(text)
 
 
@@ -129,16 +138,20 @@ def test_a_long_token_is_a_whole_word_to_the_kernels_too():
     assert by_kernels(ours, "ab" * 150) == [300]
 
 
-def test_many_distinct_words_overflow_the_cache_and_nothing_changes():
+def test_a_cache_has_a_limit_and_nothing_changes_where_it_starts_anew():
     ours = tokenizer()
-    text = " ".join(f"{k:x}the{k * k:x}" for k in range(150_000))
-    assert len(ours._encoder.seed.slots) < ours._encoder.max_slots * 4
     encoder = ours._encoder
-    encoder.max_slots = 1 << 12
-    small = by_kernels(ours, text)
-    encoder.max_slots = 1 << 20
-    assert small == by_kernels(ours, text)
-    assert ours.decode(small) == text
+    n_slots, n_store = len(encoder.seed.slots) >> 2, len(encoder.seed.store)
+    short = " ".join(f"{k:x}the{k * k:x}" for k in range(30_000))
+    long = " ".join(f"{'abcdefgh'[k % 8] * 90}the{k:x}" for k in range(2_000))
+    for text in (short, long):
+        encoder.max_slots = 1 << 20
+        ids = by_kernels(ours, text)
+        encoder.max_slots = n_slots
+        encoder._idle.clear()
+        assert by_kernels(ours, text) == ids and ours.decode(ids) == text
+        cache = encoder._idle[0].cache
+        assert len(cache.slots) == 4 * n_slots and len(cache.store) <= max(n_store, 8 * n_slots)
 
 
 @given(texts)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vocabularies import data_folder
 
 import bpe
-from bpe import merges, reference, sources
+from bpe import counting, merges, reference, sources
 from bpe.counting import WordCounter, count
 from bpe.merges import ORDERS, show_progress, train_steps
 
@@ -210,6 +210,13 @@ def test_words_are_counted_exactly_in_64_bits(pairs):
     for word, n in pairs:
         expected[word] = expected.get(word, 0) + n
     assert as_dict(counter.words()) == expected
+
+
+def test_more_distinct_words_than_memory_should_hold_are_refused_in_a_sentence(monkeypatch):
+    monkeypatch.setattr(counting, "_MOST_BYTES", 1 << 20)
+    for text in (" ".join(map(str, range(100_000))), " ".join("a" * n for n in range(2_000))):
+        with pytest.raises(ValueError, match="distinct words so far are too many"):
+            bpe.train(text, 300, pattern="gpt2", threads=1)
 
 
 # ---- degenerate input ----

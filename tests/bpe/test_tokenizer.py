@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from vocabularies import END, FIM, TEXT, raw_bytes, texts, tokenizer
 
 import bpe
-from bpe import Tokenizer, reference
+from bpe import Tokenizer, reference, stream
+from bpe.pretokenize import is_cuttable, split_offsets
 from gpt.data.tokens.characters import CharTokenizer
 
 OURS = tokenizer()
@@ -138,6 +139,31 @@ def _pieces(ours, text):
     parts = re.split("(" + "|".join(map(re.escape, longest_first)) + ")", text)
     for k in range(0, len(parts), 2):
         yield parts[k], [ours.special_tokens[name] for name in parts[k + 1:k + 2]]
+
+
+CUTTABLE = ["gpt2", "cl100k", "o200k", ("digits", "gpt2")]
+
+
+MARKED = "，。、！\n,\"+'/ 中国在のんゝ゛カー、aAs19sdmtre\u0301\r\t-éß한٣\u4dc0\ua000"
+
+
+@given(st.text(MARKED, max_size=24), st.sampled_from(CUTTABLE))
+def test_no_pre_token_crosses_a_place_where_text_is_cut(text, pattern):
+    data = text.encode()
+    whole = split_offsets(data, pattern).tolist()
+    for cut in {stream._last_cut(data, 0, stop) for stop in range(1, len(data))} - {0}:
+        parts = [split_offsets(part, pattern) for part in (data[:cut], data[cut:])]
+        assert [*parts[0], *(parts[1] + cut)] == whole, data[:cut]
+
+
+def test_text_without_spaces_is_cut_too():
+    for text in ("一二三，" * 9, "ひらがな。" * 9, "QUJD+" * 9, '{"a":1,"b":"c"},' * 9):
+        assert stream._last_cut(text.encode(), 0, 40)
+
+
+def test_patterns_that_leave_spaces_inside_a_pre_token_are_not_cut():
+    assert all(map(is_cuttable, CUTTABLE))
+    assert not any(map(is_cuttable, ["digits", r"\s+|\S+", ("gpt2", r"\w+")]))
 
 
 def test_a_torn_surrogate_pair_is_one_character():

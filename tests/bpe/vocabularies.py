@@ -58,6 +58,27 @@ def fuzz_strings(n, seed=0):
         yield "".join(pick.choices(ALPHABET + COMMON * 2, k=pick.randint(1, 30)))
 
 
+SCRIPTS = [range(*ends) for ends in (
+    (0x20, 0x7F), (0x61, 0x7B), (0x41, 0x5B), (0x30, 0x3A), (0xC0, 0x180), (0x370, 0x400),
+    (0x400, 0x460), (0x5D0, 0x5F0), (0x620, 0x660), (0x900, 0x970), (0x980, 0x9E0), (0xB80, 0xC00),
+    (0xE00, 0xE5C), (0x10D0, 0x1100), (0x1200, 0x1380), (0x1780, 0x17E0), (0x2000, 0x2070),
+    (0x3000, 0x3020), (0x3040, 0x30A0), (0x30A0, 0x3100), (0x4E00, 0x5200), (0x4E00, 0xA000),
+    (0xAC00, 0xD7A4), (0xFF01, 0xFF5F), (0x1D400, 0x1D800), (0x1F300, 0x1F650), (0x20000, 0x2A6E0))]
+
+
+def script_strings(n, tokens, seed=0):
+    """Random strings of rows of few characters of a script, of tokens, and of both in turn."""
+    pick = random.Random(seed)
+    known = [token.decode("utf-8", "ignore") for token in tokens if token is not None]
+    for _ in range(n):
+        parts = []
+        for _ in range(pick.randint(1, 6)):
+            some = pick.choices(pick.choice(SCRIPTS), k=pick.randint(1, 5))
+            row = "".join(map(chr, pick.choices(some, k=pick.randint(1, 20))))
+            parts += pick.choice([[row], pick.choices(known, k=3), [row, pick.choice(COMMON)]])
+        yield "".join(parts)
+
+
 letters = st.sampled_from([*sorted(set(TEXT)), "\u00a0", "\u3000", "\u017f", "İ"])
 texts = st.text(letters, max_size=80)
 raw_bytes = st.lists(texts.map(str.encode) | st.binary(max_size=6), max_size=5).map(b"".join)
