@@ -54,7 +54,7 @@ def test_the_panel_fits_any_terminal_and_shows_no_control_byte(width):
     from rich.cells import cell_len
     from rich.console import Console
     record = StepRecord(1234, 0.1, 3.1, 1.5, 0.1, 100, 0.1, 2)
-    status = Status(1000, 100.0, 20000, record, 3.2, 123456.0, 2.5, "bits/byte", [3, 2, 1] * 12,
+    status = Status(1000, 100.0, 20000, record, 3.2, 123456.0, 2.5, "bits/byte", {}, [3, 2, 1] * 12,
                     "\x1b[31mred \x07" + "x" * 120 + "\n\u6f22\u5b57", 4000.0)
     live = Live(rich)
     live.console = Console(file=io.StringIO(), width=width, color_system=None)

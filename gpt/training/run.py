@@ -132,7 +132,8 @@ class Run:
 
     def loss(self, batch, n, rng=None):
         """Return the loss of a part of a step that has n targets in all, a Tensor."""
-        carried = {"state": self.carried.at(batch.rows)} if self.carried else {}
+        goes_on = self.carried and batch.rows is not None
+        carried = {"state": self.carried.at(batch.rows)} if goes_on else {}
         with dropping(self.model, rng):
             weighs = self.named(self.task.weighs)
             return self.task.loss(self.model, batch, n, rng, **carried, **weighs)

@@ -211,7 +211,7 @@ case(f"binary_cross_entropy_with_logits(x, y, weight=np.array({WEIGHT[:4]}), "
 # ---- distillation ----------------------------------------------------------------------------
 
 TEACHER = np.log(np.array([[0.7, 0.1, 0.1, 0.1], [0.4, 0.3, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25]]))
-P = f"torch.tensor({TEACHER.tolist()}).double()"
+P = f"torch.tensor({TEACHER.tolist()}, dtype=torch.float64)"
 for tau in (1.0, 2.0):
     for t in ([0, 2, 3], [-100, 2, 0]):
         counts = [float(x >= 0) for x in t]
