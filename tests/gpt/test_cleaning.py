@@ -161,6 +161,15 @@ def test_lines_columns_and_files_are_read(tmp_path):
 
 # ---- characters, addresses, languages ----
 
+def test_a_line_that_is_too_long_is_one_loss(tmp_path, monkeypatch):
+    monkeypatch.setattr("gpt.data.cleaning.sources.MOST_BYTES", 40)
+    rows = ['{"text": "one"}', '{"text": "' + "x" * 300 + '"}', '{"text": "two"}']
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    one, lost, two = read(tmp_path / "a.jsonl")
+    assert (one.text, two.text) == ("one", "two") and lost.place == "line 2"
+    assert "longer than 40 bytes" in lost.reason
+
+
 @pytest.mark.parametrize("broken, text", [
     ("cafÃ© â€œxâ€\x9d", "café “x”"), ("e\u0301\r\n\ufeff\x07", "é\n"),
     ("Ã la carte", "Ã la carte"),

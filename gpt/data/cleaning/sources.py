@@ -7,7 +7,6 @@ import html
 import json
 import os
 import re
-from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
@@ -194,7 +193,10 @@ def read_jsonl(unit):
     """Yield the field `text` of each line."""
     name = Path(unit.path).name
     with opened(unit.path) as file:
-        for number, line in enumerate(iter(partial(file.readline, MOST_BYTES), b""), 1):
+        for number, line in enumerate(lines_in(file), 1):
+            if len(line) == MOST_BYTES:
+                yield Loss(name, f"line {number}", f"it is longer than {MOST_BYTES:,} bytes")
+                continue
             try:
                 row = json.loads(line)
                 place = row.get("url") or row.get("id") or number
@@ -202,6 +204,15 @@ def read_jsonl(unit):
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 if line.strip():
                     yield Loss(name, f"line {number}", f"{type(error).__name__}: {error}")
+
+
+def lines_in(file):
+    """Yield the lines of a file; of a longer one its first MOST_BYTES."""
+    while line := file.readline(MOST_BYTES):
+        rest = line
+        while len(rest) == MOST_BYTES and not rest.endswith(b"\n"):
+            rest = file.readline(MOST_BYTES)          # of which nothing is kept
+        yield line
 
 
 def read_csv(unit):
