@@ -118,8 +118,8 @@ def quotes(opened, seed):
                     batch_tokens=16 * 2 * 48, warmup_steps=3, learning_rate=2e-4)
         steps = max(1, round(3 * len(run.data.train) / 16))
         run.plan = Plan.fixed(steps)
-        held_out = opened.tokenizer.encode_array(text.documents[0][-60_000:].decode(),
-                                                 disallowed_special=())
+        end = b"\n".join(text.documents)[-60_000:].decode("utf-8", "ignore")
+        held_out = opened.tokenizer.encode_array(end, disallowed_special=())
         before = share_quoted(run, held_out, seed), loss_on(run.model, held_out)
         for _ in train_steps(run):
             pass
