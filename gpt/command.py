@@ -43,7 +43,7 @@ def find_run(name, root="runs"):
     """
     if not name.strip():
         raise ConfigError("the name of a run is empty: name its folder, or say last")
-    if hub.is_name(name) and not Path(Path(name).parts[0]).exists():
+    if hub.is_name(name) and not name.startswith(f"{root}/"):
         return from_hub(name)
     return newest_run(root) if name == "last" and not Path(name).exists() else Path(name)
 

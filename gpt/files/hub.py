@@ -10,7 +10,7 @@ from pathlib import Path
 from gpt.files.opening import NEVER
 from gpt.files.weights import FileError, shown
 
-NAME = r"[\w.-]+/[\w.-]+"
+NAME = r"\w[\w.-]*/\w[\w.-]*"
 # Settings, tokenizers, how one is talked to, and how sentence vectors are pooled.
 BESIDE = ("config.json generation_config.json model.safetensors.index.json tokenizer.json "
           "tokenizer_config.json special_tokens_map.json added_tokens.json vocab.json vocab.txt "
@@ -34,8 +34,9 @@ class Offer:
 
 
 def is_name(place):
-    """Tell whether a place is not here but may be a model on the hub."""
-    return not Path(place).exists() and bool(re.fullmatch(rf"{NAME}(/[\w./-]+)?", str(place)))
+    """Tell whether a place may be a model on the hub: neither it is here, nor its first folder."""
+    first, *_ = str(place).split("/")
+    return not Path(first).exists() and bool(re.fullmatch(rf"{NAME}(/[\w./-]+)?", str(place)))
 
 
 def look_up(place, endpoint=None):
@@ -118,5 +119,5 @@ def asked(name, question):
         return question(huggingface_hub)
     except Exception as error:                    # of any of the libraries that it is made with
         reason = str(error).strip().split("\n")[0]
-        raise FileError(f"{name} cannot be had from the hub: {type(error).__name__}: {reason:.200}"
-                        ) from error
+        raise FileError(f"{name} is not a place here, and cannot be had from the hub: "
+                        f"{type(error).__name__}: {reason:.200}") from error
