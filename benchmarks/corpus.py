@@ -189,15 +189,16 @@ def command(path, out, workers):
 
 def kill_again_and_again(command, kills, out, seconds):
     rng = random.Random(0)
-    for _ in range(kills):
+    for killed in range(kills):
         child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
         try:
-            child.wait(rng.uniform(0.1, 0.4) * seconds)
+            child.wait(rng.uniform(0.05, 0.15) * seconds)
         except subprocess.TimeoutExpired:
             child.send_signal(signal.SIGKILL)
             child.wait()
         if (out / "corpus.json").exists():
-            return print("it was done before the last kill")
+            return print(f"it was done after {killed} kills")
+    print(f"killed {kills} times")
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
