@@ -61,22 +61,22 @@ class Conversations(Dataset):
 
     @property
     def longest(self):
-        """How many tokens the longest conversation has that is learnt from."""
+        """How many tokens the longest one has that is learnt from."""
         return int(self.train.lengths.max())
 
     def width(self, T):
         """Return how many tokens of a row are read where the net takes T: the last is a target."""
         return min(T, int(rounded(self.longest - 1)))
 
-    def widths(self, T):
-        """Return the width of each conversation, (n,)."""
-        return few_widths(self.train.lengths - 1, self.width(T))
+    def widths(self, part, T):
+        """Return the width of each row of a part of the data, (n,)."""
+        return few_widths(part.lengths - 1, self.width(T))
 
     def pass_tokens(self, T):
-        return int(self.widths(T).sum())
+        return int(self.widths(self.train, T).sum())
 
     def check(self, T, batch_tokens):
-        """Refuse conversations that are longer than the context, or tell that they are cut."""
+        """Refuse what is longer than the context, or tell that it is cut."""
         lengths = np.concatenate([self.train.lengths, self.val.lengths])
         return check_lengths(lengths, T, self.too_long)
 

@@ -8,10 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from gpt.data.chats import (
-    SAID_FILES, Chats, all_records, as_chats, check_lengths, few_widths, prepare_said, read_said)
+    SAID_FILES, Chats, Conversations, all_records, as_chats, prepare_said, read_said)
 from gpt.data.corpora import load_corpus
-from gpt.data.documents import TOKEN_FILES, Dataset, opened
-from gpt.data.pairs import rounded
+from gpt.data.documents import TOKEN_FILES, opened
 from gpt.data.reading import CorpusError
 from gpt.data.templates import Message, choose_template
 
@@ -57,35 +56,16 @@ def rows_of(pairs):
 
 
 @dataclass(frozen=True)
-class Preferences(Dataset):
+class Preferences(Conversations):
     """Pairs to learn from and to validate on, `Compared` each."""
 
     template: str = "none"
-    too_long: str = "refuse"
 
     def ids(self, compared):
         return compared.chats.ids
 
-    def width(self, T):
-        """Return how many tokens of a row are read where the net takes T: the last is a target."""
-        longest = int(self.train.lengths.max())
-        return min(T, int(rounded(longest - 1)))
-
-    def widths(self, compared, T):
-        """Return the width of the rows of each pair, (n,)."""
-        return few_widths(compared.lengths - 1, self.width(T))
-
     def pass_tokens(self, T):
         return 2 * int(self.widths(self.train, T).sum())
-
-    def check(self, T, batch_tokens):
-        """Refuse pairs that are longer than the context, or tell that they are cut."""
-        lengths = np.concatenate([self.train.lengths, self.val.lengths])
-        return check_lengths(lengths, T, self.too_long)
-
-    @property
-    def settings(self):
-        return {"vocab_size": self.tokenizer.vocab_size, "template": self.template}
 
     def described(self, kind):
         """Say how much there is."""

@@ -158,7 +158,7 @@ def test_long_ones_are_refused_or_cut_aloud(tmp_path):
                 data.check(8, 64)
         else:
             assert "the first 9 tokens count" in data.check(8, 64)
-            assert data.width(8) == 8 and (data.widths(8) == 8).all()
+            assert data.width(8) == 8 and (data.widths(data.train, 8) == 8).all()
 
 
 @pytest.mark.parametrize("net", ["decoder", "lstm"])

@@ -21,7 +21,7 @@ def instruct_batch(data, shape, rng, model):
     that little of it is padding.
     """
     B, T = shape
-    width, chosen = alike(data.widths(T), B * T, rng)
+    width, chosen = alike(data.widths(data.train, T), B * T, rng)
     return batch_of(data.train, chosen, min(width, T))
 
 
