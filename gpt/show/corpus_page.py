@@ -4,7 +4,8 @@ from operator import itemgetter
 
 FILE = "file", "bytes", "SHA256"
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+       overflow-wrap: anywhere }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto }
 td, th { border-bottom: 1px solid #8884; padding: .2rem .8rem; text-align: left }
 td.n { text-align: right; font-variant-numeric: tabular-nums }

@@ -4,7 +4,8 @@ from html import escape
 from itertools import chain
 from typing import NamedTuple
 
-WIDTH, HEIGHT, LEFT, BELOW, ROOM = 640, 320, 56, 36, 10
+WIDTH, HEIGHT, LEFT, BELOW = 640, 320, 56, 36
+ABOVE, RIGHT = 28, 24
 TICKS = 4
 
 
@@ -40,7 +41,7 @@ def chart(curves, x_name, y_name, log=False):
     def place(point):
         x, y = across.share(point[0]), up.share(point[1])
         below = HEIGHT - BELOW
-        return LEFT + x * (WIDTH - LEFT - ROOM), below - y * (below - ROOM)
+        return LEFT + x * (WIDTH - LEFT - RIGHT), below - y * (below - ABOVE)
     parts = [f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{escape(y_name)} by "
              f"{escape(x_name)}' style='max-width:100%;font:12px system-ui'>"]
     for i, curve in enumerate(curves):
@@ -59,7 +60,7 @@ def chart(curves, x_name, y_name, log=False):
         _, y = place((across.low, value))
         parts.append(label(LEFT - 6, y + 4, f"{value:.4g}", "end"))
     parts.append(label(WIDTH / 2, HEIGHT - 4, x_name, "middle"))
-    parts.append(label(4, 10, y_name, "start"))
+    parts.append(label(4, 12, y_name, "start"))
     return "".join([*parts, "</svg>"])
 
 
