@@ -6,7 +6,8 @@ FILE = "file", "bytes", "SHA256"
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
        overflow-wrap: anywhere }
-table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto;
+        overflow-wrap: normal }
 td, th { border-bottom: 1px solid #8884; padding: .2rem .8rem; text-align: left }
 td.n { text-align: right; font-variant-numeric: tabular-nums }
 pre { white-space: pre-wrap; background: #8881; padding: .5rem; overflow-wrap: anywhere }
