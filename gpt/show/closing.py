@@ -29,7 +29,8 @@ def conclude(run, folder, say, spent_s):
     result |= more | taught
     result |= {"steps": run.step, "best_step": run.best_step, "peak_bytes": peak_bytes()}
     asked = brief_answers(run, manifest, report_s(run, spent_s) / 2)
-    for line in (*lines, *said, *of_teacher, *told_of(asked, folder), *at_the_end(folder, result, manifest)):
+    at_end = at_the_end(folder, result, manifest)
+    for line in (*lines, *said, *of_teacher, *told_of(asked, folder), *at_end):
         say(line)
     write_plan(run, folder)
     write_manifest(folder, result=result, baselines=simpler, config=told_settings(run.config),
