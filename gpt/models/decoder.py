@@ -91,7 +91,7 @@ class GPT(Module):
         elif T > config.context_length:
             raise ValueError(f"context_length is {config.context_length}, but there are "
                              f"{T} tokens: pass the last ones only")
-        x = self.begin(batch, state, rng)
+        x = self.begin(batch, state, rng)                                       # of (B, T, C)
         seen = self.seen(batch.ids, state, batch.lengths)
         for i, block in enumerate(self.blocks):
             if mode.recomputing:
@@ -107,7 +107,8 @@ class GPT(Module):
 
     def end(self, x):
         """Return what is scored of what the last block has written: (B, T, C)."""
-        x = x.value if self.config.norm_position == "post" else self.final_norm(x)
+        post = self.config.norm_position == "post"
+        x = x.value if post else self.final_norm(x)                             # (B, T, C)
         return x * self.config.d_model ** -0.5 if self.config.logit_scale else x
 
     def embedded(self, ids, state=None, segments=None):

@@ -25,9 +25,10 @@ def leaves(root, g=None, later=None, now=()):
         Weights that are not put off.
     """
     layers = {}
-    if later is not None:
-        nodes = [*topological_order(root)]
-        layers = {node: Layer(node) for node in nodes if has_weight(node, now)}
+    nodes = () if later is None else [*topological_order(root)]
+    for node in nodes:
+        if has_weight(node, now):
+            layers[node] = Layer(node)
     for node, g, _ in backprop(root, g):
         if node.op is None:
             yield node, g
@@ -49,8 +50,10 @@ class Layer:
     def __init__(self, node):
         x, *self.parameters = node.inputs
         *self.saved, wants = node.saved
-        self.vjp, self.wants = node.vjp, (False, *wants[1:])
-        node.inputs, node.traced = (x,), tuple(filter(needs_grad, [x]))
+        self.vjp = node.vjp
+        self.wants = False, *wants[1:]
+        node.inputs = x,
+        node.traced = node.inputs if needs_grad(x) else ()
         node.saved = *self.saved, (wants[0], False, False)
 
     def leaves(self, g):

@@ -11,23 +11,22 @@ from copy import copy
 import numpy as np
 
 from gpt.models.lora import dropping
-from gpt.settings import ConfigError
+from gpt.training.parallel.data_parallel import DataParallel, buckets
 from gpt.training.parallel.later import leaves
 from gpt.training.parallel.schedules import BACKWARD, FORWARD, INPUT, SCHEDULES, WEIGHT
 from gpt.training.parallel.stages import (
-    check_cut, cuts_of, drop, owners, owners_of_tensors, staged)
-from gpt.training.parallel.world import even_cuts
-from gpt.training.step import OneProcess, micro_batches
+    check_cut, cuts_of, drop, memories, owners, staged)
+from gpt.training.step import micro_batches
 from minigrad import Tensor
 from minigrad.mistakes import mark_written
 from minigrad.mode import changed
-from minigrad.optim.clipping import multiply, squares
+from minigrad.optim.clipping import clip_to_norm, squares
 
 FILLED = 4                         # micro-batches for each stage, unless the settings say another
 GRADIENT, STREAM, DRAWN, SHARED, KEPT = range(5)        # what a message is
 
 
-class Pipeline(OneProcess):
+class Pipeline(DataParallel):
     """How the work of a step is done where each rank has a stage of the net.
 
     Parameters
@@ -46,60 +45,57 @@ class Pipeline(OneProcess):
     """
 
     def __init__(self, run, world, n_stages, schedule="1f1b"):
-        super().__init__(run)
-        check_cut(run.config, n_stages)
-        if world.size % n_stages:
-            raise ConfigError(f"stages is {n_stages}, but there are {world.size} ranks, which is "
-                              f"no multiple: start {n_stages * max(1, world.size // n_stages)}")
-        self.world, self.n_stages, self.schedule = world, n_stages, SCHEDULES[schedule]
+        super().__init__(run, world)
+        check_cut(run.config, n_stages, world.size)
+        self.n_stages, self.schedule = n_stages, schedule
         self.copy, self.stage = divmod(world.rank, n_stages)
         first = self.copy * n_stages
         self.row = world.part([*range(first, first + n_stages)])        # the stages of one copy
-        self.copies = world.part([*range(self.stage, world.size, n_stages)])
-        self.is_first, self.is_last = self.stage == 0, self.stage == n_stages - 1
+        copies = world.part([*range(self.stage, world.size, n_stages)])
+        self.alike = DataParallel(run, copies)         # the copies of this stage
+        self.is_first = self.stage == 0
+        self.is_last = self.stage == n_stages - 1
         self.cut()
+
+    def on(self, run):
+        return Pipeline(run, self.world, self.n_stages, self.schedule)
 
     def cut(self):
         """Keep what belongs to this stage, and drop all else."""
         run = self.run
         cuts = cuts_of(run.model, self.n_stages)
+        start, stop = cuts[self.stage:self.stage + 2]
         self.owner = owners(run.model, cuts)
         self.part = copy(run)
-        self.part.model, self.net = staged(run.model, *cuts[self.stage:self.stage + 2])
+        self.part.model, self.net = staged(run.model, start, stop)
         tied = run.config.model.tie_weights and self.n_stages > 1
         self.shared = self.net.token_embedding.weight if tied else None
-        drop(run, self.owner, self.stage, but={self.shared} if self.is_last else ())
+        self.drop_others()
+
+    def drop_others(self):
+        drop(self.run, self.owner, self.stage, but={self.shared} if self.is_last else ())
 
     def renew(self):
         """Note what learns from now on."""
-        learning = [self.owner[x] for x in self.run.trained]
-        lowest = min(learning)
-        self.hears, self.tells = self.stage >= lowest, self.stage > lowest
+        stages = [self.owner[x] for x in self.run.trained]
+        self.hears = self.stage >= min(stages)         # of gradients, and tells the stage before
+        self.tells = self.stage > min(stages)
         self.learnt = [x for x in self.run.trained if self.owner[x] == self.stage]
 
     # ---- a step ----
 
-    def gradients(self, batch, n):
-        rows = self.rows(batch)
-        part = batch.rows_of(rows)
-        self.parts = [*micro_batches(self.run, part, rows.start, self.size_of(part))]
+    def gradients(self, batch, n, first=0):
+        batch, first = batch.share(self.copy, self.alike.world.size)
+        self.parts = [*micro_batches(self.run, batch, first, self.size_of(batch))]
         self.n, self.loss = n, 0.0
         self.alive, self.later, self.sent = {}, {}, []
         take = {FORWARD: self.forward, BACKWARD: self.backward,
-                INPUT: self.backward, WEIGHT: self.weights}
-        for _, i, kind in self.schedule(self.stage, self.n_stages, len(self.parts)):
-            if kind == INPUT:
-                self.later[i] = []
+                INPUT: self.backward_but_weights, WEIGHT: self.weights}
+        schedule = SCHEDULES[self.schedule]
+        for _, i, kind in schedule(self.stage, self.n_stages, len(self.parts)):
             take[kind](i)
         self.finish()
-        self.add_copies()
-        return sum(self.world.collect(self.loss))
-
-    def rows(self, batch):
-        """Return which rows of a batch this copy takes, groups that belong together staying so."""
-        group = 1 if batch.together is None else int(batch.together)
-        cuts = even_cuts(len(batch.ids) // group, self.copies.size)
-        return slice(cuts[self.copy] * group, cuts[self.copy + 1] * group)
+        return self.over_copies()
 
     def size_of(self, batch):
         """Return how many rows a micro-batch has."""
@@ -122,11 +118,11 @@ class Pipeline(OneProcess):
 
     def from_before(self, batch, rng):
         """Receive the stream from the stage before, and what its dropout left of the numbers."""
-        config, width = self.run.config, batch.ids.shape
-        place = self.row.receive(place_of(rng), self.stage - 1, DRAWN)
+        before, width = self.stage - 1, self.run.config.model.d_model
+        place = self.row.receive(place_of(rng), before, DRAWN)
         put_at(rng, place)
-        data = np.empty((*width, config.model.d_model), self.dtype)     # (B, T, C)
-        self.row.receive(data, self.stage - 1, STREAM)
+        data = np.empty((*batch.ids.shape, width), self.dtype)                  # (B, T, C)
+        self.row.receive(data, before, STREAM)
         return Tensor(data, requires_grad=self.tells)
 
     @property
@@ -142,23 +138,31 @@ class Pipeline(OneProcess):
             with dropping(self.net, rng):
                 return self.net.stream(batch, rng=rng)
 
-    def backward(self, i):
+    def backward_but_weights(self, i):
+        """Take a micro-batch back, and put the gradients of the weights off."""
+        self.later[i] = []
+        self.backward(i, INPUT)
+
+    def backward(self, i, kind=BACKWARD):
         """Take a micro-batch back: add the gradients of parameters, and pass on that of x."""
         x, out = self.alive.pop(i)
         if not self.hears:
             return
-        g = None
-        if not self.is_last:
-            g = self.row.receive(np.empty_like(out.data), self.stage + 1, GRADIENT)
-        with self.computing(INPUT if i in self.later else BACKWARD, i):
-            found = leaves(out, g, self.later.get(i), now={self.net.token_embedding.weight})
-            for leaf, g in found:
+        g = None if self.is_last else self.from_behind(out)
+        now = {self.net.token_embedding.weight}        # where it is tied, the first waits for it
+        with self.computing(kind, i):
+            for leaf, g in leaves(out, g, self.later.get(i), now):
                 if leaf is x:
                     dx = g
                 else:
                     self.add(leaf, g)
         if self.tells:
             self.send(dx, self.stage - 1, GRADIENT)
+
+    def from_behind(self, out):
+        """Receive the gradient of what was passed on."""
+        dout = np.empty_like(out.data)                                          # (B, T, C)
+        return self.row.receive(dout, self.stage + 1, GRADIENT)
 
     def weights(self, i):
         """Add the gradients of weights that were put off."""
@@ -176,7 +180,8 @@ class Pipeline(OneProcess):
             self.send(g, 0, SHARED)
             return
         if leaf is self.shared:
-            g += self.row.receive(np.empty_like(g), self.n_stages - 1, SHARED)
+            of_head = np.empty_like(g)                                          # (V, C)
+            g += self.row.receive(of_head, self.n_stages - 1, SHARED)
         if leaf.grad is None:
             leaf.grad = g
         else:
@@ -196,19 +201,13 @@ class Pipeline(OneProcess):
             request.wait()
         self.sent = []
 
-    def add_copies(self):
-        """Add up the gradients of this stage over the copies."""
-        if self.copies.size == 1:
-            return
-        mine = {i for i, x in enumerate(self.learnt) if x.grad is not None}
-        some = [self.learnt[i] for i in sorted(set().union(*self.copies.collect(mine)))]
-        for x in some:
-            if x.grad is None:                         # of a copy without rows
-                x.grad = np.zeros_like(x.data)
-        flat = self.copies.sum(np.concatenate([x.grad.reshape(-1) for x in some]))
-        cuts = np.cumsum([x.size for x in some])[:-1]
-        for x, g in zip(some, np.split(flat, cuts)):
-            x.grad = g.reshape(x.shape)
+    def over_copies(self):
+        """Add up the gradients of this stage over the copies, and return the loss of all."""
+        is_there = [x.grad is not None for x in self.run.trained]
+        loss, found = self.alike.counted(self.loss, is_there)
+        for some in buckets(found):
+            self.alike.add_up(some)
+        return self.row.share(loss, self.n_stages - 1)
 
     # ---- clipping and the update ----
 
@@ -216,12 +215,7 @@ class Pipeline(OneProcess):
         gradients = [x.grad for x in self.learnt if x.grad is not None]
         parts = self.row.collect(squares(gradients))   # pieces in the order of one process
         norm = math.sqrt(np.concatenate(parts).sum())
-        if not math.isfinite(norm):
-            raise FloatingPointError(f"the norm of the gradients is {norm}")
-        if norm > max_norm:
-            for g in gradients:
-                multiply(g, max_norm / norm)
-        return norm
+        return clip_to_norm(gradients, norm, max_norm)
 
     def update(self, rate):
         super().update(rate)
@@ -237,36 +231,26 @@ class Pipeline(OneProcess):
 
     # ---- the whole ----
 
-    def tensors(self):
-        """Return what a checkpoint holds, whole on rank 0; the other ranks send what they have."""
-        known = super().tensors()
-        if self.copy == 0:
-            for name, stage in owners_of_tensors(self.run, self.owner).items():
-                known[name] = self.brought(known[name], stage)
-        return known
-
-    def brought(self, x, stage):
-        """Return an array that a stage has; on rank 0 alone it is whole."""
-        if stage == 0:
-            return x
-        if self.stage == stage:
-            self.row.send(np.ascontiguousarray(x), 0, KEPT).wait()
-        if self.stage == 0:
-            return self.row.receive(np.empty(x.shape, x.dtype), stage, KEPT)
-        return x
-
     @contextmanager
     def whole(self):
-        """Within the block rank 0 has all of the weights, to measure and to write with."""
-        before = {x: x.data for x in self.owner}
         if self.copy == 0:
             for x, stage in self.owner.items():
                 x.data = self.brought(x.data, stage)
-        try:
-            yield
-        finally:
-            for x, data in before.items():
-                x.data = data
+            for memory, stage in memories(self.run, self.owner):
+                for name, x in memory.items():
+                    memory[name] = self.brought(x, stage)
+        yield
+        self.drop_others()
+        self.world.meet()
+
+    def brought(self, x, stage):
+        """Return an array that a stage has: on rank 0 it is there, too."""
+        if self.stage == stage > 0:
+            self.row.send(np.ascontiguousarray(x), 0, KEPT).wait()
+        if self.is_first and stage > 0:
+            whole = np.empty(x.shape, x.dtype)
+            return self.row.receive(whole, stage, KEPT)
+        return x
 
 
 # ---- where a generator stands ----

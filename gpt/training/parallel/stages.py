@@ -29,7 +29,9 @@ class Stage(GPT):
         self.received = None                       # (B, T, C), from the stage before
 
     def begin(self, batch, state=None, rng=None):
-        return super().begin(batch, state, rng) if self.is_first else Residual(self.received)
+        if self.is_first:
+            return super().begin(batch, state, rng)
+        return Residual(self.received)
 
     def end(self, x):
         return super().end(x) if self.is_last else x.value
@@ -52,8 +54,8 @@ def trunk_of(net):
     return trunk if isinstance(trunk, GPT) else None
 
 
-def check_cut(config, n_stages):
-    """Refuse settings with which a net cannot be cut into stages."""
+def check_cut(config, n_stages, n_ranks):
+    """Refuse settings with which a net cannot be cut into stages, or ranks not share them."""
     train, model = config.train, config.model
     if train.net not in ("decoder", "encoder"):
         raise ConfigError(f"a pipeline is made of the blocks of a transformer, but the net is "
@@ -67,6 +69,10 @@ def check_cut(config, n_stages):
     if n_stages > model.n_layer:
         raise ConfigError(f"stages is {n_stages}, but the net has {model.n_layer} blocks: use at "
                           f"most {model.n_layer}")
+    if n_ranks % n_stages:
+        fewer = n_ranks - n_ranks % n_stages
+        raise ConfigError(f"stages is {n_stages}, of which {n_ranks} ranks cannot have one each: "
+                          f"start {f'{fewer} or ' if fewer else ''}{fewer + n_stages}")
 
 
 # ---- where to cut ----
@@ -89,7 +95,8 @@ def cuts_of(net, n_stages):
 
 def matrix_size(module):
     """Return how many products a module takes for a token."""
-    return sum(x.size for x in module.parameters() if x.ndim > 1)
+    matrices = [x for x in module.parameters() if x.ndim > 1]
+    return sum(x.size for x in matrices)
 
 
 def balanced(costs, n_parts):
@@ -131,14 +138,12 @@ def owners(model, cuts):
     return found
 
 
-def owners_of_tensors(run, owner):
-    """Return {name: stage} for all that a checkpoint holds: an optimizer's with its parameters."""
-    found = {f"model.{name}": owner[x] for name, x in run.kept.named_parameters()}
-    for i, optimizer in enumerate(run.optimizers):
+def memories(run, owner):
+    """Yield what the optimizers remember of each parameter, and whose it is: (dict, stage)."""
+    for optimizer in run.optimizers:
         parameters = [x for group in optimizer.groups for x in group["parameters"]]
-        for j, (x, memory) in enumerate(zip(parameters, optimizer.memories)):
-            found |= {f"optimizer{i}.{j}.{name}": owner[x] for name in memory}
-    return found
+        for x, memory in zip(parameters, optimizer.memories):
+            yield memory, owner[x]
 
 
 def drop(run, owner, stage, but=()):
@@ -154,14 +159,13 @@ def drop(run, owner, stage, but=()):
     for x, theirs in owner.items():
         if theirs != stage and x not in but:
             x.data = absent(x.data)
-    for optimizer in run.optimizers:
-        parameters = [x for group in optimizer.groups for x in group["parameters"]]
-        for i, x in enumerate(parameters):
-            if owner[x] != stage:
-                known = optimizer.memories[i]
-                optimizer.memories[i] = {name: absent(value) for name, value in known.items()}
+    for memory, theirs in memories(run, owner):
+        if theirs != stage:
+            for name, x in memory.items():
+                memory[name] = absent(x)
 
 
 def absent(x):
     """Return an array of the shape of x without memory of its own, all zeros, never written."""
-    return np.broadcast_to(np.zeros((), x.dtype), x.shape)
+    zero = np.zeros((), x.dtype)
+    return np.broadcast_to(zero, x.shape)

@@ -53,7 +53,9 @@ def piped(world, data, ranks, stages, schedule, settings):
     some = world.part([*range(ranks)])
     run = Run.start(config_of(data, **settings), data, Plan.fixed(20))
     run.way = Pipeline(run, some, stages, schedule)
-    return run, steps_of(run), run.way.tensors()
+    records = steps_of(run)
+    with run.way.whole():
+        return run, records, run.tensors()
 
 
 def alone(data, stages, settings):
