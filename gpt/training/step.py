@@ -105,6 +105,10 @@ class OneProcess:
         """Say who does the work, where it is not this process alone: lines."""
         return ()
 
+    def rows(self, B):
+        """Return how many of the B rows of a step this process computes at a time, at most."""
+        return B
+
     def goes_on(self):
         """Whether there is one more step; rank 0 says it, and by which plan."""
         return self.run.step < self.run.plan.steps
