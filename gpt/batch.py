@@ -56,8 +56,11 @@ class Batch(NamedTuple):
         group = 1 if self.together is None else int(self.together)
         size = max(group, size - size % group)
         for start in range(0, len(self.ids), size):
-            rows = slice(start, start + size)
-            yield Batch(*(x if x is None or np.ndim(x) == 0 else x[rows] for x in self))
+            yield self.taken(start, start + size)
+
+    def taken(self, start, stop):
+        """Return the batch of some of the rows."""
+        return Batch(*(x if x is None or np.ndim(x) == 0 else x[start:stop] for x in self))
 
 
 class Held:

@@ -58,6 +58,12 @@ def clip_grad_norm(parameters, max_norm: float, norm_type: float = 2.0, eps: flo
         raise ValueError(f"norm_type is {norm_type}: give 2, 1, math.inf or another p above 0")
     gradients = gradients_of(parameters)
     norm = joint_norm(gradients, norm_type)            # in float64
+    return clip_to_norm(gradients, norm, max_norm, eps)
+
+
+def clip_to_norm(gradients, norm, max_norm, eps=0.0):
+    """Scale arrays that have a joint norm, perhaps with others elsewhere, as `clip_grad_norm` does.
+    """
     if not math.isfinite(norm):
         raise FloatingPointError(f"the norm of the gradients is {norm}: look for the step where "
                                  "the loss stopped being finite, or lower the learning rate")
