@@ -132,7 +132,7 @@ def absent(x):
 class Spread:
     """An array of which each rank has a part, for a checkpoint: whole when its bytes are asked.
 
-    All ranks ask in the same order.
+    All ranks ask together; `before` is called first.
 
     Parameters
     ----------
@@ -150,9 +150,11 @@ class Spread:
         self.dtype, self.itemsize = part.dtype, part.itemsize
         self.nbytes = self.itemsize * cuts[-1]
         self.mine = slice_of(cuts, world.rank)
+        self.before = lambda: None
 
     def tobytes(self):
         """Return the bytes of the whole array."""
+        self.before()
         flat = np.empty(self.cuts[-1], self.dtype)
         flat[self.mine] = self.part.reshape(-1)[:self.mine.stop - self.mine.start]
         return self.world.gather(flat, self.cuts).tobytes()

@@ -12,6 +12,25 @@ from contextlib import contextmanager
 
 import numpy as np
 
+LONGEST_PAUSE_S = 0.02     # between two looks of who waits for others that do something long
+
+
+class Pulse:
+    """Since when a rank is at work on its own inside of a step; None while it waits for others."""
+
+    since = None
+
+    def busy_s(self):
+        since = self.since
+        return 0.0 if since is None else time.monotonic() - since
+
+    @contextmanager
+    def resting(self):
+        """Inside the block others are waited for."""
+        before, self.since = self.since, None
+        yield
+        self.since = before and time.monotonic()
+
 
 class Alone:
     """A world of one.
@@ -25,12 +44,16 @@ class Alone:
         What this rank has sent to others so far.
     events : list of (kind, name, began_s, ended_s), or None
         What it did, where somebody wants to know: kind is compute, communicate or wait.
+    pulse : Pulse
+        Which whoever watches this rank reads.
+    watch : Watch or None
+        Of the ranks of a run.
     """
 
-    rank, size, sent_bytes = 0, 1, 0
+    rank, size, sent_bytes, watch = 0, 1, 0, None
 
     def __init__(self):
-        self.hosts, self.events = ["here"], None
+        self.hosts, self.events, self.pulse = ["here"], None, Pulse()
 
     def sum(self, x):
         """Add up an array over all ranks, in place, and return it."""
@@ -57,6 +80,9 @@ class Alone:
         """Return the world of some of the ranks, which all of these call and no others."""
         return self
 
+    def meet(self):
+        """Wait for all others, however long they take, and leave them the processor meanwhile."""
+
     @contextmanager
     def doing(self, kind, name):
         """Note what the block does and how long it takes, if somebody wants to know."""
@@ -72,6 +98,7 @@ class World(Alone):
     def __init__(self, comm):
         super().__init__()
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
+        self.second = comm.Dup()       # whose messages are never taken for those of the first
         self.hosts = hosts_of(comm)
 
     def sum(self, x):
@@ -98,11 +125,17 @@ class World(Alone):
             self.comm.Allgatherv(as_bytes(mine), [as_bytes(x), sizes])
         return x
 
+    def begin_sum(self, x):
+        """Begin to add up a flat array, in place: a `Sum`."""
+        return Sum(self, x)
+
     def share(self, value, root=0):
-        return self.comm.bcast(value, root)
+        with self.pulse.resting():
+            return self.comm.bcast(value, root)
 
     def collect(self, value):
-        return self.comm.allgather(value)
+        with self.pulse.resting():
+            return self.comm.allgather(value)
 
     def send(self, x, to, tag=0):
         """Begin to send an array; it stays as it is until the request that is returned is done:
@@ -113,25 +146,65 @@ class World(Alone):
     def receive(self, out, source, tag=0):
         """Wait for an array, fill `out` with it, and return it."""
         if self.events is not None:
-            with self.doing("wait", f"from {source}"):
+            with self.pulse.resting(), self.doing("wait", f"from {source}"):
                 self.comm.Probe(source, tag)
-        with self.doing("communicate", f"from {source}"):
+        with self.pulse.resting(), self.doing("communicate", f"from {source}"):
             self.comm.Recv(as_bytes(out), source, tag)
         return out
 
+    def meet(self):
+        request, pause_s = self.comm.Ibarrier(), 1e-5
+        while not request.Test():
+            time.sleep(pause_s)
+            pause_s = min(1.5 * pause_s, LONGEST_PAUSE_S)
+
     def part(self, ranks):
         some = World(self.comm.Create_group(self.comm.Get_group().Incl(ranks)))
-        some.events = self.events
+        some.events, some.pulse = self.events, self.pulse
         return some
 
     @contextmanager
     def talking(self, name):
         """Note what all ranks do together: first how long the others are waited for."""
-        if self.events is not None:
-            with self.doing("wait", name):
-                self.comm.Barrier()
-        with self.doing("communicate", name):
-            yield
+        with self.pulse.resting():
+            if self.events is not None:
+                with self.doing("wait", name):
+                    self.comm.Barrier()
+            with self.doing("communicate", name):
+                yield
+
+
+class Sum:
+    """A sum over all ranks that is under way, and goes on whenever somebody looks at it.
+
+    All ranks begin their sums in the same order, and look at them in that order. What is gathered
+    has a communicator of its own, as it begins whenever the parts have come.
+    """
+
+    def __init__(self, world, x):
+        self.world, self.x, self.state = world, x, "scattering"
+        cuts = even_cuts(x.size, world.size)
+        self.sizes = np.diff(cuts) * x.itemsize
+        self.out = x[slice_of(cuts, world.rank)]
+        self.parts = np.empty((world.size, self.out.size), x.dtype)             # (N, mine)
+        world.sent_bytes += int(x.nbytes - self.out.nbytes)
+        self.request = world.comm.Ialltoallv(
+            [as_bytes(x), self.sizes], [as_bytes(self.parts), [self.out.nbytes] * world.size])
+
+    def look(self):
+        """Go on if the others have, and return whether it is done."""
+        if self.state == "scattering" and self.request.Test():
+            self.gather()
+        if self.state == "gathering" and self.request.Test():
+            self.state = "done"
+        return self.state == "done"
+
+    def gather(self):
+        """Add up what has come, and begin to send it round."""
+        add_in_order(self.parts, self.out)
+        mine, self.parts, self.state = self.out.copy(), None, "gathering"
+        self.world.sent_bytes += mine.nbytes * (self.world.size - 1)
+        self.request = self.world.second.Iallgatherv(as_bytes(mine), [as_bytes(self.x), self.sizes])
 
 
 def as_bytes(x):
@@ -176,3 +249,9 @@ def joined():
     """Return the world of all processes that mpiexec has started with this one."""
     from mpi4py import MPI
     return World(MPI.COMM_WORLD)
+
+
+def library():
+    """Return the name and version of the MPI that is spoken here."""
+    from mpi4py import MPI
+    return MPI.Get_library_version().split("\n")[0].strip("\0 ")

@@ -19,14 +19,15 @@ of one host share.
 """
 import math
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 
 from gpt.models.trunk import Block
 from gpt.settings import ConfigError
+from gpt.training.parallel.data_parallel import DataParallel
 from gpt.training.parallel.shares import Spread, units_of
-from gpt.training.parallel.world import even_cuts
-from gpt.training.step import OneProcess, micro_batches
+from gpt.training.step import micro_batches
 from minigrad import Tensor, backprop
 from minigrad.mistakes import check_state
 from minigrad.mode import changed, mode
@@ -35,16 +36,14 @@ from minigrad.optim import sum_of_squares
 from minigrad.optim.clipping import clip_to_norm
 
 
-class Zero(OneProcess):
-    """How the work of a step is done where each rank owns a share of the state.
+class Zero(DataParallel):
+    """How the work of a step is done where each rank owns a share of the state, by its `stage`.
 
     Parameters
     ----------
     run : Run
         Its optimizers are replaced by those of this rank's share.
     world : World
-    stage : int
-        1, 2 or 3.
 
     Raises
     ------
@@ -52,9 +51,9 @@ class Zero(OneProcess):
         In stage 3, if the net has no blocks that can run twice.
     """
 
-    def __init__(self, run, world, stage):
-        super().__init__(run)
-        self.world, self.stage = world, stage
+    def __init__(self, run, world):
+        super().__init__(run, world)
+        stage = self.stage
         if stage == 3 and not hasattr(run.config.model, "n_head"):
             raise ConfigError("--zero 3 gathers the blocks of a transformer one after another, and "
                               f"the net {run.config.train.net} has none: use --zero 2")
@@ -110,17 +109,13 @@ class Zero(OneProcess):
         All ranks have as many, since they send together: one that has fewer rows computes others
         for nothing.
         """
-        group = 1 if batch.together is None else int(batch.together)
-        cuts = [group * cut for cut in even_cuts(len(batch.ids) // group, self.world.size)]
-        first, last = cuts[self.world.rank], cuts[self.world.rank + 1]
-        size = max(group, self.run.micro_batch(batch) // group * group)
-        missing = -(-max(np.diff(cuts)) // size)
-        if last > first:
-            for part, rng in micro_batches(self.run, batch.taken(first, last), first):
-                yield part, rng, 1.0
-                missing -= 1
+        most, _ = batch.share(0, self.world.size)
+        missing = len([*micro_batches(self.run, most)])
+        for part, rng in micro_batches(self.run, *batch.share(self.world.rank, self.world.size)):
+            yield part, rng, 1.0
+            missing -= 1
         for _ in range(missing):
-            yield batch.taken(0, group), np.random.default_rng(0), 0.0
+            yield batch.cut(slice(batch.group)), np.random.default_rng(0), 0.0
 
     def of_part(self, part, n, rng, counts, sends):
         """Add up the gradients of a micro-batch; send those of a unit as soon as it has all."""
@@ -164,28 +159,54 @@ class Zero(OneProcess):
                 mine = {self.unit[x]: None for x in block.parameters() if x in self.unit}
                 blocks[i] = Gathering(block, [*mine], self.world)
 
-    def at_hand(self, whole=False):
-        """Return a block within which the net can be run: by all ranks together, or by any alone.
+    def at_hand(self, all_of_it=False):
+        return gathered([unit for unit in self.units if all_of_it or not unit.block], self.world)
 
-        Parameters
-        ----------
-        whole : bool
-            Whether all weights are here meanwhile, so that one rank can do without the others.
-        """
-        return gathered([unit for unit in self.units if whole or not unit.block], self.world)
+    @contextmanager
+    def whole(self):
+        """Inside the block rank 0 has all weights; the others give what a checkpoint needs."""
+        self.gather_carried()
+        here = [unit for unit in self.units if unit.flat is None]
+        for unit in here:
+            unit.gather(self.world)
+            if self.world.rank:
+                unit.show(None)
+        yield
+        for unit in here:
+            unit.show(None)
+        self.give() if self.world.rank else self.ask(None)
+
+    def ask(self, name):
+        """Say which tensor rank 0 writes next, so that the others give theirs; None for no more."""
+        self.world.meet()
+        self.world.share(name)
+
+    def give(self):
+        """Give rank 0 what it asks for, until that is nothing."""
+        tensors = self.tensors()
+        while True:
+            self.world.meet()
+            name = self.world.share(None)
+            if name is None:
+                return
+            tensors[name].tobytes()
 
     # ---- checkpoints ----
 
     def tensors(self):
-        """Return what a checkpoint holds; what is spread is whole when its bytes are asked."""
+        """Return what a checkpoint holds: of what is spread the bytes, whole, while they are asked.
+        """
         parts = self.run.parts()
         found = {f"model.{name}": self.weight(x) for name, x in self.run.kept.named_parameters()}
         for i, _ in enumerate(self.run.optimizers):
             moments = self.moments(i)
             found |= {f"optimizer{i}.{name}": x for name, x in moments.items()}
-        for prefix in {*parts} & {"carried", "held"}:
+        for prefix in [name for name in ("carried", "held") if name in parts]:
             state = parts[prefix].state_dict()
             found |= {f"{prefix}.{name}": x for name, x in state.items()}
+        for name, x in found.items():
+            if isinstance(x, Spread) and self.world.rank == 0:
+                x.before = partial(self.ask, name)
         return found
 
     def weight(self, x):
@@ -213,6 +234,24 @@ class Zero(OneProcess):
                 x.take(tensors[name])
             else:
                 x[...] = tensors[name]
+
+
+class Zero1(Zero):
+    """Moments are shared out."""
+
+    stage = 1
+
+
+class Zero2(Zero):
+    """So are gradients."""
+
+    stage = 2
+
+
+class Zero3(Zero):
+    """So are weights."""
+
+    stage = 3
 
 
 class Gathering(Block):

@@ -57,6 +57,9 @@ class Rank(Alone):
     def share(self, value, root=0):
         return self.collect(value)[root]
 
+    def meet(self):
+        self.collect(None)
+
     def collect(self, value):
         return self.together.meet(self.rank, value)
 
