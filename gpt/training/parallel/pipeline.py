@@ -255,6 +255,14 @@ class Pipeline(DataParallel):
     # ---- the whole ----
 
     @contextmanager
+    def at_hand(self, all_of_it=False):
+        for x, stage in self.owner.items() if all_of_it else ():
+            mine = x.data if stage == self.stage else None
+            x.data = self.row.share(mine, stage)
+        yield
+        self.drop_others()
+
+    @contextmanager
     def whole(self):
         if self.copy == 0:
             for x, stage in self.owner.items():
