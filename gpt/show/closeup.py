@@ -72,7 +72,7 @@ def trace_step(run, path):
     goes on from token to token); of a long one its beginning.
     Nothing is dropped out.
     """
-    batch, _ = next_batch(run)
+    batch = next_batch(run)
     B, T = batch.ids.shape
     most = UNROLLED_TOKENS if has_no_end(run.model) else PAGE_TOKENS
     few, short = max(1, most // T), min(T, most)

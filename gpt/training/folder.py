@@ -25,8 +25,9 @@ from bpe.files import write_text
 from gpt import called
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
+from gpt.training.checkpoint import below
 from gpt.training.divergence import Diverged
-from gpt.training.run import Run, below
+from gpt.training.run import Run
 from gpt.training.tasks import task_named
 
 try:

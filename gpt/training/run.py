@@ -12,6 +12,7 @@ from gpt.settings import ConfigError
 from gpt.training.config import Config
 from gpt.training.layers import freeze, rates, thaw
 from gpt.training.plan import Plan, batch_shape
+from gpt.training.step import OneProcess
 from gpt.training.task import read
 from gpt.training.tasks import TASKS, check_match
 from gpt.training.tasks.causal import has_no_end
@@ -42,6 +43,7 @@ class Run:
     beside: Module | None = None          # a frozen model that its task asks
     beside_sha256: str | None = None
     held: Held | None = None       # the batch that several steps learn from, if they do
+    way: object = None             # who does the work of a step: this process, or several
 
     @classmethod
     def start(cls, config, data, plan, dtype=np.float32, weights=None, base_sha256=None):
@@ -81,6 +83,7 @@ class Run:
             run.carried = state_to_carry(config, model)
         if run.task.again(config.train) > 1:
             run.held = Held()
+        run.way = OneProcess(run)
         return run
 
     @property
@@ -160,8 +163,7 @@ class Run:
 
     def tensors(self):
         """Return all that a checkpoint holds, by name."""
-        return {f"{prefix}.{name}": x for prefix, part in self.parts().items()
-                for name, x in part.state_dict().items()}
+        return self.way.tensors()
 
     def parts(self):
         """Return what has tensors, by the name that stands before theirs."""
@@ -206,8 +208,7 @@ class Run:
         run = cls.start(config, data, plan, weights=weights)
         for name in SEALS:
             setattr(run, name, facts.get(name))
-        for prefix, part in run.parts().items():
-            part.load_state_dict(below(tensors, prefix))
+        run.way.load(tensors)
         run.step, run.best_step = facts["step"], facts["best_step"]
         run.best_loss = math.inf if facts["best_loss"] is None else facts["best_loss"]
         return run
@@ -237,13 +238,6 @@ def state_to_carry(config, model):
                           "with each: leave one of them out")
     B, _ = batch_shape(config.train, config.model.context_length, 0.0)
     return model.start(Batch(np.zeros((B, 1), np.int64)))
-
-
-def below(tensors, prefix):
-    """Return the tensors whose names begin with a prefix and a dot, by the rest of their names."""
-    start = f"{prefix}."
-    names = [name for name in tensors if name.startswith(start)]
-    return {name.removeprefix(start): tensors[name] for name in names}
 
 
 def make_optimizers(model, settings):

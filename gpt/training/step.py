@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpt.batch import Batch
+from gpt.training.checkpoint import below
 from gpt.training.divergence import Diverged, where_it_began
 from gpt.training.plan import rate_at
 from minigrad.kernels import threads
@@ -42,50 +43,104 @@ def train_steps(run):
     Diverged
         Before a step that would spoil the weights.
     """
-    def loss_of(*arrays, rng):
-        *part, n = arrays
-        with changed("recomputing", run.config.train.recompute):
-            return run.loss(Batch(*part), n, rng)
-    loss_and_gradients = None
+    way = run.way
+    way.renew()
     while run.step < run.plan.steps:
-        if run.thaw() or loss_and_gradients is None:
-            loss_and_gradients = Replay(loss_of, run.trained)
+        if run.thaw():
+            way.renew()
         began, progress = time.perf_counter(), run.plan.progress(run.step)
-        batch, rng = next_batch(run)
+        batch = next_batch(run)
         n = np.float64(max(1, batch.n_targets))
-        loss = 0.0
-        for part in batch.parts(run.micro_batch(batch)):
-            loss += loss_and_gradients(*part, n, rng=rng)
-        run.obstacle = loss_and_gradients.obstacle
+        loss = way.gradients(batch, n)
         grad_norm = checked_norm(run, batch, n, loss)
         rate = rate_at(run.config.train, run.plan, run.step)
-        for optimizer in run.optimizers:
-            optimizer.step(rate)
-            optimizer.zero_grad()
+        way.update(rate)
         run.step += 1
         yield StepRecord(run.step, progress, loss, grad_norm, rate, batch.ids.size,
                          time.perf_counter() - began, threads.n_threads(), run.task.notes(batch))
 
 
 def next_batch(run):
-    """Draw the batch of the step to come.
-
-    Returns
-    -------
-    batch : Batch
-    rng : numpy.random.Generator
-        Of the step's dropout.
-    """
-    seed = run.config.train.seed, run.step
-    rng = np.random.default_rng(seed)
-    return run.batch(rng), rng
+    """Draw the batch of the step to come."""
+    return run.batch(np.random.default_rng((run.config.train.seed, run.step)))
 
 
 def checked_norm(run, batch, n, loss):
     """Clip the gradients and return their norm; a step that is not finite ends the run."""
     try:
         if math.isfinite(loss):
-            return clip_grad_norm(run.trained, run.config.train.clip_norm or math.inf)
+            return run.way.norm(run.config.train.clip_norm or math.inf)
     except FloatingPointError:
         pass
     raise Diverged(where_it_began(run, batch, n))
+
+
+# ---- who does the work of a step ----
+
+class OneProcess:
+    """How the work of a step is done where one process does all of it.
+
+    Other ways (gpt/training/parallel) do it with others; each has these methods.
+    """
+
+    def __init__(self, run):
+        self.run = run
+
+    def renew(self):
+        """Begin anew, as other parameters learn from now on."""
+        self.loss_and_gradients = Replay(loss_of(self.run), self.run.trained)
+
+    def gradients(self, batch, n):
+        """Add the gradients of a whole step to those in `.grad`, and return its loss.
+
+        Parameters
+        ----------
+        batch : Batch
+        n : float64
+            Its targets.
+        """
+        loss = 0.0
+        for part, rng in micro_batches(self.run, batch):
+            loss += self.loss_and_gradients(*part, n, rng=rng)
+        self.run.obstacle = self.loss_and_gradients.obstacle
+        return loss
+
+    def norm(self, max_norm):
+        """Clip the gradients, and return what their norm was."""
+        return clip_grad_norm(self.run.trained, max_norm)
+
+    def update(self, rate):
+        """Change the weights, and drop the gradients."""
+        for optimizer in self.run.optimizers:
+            optimizer.step(rate)
+            optimizer.zero_grad()
+
+    def tensors(self):
+        """Return what a checkpoint holds, by name: the same however many processes there are."""
+        return {f"{prefix}.{name}": x for prefix, part in self.run.parts().items()
+                for name, x in part.state_dict().items()}
+
+    def load(self, tensors):
+        """Take over what `tensors` returned."""
+        for prefix, part in self.run.parts().items():
+            part.load_state_dict(below(tensors, prefix))
+
+
+def loss_of(run):
+    """Return the function from the arrays of a batch, and n, to the loss."""
+    def loss(*arrays, rng):
+        *part, n = arrays
+        with changed("recomputing", run.config.train.recompute):
+            return run.loss(Batch(*part), n, rng)
+    return loss
+
+
+def micro_batches(run, batch, first=0):
+    """Cut a batch into what is computed at a time, each with the generator of its dropout.
+
+    That follows from the step and the number of its first row, so it does not matter who computes
+    it; `first` is that of the first row here.
+    """
+    for part in batch.parts(run.micro_batch(batch)):
+        yield part, np.random.default_rng((run.config.train.seed, run.step, 1 + first))
+        first += len(part.ids)

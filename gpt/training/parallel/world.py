@@ -1,0 +1,178 @@
+"""The processes that train together, and what they say to each other, over MPI.
+
+`Alone` is one process without others: the same methods, and nothing is imported. What takes part
+in a run asks its world and never MPI: here alone it is imported.
+
+Sums are made in the order of the ranks, ((r0 + r1) + r2) + ..., so that they have the same bits
+everywhere and are those of one process that adds the same parts one after another. MPI's own
+Allreduce fixes no order.
+"""
+import time
+from contextlib import contextmanager
+
+import numpy as np
+
+
+class Alone:
+    """A world of one.
+
+    Attributes
+    ----------
+    rank, size : int
+    hosts : list of str
+        Of each rank. Ranks that do not share memory have different ones.
+    sent_bytes : int
+        What this rank has sent to others so far.
+    events : list of (kind, name, began_s, ended_s), or None
+        What it did, where somebody wants to know: kind is compute, communicate or wait.
+    """
+
+    rank, size, sent_bytes = 0, 1, 0
+
+    def __init__(self):
+        self.hosts, self.events = ["here"], None
+
+    def sum(self, x):
+        """Add up an array over all ranks, in place, and return it."""
+        return x
+
+    def scatter_sum(self, x, cuts, out):
+        """Write the sum over all ranks of x[cuts[rank]:cuts[rank + 1]] into out; x is flat."""
+        out[...] = x[cuts[0]:cuts[1]]
+        return out
+
+    def gather(self, x, cuts):
+        """Fill all of x, flat, of which each rank has filled x[cuts[rank]:cuts[rank + 1]]."""
+        return x
+
+    def share(self, value, root=0):
+        """Return what one rank has, any Python object, on all of them."""
+        return value
+
+    def collect(self, value):
+        """Return what each rank has, any Python objects, on all of them: a list."""
+        return [value]
+
+    def part(self, ranks):
+        """Return the world of some of the ranks, which all of these call and no others."""
+        return self
+
+    @contextmanager
+    def doing(self, kind, name):
+        """Note what the block does and how long it takes, if somebody wants to know."""
+        began = time.perf_counter()
+        yield
+        if self.events is not None:
+            self.events.append((kind, name, began, time.perf_counter()))
+
+
+class World(Alone):
+    """The processes that mpiexec has started; arrays are C-contiguous, of any dtype."""
+
+    def __init__(self, comm):
+        super().__init__()
+        self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
+        self.hosts = hosts_of(comm)
+
+    def sum(self, x):
+        flat = x.reshape(-1)
+        cuts = even_cuts(flat.size, self.size)
+        self.scatter_sum(flat, cuts, flat[slice_of(cuts, self.rank)])
+        self.gather(flat, cuts)
+        return x
+
+    def scatter_sum(self, x, cuts, out):
+        parts = np.empty((self.size, out.size), x.dtype)          # (N, mine): one from each rank
+        sizes = np.diff(cuts) * x.itemsize
+        self.sent_bytes += int(x.nbytes - sizes[self.rank])
+        with self.talking("scatter_sum"):
+            self.comm.Alltoallv([as_bytes(x), sizes], [as_bytes(parts), [out.nbytes] * self.size])
+        add_in_order(parts, out)
+        return out
+
+    def gather(self, x, cuts):
+        sizes = np.diff(cuts) * x.itemsize
+        mine = x[slice_of(cuts, self.rank)].copy()
+        self.sent_bytes += mine.nbytes * (self.size - 1)
+        with self.talking("gather"):
+            self.comm.Allgatherv(as_bytes(mine), [as_bytes(x), sizes])
+        return x
+
+    def share(self, value, root=0):
+        return self.comm.bcast(value, root)
+
+    def collect(self, value):
+        return self.comm.allgather(value)
+
+    def send(self, x, to, tag=0):
+        """Begin to send an array; it stays as it is until the request that is returned is done:
+        `request.wait()`."""
+        self.sent_bytes += x.nbytes
+        return self.comm.Isend(as_bytes(x), to, tag)
+
+    def receive(self, out, source, tag=0):
+        """Wait for an array, fill `out` with it, and return it."""
+        if self.events is not None:
+            with self.doing("wait", f"from {source}"):
+                self.comm.Probe(source, tag)
+        with self.doing("communicate", f"from {source}"):
+            self.comm.Recv(as_bytes(out), source, tag)
+        return out
+
+    def part(self, ranks):
+        some = World(self.comm.Create_group(self.comm.Get_group().Incl(ranks)))
+        some.events = self.events
+        return some
+
+    @contextmanager
+    def talking(self, name):
+        """Note what all ranks do together: first how long the others are waited for."""
+        if self.events is not None:
+            with self.doing("wait", name):
+                self.comm.Barrier()
+        with self.doing("communicate", name):
+            yield
+
+
+def as_bytes(x):
+    """View an array as bytes, which MPI carries whatever they mean."""
+    return x.reshape(-1).view(np.uint8)
+
+
+def add_in_order(parts, out):
+    """Write the sum of the rows of (N, n) into out, (n,), the first row first."""
+    np.copyto(out, parts[0])
+    for part in parts[1:]:
+        out += part
+
+
+def even_cuts(n, shares):
+    """Return where to cut n things into shares that differ by one at most.
+
+    >>> even_cuts(10, 4)
+    [0, 2, 5, 7, 10]
+    """
+    return [n * i // shares for i in range(shares + 1)]
+
+
+def slice_of(cuts, rank):
+    return slice(cuts[rank], cuts[rank + 1])
+
+
+def hosts_of(comm):
+    """Return the host of each rank; of a name that several have, with the first of its ranks."""
+    from mpi4py import MPI
+    near = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    first = near.bcast(comm.Get_rank())
+    near.Free()
+    found = comm.allgather((MPI.Get_processor_name(), first))
+    firsts = {}
+    for name, first in found:
+        firsts.setdefault(name, set()).add(first)
+    return [f"{name}/{first}" if len(firsts[name]) > 1 else name for name, first in found]
+
+
+def joined():
+    """Return the world of all processes that mpiexec has started with this one."""
+    from mpi4py import MPI
+    return World(MPI.COMM_WORLD)
