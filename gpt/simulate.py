@@ -16,14 +16,14 @@ from gpt.command import find_run, make_parser, report_errors
 from gpt.laws.planning import matrices
 from gpt.opening import open_model
 from gpt.settings import ConfigError
-from gpt.show.timeline_page import of_played, timeline_page
+from gpt.show.timeline_page import Line, Told, duration_of, short, timeline_page
 from gpt.training.clock import duration
 from gpt.training.forecast import matmul_gflops
 from gpt.training.parallel import costs
 from gpt.training.parallel.costs import FLOAT32, MIXED, Network, read_network
-from gpt.training.parallel.jobs import Job, Size, alive_of, check, played
+from gpt.training.parallel.jobs import Job, Size, check, played
 from gpt.training.parallel.schedules import SCHEDULES
-from gpt.training.parallel.simulation import lost_to_failures
+from gpt.training.parallel.simulation import lost_to_failures, spent_s
 
 # name -> parameters, layers, width, context; of Radford et al. 2019, Table 2, as released; Shoeybi
 # et al. 2019, Table 1; Brown et al. 2020, Table 2.1; Touvron et al. 2023, Table 2.
@@ -102,10 +102,12 @@ def main(args=None):
         job = job_of(args)
         check(job)
         shown = played(job)
-        for line in [*told(shown), *of_failures(job, args), *of_data(job, args.sweep)]:
+        numbers = told(shown)
+        print(*said(job), "", *(row(*each) for each in numbers), sep="\n")
+        for line in [*of_failures(job, args), *of_data(job, args.sweep)]:
             print(line)
         if args.html:
-            page = timeline_page(of_played(shown), said(job))
+            page = timeline_page([*lines_of(shown)], said(job), numbers)
             write_page(Path(args.html), page)
             print(f"look at: {args.html}")
 
@@ -178,59 +180,53 @@ def factor(text):
 
 # ---- what is said ----
 
-UNITS = (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")
-
-
-def short(x, unit="B"):
-    """Write a number as people say it.
-
-    >>> short(991031250.0), short(12)
-    ('991 MB', '12 B')
-    """
-    for size, prefix in UNITS:
-        if x >= 0.9995 * size:
-            return f"{x / size:.3g} {prefix}{unit}"
-    return f"{x:.3g} {unit}"
-
-
 def seconds(x):
-    return f"{x:.3g} s" if x < 60 else duration(x)
+    return duration_of(x) if x < 60 else duration(x)
 
 
 def said(job):
     """Say what is simulated, in two lines."""
     size, zero = job.size, f", ZeRO {job.zero}" if job.zero else ""
     cut = f" in {job.stages} stages, {job.pipeline}" if job.stages > 1 else ""
-    return (f"{size.name}: {short(size.parameters, '')}parameters, {size.n_layer} layers x "
+    return (f"{size.name}: {short(size.parameters, ' parameters')}, {size.n_layer} layers x "
             f"{size.d_model:,}, {short(size.flops_per_token, 'FLOP')} a token; {job.ranks:,} "
             f"ranks of {short(job.flops, 'FLOP/s')}",
-            f"{job.copies:,} copies{cut}{zero}; {job.batch_tokens:,} tokens a step, "
-            f"{job.micro_batches} micro-batches of {job.micro_tokens:,.4g} for each copy; "
+            f"{job.copies:,} {'copies' if job.copies > 1 else 'copy'}{cut}{zero}; {job.batch_tokens:,} tokens a step, "
+            f"{counted(job.micro_batches, 'micro-batch')} of {job.micro_tokens:,.0f} a copy; "
             f"{short(8 * job.network.bytes_s, 'bit/s')}, {1e6 * job.network.latency_s:g} us")
 
 
 def told(shown):
-    """Yield what is said of a step."""
-    job = shown.job
-    yield from said(job)
-    slowest = max(shown.players.values(), key=lambda player: player.computed_s)
-    beside = shown.step_s - slowest.computed_s
-    yield ""
-    yield row("step", seconds(shown.step_s), f"{seconds(slowest.computed_s)} the slowest rank "
-              f"computes, {seconds(beside)} it waits or sends")
-    yield row("tokens/s", f"{shown.tokens_s:,.0f}", f"efficiency {shown.efficiency:.1%}")
-    yield row("bubble", f"{shown.bubble:.1%}", f"formula {bubble_of(job):.1%}: without network "
-              "and stragglers")
-    yield row("sent", short(shown.sent_bytes), f"by a rank in a step; formula "
-              f"{short(traffic_of(job))}")
-    states, activations = shown.memory_bytes
-    yield row("memory", short(states + activations), f"on a rank: {short(states)} weights, "
-              f"gradients, moments; {short(activations)} activations of "
-              f"{max(alive_of(job, stage) for stage in range(job.stages))} micro-batches")
+    """Return what is said of a step, each number beside that of the formula."""
+    job, (states, activations) = shown.job, shown.memory_bytes
+    computed_s = max(spent_s(each.events, "compute") for each in shown.players.values())
+    kept = costs.activations_alive(job.pipeline, job.stages, job.micro_batches, 0)
+    return [
+        Told("step", seconds(shown.step_s), f"{seconds(job.needed_s)} where nobody waits; the "
+             f"slowest rank computes {seconds(computed_s)}"),
+        Told("tokens/s", f"{shown.tokens_s:,.0f}", f"{job.batch_tokens / job.needed_s:,.0f} "
+             f"where nobody waits: {shown.efficiency:.1%} of it"),
+        Told("bubble" if job.stages > 1 else "idle", f"{shown.bubble:.1%}",
+             f"{bubble_of(job):.1%} without stragglers and delays"),
+        Told("sent", short(shown.sent_bytes), f"{short(traffic_of(job))} by a rank in a step"),
+        Told("memory", short(states + activations), f"{short(states)} weights, gradients and "
+             f"moments, {short(activations)} activations of {counted(kept, 'micro-batch')}")]
+
+
+def lines_of(shown):
+    """Yield a line for each rank that was played; of those alike there is one."""
+    for rank, player in shown.players.items():
+        alike = shown.alike[rank] - 1
+        name = f"rank {rank}" + (f", {alike:,} alike" if alike else "")
+        yield Line(name, player.events, player.sent_bytes)
 
 
 def row(name, value, more):
-    return f"{name:<12}{value:<14}{more}"
+    return f"{name:<12}{value:<18}{more}"
+
+
+def counted(n, name):
+    return f"{n:,} {name}" + ("es" if n > 1 else "")
 
 
 def bubble_of(job):
@@ -295,8 +291,7 @@ def of_data(job, as_table):
     alone = next(iter(found.values()))[0].efficiency
     ends = [f"{last_that_pays(rows, alone):,} at {gbit_s} Gbit/s"
             for gbit_s, rows in found.items()]
-    yield row("pays", "up to copies:", f"{', '.join(ends)} (so far {PAYS:.0%} of the arithmetic "
-              "of one copy is used)")
+    yield row("copies pay", "up to", f"{', '.join(ends)}: {PAYS:.0%} of what one uses is used")
 
 
 def last_that_pays(rows, alone):

@@ -97,14 +97,15 @@ def step_traffic(psi, ranks, zero=0, width=4, micro_batches=1):
     """Return what a rank sends in a step of data parallelism, in bytes of `width` a number.
 
     Plain, ZeRO 1 and ZeRO 2 send 2 psi numbers; ZeRO 3 sends psi each for the weights on the
-    way forward, the weights on the way back, and the gradients. It does so for each micro-batch.
+    way forward, the weights on the way back, and the gradients. What is not kept whole is sent for
+    each micro-batch: gradients in ZeRO 2, all in ZeRO 3.
 
     References
     ----------
     Rajbhandari et al. 2020, arXiv:1910.02054, section 7.
     """
-    passes = 3 * micro_batches if zero == 3 else 2
-    return passes * reduce_scatter(width * psi, ranks)
+    halves = {2: 1 + micro_batches, 3: 3 * micro_batches}.get(zero, 2)
+    return halves * reduce_scatter(width * psi, ranks)
 
 
 def tensor_parallel_traffic(n_tokens, d_model, n_layer, ranks, width=4):

@@ -4,8 +4,9 @@ from typing import NamedTuple
 from gpt.settings import ConfigError
 from gpt.training.parallel import costs
 from gpt.training.parallel.costs import FLOAT32, Network, Widths
-from gpt.training.parallel.provisional import passes
-from gpt.training.parallel.simulation import Finish, Receive, Send, Start, Work, play
+from gpt.training.parallel.schedules import SCHEDULES, most_alive
+from gpt.training.parallel.simulation import (
+    Finish, Receive, Send, Start, Work, play, spent_s)
 
 
 class Size(NamedTuple):
@@ -53,6 +54,11 @@ class Job(NamedTuple):
         """Parameters of a stage."""
         return self.size.parameters / self.stages
 
+    @property
+    def needed_s(self):
+        """How long a step would take if all ranks did nothing but compute."""
+        return self.batch_tokens * self.size.flops_per_token / self.flops / self.ranks
+
     def pass_s(self, rank):
         """Return how long a rank takes for the forward pass of a micro-batch.
 
@@ -72,6 +78,14 @@ class Job(NamedTuple):
     def message_bytes(self):
         """Return the size of what a stage hands to the next for a micro-batch."""
         return self.widths.gradient * self.micro_tokens * self.size.d_model
+
+    def passes(self, stage):
+        schedule = SCHEDULES[self.pipeline]
+        return schedule(stage, self.stages, self.micro_batches)
+
+    def most_alive(self):
+        """Return of how many micro-batches a stage has activations, at most."""
+        return max(most_alive(self.passes(stage)) for stage in range(self.stages))
 
     def kinds(self):
         """Return the copies that are alike: of each kind a list."""
@@ -132,9 +146,9 @@ class Rank:
 
     def program(self):
         """Yield the actions of a step."""
-        for kind, i in passes(self.job.pipeline, self.job.stages, self.job.micro_batches,
-                              self.stage):
-            yield from getattr(self, kind)(i)
+        for each in self.job.passes(self.stage):
+            takes = getattr(self, each.kind.replace(" ", "_"))
+            yield from takes(each.micro_batch)
         for name in self.begun:
             yield Finish(name, self.group)
         if self.job.copies > 1:
@@ -237,20 +251,15 @@ class Played(NamedTuple):
     @property
     def efficiency(self):
         """Which share of the arithmetic of all ranks is used."""
-        job = self.job
-        needed_s = job.batch_tokens * job.size.flops_per_token / job.flops / job.ranks
-        return needed_s / self.step_s
+        return self.job.needed_s / self.step_s
 
     @property
     def bubble(self):
         """Return the share of the time until the last pass ends in which a rank computes not."""
-        computed = [[event for event in player.events if event.kind == "compute"]
-                    for player in self.players.values()]
-        over_s = max(events[-1].ended_s for events in computed)
-        n = sum(self.alike.values())
-        busy_s = sum(self.alike[rank] * sum(event.ended_s - event.began_s for event in events)
-                     for rank, events in zip(self.players, computed))
-        return 1 - busy_s / n / over_s
+        over_s = max(last_s(player.events) for player in self.players.values())
+        busy_s = sum(self.alike[rank] * spent_s(player.events, "compute")
+                     for rank, player in self.players.items())
+        return 1 - busy_s / self.job.ranks / over_s
 
     @property
     def sent_bytes(self):
@@ -263,14 +272,9 @@ class Played(NamedTuple):
         job = self.job
         states = costs.state_bytes(job.psi, job.copies, job.zero, job.widths)
         numbers = costs.activation_numbers(job.micro_tokens, job.layers, job.size.d_model)
-        alive = max(alive_of(job, stage) for stage in range(job.stages))
-        return states, alive * numbers * job.widths.gradient
+        return states, job.most_alive() * numbers * job.widths.gradient
 
 
-def alive_of(job, stage):
-    """Count of how many micro-batches a stage has activations, at most, by its schedule."""
-    alive = most = 0
-    for kind, _ in passes(job.pipeline, job.stages, job.micro_batches, stage):
-        alive += {"forward": 1, "input_gradient": 0}.get(kind, -1)
-        most = max(most, alive)
-    return most
+def last_s(events):
+    """Return when the last pass ended."""
+    return max(event.ended_s for event in events if event.kind == "compute")

@@ -122,6 +122,11 @@ class Player:
             self.clock = ended
 
 
+def spent_s(events, kind):
+    """Return how long a rank did something of a kind."""
+    return sum(event.ended_s - event.began_s for event in events if event.kind == kind)
+
+
 class Meetings:
     """What a group of ranks does together, one thing after another."""
 
