@@ -27,10 +27,15 @@ from gpt.training.parallel.simulation import lost_to_failures, spent_s
 
 # name -> parameters, layers, width, context; of Radford et al. 2019, Table 2, as released; Shoeybi
 # et al. 2019, Table 1; Brown et al. 2020, Table 2.1; Touvron et al. 2023, Table 2.
-KNOWN = {"gpt2": (124e6, 12, 768, 1024), "gpt2-medium": (355e6, 24, 1024, 1024),
-         "gpt2-large": (774e6, 36, 1280, 1024), "gpt2-xl": (1558e6, 48, 1600, 1024),
-         "megatron-8.3b": (8.3e9, 72, 3072, 1024), "gpt3": (175e9, 96, 12288, 2048),
-         "llama-7b": (6.7e9, 32, 4096, 2048), "llama-65b": (65.2e9, 80, 8192, 2048)}
+KNOWN = {
+    "gpt2": (124e6, 12, 768, 1024),
+    "gpt2-medium": (355e6, 24, 1024, 1024),
+    "gpt2-large": (774e6, 36, 1280, 1024),
+    "gpt2-xl": (1558e6, 48, 1600, 1024),
+    "megatron-8.3b": (8.3e9, 72, 3072, 1024),
+    "gpt3": (175e9, 96, 12288, 2048),
+    "llama-7b": (6.7e9, 32, 4096, 2048),
+    "llama-65b": (65.2e9, 80, 8192, 2048)}
 ASPECT = 128                       # width for each layer, where only parameters are named
 CONTEXT = 1024
 REACHED = 0.5                      # of the rate of matrix products, in training
@@ -84,9 +89,10 @@ def contradictions(args):
             yield f"{name} is {value:g}, but must be at least 1"
     if args.zero not in costs.ZERO:
         yield f"zero is {args.zero}, but there are stages 1, 2 and 3, and 0 for none"
-    if args.ranks and args.data and args.ranks != args.data * args.stages:
+    product = args.data * args.stages
+    if args.ranks and args.data and args.ranks != product:
         yield (f"ranks is {args.ranks}, but data {args.data} x stages {args.stages} makes "
-               f"{args.data * args.stages}: leave one of them out")
+               f"{product}: leave one of them out")
     if args.model and args.parameters:
         yield f"--parameters describes a net of its own, and {args.model} is one: name one of them"
     for name in "n_layer", "d_model":
@@ -103,9 +109,11 @@ def main(args=None):
         check(job)
         shown = played(job)
         numbers = told(shown)
-        print(*said(job), "", *(row(*each) for each in numbers), sep="\n")
-        for line in [*of_failures(job, args), *of_data(job, args.sweep)]:
-            print(line)
+        lines = [*said(job), ""]
+        lines += [row(*each) for each in numbers]
+        lines += of_failures(job, args)
+        lines += of_data(job, args.sweep)
+        print(*lines, sep="\n")
         if args.html:
             page = timeline_page([*lines_of(shown)], said(job), numbers)
             write_page(Path(args.html), page)
@@ -123,11 +131,11 @@ def write_page(path, page):
 def job_of(args):
     """Return the job that a command line describes."""
     ranks = args.ranks or (args.data or 8) * args.stages
-    micro_batches = args.micro_batches or (4 * args.stages if args.stages > 1 else 1)
+    usual = 4 * args.stages if args.stages > 1 else 1
     flops = args.flops or REACHED * 1e9 * matmul_gflops()
     rate = lambda text: read_network(text).bytes_s
     return Job(size_of(args), ranks, args.batch_tokens, flops, read_network(args.network),
-               args.stages, args.pipeline, micro_batches, args.zero, args.overlap,
+               args.stages, args.pipeline, args.micro_batches or usual, args.zero, args.overlap,
                MIXED if args.mixed else FLOAT32, by_rank("straggler", args.straggler, factor),
                by_rank("slow_link", args.slow_link, rate))
 
@@ -135,14 +143,16 @@ def job_of(args):
 def size_of(args):
     """Return the net that is named."""
     if args.parameters:
-        n_layer = args.n_layer or max(1, round((args.parameters / 12 / ASPECT ** 2) ** (1 / 3)))
-        d_model = args.d_model or max(1, round((args.parameters / 12 / n_layer) ** 0.5))
+        squares = args.parameters / 12                # a layer has 12 C^2
+        n_layer = args.n_layer or max(1, round((squares / ASPECT ** 2) ** (1 / 3)))
+        d_model = args.d_model or max(1, round((squares / n_layer) ** 0.5))
         return size("a net", args.parameters, n_layer, d_model, CONTEXT)
     name = args.model or "gpt2"
     if name in KNOWN and not Path(name).exists():
         return size(name, *KNOWN[name])
     model = open_model(find_run(name)).model
-    n, config = sum(x.size for x in model.parameters()), model.config
+    n = sum(x.size for x in model.parameters())
+    config = model.config
     weights = matrices(config) if hasattr(config, "n_head") else n
     return size(name, n, config.n_layer, config.d_model, config.context_length, weights)
 
@@ -154,7 +164,8 @@ def size(name, n, n_layer, d_model, T, weights=None):
     ----------
     Kaplan et al. 2020, arXiv:2001.08361, equation 2.2, three times for forward and backward.
     """
-    return Size(name, n, n_layer, d_model, 6 * (weights or n) + 6 * n_layer * T * d_model)
+    scores = n_layer * T * d_model
+    return Size(name, n, n_layer, d_model, 6 * (weights or n) + 6 * scores)
 
 
 def by_rank(name, text, read):
@@ -185,32 +196,35 @@ def seconds(x):
 
 
 def said(job):
-    """Say what is simulated, in two lines."""
+    """Say what is simulated, in three lines."""
     size, zero = job.size, f", ZeRO {job.zero}" if job.zero else ""
     cut = f" in {job.stages} stages, {job.pipeline}" if job.stages > 1 else ""
+    copies = "1 copy" if job.copies == 1 else f"{job.copies:,} copies"
     return (f"{size.name}: {short(size.parameters, ' parameters')}, {size.n_layer} layers x "
-            f"{size.d_model:,}, {short(size.flops_per_token, 'FLOP')} a token; {job.ranks:,} "
-            f"ranks of {short(job.flops, 'FLOP/s')}",
-            f"{job.copies:,} {'copies' if job.copies > 1 else 'copy'}{cut}{zero}; {job.batch_tokens:,} tokens a step, "
-            f"{counted(job.micro_batches, 'micro-batch')} of {job.micro_tokens:,.0f} a copy; "
-            f"{short(8 * job.network.bytes_s, 'bit/s')}, {1e6 * job.network.latency_s:g} us")
+            f"{size.d_model:,}, {short(size.flops_per_token, 'FLOP')} a token",
+            f"{job.ranks:,} ranks of {short(job.flops, 'FLOP/s')}, "
+            f"{short(8 * job.network.bytes_s, 'bit/s')}, {1e6 * job.network.latency_s:g} us: "
+            f"{copies}{cut}{zero}",
+            f"{job.batch_tokens:,} tokens a step: {counted(job.micro_batches, 'micro-batch')} of "
+            f"{job.micro_tokens:,.0f} a copy")
 
 
 def told(shown):
     """Return what is said of a step, each number beside that of the formula."""
     job, (states, activations) = shown.job, shown.memory_bytes
-    computed_s = max(spent_s(each.events, "compute") for each in shown.players.values())
+    players = shown.players.values()
+    computed_s = max(spent_s(player.events, "compute") for player in players)
     kept = costs.activations_alive(job.pipeline, job.stages, job.micro_batches, 0)
     return [
         Told("step", seconds(shown.step_s), f"{seconds(job.needed_s)} where nobody waits; the "
              f"slowest rank computes {seconds(computed_s)}"),
-        Told("tokens/s", f"{shown.tokens_s:,.0f}", f"{job.batch_tokens / job.needed_s:,.0f} "
-             f"where nobody waits: {shown.efficiency:.1%} of it"),
+        Told("tokens/s", f"{shown.tokens_s:,.0f}", f"{shown.efficiency:.1%} of "
+             f"{job.batch_tokens / job.needed_s:,.0f}, where nobody waits"),
         Told("bubble" if job.stages > 1 else "idle", f"{shown.bubble:.1%}",
              f"{bubble_of(job):.1%} without stragglers and delays"),
         Told("sent", short(shown.sent_bytes), f"{short(traffic_of(job))} by a rank in a step"),
-        Told("memory", short(states + activations), f"{short(states)} weights, gradients and "
-             f"moments, {short(activations)} activations of {counted(kept, 'micro-batch')}")]
+        Told("memory", short(states + activations), f"{short(states)} weights, gradients, "
+             f"moments; {short(activations)} activations of {counted(kept, 'micro-batch')}")]
 
 
 def lines_of(shown):
@@ -222,7 +236,7 @@ def lines_of(shown):
 
 
 def row(name, value, more):
-    return f"{name:<12}{value:<18}{more}"
+    return f"{name:<12}{value:<13}{more}"
 
 
 def counted(n, name):
@@ -234,10 +248,11 @@ def bubble_of(job):
 
 
 def traffic_of(job):
-    """Return what a stage in the middle sends by the formulas: to its copies, and its neighbours."""
-    neighbours = min(2, job.stages - 1) * job.micro_batches * job.message_bytes()
-    return neighbours + costs.step_traffic(job.psi, job.copies, job.zero, job.widths.gradient,
-                                           job.micro_batches)
+    """Return what a middle stage sends by the formulas, to its copies and its neighbours."""
+    messages = min(2, job.stages - 1) * job.micro_batches
+    copies = costs.step_traffic(job.psi, job.copies, job.zero, job.widths.gradient,
+                                job.micro_batches)
+    return messages * job.message_bytes() + copies
 
 
 def of_failures(job, args):
@@ -249,8 +264,9 @@ def of_failures(job, args):
     best_s = costs.best_interval(cost_s, mtbf_s)
     lost = costs.lost_share(best_s, cost_s, mtbf_s, args.restart_s)
     seen = lost_to_failures(best_s, cost_s, mtbf_s, args.restart_s)
-    yield row("checkpoint", f"every {seconds(best_s)}", f"of {seconds(cost_s)}; a failure every "
-              f"{seconds(mtbf_s)}; lost {seen:.1%} (to first order {lost:.1%})")
+    yield row("checkpoint", seconds(cost_s), f"best every {seconds(best_s)}")
+    yield row("lost", f"{seen:.1%}", f"{lost:.1%} to first order, with a failure every "
+              f"{seconds(mtbf_s)}")
 
 
 # ---- where data parallelism stops paying ----
@@ -266,10 +282,10 @@ class Paid(NamedTuple):
 def sweep(job, gbit_s):
     """Yield what 1, 2, 4, ... copies bring, on a network of this rate."""
     network = Network(gbit_s * 1e9 / 8, job.network.latency_s)
+    alike = job._replace(network=network, stragglers={}, slow_links={})
     copies = 1
     while copies * job.stages <= MOST_RANKS:
-        each = job._replace(ranks=copies * job.stages, network=network, stragglers={},
-                            slow_links={})
+        each = alike._replace(ranks=copies * job.stages)
         if each.micro_tokens < 1:
             return
         shown = played(each)
@@ -288,14 +304,14 @@ def of_data(job, as_table):
             yield f"{rows[0].copies:>6,}" + "".join(
                 f"{paid.tokens_s:>24,.0f}{paid.efficiency:>6.0%}" for paid in rows)
         yield ""
-    alone = next(iter(found.values()))[0].efficiency
-    ends = [f"{last_that_pays(rows, alone):,} at {gbit_s} Gbit/s"
-            for gbit_s, rows in found.items()]
-    yield row("copies pay", "up to", f"{', '.join(ends)}: {PAYS:.0%} of what one uses is used")
+    ends = [f"{last_that_pays(rows):,} at {gbit_s}" for gbit_s, rows in found.items()]
+    yield row("pays", "up to copies", f"{', '.join(ends)} Gbit/s: each brings {PAYS:.0%} of one "
+              "alone, or more")
 
 
-def last_that_pays(rows, alone):
-    return max(paid.copies for paid in rows if paid.efficiency >= PAYS * alone or paid.copies == 1)
+def last_that_pays(rows):
+    enough = PAYS * rows[0].efficiency
+    return max(paid.copies for paid in rows if paid.efficiency >= enough)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def tensor_parallel_traffic(n_tokens, d_model, n_layer, ranks, width=4):
 
 # ---- pipelines ----
 
-class Pass(NamedTuple):
+class Times(NamedTuple):
     """Seconds that a stage takes for a micro-batch."""
 
     forward: float = 1.0
@@ -128,14 +128,16 @@ class Pass(NamedTuple):
     weight_gradient: float = 1.0
 
 
+EVEN = Times()
 PIPELINES = "gpipe", "1f1b", "interleaved", "zero_bubble"
 
 
-def bubble(pipeline, stages, micro_batches, chunks=1, times=Pass()):
+def bubble(pipeline, stages, micro_batches, chunks=1, times=EVEN):
     """Return the share of a step's time in which a stage waits.
 
-    GPipe and 1F1B wait for p - 1 whole passes; with v chunks of layers a stage, these are v times
-    shorter. Where the gradients of weights are put off (ZB-H1) they fill all but (p - 1)(F + B - W).
+    GPipe and 1F1B wait for p - 1 whole passes; with v chunks of layers a stage, these are v
+    times shorter. Where the gradients of weights are put off (ZB-H1) they fill all of it but
+    (p - 1)(F + B - W).
 
     Parameters
     ----------
@@ -144,7 +146,7 @@ def bubble(pipeline, stages, micro_batches, chunks=1, times=Pass()):
     micro_batches : int, m
     chunks : int, v
         Of interleaved.
-    times : Pass, (F, B, W)
+    times : Times, (F, B, W)
 
     References
     ----------
