@@ -158,7 +158,7 @@ class Run:
         config = self.config.changed(unfreeze=0.0)        # most steps are those of all layers
         weights = self.model.state_dict() if self.config.train.lora_rank else None
         other = self.start(config, self.data, Plan.fixed(1_000_000), weights=weights)
-        other.beside = self.beside
+        other.beside, other.way = self.beside, self.way.on(other)
         return other
 
     def tensors(self):

@@ -5,6 +5,7 @@ So a run can stop anywhere, and goes on as if it had not.
 """
 import math
 import time
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from gpt.batch import Batch
 from gpt.training.checkpoint import below
 from gpt.training.divergence import Diverged, where_it_began
+from gpt.training.parallel.world import Alone
 from gpt.training.plan import rate_at
 from minigrad.kernels import threads
 from minigrad.kernels.replay import Replay
@@ -45,7 +47,7 @@ def train_steps(run):
     """
     way = run.way
     way.renew()
-    while run.step < run.plan.steps:
+    while way.goes_on():
         if run.thaw():
             way.renew()
         began, progress = time.perf_counter(), run.plan.progress(run.step)
@@ -56,8 +58,9 @@ def train_steps(run):
         rate = rate_at(run.config.train, run.plan, run.step)
         way.update(rate)
         run.step += 1
-        yield StepRecord(run.step, progress, loss, grad_norm, rate, batch.ids.size,
-                         time.perf_counter() - began, threads.n_threads(), run.task.notes(batch))
+        elapsed_s = way.agreed(time.perf_counter() - began)
+        yield StepRecord(run.step, progress, loss, grad_norm, rate, batch.ids.size, elapsed_s,
+                         threads.n_threads(), run.task.notes(batch))
 
 
 def next_batch(run):
@@ -80,27 +83,46 @@ def checked_norm(run, batch, n, loss):
 class OneProcess:
     """How the work of a step is done where one process does all of it.
 
-    Other ways (gpt/training/parallel) do it with others; each has these methods.
+    Other ways (gpt/training/parallel) do it with others, who all call the same methods at the same
+    time; rank 0 decides, evaluates and saves.
+
+    Parameters
+    ----------
+    run : Run
+    world : Alone or World
     """
 
-    def __init__(self, run):
-        self.run = run
+    def __init__(self, run, world=None):
+        self.run, self.world = run, world or Alone()
+
+    def on(self, run):
+        """Return the same way for another run."""
+        return type(self)(run, self.world)
+
+    def goes_on(self):
+        """Whether there is one more step; rank 0 says it, and by which plan."""
+        return self.run.step < self.run.plan.steps
+
+    def stop(self):
+        """Let no rank take a further step: rank 0 alone calls it, in place of `goes_on`."""
 
     def renew(self):
         """Begin anew, as other parameters learn from now on."""
         self.loss_and_gradients = Replay(loss_of(self.run), self.run.trained)
 
-    def gradients(self, batch, n):
+    def gradients(self, batch, n, first=0):
         """Add the gradients of a whole step to those in `.grad`, and return its loss.
 
         Parameters
         ----------
         batch : Batch
         n : float64
-            Its targets.
+            The targets of the step.
+        first : int
+            The number of the first row of the batch in that of the step.
         """
         loss = 0.0
-        for part, rng in micro_batches(self.run, batch):
+        for part, rng in micro_batches(self.run, batch, first):
             loss += self.loss_and_gradients(*part, n, rng=rng)
         self.run.obstacle = self.loss_and_gradients.obstacle
         return loss
@@ -114,6 +136,15 @@ class OneProcess:
         for optimizer in self.run.optimizers:
             optimizer.step(rate)
             optimizer.zero_grad()
+
+    def agreed(self, x):
+        """Return what rank 0 has."""
+        return x
+
+    @contextmanager
+    def whole(self):
+        """Inside the block rank 0 has the whole net, to evaluate and to save; the others wait."""
+        yield
 
     def tensors(self):
         """Return what a checkpoint holds, by name: the same however many processes there are."""

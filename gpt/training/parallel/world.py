@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
+LONGEST_PAUSE_S = 0.02     # between two looks of who waits for others that do something long
+
 
 class Alone:
     """A world of one.
@@ -57,6 +59,9 @@ class Alone:
         """Return the world of some of the ranks, which all of these call and no others."""
         return self
 
+    def meet(self):
+        """Wait for all others, however long they take, and leave them the processor meanwhile."""
+
     @contextmanager
     def doing(self, kind, name):
         """Note what the block does and how long it takes, if somebody wants to know."""
@@ -72,6 +77,7 @@ class World(Alone):
     def __init__(self, comm):
         super().__init__()
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
+        self.second = comm.Dup()       # whose messages are never taken for those of the first
         self.hosts = hosts_of(comm)
 
     def sum(self, x):
@@ -98,6 +104,10 @@ class World(Alone):
             self.comm.Allgatherv(as_bytes(mine), [as_bytes(x), sizes])
         return x
 
+    def begin_sum(self, x):
+        """Begin to add up a flat array, in place: a `Sum`."""
+        return Sum(self, x)
+
     def share(self, value, root=0):
         return self.comm.bcast(value, root)
 
@@ -119,6 +129,12 @@ class World(Alone):
             self.comm.Recv(as_bytes(out), source, tag)
         return out
 
+    def meet(self):
+        request, pause_s = self.comm.Ibarrier(), 1e-5
+        while not request.Test():
+            time.sleep(pause_s)
+            pause_s = min(1.5 * pause_s, LONGEST_PAUSE_S)
+
     def part(self, ranks):
         some = World(self.comm.Create_group(self.comm.Get_group().Incl(ranks)))
         some.events = self.events
@@ -132,6 +148,39 @@ class World(Alone):
                 self.comm.Barrier()
         with self.doing("communicate", name):
             yield
+
+
+class Sum:
+    """A sum over all ranks that is under way, and goes on whenever somebody looks at it.
+
+    All ranks begin their sums in the same order, and look at them in that order. What is gathered
+    has a communicator of its own, as it begins whenever the parts have come.
+    """
+
+    def __init__(self, world, x):
+        self.world, self.x, self.state = world, x, "scattering"
+        cuts = even_cuts(x.size, world.size)
+        self.sizes = np.diff(cuts) * x.itemsize
+        self.out = x[slice_of(cuts, world.rank)]
+        self.parts = np.empty((world.size, self.out.size), x.dtype)             # (N, mine)
+        world.sent_bytes += int(x.nbytes - self.out.nbytes)
+        self.request = world.comm.Ialltoallv(
+            [as_bytes(x), self.sizes], [as_bytes(self.parts), [self.out.nbytes] * world.size])
+
+    def look(self):
+        """Go on if the others have, and return whether it is done."""
+        if self.state == "scattering" and self.request.Test():
+            self.gather()
+        if self.state == "gathering" and self.request.Test():
+            self.state = "done"
+        return self.state == "done"
+
+    def gather(self):
+        """Add up what has come, and begin to send it round."""
+        add_in_order(self.parts, self.out)
+        mine, self.parts, self.state = self.out.copy(), None, "gathering"
+        self.world.sent_bytes += mine.nbytes * (self.world.size - 1)
+        self.request = self.world.second.Iallgatherv(as_bytes(mine), [as_bytes(self.x), self.sizes])
 
 
 def as_bytes(x):
