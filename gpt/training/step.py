@@ -75,7 +75,9 @@ def checked_norm(run, batch, n, loss):
             return run.way.norm(run.config.train.clip_norm or math.inf)
     except FloatingPointError:
         pass
-    raise Diverged(where_it_began(run, batch, n))
+    with run.way.whole():
+        where = where_it_began(run, batch, n)
+    raise Diverged(run.way.agreed(where))
 
 
 # ---- who does the work of a step ----
@@ -166,12 +168,12 @@ def loss_of(run):
     return loss
 
 
-def micro_batches(run, batch, first=0):
+def micro_batches(run, batch, first=0, size=None):
     """Cut a batch into what is computed at a time, each with the generator of its dropout.
 
     That follows from the step and the number of its first row, so it does not matter who computes
-    it; `first` is that of the first row here.
+    it; `first` is that of the first row here. Unless said, the settings choose the size.
     """
-    for part in batch.parts(run.micro_batch(batch)):
+    for part in batch.parts(size or run.micro_batch(batch)):
         yield part, np.random.default_rng((run.config.train.seed, run.step, 1 + first))
         first += len(part.ids)
