@@ -305,8 +305,8 @@ def of_data(job, as_table):
                 f"{paid.tokens_s:>24,.0f}{paid.efficiency:>6.0%}" for paid in rows)
         yield ""
     ends = [f"{last_that_pays(rows):,} at {gbit_s}" for gbit_s, rows in found.items()]
-    yield row("pays", "up to copies", f"{', '.join(ends)} Gbit/s: each brings {PAYS:.0%} of one "
-              "alone, or more")
+    yield row("pays", "up to copies", f"{', '.join(ends)} Gbit/s: each brings {PAYS:.0%} "
+              "of one alone")
 
 
 def last_that_pays(rows):

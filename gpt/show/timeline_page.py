@@ -13,10 +13,10 @@ MOST_LINES = 32                    # that are drawn
 NAMED, NAMED_IF_WIDE = 0.06, 0.02  # shares of the width from which a bar has its name in it
 TICKS = 4
 STYLE_OF_LINES = """
-:root { color-scheme: light dark; --f: #5b95d6; --b: #e08a45; --w: #57a773; --c: #9a6fc0;
+:root { color-scheme: light dark; --f: #5b95d6; --b: #e08a45; --w: #57a773; --c: #9a6fc0; --o: #8a8f98;
   --idle: #8883 }
 @media (prefers-color-scheme: dark) {
-  :root { --f: #3f78b8; --b: #b8682a; --w: #3d8658; --c: #8157a6; --idle: #8884 } }
+  :root { --f: #3f78b8; --b: #b8682a; --w: #3d8658; --c: #8157a6; --o: #6b7077; --idle: #8884 } }
 body { max-width: 76rem } h1 { font-size: 1.4rem; line-height: 1.3 }
 .line { display: grid; grid-template-columns: 8.5rem 1fr; gap: .2rem .8rem; align-items: center }
 .line > div { font-size: .85rem; text-align: right; line-height: 1.2 }
@@ -25,6 +25,7 @@ body { max-width: 76rem } h1 { font-size: 1.4rem; line-height: 1.3 }
 .line text { font: 11px system-ui, sans-serif; fill: currentColor }
 .line svg svg text { fill: #fff; text-anchor: middle }
 .forward { fill: var(--f) } .backward, .input { fill: var(--b) } .weight { fill: var(--w) }
+.other { fill: var(--o) }
 .communicate { fill: var(--c) } .wait { fill: var(--idle) }
 .key { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; padding: 0; list-style: none;
   font-size: .85rem }
@@ -35,7 +36,8 @@ td { font-variant-numeric: tabular-nums } td:first-child, td:nth-child(2) { whit
   .line > .empty, .wide { display: none } td, th { padding: .2rem .4rem; font-size: .85rem } }
 """
 KEY = {"forward": "forward", "backward": "backward, or the gradients of inputs",
-       "weight": "the gradients of weights alone", "communicate": "on the network",
+       "weight": "the gradients of weights alone", "other": "the update, and all else",
+       "communicate": "on the network",
        "wait": "waiting for another rank"}
 
 
@@ -105,17 +107,26 @@ def bar(event, began, whole_s):
         return box
     wide = "" if width >= 100 * NAMED else " class='wide'"
     return (f"{box}<svg x='{left:.3f}%' y='{y}' width='{width:.3f}%' height='{height}'>"
-            f"<text x='50%' y='16'{wide}>{escape(name)}</text></svg>")
+            f"<text x='50%' y='16'{wide}>{escape(shortened(name))}</text></svg>")
 
 
-LETTERS = {"F": "forward", "B": "backward", "I": "input", "W": "weight"}
+STYLES = {"forward": "F", "backward": "B", "input": "B", "weight": "W"}    # and their letters
 
 
 def style_of(kind, name):
-    """Return the class of a bar: that of its pass, which begins its name."""
-    if kind != "compute":
-        return kind
-    return LETTERS.get(name[:1].upper(), "forward")
+    """Return the class of a bar: of what is computed that of its pass, which begins its name."""
+    word = name.partition(" ")[0]
+    return kind if kind != "compute" else word if word in STYLES else "other"
+
+
+def shortened(name):
+    """Return what stands in a bar.
+
+    >>> shortened("input gradient 3"), shortened("update")
+    ('B3', 'update')
+    """
+    first, last = name.partition(" ")[0], name.rpartition(" ")[2]
+    return STYLES[first] + last if first in STYLES and last.isdecimal() else name
 
 
 def key():

@@ -4,7 +4,8 @@ from typing import NamedTuple
 from gpt.settings import ConfigError
 from gpt.training.parallel import costs
 from gpt.training.parallel.costs import FLOAT32, Network, Widths
-from gpt.training.parallel.schedules import SCHEDULES, most_alive
+from gpt.training.parallel.schedules import (
+    BACKWARD, FORWARD, INPUT, SCHEDULES, WEIGHT, most_alive)
 from gpt.training.parallel.simulation import (
     Finish, Receive, Send, Start, Work, play, spent_s)
 
@@ -156,26 +157,26 @@ class Rank:
 
     def forward(self, i):
         if self.stage:
-            yield Receive(self.rank - 1, f"F{i}")
-        yield from self.layers(f"F{i}", 1)
+            yield Receive(self.rank - 1, f"{FORWARD} {i}")
+        yield from self.layers(f"{FORWARD} {i}", 1)
         if self.stage < self.job.stages - 1:
-            yield Send(self.rank + 1, f"F{i}", self.job.message_bytes())
+            yield Send(self.rank + 1, f"{FORWARD} {i}", self.job.message_bytes())
 
     def input_gradient(self, i):
-        yield from self.way_back(i, 1, False)
+        yield from self.way_back(INPUT, i, 1)
 
     def backward(self, i):
-        yield from self.way_back(i, 2, True)
+        yield from self.way_back(BACKWARD, i, 2, self.sums_after(i))
 
-    def way_back(self, i, n_passes, sums):
+    def way_back(self, kind, i, n_passes, sums=False):
         if self.stage < self.job.stages - 1:
-            yield Receive(self.rank + 1, f"B{i}")
-        yield from self.layers(f"B{i}", n_passes, sums and self.sums_after(i))
+            yield Receive(self.rank + 1, f"{kind} {i}")
+        yield from self.layers(f"{kind} {i}", n_passes, sums)
         if self.stage:
-            yield Send(self.rank - 1, f"B{i}", self.job.message_bytes())
+            yield Send(self.rank - 1, f"{kind} {i}", self.job.message_bytes())
 
     def weight_gradient(self, i):
-        yield from self.layers(f"W{i}", 1, self.sums_after(i), gathers=False)
+        yield from self.layers(f"{WEIGHT} {i}", 1, self.sums_after(i), gathers=False)
 
     def sums_after(self, i):
         """Whether gradients are summed while those of this micro-batch are computed."""

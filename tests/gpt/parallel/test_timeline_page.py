@@ -23,10 +23,10 @@ def bars(page):
 
 
 def test_bars_lie_where_the_events_were_on_any_clock():
-    events = [("compute", "F0", 101.0, 102.0), ("wait", "B0", 102.0, 103.0),
-              ("compute", "B0", 103.0, 105.0), ("communicate", "sum", 104.0, 105.0)]
+    events = [("compute", "forward 0", 101.0, 102.0), ("wait", "B0", 102.0, 103.0),
+              ("compute", "input gradient 0", 103.0, 105.0), ("communicate", "sum", 104.0, 105.0)]
     page = timeline_page([Line("rank 0", events, 5)], [])
-    assert bars(page) == [("forward", 0, 25), ("wait", 25, 25), ("backward", 50, 50),
+    assert bars(page) == [("forward", 0, 25), ("wait", 25, 25), ("input", 50, 50),
                           ("communicate", 75, 25)]
     assert shares(Line("rank 0", events, 5e6), 101.0, 4.0) == [
         "rank 0", "75.0%", "25.0%", "25.0%", "5 MB"]
@@ -58,7 +58,7 @@ def test_a_simulated_step_fits_a_screen_and_is_the_same_each_time(capsys, tmp_pa
     assert len(out.splitlines()) < 24 and max(map(len, out.splitlines())) <= 100
     assert re.search(r"bubble +1[12]\.\d% +11\.1% without", out)
     assert simulate(capsys, *words) == out and page.read_text(encoding="utf-8") == first
-    passes = [kind for kind, *_ in bars(first) if kind in ("forward", "backward", "weight")]
+    passes = [kind for kind, *_ in bars(first) if kind in ("forward", "input", "weight")]
     assert len(passes) == 4 * 8 * 3                               # a copy of two that are alike
     assert "rank 0, 1 alike" in first and "1.73 GB" in first
 
