@@ -13,8 +13,8 @@ MOST_LINES = 32                    # that are drawn
 NAMED, NAMED_IF_WIDE = 0.06, 0.02  # shares of the width from which a bar has its name in it
 TICKS = 4
 STYLE_OF_LINES = """
-:root { color-scheme: light dark; --f: #5b95d6; --b: #e08a45; --w: #57a773; --c: #9a6fc0; --o: #8a8f98;
-  --idle: #8883 }
+:root { color-scheme: light dark; --f: #5b95d6; --b: #e08a45; --w: #57a773; --c: #9a6fc0;
+  --o: #8a8f98; --idle: #8883 }
 @media (prefers-color-scheme: dark) {
   :root { --f: #3f78b8; --b: #b8682a; --w: #3d8658; --c: #8157a6; --o: #6b7077; --idle: #8884 } }
 body { max-width: 76rem } h1 { font-size: 1.4rem; line-height: 1.3 }
