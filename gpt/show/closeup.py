@@ -6,7 +6,7 @@ from itertools import islice
 
 from bpe.files import write_text, write_whole
 from gpt.settings import ConfigError
-from gpt.training.step import next_batch, train_steps
+from gpt.training.step import OneProcess, next_batch, train_steps
 from gpt.training.tasks.causal import has_no_end
 from minigrad.mode import LEVELS
 from minigrad.stepper import trace
@@ -113,6 +113,7 @@ def profile_steps(run, folder):
         The time of each operation and of nobody, in `profile.txt`, too.
     """
     copy = run.copy()
+    copy.way = OneProcess(copy)
     steps = train_steps(copy)
     list(islice(steps, WARM_STEPS))
     with profile() as p:

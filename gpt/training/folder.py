@@ -193,8 +193,7 @@ REPORT_BYTES = 1 << 20
 
 def disk_bytes(run):
     """Predict what a run writes into its folder, at most, beside the tokens that are there."""
-    tensors = sum(x.nbytes for x in run.tensors().values())
-    return KEPT * tensors + ROW_BYTES * run.plan.steps + REPORT_BYTES
+    return KEPT * run.way.n_bytes() + ROW_BYTES * run.plan.steps + REPORT_BYTES
 
 
 def free_disk_bytes(folder):

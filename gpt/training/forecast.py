@@ -53,7 +53,7 @@ def measure_rates(run, seconds=0.15, most_s=2.0, fewest=4):
     loads or compiles the kernels, does not count. Of the others the fastest does: some are taken
     several times, to be replayed later, and what else the machine does may end.
     """
-    copy = run.copy()
+    copy, world = run.copy(), run.way.world
     steps = train_steps(copy)
     with counting_declines() as declines:
         next(steps)
@@ -63,15 +63,21 @@ def measure_rates(run, seconds=0.15, most_s=2.0, fewest=4):
     times = [by_threads[best]]
     while sum(times) < (seconds if len(times) >= fewest else most_s):
         times.append(next(steps).elapsed_s)
-    measures = copy.measures()
-    next(measures)
-    began = time.perf_counter()
-    n_targets = next(measures, Measure()).n_targets
-    target_s = (time.perf_counter() - began) / max(1, n_targets)
+    with copy.way.whole():
+        target_s = evaluating_s(copy) if world.rank == 0 else 0.0
     slow = [f"{name} runs without its kernel" for name in declines]
     if copy.obstacle:
         slow.append(f"steps are not replayed, because {copy.obstacle}")
-    return Rates(min(times), target_s, tuple(slow), described(by_threads, best))
+    return world.share(Rates(min(times), target_s, tuple(slow), described(by_threads, best)))
+
+
+def evaluating_s(run):
+    """Measure how long it takes to evaluate a target."""
+    measures = run.measures()
+    next(measures)
+    began = time.perf_counter()
+    n_targets = next(measures, Measure()).n_targets
+    return (time.perf_counter() - began) / max(1, n_targets)
 
 
 # ---- memory ----
@@ -183,9 +189,11 @@ def forecast(run, peak_gflops):
     """
     config, (n_parameters, n_learnt) = run.config, counted(run.model.parameters())
     held = sum(x.data.nbytes for x in run.model.parameters())
-    B, _ = batch_shape(config.train, run.width, 1.0)
+    world, (B, _) = run.way.world, batch_shape(config.train, run.width, 1.0)
     per_sequence = sequence_bytes(run)
     free, before = available_bytes(), used_bytes()    # now that the kernels are in memory
+    if world.size > 1:
+        B, free = -(-B // world.size), free and free // world.hosts.count(world.hosts[world.rank])
     need = lambda n: run_bytes(config, held, n_learnt, per_sequence, n)
     n = config.train.micro_batch or B
     room = None if free is None else 0.9 * free
@@ -223,6 +231,25 @@ def baseline_bytes(run):
 
 # ---- all of it, before the first step ----
 
+def measured(run):
+    """Forecast and measure a run, which gets its micro-batch; all ranks do it together.
+
+    Returns
+    -------
+    cost : Forecast
+    rates : Rates
+    """
+    world = run.way.world
+    peak_gflops = sum(world.collect(matmul_gflops()))
+    threads.set_threads(1)                            # until it is measured, what is never bad
+    cost = forecast(run, peak_gflops)
+    run.config = run.config.changed(micro_batch=min(world.collect(cost.micro_batch)))
+    rates = measure_rates(run)
+    if world.watch:
+        world.watch.allow(rates.step_s)
+    return cost, rates
+
+
 def plan_run(run, folder, began, agreed):
     """Forecast, measure and plan a run, and write down what was found.
 
@@ -242,11 +269,7 @@ def plan_run(run, folder, began, agreed):
     rates : Rates
     pacer : Pacer or None
     """
-    peak_gflops = matmul_gflops()
-    threads.set_threads(1)                            # until it is measured, what is never bad
-    cost = forecast(run, peak_gflops)
-    run.config = run.config.changed(micro_batch=cost.micro_batch)
-    rates = measure_rates(run)
+    cost, rates = measured(run)
     pacer = None if began is None else plan_by_time(run, began, rates)
     check_duration((run.plan.steps - run.step) * rates.step_s, agreed)
     write_manifest(folder, forecast_bytes=cost.memory_bytes, slow=rates.slow,

@@ -101,6 +101,10 @@ class OneProcess:
         """Return the same way for another run."""
         return type(self)(run, self.world)
 
+    def described(self):
+        """Say who does the work, where it is not this process alone: lines."""
+        return ()
+
     def goes_on(self):
         """Whether there is one more step; rank 0 says it, and by which plan."""
         return self.run.step < self.run.plan.steps
@@ -152,6 +156,10 @@ class OneProcess:
         """Return what a checkpoint holds, by name: the same however many processes there are."""
         return {f"{prefix}.{name}": x for prefix, part in self.run.parts().items()
                 for name, x in part.state_dict().items()}
+
+    def n_bytes(self):
+        """Return the size of all that."""
+        return sum(x.nbytes for x in self.tensors().values())
 
     def load(self, tensors):
         """Take over what `tensors` returned."""

@@ -8,6 +8,7 @@ Where all ranks share memory, a step is replayed and its gradients are summed be
 nothing is gained by doing it meanwhile (measured). Between hosts the sum of a bucket begins when
 `backprop` has yielded its last leaf, while the layers below are still computed.
 """
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -22,15 +23,26 @@ BUCKET = 1 << 20           # numbers that are summed at a time: in memory they s
 class DataParallel(OneProcess):
     """How the work of a step is shared out: each rank takes a part of the rows."""
 
+    summed = "behind the step, as they share memory"
+
+    def described(self):
+        hosts = {host: self.world.hosts.count(host) for host in self.world.hosts}
+        where = ", ".join(f"{n} on {host}" for host, n in hosts.items())
+        yield (f"ranks: {where}; each takes a part of the rows, and gradients are summed "
+               f"{self.summed}")
+        yield from self.world.watch.described() if self.world.watch else ()
+
     def goes_on(self):
         self.run.plan, goes_on = self.world.share((self.run.plan, super().goes_on()))
+        self.world.pulse.since = time.monotonic() if goes_on else None
         return goes_on
 
     def stop(self):
         self.world.share((self.run.plan, False))
 
     def agreed(self, x):
-        return self.world.share(x)
+        x, self.world.pulse.since = self.world.share(x), None
+        return x
 
     @contextmanager
     def whole(self):
@@ -103,6 +115,8 @@ def buckets(parameters, size=BUCKET):
 class Overlapping(DataParallel):
     """Between hosts: what is sent is on its way while the next layers are computed."""
 
+    summed = "while they are computed"
+
     def renew(self):
         self.loss_of = loss_of(self.run)
         behind = reversed(self.run.trained)           # about as backprop yields them
@@ -163,6 +177,6 @@ class Sums:
                 view[...] = NOTHING
         self.missing = [set() for _ in self.flats]
         self.begin()
-        with self.world.doing("wait", "gradients"):
+        with self.world.pulse.resting(), self.world.doing("wait", "gradients"):
             while not all(sum.look() for sum in self.begun):
                 pass

@@ -15,6 +15,23 @@ import numpy as np
 LONGEST_PAUSE_S = 0.02     # between two looks of who waits for others that do something long
 
 
+class Pulse:
+    """Since when a rank is at work on its own inside of a step; None while it waits for others."""
+
+    since = None
+
+    def busy_s(self):
+        since = self.since
+        return 0.0 if since is None else time.monotonic() - since
+
+    @contextmanager
+    def resting(self):
+        """Inside the block others are waited for."""
+        before, self.since = self.since, None
+        yield
+        self.since = before and time.monotonic()
+
+
 class Alone:
     """A world of one.
 
@@ -27,12 +44,16 @@ class Alone:
         What this rank has sent to others so far.
     events : list of (kind, name, began_s, ended_s), or None
         What it did, where somebody wants to know: kind is compute, communicate or wait.
+    pulse : Pulse
+        Which whoever watches this rank reads.
+    watch : Watch or None
+        Of the ranks of a run.
     """
 
-    rank, size, sent_bytes = 0, 1, 0
+    rank, size, sent_bytes, watch = 0, 1, 0, None
 
     def __init__(self):
-        self.hosts, self.events = ["here"], None
+        self.hosts, self.events, self.pulse = ["here"], None, Pulse()
 
     def sum(self, x):
         """Add up an array over all ranks, in place, and return it."""
@@ -109,10 +130,12 @@ class World(Alone):
         return Sum(self, x)
 
     def share(self, value, root=0):
-        return self.comm.bcast(value, root)
+        with self.pulse.resting():
+            return self.comm.bcast(value, root)
 
     def collect(self, value):
-        return self.comm.allgather(value)
+        with self.pulse.resting():
+            return self.comm.allgather(value)
 
     def send(self, x, to, tag=0):
         """Begin to send an array; it stays as it is until the request that is returned is done:
@@ -123,9 +146,9 @@ class World(Alone):
     def receive(self, out, source, tag=0):
         """Wait for an array, fill `out` with it, and return it."""
         if self.events is not None:
-            with self.doing("wait", f"from {source}"):
+            with self.pulse.resting(), self.doing("wait", f"from {source}"):
                 self.comm.Probe(source, tag)
-        with self.doing("communicate", f"from {source}"):
+        with self.pulse.resting(), self.doing("communicate", f"from {source}"):
             self.comm.Recv(as_bytes(out), source, tag)
         return out
 
@@ -137,17 +160,18 @@ class World(Alone):
 
     def part(self, ranks):
         some = World(self.comm.Create_group(self.comm.Get_group().Incl(ranks)))
-        some.events = self.events
+        some.events, some.pulse = self.events, self.pulse
         return some
 
     @contextmanager
     def talking(self, name):
         """Note what all ranks do together: first how long the others are waited for."""
-        if self.events is not None:
-            with self.doing("wait", name):
-                self.comm.Barrier()
-        with self.doing("communicate", name):
-            yield
+        with self.pulse.resting():
+            if self.events is not None:
+                with self.doing("wait", name):
+                    self.comm.Barrier()
+            with self.doing("communicate", name):
+                yield
 
 
 class Sum:
@@ -225,3 +249,9 @@ def joined():
     """Return the world of all processes that mpiexec has started with this one."""
     from mpi4py import MPI
     return World(MPI.COMM_WORLD)
+
+
+def library():
+    """Return the name and version of the MPI that is spoken here."""
+    from mpi4py import MPI
+    return MPI.Get_library_version().split("\n")[0].strip("\0 ")

@@ -1,0 +1,108 @@
+"""How the other ranks get a run that rank 0 has made, and take part in it.
+
+Rank 0 alone reads the text and the checkpoint, speaks, evaluates and writes. What the others need
+they are told, tokens included: they may be on machines that do not see its disk.
+"""
+import tempfile
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from gpt.training.forecast import measured
+from gpt.training.parallel.data_parallel import DataParallel, Overlapping
+from gpt.training.plan import due
+from gpt.training.step import OneProcess, train_steps
+from gpt.training.threads import on_best_threads
+
+CHUNK = 1 << 24            # bytes of a file that are sent at a time
+
+
+def way_of(world):
+    """Choose how the work of a step is shared out."""
+    if world.size == 1:
+        return OneProcess
+    return Overlapping if len({*world.hosts}) > 1 else DataParallel
+
+
+def enlist(run, folder, world):
+    """Share a run that rank 0 has made, and its work, with the others; they `take_part`."""
+    if world.size == 1:
+        return
+    world.watch.folder = folder
+    world.meet()
+    world.share((replace(run, data=None, way=None), run.data.sha256, str(folder)))
+    with copied(folder / "data", world):
+        run.way = way_of(world)(run, world)
+
+
+def dismiss(world):
+    """Tell the others that there is no run any more."""
+    if world.size > 1:
+        world.meet()
+        world.share(None)
+
+
+def take_part(world):
+    """Do what another rank than the first does, run after run."""
+    while True:
+        world.meet()
+        shared = world.share(None)
+        if shared is None:
+            return
+        run, sealed, folder = shared
+        world.watch.folder = folder
+        with copied(Path(folder) / "data", world) as there:
+            run.data = run.task.load(there, sealed)
+            run.way = way_of(world)(run, world)
+            follow(run)
+
+
+def follow(run):
+    """Take the steps of a run, while rank 0 decides, evaluates and saves.
+
+    Whether it does so after a step depends on what is done of the plan alone, not on what is left.
+    """
+    measured(run)
+    if run.step == 0:
+        hand_over(run)
+    for _ in on_best_threads(train_steps(run), say=lambda text: None):
+        if due(run):
+            hand_over(run)
+    hand_over(run)                                    # it was stopped, or it is over
+
+
+def hand_over(run):
+    """Let rank 0 have what it evaluates and saves."""
+    with run.way.whole():
+        run.tensors()
+
+
+@contextmanager
+def copied(folder, world):
+    """Send the files of a folder to the hosts that do not have it: the folder here.
+
+    One rank of each of these hosts writes them down, until the run is over.
+    """
+    if len({*world.hosts}) == 1:
+        yield folder
+        return
+    here = world.hosts[world.rank]
+    writes = here != world.hosts[0] and world.hosts.index(here) == world.rank
+    with tempfile.TemporaryDirectory() as mine:
+        names = world.share(world.rank == 0 and [path.name for path in sorted(folder.iterdir())])
+        for name in names:
+            send_file(folder / name, writes and Path(mine) / name, world)
+        places = world.collect(mine)
+        yield folder if here == world.hosts[0] else Path(places[world.hosts.index(here)])
+
+
+def send_file(source, target, world):
+    """Send a file of rank 0 to all, of which some write it."""
+    read = open(source, "rb") if world.rank == 0 else None
+    written = open(target, "wb") if target else None
+    while chunk := world.share(read and read.read(CHUNK)):
+        if written:
+            written.write(chunk)
+    for file in (read, written):
+        if file:
+            file.close()
