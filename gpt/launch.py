@@ -21,7 +21,8 @@ from pathlib import Path
 from gpt import quoted
 from gpt.command import make_parser, report_errors
 from gpt.settings import ConfigError
-from gpt.training.parallel.alike import MUST_AGREE, ROOT, differences, facts
+from gpt.training.parallel.alike import difference, facts
+from gpt.training.parallel.joining import ROOT
 
 LOCAL = "localhost", "127.0.0.1", "::1"
 SSH = "ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"
@@ -55,7 +56,7 @@ def main(args=None):
         if args.dry_run:
             return dry_run(hosts, local, rest)
         if not local:
-            say_what_differs(hosts, {host: ask(host) for host in hosts})
+            say_what_there_is(hosts, {host: ask(host) for host in hosts})
         raise SystemExit(start(hosts, local, rest))
 
 
@@ -114,15 +115,12 @@ def ask(host):
                       f"{ROOT} and ssh without a password")
 
 
-def say_what_differs(hosts, by_host):
-    """Refuse machines with other versions; say what else differs, and what each has."""
-    here = {"this machine": facts(), **by_host}
-    found = [*differences(here)]
-    wrong = [sentence for name, sentence in found if name in MUST_AGREE]
-    if wrong:
-        raise ConfigError(f"{'; '.join(wrong)}: install the same everywhere")
-    for _, sentence in found:
-        print(f"{sentence}: the last bits of sums may differ")
+def say_what_there_is(hosts, by_host):
+    """Refuse machines that differ; say how many cores the others have."""
+    found = difference({"this machine": facts(), **by_host})
+    if found:
+        raise ConfigError(f"{found}: make them alike, or the weights of the ranks would drift "
+                          "apart")
     for host, n in hosts.items():
         cores = by_host[host]["cores"]
         note = ": they will take turns" if n > cores else ""

@@ -33,6 +33,7 @@ class Job(NamedTuple):
     micro_batches: int = 1
     zero: int = 0
     overlap: bool = False          # sums go on while the rest of the backward pass is computed
+    update_s: float = 0.0          # of the optimizer, for all parameters of a stage
     widths: Widths = FLOAT32
     stragglers: dict = {}          # rank -> by which factor it is slower
     slow_links: dict = {}          # rank -> bytes a second
@@ -152,8 +153,7 @@ class Rank:
             yield from takes(each.micro_batch)
         for name in self.begun:
             yield Finish(name, self.group)
-        if self.job.copies > 1:
-            yield from self.end()
+        yield from self.end()
 
     def forward(self, i):
         if self.stage:
@@ -211,12 +211,13 @@ class Rank:
         return Start(name, self.group, seconds, n_times * half)
 
     def end(self):
-        """Sum what is not summed yet; where weights are updated in shares, gather them."""
-        half = self.job.half_bytes()
-        if not self.is_split:
-            yield self.meet("sum", half, 1 if self.job.zero else 2)
+        """Sum what is not summed yet, update; where that was done in shares, gather weights."""
+        job, half = self.job, self.job.half_bytes()
+        if job.copies > 1 and not self.is_split:
+            yield self.meet("sum", half, 1 if job.zero else 2)
             yield Finish("sum", self.group)
-        if self.job.zero in (1, 2):
+        yield Work("update", job.update_s / (job.copies if job.zero else 1))
+        if job.copies > 1 and job.zero in (1, 2):
             yield self.meet("gather", half)
             yield Finish("gather", self.group)
 
