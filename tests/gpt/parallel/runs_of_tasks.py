@@ -76,19 +76,20 @@ class Made:
         self.config = Config.make(task=task, **{**settings, **self.data.settings,
                                                 "vocab_size": V})
 
-    def net(self, dtype):
+    def net(self, config, dtype):
         """Make a net in which no weight is zero."""
         rng = np.random.default_rng(1)
-        net = self.config.changed(lora_rank=0).new_net(rng, dtype)
+        net = config.changed(lora_rank=0).new_net(rng, dtype)
         for x in net.parameters():
             x.data += (0.05 * rng.standard_normal(x.shape)).astype(dtype)
         return net
 
     def run(self, dtype=np.float32, **changes):
         config = self.config.changed(**changes)
-        run = Run.start(config, self.data, Plan.fixed(20), dtype, self.net(dtype).state_dict())
+        weights = self.net(config, dtype).state_dict()
+        run = Run.start(config, self.data, Plan.fixed(20), dtype, weights)
         if config.train.task == "distil":
-            run.beside = self.net(dtype)
+            run.beside = self.net(config, dtype)
         if config.train.task in ("distil", "prefer"):
             run.task.prepared(run, self.folder)
         return run
