@@ -193,7 +193,8 @@ def forecast(run, peak_gflops):
     per_sequence = sequence_bytes(run)
     free, before = available_bytes(), used_bytes()    # now that the kernels are in memory
     if world.size > 1:
-        B, free = -(-B // world.size), free and free // world.hosts.count(world.hosts[world.rank])
+        free = free and free // world.hosts.count(world.hosts[world.rank])
+    B = run.way.rows(B)
     need = lambda n: run_bytes(config, held, n_learnt, per_sequence, n)
     n = config.train.micro_batch or B
     room = None if free is None else 0.9 * free

@@ -105,6 +105,10 @@ class OneProcess:
         """Say who does the work, where it is not this process alone: lines."""
         return ()
 
+    def rows(self, B):
+        """Return how many of the B rows of a step this process computes at a time, at most."""
+        return B
+
     def goes_on(self):
         """Whether there is one more step; rank 0 says it, and by which plan."""
         return self.run.step < self.run.plan.steps
@@ -181,12 +185,12 @@ def loss_of(run):
     return loss
 
 
-def micro_batches(run, batch, first=0):
+def micro_batches(run, batch, first=0, size=None):
     """Cut a batch into what is computed at a time, each with the generator of its dropout.
 
     That follows from the step and the number of its first row, so it does not matter who computes
-    it; `first` is that of the first row here.
+    it; `first` is that of the first row here. Unless said, the settings choose the size.
     """
-    for part in batch.parts(run.micro_batch(batch)):
+    for part in batch.parts(size or run.micro_batch(batch)):
         yield part, np.random.default_rng((run.config.train.seed, run.step, 1 + first))
         first += len(part.ids)

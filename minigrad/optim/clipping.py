@@ -4,7 +4,7 @@ import math
 import numpy as np
 
 from minigrad.mode import mode
-from minigrad.optim.kernels import sum_of_squares_fast
+from minigrad.optim.kernels import squares_fast
 from minigrad.tensor import Tensor
 
 
@@ -140,6 +140,11 @@ def multiply(x, factor):
 
 def sum_of_squares(arrays):
     """Return the sum of all squared elements of some arrays, in float64."""
+    return np.sum(squares(arrays), dtype=np.float64)
+
+
+def squares(arrays):
+    """Return sums of squared elements, of arrays or pieces of them in order, in float64."""
     if mode.level == "fast" and arrays:
-        return sum_of_squares_fast(arrays)
-    return sum(np.square(x, dtype=np.float64).sum() for x in arrays)
+        return squares_fast(arrays)
+    return [np.square(x, dtype=np.float64).sum() for x in arrays]
