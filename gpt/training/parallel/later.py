@@ -29,11 +29,11 @@ def leaves(root, g=None, later=None, now=()):
     for node in nodes:
         if has_weight(node, now):
             layers[node] = Layer(node)
-    for node, g, _ in backprop(root, g):
+    for node, arrived, _ in backprop(root, g):
         if node.op is None:
-            yield node, g
+            yield node, arrived
         if node in layers:
-            later.append((layers[node], g))
+            later.append((layers[node], arrived))
 
 
 def has_weight(node, now):

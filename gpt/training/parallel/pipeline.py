@@ -13,9 +13,10 @@ import numpy as np
 from gpt.models.lora import dropping
 from gpt.training.parallel.data_parallel import DataParallel, buckets
 from gpt.training.parallel.later import leaves
-from gpt.training.parallel.schedules import BACKWARD, FORWARD, INPUT, SCHEDULES, WEIGHT
-from gpt.training.parallel.stages import (
-    check_cut, cuts_of, drop, memories, owners, staged)
+from gpt.training.parallel.schedules import (
+    BACKWARD, FORWARD, INPUT, SCHEDULES, WEIGHT, bubble_share, laid_out)
+from gpt.training.parallel.stages import check_cut, cuts_of, drop, memories, owners, staged
+from gpt.training.plan import batch_shape
 from gpt.training.step import micro_batches
 from minigrad import Tensor
 from minigrad.mistakes import mark_written
@@ -48,6 +49,7 @@ class Pipeline(DataParallel):
         super().__init__(run, world)
         check_cut(run.config, n_stages, world.size)
         self.n_stages, self.schedule = n_stages, schedule
+        self.n_copies = world.size // n_stages
         self.copy, self.stage = divmod(world.rank, n_stages)
         first = self.copy * n_stages
         self.row = world.part([*range(first, first + n_stages)])        # the stages of one copy
@@ -58,14 +60,39 @@ class Pipeline(DataParallel):
         self.cut()
 
     def on(self, run):
-        return Pipeline(run, self.world, self.n_stages, self.schedule)
+        other = copy(self)
+        other.run, other.alike = run, self.alike.on(run)
+        other.cut()
+        return other
+
+    def described(self):
+        m = -(-self.n_rows // self.n_copies // self.rows(self.n_rows))
+        layout = laid_out(SCHEDULES[self.schedule], self.n_stages, m)
+        waits = bubble_share(layout, self.n_stages)
+        blocks = ", ".join(map(str, np.diff(self.cuts)))
+        yield (f"pipeline: {self.n_copies} x {self.n_stages} stages of {blocks} blocks, "
+               f"{self.schedule}, {m} micro-batches; a stage waits {waits:.0%} of the time, if all "
+               "are as fast")
+        yield from self.world.watch.described() if self.world.watch else ()
+
+    @property
+    def n_rows(self):
+        """How many sequences a step has."""
+        B, _ = batch_shape(self.run.config.train, self.run.width, 1.0)
+        return B
+
+    def rows(self, B):
+        """Return how many of B rows are computed at a time."""
+        of_copy = -(-B // self.n_copies)
+        filling = max(1, of_copy // (FILLED * self.n_stages))
+        return self.run.config.train.micro_batch or filling
 
     def cut(self):
         """Keep what belongs to this stage, and drop all else."""
         run = self.run
-        cuts = cuts_of(run.model, self.n_stages)
-        start, stop = cuts[self.stage:self.stage + 2]
-        self.owner = owners(run.model, cuts)
+        self.cuts = cuts_of(run.model, self.n_stages)
+        start, stop = self.cuts[self.stage:self.stage + 2]
+        self.owner = owners(run.model, self.cuts)
         self.part = copy(run)
         self.part.model, self.net = staged(run.model, start, stop)
         tied = run.config.model.tie_weights and self.n_stages > 1
@@ -85,8 +112,9 @@ class Pipeline(DataParallel):
     # ---- a step ----
 
     def gradients(self, batch, n, first=0):
-        batch, first = batch.share(self.copy, self.alike.world.size)
-        self.parts = [*micro_batches(self.run, batch, first, self.size_of(batch))]
+        size = None if self.run.config.train.micro_batch else self.rows(len(batch.ids))
+        batch, first = batch.share(self.copy, self.n_copies)
+        self.parts = [*micro_batches(self.run, batch, first, size)]
         self.n, self.loss = n, 0.0
         self.alive, self.later, self.sent = {}, {}, []
         take = {FORWARD: self.forward, BACKWARD: self.backward,
@@ -96,12 +124,6 @@ class Pipeline(DataParallel):
             take[kind](i)
         self.finish()
         return self.over_copies()
-
-    def size_of(self, batch):
-        """Return how many rows a micro-batch has."""
-        if self.run.config.train.micro_batch:
-            return self.run.micro_batch(batch)
-        return max(1, len(batch.ids) // (FILLED * self.n_stages))
 
     def forward(self, i):
         """Take a micro-batch through the blocks of this stage, and pass on what comes out."""
@@ -148,10 +170,10 @@ class Pipeline(DataParallel):
         x, out = self.alive.pop(i)
         if not self.hears:
             return
-        g = None if self.is_last else self.from_behind(out)
+        dout = None if self.is_last else self.from_behind(out)
         now = {self.net.token_embedding.weight}        # where it is tied, the first waits for it
         with self.computing(kind, i):
-            for leaf, g in leaves(out, g, self.later.get(i), now):
+            for leaf, g in leaves(out, dout, self.later.get(i), now):
                 if leaf is x:
                     dx = g
                 else:
@@ -197,8 +219,9 @@ class Pipeline(DataParallel):
 
     def finish(self):
         """Wait until all that was sent has arrived."""
-        for request, _ in self.sent:
-            request.wait()
+        with self.world.pulse.resting():
+            for request, _ in self.sent:
+                request.wait()
         self.sent = []
 
     def over_copies(self):
@@ -230,6 +253,14 @@ class Pipeline(DataParallel):
         self.finish()
 
     # ---- the whole ----
+
+    @contextmanager
+    def at_hand(self, all_of_it=False):
+        for x, stage in self.owner.items() if all_of_it else ():
+            mine = x.data if stage == self.stage else None
+            x.data = self.row.share(mine, stage)
+        yield
+        self.drop_others()
 
     @contextmanager
     def whole(self):

@@ -84,6 +84,11 @@ class Timed(NamedTuple):
     ended: float
 
 
+def alike(each):
+    """Return how long a pass takes, where all do but that back, which is two."""
+    return 2.0 if each.kind == BACKWARD else 1.0
+
+
 def needs(each, n_stages):
     """Return what must be done before a pass can begin; a backward pass counts as its INPUT."""
     stage, i, kind = each
@@ -95,7 +100,7 @@ def needs(each, n_stages):
     return [Pass(stage, i, FORWARD), *behind]
 
 
-def laid_out(schedule, n_stages, n_micro_batches, seconds, message_s=0.0):
+def laid_out(schedule, n_stages, n_micro_batches, seconds=alike, message_s=0.0):
     """Yield when each pass happens on stages that have a clock each: Timed, stage by stage in turn.
 
     Parameters

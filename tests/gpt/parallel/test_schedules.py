@@ -16,8 +16,8 @@ def orders(name, p, m):
     return [[*SCHEDULES[name](stage, p, m)] for stage in range(p)]
 
 
-def timeline(name, p, m, seconds=lambda each: UNIT[each.kind], **how):
-    return [*laid_out(SCHEDULES[name], p, m, seconds, **how)]
+def timeline(name, p, m, *seconds, **how):
+    return [*laid_out(SCHEDULES[name], p, m, *seconds, **how)]
 
 
 @given(**sides)
