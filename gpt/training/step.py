@@ -105,6 +105,17 @@ class OneProcess:
         """Say who does the work, where it is not this process alone: lines."""
         return ()
 
+    shares = 1, 1, 1       # of weights, gradients and moments, that this process keeps
+
+    @property
+    def recomputes(self):
+        """Whether blocks run anew on the way back."""
+        return self.run.config.train.recompute
+
+    def passing_bytes(self):
+        """Return the memory that is taken for a while beside what is kept and computed."""
+        return 0
+
     def rows(self, B):
         """Return how many of the B rows of a step this process computes at a time, at most."""
         return B

@@ -15,7 +15,6 @@ import numpy as np
 
 from gpt.training.step import OneProcess, loss_of, micro_batches
 from minigrad import backprop
-from minigrad.optim import clip_grad_norm
 
 BUCKET = 1 << 20           # numbers that are summed at a time: in memory they stay in the cache
 

@@ -14,6 +14,7 @@ import numba
 import numpy as np
 
 from bpe.console import on_one_line
+from gpt import ranks_told
 from gpt.settings import ConfigError
 from gpt.training.divergence import Diverged
 from gpt.training.parallel import world as worlds
@@ -21,9 +22,7 @@ from gpt.training.parallel.watch import LOST, Watch
 from minigrad.kernels import jit, threads
 from minigrad.kernels.cache import cpu_features
 
-# What launchers tell each process of how many there are: MPICH, Intel and Microsoft; Open MPI.
-SIZES = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"
-RANKS = "PMI_RANK", "OMPI_COMM_WORLD_RANK"
+RANKS = "PMI_RANK", "OMPI_COMM_WORLD_RANK"       # where a launcher tells a process which it is
 COMMAND = "mpiexec -n 4 python -m mpi4py train.py ..."
 OURS = "gpt", "minigrad", "bpe"
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -46,7 +45,7 @@ def joined(prog):
     Alone or World
         The latter with its `watch`.
     """
-    said = told(SIZES)
+    said = ranks_told()
     if said < 2 and "mpi4py.run" not in sys.modules:
         yield worlds.Alone()
         return
@@ -67,12 +66,6 @@ def joined(prog):
         yield world
 
 
-def told(names, environ=os.environ):
-    """Return the number that a launcher has told this process; 0 where none has."""
-    numbers = [environ[name] for name in names if environ.get(name, "").isdigit()]
-    return int(numbers[0]) if numbers else 0
-
-
 def check_launch(said, prog):
     """Refuse ranks that would wait for ever for one that failed."""
     if find_spec("mpi4py") is None:
@@ -85,7 +78,7 @@ def check_launch(said, prog):
 
 def refuse(prog, sentence):
     """End all processes that were started, of which the first one says why."""
-    if told(RANKS):
+    if any(os.environ.get(name, "0") != "0" for name in RANKS):
         time.sleep(3)                                 # or its sentence might be lost
     else:
         print(f"{prog}: {sentence}", file=sys.stderr, flush=True)
@@ -101,27 +94,24 @@ def together(world, prog):
     try:
         yield
     except SystemExit as error:
-        left(world, error.code)
+        left(world, error.code or 0)
     except Diverged as error:                         # which all ranks find in the same step, and
         time.sleep(10)                                # rank 0 says
         watch.fail(on_one_line(error), 3)
     except (ConfigError, MemoryError) as error:
         watch.fail(f"cannot go on: {on_one_line(error) or 'the memory is full'}", 2)
     except KeyboardInterrupt:
-        os._exit(130)
+        watch.quit(130)
     except BaseException as error:
         watch.fail(f"failed: {described(error)}", LOST)
     watch.leave()
 
 
 def left(world, code):
-    """End as a command of one process does: rank 0 has said why."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if world.rank == 0 and code:
-        os._exit(code if isinstance(code, int) else 1)
-    if world.rank:
-        world.watch.fail(f"left early, with status {code}", LOST)
+    """End as a command of one process does, of which rank 0 has said why."""
+    if world.rank == 0 and (code or world.watch.folder is None):
+        world.watch.quit(code if isinstance(code, int) else 1)
+    world.watch.fail(f"left early, with status {code}", LOST)
 
 
 def described(error):

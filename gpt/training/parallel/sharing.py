@@ -14,6 +14,7 @@ from gpt.settings import ConfigError
 from gpt.training.forecast import measured
 from gpt.training.parallel.data_parallel import DataParallel, Overlapping
 from gpt.training.parallel.pipeline import Pipeline
+from gpt.training.parallel.zero import ZERO
 from gpt.training.plan import due
 from gpt.training.step import OneProcess, train_steps
 from gpt.training.threads import on_best_threads
@@ -26,19 +27,26 @@ class Asked(NamedTuple):
 
     stages: int | None = None
     pipeline: str | None = None
+    zero: int | None = None
 
 
 def way_of(world, asked):
     """Choose how the work of a step is shared out: what is called with the run, and the world."""
     if asked.stages:
         return partial(Pipeline, n_stages=asked.stages, schedule=asked.pipeline or "1f1b")
+    if asked.zero:
+        return ZERO[asked.zero]
     if world.size == 1:
         return OneProcess
     return Overlapping if len({*world.hosts}) > 1 else DataParallel
 
 
 def check_world(world, asked):
-    """Refuse more stages than there are ranks."""
+    """Refuse more stages than there are ranks, and shares where there is one."""
+    if asked.zero and world.size == 1:
+        raise ConfigError(f"zero is {asked.zero}, which shares out what is kept, but there is one "
+                          "process: start mpiexec -n 2 python -m mpi4py train.py ..., or leave it "
+                          "out")
     if asked.stages and world.size < asked.stages:
         raise ConfigError(f"stages is {asked.stages}, and each is for a process of its own, but "
                           f"there is {'one' if world.size == 1 else world.size}: start mpiexec -n "
@@ -47,7 +55,7 @@ def check_world(world, asked):
 
 def enlist(run, folder, world, args):
     """Share a run that rank 0 has made, and its work, with the others; they `take_part`."""
-    asked = Asked(args.stages, args.pipeline)
+    asked = Asked(args.stages, args.pipeline, args.zero)
     check_world(world, asked)
     if world.size == 1:
         return

@@ -22,6 +22,7 @@ BEAT_S = 1.0           # between two signs of life
 SILENT_BEATS = 20      # without one, and a rank counts as stopped
 LONGEST_S, STEPS = 60, 30      # alone at work: so long, or as many steps, and a rank hangs
 LOST = 1               # the exit status of a job that has lost a rank
+GRACE_S = 5            # for mpiexec to end a rank that has nothing to say
 REACH_S = 5            # for one try to reach rank 0 at one of its addresses
 
 
@@ -92,6 +93,8 @@ class Watch:
             if "bye" in line:
                 del self.silent[rank]
                 return False
+            if "ending" in line:
+                self.silence(line["ending"])
             if "failed" in line:
                 self.end(self.of(rank, line["failed"]), line["status"])
             self.judge(rank, line["busy_s"])
@@ -130,18 +133,32 @@ class Watch:
 
     def allow(self, step_s):
         """From now on a rank hangs that is at work on its own for much longer than a step."""
-        self.limit_s = max(LONGEST_S, STEPS * step_s)
+        if self.world.rank == 0:
+            self.limit_s = max(LONGEST_S, STEPS * step_s)
 
     def end(self, sentence, status=LOST):
-        """Say one sentence, as whoever comes first, and end all ranks."""
+        """Say one sentence, unless another was said, and end all ranks."""
         with self.lock:
             if self.over:
                 return
-            self.over = True
-            line = f"\n{self.prog}: {on_one_line(sentence)}; {self.remedy()}\n"
+            line = f"{self.prog}: {on_one_line(sentence)}; {self.remedy()}\n"
             os.write(2, line.encode(errors="replace"))
-            sys.stdout.flush()
-            os._exit(status)
+            self.quit(status)
+
+    def quit(self, status):
+        """End all ranks, without a word of theirs."""
+        self.over = True
+        for rank in self.connections:
+            self.tell(rank, ending=status)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+    def silence(self, status):
+        """End, as another rank does, which has said why: mpiexec may be faster."""
+        self.over = True
+        time.sleep(GRACE_S)
+        os._exit(status)
 
     def remedy(self):
         """Say how to go on."""
@@ -157,7 +174,7 @@ class Watch:
         if self.world.rank == 0 or 0 not in self.connections:
             self.end(self.of(self.world.rank, sentence), status)
         self.tell(0, failed=sentence, status=status)
-        time.sleep(10)
+        time.sleep(GRACE_S)
         os._exit(status)
 
     def leave(self):

@@ -8,6 +8,7 @@ everywhere and are those of one process that adds the same parts one after anoth
 Allreduce fixes no order.
 """
 import time
+import warnings
 from contextlib import contextmanager
 
 import numpy as np
@@ -247,7 +248,9 @@ def hosts_of(comm):
 
 def joined():
     """Return the world of all processes that mpiexec has started with this one."""
-    from mpi4py import MPI
+    with warnings.catch_warnings():                   # what is suspicious is told in our words
+        warnings.simplefilter("ignore")
+        from mpi4py import MPI
     return World(MPI.COMM_WORLD)
 
 

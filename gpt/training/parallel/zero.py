@@ -91,13 +91,35 @@ class Zero(DataParallel):
     def renew(self):
         """There is nothing to begin anew: steps are not recorded."""
 
+    @property
+    def recomputes(self):
+        return self.stage == 3 or super().recomputes
+
+    @property
+    def shares(self):
+        share = 1 / self.world.size
+        return [share if self.stage >= stage else 1 for stage in (3, 2, 1)]
+
+    def passing_bytes(self):
+        block = max(unit.size for unit in self.units)
+        rest = sum(unit.size for unit in self.units if not unit.block)
+        sizes = {1: 0, 2: block, 3: 3 * block + rest}     # its gradients come, and are added up
+        return self.units[0].dtype.itemsize * sizes[self.stage]
+
+    def described(self):
+        where, *others = super().described()
+        kept = "moments", "moments and gradients", "moments, gradients and weights"
+        yield (f"{where}; each keeps 1/{self.world.size} of {kept[self.stage - 1]}")
+        yield from others
+
     # ---- gradients ----
+
+    summed = "by whose share they are"
 
     def gradients(self, batch, n):
         self.reached.clear()
         loss, parts = 0.0, [*self.my_parts(batch)]
-        recomputing = self.stage == 3 or self.run.config.train.recompute
-        with self.at_hand(), changed("recomputing", recomputing):
+        with self.at_hand(), changed("recomputing", self.recomputes):
             for i, (part, rng, counts) in enumerate(parts):
                 sends = self.stage > 1 or i == len(parts) - 1
                 loss += self.of_part(part, np.asarray(n), rng, counts, sends)
@@ -252,6 +274,9 @@ class Zero3(Zero):
     """So are weights."""
 
     stage = 3
+
+
+ZERO = {1: Zero1, 2: Zero2, 3: Zero3}
 
 
 class Gathering(Block):
