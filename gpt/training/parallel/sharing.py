@@ -28,7 +28,7 @@ def enlist(run, folder, world):
     """Share a run that rank 0 has made, and its work, with the others; they `take_part`."""
     if world.size == 1:
         return
-    world.watch.folder = folder
+    world.watch.begin(folder)
     world.meet()
     world.share((replace(run, data=None, way=None), run.data.sha256, str(folder)))
     with copied(folder / "data", world):
@@ -50,7 +50,7 @@ def take_part(world):
         if shared is None:
             return
         run, sealed, folder = shared
-        world.watch.folder = folder
+        world.watch.begin(folder)
         with copied(Path(folder) / "data", world) as there:
             run.data = run.task.load(there, sealed)
             run.way = way_of(world)(run, world)
