@@ -44,7 +44,7 @@ def lead(args, began, world):
             return train_seeds(args, display, began, world)
         run, folder = resume(args) if args.resume else begin(args, display.say, ranks=world.size)
         with kept_if_begun(folder), alone_in(folder):
-            enlist(run, folder, world)
+            enlist(run, folder, world, args)
             train(run, folder, args, display, began)
 
 
@@ -55,7 +55,7 @@ def train_seeds(args, display, began, world):
         args.given |= {"seed": seed}
         run, folder = begin(args, display.say, ranks=world.size)
         with kept_if_begun(folder), alone_in(folder):
-            enlist(run, folder, world)
+            enlist(run, folder, world, args)
             train(run, folder, args, display, began)
         folders.append(folder)
         began = time.monotonic()

@@ -130,7 +130,7 @@ def sequence_bytes(run):
     about three quarters of its size (measured). Gradients that the model may have are dropped.
     """
     all_blocks = kept_bytes(run)
-    if not run.config.train.recompute:
+    if not run.way.recomputes:
         return all_blocks
     with changed("recomputing", True):
         no_block = kept_bytes(run)
@@ -156,14 +156,16 @@ def kept_bytes(run):
     return kept
 
 
-def run_bytes(config, held, n_learnt, per_sequence, sequences):
+def run_bytes(config, held, n_learnt, per_sequence, sequences, shares=(1, 1, 1)):
     """Predict what a run adds to the process: the bytes held by its parameters; gradients and
-    moments of those that learn; one micro-batch.
+    moments of those that learn, or of all three the shares that it keeps; one micro-batch.
 
     On the way back the gradients of a block take the memory that the blocks behind it gave free.
     """
     moments = 2 if config.train.optimizer == "adamw" else 1.5
-    return int(held + 4 * n_learnt * (1 + moments) + per_sequence * sequences)
+    of_weights, of_gradients, of_moments = shares
+    more = of_weights - 1 + of_gradients + moments * of_moments
+    return int(held + 4 * n_learnt * more + per_sequence * sequences)
 
 
 @dataclass(frozen=True)
@@ -190,11 +192,14 @@ def forecast(run, peak_gflops):
     config, (n_parameters, n_learnt) = run.config, counted(run.model.parameters())
     held = sum(x.data.nbytes for x in run.model.parameters())
     world, (B, _) = run.way.world, batch_shape(config.train, run.width, 1.0)
-    per_sequence = sequence_bytes(run)
+    with run.way.at_hand(all_of_it=True):
+        per_sequence, flops = sequence_bytes(run), flops_per_token(run)
     free, before = available_bytes(), used_bytes()    # now that the kernels are in memory
     if world.size > 1:
-        B, free = -(-B // world.size), free and free // world.hosts.count(world.hosts[world.rank])
-    need = lambda n: run_bytes(config, held, n_learnt, per_sequence, n)
+        free = free and free // world.hosts.count(world.hosts[world.rank])
+    B = run.way.rows(B)
+    need = lambda n: run.way.passing_bytes() + run_bytes(
+        config, held, n_learnt, per_sequence, n, run.way.shares)
     n = config.train.micro_batch or B
     room = None if free is None else 0.9 * free
     if room is not None and not config.train.micro_batch:
@@ -206,12 +211,13 @@ def forecast(run, peak_gflops):
             f"--context_length {max(8, config.model.context_length // 2)}")
         raise ConfigError(f"this run needs {need(n) / 1e9:.1f} GB for {n} sequences at a time, but "
                           f"{free / 1e9:.1f} GB are free: use {smaller}")
-    at_the_end = run_bytes(config, held, n_learnt, 0, 0) + baseline_bytes(run)
+    at_the_end = baseline_bytes(run) + run_bytes(
+        config, held, n_learnt, 0, 0, (1, *run.way.shares[1:]))
     if room is not None and at_the_end > room:
         raise ConfigError(f"a text of {run.data.n_bytes / 1e6:,.0f} MB needs "
                           f"{at_the_end / 1e9:.1f} GB at the end, to be counted and compressed, "
                           f"but {free / 1e9:.1f} GB are free: use less of it")
-    return Forecast(n_parameters, n_learnt, flops_per_token(run), peak_gflops,
+    return Forecast(n_parameters, n_learnt, flops, peak_gflops,
                     max(peak_bytes(), before + max(need(n), at_the_end) + WRITER_BYTES), free, n)
 
 

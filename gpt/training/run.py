@@ -156,8 +156,10 @@ class Run:
     def copy(self):
         """Make a run of the same settings, to try its steps without end."""
         config = self.config.changed(unfreeze=0.0)        # most steps are those of all layers
-        weights = self.model.state_dict() if self.config.train.lora_rank else None
-        other = self.start(config, self.data, Plan.fixed(1_000_000), weights=weights)
+        adapts = self.config.train.lora_rank > 0
+        with self.way.at_hand(all_of_it=adapts):
+            weights = self.model.state_dict() if adapts else None
+            other = self.start(config, self.data, Plan.fixed(1_000_000), weights=weights)
         other.beside, other.way = self.beside, self.way.on(other)
         return other
 

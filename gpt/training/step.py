@@ -5,7 +5,7 @@ So a run can stop anywhere, and goes on as if it had not.
 """
 import math
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -51,10 +51,11 @@ def train_steps(run):
         if run.thaw():
             way.renew()
         began, progress = time.perf_counter(), run.plan.progress(run.step)
-        batch = next_batch(run)
-        n = np.float64(max(1, batch.n_targets))
-        loss = way.gradients(batch, n)
-        grad_norm = checked_norm(run, batch, n, loss)
+        with way.at_hand():
+            batch = next_batch(run)
+            n = np.float64(max(1, batch.n_targets))
+            loss = way.gradients(batch, n)
+            grad_norm = checked_norm(run, batch, n, loss)
         rate = rate_at(run.config.train, run.plan, run.step)
         way.update(rate)
         run.step += 1
@@ -75,7 +76,8 @@ def checked_norm(run, batch, n, loss):
             return run.way.norm(run.config.train.clip_norm or math.inf)
     except FloatingPointError:
         pass
-    raise Diverged(where_it_began(run, batch, n))
+    with run.way.at_hand(all_of_it=True):
+        raise Diverged(where_it_began(run, batch, n))
 
 
 # ---- who does the work of a step ----
@@ -103,6 +105,21 @@ class OneProcess:
         """Say who does the work, where it is not this process alone: lines."""
         return ()
 
+    shares = 1, 1, 1       # of weights, gradients and moments, that this process keeps
+
+    @property
+    def recomputes(self):
+        """Whether blocks run anew on the way back."""
+        return self.run.config.train.recompute
+
+    def passing_bytes(self):
+        """Return the memory that is taken for a while beside what is kept and computed."""
+        return 0
+
+    def rows(self, B):
+        """Return how many of the B rows of a step this process computes at a time, at most."""
+        return B
+
     def goes_on(self):
         """Whether there is one more step; rank 0 says it, and by which plan."""
         return self.run.step < self.run.plan.steps
@@ -113,6 +130,11 @@ class OneProcess:
     def renew(self):
         """Begin anew, as other parameters learn from now on."""
         self.loss_and_gradients = Replay(loss_of(self.run), self.run.trained)
+
+    def at_hand(self, all_of_it=False):
+        """Return a block within which all ranks have what they need to run the net together; or
+        all of its weights."""
+        return nullcontext()
 
     def gradients(self, batch, n, first=0):
         """Add the gradients of a whole step to those in `.grad`, and return its loss.
@@ -174,12 +196,12 @@ def loss_of(run):
     return loss
 
 
-def micro_batches(run, batch, first=0):
+def micro_batches(run, batch, first=0, size=None):
     """Cut a batch into what is computed at a time, each with the generator of its dropout.
 
     That follows from the step and the number of its first row, so it does not matter who computes
-    it; `first` is that of the first row here.
+    it; `first` is that of the first row here. Unless said, the settings choose the size.
     """
-    for part in batch.parts(run.micro_batch(batch)):
+    for part in batch.parts(size or run.micro_batch(batch)):
         yield part, np.random.default_rng((run.config.train.seed, run.step, 1 + first))
         first += len(part.ids)

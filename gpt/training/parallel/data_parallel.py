@@ -31,6 +31,9 @@ class DataParallel(OneProcess):
                f"{self.summed}")
         yield from self.world.watch.described() if self.world.watch else ()
 
+    def rows(self, B):
+        return -(-B // self.world.size)
+
     def goes_on(self):
         self.run.plan, goes_on = self.world.share((self.run.plan, super().goes_on()))
         self.world.pulse.since = time.monotonic() if goes_on else None

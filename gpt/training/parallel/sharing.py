@@ -6,10 +6,15 @@ they are told, tokens included: they may be on machines that do not see its disk
 import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+from gpt.settings import ConfigError
 from gpt.training.forecast import measured
 from gpt.training.parallel.data_parallel import DataParallel, Overlapping
+from gpt.training.parallel.pipeline import Pipeline
+from gpt.training.parallel.zero import ZERO
 from gpt.training.plan import due
 from gpt.training.step import OneProcess, train_steps
 from gpt.training.threads import on_best_threads
@@ -17,22 +22,48 @@ from gpt.training.threads import on_best_threads
 CHUNK = 1 << 24            # bytes of a file that are sent at a time
 
 
-def way_of(world):
-    """Choose how the work of a step is shared out."""
+class Asked(NamedTuple):
+    """How the command line wants the work of a step to be shared out."""
+
+    stages: int | None = None
+    pipeline: str | None = None
+    zero: int | None = None
+
+
+def way_of(world, asked):
+    """Choose how the work of a step is shared out: what is called with the run, and the world."""
+    if asked.stages:
+        return partial(Pipeline, n_stages=asked.stages, schedule=asked.pipeline or "1f1b")
+    if asked.zero:
+        return ZERO[asked.zero]
     if world.size == 1:
         return OneProcess
     return Overlapping if len({*world.hosts}) > 1 else DataParallel
 
 
-def enlist(run, folder, world):
+def check_world(world, asked):
+    """Refuse more stages than there are ranks, and shares where there is one."""
+    if asked.zero and world.size == 1:
+        raise ConfigError(f"zero is {asked.zero}, which shares out what is kept, but there is one "
+                          "process: start mpiexec -n 2 python -m mpi4py train.py ..., or leave it "
+                          "out")
+    if asked.stages and world.size < asked.stages:
+        raise ConfigError(f"stages is {asked.stages}, and each is for a process of its own, but "
+                          f"there is {'one' if world.size == 1 else world.size}: start mpiexec -n "
+                          f"{asked.stages} python -m mpi4py train.py ...")
+
+
+def enlist(run, folder, world, args):
     """Share a run that rank 0 has made, and its work, with the others; they `take_part`."""
+    asked = Asked(args.stages, args.pipeline, args.zero)
+    check_world(world, asked)
     if world.size == 1:
         return
     world.watch.begin(folder)
     world.meet()
-    world.share((replace(run, data=None, way=None), run.data.sha256, str(folder)))
+    world.share((replace(run, data=None, way=None), run.data.sha256, str(folder), asked))
     with copied(folder / "data", world):
-        run.way = way_of(world)(run, world)
+        run.way = way_of(world, asked)(run, world)
 
 
 def dismiss(world):
@@ -49,11 +80,11 @@ def take_part(world):
         shared = world.share(None)
         if shared is None:
             return
-        run, sealed, folder = shared
+        run, sealed, folder, asked = shared
         world.watch.begin(folder)
         with copied(Path(folder) / "data", world) as there:
             run.data = run.task.load(there, sealed)
-            run.way = way_of(world)(run, world)
+            run.way = way_of(world, asked)(run, world)
             follow(run)
 
 

@@ -1,0 +1,174 @@
+"""ZeRO: what N ranks compute is what one process does that takes their rows in turn, to the bit."""
+from functools import cache
+from itertools import islice
+
+import numpy as np
+import pytest
+from runs_of_tasks import DATA, Made
+from threads_as_ranks import on_ranks
+
+from gpt.settings import ConfigError
+from gpt.training.parallel.world import Alone
+from gpt.training.parallel.zero import Zero1, Zero2, Zero3
+from gpt.training.step import OneProcess, train_steps
+
+STAGES = {1: Zero1, 2: Zero2, 3: Zero3}
+
+
+class InTurn(OneProcess):
+    """One process that takes the rows of each of n ranks, one after another."""
+
+    def __init__(self, run, n):
+        super().__init__(run)
+        self.n = n
+
+    def gradients(self, batch, n):
+        shares = [batch.share(i, self.n) for i in range(self.n)]
+        return sum(super(InTurn, self).gradients(part, n, first) for part, first in shares)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Make what makes equal runs of a task."""
+    return cache(lambda task="causal": Made(task, tmp_path_factory.mktemp("data")))
+
+
+def trained(run, steps=10):
+    """Take steps; return what they told and left: losses, norms, tensors by name, of rank 0 all.
+    """
+    records = [*islice(train_steps(run), steps)]
+    with run.way.whole():
+        tensors = written(run) if run.way.world.rank == 0 else {}
+    return [x.loss for x in records], [x.grad_norm for x in records], tensors
+
+
+def written(run):
+    """Return what a checkpoint says of each tensor."""
+    return {name: (x.shape, x.dtype, x.tobytes()) for name, x in run.tensors().items()}
+
+
+def on_shares(stage, ranks, make, steps=10):
+    """Train equal runs on ranks; return what each of them has then."""
+    def of_rank(world):
+        run = make()
+        run.way = STAGES[stage](run, world)
+        found = trained(run, steps)
+        if stage < 3 and world.rank:
+            mine = {f"model.{name}": x for name, x in run.kept.named_parameters()}
+            found[2].update({name: (x.shape, x.dtype, x.data.tobytes())
+                             for name, x in mine.items()})
+        return found
+    return on_ranks(ranks, of_rank)
+
+
+def check_equal(found, expected):
+    """Ranks have the losses and the bytes, and the norm but for the order of its sum."""
+    assert found[0][2].keys() == expected[2].keys()
+    for losses, norms, tensors in found:
+        assert losses == expected[0]
+        assert all(expected[2][name] == x for name, x in tensors.items())
+        np.testing.assert_allclose(norms, expected[1], rtol=1e-15)
+
+
+@pytest.mark.parametrize("stage, ranks, more", [
+    (1, 2, {}), (2, 4, {}), (3, 4, {}),                       # Muon, and clipped in each step
+    (1, 3, {"optimizer": "adamw"}), (2, 3, {"optimizer": "adamw", "dropout": 0.2}),
+    (3, 2, {"preset": "gpt2", "dropout": 0.2, "clip_norm": 0.1}),         # whose head is tied
+    (3, 3, {"batch_tokens": 80, "divide_rates": 2.0, "weight_decay": 0.1}),      # 2, 2, 1 rows
+    (2, 4, {"batch_tokens": 32}),                             # two ranks have nothing to do
+    (2, 2, {"freeze": "*embedding*,blocks.0.*"}), (3, 2, {"unfreeze": 0.4}),
+    (3, 2, {"lora_rank": 2, "lora_dropout": 0.4})], ids=str)
+def test_ranks_compute_what_one_process_does_in_turn(made, stage, ranks, more):
+    make = made().run
+    if "preset" in more:
+        more = more | {"tie_weights": True, "position": "learned", "norm": "layer", "bias": True,
+                       "optimizer": "adamw"}
+        del more["preset"]
+    run = make(**more)
+    run.way = InTurn(run, ranks)
+    check_equal(on_shares(stage, ranks, lambda: make(**more)), trained(run))
+
+
+@pytest.mark.parametrize("task", [task for task in DATA if task != "causal"])
+def test_every_task(made, task):
+    """Stage 3 runs blocks twice; answers that are rewarded are recorded, which one thread does."""
+    stage = 2 if task in ("instruct", "reward") else 3
+    run = made(task).run(recompute=stage == 3)
+    run.way = InTurn(run, 2)
+    check_equal(on_shares(stage, 2, made(task).run, 4), trained(run, 4))
+
+
+@pytest.mark.parametrize("stage, dtype, optimizer, most", [
+    (1, np.float32, "adamw", 1e-6), (2, np.float64, "muon", 1e-12), (3, np.float32, "adamw", 1e-6),
+    (3, np.float64, "adamw", 1e-12)])
+def test_micro_batches_of_ranks_add_up_to_the_batch(made, stage, dtype, optimizer, most):
+    """Three and two of them on two ranks, whose sums are made in another order.
+
+    In float32 Muon's iteration carries what differs in the last bit to 4e-5, in one process, too.
+    """
+    make = lambda **more: made().run(dtype, batch_tokens=80, optimizer=optimizer, **more)
+    losses, _, tensors = trained(make())
+    found = on_shares(stage, 2, lambda: make(micro_batch=1))
+    for mine in found:
+        np.testing.assert_allclose(mine[0], losses, rtol=most)
+    for name, (_, kind, data) in found[0][2].items():
+        if name.startswith("model."):
+            a, b = (np.frombuffer(x, kind) for x in (data, tensors[name][2]))
+            assert np.linalg.norm(a - b) <= most * np.linalg.norm(b), name
+
+
+def test_checkpoints_are_the_same_and_go_on_with_any_number_of_ranks(made):
+    """Six steps in one process, or four on other ranks between the first and the last."""
+    make = made().run
+
+    def goes_on(run, arrays, step):
+        run.way.load(arrays)
+        run.step = step
+        return trained(run, 2)[2]
+
+    def arrays(tensors):
+        return {name: np.frombuffer(data, dtype).reshape(shape)
+                for name, (shape, dtype, data) in tensors.items()}
+    run = make(micro_batch=2)
+    expected = trained(run, 6)[2]
+    run = make(micro_batch=2)
+    held = arrays(trained(run, 2)[2])
+
+    def of_rank(world):
+        run = make()
+        run.way = Zero3(run, world)
+        return goes_on(run, held, 2)
+    first, second = on_ranks(2, of_rank)
+    assert not second
+    assert goes_on(make(micro_batch=2), arrays(first), 4) == expected
+
+
+def test_moments_that_there_are_already_are_shared_out(made):
+    expected = trained(made().run(micro_batch=2), 4)[2]
+    other = made().run(micro_batch=2)
+    trained(other, 2)
+
+    def of_rank(world):
+        run = made().run()
+        run.way.load(other.way.tensors())
+        run.step = 2
+        run.way = Zero2(run, world)
+        return trained(run, 2)[2]
+    assert on_ranks(2, of_rank)[0] == expected
+
+
+def test_a_net_without_blocks_of_a_transformer_refuses_stage_3(made):
+    run = made().run()
+    run.config = run.config.changed(net="lstm")
+    with pytest.raises(ConfigError, match="the net lstm has none: use --zero 2"):
+        Zero3(run, Alone())
+
+
+def test_the_net_can_be_run_where_its_weights_are_at_hand(made):
+    run = made().run()
+    expected = run.evaluate()
+    run.way = Zero3(run, Alone())
+    assert np.isnan(run.evaluate().nats)                      # not silently wrong
+    for whole in False, True:
+        with run.way.at_hand(whole):
+            assert run.evaluate() == expected
