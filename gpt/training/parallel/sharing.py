@@ -50,9 +50,9 @@ def asked_of(args, world):
                           "process: start mpiexec -n 2 python -m mpi4py train.py ..., or leave it "
                           "out")
     if asked.stages and world.size < asked.stages:
+        there = "there is one" if world.size == 1 else f"there are {world.size}"
         raise ConfigError(f"stages is {asked.stages}, and each is for a process of its own, but "
-                          f"there is {'one' if world.size == 1 else world.size}: start mpiexec -n "
-                          f"{asked.stages} python -m mpi4py train.py ...")
+                          f"{there}: start mpiexec -n {asked.stages} python -m mpi4py train.py ...")
     return asked
 
 
