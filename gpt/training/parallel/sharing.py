@@ -14,9 +14,10 @@ from gpt.settings import ConfigError
 from gpt.training.forecast import measured
 from gpt.training.parallel.data_parallel import DataParallel, Overlapping
 from gpt.training.parallel.pipeline import Pipeline
+from gpt.training.parallel.timeline import steps_noted
 from gpt.training.parallel.zero import ZERO
 from gpt.training.plan import due
-from gpt.training.step import OneProcess, train_steps
+from gpt.training.step import OneProcess
 from gpt.training.threads import on_best_threads
 
 CHUNK = 1 << 24            # bytes of a file that are sent at a time
@@ -28,6 +29,7 @@ class Asked(NamedTuple):
     stages: int | None = None
     pipeline: str | None = None
     zero: int | None = None
+    timeline: int | None = None    # the step in which each notes what it does
 
 
 def way_of(world, asked):
@@ -47,6 +49,10 @@ def check_world(world, asked):
         raise ConfigError(f"zero is {asked.zero}, which shares out what is kept, but there is one "
                           "process: start mpiexec -n 2 python -m mpi4py train.py ..., or leave it "
                           "out")
+    if asked.timeline and world.size == 1:
+        raise ConfigError(f"timeline is {asked.timeline}, which draws what processes do beside "
+                          "each other, but there is one: start mpiexec -n 2 python -m mpi4py "
+                          "train.py ..., or leave it out")
     if asked.stages and world.size < asked.stages:
         raise ConfigError(f"stages is {asked.stages}, and each is for a process of its own, but "
                           f"there is {'one' if world.size == 1 else world.size}: start mpiexec -n "
@@ -55,7 +61,7 @@ def check_world(world, asked):
 
 def enlist(run, folder, world, args):
     """Share a run that rank 0 has made, and its work, with the others; they `take_part`."""
-    asked = Asked(args.stages, args.pipeline, args.zero)
+    asked = Asked(args.stages, args.pipeline, args.zero, args.timeline)
     check_world(world, asked)
     if world.size == 1:
         return
@@ -85,10 +91,10 @@ def take_part(world):
         with copied(Path(folder) / "data", world) as there:
             run.data = run.task.load(there, sealed)
             run.way = way_of(world, asked)(run, world)
-            follow(run)
+            follow(run, asked.timeline)
 
 
-def follow(run):
+def follow(run, noted=None):
     """Take the steps of a run, while rank 0 decides, evaluates and saves.
 
     Whether it does so after a step depends on what is done of the plan alone, not on what is left.
@@ -96,7 +102,7 @@ def follow(run):
     measured(run)
     if run.step == 0:
         hand_over(run)
-    for _ in on_best_threads(train_steps(run), say=lambda text: None):
+    for _ in on_best_threads(steps_noted(run, noted), say=lambda text: None):
         if due(run):
             hand_over(run)
     hand_over(run)                                    # it was stopped, or it is over
