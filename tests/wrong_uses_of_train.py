@@ -1,6 +1,8 @@
 """Wrong uses of the command that trains: what is typed, a bar, and what must be said."""
 
 TRAIN = """
+--timeline 0                                 | timeline is 0
+--timeline 3                                 | timeline is 3
 --lr 0.1                                     | --learning_rate
 --LR 0.1                                     | --learning_rate
 --max-lr 0.1                                 | --learning_rate
