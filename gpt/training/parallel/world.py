@@ -7,6 +7,8 @@ Sums are made in the order of the ranks, ((r0 + r1) + r2) + ..., so that they ha
 everywhere and are those of one process that adds the same parts one after another. MPI's own
 Allreduce fixes no order.
 """
+import os
+import threading
 import time
 import warnings
 from contextlib import contextmanager
@@ -14,6 +16,8 @@ from contextlib import contextmanager
 import numpy as np
 
 MEANWHILE = "sum, meanwhile"   # what is noted of a sum that goes on beside other things
+ARRIVE_S = 0.3             # for what was said to arrive where mpiexec is
+ABORT_S = 2                # for MPI to end all, or this process ends alone
 LONGEST_PAUSE_S = 0.02     # between two looks of who waits for others that do something long
 
 
@@ -188,6 +192,15 @@ class World(Alone):
         while not request.Test():
             time.sleep(pause_s)
             pause_s = min(1.5 * pause_s, LONGEST_PAUSE_S)
+
+    def abort(self, status):
+        """End all processes on all hosts, and let MPI say nothing; it drops what is on its way."""
+        time.sleep(ARRIVE_S)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        late = threading.Timer(ABORT_S, os._exit, [status])
+        late.daemon = True
+        late.start()
+        self.comm.Abort(status)
 
     def part(self, ranks):
         some = World(self.comm.Create_group(self.comm.Get_group().Incl(ranks)))
