@@ -26,7 +26,8 @@ import numpy as np
 from gpt.models.trunk import Block
 from gpt.settings import ConfigError
 from gpt.training.parallel.data_parallel import DataParallel
-from gpt.training.parallel.shares import Spread, units_of
+from gpt.training.parallel.shares import units_of
+from gpt.training.parallel.spread import Spread
 from gpt.training.step import micro_batches
 from minigrad import Tensor, backprop
 from minigrad.mistakes import check_state
@@ -63,10 +64,12 @@ class Zero(DataParallel):
             unit.lay_down(keep_weights=stage < 3, keep_sums=stage == 1)
         self.parts, self.slopes = {}, {}                  # of this rank, by parameter
         for x, unit in self.unit.items():
-            self.parts[x] = Tensor(unit.part(unit.share, x), requires_grad=True)
+            part = unit.part(unit.share, x)
+            self.parts[x] = Tensor(part, requires_grad=True)
             self.slopes[x] = unit.part(unit.slopes, x)
         self.indices = [parameters_of(optimizer) for optimizer in run.optimizers]
-        whole, run.optimizers = run.optimizers, [self.over_parts(x) for x in run.optimizers]
+        whole = run.optimizers
+        run.optimizers = [self.over_parts(optimizer) for optimizer in whole]
         for i, optimizer in enumerate(whole):
             self.take_moments(i, optimizer)
         if stage == 3:
@@ -131,9 +134,11 @@ class Zero(DataParallel):
         All ranks have as many, since they send together: one that has fewer rows computes others
         for nothing.
         """
-        most, _ = batch.share(0, self.world.size)
+        world = self.world
+        most, _ = batch.share(0, world.size)
         missing = len([*micro_batches(self.run, most)])
-        for part, rng in micro_batches(self.run, *batch.share(self.world.rank, self.world.size)):
+        mine = batch.share(world.rank, world.size)
+        for part, rng in micro_batches(self.run, *mine):
             yield part, rng, 1.0
             missing -= 1
         for _ in range(missing):
@@ -157,11 +162,14 @@ class Zero(DataParallel):
         return counts * loss.item()
 
     def norm(self, max_norm):
-        for x in self.reached:
-            self.parts[x].grad = self.slopes[x] if self.slopes[x].size else None
-        gradients = [part.grad for part in self.parts.values() if part.grad is not None]
+        gradients = []
+        for x, slope in self.slopes.items():
+            if x in self.reached and slope.size:
+                self.parts[x].grad = slope
+                gradients.append(slope)
         squares = np.array([sum_of_squares(gradients)], np.float64)
-        return clip_to_norm(gradients, math.sqrt(self.world.sum(squares).item()), max_norm)
+        norm = math.sqrt(self.world.sum(squares).item())
+        return clip_to_norm(gradients, norm, max_norm)
 
     def update(self, rate):
         super().update(rate)
@@ -175,14 +183,16 @@ class Zero(DataParallel):
     def spread(self, model):
         """Leave the weights to the ranks, and let each block gather its own when it is called."""
         for unit in self.units:
-            unit.show(None)
+            unit.drop()
         for blocks in lists_of_blocks(model):
             for i, block in enumerate(blocks):
-                mine = {self.unit[x]: None for x in block.parameters() if x in self.unit}
-                blocks[i] = Gathering(block, [*mine], self.world)
+                inside = {*block.parameters()}
+                mine = [unit for unit in self.units if inside.intersection(unit.parameters)]
+                blocks[i] = Gathering(block, mine, self.world)
 
     def at_hand(self, all_of_it=False):
-        return gathered([unit for unit in self.units if all_of_it or not unit.block], self.world)
+        units = [unit for unit in self.units if all_of_it or not unit.block]
+        return gathered(units, self.world)
 
     @contextmanager
     def whole(self):
@@ -192,10 +202,10 @@ class Zero(DataParallel):
         for unit in here:
             unit.gather(self.world)
             if self.world.rank:
-                unit.show(None)
+                unit.drop()
         yield
         for unit in here:
-            unit.show(None)
+            unit.drop()
         self.give() if self.world.rank else self.ask(None)
 
     def ask(self, name):
@@ -218,14 +228,12 @@ class Zero(DataParallel):
     def tensors(self):
         """Return what a checkpoint holds: of what is spread the bytes, whole, while they are asked.
         """
-        parts = self.run.parts()
-        found = {f"model.{name}": self.weight(x) for name, x in self.run.kept.named_parameters()}
+        found = super().tensors()
+        for name, x in self.run.kept.named_parameters():
+            found[f"model.{name}"] = self.weight(x)
         for i, _ in enumerate(self.run.optimizers):
-            moments = self.moments(i)
-            found |= {f"optimizer{i}.{name}": x for name, x in moments.items()}
-        for prefix in [name for name in ("carried", "held") if name in parts]:
-            state = parts[prefix].state_dict()
-            found |= {f"{prefix}.{name}": x for name, x in state.items()}
+            for name, x in self.moments(i).items():
+                found[f"optimizer{i}.{name}"] = x
         for name, x in found.items():
             if isinstance(x, Spread) and self.world.rank == 0:
                 x.before = partial(self.ask, name)
@@ -236,17 +244,21 @@ class Zero(DataParallel):
         unit = self.unit.get(x)
         if unit is None or self.stage < 3:
             return x.data
-        return Spread(self.parts[x].data, x.shape, unit.cuts_of(x, x.size), self.world)
+        return self.spread_of(self.parts[x].data, x.shape, x)
 
     def moments(self, i):
         """Return what an optimizer remembers, by the names that it has in one process."""
-        found = {}
-        for j, (x, memory) in enumerate(zip(self.indices[i], self.run.optimizers[i].memories)):
-            for name, part in memory.items():
+        found, optimizer = {}, self.run.optimizers[i]
+        for j, x in enumerate(self.indices[i]):
+            for name, part in optimizer.memories[j].items():
                 shape = x.shape if part.ndim else ()
-                cuts = self.unit[x].cuts_of(x, math.prod(shape))
-                found[f"{j}.{name}"] = Spread(part, shape, cuts, self.world)
+                found[f"{j}.{name}"] = self.spread_of(part, shape, x)
         return found
+
+    def spread_of(self, part, shape, x):
+        """Return what lies as a parameter does, and of which this rank has a part."""
+        cuts = self.unit[x].cuts_from(x)
+        return Spread(part, shape, cuts, self.world)
 
     def load(self, tensors):
         into = self.tensors()
@@ -301,7 +313,7 @@ def gathered(units, world):
         yield
     finally:
         for unit in missing:
-            unit.show(None)
+            unit.drop()
 
 
 def lists_of_blocks(net):
