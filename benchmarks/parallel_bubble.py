@@ -60,7 +60,7 @@ def steps_of(world, schedule):
     run.way = Clocked(run, world, world.size, schedule)
     run.way.kept_s = defaultdict(list)
     timelines = []
-    for _, _ in zip(train_steps(run), range(STEPS)):
+    for _ in zip(range(STEPS), train_steps(run)):
         mine = [timed(run.way.stage, *event) for event in world.events if event[0] == "compute"]
         world.events.clear()
         timelines.append(sum(world.collect(mine), []))

@@ -18,13 +18,15 @@ from gpt import ranks_told
 from gpt.settings import ConfigError
 from gpt.training.divergence import Diverged
 from gpt.training.parallel import world as worlds
-from gpt.training.parallel.watch import LOST, Watch
+from gpt.training.parallel.watch import Watch
+from gpt.training.parallel.watcher import LOST
 from minigrad.kernels import jit, threads
 from minigrad.kernels.cache import cpu_features
 
 RANKS = "PMI_RANK", "OMPI_COMM_WORLD_RANK"       # where a launcher tells a process which it is
 COMMAND = "mpiexec -n 4 python -m mpi4py train.py ..."
 OURS = "gpt", "minigrad", "bpe"
+WAIT_S = 10                # for rank 0 to say what all have found, and to end them
 ROOT = Path(__file__).parent.parent.parent.parent
 
 
@@ -96,7 +98,7 @@ def together(world, prog):
     except SystemExit as error:
         left(world, error.code or 0)
     except Diverged as error:                         # which all ranks find in the same step, and
-        time.sleep(10)                                # rank 0 says
+        time.sleep(WAIT_S)                            # rank 0 says
         watch.fail(on_one_line(error), 3)
     except (ConfigError, MemoryError) as error:
         watch.fail(f"cannot go on: {on_one_line(error) or 'the memory is full'}", 2)
@@ -151,9 +153,10 @@ def compare(world):
     """Refuse ranks on which something differs that must not."""
     difference = first_difference(world.collect(facts()), world.hosts)
     if difference and world.rank == 0:
-        refuse(world.watch.prog, difference)
+        print(f"{world.watch.prog}: {difference}", file=sys.stderr)
+        world.watch.quit(2)
     if difference:
-        time.sleep(10)
+        time.sleep(WAIT_S)
 
 
 def first_difference(found, hosts):

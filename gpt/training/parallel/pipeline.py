@@ -10,12 +10,12 @@ from copy import copy
 
 import numpy as np
 
-from gpt.models.lora import dropping
 from gpt.training.parallel.data_parallel import DataParallel, buckets
 from gpt.training.parallel.later import leaves
 from gpt.training.parallel.schedules import (
     BACKWARD, FORWARD, INPUT, SCHEDULES, WEIGHT, bubble_share, laid_out)
-from gpt.training.parallel.stages import check_cut, cuts_of, drop, memories, owners, staged
+from gpt.training.parallel.stages import (
+    Passed, check_cut, cuts_of, drop, memories, owners, staged)
 from gpt.training.plan import batch_shape
 from gpt.training.step import micro_batches
 from minigrad import Tensor
@@ -115,7 +115,7 @@ class Pipeline(DataParallel):
         size = None if self.run.config.train.micro_batch else self.rows(len(batch.ids))
         batch, first = batch.share(self.copy, self.n_copies)
         self.parts = [*micro_batches(self.run, batch, first, size)]
-        self.n, self.loss = n, 0.0
+        self.n, self.loss = np.asarray(n), 0.0
         self.alive, self.later, self.sent = {}, {}, []
         take = {FORWARD: self.forward, BACKWARD: self.backward,
                 INPUT: self.backward_but_weights, WEIGHT: self.weights}
@@ -155,10 +155,10 @@ class Pipeline(DataParallel):
         """Return the loss on the last stage, and on others the stream, (B, T, C)."""
         self.net.received = x
         with changed("recomputing", self.run.config.train.recompute):
-            if self.is_last:
+            try:
                 return self.part.loss(batch, self.n, rng)
-            with dropping(self.net, rng):
-                return self.net.stream(batch, rng=rng)
+            except Passed as passed:
+                return passed.stream
 
     def backward_but_weights(self, i):
         """Take a micro-batch back, and put the gradients of the weights off."""
@@ -256,7 +256,10 @@ class Pipeline(DataParallel):
 
     @contextmanager
     def at_hand(self, all_of_it=False):
-        for x, stage in self.owner.items() if all_of_it else ():
+        if not all_of_it:
+            yield
+            return
+        for x, stage in self.owner.items():
             mine = x.data if stage == self.stage else None
             x.data = self.row.share(mine, stage)
         yield

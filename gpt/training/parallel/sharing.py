@@ -59,7 +59,7 @@ def enlist(run, folder, world, args):
     check_world(world, asked)
     if world.size == 1:
         return
-    world.watch.folder = folder
+    world.watch.begin(folder)
     world.meet()
     world.share((replace(run, data=None, way=None), run.data.sha256, str(folder), asked))
     with copied(folder / "data", world):
@@ -81,7 +81,7 @@ def take_part(world):
         if shared is None:
             return
         run, sealed, folder, asked = shared
-        world.watch.folder = folder
+        world.watch.begin(folder)
         with copied(Path(folder) / "data", world) as there:
             run.data = run.task.load(there, sealed)
             run.way = way_of(world, asked)(run, world)

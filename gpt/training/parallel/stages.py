@@ -34,7 +34,19 @@ class Stage(GPT):
         return Residual(self.received)
 
     def end(self, x):
-        return super().end(x) if self.is_last else x.value
+        if self.is_last:
+            return super().end(x)
+        raise Passed(x.value)
+
+
+class Passed(Exception):
+    """A stage that is not the last has done its part of a loss: its end, with `stream`.
+
+    So each stage begins with all that a task does before it asks the net.
+    """
+
+    def __init__(self, stream):
+        self.stream = stream                       # (B, T, C)
 
 
 def staged(net, start, stop):

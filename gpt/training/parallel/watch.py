@@ -1,33 +1,30 @@
-"""Notice a rank that fails, is lost, stopped or hangs, and end all of them with one sentence.
+"""A rank's connection to the process that watches all of them (watcher.py).
 
-MPI notices none of that: whoever waits for such a rank waits for ever. So each rank has a thread
-and a connection to rank 0. What it has to say goes over that; once a second it says that it is
-there, and for how long it has been at work on its own. A connection that ends tells of a rank that
-was killed. Who finds something says it and ends; mpiexec then ends the others, on all hosts.
+MPI notices none of what may befall a rank: whoever waits for one that is stopped or hangs waits for
+ever. So a thread of each rank says once a second that it is there, and for how long it has been at
+work on its own, and ends the rank when it is told to.
 """
 import json
 import os
 import secrets
-import selectors
 import socket
+import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
 from bpe.console import on_one_line
-from gpt.training import checkpoint
 
 BEAT_S = 1.0           # between two signs of life
 SILENT_BEATS = 20      # without one, and a rank counts as stopped
 LONGEST_S, STEPS = 60, 30      # alone at work: so long, or as many steps, and a rank hangs
-LOST = 1               # the exit status of a job that has lost a rank
-GRACE_S = 5            # for mpiexec to end a rank that has nothing to say
-REACH_S = 5            # for one try to reach rank 0 at one of its addresses
+GRACE_S = 5            # for mpiexec to end a rank that has nothing more to say
+REACH_S = 5            # for one try to reach the watcher at one of its addresses
 
 
 class Watch:
-    """The connections of a rank, and the thread that attends to them.
+    """What a rank says to the watcher, which rank 0 starts.
 
     Parameters
     ----------
@@ -38,9 +35,9 @@ class Watch:
     Attributes
     ----------
     folder : path or None
-        Of the run that can be gone on with.
+        Of the run that is trained.
     limit_s : float or None
-        How long a rank may be at work on its own; only rank 0 asks.
+        How long a rank may be at work on its own in a step.
     unreached : list of int
         Ranks that could not connect: mpiexec alone notices their end.
     """
@@ -48,80 +45,39 @@ class Watch:
     def __init__(self, world, prog):
         self.world, self.prog = world, prog
         self.folder = self.limit_s = None
-        self.over, self.lock = False, threading.Lock()
-        self.connections = connected(world)                      # rank -> socket
-        self.unreached = [rank for rank in range(1, world.size)
-                          if world.rank == 0 and rank not in self.connections]
-        self.heard = {rank: b"" for rank in self.connections}    # of a line that is not whole yet
-        self.silent = dict.fromkeys(self.connections, 0)         # beats since the last sign
-        threading.Thread(target=self.attend, daemon=True).start()
-
-    def attend(self):
-        """Listen to the others, and give them a sign of life now and then."""
-        with selectors.DefaultSelector() as selector:
-            for rank, connection in self.connections.items():
-                selector.register(connection, selectors.EVENT_READ, rank)
-            due = time.monotonic() + BEAT_S
-            while not self.over:
-                for key, _ in selector.select(max(0, due - time.monotonic())):
-                    if not self.hear(key.data, key.fileobj):
-                        selector.unregister(key.fileobj)
-                if time.monotonic() >= due:
-                    self.beat()
-                    due = time.monotonic() + BEAT_S
+        offer = world.share(start(world.hosts, prog) if world.rank == 0 else None)
+        self.connection = reached(*offer, world.rank, world.hosts)
+        there = world.collect(self.connection is not None)
+        self.unreached = [rank for rank, is_there in enumerate(there) if not is_there]
+        if self.connection:
+            for work in (self.beat, self.listen):
+                threading.Thread(target=work, daemon=True).start()
 
     def beat(self):
-        """Say that this rank is there, and count how often the others have not."""
-        busy_s = self.world.pulse.busy_s()
-        self.judge(self.world.rank, busy_s)
-        for rank in self.silent:
-            self.tell(rank, busy_s=busy_s)
-            self.silent[rank] += 1
-            if self.silent[rank] > SILENT_BEATS:
-                self.end(self.of(rank, f"has not been heard for {SILENT_BEATS * BEAT_S:.0f} s: it "
-                                 "is stopped, or its machine or the way there is gone"))
+        """Say now and then that this rank is there."""
+        while self.connection:
+            self.tell(busy_s=self.world.pulse.busy_s())
+            time.sleep(BEAT_S)
 
-    def hear(self, rank, connection):
-        """Take in what a rank says; return whether it will say more."""
+    def listen(self):
+        """End when the watcher says so, or when the machine that it is on is gone."""
+        self.connection.settimeout(SILENT_BEATS * BEAT_S)
         try:
-            data = connection.recv(1 << 16)
-        except OSError:
-            data = b""
-        *lines, self.heard[rank] = (self.heard[rank] + data).split(b"\n")
-        self.silent[rank] = 0
-        for line in map(json.loads, lines):
-            if "bye" in line:
-                del self.silent[rank]
-                return False
-            if "ending" in line:
-                self.silence(line["ending"])
-            if "failed" in line:
-                self.end(self.of(rank, line["failed"]), line["status"])
-            self.judge(rank, line["busy_s"])
-        if not data:
-            self.lose(rank)
-        return bool(data)
-
-    def judge(self, rank, busy_s):
-        if self.limit_s and busy_s > self.limit_s:
-            self.end(self.of(rank, f"hangs: the others have waited for it for {busy_s:.0f} s"))
-
-    def lose(self, rank):
-        """Say that a rank is gone; of rank 0 the first of the others says it."""
-        self.silent.pop(rank, None)
-        time.sleep(max(0, self.world.rank - 1))
-        self.end(self.of(rank, "is gone: it was killed, ran out of memory or crashed"))
-
-    def of(self, rank, what):
-        return f"rank {rank} on {self.world.hosts[rank]} {what}"
-
-    def tell(self, rank, **words):
-        try:
-            self.connections[rank].sendall(json.dumps(words).encode() + b"\n")
-        except OSError:                               # it is gone, which is heard, too
+            for line in self.connection.makefile("rb"):
+                status = json.loads(line).get("end")
+                if status is not None:
+                    os._exit(status)
+        except TimeoutError:
+            self.connection = None
+            self.fail(f"does not hear of rank 0 on {self.world.hosts[0]} any more", 1)
+        except OSError:                               # without a watcher training goes on
             pass
 
-    # ---- the end ----
+    def tell(self, **words):
+        try:
+            self.connection.sendall(json.dumps(words).encode() + b"\n")
+        except (OSError, AttributeError):
+            pass
 
     def described(self):
         """Say what is noticed: lines."""
@@ -131,101 +87,82 @@ class Watch:
             yield (f"rank {rank} on {self.world.hosts[rank]} cannot reach rank 0 by a connection "
                    "of its own: that it is stopped or hangs is not noticed")
 
+    def begin(self, folder):
+        """From now on there is a run to go on with."""
+        self.folder = str(folder)
+        if self.world.rank == 0:
+            self.tell(folder=self.folder)
+
     def allow(self, step_s):
         """From now on a rank hangs that is at work on its own for much longer than a step."""
+        self.limit_s = max(LONGEST_S, STEPS * step_s)
         if self.world.rank == 0:
-            self.limit_s = max(LONGEST_S, STEPS * step_s)
+            self.tell(limit_s=self.limit_s)
 
-    def end(self, sentence, status=LOST):
-        """Say one sentence, unless another was said, and end all ranks."""
-        with self.lock:
-            if self.over:
-                return
-            line = f"{self.prog}: {on_one_line(sentence)}; {self.remedy()}\n"
-            os.write(2, line.encode(errors="replace"))
-            self.quit(status)
-
-    def quit(self, status):
-        """End all ranks, without a word of theirs."""
-        self.over = True
-        for rank in self.connections:
-            self.tell(rank, ending=status)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-
-    def silence(self, status):
-        """End, as another rank does, which has said why: mpiexec may be faster."""
-        self.over = True
-        time.sleep(GRACE_S)
-        os._exit(status)
-
-    def remedy(self):
-        """Say how to go on."""
-        if self.folder is None:
-            return "start again"
-        saved = checkpoint.steps(Path(self.folder) / "checkpoints")
-        last = f"step {saved[-1]} is saved, " if saved else ""
-        return f"{last}go on with --resume {self.folder}" if saved or self.world.rank else (
-            "nothing was saved yet: start again")
+    # ---- the end ----
 
     def fail(self, sentence, status):
-        """Let rank 0 say why this rank ends, and wait for that."""
-        if self.world.rank == 0 or 0 not in self.connections:
-            self.end(self.of(self.world.rank, sentence), status)
-        self.tell(0, failed=sentence, status=status)
-        time.sleep(GRACE_S)
+        """Let the watcher say why this rank ends, and end all of them."""
+        if self.connection:
+            self.tell(failed=sentence, status=status)
+            time.sleep(GRACE_S)
+        line = (f"{self.prog}: rank {self.world.rank} on {self.world.hosts[self.world.rank]} "
+                f"{on_one_line(sentence)}\n")
+        os.write(2, line.encode(errors="replace"))
+        self.quit(status)
+
+    def quit(self, status):
+        """End all ranks, of which this one has said why."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.tell(ending=status)
         os._exit(status)
 
     def leave(self):
         """Part, after all is done."""
-        for rank in self.connections:
-            self.tell(rank, bye=True)
         self.world.meet()
-        self.over = True
+        self.tell(bye=True)
+        self.connection = None
 
 
 # ---- connections ----
 
-def connected(world):
-    """Connect every rank with rank 0: a dict from rank to socket."""
-    if world.rank:
-        addresses, port, token = world.share(None)
-        if world.hosts[world.rank] == world.hosts[0]:
-            addresses = ["127.0.0.1", *addresses]
-        connection = reached(addresses, port, token, world.rank)
-        world.collect(connection is not None)
-        return {0: connection} if connection else {}
-    with socket.create_server(("", 0), backlog=world.size) as server:
-        token = secrets.token_bytes(16)
-        world.share((own_addresses(), server.getsockname()[1], token))
-        server.settimeout(REACH_S)
-        return dict(admitted(server, token) for _ in range(sum(world.collect(False))))
+def start(hosts, prog):
+    """Start the watcher, in a session of its own, or mpiexec would kill it with the others.
+
+    Returns
+    -------
+    addresses : list of str
+        Where it can be reached,
+    port : int
+    token : str
+        and what is to be said there.
+    """
+    token = secrets.token_hex(16)
+    words = {"hosts": hosts, "prog": prog, "token": token, "beat_s": BEAT_S,
+             "silent_beats": SILENT_BEATS}
+    command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("watcher.py"))]
+    try:
+        watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   text=True, start_new_session=True)
+        print(json.dumps(words), file=watcher.stdin, flush=True)
+        return own_addresses(), int(watcher.stdout.readline()), token
+    except (OSError, ValueError):
+        return [], 0, token                           # where nobody will reach it
 
 
-def reached(addresses, port, token, rank):
+def reached(addresses, port, token, rank, hosts):
     """Return a connection to the first address that answers; None if none does."""
+    if hosts[rank] == hosts[0]:
+        addresses = ["127.0.0.1", *addresses]
     for address in addresses:
         try:
             connection = socket.create_connection((address, port), REACH_S)
-            connection.sendall(token + rank.to_bytes(4, "big"))
-            connection.settimeout(None)
+            connection.sendall(token.encode() + rank.to_bytes(4, "big"))
             return connection
         except OSError:
             continue
     return None
-
-
-def admitted(server, token):
-    """Return the rank and the socket of the next one that connects and knows the token."""
-    while True:
-        connection, _ = server.accept()
-        connection.settimeout(REACH_S)
-        hello = connection.recv(len(token) + 4, socket.MSG_WAITALL)
-        if secrets.compare_digest(hello[:len(token)], token):
-            connection.settimeout(None)
-            return int.from_bytes(hello[len(token):], "big"), connection
-        connection.close()
 
 
 def own_addresses():
@@ -238,5 +175,12 @@ def own_addresses():
         found += [before.split()[-1] for before, line in zip(lines, lines[1:])
                   if "host LOCAL" in line]
     except OSError:
-        found += socket.gethostbyname_ex(socket.gethostname())[2]
+        found += addresses_of(socket.gethostname())
     return [*dict.fromkeys(x for x in found if not x.startswith("127."))]
+
+
+def addresses_of(name):
+    try:
+        return socket.gethostbyname_ex(name)[2]
+    except OSError:
+        return []

@@ -1,9 +1,7 @@
 """Started on 4 ranks by test_pipeline.py: stages of a net against one process, bit for bit."""
 import sys
 import tempfile
-import traceback
-
-import numpy as np
+from pathlib import Path
 
 from gpt.data.corpora import stories
 from gpt.data.documents import prepare
@@ -42,7 +40,7 @@ def config_of(data, preset="fast", **more):
 
 
 def steps_of(run, n=STEPS):
-    return [record[:5] for record, _ in zip(train_steps(run), range(n))]
+    return [record[:5] for _, record in zip(range(n), train_steps(run))]
 
 
 def piped(world, data, ranks, stages, schedule, settings):
@@ -89,11 +87,10 @@ def check(world, data, case):
     return True
 
 
-def main(names):
+def main():
     jit._Progress.said = 1
     world = joined()
     with tempfile.TemporaryDirectory() as folder:
-        from pathlib import Path
         data = prepare(stories(200), Config.make(tokenizer="char").data, Path(folder))
         good = [check(world, data, case) for case in CASES]
     if not all(world.collect(all(good))):
@@ -103,4 +100,4 @@ def main(names):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

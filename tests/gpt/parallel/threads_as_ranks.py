@@ -1,5 +1,6 @@
 """Ranks that are threads of one process and take turns: what ranks compute, without MPI."""
 import threading
+from collections import defaultdict
 
 import numpy as np
 
@@ -9,9 +10,33 @@ from gpt.training.parallel.world import Alone, add_in_order, slice_of
 class Together:
     """Where ranks meet: each leaves a value, waits for the others, and sees those of all."""
 
-    def __init__(self, size):
+    def __init__(self, size, turn=None):
         self.size, self.values = size, [None] * size
-        self.barrier, self.turn = threading.Barrier(size, timeout=60), threading.Lock()
+        self.turn, self.barrier = turn or threading.Lock(), threading.Barrier(size, timeout=60)
+        self.sent, self.came = defaultdict(list), threading.Condition(self.turn)
+        self.parts = {}                                   # ranks -> Together
+
+    def part(self, ranks):
+        if ranks not in self.parts:
+            self.parts[ranks] = Together(len(ranks), self.turn)
+        return self.parts[ranks]
+
+    def post(self, address, x):
+        self.sent[address].append(x)
+        self.came.notify_all()
+
+    def take(self, address):
+        if not self.came.wait_for(lambda: self.sent[address] or self.barrier.broken, timeout=60):
+            raise TimeoutError(f"nothing was sent from {address[0]} to {address[1]}")
+        if self.barrier.broken:
+            raise threading.BrokenBarrierError
+        return self.sent[address].pop(0)
+
+    def abort(self):
+        self.barrier.abort()
+        self.came.notify_all()
+        for part in self.parts.values():
+            part.abort()
 
     def meet(self, rank, value):
         self.values[rank] = value
@@ -54,6 +79,19 @@ class Rank(Alone):
         np.concatenate(self.collect(mine), out=x)
         return x
 
+    def send(self, x, to, tag=0):
+        self.together.post((self.rank, to, tag), x.copy())
+        return Sent()
+
+    def receive(self, out, source, tag=0):
+        out[...] = self.together.take((source, self.rank, tag))
+        return out
+
+    def part(self, ranks):
+        some = Rank(ranks.index(self.rank), self.together.part(tuple(ranks)))
+        some.events = self.events
+        return some
+
     def share(self, value, root=0):
         return self.collect(value)[root]
 
@@ -62,6 +100,13 @@ class Rank(Alone):
 
     def collect(self, value):
         return self.together.meet(self.rank, value)
+
+
+class Sent:
+    """A message that needs no more attention."""
+
+    def wait(self):
+        pass
 
 
 def on_ranks(size, function):
@@ -77,7 +122,7 @@ def on_ranks(size, function):
                 pass
             except BaseException as error:
                 errors.append(error)
-                together.barrier.abort()
+                together.abort()
     threads = [threading.Thread(target=of_rank, args=(rank,)) for rank in range(size)]
     for thread in threads:
         thread.start()
