@@ -18,7 +18,7 @@ from gpt.training.folder import (
     alone_in, check_disk, kept_if_begun, save, use_best, write_manifest)
 from gpt.training.forecast import plan_run
 from gpt.training.parallel.joining import joined
-from gpt.training.parallel.sharing import dismiss, enlist, take_part
+from gpt.training.parallel.sharing import check_world, dismiss, enlist, take_part
 from gpt.training.plan import due
 from gpt.training.threads import on_best_threads
 from gpt.verdicts.luck import reached, spread_told
@@ -37,6 +37,7 @@ def lead(args, began, world):
     """Do what the command line says; other ranks, if there are any, take part."""
     ahead = nullcontext() if args.resume else compiling_ahead(args.preset, args.given)
     with report_errors(args.prog), closing(make_display(args.plain)) as display, ahead:
+        check_world(world, args)
         if args.check:
             with tempfile.TemporaryDirectory() as args.runs, kept_if_begun(Path(args.runs)):
                 return check_run(begin(args, display.say)[0], display.say)

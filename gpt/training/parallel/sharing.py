@@ -16,6 +16,7 @@ from gpt.training.parallel.data_parallel import DataParallel, Overlapping
 from gpt.training.parallel.pipeline import Pipeline
 from gpt.training.parallel.zero import ZERO
 from gpt.training.plan import due
+from gpt.training.run import make_optimizers
 from gpt.training.step import OneProcess, train_steps
 from gpt.training.threads import on_best_threads
 
@@ -42,7 +43,13 @@ def way_of(world, asked):
 
 
 def check_world(world, asked):
-    """Refuse more stages than there are ranks, and shares where there is one."""
+    """Refuse more stages than there are ranks, and shares where there is one.
+
+    Parameters
+    ----------
+    world : World
+    asked : Asked, or what the command line has said
+    """
     if asked.zero and world.size == 1:
         raise ConfigError(f"zero is {asked.zero}, which shares out what is kept, but there is one "
                           "process: start mpiexec -n 2 python -m mpi4py train.py ..., or leave it "
@@ -56,12 +63,14 @@ def check_world(world, asked):
 def enlist(run, folder, world, args):
     """Share a run that rank 0 has made, and its work, with the others; they `take_part`."""
     asked = Asked(args.stages, args.pipeline, args.zero)
-    check_world(world, asked)
     if world.size == 1:
         return
     world.watch.begin(folder)
     world.meet()
-    world.share((replace(run, data=None, way=None), run.data.sha256, str(folder), asked))
+    told = replace(run, data=None, way=None)
+    if asked.zero:
+        told.optimizers = []                          # of which each makes its share
+    world.share((told, run.data.sha256, str(folder), asked))
     with copied(folder / "data", world):
         run.way = way_of(world, asked)(run, world)
 
@@ -84,6 +93,8 @@ def take_part(world):
         world.watch.begin(folder)
         with copied(Path(folder) / "data", world) as there:
             run.data = run.task.load(there, sealed)
+            if not run.optimizers:
+                run.optimizers = make_optimizers(run.model, run.config.train)
             run.way = way_of(world, asked)(run, world)
             follow(run)
 

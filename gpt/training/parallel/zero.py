@@ -18,6 +18,7 @@ What does not learn stays whole on every rank: of a base it is mapped from the f
 of one host share.
 """
 import math
+import time
 from contextlib import contextmanager
 from functools import partial
 
@@ -70,11 +71,11 @@ class Zero(DataParallel):
         self.indices = [parameters_of(optimizer) for optimizer in run.optimizers]
         whole = run.optimizers
         run.optimizers = [self.over_parts(optimizer) for optimizer in whole]
-        for i, optimizer in enumerate(whole):
-            self.take_moments(i, optimizer)
+        if run.step:
+            self.take_moments(whole)
         if stage == 3:
             self.spread(run.model)
-        self.reached = set()
+        self.reached, self.remark = set(), ""
 
     def over_parts(self, optimizer):
         """Make an optimizer of the same groups and settings for this rank's part of each parameter.
@@ -85,11 +86,12 @@ class Zero(DataParallel):
             groups.append({**group, "parameters": parts})
         return type(optimizer)(groups)
 
-    def take_moments(self, i, optimizer):
-        """Go on with what an optimizer of all parameters remembers."""
-        known = optimizer.state_dict()
-        for name, x in self.moments(i).items():
-            x.take(known[name])
+    def take_moments(self, whole):
+        """Go on with what the optimizers of all parameters remember, those of rank 0."""
+        for i, optimizer in enumerate(whole):
+            known = optimizer.state_dict()
+            for name, x in self.moments(i).items():
+                x.take(self.world.share(known[name]))
 
     def renew(self):
         """There is nothing to begin anew: steps are not recorded."""
@@ -109,11 +111,24 @@ class Zero(DataParallel):
         sizes = {1: 0, 2: block, 3: 3 * block + rest}     # its gradients come, and are added up
         return self.units[0].dtype.itemsize * sizes[self.stage]
 
+    def measure(self, step_s):
+        """Find out how long it takes to gather all weights, from the largest unit of them."""
+        unit = max(self.units, key=lambda unit: unit.size)
+        flat, times = np.zeros(unit.size, unit.dtype), []
+        for _ in range(FEW):
+            began = time.perf_counter()
+            self.world.gather(flat, unit.cuts)
+            times.append(time.perf_counter() - began)
+        n = sum(unit.size for unit in self.units)
+        self.remark = dearly(min(times) * n / unit.size, step_s) if self.stage == 3 else ""
+
     def described(self):
         where, *others = super().described()
         kept = "moments", "moments and gradients", "moments, gradients and weights"
-        yield (f"{where}; each keeps 1/{self.world.size} of {kept[self.stage - 1]}")
+        yield f"{where}; each keeps 1/{self.world.size} of {kept[self.stage - 1]}"
         yield from others
+        if self.remark:
+            yield self.remark
 
     # ---- gradients ----
 
@@ -268,6 +283,18 @@ class Zero(DataParallel):
                 x.take(tensors[name])
             else:
                 x[...] = tensors[name]
+
+
+FEW, DEAR = 3, 0.1         # gatherings that are measured; the share of a step that is told
+
+
+def dearly(gather_s, step_s):
+    """Say that stage 3 takes long, if it does; gather_s is for all weights once."""
+    share = gather_s / step_s
+    if share < DEAR:
+        return ""
+    return (f"--zero 3 gathers all weights twice a step, which takes {share:.0%} of its time each "
+            "time, and runs the blocks twice: where they fit into memory, --zero 2 is faster")
 
 
 class Zero1(Zero):

@@ -1,6 +1,7 @@
 """ZeRO: what N ranks compute is what one process does that takes their rows in turn, to the bit."""
 from functools import cache
-from itertools import islice
+from itertools import islice, product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,11 +9,16 @@ from runs_of_tasks import DATA, Made
 from threads_as_ranks import on_ranks
 
 from gpt.settings import ConfigError
+from gpt.training.parallel.costs import reduce_scatter, state_bytes, step_traffic
 from gpt.training.parallel.world import Alone
-from gpt.training.parallel.zero import Zero1, Zero2, Zero3
+from gpt.training.parallel.zero import ZERO as STAGES
+from gpt.training.parallel.zero import Zero2, Zero3, dearly
 from gpt.training.step import OneProcess, train_steps
+from minigrad.stepper.recording import memories
 
-STAGES = {1: Zero1, 2: Zero2, 3: Zero3}
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent.parent
 
 
 class InTurn(OneProcess):
@@ -172,3 +178,68 @@ def test_the_net_can_be_run_where_its_weights_are_at_hand(made):
     for whole in False, True:
         with run.way.at_hand(whole):
             assert run.evaluate() == expected
+
+
+@pytest.mark.parametrize("ranks, stage", [*product((2, 4), STAGES)])
+def test_what_a_rank_keeps_is_what_the_formula_says(made, ranks, stage):
+    """Counted from the arrays that there are between two steps."""
+    def kept(world):
+        run = made().run(d_model=32, optimizer="adamw", look_back=0, ngram_rows=0)
+        psi = sum(x.size for x in run.trained)
+        run.way = STAGES[stage](run, world)
+        list(islice(train_steps(run), 1))
+        arrays = [x.data for x in run.trained if not np.isnan(x.data.flat[0])]
+        arrays += [x for unit in run.way.units for x in (unit.share, unit.slopes, unit.sums)]
+        arrays += [x for each in run.optimizers for some in each.memories for x in some.values()]
+        return sum(memories(arrays).values()) / state_bytes(psi, world.size, stage)
+    for ratio in on_ranks(ranks, kept):
+        assert abs(ratio - 1) < 0.05
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_a_rank_sends_is_what_the_formula_says(made, stage):
+    """What is outside of the blocks is gathered once a step in stage 3, not twice."""
+    def sent(world):
+        run = made().run(optimizer="adamw")
+        run.way = STAGES[stage](run, world)
+        steps = train_steps(run)
+        next(steps)
+        before = world.sent_bytes
+        next(steps)
+        psi = sum(x.size for x in run.trained)
+        outside = sum(unit.size for unit in run.way.units if not unit.block)
+        less = reduce_scatter(4 * outside, world.size) if stage == 3 else 0
+        return (world.sent_bytes - before) / (step_traffic(psi, world.size, stage) - less)
+    for ratio in on_ranks(4, sent):
+        assert abs(ratio - 1) < 0.05
+
+
+def test_that_weights_come_slowly_is_told():
+    assert dearly(0.5, 2.0).startswith("--zero 3 gathers all weights twice a step, which takes 25%")
+    assert not dearly(0.1, 2.0)
+
+
+@pytest.mark.extra("mpi4py")
+def test_on_ranks(ranks):
+    done = ranks(2, HERE / "zero_on_ranks.py")
+    assert done.said.count("equal:") == 5, done.wrong
+
+
+@pytest.mark.extra("mpi4py")
+def test_a_run_goes_on_with_shares_or_without(ranks, tmp_path):
+    """Two ranks write the file that one process does which takes two micro-batches."""
+    def train(n, *words):
+        done = ranks(n, ROOT / "train.py", *words, "--plain")
+        assert done.status == 0, done.wrong
+        return done.said
+    words = ["stories", "--steps", 4, "--eval_every", 2, "--n_layer", 1, "--d_model", 16,
+             "--n_head", 2, "--context_length", 16, "--batch_tokens", 64, "--tokenizer", "char",
+             "--micro_batch", 2, "--runs", tmp_path]
+    assert "each keeps 1/2 of moments" in train(2, *words, "--name", "two", "--zero", 3)
+    train(1, *words, "--name", "one")
+    files = [tmp_path / name / "checkpoints/step-00000004.safetensors" for name in ("one", "two")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert "step 6/6" in train(1, "--resume", tmp_path / "two", "--steps", 6)
+    assert "step 6/6" in train(2, "--resume", tmp_path / "one", "--steps", 6, "--zero", 3)
+    files = [path.with_name("step-00000006.safetensors") for path in files]
+    assert files[0].read_bytes() == files[1].read_bytes()
