@@ -145,8 +145,11 @@ def start(hosts, prog):
     try:
         watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                    text=True, start_new_session=True)
-        print(json.dumps(words), file=watcher.stdin, flush=True)
-        return own_addresses(), int(watcher.stdout.readline()), token
+        with watcher.stdin, watcher.stdout:
+            print(json.dumps(words), file=watcher.stdin, flush=True)
+            port = int(watcher.stdout.readline())
+        watcher.returncode = 0                        # nobody will ask: it may outlive this one
+        return own_addresses(), port, token
     except (OSError, ValueError):
         return [], 0, token                           # where nobody will reach it
 
