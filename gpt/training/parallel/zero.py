@@ -31,7 +31,6 @@ from gpt.training.parallel.shares import units_of
 from gpt.training.parallel.spread import Spread
 from gpt.training.step import micro_batches
 from minigrad import Tensor, backprop
-from minigrad.mistakes import check_state
 from minigrad.mode import changed, mode
 from minigrad.nn import Module
 from minigrad.optim import sum_of_squares
@@ -132,7 +131,7 @@ class Zero(DataParallel):
 
     # ---- gradients ----
 
-    summed = "by whose share they are"
+    summed = "in shares"
 
     def gradients(self, batch, n):
         self.reached.clear()
@@ -275,15 +274,6 @@ class Zero(DataParallel):
         cuts = self.unit[x].cuts_from(x)
         return Spread(part, shape, cuts, self.world)
 
-    def load(self, tensors):
-        into = self.tensors()
-        check_state(tensors, into)
-        for name, x in into.items():
-            if isinstance(x, Spread):
-                x.take(tensors[name])
-            else:
-                x[...] = tensors[name]
-
 
 FEW, DEAR = 3, 0.1         # gatherings that are measured; the share of a step that is told
 
@@ -293,8 +283,8 @@ def dearly(gather_s, step_s):
     share = gather_s / step_s
     if share < DEAR:
         return ""
-    return (f"--zero 3 gathers all weights twice a step, which takes {share:.0%} of its time each "
-            "time, and runs the blocks twice: where they fit into memory, --zero 2 is faster")
+    return (f"--zero 3 gathers all weights twice a step, each time in {share:.0%} of the time of a "
+            "step, and runs the blocks twice: where they fit into memory, --zero 2 is faster")
 
 
 class Zero1(Zero):
