@@ -18,7 +18,7 @@ from gpt.training.folder import (
     alone_in, check_disk, kept_if_begun, save, use_best, write_manifest)
 from gpt.training.forecast import plan_run
 from gpt.training.parallel.joining import joined
-from gpt.training.parallel.sharing import dismiss, enlist, take_part
+from gpt.training.parallel.sharing import asked_of, dismiss, enlist, take_part
 from gpt.training.plan import due
 from gpt.training.threads import on_best_threads
 from gpt.verdicts.luck import reached, spread_told
@@ -37,25 +37,26 @@ def lead(args, began, world):
     """Do what the command line says; other ranks, if there are any, take part."""
     ahead = nullcontext() if args.resume else compiling_ahead(args.preset, args.given)
     with report_errors(args.prog), closing(make_display(args.plain)) as display, ahead:
+        asked = asked_of(args, world)
         if args.check:
             with tempfile.TemporaryDirectory() as args.runs, kept_if_begun(Path(args.runs)):
                 return check_run(begin(args, display.say)[0], display.say)
         if args.seeds:
-            return train_seeds(args, display, began, world)
+            return train_seeds(args, display, began, world, asked)
         run, folder = resume(args) if args.resume else begin(args, display.say, ranks=world.size)
         with kept_if_begun(folder), alone_in(folder):
-            enlist(run, folder, world, args)
+            enlist(run, folder, world, asked)
             train(run, folder, args, display, began)
 
 
-def train_seeds(args, display, began, world):
+def train_seeds(args, display, began, world, asked):
     """Train runs that differ in their seed alone, and say how far they lie apart."""
     first, folders = args.given.get("seed", 0), []
     for seed in range(first, first + args.seeds):
         args.given |= {"seed": seed}
         run, folder = begin(args, display.say, ranks=world.size)
         with kept_if_begun(folder), alone_in(folder):
-            enlist(run, folder, world, args)
+            enlist(run, folder, world, asked)
             train(run, folder, args, display, began)
         folders.append(folder)
         began = time.monotonic()

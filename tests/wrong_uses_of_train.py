@@ -50,6 +50,13 @@ text.txt --steps --plain                     | --steps needs a value, but --plai
 --train_on_inputs                            | --loss_on
 --lora_rank 8                                | beside the weights of one: add --base
 --lora_on '*mlp*' --base x                   | say how wide they are, as in --lora_rank 8
+--pipeline 1f1b                              | say how many, as in --stages 2
+--pipeline 2f2b --stages 2                   | '2f2b'
+--stages 1                                   | stages is 1
+--stages 2                                   | start mpiexec -n 2
+--stages 2 --zero 2                          | leave one out
+--stages 2 --trace_step 3                    | leave --stages out
+--zero 2                                     | start mpiexec -n 2
 --steps x                                    | 'x' is no whole number
 --steps 1.5                                  | '1.5' is no whole number
 --steps 1e3                                  | '1e3' is no whole number

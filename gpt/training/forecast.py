@@ -198,6 +198,7 @@ def forecast(run, peak_gflops):
     if world.size > 1:
         free = free and free // world.hosts.count(world.hosts[world.rank])
     B = run.way.rows(B)
+    per_sequence *= run.way.micro_batches_kept
     need = lambda n: run.way.passing_bytes() + run_bytes(
         config, held, n_learnt, per_sequence, n, run.way.shares)
     n = config.train.micro_batch or B

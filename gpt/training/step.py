@@ -106,6 +106,7 @@ class OneProcess:
         return ()
 
     shares = 1, 1, 1       # of weights, gradients and moments, that this process keeps
+    micro_batches_kept = 1         # at a time, as if of the whole net
 
     @property
     def recomputes(self):

@@ -13,7 +13,7 @@ import numpy as np
 from gpt.training.parallel.data_parallel import DataParallel, buckets
 from gpt.training.parallel.later import leaves
 from gpt.training.parallel.schedules import (
-    BACKWARD, FORWARD, INPUT, SCHEDULES, WEIGHT, bubble_share, laid_out)
+    BACKWARD, FORWARD, INPUT, SCHEDULES, WEIGHT, bubble_share, laid_out, most_alive)
 from gpt.training.parallel.stages import (
     Passed, check_cut, cuts_of, drop, memories, owners, staged)
 from gpt.training.plan import batch_shape
@@ -66,7 +66,7 @@ class Pipeline(DataParallel):
         return other
 
     def described(self):
-        m = -(-self.n_rows // self.n_copies // self.rows(self.n_rows))
+        m = self.n_micro_batches
         layout = laid_out(SCHEDULES[self.schedule], self.n_stages, m)
         waits = bubble_share(layout, self.n_stages)
         blocks = ", ".join(map(str, np.diff(self.cuts)))
@@ -76,10 +76,23 @@ class Pipeline(DataParallel):
         yield from self.world.watch.described() if self.world.watch else ()
 
     @property
-    def n_rows(self):
-        """How many sequences a step has."""
+    def shares(self):
+        mine, size = 0, 0
+        for x, stage in self.owner.items():
+            mine += x.size * (stage == self.stage)
+            size += x.size
+        return [mine / size] * 3
+
+    @property
+    def micro_batches_kept(self):
+        order = SCHEDULES[self.schedule](self.stage, self.n_stages, self.n_micro_batches)
+        return most_alive(order) / self.n_stages
+
+    @property
+    def n_micro_batches(self):
+        """How many micro-batches a copy takes in a step, where all rows are as long as can be."""
         B, _ = batch_shape(self.run.config.train, self.run.width, 1.0)
-        return B
+        return -(-B // self.n_copies // self.rows(B))
 
     def rows(self, B):
         """Return how many of B rows are computed at a time."""
@@ -100,6 +113,7 @@ class Pipeline(DataParallel):
         self.drop_others()
 
     def drop_others(self):
+        """Free what other stages have."""
         drop(self.run, self.owner, self.stage, but={self.shared} if self.is_last else ())
 
     def renew(self):

@@ -14,6 +14,7 @@ from gpt.settings import ConfigError
 from gpt.training.forecast import measured
 from gpt.training.parallel.data_parallel import DataParallel, Overlapping
 from gpt.training.parallel.pipeline import Pipeline
+from gpt.training.parallel.stages import check_cut
 from gpt.training.parallel.timeline import steps_noted
 from gpt.training.parallel.zero import ZERO
 from gpt.training.plan import due
@@ -43,8 +44,9 @@ def way_of(world, asked):
     return Overlapping if len({*world.hosts}) > 1 else DataParallel
 
 
-def check_world(world, asked):
-    """Refuse more stages than there are ranks, and shares where there is one."""
+def asked_of(args, world):
+    """Return what the command line asks for, unless there are too few ranks for it."""
+    asked = Asked(args.stages, args.pipeline, args.zero, args.timeline)
     if asked.zero and world.size == 1:
         raise ConfigError(f"zero is {asked.zero}, which shares out what is kept, but there is one "
                           "process: start mpiexec -n 2 python -m mpi4py train.py ..., or leave it "
@@ -54,17 +56,18 @@ def check_world(world, asked):
                           "each other, but there is one: start mpiexec -n 2 python -m mpi4py "
                           "train.py ..., or leave it out")
     if asked.stages and world.size < asked.stages:
+        there = "there is one" if world.size == 1 else f"there are {world.size}"
         raise ConfigError(f"stages is {asked.stages}, and each is for a process of its own, but "
-                          f"there is {'one' if world.size == 1 else world.size}: start mpiexec -n "
-                          f"{asked.stages} python -m mpi4py train.py ...")
+                          f"{there}: start mpiexec -n {asked.stages} python -m mpi4py train.py ...")
+    return asked
 
 
-def enlist(run, folder, world, args):
+def enlist(run, folder, world, asked):
     """Share a run that rank 0 has made, and its work, with the others; they `take_part`."""
-    asked = Asked(args.stages, args.pipeline, args.zero, args.timeline)
-    check_world(world, asked)
     if world.size == 1:
         return
+    if asked.stages:
+        check_cut(run.config, asked.stages, world.size)
     world.watch.begin(folder)
     world.meet()
     world.share((replace(run, data=None, way=None), run.data.sha256, str(folder), asked))

@@ -1,5 +1,5 @@
 """Stages of a net: what they compute together is what one process does, to the bit."""
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -13,7 +13,6 @@ from gpt.training.config import Config
 from gpt.training.divergence import Diverged
 from gpt.training.parallel.later import leaves
 from gpt.training.parallel.pipeline import Pipeline, place_of, put_at
-from gpt.training.parallel.schedules import SCHEDULES
 from gpt.training.parallel.stages import balanced, check_cut
 from gpt.training.step import train_steps
 from minigrad import Tensor, add_rms_norm, linear
@@ -30,15 +29,15 @@ def made(tmp_path_factory):
     return cache(make)
 
 
-def trained(run, steps=10):
+def trained(run, steps=5):
     """Take steps; return what they told, and the bytes that they left, by name."""
-    records = [record[:5] for _, record in zip(range(steps), train_steps(run))]
+    records = [record._replace(elapsed_s=0) for _, record in zip(range(steps), train_steps(run))]
     with run.way.whole():
         tensors = run.tensors().items()
         return records, {name: (x.shape, x.dtype, x.tobytes()) for name, x in tensors}
 
 
-def piped(make, ranks, stages, schedule, steps=10):
+def piped(make, ranks, stages, schedule, steps=5):
     """Train on ranks, and return what the first has."""
     def of_rank(world):
         run = make()
@@ -47,41 +46,52 @@ def piped(make, ranks, stages, schedule, steps=10):
     return on_ranks(ranks, of_rank)[0]
 
 
+more_of_the_same = pytest.mark.thorough
+
+
 @pytest.mark.parametrize("ranks, stages, schedule, more", [
-    (2, 2, "gpipe", {"micro_batch": 1}),                      # Muon, and clipped in each step
-    (4, 4, "1f1b", {"micro_batch": 1, "dropout": 0.2}),
-    (2, 2, "zero_bubble", {"micro_batch": 2, "optimizer": "adamw", "batch_tokens": 80}),
-    (3, 3, "zero_bubble", {"micro_batch": 1, "dropout": 0.1, **GPT2}),    # whose head is tied
+    (2, 2, "gpipe", {}),                                      # Muon, and clipped in each step
+    (3, 3, "zero_bubble", {"dropout": 0.1, **GPT2}),          # whose head is tied
     (4, 2, "1f1b", {"micro_batch": 2, **GPT2}),               # two copies, a micro-batch each
-    (2, 2, "zero_bubble", {"micro_batch": 1, "freeze": "*embedding*,blocks.0.*,blocks.1.*"}),
-    (2, 2, "zero_bubble", {"micro_batch": 1, "unfreeze": 0.8}),
-    (2, 2, "1f1b", {"micro_batch": 1, "norm_position": "post", "recompute": True}),
-    (2, 2, "zero_bubble", {"micro_batch": 1, "look_back": 2, "ngram_rows": 50,
-                           "divide_rates": 2.0}),
-    (2, 2, "zero_bubble", {"micro_batch": 1, "lora_rank": 2, "lora_dropout": 0.4})], ids=str)
+    (2, 2, "zero_bubble", {"freeze": "*embedding*,blocks.0.*,blocks.1.*"}),
+    *[pytest.param(*case, marks=more_of_the_same) for case in [
+        (4, 4, "1f1b", {"dropout": 0.2}),
+        (2, 2, "zero_bubble", {"micro_batch": 2, "optimizer": "adamw", "batch_tokens": 80}),
+        (2, 2, "zero_bubble", {"unfreeze": 0.8}),
+        (2, 2, "1f1b", {"norm_position": "post", "recompute": True}),
+        (2, 2, "zero_bubble", {"look_back": 2, "ngram_rows": 50, "divide_rates": 2.0}),
+        (2, 2, "zero_bubble", {"lora_rank": 2, "lora_dropout": 0.4})]]], ids=str)
 def test_stages_compute_what_one_process_does(made, ranks, stages, schedule, more):
-    make = made().run
-    found = piped(lambda: make(clip_norm=0.1, **more), ranks, stages, schedule)
-    expected = trained(make(clip_norm=0.1, **more))
-    assert found == expected
+    settings = {"micro_batch": 1, "clip_norm": 0.1, **more}
+    make = lambda: made().run(**settings)
+    assert piped(make, ranks, stages, schedule) == trained(make())
 
 
-@pytest.mark.parametrize("task", ["masked", "classify", "instruct", "prefer", "distil"])
+@pytest.mark.parametrize("task", ["classify", *[
+    pytest.param(task, marks=more_of_the_same) for task in (
+        "masked", "instruct", "prefer", "distil")]])
 def test_every_task_of_a_transformer(made, task):
-    make = made(task).run
-    found = piped(lambda: make(micro_batch=2), 2, 2, "zero_bubble", 4)
-    assert found == trained(make(micro_batch=2), 4)
+    make = lambda: made(task).run(micro_batch=2)
+    assert piped(make, 2, 2, "zero_bubble", 4) == trained(make(), 4)
 
 
-@pytest.mark.parametrize("dtype, most", [(np.float64, 1e-12), (np.float32, 1e-6)])
-def test_micro_batches_add_up_to_the_batch(made, dtype, most):
-    """Two copies of two stages, four rows each, one at a time."""
-    make = made(n_layer=2).run
-    losses, tensors = trained(make(dtype, batch_tokens=128))
-    found = piped(lambda: make(dtype, batch_tokens=128), 4, 2, "1f1b")
-    np.testing.assert_allclose([x[2] for x in found[0]], [x[2] for x in losses], rtol=most)
+@pytest.mark.parametrize("dtype, most, optimizer", [
+    (np.float64, 1e-12, "muon"),
+    pytest.param(np.float32, 1e-6, "muon", marks=more_of_the_same),
+    pytest.param(np.float32, 1e-6, "adamw", marks=more_of_the_same)])
+def test_micro_batches_add_up_to_the_batch(made, dtype, most, optimizer):
+    """Two copies of two stages, four rows each, one at a time.
+
+    Muon brings the smallest of what is in a gradient to the size of the rest, float32's rounding
+    included: what is the same to 1e-6 is then the loss, and not each weight.
+    """
+    make = lambda: made(n_layer=2).run(dtype, batch_tokens=128, optimizer=optimizer)
+    records, tensors = trained(make(), 10)
+    found = piped(make, 4, 2, "1f1b", 10)
+    losses = [record.loss for record in records]
+    np.testing.assert_allclose([record.loss for record in found[0]], losses, rtol=most)
     for name, (_, kind, data) in found[1].items():
-        if name.startswith("model."):
+        if name.startswith("model.") and (dtype, optimizer) != (np.float32, "muon"):
             a, b = (np.frombuffer(x, kind) for x in (data, tensors[name][2]))
             np.testing.assert_allclose(a, b, atol=most, err_msg=name)
 
@@ -91,7 +101,7 @@ def test_a_run_goes_on_with_another_number_of_stages(made):
     expected = trained(make(), 6)[1]
     known = {}
 
-    def go_on(world, step, stages):
+    def go_on(step, stages, world):
         run = make()
         if known:
             run.way.load({name: np.frombuffer(data, dtype).reshape(shape)
@@ -99,7 +109,7 @@ def test_a_run_goes_on_with_another_number_of_stages(made):
         run.step, run.way = step, Pipeline(run, world, stages)
         return trained(run, 2)[1]
     for step, stages in (0, 2), (2, 4), (4, 1):
-        known = on_ranks(stages, lambda world: go_on(world, step, stages))[0]
+        known = on_ranks(stages, partial(go_on, step, stages))[0]
     assert known == expected
 
 
@@ -196,4 +206,4 @@ def test_a_generator_goes_on_where_another_stood():
 def test_on_ranks_of_mpi(ranks):
     done = ranks(4, "tests/gpt/parallel/pipeline_on_ranks.py")
     assert done.status == 0, done.said + done.wrong
-    assert len(SCHEDULES) == 3 and "12 runs are the same to the bit" in done.said
+    assert "runs are the same to the bit" in done.said

@@ -1,8 +1,10 @@
 """Ranks are compared and watched: who is lost, stopped or hangs is named in one sentence."""
 import json
 import socket
+import subprocess
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,50 +40,60 @@ class FakeRank:
 
 
 @pytest.fixture
-def two(monkeypatch, capfd):
-    """Start a watcher that is soon impatient, and whose words are captured; return two ranks."""
+def offer(monkeypatch, tmp_path):
+    """Start a watcher that is soon impatient, and writes into a file."""
     monkeypatch.setattr(watch, "BEAT_S", 0.05)
-    offer = watch.start(HOSTS, "train.py")
+    with open(tmp_path / "said", "wb") as file:
+        writing = partial(subprocess.Popen, stderr=file)
+        monkeypatch.setattr(watch.subprocess, "Popen", writing)
+        return watch.start(HOSTS, "train.py")
+
+
+@pytest.fixture
+def two(offer):
+    """Return two ranks."""
     ranks = [FakeRank(offer, rank) for rank in range(2)]
     yield ranks
     for rank in ranks:
         rank.vanish()
 
 
-def said(capfd, wanted=1):
-    """Return what the watcher says, when it has."""
-    text, until = "", time.monotonic() + 10
-    while text.count("\n") < wanted and time.monotonic() < until:
-        time.sleep(0.01)
-        text += capfd.readouterr().err
-    return text
+@pytest.fixture
+def said(tmp_path):
+    """Return a function that returns what the watcher says, once it has."""
+    def wait(seconds=10):
+        until = time.monotonic() + seconds
+        while not (tmp_path / "said").read_text() and time.monotonic() < until:
+            time.sleep(0.01)
+        return (tmp_path / "said").read_text()
+    return wait
 
 
-def test_a_rank_that_vanishes_is_named_and_the_others_end(two, capfd):
+def test_a_rank_that_vanishes_is_named_and_the_others_end(two, said):
     two[1].vanish()
     assert two[0].ended() == 1
-    assert said(capfd) == ("train.py: rank 1 on there is gone: it was killed, ran out of memory or "
+    assert said() == ("train.py: rank 1 on there is gone: it was killed, ran out of memory or "
                            "crashed; start again\n")
 
 
-def test_whoever_is_left_may_be_another_than_rank_0(two, capfd, tmp_path):
+def test_whoever_is_left_may_be_another_than_rank_0(two, said, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     for name in ("step-00000020.json", "step-00000020.safetensors", "step-00000040.safetensors"):
         (tmp_path / "checkpoints" / name).touch()             # the last one is not whole
     two[0].tell(folder=str(tmp_path))
     two[0].vanish()
     assert two[1].ended() == 1
-    assert said(capfd).endswith(f"; step 20 is saved, go on with --resume {tmp_path}\n")
+    assert said().endswith(f"; step 20 is saved, go on with --resume {tmp_path}\n")
 
 
-def test_a_rank_that_fails_says_why(two, capfd):
+def test_a_rank_that_fails_says_why(two, said):
     two[1].tell(failed="failed: ValueError: of\nsome kind (step.py, line 3)", status=2)
     assert two[0].ended() == two[1].ended() == 2
-    assert said(capfd) == ("train.py: rank 1 on there failed: ValueError: of some kind (step.py, "
+    assert said() == ("train.py: rank 1 on there failed: ValueError: of some kind (step.py, "
                            "line 3); start again\n")
 
 
-def test_a_rank_that_is_not_heard_counts_as_stopped(two, capfd, monkeypatch):
+def test_a_rank_that_is_not_heard_counts_as_stopped(two, said):
     until = time.monotonic() + 10
     two[0].socket.settimeout(0.02)
     text = ""
@@ -89,11 +101,11 @@ def test_a_rank_that_is_not_heard_counts_as_stopped(two, capfd, monkeypatch):
         with suppress(OSError):
             two[0].tell(busy_s=0)
         time.sleep(0.02)
-        text = capfd.readouterr().err
+        text = said(0)
     assert "rank 1 on there has not been heard for 1 s: it is stopped" in text
 
 
-def test_a_rank_that_hangs_is_told_from_those_that_wait_for_it(two, capfd):
+def test_a_rank_that_hangs_is_told_from_those_that_wait_for_it(two, said):
     two[1].tell(busy_s=10)                                    # there is no limit yet
     time.sleep(0.1)                                           # two connections have no order
     two[0].tell(limit_s=2.0)
@@ -101,25 +113,25 @@ def test_a_rank_that_hangs_is_told_from_those_that_wait_for_it(two, capfd):
     time.sleep(0.1)
     two[1].tell(busy_s=2.5)
     assert two[0].ended() == 1
-    assert "rank 1 on there hangs: the others have waited for it for 2 s" in said(capfd)
+    assert "rank 1 on there hangs: the others have waited for it for 2 s" in said()
 
 
-def test_who_has_said_why_it_ends_or_takes_leave_is_not_spoken_of(two, capfd):
+def test_who_has_said_why_it_ends_or_takes_leave_is_not_spoken_of(two, said):
     two[0].tell(bye=True)
     two[0].vanish()
     two[1].tell(ending=130)
     assert two[1].ended() == 130
     time.sleep(0.1)
-    assert capfd.readouterr().err == ""
+    assert said(0) == ""
 
 
-def test_nobody_is_let_in_without_the_token(monkeypatch, capfd):
-    addresses, port, token = watch.start(HOSTS, "train.py")
+def test_nobody_is_let_in_without_the_token(offer):
+    _, port, token = offer
     stranger = socket.create_connection(("127.0.0.1", port))
     stranger.sendall(b"x" * (len(token) + 4))
     stranger.settimeout(10)
     assert stranger.recv(1) == b""
-    rank = FakeRank((addresses, port, token), 0)
+    rank = FakeRank(offer, 0)
     rank.tell(bye=True)
     stranger.close()
     rank.vanish()
