@@ -36,7 +36,7 @@ td { font-variant-numeric: tabular-nums } td:first-child, td:nth-child(2) { whit
   .line > .empty, .wide { display: none } td, th { padding: .2rem .4rem; font-size: .85rem } }
 """
 KEY = {"forward": "forward", "backward": "backward", "input": "gradients of inputs",
-       "weight": "gradients of weights", "other": "computing what is no pass",
+       "weight": "gradients of weights", "other": "computing",
        "communicate": "on the network",
        "wait": "waiting for another rank"}
 
