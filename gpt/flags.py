@@ -49,6 +49,8 @@ def parse(args):
                         "net into P stages, of which each has one [none; each has the whole net]")
     parser.add_argument("--pipeline", choices=SCHEDULES, help="in which order stages take their "
                         "passes [1f1b]")
+    parser.add_argument("--timeline", type=whole, metavar="N", help="of several processes: draw "
+                        "what each does in step N, as a page")
     parser.add_argument("--yes", action="store_true", help="agree to a run of days")
     add_settings(parser)
     args = parser.parse_args(args)
@@ -82,6 +84,8 @@ def contradictions(args, given):
         yield "--check tests one model, --seeds trains several: leave one of them out"
     yield from of_stages(args)
     yield from of_zero(args)
+    if args.timeline is not None and args.timeline < 1:
+        yield f"timeline is {args.timeline}, but steps are counted from 1"
     for name in ("steps", "minutes"):
         if given.get(name, 1) <= 0:
             yield f"{name} is {given[name]:g}, but must be above 0"

@@ -136,8 +136,9 @@ def job_of(args):
     rate = lambda text: read_network(text).bytes_s
     return Job(size_of(args), ranks, args.batch_tokens, flops, read_network(args.network),
                args.stages, args.pipeline, args.micro_batches or usual, args.zero, args.overlap,
-               MIXED if args.mixed else FLOAT32, by_rank("straggler", args.straggler, factor),
-               by_rank("slow_link", args.slow_link, rate))
+               widths=MIXED if args.mixed else FLOAT32,
+               stragglers=by_rank("straggler", args.straggler, factor),
+               slow_links=by_rank("slow_link", args.slow_link, rate))
 
 
 def size_of(args):

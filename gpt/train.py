@@ -73,7 +73,8 @@ def train(run, folder, args, display, began):
     cost, rates, pacer = plan_run(run, folder, began if timed else None, args.yes)
     check_disk(run, folder)
     announce(display.say, run, cost, rates, folder)
-    steps = looked_at(run, folder, display.say, args.profile, args.trace_step)
+    steps = looked_at(run, folder, display.say, args.profile, args.trace_step,
+                      args.timeline)
     told = Told(display, run, folder, cost, args.log)
     if run.step == 0:
         with run.way.whole():

@@ -6,6 +6,8 @@ from itertools import islice
 
 from bpe.files import write_text, write_whole
 from gpt.settings import ConfigError
+from gpt.show.noted_step import write_timeline
+from gpt.training.parallel.timeline import steps_noted
 from gpt.training.step import OneProcess, next_batch, train_steps
 from gpt.training.tasks.causal import has_no_end
 from minigrad.mode import LEVELS
@@ -18,10 +20,16 @@ ALL_LEVELS = 4                     # a model of so many layers is shown at each 
 WARM_STEPS, PROFILED_STEPS = 3, 10
 
 
-def looked_at(run, folder, say, profiled, traced):
-    """Return the steps of a run: profiled before the first, one recorded, if that is asked."""
+def looked_at(run, folder, say, profiled, traced, noted=None):
+    """Return the steps of a run: profiled before the first, one recorded, if that is asked.
+
+    `traced` and `noted` are numbers of steps: the former is recorded gradient by gradient, of the
+    latter what every rank does in it.
+    """
     if profiled:
         say(profile_steps(run, folder))
+    if noted is not None:
+        return steps_noted(run, noted, lambda ranks: say(write_timeline(run, folder, ranks)))
     return train_steps(run) if traced is None else steps_with_trace(run, traced, folder, say)
 
 

@@ -35,8 +35,8 @@ td { font-variant-numeric: tabular-nums } td:first-child, td:nth-child(2) { whit
   .line { grid-template-columns: 1fr } .line > div { text-align: left }
   .line > .empty, .wide { display: none } td, th { padding: .2rem .4rem; font-size: .85rem } }
 """
-KEY = {"forward": "forward", "backward": "backward, or the gradients of inputs",
-       "weight": "the gradients of weights alone", "other": "the update, and all else",
+KEY = {"forward": "forward", "backward": "backward", "input": "gradients of inputs",
+       "weight": "gradients of weights", "other": "computing",
        "communicate": "on the network",
        "wait": "waiting for another rank"}
 
@@ -68,8 +68,9 @@ def timeline_page(lines, about, told=(), title="What every rank does in a step")
     told : iterable of Told
     title : str
     """
-    began = min(event[2] for line in lines for event in line.events)
-    whole_s = max(event[3] for line in lines for event in line.events) - began
+    events = [event for line in lines for event in line.events]
+    began = min(event[2] for event in events)
+    whole_s = max(event[3] for event in events) - began
     shown = lines[:MOST_LINES]
     drawn = [line_of(line, began, whole_s) for line in shown]
     if len(shown) < len(lines):
@@ -79,7 +80,7 @@ def timeline_page(lines, about, told=(), title="What every rank does in a step")
              "<meta name='viewport' content='width=device-width, initial-scale=1'>",
              f"<title>{escape(title)}</title><style>{STYLE}{STYLE_OF_LINES}</style>",
              f"<h1>{escape(title)}</h1>", *(f"<p>{escape(line)}</p>" for line in about),
-             key(), *drawn, axis(whole_s),
+             key(shown), *drawn, axis(whole_s),
              "<h2>Beside the formulas</h2>", table(["", "found", "by the formula"], told),
              "<h2>What became of the time</h2>",
              table(["", "computes", "network", "neither", "sends"], rows)]
@@ -97,13 +98,14 @@ def line_of(line, began, whole_s):
 
 def bar(event, began, whole_s):
     kind, name, start, end = event
-    left, width = 100 * (start - began) / whole_s, 100 * (end - start) / whole_s
+    left = 100 * (start - began) / whole_s
+    width = 100 * (end - start) / whole_s
     y, height = (27, 11) if kind == "communicate" else (2, 24)
     style = style_of(kind, name)
     told = f"<title>{escape(f'{name}: {kind}, {duration_of(end - start)}')}</title>"
     box = (f"<rect x='{left:.3f}%' y='{y}' width='{width:.3f}%' height='{height}' rx='2' "
            f"class='{style}'>{told}</rect>")
-    if kind != "compute" or width < 100 * NAMED_IF_WIDE:
+    if kind != "compute" or style == "other" or width < 100 * NAMED_IF_WIDE:
         return box
     wide = "" if width >= 100 * NAMED else " class='wide'"
     return (f"{box}<svg x='{left:.3f}%' y='{y}' width='{width:.3f}%' height='{height}'>"
@@ -129,9 +131,13 @@ def shortened(name):
     return STYLES[first] + last if first in STYLES and last.isdecimal() else name
 
 
-def key():
+def key(lines):
+    """Say what the colours mean that are there."""
+    used = set()
+    for line in lines:
+        used.update(style_of(kind, name) for kind, name, *_ in line.events)
     items = [f"<li><svg><rect width='100%' height='100%' rx='2' class='{style}'/></svg>{words}</li>"
-             for style, words in KEY.items()]
+             for style, words in KEY.items() if style in used]
     return f"<ul class='key'>{''.join(items)}</ul>"
 
 
@@ -162,12 +168,15 @@ def duration_of(s):
 
 def shares(line, began, whole_s):
     """Return the row of a rank: shares of its step, and what it sent."""
-    times = {kind: [event[2:] for event in line.events if event[0] == kind]
-             for kind in ("compute", "communicate")}
-    computed, sent = (covered_s(times[kind]) for kind in times)
-    busy = covered_s(times["compute"] + times["communicate"])
-    return [line.name, *(f"{x / whole_s:.1%}" for x in (computed, sent, whole_s - busy)),
-            short(line.sent_bytes)]
+    computing, sending = (times_of(line.events, kind) for kind in ("compute", "communicate"))
+    neither_s = whole_s - covered_s(computing + sending)
+    parts = covered_s(computing), covered_s(sending), neither_s
+    return [line.name, *(f"{s / whole_s:.1%}" for s in parts), short(line.sent_bytes)]
+
+
+def times_of(events, kind):
+    """Return when a rank did what is of a kind: (began, ended) of each."""
+    return [event[2:] for event in events if event[0] == kind]
 
 
 def covered_s(times):

@@ -12,7 +12,9 @@ OF_ENVIRONMENT = "compiled kernels", "settings in the environment"     # which m
 
 def facts():
     """Return what a machine has, by name: what must be alike, and its cores."""
-    found = {what: value for what, value in joining.facts().items() if what not in OF_ENVIRONMENT}
+    found = joining.facts()
+    for what in OF_ENVIRONMENT:
+        del found[what]
     found["instruction sets"] = sorted(found["instruction sets"])
     return found | {"cores": available_cores()}
 
@@ -29,7 +31,8 @@ def difference(by_host):
     for host, theirs in others:
         for what in [*ours]:
             if what != "cores" and ours[what] != theirs.get(what):
-                here, there = joining.apart(as_set(ours[what]), as_set(theirs.get(what)))
+                here, there = map(as_set, (ours[what], theirs.get(what)))
+                here, there = joining.apart(here, there)
                 return f"{host} has {what} {there}, {first} has {here}"
     return None
 

@@ -155,8 +155,8 @@ def bubble(pipeline, stages, micro_batches, chunks=1, times=EVEN):
 
     Examples
     --------
-    >>> [round(bubble(name, 4, 8, chunks=2), 3) for name in PIPELINES]
-    [0.273, 0.273, 0.158, 0.111]
+    >>> [f"{bubble(name, 4, 8, chunks=2):.3f}" for name in PIPELINES]
+    ['0.273', '0.273', '0.158', '0.111']
     """
     whole = sum(times)
     waits = {"gpipe": whole, "1f1b": whole, "interleaved": whole / chunks,
@@ -244,8 +244,8 @@ def read_network(text):
 
     Examples
     --------
-    >>> read_network("100Gbit/s,5us")
-    Network(bytes_s=12500000000.0, latency_s=5e-06)
+    >>> read_network("10Gbit/s,2ms")
+    Network(bytes_s=1250000000.0, latency_s=0.002)
     """
     rate, _, latency = text.partition(",")
     bits, seconds = amount(rate, BITS), amount(latency or "0s", SECONDS)

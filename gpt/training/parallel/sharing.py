@@ -15,9 +15,11 @@ from gpt.training.forecast import measured
 from gpt.training.parallel.data_parallel import DataParallel, Overlapping
 from gpt.training.parallel.pipeline import Pipeline
 from gpt.training.parallel.stages import check_cut
+from gpt.training.parallel.timeline import steps_noted
 from gpt.training.parallel.zero import ZERO
 from gpt.training.plan import due
-from gpt.training.step import OneProcess, train_steps
+from gpt.training.run import make_optimizers
+from gpt.training.step import OneProcess
 from gpt.training.threads import on_best_threads
 
 CHUNK = 1 << 24            # bytes of a file that are sent at a time
@@ -29,6 +31,7 @@ class Asked(NamedTuple):
     stages: int | None = None
     pipeline: str | None = None
     zero: int | None = None
+    timeline: int | None = None    # the step in which each notes what it does
 
 
 def way_of(world, asked):
@@ -44,11 +47,15 @@ def way_of(world, asked):
 
 def asked_of(args, world):
     """Return what the command line asks for, unless there are too few ranks for it."""
-    asked = Asked(args.stages, args.pipeline, args.zero)
+    asked = Asked(args.stages, args.pipeline, args.zero, args.timeline)
     if asked.zero and world.size == 1:
         raise ConfigError(f"zero is {asked.zero}, which shares out what is kept, but there is one "
                           "process: start mpiexec -n 2 python -m mpi4py train.py ..., or leave it "
                           "out")
+    if asked.timeline and world.size == 1:
+        raise ConfigError(f"timeline is {asked.timeline}, which draws what processes do beside "
+                          "each other, but there is one: start mpiexec -n 2 python -m mpi4py "
+                          "train.py ..., or leave it out")
     if asked.stages and world.size < asked.stages:
         there = "there is one" if world.size == 1 else f"there are {world.size}"
         raise ConfigError(f"stages is {asked.stages}, and each is for a process of its own, but "
@@ -64,7 +71,10 @@ def enlist(run, folder, world, asked):
         check_cut(run.config, asked.stages, world.size)
     world.watch.begin(folder)
     world.meet()
-    world.share((replace(run, data=None, way=None), run.data.sha256, str(folder), asked))
+    told = replace(run, data=None, way=None)
+    if asked.zero:
+        told.optimizers = []                          # of which each makes its share
+    world.share((told, run.data.sha256, str(folder), asked))
     with copied(folder / "data", world):
         run.way = way_of(world, asked)(run, world)
 
@@ -87,11 +97,13 @@ def take_part(world):
         world.watch.begin(folder)
         with copied(Path(folder) / "data", world) as there:
             run.data = run.task.load(there, sealed)
+            if not run.optimizers:
+                run.optimizers = make_optimizers(run.model, run.config.train)
             run.way = way_of(world, asked)(run, world)
-            follow(run)
+            follow(run, asked.timeline)
 
 
-def follow(run):
+def follow(run, noted=None):
     """Take the steps of a run, while rank 0 decides, evaluates and saves.
 
     Whether it does so after a step depends on what is done of the plan alone, not on what is left.
@@ -99,7 +111,7 @@ def follow(run):
     measured(run)
     if run.step == 0:
         hand_over(run)
-    for _ in on_best_threads(train_steps(run), say=lambda text: None):
+    for _ in on_best_threads(steps_noted(run, noted), say=lambda text: None):
         if due(run):
             hand_over(run)
     hand_over(run)                                    # it was stopped, or it is over

@@ -66,7 +66,7 @@ class Watch:
             for line in self.connection.makefile("rb"):
                 status = json.loads(line).get("end")
                 if status is not None:
-                    os._exit(status)
+                    self.world.abort(status)
         except TimeoutError:
             self.connection = None
             self.fail(f"does not hear of rank 0 on {self.world.hosts[0]} any more", 1)
@@ -116,7 +116,7 @@ class Watch:
         sys.stdout.flush()
         sys.stderr.flush()
         self.tell(ending=status)
-        os._exit(status)
+        self.world.abort(status)
 
     def leave(self):
         """Part, after all is done."""
@@ -145,8 +145,11 @@ def start(hosts, prog):
     try:
         watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                    text=True, start_new_session=True)
-        print(json.dumps(words), file=watcher.stdin, flush=True)
-        return own_addresses(), int(watcher.stdout.readline()), token
+        with watcher.stdin, watcher.stdout:
+            print(json.dumps(words), file=watcher.stdin, flush=True)
+            port = int(watcher.stdout.readline())
+        watcher.returncode = 0                        # nobody will ask: it may outlive this one
+        return own_addresses(), port, token
     except (OSError, ValueError):
         return [], 0, token                           # where nobody will reach it
 

@@ -7,19 +7,33 @@ Sums are made in the order of the ranks, ((r0 + r1) + r2) + ..., so that they ha
 everywhere and are those of one process that adds the same parts one after another. MPI's own
 Allreduce fixes no order.
 """
+import os
+import threading
 import time
 import warnings
 from contextlib import contextmanager
 
 import numpy as np
 
+MEANWHILE = "sum, meanwhile"   # what is noted of a sum that goes on beside other things
+ARRIVE_S = 0.3             # for what was said to arrive where mpiexec is
+ABORT_S = 2                # for MPI to end all, or this process ends alone
 LONGEST_PAUSE_S = 0.02     # between two looks of who waits for others that do something long
 
 
 class Pulse:
-    """Since when a rank is at work on its own inside of a step; None while it waits for others."""
+    """What a rank is at, in its world and in all parts of it.
 
-    since = None
+    Attributes
+    ----------
+    since : float or None
+        When it began to work on its own inside of a step; None while it waits for others.
+    sent_bytes, events
+        As `Alone` has them.
+    """
+
+    since = events = None
+    sent_bytes = 0
 
     def busy_s(self):
         since = self.since
@@ -51,14 +65,31 @@ class Alone:
         Of the ranks of a run.
     """
 
-    rank, size, sent_bytes, watch = 0, 1, 0, None
+    rank, size, watch = 0, 1, None
 
     def __init__(self):
-        self.hosts, self.events, self.pulse = ["here"], None, Pulse()
+        self.hosts, self.pulse = ["here"], Pulse()
+
+    @property
+    def sent_bytes(self):
+        return self.pulse.sent_bytes
+
+    @property
+    def events(self):
+        return self.pulse.events
+
+    @events.setter
+    def events(self, events):
+        self.pulse.events = events
 
     def sum(self, x):
         """Add up an array over all ranks, in place, and return it."""
         return x
+
+    def begin_sum(self, x):
+        """Begin to add up a flat array, in place: `look()` at what is returned until it is true."""
+        self.sum(x)
+        return Done()
 
     def scatter_sum(self, x, cuts, out):
         """Write the sum over all ranks of x[cuts[rank]:cuts[rank + 1]] into out; x is flat."""
@@ -89,6 +120,10 @@ class Alone:
         """Note what the block does and how long it takes, if somebody wants to know."""
         began = time.perf_counter()
         yield
+        self.note(kind, name, began)
+
+    def note(self, kind, name, began):
+        """Note what began then and ends now, if somebody wants to know."""
         if self.events is not None:
             self.events.append((kind, name, began, time.perf_counter()))
 
@@ -112,7 +147,7 @@ class World(Alone):
     def scatter_sum(self, x, cuts, out):
         parts = np.empty((self.size, out.size), x.dtype)          # (N, mine): one from each rank
         sizes = np.diff(cuts) * x.itemsize
-        self.sent_bytes += int(x.nbytes - sizes[self.rank])
+        self.pulse.sent_bytes += int(x.nbytes - sizes[self.rank])
         with self.talking("scatter_sum"):
             self.comm.Alltoallv([as_bytes(x), sizes], [as_bytes(parts), [out.nbytes] * self.size])
         add_in_order(parts, out)
@@ -121,13 +156,12 @@ class World(Alone):
     def gather(self, x, cuts):
         sizes = np.diff(cuts) * x.itemsize
         mine = x[slice_of(cuts, self.rank)].copy()
-        self.sent_bytes += mine.nbytes * (self.size - 1)
+        self.pulse.sent_bytes += mine.nbytes * (self.size - 1)
         with self.talking("gather"):
             self.comm.Allgatherv(as_bytes(mine), [as_bytes(x), sizes])
         return x
 
     def begin_sum(self, x):
-        """Begin to add up a flat array, in place: a `Sum`."""
         return Sum(self, x)
 
     def share(self, value, root=0):
@@ -141,7 +175,7 @@ class World(Alone):
     def send(self, x, to, tag=0):
         """Begin to send an array; it stays as it is until the request that is returned is done:
         `request.wait()`."""
-        self.sent_bytes += x.nbytes
+        self.pulse.sent_bytes += x.nbytes
         return self.comm.Isend(as_bytes(x), to, tag)
 
     def receive(self, out, source, tag=0):
@@ -159,9 +193,18 @@ class World(Alone):
             time.sleep(pause_s)
             pause_s = min(1.5 * pause_s, LONGEST_PAUSE_S)
 
+    def abort(self, status):
+        """End all processes on all hosts, and let MPI say nothing; it drops what is on its way."""
+        time.sleep(ARRIVE_S)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        late = threading.Timer(ABORT_S, os._exit, [status])
+        late.daemon = True
+        late.start()
+        self.comm.Abort(status)
+
     def part(self, ranks):
         some = World(self.comm.Create_group(self.comm.Get_group().Incl(ranks)))
-        some.events, some.pulse = self.events, self.pulse
+        some.pulse = self.pulse
         return some
 
     @contextmanager
@@ -175,6 +218,13 @@ class World(Alone):
                 yield
 
 
+class Done:
+    """A sum that is done at once."""
+
+    def look(self):
+        return True
+
+
 class Sum:
     """A sum over all ranks that is under way, and goes on whenever somebody looks at it.
 
@@ -184,11 +234,12 @@ class Sum:
 
     def __init__(self, world, x):
         self.world, self.x, self.state = world, x, "scattering"
+        self.began = time.perf_counter()
         cuts = even_cuts(x.size, world.size)
         self.sizes = np.diff(cuts) * x.itemsize
         self.out = x[slice_of(cuts, world.rank)]
         self.parts = np.empty((world.size, self.out.size), x.dtype)             # (N, mine)
-        world.sent_bytes += int(x.nbytes - self.out.nbytes)
+        world.pulse.sent_bytes += int(x.nbytes - self.out.nbytes)
         self.request = world.comm.Ialltoallv(
             [as_bytes(x), self.sizes], [as_bytes(self.parts), [self.out.nbytes] * world.size])
 
@@ -198,13 +249,14 @@ class Sum:
             self.gather()
         if self.state == "gathering" and self.request.Test():
             self.state = "done"
+            self.world.note("communicate", MEANWHILE, self.began)
         return self.state == "done"
 
     def gather(self):
         """Add up what has come, and begin to send it round."""
         add_in_order(self.parts, self.out)
         mine, self.parts, self.state = self.out.copy(), None, "gathering"
-        self.world.sent_bytes += mine.nbytes * (self.world.size - 1)
+        self.world.pulse.sent_bytes += mine.nbytes * (self.world.size - 1)
         self.request = self.world.second.Iallgatherv(as_bytes(mine), [as_bytes(self.x), self.sizes])
 
 

@@ -68,14 +68,14 @@ class Rank(Alone):
 
     def scatter_sum(self, x, cuts, out):
         mine = slice_of(cuts, self.rank)
-        self.sent_bytes += x.nbytes - x[mine].nbytes
+        self.pulse.sent_bytes += x.nbytes - x[mine].nbytes
         parts = [each[mine] for each in self.collect(x.copy())]
         add_in_order(parts, out)
         return out
 
     def gather(self, x, cuts):
         mine = x[slice_of(cuts, self.rank)].copy()
-        self.sent_bytes += mine.nbytes * (self.size - 1)
+        self.pulse.sent_bytes += mine.nbytes * (self.size - 1)
         np.concatenate(self.collect(mine), out=x)
         return x
 
