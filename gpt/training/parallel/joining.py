@@ -6,12 +6,9 @@ import signal
 import sys
 import time
 from contextlib import contextmanager
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-
-import llvmlite
-import numba
-import numpy as np
 
 from bpe.console import on_one_line
 from gpt import ranks_told
@@ -130,8 +127,8 @@ def described(error):
 def facts():
     """Return what must be alike on all ranks, or they would drift apart: {what: value}."""
     named = {name: value for name, value in os.environ.items() if name in ALIKE}
-    return {"Python": platform.python_version(), "NumPy": np.__version__,
-            "Numba": numba.__version__, "llvmlite": llvmlite.__version__,
+    return {"Python": platform.python_version(),
+            "NumPy": version("numpy"), "Numba": version("numba"), "llvmlite": version("llvmlite"),
             "files of minigrad, by their hash": fingerprint(),
             "compiled kernels": "yes" if jit.COMPILED else "none",
             "processor": platform.machine(),
