@@ -30,6 +30,9 @@ class DataParallel(OneProcess):
         where = ", ".join(f"{n} on {host}" for host, n in hosts.items())
         yield (f"ranks: {where}; each takes a part of the rows, and gradients are summed "
                f"{self.summed}")
+        if self.world.abreast < self.world.size:
+            yield (f"slow: there are cores for {self.world.abreast} of {self.world.size} ranks, "
+                   "and who waits for others takes one, too: start fewer")
         yield from self.world.watch.described() if self.world.watch else ()
 
     def rows(self, B):

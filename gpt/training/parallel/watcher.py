@@ -60,7 +60,7 @@ class Watcher:
                     self.admit()
                 else:
                     self.hear(key.data)
-                last = 0
+                last = 0 if self.connections else last
             if time.monotonic() >= due:
                 self.beat()
                 due = time.monotonic() + self.beat_s
