@@ -250,7 +250,7 @@ def measured(run):
     rates : Rates
     """
     world = run.way.world
-    peak_gflops = sum(world.collect(matmul_gflops()))
+    peak_gflops = sum(world.collect(matmul_gflops())) * world.abreast / world.size
     threads.set_threads(1)                            # until it is measured, what is never bad
     cost = forecast(run, peak_gflops)
     run.config = run.config.changed(micro_batch=min(world.collect(cost.micro_batch)))

@@ -53,6 +53,8 @@ class Alone:
     Attributes
     ----------
     rank, size : int
+    abreast : int
+        How many ranks there are cores for at the same time.
     hosts : list of str
         Of each rank. Ranks that do not share memory have different ones.
     sent_bytes : int
@@ -65,7 +67,7 @@ class Alone:
         Of the ranks of a run.
     """
 
-    rank, size, watch = 0, 1, None
+    rank, size, abreast, watch = 0, 1, 1, None
 
     def __init__(self):
         self.hosts, self.pulse = ["here"], Pulse()
@@ -134,6 +136,7 @@ class World(Alone):
     def __init__(self, comm):
         super().__init__()
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
+        self.abreast = self.size
         self.second = comm.Dup()       # whose messages are never taken for those of the first
         self.hosts = hosts_of(comm)
 
