@@ -2,6 +2,7 @@
 
     python benchmarks/parallel.py speed              2 ranks x 1 thread beside 1 process x 2 threads
     python benchmarks/parallel.py faults --kills 20  kill -9 of ranks at random moments, then resume
+    python benchmarks/parallel.py memory             what ZeRO keeps and sends: `parallel_memory.py`
 
 Needs the `mpi` extra, 2 cores, and mpiexec beside this Python. Sides alternate, since a machine's
 speed drifts; a ratio is the median of the rounds'. Each line that counts is NAME RATIO target
@@ -23,6 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:1] = [str(ROOT), str(ROOT / "benchmarks")]      # or gpt would be gpt.py beside this
 
+from parallel_memory import memory_and_bytes  # noqa: E402
 from results import verdict  # noqa: E402
 
 from gpt.data.corpora import stories  # noqa: E402
@@ -189,9 +191,11 @@ def main():
     asked = commands.add_parser("faults")
     asked.add_argument("--kills", type=int, default=20)
     asked.add_argument("--first", type=int, default=0)
+    commands.add_parser("memory")
     commands.add_parser("side").add_argument("--ranks", action="store_true")
     args = vars(parser.parse_args())
-    {"speed": speed, "faults": faults, "side": side}[args.pop("what")](**args)
+    {"speed": speed, "faults": faults, "memory": memory_and_bytes,
+     "side": side}[args.pop("what")](**args)
 
 
 if __name__ == "__main__":

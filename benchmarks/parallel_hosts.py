@@ -79,8 +79,8 @@ def host(folder, i, rate):
     return subprocess.Popen([*inside, "/usr/sbin/sshd", "-D", "-f", str(config)])
 
 
-def on_both(folder, words):
-    """Run this file on a rank of each host, and return what rank 0 wrote."""
+def on_both(folder, words, file=__file__):
+    """Run a file on a rank of each host, and return what rank 0 wrote."""
     ssh = folder / "ssh"
     ssh.write_text(f"#!/bin/sh\nexec ssh -i {folder}/key -o StrictHostKeyChecking=no "
                    "-o UserKnownHostsFile=/dev/null -o LogLevel=ERROR \"$@\"\n")
@@ -91,7 +91,7 @@ def on_both(folder, words):
                         "FI_PROVIDER": "tcp", "MINIGRAD_THREADS": "1"}
     subprocess.run(["ip", "netns", "exec", SPACES[0], mpiexec, "-launcher", "ssh", "-launcher-exec",
                     ssh, "-hosts", ",".join(ADDRESSES), "-n", "2", "-ppn", "1", sys.executable,
-                    "-m", "mpi4py", __file__, "--rank", str(out), *words], env=env, check=True)
+                    "-m", "mpi4py", file, "--rank", str(out), *words], env=env, check=True)
     return json.loads(out.read_text())
 
 

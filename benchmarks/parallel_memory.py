@@ -1,12 +1,13 @@
 """What a rank keeps and sends in ZeRO 1, 2 and 3, beside the formulas of the paper.
 
     python benchmarks/parallel_memory.py             2 and 4 ranks, AdamW
+    python benchmarks/parallel_memory.py hosts       2 of them on hosts of `parallel_hosts.py`
 
 Needs the `mpi` extra. Memory is what NumPy and Python have allocated, as `tracemalloc` counts it:
 at the end of a step, when what is idle has been given back, that is what the run keeps; how much
 more there is at the highest moment of a step is told apart (its activations, too). What is sent is
-counted by the world. Each line that counts is NAME RATIO target TARGET ok|short, of the larger
-deviation.
+counted by the world, between hosts by the kernel: what went over the cable, headers included.
+Each line that counts is NAME RATIO target TARGET ok|short, of the larger deviation.
 """
 import gc
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:1] = [str(ROOT), str(ROOT / "benchmarks")]      # or gpt would be gpt.py beside this
 
+from parallel_hosts import on_both, on_cable, two_hosts  # noqa: E402
 from results import verdict  # noqa: E402
 
 from gpt.data.corpora import stories  # noqa: E402
@@ -47,15 +49,24 @@ def of_stage(world, data, stage):
     steps = train_steps(run)
     for _ in range(2):
         next(steps)
-    before = world.sent_bytes
     tracemalloc.reset_peak()
-    next(steps)
-    sent, (_, peak) = world.sent_bytes - before, tracemalloc.get_traced_memory()
+    sent = sent_by(world, lambda: next(steps))
+    _, peak = tracemalloc.get_traced_memory()
     gc.collect()
     memory.trim()
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return kept, peak - kept, sent, psi
+
+
+def sent_by(world, step):
+    """Return how many bytes this rank, or its host, sends in a step."""
+    count = on_cable if len({*world.hosts}) > 1 else lambda: world.sent_bytes
+    world.meet()
+    before = count()
+    step()
+    world.meet()
+    return count() - before
 
 
 def on_a_rank():
@@ -68,6 +79,8 @@ def on_a_rank():
         found = world.collect(of_stage(world, data, stage))
         if world.rank == 0:
             tell(stage, found)
+    if "--rank" in sys.argv and world.rank == 0:
+        Path(sys.argv[sys.argv.index("--rank") + 1]).write_text("null")
 
 
 def tell(stage, found):
@@ -92,5 +105,14 @@ def memory_and_bytes():
         subprocess.run([*map(str, command)], env=env, check=True)
 
 
+def on_hosts():
+    """Start a rank on each of two hosts."""
+    with two_hosts("1gbit") as folder:
+        on_both(folder, [], __file__)
+
+
 if __name__ == "__main__":
-    on_a_rank() if "rank" in sys.argv else memory_and_bytes()
+    if {"rank", "--rank"}.intersection(sys.argv):
+        on_a_rank()
+    else:
+        on_hosts() if "hosts" in sys.argv else memory_and_bytes()
