@@ -71,7 +71,8 @@ def host(folder, i, rate):
                   "link set lo up"):
         call("ip", "-n", space, *words.split())
     inside = "ip", "netns", "exec", space
-    call(*inside, *f"tc qdisc add dev {cable} root tbf rate {rate} burst 256kb latency 20ms".split())
+    limit = f"tc qdisc add dev {cable} root tbf rate {rate} burst 256kb latency 20ms"
+    call(*inside, *limit.split())
     config = folder / f"sshd{i}"
     config.write_text(f"ListenAddress {ADDRESSES[i]}\nHostKey {folder}/host\nPidFile none\n"
                       f"AuthorizedKeysFile {folder}/key.pub\nStrictModes no\nPermitRootLogin yes\n")
@@ -165,7 +166,7 @@ def alone(run, world, n_steps):
     batch, _ = next_batch(run).share(world.rank, world.size)
     n = np.float64(batch.n_targets)
     times = []
-    for i in range(n_steps + 3):
+    for _ in range(n_steps + 3):
         began = time.perf_counter()
         way.gradients(batch, n)
         times.append(max(world.collect(time.perf_counter() - began)))

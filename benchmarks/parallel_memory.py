@@ -2,10 +2,11 @@
 
     python benchmarks/parallel_memory.py             2 and 4 ranks, AdamW
 
-Needs the `mpi` extra. Memory is what NumPy and Python have allocated, as `tracemalloc` counts it: at
-the end of a step, when what is idle has been given back, that is what the run keeps; how much more
-there is at the highest moment of a step is told apart (its activations too). What is sent is counted
-by the world. Each line that counts is NAME RATIO target TARGET ok|short, of the larger deviation.
+Needs the `mpi` extra. Memory is what NumPy and Python have allocated, as `tracemalloc` counts it:
+at the end of a step, when what is idle has been given back, that is what the run keeps; how much
+more there is at the highest moment of a step is told apart (its activations, too). What is sent is
+counted by the world. Each line that counts is NAME RATIO target TARGET ok|short, of the larger
+deviation.
 """
 import gc
 import os

@@ -63,8 +63,10 @@ class Batch(NamedTuple):
 
         They are the `parts` of the size of the first.
         """
-        size = self.group * -(-len(self.ids) // (self.group * n))
-        return self.cut(slice(i * size, (i + 1) * size)), i * size
+        n_groups = len(self.ids) // self.group
+        size = self.group * -(-n_groups // n)
+        first = i * size
+        return self.cut(slice(first, first + size)), first
 
     def cut(self, rows):
         """Return the batch of a slice of the rows."""

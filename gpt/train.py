@@ -43,7 +43,7 @@ def lead(args, began, world):
                 return check_run(begin(args, display.say)[0], display.say)
         if args.seeds:
             return train_seeds(args, display, began, world, asked)
-        run, folder = resume(args) if args.resume else begin(args, display.say, ranks=world.size)
+        run, folder = resume(args) if args.resume else begin(args, display.say, ranks=world.abreast)
         with kept_if_begun(folder), alone_in(folder):
             enlist(run, folder, world, asked)
             train(run, folder, args, display, began)
@@ -54,7 +54,7 @@ def train_seeds(args, display, began, world, asked):
     first, folders = args.given.get("seed", 0), []
     for seed in range(first, first + args.seeds):
         args.given |= {"seed": seed}
-        run, folder = begin(args, display.say, ranks=world.size)
+        run, folder = begin(args, display.say, ranks=world.abreast)
         with kept_if_begun(folder), alone_in(folder):
             enlist(run, folder, world, asked)
             train(run, folder, args, display, began)

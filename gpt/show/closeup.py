@@ -69,6 +69,7 @@ def _steps_with_trace(run, number, path, say):
         if run.step + 1 == number:
             say(trace_step(run, path))
         yield from islice(steps, 1)
+    yield from steps                                  # none more, on which all ranks agree
     if run.step < number:
         say(f"step {number} was not recorded: there was time for {run.step} steps")
 

@@ -156,7 +156,10 @@ def kept_bytes(run):
     return kept
 
 
-def run_bytes(config, held, n_learnt, per_sequence, sequences, shares=(1, 1, 1)):
+ALL = 1, 1, 1                      # of weights, gradients and moments
+
+
+def run_bytes(config, held, n_learnt, per_sequence, sequences, shares=ALL):
     """Predict what a run adds to the process: the bytes held by its parameters; gradients and
     moments of those that learn, or of all three the shares that it keeps; one micro-batch.
 
@@ -212,8 +215,8 @@ def forecast(run, peak_gflops):
             f"--context_length {max(8, config.model.context_length // 2)}")
         raise ConfigError(f"this run needs {need(n) / 1e9:.1f} GB for {n} sequences at a time, but "
                           f"{free / 1e9:.1f} GB are free: use {smaller}")
-    at_the_end = baseline_bytes(run) + run_bytes(
-        config, held, n_learnt, 0, 0, (1, *run.way.shares[1:]))
+    shares = 1, *run.way.shares[1:]                   # then rank 0 has all weights
+    at_the_end = baseline_bytes(run) + run_bytes(config, held, n_learnt, 0, 0, shares)
     if room is not None and at_the_end > room:
         raise ConfigError(f"a text of {run.data.n_bytes / 1e6:,.0f} MB needs "
                           f"{at_the_end / 1e9:.1f} GB at the end, to be counted and compressed, "
@@ -247,11 +250,12 @@ def measured(run):
     rates : Rates
     """
     world = run.way.world
-    peak_gflops = sum(world.collect(matmul_gflops()))
+    peak_gflops = sum(world.collect(matmul_gflops())) * world.abreast / world.size
     threads.set_threads(1)                            # until it is measured, what is never bad
     cost = forecast(run, peak_gflops)
     run.config = run.config.changed(micro_batch=min(world.collect(cost.micro_batch)))
     rates = measure_rates(run)
+    run.way.measure(rates.step_s)
     if world.watch:
         world.watch.allow(rates.step_s)
     return cost, rates

@@ -10,6 +10,7 @@ from gpt.models.lora import Part, dropping
 from gpt.models.states import States
 from gpt.settings import ConfigError
 from gpt.training.config import Config
+from gpt.training.judges import judge_sha256
 from gpt.training.layers import freeze, rates, thaw
 from gpt.training.plan import Plan, batch_shape
 from gpt.training.step import OneProcess
@@ -21,7 +22,7 @@ from minigrad.optim import AdamW
 from minigrad.optim.muon import Muon
 
 
-SEALS = "base_sha256", "beside_sha256"
+SEALS = "base_sha256", "beside_sha256", "judge_sha256"
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Run:
     base_sha256: str | None = None        # of the weights that it began from, if it did
     beside: Module | None = None          # a frozen model that its task asks
     beside_sha256: str | None = None
+    judge_sha256: str | None = None       # of the file that judges answers, if one does
     held: Held | None = None       # the batch that several steps learn from, if they do
     way: object = None             # who does the work of a step: this process, or several
 
@@ -83,6 +85,7 @@ class Run:
             run.carried = state_to_carry(config, model)
         if run.task.again(config.train) > 1:
             run.held = Held()
+        run.judge_sha256 = judge_sha256(config.train.reward)
         run.way = OneProcess(run)
         return run
 
@@ -208,6 +211,9 @@ class Run:
                               "its folder: put tokenizer.json back")
         config, plan = Config.from_dict(facts["config"]), Plan.parse(facts["plan"])
         run = cls.start(config, data, plan, weights=weights)
+        if facts.get("judge_sha256", run.judge_sha256) != run.judge_sha256:
+            raise ConfigError(f"the judge {config.train.reward} is not as this run began with: put "
+                              "that back, or begin a new run")
         for name in SEALS:
             setattr(run, name, facts.get(name))
         run.way.load(tensors)

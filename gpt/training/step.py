@@ -117,6 +117,9 @@ class OneProcess:
         """Return the memory that is taken for a while beside what is kept and computed."""
         return 0
 
+    def measure(self, step_s):
+        """Find out, all ranks together, what is worth saying of a step that takes so long."""
+
     def rows(self, B):
         """Return how many of the B rows of a step this process computes at a time, at most."""
         return B

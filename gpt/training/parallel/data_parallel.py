@@ -10,6 +10,7 @@ nothing is gained by doing it meanwhile (measured). Between hosts the sum of a b
 """
 import time
 from contextlib import contextmanager
+from itertools import islice
 
 import numpy as np
 
@@ -29,6 +30,9 @@ class DataParallel(OneProcess):
         where = ", ".join(f"{n} on {host}" for host, n in hosts.items())
         yield (f"ranks: {where}; each takes a part of the rows, and gradients are summed "
                f"{self.summed}")
+        if self.world.abreast < self.world.size:
+            yield (f"slow: there are cores for {self.world.abreast} of {self.world.size} ranks, "
+                   "and who waits for others takes one, too: start fewer")
         yield from self.world.watch.described() if self.world.watch else ()
 
     def rows(self, B):
@@ -55,14 +59,16 @@ class DataParallel(OneProcess):
     def gradients(self, batch, n, first=0):
         batch, first = batch.share(self.world.rank, self.world.size)
         loss = super().gradients(batch, n, first)
-        loss, found = self.counted(loss, [x.grad is not None for x in self.run.trained])
+        is_there = [x.grad is not None for x in self.run.trained]
+        loss, found = self.counted(loss, is_there)
         for some in buckets(found):
             self.add_up(some)
         return loss
 
     def counted(self, loss, is_there):
         """Return the loss of all ranks, and the parameters that have a gradient on any."""
-        loss, *found = self.world.sum(np.array([loss, *is_there], np.float64)).tolist()
+        numbers = np.array([loss, *is_there], np.float64)
+        loss, *found = self.world.sum(numbers).tolist()
         return loss, [x for x, n in zip(self.run.trained, found) if n]
 
     def add_up(self, parameters):
@@ -167,8 +173,10 @@ class Sums:
 
     def begin(self):
         """Begin the sums of buckets that are whole, always in order, and go on with the others."""
-        while len(self.begun) < len(self.flats) and not self.missing[len(self.begun)]:
-            flat = self.flats[len(self.begun)]
+        waiting = zip(self.flats, self.missing)
+        for flat, missing in islice(waiting, len(self.begun), None):
+            if missing:
+                break
             self.begun.append(self.world.begin_sum(flat.data))
         all(sum.look() for sum in self.begun)
 

@@ -6,12 +6,9 @@ import signal
 import sys
 import time
 from contextlib import contextmanager
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-
-import llvmlite
-import numba
-import numpy as np
 
 from bpe.console import on_one_line
 from gpt import ranks_told
@@ -130,8 +127,8 @@ def described(error):
 def facts():
     """Return what must be alike on all ranks, or they would drift apart: {what: value}."""
     named = {name: value for name, value in os.environ.items() if name in ALIKE}
-    return {"Python": platform.python_version(), "NumPy": np.__version__,
-            "Numba": numba.__version__, "llvmlite": llvmlite.__version__,
+    return {"Python": platform.python_version(),
+            "NumPy": version("numpy"), "Numba": version("numba"), "llvmlite": version("llvmlite"),
             "files of minigrad, by their hash": fingerprint(),
             "compiled kernels": "yes" if jit.COMPILED else "none",
             "processor": platform.machine(),
@@ -181,10 +178,15 @@ def apart(ours, theirs):
 
 def share_cores(world):
     """Give every rank as many threads: as there are cores for it, unless the user says it."""
-    mine = my_share(world.collect((world.hosts[world.rank], processors())), world.rank)
-    n = min(world.collect(threads.most_threads() if "MINIGRAD_THREADS" in os.environ else mine))
+    places = world.collect((world.hosts[world.rank], processors()))
+    said, cores = "MINIGRAD_THREADS" in os.environ, threads.available_cores()
+    mine = threads.most_threads() if said else my_share(places, world.rank, cores)
+    n = min(world.collect(mine))
     os.environ["MINIGRAD_THREADS"] = str(n)
     threads.set_threads(n)
+    n_beside = places.count(places[world.rank])
+    share = min(1, cores / (n * n_beside))            # of its time that it has its cores
+    world.abreast = max(1, round(sum(world.collect(share))))
 
 
 def processors():
@@ -192,7 +194,7 @@ def processors():
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
-def my_share(places, rank, cores=None):
+def my_share(places, rank, cores):
     """Return how many cores a rank has, of those that it shares with others.
 
     Parameters
@@ -200,11 +202,10 @@ def my_share(places, rank, cores=None):
     places : list of (host, processors)
         Of each rank.
     rank : int
-    cores : int, optional
-        Those it may use, with others; asked of the system unless given.
+    cores : int
+        That it may use, with others.
 
     >>> my_share([("a", [0, 1]), ("a", [0, 1]), ("b", [0, 1])], 1, cores=2)
     1
     """
-    cores = cores or threads.available_cores()
     return max(1, cores // places.count(places[rank]))

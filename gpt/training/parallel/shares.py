@@ -40,7 +40,8 @@ class Unit:
     """
 
     def __init__(self, parameters, cuts, rank, block="", uncut=False):
-        self.parameters, self.cuts, self.block, self.uncut = parameters, cuts, block, uncut
+        self.parameters, self.cuts = parameters, cuts
+        self.block, self.uncut = block, uncut
         self.mine, self.size = slice_of(cuts, rank), cuts[-1]
         ends = np.cumsum([x.size for x in parameters]).tolist()
         self.begins = dict(zip(parameters, [0, *ends]))
@@ -52,27 +53,42 @@ class Unit:
         """Move the parameters into flat arrays; keep all weights here, and all gradients, or not.
         """
         flat = np.concatenate([x.data.reshape(-1) for x in self.parameters])
-        self.share = flat[self.mine] if keep_weights else flat[self.mine].copy()
-        self.show(flat if keep_weights else None)
-        self.keep_sums = keep_sums
+        self.share, self.keep_sums = flat[self.mine], keep_sums
         if keep_sums:
             self.sums = np.zeros_like(flat)
-        n_mine = self.mine.stop - self.mine.start
-        self.slopes = self.sums[self.mine] if keep_sums else np.zeros(n_mine, self.dtype)
+            self.slopes = self.sums[self.mine]
+        else:
+            self.slopes = np.zeros_like(self.share)
+        if keep_weights:
+            self.show(flat)
+        else:
+            self.share = self.share.copy()
+            self.drop()
 
     # ---- weights ----
 
     def show(self, flat):
-        """Make the parameters views of a flat array; with None, of nothing but their shape."""
+        """Make the parameters views of a flat array."""
         self.flat = flat
         for x in self.parameters:
-            x.data = absent(x) if flat is None else self.view(flat, x)
+            x.data = self.view(flat, x)
 
     def gather(self, world):
         """Have all weights here."""
         flat = memory.empty((self.size,), self.dtype)
         flat[self.mine] = self.share
         self.show(world.gather(flat, self.cuts))
+
+    def drop(self):
+        """Leave the weights to the ranks; of the parameters their shapes stay.
+
+        A parameter gets another array each time, of what is not a number: so no recording of
+        kernel calls takes it for weights that it knows, and nobody else does.
+        """
+        self.flat = None
+        for x in self.parameters:
+            nothing = np.full((), np.nan, x.dtype)
+            x.data = np.broadcast_to(nothing, x.shape)
 
     # ---- gradients ----
 
@@ -114,57 +130,13 @@ class Unit:
         begin = self.begins[x] - self.mine.start
         ends = np.clip([begin, begin + x.size], 0, len(share))
         part = share[slice(*ends)]
-        return part.reshape(-1, *x.shape[1:]) if self.uncut else part
+        if self.uncut:
+            part = part.reshape(-1, *x.shape[1:])
+        return part
 
-    def cuts_of(self, x, size):
-        """Return where the cuts go through an array of `size` elements that lies where x does."""
-        return np.clip(np.subtract(self.cuts, self.begins[x]), 0, size).tolist()
-
-
-def absent(x):
-    """Return an array of the shape of a parameter, and next to no memory, that is not a number.
-
-    Another one each time: so no recording of kernel calls takes it for weights that it knows.
-    """
-    return np.broadcast_to(np.full((), np.nan, x.dtype), x.shape)
-
-
-class Spread:
-    """An array of which each rank has a part, for a checkpoint: whole when its bytes are asked.
-
-    All ranks ask together; `before` is called first.
-
-    Parameters
-    ----------
-    part : array
-        What this rank has; what has no axis is here whole.
-    shape : tuple of int
-        Of the whole array.
-    cuts : list of int
-        Of all its elements; N + 1.
-    world : World
-    """
-
-    def __init__(self, part, shape, cuts, world):
-        self.part, self.shape, self.cuts, self.world = part, shape, cuts, world
-        self.dtype, self.itemsize = part.dtype, part.itemsize
-        self.nbytes = self.itemsize * cuts[-1]
-        self.mine = slice_of(cuts, world.rank)
-        self.before = lambda: None
-
-    def tobytes(self):
-        """Return the bytes of the whole array."""
-        self.before()
-        flat = np.empty(self.cuts[-1], self.dtype)
-        flat[self.mine] = self.part.reshape(-1)[:self.mine.stop - self.mine.start]
-        return self.world.gather(flat, self.cuts).tobytes()
-
-    def take(self, values):
-        """Take this rank's part of an array."""
-        values = np.asarray(values)
-        if self.part.ndim:
-            values = values.reshape(-1)[self.mine].reshape(self.part.shape)
-        self.part[...] = values
+    def cuts_from(self, x):
+        """Return the cuts, counted from where a parameter begins."""
+        return [cut - self.begins[x] for cut in self.cuts]
 
 
 def units_of(model, optimizers, world):
@@ -178,10 +150,11 @@ def units_of(model, optimizers, world):
             some = [x for x in parameters if block[x] == name]
             if isinstance(optimizer, Muon):           # which makes whole matrices orthogonal
                 some.sort(key=owner.get)
-                yield Unit(some, cuts_between(some, owner, world.size), world.rank, name, True)
+                cuts = cuts_between(some, owner, world.size)
+                yield Unit(some, cuts, world.rank, name, uncut=True)
             else:
-                cuts = even_cuts(sum(x.size for x in some), world.size)
-                yield Unit(some, cuts, world.rank, name)
+                size = sum(x.size for x in some)
+                yield Unit(some, even_cuts(size, world.size), world.rank, name)
 
 
 def block_of(name):
@@ -197,11 +170,12 @@ def block_of(name):
 def shared_out(sizes, n):
     """Share things out among n ranks: the largest first, each to a rank that has least.
 
-    >>> shared_out([3, 1, 4, 4], 2)
-    [0, 1, 0, 1]
+    >>> shared_out([3, 1, 4, 5], 2)
+    [1, 0, 1, 0]
     """
     owners, loads = [0] * len(sizes), [0] * n
-    for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+    order = np.argsort(sizes, kind="stable")[::-1]
+    for i in order:
         owners[i] = loads.index(min(loads))
         loads[owners[i]] += sizes[i]
     return owners
@@ -209,5 +183,7 @@ def shared_out(sizes, n):
 
 def cuts_between(parameters, owner, n):
     """Return the cuts of parameters that lie in the order of their owners."""
-    sizes = [sum(x.size for x in parameters if owner[x] == rank) for rank in range(n)]
-    return np.cumsum([0, *sizes]).tolist()
+    sizes = [0] * (n + 1)
+    for x in parameters:
+        sizes[owner[x] + 1] += x.size
+    return np.cumsum(sizes).tolist()

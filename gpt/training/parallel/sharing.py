@@ -18,6 +18,7 @@ from gpt.training.parallel.stages import check_cut
 from gpt.training.parallel.timeline import steps_noted
 from gpt.training.parallel.zero import ZERO
 from gpt.training.plan import due
+from gpt.training.run import make_optimizers
 from gpt.training.step import OneProcess
 from gpt.training.threads import on_best_threads
 
@@ -70,7 +71,10 @@ def enlist(run, folder, world, asked):
         check_cut(run.config, asked.stages, world.size)
     world.watch.begin(folder)
     world.meet()
-    world.share((replace(run, data=None, way=None), run.data.sha256, str(folder), asked))
+    told = replace(run, data=None, way=None)
+    if asked.zero:
+        told.optimizers = []                          # of which each makes its share
+    world.share((told, run.data.sha256, str(folder), asked))
     with copied(folder / "data", world):
         run.way = way_of(world, asked)(run, world)
 
@@ -93,6 +97,8 @@ def take_part(world):
         world.watch.begin(folder)
         with copied(Path(folder) / "data", world) as there:
             run.data = run.task.load(there, sealed)
+            if not run.optimizers:
+                run.optimizers = make_optimizers(run.model, run.config.train)
             run.way = way_of(world, asked)(run, world)
             follow(run, asked.timeline)
 

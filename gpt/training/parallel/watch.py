@@ -66,7 +66,7 @@ class Watch:
             for line in self.connection.makefile("rb"):
                 status = json.loads(line).get("end")
                 if status is not None:
-                    os._exit(status)
+                    self.world.abort(status)
         except TimeoutError:
             self.connection = None
             self.fail(f"does not hear of rank 0 on {self.world.hosts[0]} any more", 1)
@@ -116,7 +116,7 @@ class Watch:
         sys.stdout.flush()
         sys.stderr.flush()
         self.tell(ending=status)
-        os._exit(status)
+        self.world.abort(status)
 
     def leave(self):
         """Part, after all is done."""

@@ -41,7 +41,8 @@ class Watcher:
     """
 
     def __init__(self, server, prog, hosts, token, beat_s, silent_beats):
-        self.server, self.prog, self.hosts, self.token = server, prog, hosts, token.encode()
+        self.server, self.prog, self.hosts = server, prog, hosts
+        self.token = token.encode()
         self.beat_s, self.silent_beats = beat_s, silent_beats
         self.folder = self.limit_s = None
         self.connections, self.heard, self.silent = {}, {}, {}       # by rank
@@ -50,14 +51,16 @@ class Watcher:
 
     def serve(self):
         """Attend to all ranks until the last one has gone."""
-        last, due = time.monotonic() + FIRST_S, time.monotonic() + self.beat_s
+        now = time.monotonic()
+        last, due = now + FIRST_S, now + self.beat_s
         while self.connections or time.monotonic() < last:
-            for key, _ in self.selector.select(max(0, due - time.monotonic())):
+            left_s = max(0, due - time.monotonic())
+            for key, _ in self.selector.select(left_s):
                 if key.data is None:
                     self.admit()
                 else:
                     self.hear(key.data)
-                last = 0
+                last = 0 if self.connections else last
             if time.monotonic() >= due:
                 self.beat()
                 due = time.monotonic() + self.beat_s
@@ -73,7 +76,8 @@ class Watcher:
         token, rank = said[:len(self.token)], int.from_bytes(said[len(self.token):], "big")
         if not secrets.compare_digest(token, self.token):
             return connection.close()
-        self.connections[rank], self.heard[rank], self.silent[rank] = connection, b"", 0
+        self.connections[rank] = connection
+        self.heard[rank], self.silent[rank] = b"", 0
         self.selector.register(connection, selectors.EVENT_READ, rank)
 
     def beat(self):

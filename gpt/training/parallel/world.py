@@ -7,6 +7,8 @@ Sums are made in the order of the ranks, ((r0 + r1) + r2) + ..., so that they ha
 everywhere and are those of one process that adds the same parts one after another. MPI's own
 Allreduce fixes no order.
 """
+import os
+import threading
 import time
 import warnings
 from contextlib import contextmanager
@@ -14,6 +16,8 @@ from contextlib import contextmanager
 import numpy as np
 
 MEANWHILE = "sum, meanwhile"   # what is noted of a sum that goes on beside other things
+ARRIVE_S = 0.3             # for what was said to arrive where mpiexec is
+ABORT_S = 2                # for MPI to end all, or this process ends alone
 LONGEST_PAUSE_S = 0.02     # between two looks of who waits for others that do something long
 
 
@@ -49,6 +53,8 @@ class Alone:
     Attributes
     ----------
     rank, size : int
+    abreast : int
+        How many ranks there are cores for at the same time.
     hosts : list of str
         Of each rank. Ranks that do not share memory have different ones.
     sent_bytes : int
@@ -61,7 +67,7 @@ class Alone:
         Of the ranks of a run.
     """
 
-    rank, size, watch = 0, 1, None
+    rank, size, abreast, watch = 0, 1, 1, None
 
     def __init__(self):
         self.hosts, self.pulse = ["here"], Pulse()
@@ -130,6 +136,7 @@ class World(Alone):
     def __init__(self, comm):
         super().__init__()
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
+        self.abreast = self.size
         self.second = comm.Dup()       # whose messages are never taken for those of the first
         self.hosts = hosts_of(comm)
 
@@ -189,6 +196,15 @@ class World(Alone):
         while not request.Test():
             time.sleep(pause_s)
             pause_s = min(1.5 * pause_s, LONGEST_PAUSE_S)
+
+    def abort(self, status):
+        """End all processes on all hosts, and let MPI say nothing; it drops what is on its way."""
+        time.sleep(ARRIVE_S)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        late = threading.Timer(ABORT_S, os._exit, [status])
+        late.daemon = True
+        late.start()
+        self.comm.Abort(status)
 
     def part(self, ranks):
         some = World(self.comm.Create_group(self.comm.Get_group().Incl(ranks)))

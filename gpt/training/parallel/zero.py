@@ -18,6 +18,7 @@ What does not learn stays whole on every rank: of a base it is mapped from the f
 of one host share.
 """
 import math
+import time
 from contextlib import contextmanager
 from functools import partial
 
@@ -26,10 +27,10 @@ import numpy as np
 from gpt.models.trunk import Block
 from gpt.settings import ConfigError
 from gpt.training.parallel.data_parallel import DataParallel
-from gpt.training.parallel.shares import Spread, units_of
+from gpt.training.parallel.shares import units_of
+from gpt.training.parallel.spread import Spread
 from gpt.training.step import micro_batches
 from minigrad import Tensor, backprop
-from minigrad.mistakes import check_state
 from minigrad.mode import changed, mode
 from minigrad.nn import Module
 from minigrad.optim import sum_of_squares
@@ -63,15 +64,17 @@ class Zero(DataParallel):
             unit.lay_down(keep_weights=stage < 3, keep_sums=stage == 1)
         self.parts, self.slopes = {}, {}                  # of this rank, by parameter
         for x, unit in self.unit.items():
-            self.parts[x] = Tensor(unit.part(unit.share, x), requires_grad=True)
+            part = unit.part(unit.share, x)
+            self.parts[x] = Tensor(part, requires_grad=True)
             self.slopes[x] = unit.part(unit.slopes, x)
         self.indices = [parameters_of(optimizer) for optimizer in run.optimizers]
-        whole, run.optimizers = run.optimizers, [self.over_parts(x) for x in run.optimizers]
-        for i, optimizer in enumerate(whole):
-            self.take_moments(i, optimizer)
+        whole = run.optimizers
+        run.optimizers = [self.over_parts(optimizer) for optimizer in whole]
+        if run.step:
+            self.take_moments(whole)
         if stage == 3:
             self.spread(run.model)
-        self.reached = set()
+        self.reached, self.remark = set(), ""
 
     def over_parts(self, optimizer):
         """Make an optimizer of the same groups and settings for this rank's part of each parameter.
@@ -82,11 +85,12 @@ class Zero(DataParallel):
             groups.append({**group, "parameters": parts})
         return type(optimizer)(groups)
 
-    def take_moments(self, i, optimizer):
-        """Go on with what an optimizer of all parameters remembers."""
-        known = optimizer.state_dict()
-        for name, x in self.moments(i).items():
-            x.take(known[name])
+    def take_moments(self, whole):
+        """Go on with what the optimizers of all parameters remember, those of rank 0."""
+        for i, optimizer in enumerate(whole):
+            known = optimizer.state_dict()
+            for name, x in self.moments(i).items():
+                x.take(self.world.share(known[name]))
 
     def renew(self):
         """There is nothing to begin anew: steps are not recorded."""
@@ -106,15 +110,28 @@ class Zero(DataParallel):
         sizes = {1: 0, 2: block, 3: 3 * block + rest}     # its gradients come, and are added up
         return self.units[0].dtype.itemsize * sizes[self.stage]
 
+    def measure(self, step_s):
+        """Find out how long it takes to gather all weights, from the largest unit of them."""
+        unit = max(self.units, key=lambda unit: unit.size)
+        flat, times = np.zeros(unit.size, unit.dtype), []
+        for _ in range(FEW):
+            began = time.perf_counter()
+            self.world.gather(flat, unit.cuts)
+            times.append(time.perf_counter() - began)
+        n = sum(unit.size for unit in self.units)
+        self.remark = dearly(min(times) * n / unit.size, step_s) if self.stage == 3 else ""
+
     def described(self):
         where, *others = super().described()
         kept = "moments", "moments and gradients", "moments, gradients and weights"
-        yield (f"{where}; each keeps 1/{self.world.size} of {kept[self.stage - 1]}")
+        yield f"{where}; each keeps 1/{self.world.size} of {kept[self.stage - 1]}"
         yield from others
+        if self.remark:
+            yield self.remark
 
     # ---- gradients ----
 
-    summed = "by whose share they are"
+    summed = "in shares"
 
     def gradients(self, batch, n):
         self.reached.clear()
@@ -131,9 +148,11 @@ class Zero(DataParallel):
         All ranks have as many, since they send together: one that has fewer rows computes others
         for nothing.
         """
-        most, _ = batch.share(0, self.world.size)
+        world = self.world
+        most, _ = batch.share(0, world.size)
         missing = len([*micro_batches(self.run, most)])
-        for part, rng in micro_batches(self.run, *batch.share(self.world.rank, self.world.size)):
+        mine = batch.share(world.rank, world.size)
+        for part, rng in micro_batches(self.run, *mine):
             yield part, rng, 1.0
             missing -= 1
         for _ in range(missing):
@@ -157,11 +176,14 @@ class Zero(DataParallel):
         return counts * loss.item()
 
     def norm(self, max_norm):
-        for x in self.reached:
-            self.parts[x].grad = self.slopes[x] if self.slopes[x].size else None
-        gradients = [part.grad for part in self.parts.values() if part.grad is not None]
+        gradients = []
+        for x, slope in self.slopes.items():
+            if x in self.reached and slope.size:
+                self.parts[x].grad = slope
+                gradients.append(slope)
         squares = np.array([sum_of_squares(gradients)], np.float64)
-        return clip_to_norm(gradients, math.sqrt(self.world.sum(squares).item()), max_norm)
+        norm = math.sqrt(self.world.sum(squares).item())
+        return clip_to_norm(gradients, norm, max_norm)
 
     def update(self, rate):
         super().update(rate)
@@ -175,14 +197,16 @@ class Zero(DataParallel):
     def spread(self, model):
         """Leave the weights to the ranks, and let each block gather its own when it is called."""
         for unit in self.units:
-            unit.show(None)
+            unit.drop()
         for blocks in lists_of_blocks(model):
             for i, block in enumerate(blocks):
-                mine = {self.unit[x]: None for x in block.parameters() if x in self.unit}
-                blocks[i] = Gathering(block, [*mine], self.world)
+                inside = {*block.parameters()}
+                mine = [unit for unit in self.units if inside.intersection(unit.parameters)]
+                blocks[i] = Gathering(block, mine, self.world)
 
     def at_hand(self, all_of_it=False):
-        return gathered([unit for unit in self.units if all_of_it or not unit.block], self.world)
+        units = [unit for unit in self.units if all_of_it or not unit.block]
+        return gathered(units, self.world)
 
     @contextmanager
     def whole(self):
@@ -192,10 +216,10 @@ class Zero(DataParallel):
         for unit in here:
             unit.gather(self.world)
             if self.world.rank:
-                unit.show(None)
+                unit.drop()
         yield
         for unit in here:
-            unit.show(None)
+            unit.drop()
         self.give() if self.world.rank else self.ask(None)
 
     def ask(self, name):
@@ -218,14 +242,12 @@ class Zero(DataParallel):
     def tensors(self):
         """Return what a checkpoint holds: of what is spread the bytes, whole, while they are asked.
         """
-        parts = self.run.parts()
-        found = {f"model.{name}": self.weight(x) for name, x in self.run.kept.named_parameters()}
+        found = super().tensors()
+        for name, x in self.run.kept.named_parameters():
+            found[f"model.{name}"] = self.weight(x)
         for i, _ in enumerate(self.run.optimizers):
-            moments = self.moments(i)
-            found |= {f"optimizer{i}.{name}": x for name, x in moments.items()}
-        for prefix in [name for name in ("carried", "held") if name in parts]:
-            state = parts[prefix].state_dict()
-            found |= {f"{prefix}.{name}": x for name, x in state.items()}
+            for name, x in self.moments(i).items():
+                found[f"optimizer{i}.{name}"] = x
         for name, x in found.items():
             if isinstance(x, Spread) and self.world.rank == 0:
                 x.before = partial(self.ask, name)
@@ -236,26 +258,33 @@ class Zero(DataParallel):
         unit = self.unit.get(x)
         if unit is None or self.stage < 3:
             return x.data
-        return Spread(self.parts[x].data, x.shape, unit.cuts_of(x, x.size), self.world)
+        return self.spread_of(self.parts[x].data, x.shape, x)
 
     def moments(self, i):
         """Return what an optimizer remembers, by the names that it has in one process."""
-        found = {}
-        for j, (x, memory) in enumerate(zip(self.indices[i], self.run.optimizers[i].memories)):
-            for name, part in memory.items():
+        found, optimizer = {}, self.run.optimizers[i]
+        for j, x in enumerate(self.indices[i]):
+            for name, part in optimizer.memories[j].items():
                 shape = x.shape if part.ndim else ()
-                cuts = self.unit[x].cuts_of(x, math.prod(shape))
-                found[f"{j}.{name}"] = Spread(part, shape, cuts, self.world)
+                found[f"{j}.{name}"] = self.spread_of(part, shape, x)
         return found
 
-    def load(self, tensors):
-        into = self.tensors()
-        check_state(tensors, into)
-        for name, x in into.items():
-            if isinstance(x, Spread):
-                x.take(tensors[name])
-            else:
-                x[...] = tensors[name]
+    def spread_of(self, part, shape, x):
+        """Return what lies as a parameter does, and of which this rank has a part."""
+        cuts = self.unit[x].cuts_from(x)
+        return Spread(part, shape, cuts, self.world)
+
+
+FEW, DEAR = 3, 0.1         # gatherings that are measured; the share of a step that is told
+
+
+def dearly(gather_s, step_s):
+    """Say that stage 3 takes long, if it does; gather_s is for all weights once."""
+    share = gather_s / step_s
+    if share < DEAR:
+        return ""
+    return (f"--zero 3 gathers all weights twice a step, each time in {share:.0%} of the time of a "
+            "step, and runs the blocks twice: where they fit into memory, --zero 2 is faster")
 
 
 class Zero1(Zero):
@@ -301,7 +330,7 @@ def gathered(units, world):
         yield
     finally:
         for unit in missing:
-            unit.show(None)
+            unit.drop()
 
 
 def lists_of_blocks(net):

@@ -25,7 +25,7 @@ def last(folder):
 def whole(ranks, tmp_path_factory):
     """Train on two ranks, undisturbed; return the folder, and what was said."""
     root = tmp_path_factory.mktemp("runs")
-    done = ranks(2, TRAIN, "stories", *SMALL, "--runs", root)
+    done = ranks(2, TRAIN, "stories", *SMALL, "--runs", root, "--trace_step", "3")
     assert done.status == 0, done.wrong
     return root / "stories", done.said
 
@@ -38,7 +38,8 @@ def test_a_world_keeps_its_word_and_steps_are_those_of_one_process(ranks):
 def test_rank_0_speaks_and_what_is_left_is_that_of_one_process(whole, ranks, tmp_path):
     folder, said = whole
     assert said.count("validation: ") == 1 and "ranks: 2 on " in said
-    assert {path.name for path in folder.iterdir()} >= {"report.html", "plan.json", "metrics.jsonl"}
+    written = {path.name for path in folder.iterdir()}
+    assert written >= {"report.html", "plan.json", "metrics.jsonl", "step_3.html"}
     done = ranks(1, TRAIN, "stories", *SMALL, "--micro_batch", "2", "--runs", tmp_path)
     assert done.status == 0, done.wrong
     assert last(tmp_path / "stories") == last(folder)

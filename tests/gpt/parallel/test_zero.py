@@ -1,18 +1,26 @@
 """ZeRO: what N ranks compute is what one process does that takes their rows in turn, to the bit."""
 from functools import cache
-from itertools import islice
+from itertools import islice, product
+from pathlib import Path
 
 import numpy as np
 import pytest
-from runs_of_tasks import DATA, Made
+from runs_of_tasks import Made
 from threads_as_ranks import on_ranks
 
 from gpt.settings import ConfigError
+from gpt.training.checkpoint import below
+from gpt.training.divergence import Diverged
+from gpt.training.parallel.costs import reduce_scatter, state_bytes, step_traffic
 from gpt.training.parallel.world import Alone
-from gpt.training.parallel.zero import Zero1, Zero2, Zero3
+from gpt.training.parallel.zero import ZERO as STAGES
+from gpt.training.parallel.zero import Zero2, Zero3, dearly
 from gpt.training.step import OneProcess, train_steps
+from minigrad.stepper.recording import memories
 
-STAGES = {1: Zero1, 2: Zero2, 3: Zero3}
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent.parent
 
 
 class InTurn(OneProcess):
@@ -70,14 +78,20 @@ def check_equal(found, expected):
         np.testing.assert_allclose(norms, expected[1], rtol=1e-15)
 
 
+def more_of_the_same(*case):
+    return pytest.param(*case, marks=pytest.mark.thorough)
+
+
 @pytest.mark.parametrize("stage, ranks, more", [
-    (1, 2, {}), (2, 4, {}), (3, 4, {}),                       # Muon, and clipped in each step
-    (1, 3, {"optimizer": "adamw"}), (2, 3, {"optimizer": "adamw", "dropout": 0.2}),
+    (1, 3, {}), (3, 4, {}),                                   # Muon, and clipped in each step
+    (2, 3, {"optimizer": "adamw", "dropout": 0.2}),
     (3, 2, {"preset": "gpt2", "dropout": 0.2, "clip_norm": 0.1}),         # whose head is tied
-    (3, 3, {"batch_tokens": 80, "divide_rates": 2.0, "weight_decay": 0.1}),      # 2, 2, 1 rows
     (2, 4, {"batch_tokens": 32}),                             # two ranks have nothing to do
-    (2, 2, {"freeze": "*embedding*,blocks.0.*"}), (3, 2, {"unfreeze": 0.4}),
-    (3, 2, {"lora_rank": 2, "lora_dropout": 0.4})], ids=str)
+    (3, 2, {"lora_rank": 2, "lora_dropout": 0.4}),
+    more_of_the_same(2, 4, {}), more_of_the_same(1, 3, {"optimizer": "adamw"}),
+    more_of_the_same(3, 3, {"batch_tokens": 80, "divide_rates": 2.0, "weight_decay": 0.1}),
+    more_of_the_same(2, 2, {"freeze": "*embedding*,blocks.0.*"}),
+    more_of_the_same(3, 2, {"unfreeze": 0.4})], ids=str)
 def test_ranks_compute_what_one_process_does_in_turn(made, stage, ranks, more):
     make = made().run
     if "preset" in more:
@@ -89,7 +103,8 @@ def test_ranks_compute_what_one_process_does_in_turn(made, stage, ranks, more):
     check_equal(on_shares(stage, ranks, lambda: make(**more)), trained(run))
 
 
-@pytest.mark.parametrize("task", [task for task in DATA if task != "causal"])
+@pytest.mark.parametrize("task", ["prefer", "seq2seq", *map(more_of_the_same, (
+    "masked", "classify", "instruct", "distil", "reward"))])
 def test_every_task(made, task):
     """Stage 3 runs blocks twice; answers that are rewarded are recorded, which one thread does."""
     stage = 2 if task in ("instruct", "reward") else 3
@@ -99,8 +114,9 @@ def test_every_task(made, task):
 
 
 @pytest.mark.parametrize("stage, dtype, optimizer, most", [
-    (1, np.float32, "adamw", 1e-6), (2, np.float64, "muon", 1e-12), (3, np.float32, "adamw", 1e-6),
-    (3, np.float64, "adamw", 1e-12)])
+    (2, np.float64, "muon", 1e-12), (3, np.float32, "adamw", 1e-6),
+    more_of_the_same(1, np.float32, "adamw", 1e-6),
+    more_of_the_same(3, np.float64, "adamw", 1e-12)])
 def test_micro_batches_of_ranks_add_up_to_the_batch(made, stage, dtype, optimizer, most):
     """Three and two of them on two ranks, whose sums are made in another order.
 
@@ -121,10 +137,10 @@ def test_checkpoints_are_the_same_and_go_on_with_any_number_of_ranks(made):
     """Six steps in one process, or four on other ranks between the first and the last."""
     make = made().run
 
-    def goes_on(run, arrays, step):
+    def going_on(run, arrays, step):
         run.way.load(arrays)
         run.step = step
-        return trained(run, 2)[2]
+        return run
 
     def arrays(tensors):
         return {name: np.frombuffer(data, dtype).reshape(shape)
@@ -135,26 +151,49 @@ def test_checkpoints_are_the_same_and_go_on_with_any_number_of_ranks(made):
     held = arrays(trained(run, 2)[2])
 
     def of_rank(world):
-        run = make()
+        run = going_on(make(), held, 2)
         run.way = Zero3(run, world)
-        return goes_on(run, held, 2)
+        return trained(run, 2)[2]
     first, second = on_ranks(2, of_rank)
     assert not second
-    assert goes_on(make(micro_batch=2), arrays(first), 4) == expected
+    run = going_on(make(micro_batch=2), arrays(first), 4)
+    assert trained(run, 2)[2] == expected
 
 
-def test_moments_that_there_are_already_are_shared_out(made):
+def test_a_rank_without_moments_gets_its_share_of_those_of_rank_0(made):
     expected = trained(made().run(micro_batch=2), 4)[2]
     other = made().run(micro_batch=2)
     trained(other, 2)
 
     def of_rank(world):
         run = made().run()
-        run.way.load(other.way.tensors())
+        known = other.way.tensors()
+        run.model.load_state_dict(below(known, "model"))
+        if world.rank == 0:
+            run.way.load(known)
         run.step = 2
         run.way = Zero2(run, world)
         return trained(run, 2)[2]
     assert on_ranks(2, of_rank)[0] == expected
+
+
+def test_where_numbers_ended_is_told_as_in_one_process(made):
+    def spoilt(run):
+        run.model.blocks[1].mlp.expand.weight.data[0, 0] = np.inf
+        return run
+
+    def raised(run):
+        with pytest.raises(Diverged) as error:
+            next(train_steps(run))
+        return str(error.value)
+
+    def of_rank(world):
+        run = spoilt(made().run())
+        run.way = Zero3(run, world)
+        return raised(run)
+    expected = raised(spoilt(made().run()))
+    assert "blocks.1.mlp.expand.weight" in expected
+    assert on_ranks(2, of_rank) == [expected, expected]
 
 
 def test_a_net_without_blocks_of_a_transformer_refuses_stage_3(made):
@@ -172,3 +211,68 @@ def test_the_net_can_be_run_where_its_weights_are_at_hand(made):
     for whole in False, True:
         with run.way.at_hand(whole):
             assert run.evaluate() == expected
+
+
+@pytest.mark.parametrize("ranks, stage", [*product((2, 4), STAGES)])
+def test_what_a_rank_keeps_is_what_the_formula_says(made, ranks, stage):
+    """Counted from the arrays that there are between two steps."""
+    def kept(world):
+        run = made().run(d_model=32, optimizer="adamw", look_back=0, ngram_rows=0)
+        psi = sum(x.size for x in run.trained)
+        run.way = STAGES[stage](run, world)
+        list(islice(train_steps(run), 1))
+        arrays = [x.data for x in run.trained if not np.isnan(x.data.flat[0])]
+        arrays += [x for unit in run.way.units for x in (unit.share, unit.slopes, unit.sums)]
+        arrays += [x for each in run.optimizers for some in each.memories for x in some.values()]
+        return sum(memories(arrays).values()) / state_bytes(psi, world.size, stage)
+    for ratio in on_ranks(ranks, kept):
+        assert abs(ratio - 1) < 0.05
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_a_rank_sends_is_what_the_formula_says(made, stage):
+    """What is outside of the blocks is gathered once a step in stage 3, not twice."""
+    def sent(world):
+        run = made().run(optimizer="adamw")
+        run.way = STAGES[stage](run, world)
+        steps = train_steps(run)
+        next(steps)
+        before = world.sent_bytes
+        next(steps)
+        psi = sum(x.size for x in run.trained)
+        outside = sum(unit.size for unit in run.way.units if not unit.block)
+        less = reduce_scatter(4 * outside, world.size) if stage == 3 else 0
+        return (world.sent_bytes - before) / (step_traffic(psi, world.size, stage) - less)
+    for ratio in on_ranks(4, sent):
+        assert abs(ratio - 1) < 0.05
+
+
+def test_that_weights_come_slowly_is_told():
+    assert "weights twice a step, each time in 25% of the time" in dearly(0.5, 2.0)
+    assert not dearly(0.1, 2.0)
+
+
+@pytest.mark.extra("mpi4py")
+def test_on_ranks(ranks):
+    done = ranks(2, HERE / "zero_on_ranks.py")
+    assert done.said.count("equal:") == 5, done.wrong
+
+
+@pytest.mark.extra("mpi4py")
+def test_a_run_goes_on_with_shares_or_without(ranks, tmp_path):
+    """Two ranks write the file that one process does which takes two micro-batches."""
+    def train(n, *words):
+        done = ranks(n, ROOT / "train.py", *words, "--plain")
+        assert done.status == 0, done.wrong
+        return done.said
+    words = ["stories", "--steps", 4, "--eval_every", 2, "--n_layer", 1, "--d_model", 16,
+             "--n_head", 2, "--context_length", 16, "--batch_tokens", 64, "--tokenizer", "char",
+             "--micro_batch", 2, "--runs", tmp_path]
+    assert "each keeps 1/2 of moments" in train(2, *words, "--name", "two", "--zero", 3)
+    train(1, *words, "--name", "one")
+    files = [tmp_path / name / "checkpoints/step-00000004.safetensors" for name in ("one", "two")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert "step 6/6" in train(1, "--resume", tmp_path / "two", "--steps", 6)
+    assert "step 6/6" in train(2, "--resume", tmp_path / "one", "--steps", 6, "--zero", 3)
+    files = [path.with_name("step-00000006.safetensors") for path in files]
+    assert files[0].read_bytes() == files[1].read_bytes()
