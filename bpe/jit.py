@@ -171,6 +171,14 @@ def trailing_zeros(typing_context, bits):
     return types.int64(types.uint64), generate
 
 
+@intrinsic
+def leading_zeros(typing_context, bits):
+    """How many bits of a uint64 other than 0 stand above its highest one."""
+    def generate(context, builder, signature, args):
+        return builder.ctlz(args[0], _I1(1))
+    return types.int64(types.uint64), generate
+
+
 @kernel
 def bits64(array, index, mask):
     """For each of 64 bytes from `index` on, a bit that is set where array & mask is not 0.
