@@ -122,7 +122,8 @@ def expand(properties, stop=0x110000):
     stop : int
         Code points from here on are left out.
     """
-    wanted = np.isin(class_table()[:stop] & UNICODE, SETS[properties])
+    classes = class_table()[:stop] & UNICODE
+    wanted = np.isin(classes, SETS[properties])
     edges = np.flatnonzero(np.diff(wanted, prepend=False, append=False)).reshape(-1, 2)
     return "".join(rf"\U{first:08x}-\U{stop - 1:08x}" for first, stop in edges.tolist())
 

@@ -105,7 +105,8 @@ def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE, reduction
     t, share = counted(x, targets, ignore_index, reduction, n, V)
     t = kept(t)
     losses = empty(t.shape, x.dtype)
-    jit.run_as_one(_score, rows(x), weight, t, ignore_index, share, losses)
+    of_all = t, ignore_index, share, losses
+    jit.run_as_one(_score, rows(x), weight, *of_all)
     loss = loss_of(losses, reduction, targets.shape)
     return loss, (x, weight, t, ignore_index, share)
 
@@ -116,7 +117,8 @@ def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, wants):
     alike = np.ndim(g) == 0
     jit.run(np.multiply, share, g if alike else 1, scale)
     g = None if alike else g.reshape(-1, 1)               # (N, 1)
-    jit.run_as_one(_score_vjp, g, rows(x), weight, t, ignore_index, scale, rows(dx), dweight)
+    of_all = t, ignore_index, scale
+    jit.run_as_one(_score_vjp, g, rows(x), weight, *of_all, rows(dx), dweight)
     return dx, dweight, None
 
 def _score(x, weight, t, ignore_index, share, out_losses):
@@ -125,7 +127,8 @@ def _score(x, weight, t, ignore_index, share, out_losses):
     for some in asked_rows(t, ignore_index, weight):
         z = quantised.product(x[some], weight)
         losses = empty((len(z),), x.dtype)
-        cross_entropy_kernel(len(z), z, t[some], ignore_index, share, losses, nothing(x))
+        of_block = t[some], ignore_index, share, losses
+        cross_entropy_kernel(len(z), z, *of_block, nothing(x))
         out_losses[some] = losses
 
 def _score_vjp(g, x, weight, t, ignore_index, scale, out_dx, out_dweight):
@@ -135,7 +138,8 @@ def _score_vjp(g, x, weight, t, ignore_index, scale, out_dx, out_dweight):
     for some in asked_rows(t, ignore_index, weight):
         z = quantised.product(x[some], weight)                          # and then dz
         unused = empty((len(z),), x.dtype)
-        cross_entropy_kernel(len(z), z, t[some], ignore_index, scale, unused, z)
+        of_block = t[some], ignore_index, scale, unused
+        cross_entropy_kernel(len(z), z, *of_block, z)
         if g is not None:
             np.multiply(z, g[some], z)
         out_dx[some] = quantised.product_vjp(z, weight)
@@ -151,7 +155,8 @@ def asked_rows(t, ignore_index, weight):
     asked = np.flatnonzero(t != ignore_index)
     row_bytes = len(weight) * weight.itemsize
     most = max(64, LOGITS_BYTES // row_bytes)
-    for some in np.array_split(asked, max(1, -(-len(asked) // most))):      # alike: none is small
-        if len(some):
-            first, stop = some[0], some[-1] + 1
-            yield slice(first, stop) if stop - first == len(some) else some
+    n_blocks = -(-len(asked) // most)
+    for some in np.array_split(asked, n_blocks) if n_blocks else ():        # alike: none is small
+        first, stop = some[0], some[-1] + 1
+        together = stop - first == len(some)
+        yield slice(first, stop) if together else some
