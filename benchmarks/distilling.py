@@ -41,8 +41,8 @@ PASS = 490                         # steps of 16 windows of 128 that go once ove
 ROWS = {"1 pass": ("good", 1, PASS, 3, -0.03),
         "a tenth of the text x 10": ("good", 0.1, PASS, 3, -0.18),
         "1 pass, weak teacher": ("weak", 1, PASS, 3, None),
-        "4 passes, weak teacher": ("weak", 1, 4 * PASS, 2, None),
-        "4 passes": ("good", 1, 4 * PASS, 2, 0)}
+        "4 passes, weak teacher": ("weak", 1, 4 * PASS, 3, None),
+        "4 passes": ("good", 1, 4 * PASS, 4, 0)}
 
 
 def main():

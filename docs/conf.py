@@ -35,8 +35,8 @@ SECTIONS = {
     "Exercises and books": "exercises/README\nbooks",
     "Questions": "questions/*",
     "Reference": "stepper\ntesting\nbpe\ntokenizers\ntraining\nmodels\nbase_and_head\n"
-                 "sweeps\nsharing\ntalking\nserving\nkernels\nbenchmarks\nops/README\nadding_an_op\n"
-                 "developing"}
+                 "parallel\nsweeps\nsharing\ntalking\nserving\nkernels\nbenchmarks\nops/README\n"
+                 "adding_an_op\ndeveloping"}
 CONTENTS = "".join(f"\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {title}\n\n{pages}\n```\n"
                    for title, pages in SECTIONS.items())
 OPERATIONS = "\n```{toctree}\n:hidden:\n:glob:\n*\n```\n"

@@ -4,7 +4,8 @@
 
 A test compares the files with what this would write. The pictures of models (attention, the block,
 tokens, generation) are in model_figures.py, those around them (starts, norms, places, gates,
-files) in net_figures.py, those of tuning in tuning_figures.py.
+files) in net_figures.py, those of tuning in tuning_figures.py, those of many processes in
+parallel_figures.py.
 """
 import doctest
 import random
@@ -19,6 +20,7 @@ from minigrad import Tensor, backprop, use
 sys.path.insert(0, str(Path(__file__).parent))
 import model_figures  # noqa: E402
 import net_figures  # noqa: E402
+import parallel_figures  # noqa: E402
 import tuning_figures  # noqa: E402
 from drawing import (  # noqa: E402
     BLUE, GREEN, INK, ORANGE, Axes, arrow, box, grid, line, picture, text)
@@ -298,7 +300,7 @@ DRAWN_HERE = (nudges, two_paths, broadcasting, kink, bigrams, valley, adam_start
               loss_curve, ladder, roofline, who_sees, both_fall)
 FIGURES = {draw.__name__: draw for draw in (
     *DRAWN_HERE, *model_figures.DRAWN_HERE, *net_figures.DRAWN_HERE,
-    *tuning_figures.DRAWN_HERE)}
+    *tuning_figures.DRAWN_HERE, *parallel_figures.DRAWN_HERE)}
 
 
 def main():

@@ -1,4 +1,8 @@
 """The pictures of what comes behind a base: preferences, a teacher, rewards."""
+import json
+from collections import defaultdict
+from pathlib import Path
+
 import numpy as np
 
 from drawing import BLUE, GREEN, INK, ORANGE, Axes, box, picture, text
@@ -39,6 +43,33 @@ def wanted():
                    "are", parts)
 
 
+MEASURED = Path(__file__).parents[1] / "benchmarks" / "distilling.jsonl"
+
+
+def overtaken():
+    """Draw a student alone and with two teachers, after one pass and four (Distillation)."""
+    found = defaultdict(list)
+    for row in map(json.loads, MEASURED.read_text(encoding="utf-8").splitlines()):
+        found[row["row"], row["mix"]].append(row)
+    axes = Axes(60, 40, 330, 220, (0.7, 4.3), (1.5, 1.85))
+    parts = axes.frame((1, 2, 3, 4), (1.5, 1.6, 1.7, 1.8))
+    parts += [text(60, 22, "nats a character"), text(225, 300, "passes over the text", "middle")]
+    for name, mix, weak, colour, up in (
+            ("alone", 0.0, "", INK, -1), ("taught by the good one", 0.9, "", BLUE, -8),
+            ("taught by the weak one", 0.9, ", weak teacher", ORANGE, -6)):
+        rows = [found[passes + weak, mix] for passes in ("1 pass", "4 passes")]
+        nats = [np.mean([row["nats"] for row in some]) for some in rows]
+        parts += [axes.curve((1, 4), nats, colour),
+                  axes.note(4.1, nats[1], name, "start", colour, up)]
+        if mix:
+            height = axes.place(0, rows[1][0]["teacher"])[1]
+            parts += [f'<line x1="60" x2="390" y1="{height:.1f}" y2="{height:.1f}" '
+                      f'stroke="{colour}" stroke-dasharray="4 4"/>',
+                      text(66, height - 5, "its teacher", "start", colour)]
+    return picture(600, 310, "A student alone overtakes a weak teacher within four passes, and "
+                   "then is held back by it; not so with a good one", parts)
+
+
 def baseline():
     """Draw estimates of a gradient, without a baseline and with one (Rewards)."""
     rng = np.random.default_rng(1)
@@ -64,4 +95,4 @@ def baseline():
                    parts)
 
 
-DRAWN_HERE = (wanted, baseline)
+DRAWN_HERE = (wanted, overtaken, baseline)

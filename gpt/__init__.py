@@ -35,15 +35,27 @@ def check_neighbours(neighbours=NEIGHBOURS):
 
 def called(name, *words):
     """Return the line that calls a command here, with the interpreter that runs, for a shell."""
-    script, python = Path(sys.argv[0]), sys.executable
+    script, python = Path(sys.argv[0]), [sys.executable]
+    ranks = ranks_told() if name == "train" else 1
+    if ranks > 1:
+        python = ["mpiexec", "-n", ranks, *python, "-m", "mpi4py"]
     if script.stem == "minigrad":
-        return quoted(script, name, *words)
+        return quoted(*python * (ranks > 1), script, name, *words)
     if name == script.stem == "train":
-        return quoted(python, script, *words)
-    line = quoted(python, "-m", "gpt", name, *words)
+        return quoted(*python, script, *words)
+    line = quoted(*python, "-m", "gpt", name, *words)
     root = Path(__file__).resolve().parent.parent
     found = root in (Path.cwd(), *map(Path, sys.path[1:])) or os.name == "nt"
     return line if found else f"PYTHONPATH={quoted(root)} {line}"
+
+
+# What launchers tell each process of how many there are: MPICH, Intel and Microsoft; Open MPI.
+SIZES = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"
+
+
+def ranks_told(environ=os.environ):
+    """Return how many processes were started together with this one, as the launcher says."""
+    return max([int(environ[name]) for name in SIZES if environ.get(name, "").isdigit()], default=1)
 
 
 def quoted(*words):

@@ -53,11 +53,29 @@ class Batch(NamedTuple):
 
     def parts(self, size):
         """Cut the rows into batches of at most `size`, groups that belong together staying so."""
-        group = 1 if self.together is None else int(self.together)
-        size = max(group, size - size % group)
+        size = max(self.group, size - size % self.group)
         for start in range(0, len(self.ids), size):
-            rows = slice(start, start + size)
-            yield Batch(*(x if x is None or np.ndim(x) == 0 else x[rows] for x in self))
+            yield self.cut(slice(start, start + size))
+
+    def share(self, i, n):
+        """Return part i of n that are as large as can be, the last ones smaller or without rows;
+        and the number of its first row.
+
+        They are the `parts` of the size of the first.
+        """
+        n_groups = len(self.ids) // self.group
+        size = self.group * -(-n_groups // n)
+        first = i * size
+        return self.cut(slice(first, first + size)), first
+
+    def cut(self, rows):
+        """Return the batch of a slice of the rows."""
+        return Batch(*(x if x is None or np.ndim(x) == 0 else x[rows] for x in self))
+
+    @property
+    def group(self):
+        """How many rows are never cut apart."""
+        return 1 if self.together is None else int(self.together)
 
 
 class Held:

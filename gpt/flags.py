@@ -8,6 +8,8 @@ from bpe.console import finite, whole
 from gpt.command import make_parser
 from gpt.show.loggers import LOGGERS
 from gpt.training.config import PRESETS, groups
+from gpt.training.parallel.schedules import SCHEDULES
+from gpt.training.parallel.zero import ZERO
 
 TYPES = {int: whole, float: finite, str: str}
 
@@ -40,6 +42,15 @@ def parse(args):
                         help="record step N gradient by gradient: a page to step through")
     parser.add_argument("--profile", action="store_true",
                         help="say where the time of a step goes, op by op, before training")
+    parser.add_argument("--zero", type=whole, choices=ZERO, help="of several processes: what "
+                        "each keeps a share of, and no more: 1 what optimizers remember, 2 "
+                        "gradients, too, 3 weights, too [none; each keeps all] (arXiv:1910.02054)")
+    parser.add_argument("--stages", type=whole, metavar="P", help="of several processes: cut the "
+                        "net into P stages, of which each has one [none; each has the whole net]")
+    parser.add_argument("--pipeline", choices=SCHEDULES, help="in which order stages take their "
+                        "passes [1f1b]")
+    parser.add_argument("--timeline", type=whole, metavar="N", help="of several processes: draw "
+                        "what each does in step N, as a page")
     parser.add_argument("--yes", action="store_true", help="agree to a run of days")
     add_settings(parser)
     args = parser.parse_args(args)
@@ -71,6 +82,10 @@ def contradictions(args, given):
         yield f"seeds is {args.seeds}, but must be at least 2: one run is what there is without it"
     if args.seeds and args.check:
         yield "--check tests one model, --seeds trains several: leave one of them out"
+    yield from of_stages(args)
+    yield from of_zero(args)
+    if args.timeline is not None and args.timeline < 1:
+        yield f"timeline is {args.timeline}, but steps are counted from 1"
     for name in ("steps", "minutes"):
         if given.get(name, 1) <= 0:
             yield f"{name} is {given[name]:g}, but must be above 0"
@@ -84,6 +99,26 @@ def contradictions(args, given):
         yield f"--log {args.log} needs the package: pip install {args.log}"
     if "plan" not in given:                           # which repeats all settings of a run
         yield from of_settings(given)
+
+
+def of_stages(args):
+    if args.pipeline and args.stages is None:
+        yield f"--pipeline {args.pipeline} is an order of stages: say how many, as in --stages 2"
+    if args.stages is None:
+        return
+    if args.stages < 2:
+        yield f"stages is {args.stages}, but must be at least 2: one is what there is without it"
+    if args.zero:
+        yield "--stages cuts the net, and --zero its copies, of which none is left: leave one out"
+    for name in ("trace_step", "profile", "check"):
+        if getattr(args, name):
+            yield f"--{name} looks at a whole net, of which a stage has a part: leave --stages out"
+
+
+def of_zero(args):
+    for name in ("trace_step", "profile"):
+        if args.zero == 3 and getattr(args, name):
+            yield f"--{name} looks at a whole net, of which each has a share: take --zero 2"
 
 
 def of_a_resumed_run(args):

@@ -27,10 +27,9 @@ from gpt.models.quantising import hold
 from gpt.models.sampling import write
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
-from gpt.training.checkpoint import CheckpointError
+from gpt.training.checkpoint import CheckpointError, below
 from gpt.training.config import Config, TrainConfig
 from gpt.training.folder import check_folder
-from gpt.training.run import below
 from gpt.training.tasks import TASKS, task_named
 from minigrad.kernels.quantised import DTYPES
 

@@ -26,7 +26,7 @@ def prepare_data(task, corpus, settings, folder, own, say):
     return task.prepare(corpus, settings, folder, own, task.corpus, say)
 
 
-def begin(args, say, peak_gflops=None, prepare=prepare_data):
+def begin(args, say, peak_gflops=None, prepare=prepare_data, ranks=1):
     """Choose the settings, tokenize the text, and make a new run in a folder of its own.
 
     Parameters
@@ -39,6 +39,8 @@ def begin(args, say, peak_gflops=None, prepare=prepare_data):
         Of this machine, which the size is chosen by; it is measured unless given.
     prepare : callable
         Makes the data, as `prepare_data` does.
+    ranks : int
+        How many machines like this one, or shares of it, will train.
 
     Returns
     -------
@@ -70,7 +72,8 @@ def begin(args, say, peak_gflops=None, prepare=prepare_data):
         config = with_shape_of(base, choose_tuning(base.model.config, given), given)
         corpus = task.made(base, corpus, config.train, say)
     else:
-        config = chosen(corpus, preset, given, peak_gflops or matmul_gflops(), say)
+        peak = peak_gflops or ranks * matmul_gflops()
+        config = chosen(corpus, preset, given, peak, say)
     last = corpus.files_at_end(config.data.held_out)
     if last and len(corpus.files) > 1:
         files = " to ".join(dict.fromkeys([last[0], last[-1]]))

@@ -4,6 +4,7 @@ import time
 from contextlib import closing, nullcontext
 from pathlib import Path
 
+from gpt import command_name
 from gpt.command import interruptible, report_errors
 from gpt.flags import parse
 from gpt.show.closeup import looked_at
@@ -16,6 +17,8 @@ from gpt.training.compile_ahead import compiling_ahead
 from gpt.training.folder import (
     alone_in, check_disk, kept_if_begun, save, use_best, write_manifest)
 from gpt.training.forecast import plan_run
+from gpt.training.parallel.joining import joined
+from gpt.training.parallel.sharing import asked_of, dismiss, enlist, take_part
 from gpt.training.plan import due
 from gpt.training.threads import on_best_threads
 from gpt.verdicts.luck import reached, spread_told
@@ -23,27 +26,37 @@ from gpt.verdicts.untrained import check_run
 
 
 def main(args=None, began=None):
-    args = parse(args)
-    began = began or time.monotonic()
+    with joined(command_name("train")) as world:
+        if world.rank:
+            return take_part(world)
+        lead(parse(args), began or time.monotonic(), world)
+        dismiss(world)
+
+
+def lead(args, began, world):
+    """Do what the command line says; other ranks, if there are any, take part."""
     ahead = nullcontext() if args.resume else compiling_ahead(args.preset, args.given)
     with report_errors(args.prog), closing(make_display(args.plain)) as display, ahead:
+        asked = asked_of(args, world)
         if args.check:
             with tempfile.TemporaryDirectory() as args.runs, kept_if_begun(Path(args.runs)):
                 return check_run(begin(args, display.say)[0], display.say)
         if args.seeds:
-            return train_seeds(args, display, began)
-        run, folder = resume(args) if args.resume else begin(args, display.say)
+            return train_seeds(args, display, began, world, asked)
+        run, folder = resume(args) if args.resume else begin(args, display.say, ranks=world.abreast)
         with kept_if_begun(folder), alone_in(folder):
+            enlist(run, folder, world, asked)
             train(run, folder, args, display, began)
 
 
-def train_seeds(args, display, began):
+def train_seeds(args, display, began, world, asked):
     """Train runs that differ in their seed alone, and say how far they lie apart."""
     first, folders = args.given.get("seed", 0), []
     for seed in range(first, first + args.seeds):
         args.given |= {"seed": seed}
-        run, folder = begin(args, display.say)
+        run, folder = begin(args, display.say, ranks=world.abreast)
         with kept_if_begun(folder), alone_in(folder):
+            enlist(run, folder, world, asked)
             train(run, folder, args, display, began)
         folders.append(folder)
         began = time.monotonic()
@@ -60,10 +73,12 @@ def train(run, folder, args, display, began):
     cost, rates, pacer = plan_run(run, folder, began if timed else None, args.yes)
     check_disk(run, folder)
     announce(display.say, run, cost, rates, folder)
-    steps = looked_at(run, folder, display.say, args.profile, args.trace_step)
+    steps = looked_at(run, folder, display.say, args.profile, args.trace_step,
+                      args.timeline)
     told = Told(display, run, folder, cost, args.log)
     if run.step == 0:
-        save(run, folder)                             # from here on it can be resumed
+        with run.way.whole():
+            save(run, folder)                         # from here on it can be resumed
     with interruptible() as stop, closing(told):
         for record in on_best_threads(steps, display.say):
             told.step(record, run.plan, pacer and pacer.step_s)
@@ -72,15 +87,19 @@ def train(run, folder, args, display, began):
                 run.plan = pacer.replan(run.plan, run.step)
             if due(run):
                 paused = time.monotonic()
-                look(run, folder, told)
+                with run.way.whole():
+                    look(run, folder, told)
                 if pacer:
                     pacer.pause(time.monotonic() - paused)
             if stop:
-                save(run, folder)
+                run.way.stop()
+                with run.way.whole():
+                    save(run, folder)
                 told.stopped(run, folder)
                 raise SystemExit(130)
-    use_best(run, folder)
-    conclude(run, folder, display.say, time.monotonic() - began)
+    with run.way.whole():
+        use_best(run, folder)
+        conclude(run, folder, display.say, time.monotonic() - began)
 
 
 def look(run, folder, told):

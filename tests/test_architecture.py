@@ -64,7 +64,7 @@ def test_third_party_packages_are_the_declared_ones(name):
         roots = {module.split(".")[0] for module in modules}
         return roots - sys.stdlib_module_names - set(PACKAGES)
     required = REQUIRED[package]
-    if name.startswith("gpt.parallel"):
+    if name.startswith("gpt.training.parallel"):
         required = required | {"mpi4py"}
     if name == "gpt.serving.app":
         required = required | {"starlette"}

@@ -330,9 +330,54 @@ runs/a --prompt '~~'                         | '~~'
 --prompt ''                                  | the prompt has 0 tokens
 """
 
+SIMULATE = """
+nowhere                                      | there is no run nowhere
+gpt3 --parameters 7e9                        | gpt3 is one
+--parameters 0                               | parameters is 0
+--parameters many                            | 'many'
+--n_layer 12                                 | say how many
+--parameters 7e9 --n_layer 0                 | n_layer is 0
+--ranks -1                                   | ranks is -1
+--ranks 1.5                                  | '1.5'
+--stages 0                                   | stages is 0
+--ranks 9 --stages 4                         | use 12
+--ranks 8 --data 3 --stages 2                | makes 6
+--stages 13                                  | the net has 12 layers
+--pipeline fast                              | 'fast'
+--zero 4                                     | zero is 4
+--network fast                               | network is 'fast'
+--network 10Gbit/s,fast                      | 10Gbit/s,20us
+--flops -1                                   | flops is -1
+--flops 1e9 --straggler 1                    | straggler is '1'
+--flops 1e9 --straggler 1:x                  | straggler is 'x'
+--flops 1e9 --straggler 1:-2                 | straggler is '-2'
+--flops 1e9 --straggler 9:2                  | ranks go from 0 to 7
+--flops 1e9 --slow_link 1:slow               | network is 'slow'
+--flops 1e9 --batch_tokens 4                 | use 8 or more
+--batch_tokens 0                             | batch_tokens is 0
+--mtbf -1                                    | mtbf is -1
+--flops 1e9 --html nowhere/x.html            | nowhere
+--html ''                                    | ''
+--stage 4                                    | --stages
+"""
+
+LAUNCH = """
+                                             | hosts is ''
+text.txt                                     | hosts is ''
+--hosts                                      | --hosts needs a value
+--hosts ''                                   | hosts is ''
+--hosts a:0 text.txt                         | 'a:0'
+--hosts a:x text.txt                         | 'a:x'
+--hosts a:-1 text.txt                        | 'a:-1'
+--hosts a,,b text.txt                        | 'a,,b'
+--hosts=-oProxyCommand=x text.txt            | '-oProxyCommand=x'
+--hosts a,a:2 text.txt                       | a:3
+--hosts localhost,b text.txt                 | localhost beside others
+"""
+
 # command -> its table
 TABLES = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE, "report": REPORT,
           "compare": COMPARE, "sweep": SWEEP, "scaling": SCALING, "export": EXPORT,
           "embed": EMBED, "chat": CHAT, "serve": SERVE, "classify": CLASSIFY,
-          "corpus": CORPUS, "fill": FILL, "step": STEP, "picture": PICTURE, "": FRONT,
-          "bpe": BPE}
+          "simulate": SIMULATE, "launch": LAUNCH, "corpus": CORPUS, "fill": FILL, "step": STEP,
+          "picture": PICTURE, "": FRONT, "bpe": BPE}

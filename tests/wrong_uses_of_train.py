@@ -1,6 +1,8 @@
 """Wrong uses of the command that trains: what is typed, a bar, and what must be said."""
 
 TRAIN = """
+--timeline 0                                 | timeline is 0
+--timeline 3                                 | timeline is 3
 --lr 0.1                                     | --learning_rate
 --LR 0.1                                     | --learning_rate
 --max-lr 0.1                                 | --learning_rate
@@ -48,6 +50,15 @@ text.txt --steps --plain                     | --steps needs a value, but --plai
 --train_on_inputs                            | --loss_on
 --lora_rank 8                                | beside the weights of one: add --base
 --lora_on '*mlp*' --base x                   | say how wide they are, as in --lora_rank 8
+--pipeline 1f1b                              | say how many, as in --stages 2
+--pipeline 2f2b --stages 2                   | '2f2b'
+--stages 1                                   | stages is 1
+--stages 2                                   | start mpiexec -n 2
+--stages 2 --zero 2                          | leave one out
+--stages 2 --trace_step 3                    | leave --stages out
+--zero 2                                     | start mpiexec -n 2
+--zero 4                                     | choose from 1, 2, 3
+--zero 3 --profile                           | take --zero 2
 --steps x                                    | 'x' is no whole number
 --steps 1.5                                  | '1.5' is no whole number
 --steps 1e3                                  | '1e3' is no whole number

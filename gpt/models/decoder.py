@@ -91,16 +91,25 @@ class GPT(Module):
         elif T > config.context_length:
             raise ValueError(f"context_length is {config.context_length}, but there are "
                              f"{T} tokens: pass the last ones only")
-        x = self.embedded(batch.ids, state, batch.segments)                     # (B, T, C)
-        x = Residual(dropout(x, config.dropout, rng))
+        x = self.begin(batch, state, rng)                                       # of (B, T, C)
         seen = self.seen(batch.ids, state, batch.lengths)
         for i, block in enumerate(self.blocks):
             if mode.recomputing:
                 x = recomputed(block, x, seen, rng, memory)
             else:
                 x = block(x, seen, state and state.layer(i), rng, memory)
-        x = x.value if config.norm_position == "post" else self.final_norm(x)
-        return x * config.d_model ** -0.5 if config.logit_scale else x
+        return self.end(x)
+
+    def begin(self, batch, state=None, rng=None):
+        """Return what the first block reads: Residual, of (B, T, C)."""
+        x = self.embedded(batch.ids, state, batch.segments)                     # (B, T, C)
+        return Residual(dropout(x, self.config.dropout, rng))
+
+    def end(self, x):
+        """Return what is scored of what the last block has written: (B, T, C)."""
+        post = self.config.norm_position == "post"
+        x = x.value if post else self.final_norm(x)                             # (B, T, C)
+        return x * self.config.d_model ** -0.5 if self.config.logit_scale else x
 
     def embedded(self, ids, state=None, segments=None):
         """Embed (B, T) ids: (B, T, C)."""

@@ -6,7 +6,9 @@ from itertools import islice
 
 from bpe.files import write_text, write_whole
 from gpt.settings import ConfigError
-from gpt.training.step import next_batch, train_steps
+from gpt.show.noted_step import write_timeline
+from gpt.training.parallel.timeline import steps_noted
+from gpt.training.step import OneProcess, next_batch, train_steps
 from gpt.training.tasks.causal import has_no_end
 from minigrad.mode import LEVELS
 from minigrad.stepper import trace
@@ -18,10 +20,16 @@ ALL_LEVELS = 4                     # a model of so many layers is shown at each 
 WARM_STEPS, PROFILED_STEPS = 3, 10
 
 
-def looked_at(run, folder, say, profiled, traced):
-    """Return the steps of a run: profiled before the first, one recorded, if that is asked."""
+def looked_at(run, folder, say, profiled, traced, noted=None):
+    """Return the steps of a run: profiled before the first, one recorded, if that is asked.
+
+    `traced` and `noted` are numbers of steps: the former is recorded gradient by gradient, of the
+    latter what every rank does in it.
+    """
     if profiled:
         say(profile_steps(run, folder))
+    if noted is not None:
+        return steps_noted(run, noted, lambda ranks: say(write_timeline(run, folder, ranks)))
     return train_steps(run) if traced is None else steps_with_trace(run, traced, folder, say)
 
 
@@ -61,6 +69,7 @@ def _steps_with_trace(run, number, path, say):
         if run.step + 1 == number:
             say(trace_step(run, path))
         yield from islice(steps, 1)
+    yield from steps                                  # none more, on which all ranks agree
     if run.step < number:
         say(f"step {number} was not recorded: there was time for {run.step} steps")
 
@@ -72,7 +81,7 @@ def trace_step(run, path):
     goes on from token to token); of a long one its beginning.
     Nothing is dropped out.
     """
-    batch, _ = next_batch(run)
+    batch = next_batch(run)
     B, T = batch.ids.shape
     most = UNROLLED_TOKENS if has_no_end(run.model) else PAGE_TOKENS
     few, short = max(1, most // T), min(T, most)
@@ -113,6 +122,7 @@ def profile_steps(run, folder):
         The time of each operation and of nobody, in `profile.txt`, too.
     """
     copy = run.copy()
+    copy.way = OneProcess(copy)
     steps = train_steps(copy)
     list(islice(steps, WARM_STEPS))
     with profile() as p:

@@ -25,10 +25,12 @@ def conclude(run, folder, say, spent_s):
     told = run.task.conclude or partial(of_text, folder, manifest, reading_s(run, spent_s))
     result, simpler, lines = told(run)
     more, said = run.task.adds(run, result)
-    result |= more
+    taught, of_teacher = beside_cost(run, manifest)
+    result |= more | taught
     result |= {"steps": run.step, "best_step": run.best_step, "peak_bytes": peak_bytes()}
     asked = brief_answers(run, manifest, report_s(run, spent_s) / 2)
-    for line in (*lines, *said, *told_of(asked, folder), *at_the_end(folder, result, manifest)):
+    at_end = at_the_end(folder, result, manifest)
+    for line in (*lines, *said, *of_teacher, *told_of(asked, folder), *at_end):
         say(line)
     write_plan(run, folder)
     write_manifest(folder, result=result, baselines=simpler, config=told_settings(run.config),
@@ -145,6 +147,28 @@ def told_of(asked, folder):
            f"works with: {called('report', folder)}")
     for answer in wrong:
         yield f"FAIL  {answer.question.name}: {answer.line.said}"
+
+
+# ---- what the model beside has cost ----
+
+def beside_cost(run, manifest):
+    """Return what it took to train the model that was named beside, and the lines that say so."""
+    if run.task.beside in ("", "base"):
+        return {}, ()
+    theirs = read_manifest(getattr(run.config.train, run.task.beside))
+    steps = theirs.get("result", {}).get("steps")
+    if not steps or not manifest.get("flops_per_token"):
+        return {}, ()
+    flops, own = training_flops(theirs, steps), training_flops(manifest, run.step)
+    line = (f"to train the {run.task.beside} took {flops:.2g} FLOPs, {flops / own:.1f} times what "
+            f"this run did, {own:.2g}: alone it could have learnt from so much more")
+    return {"beside_flops": flops, "flops": own}, [line]
+
+
+def training_flops(manifest, steps):
+    """Return what so many steps of a run take."""
+    n_tokens = steps * manifest["config"]["train"]["batch_tokens"]
+    return n_tokens * manifest["flops_per_token"]
 
 
 # ---- how it is repeated ----

@@ -33,7 +33,8 @@ def announce(say, run, cost, rates, folder):
     say(f"speed: {tokens_s:,.0f} tokens/s measured, "
         f"{cost.flops_per_token * tokens_s / cost.peak_gflops / 1e9:.0%} of the matmul peak of "
         f"{cost.peak_gflops:.0f} GFLOP/s")
-    say(rates.threads)
+    for words in (rates.threads, *run.way.described()):
+        say(words)
     for words in rates.slow:
         say(f"slow: {words}")
     say(f"memory: {cost.memory_bytes / 1e6:,.0f} MB at most{free}")

@@ -137,3 +137,10 @@ def sealed_facts(path):
 def facts_sha256(facts):
     text = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def below(tensors, prefix):
+    """Return the tensors whose names begin with a prefix and a dot, by the rest of their names."""
+    start = f"{prefix}."
+    names = [name for name in tensors if name.startswith(start)]
+    return {name.removeprefix(start): tensors[name] for name in names}

@@ -25,8 +25,9 @@ from bpe.files import write_text
 from gpt import called
 from gpt.settings import ConfigError
 from gpt.training import checkpoint
+from gpt.training.checkpoint import below
 from gpt.training.divergence import Diverged
-from gpt.training.run import Run, below
+from gpt.training.run import Run
 from gpt.training.tasks import task_named
 
 try:
@@ -192,8 +193,7 @@ REPORT_BYTES = 1 << 20
 
 def disk_bytes(run):
     """Predict what a run writes into its folder, at most, beside the tokens that are there."""
-    tensors = sum(x.nbytes for x in run.tensors().values())
-    return KEPT * tensors + ROW_BYTES * run.plan.steps + REPORT_BYTES
+    return KEPT * run.way.n_bytes() + ROW_BYTES * run.plan.steps + REPORT_BYTES
 
 
 def free_disk_bytes(folder):

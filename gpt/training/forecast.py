@@ -53,7 +53,7 @@ def measure_rates(run, seconds=0.15, most_s=2.0, fewest=4):
     loads or compiles the kernels, does not count. Of the others the fastest does: some are taken
     several times, to be replayed later, and what else the machine does may end.
     """
-    copy = run.copy()
+    copy, world = run.copy(), run.way.world
     steps = train_steps(copy)
     with counting_declines() as declines:
         next(steps)
@@ -63,15 +63,21 @@ def measure_rates(run, seconds=0.15, most_s=2.0, fewest=4):
     times = [by_threads[best]]
     while sum(times) < (seconds if len(times) >= fewest else most_s):
         times.append(next(steps).elapsed_s)
-    measures = copy.measures()
-    next(measures)
-    began = time.perf_counter()
-    n_targets = next(measures, Measure()).n_targets
-    target_s = (time.perf_counter() - began) / max(1, n_targets)
+    with copy.way.whole():
+        target_s = evaluating_s(copy) if world.rank == 0 else 0.0
     slow = [f"{name} runs without its kernel" for name in declines]
     if copy.obstacle:
         slow.append(f"steps are not replayed, because {copy.obstacle}")
-    return Rates(min(times), target_s, tuple(slow), described(by_threads, best))
+    return world.share(Rates(min(times), target_s, tuple(slow), described(by_threads, best)))
+
+
+def evaluating_s(run):
+    """Measure how long it takes to evaluate a target."""
+    measures = run.measures()
+    next(measures)
+    began = time.perf_counter()
+    n_targets = next(measures, Measure()).n_targets
+    return (time.perf_counter() - began) / max(1, n_targets)
 
 
 # ---- memory ----
@@ -124,7 +130,7 @@ def sequence_bytes(run):
     about three quarters of its size (measured). Gradients that the model may have are dropped.
     """
     all_blocks = kept_bytes(run)
-    if not run.config.train.recompute:
+    if not run.way.recomputes:
         return all_blocks
     with changed("recomputing", True):
         no_block = kept_bytes(run)
@@ -150,14 +156,19 @@ def kept_bytes(run):
     return kept
 
 
-def run_bytes(config, held, n_learnt, per_sequence, sequences):
+ALL = 1, 1, 1                      # of weights, gradients and moments
+
+
+def run_bytes(config, held, n_learnt, per_sequence, sequences, shares=ALL):
     """Predict what a run adds to the process: the bytes held by its parameters; gradients and
-    moments of those that learn; one micro-batch.
+    moments of those that learn, or of all three the shares that it keeps; one micro-batch.
 
     On the way back the gradients of a block take the memory that the blocks behind it gave free.
     """
     moments = 2 if config.train.optimizer == "adamw" else 1.5
-    return int(held + 4 * n_learnt * (1 + moments) + per_sequence * sequences)
+    of_weights, of_gradients, of_moments = shares
+    more = of_weights - 1 + of_gradients + moments * of_moments
+    return int(held + 4 * n_learnt * more + per_sequence * sequences)
 
 
 @dataclass(frozen=True)
@@ -183,10 +194,16 @@ def forecast(run, peak_gflops):
     """
     config, (n_parameters, n_learnt) = run.config, counted(run.model.parameters())
     held = sum(x.data.nbytes for x in run.model.parameters())
-    B, _ = batch_shape(config.train, run.width, 1.0)
-    per_sequence = sequence_bytes(run)
+    world, (B, _) = run.way.world, batch_shape(config.train, run.width, 1.0)
+    with run.way.at_hand(all_of_it=True):
+        per_sequence, flops = sequence_bytes(run), flops_per_token(run)
     free, before = available_bytes(), used_bytes()    # now that the kernels are in memory
-    need = lambda n: run_bytes(config, held, n_learnt, per_sequence, n)
+    if world.size > 1:
+        free = free and free // world.hosts.count(world.hosts[world.rank])
+    B = run.way.rows(B)
+    per_sequence *= run.way.micro_batches_kept
+    need = lambda n: run.way.passing_bytes() + run_bytes(
+        config, held, n_learnt, per_sequence, n, run.way.shares)
     n = config.train.micro_batch or B
     room = None if free is None else 0.9 * free
     if room is not None and not config.train.micro_batch:
@@ -198,12 +215,13 @@ def forecast(run, peak_gflops):
             f"--context_length {max(8, config.model.context_length // 2)}")
         raise ConfigError(f"this run needs {need(n) / 1e9:.1f} GB for {n} sequences at a time, but "
                           f"{free / 1e9:.1f} GB are free: use {smaller}")
-    at_the_end = run_bytes(config, held, n_learnt, 0, 0) + baseline_bytes(run)
+    shares = 1, *run.way.shares[1:]                   # then rank 0 has all weights
+    at_the_end = baseline_bytes(run) + run_bytes(config, held, n_learnt, 0, 0, shares)
     if room is not None and at_the_end > room:
         raise ConfigError(f"a text of {run.data.n_bytes / 1e6:,.0f} MB needs "
                           f"{at_the_end / 1e9:.1f} GB at the end, to be counted and compressed, "
                           f"but {free / 1e9:.1f} GB are free: use less of it")
-    return Forecast(n_parameters, n_learnt, flops_per_token(run), peak_gflops,
+    return Forecast(n_parameters, n_learnt, flops, peak_gflops,
                     max(peak_bytes(), before + max(need(n), at_the_end) + WRITER_BYTES), free, n)
 
 
@@ -222,6 +240,26 @@ def baseline_bytes(run):
 
 
 # ---- all of it, before the first step ----
+
+def measured(run):
+    """Forecast and measure a run, which gets its micro-batch; all ranks do it together.
+
+    Returns
+    -------
+    cost : Forecast
+    rates : Rates
+    """
+    world = run.way.world
+    peak_gflops = sum(world.collect(matmul_gflops())) * world.abreast / world.size
+    threads.set_threads(1)                            # until it is measured, what is never bad
+    cost = forecast(run, peak_gflops)
+    run.config = run.config.changed(micro_batch=min(world.collect(cost.micro_batch)))
+    rates = measure_rates(run)
+    run.way.measure(rates.step_s)
+    if world.watch:
+        world.watch.allow(rates.step_s)
+    return cost, rates
+
 
 def plan_run(run, folder, began, agreed):
     """Forecast, measure and plan a run, and write down what was found.
@@ -242,11 +280,7 @@ def plan_run(run, folder, began, agreed):
     rates : Rates
     pacer : Pacer or None
     """
-    peak_gflops = matmul_gflops()
-    threads.set_threads(1)                            # until it is measured, what is never bad
-    cost = forecast(run, peak_gflops)
-    run.config = run.config.changed(micro_batch=cost.micro_batch)
-    rates = measure_rates(run)
+    cost, rates = measured(run)
     pacer = None if began is None else plan_by_time(run, began, rates)
     check_duration((run.plan.steps - run.step) * rates.step_s, agreed)
     write_manifest(folder, forecast_bytes=cost.memory_bytes, slow=rates.slow,

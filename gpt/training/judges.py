@@ -4,6 +4,7 @@ import importlib.util
 import math
 from pathlib import Path
 
+from bpe.files import file_sha256
 from gpt.settings import ConfigError
 
 
@@ -46,6 +47,14 @@ def judge_named(name):
                               "must return a number")
         return float(found)
     return judge
+
+
+def judge_sha256(name):
+    """Return the SHA256 of the file of a judge; None for one of ours."""
+    if name in JUDGES:
+        return None
+    judge_named(name)                                  # or say that there is none
+    return file_sha256(name.rpartition(":")[0])
 
 
 def function_in(path, name):

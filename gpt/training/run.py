@@ -10,8 +10,10 @@ from gpt.models.lora import Part, dropping
 from gpt.models.states import States
 from gpt.settings import ConfigError
 from gpt.training.config import Config
+from gpt.training.judges import judge_sha256
 from gpt.training.layers import freeze, rates, thaw
 from gpt.training.plan import Plan, batch_shape
+from gpt.training.step import OneProcess
 from gpt.training.task import read
 from gpt.training.tasks import TASKS, check_match
 from gpt.training.tasks.causal import has_no_end
@@ -20,7 +22,7 @@ from minigrad.optim import AdamW
 from minigrad.optim.muon import Muon
 
 
-SEALS = "base_sha256", "beside_sha256"
+SEALS = "base_sha256", "beside_sha256", "judge_sha256"
 
 
 @dataclass
@@ -41,7 +43,9 @@ class Run:
     base_sha256: str | None = None        # of the weights that it began from, if it did
     beside: Module | None = None          # a frozen model that its task asks
     beside_sha256: str | None = None
+    judge_sha256: str | None = None       # of the file that judges answers, if one does
     held: Held | None = None       # the batch that several steps learn from, if they do
+    way: object = None             # who does the work of a step: this process, or several
 
     @classmethod
     def start(cls, config, data, plan, dtype=np.float32, weights=None, base_sha256=None):
@@ -81,6 +85,8 @@ class Run:
             run.carried = state_to_carry(config, model)
         if run.task.again(config.train) > 1:
             run.held = Held()
+        run.judge_sha256 = judge_sha256(config.train.reward)
+        run.way = OneProcess(run)
         return run
 
     @property
@@ -153,15 +159,16 @@ class Run:
     def copy(self):
         """Make a run of the same settings, to try its steps without end."""
         config = self.config.changed(unfreeze=0.0)        # most steps are those of all layers
-        weights = self.model.state_dict() if self.config.train.lora_rank else None
-        other = self.start(config, self.data, Plan.fixed(1_000_000), weights=weights)
-        other.beside = self.beside
+        adapts = self.config.train.lora_rank > 0
+        with self.way.at_hand(all_of_it=adapts):
+            weights = self.model.state_dict() if adapts else None
+            other = self.start(config, self.data, Plan.fixed(1_000_000), weights=weights)
+        other.beside, other.way = self.beside, self.way.on(other)
         return other
 
     def tensors(self):
         """Return all that a checkpoint holds, by name."""
-        return {f"{prefix}.{name}": x for prefix, part in self.parts().items()
-                for name, x in part.state_dict().items()}
+        return self.way.tensors()
 
     def parts(self):
         """Return what has tensors, by the name that stands before theirs."""
@@ -204,10 +211,12 @@ class Run:
                               "its folder: put tokenizer.json back")
         config, plan = Config.from_dict(facts["config"]), Plan.parse(facts["plan"])
         run = cls.start(config, data, plan, weights=weights)
+        if facts.get("judge_sha256", run.judge_sha256) != run.judge_sha256:
+            raise ConfigError(f"the judge {config.train.reward} is not as this run began with: put "
+                              "that back, or begin a new run")
         for name in SEALS:
             setattr(run, name, facts.get(name))
-        for prefix, part in run.parts().items():
-            part.load_state_dict(below(tensors, prefix))
+        run.way.load(tensors)
         run.step, run.best_step = facts["step"], facts["best_step"]
         run.best_loss = math.inf if facts["best_loss"] is None else facts["best_loss"]
         return run
@@ -237,13 +246,6 @@ def state_to_carry(config, model):
                           "with each: leave one of them out")
     B, _ = batch_shape(config.train, config.model.context_length, 0.0)
     return model.start(Batch(np.zeros((B, 1), np.int64)))
-
-
-def below(tensors, prefix):
-    """Return the tensors whose names begin with a prefix and a dot, by the rest of their names."""
-    start = f"{prefix}."
-    names = [name for name in tensors if name.startswith(start)]
-    return {name.removeprefix(start): tensors[name] for name in names}
 
 
 def make_optimizers(model, settings):

@@ -188,10 +188,11 @@ def reuse(enabled):
 
 
 def trim():
-    """Give all idle memory back to the system."""
+    """Give all idle memory back to the system, and count anew what is in use at most."""
     pool = _taken.pool
     with pool.lock:
         pool.shrink(pool.held_bytes)
+        pool.peak_bytes = pool.held_bytes
 
 
 def usage():

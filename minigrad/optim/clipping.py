@@ -4,7 +4,7 @@ import math
 import numpy as np
 
 from minigrad.mode import mode
-from minigrad.optim.kernels import sum_of_squares_fast
+from minigrad.optim.kernels import squares_fast
 from minigrad.tensor import Tensor
 
 
@@ -58,6 +58,12 @@ def clip_grad_norm(parameters, max_norm: float, norm_type: float = 2.0, eps: flo
         raise ValueError(f"norm_type is {norm_type}: give 2, 1, math.inf or another p above 0")
     gradients = gradients_of(parameters)
     norm = joint_norm(gradients, norm_type)            # in float64
+    return clip_to_norm(gradients, norm, max_norm, eps)
+
+
+def clip_to_norm(gradients, norm, max_norm, eps=0.0):
+    """Scale arrays that have a joint norm, perhaps with others elsewhere, as `clip_grad_norm` does.
+    """
     if not math.isfinite(norm):
         raise FloatingPointError(f"the norm of the gradients is {norm}: look for the step where "
                                  "the loss stopped being finite, or lower the learning rate")
@@ -134,6 +140,11 @@ def multiply(x, factor):
 
 def sum_of_squares(arrays):
     """Return the sum of all squared elements of some arrays, in float64."""
+    return np.sum(squares(arrays), dtype=np.float64)
+
+
+def squares(arrays):
+    """Return sums of squared elements, of arrays or pieces of them in order, in float64."""
     if mode.level == "fast" and arrays:
-        return sum_of_squares_fast(arrays)
-    return sum(np.square(x, dtype=np.float64).sum() for x in arrays)
+        return squares_fast(arrays)
+    return [np.square(x, dtype=np.float64).sum() for x in arrays]

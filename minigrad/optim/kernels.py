@@ -55,7 +55,8 @@ def step_in_pieces(kernel, numbers, jobs, places):
     in_pieces(kernel, places.dtype, places.table, ready, rows)
     return [job for job, ok in zip(jobs, ready) if not ok]
 
-def sum_of_squares_fast(arrays):
+def squares_fast(arrays):
+    """Return the sums of squares of all pieces in order, and of what suits no kernel."""
     dtype = arrays[0].dtype
     ready = [suitable(x, dtype, x.shape) for x in arrays]
     table, rest = [], 0.0
@@ -65,7 +66,7 @@ def sum_of_squares_fast(arrays):
             rest += np.square(x, dtype=np.float64).sum()
     rows = [()] * len(arrays)
     sums = in_pieces(_sum_of_squares, dtype, np.array(table), ready, rows)
-    return rest + sums.sum()
+    return [*sums, rest] if rest else sums
 
 
 # Both in the order of their rules: reassociated, g * g would be infinite sooner.

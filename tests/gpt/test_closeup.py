@@ -37,7 +37,7 @@ def test_of_a_large_batch_the_first_sequences_are_recorded(tiny, data, tmp_path)
     run = start(tiny, data, batch_tokens=4096, n_layer=1)
     said = trace_step(run, tmp_path / "page.html")
     assert f"{PAGE_TOKENS // 16} of its 256 sequences" in said
-    assert next_batch(run)[0].ids.shape == (256, 16) and run.step == 0
+    assert next_batch(run).ids.shape == (256, 16) and run.step == 0
     long = start(tiny, data, context_length=200, batch_tokens=400, n_layer=1)
     assert f"1 of its 2 sequences and {PAGE_TOKENS} of their 200" in trace_step(
         long, tmp_path / "page.html")

@@ -134,6 +134,7 @@ def test_the_program_takes_a_teacher_and_resumes(tmp_path, monkeypatch, capsys):
     assert "of the teacher" in said and "parameters, " in said and "to ask it took" in said
     result = json.loads((tmp_path / "runs/small/manifest.json").read_text())["result"]
     assert result["teacher"]["n_parameters"] > 0
+    assert "to train the teacher took" in said and min(result["beside_flops"], result["flops"]) > 0
     assert load_taught(tmp_path / "runs/small/data").said.named.shape[2] == 8
     run = open_run("runs/small", 2)
     for _ in train_steps(run):

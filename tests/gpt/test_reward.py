@@ -126,6 +126,18 @@ def test_a_run_that_is_lost_goes_on_to_the_same_bytes(asked, changes):
         np.testing.assert_array_equal(x, again.tensors()[name], err_msg=name)
 
 
+def test_a_judge_that_was_changed_is_noticed(asked, tmp_path):
+    judge = tmp_path / "judge.py"
+    judge.write_text("def longer(record, text): return len(text)\n")
+    run = begun(asked, reward=f"{judge}:longer")
+    run.step = 1
+    facts, tensors = run.facts(), run.tensors()
+    assert Run.resume(tensors, facts | {"step": 1}, run.data).judge_sha256 == run.judge_sha256
+    judge.write_text("def longer(record, text): return -len(text)\n")
+    with pytest.raises(ConfigError, match="is not as this run began with"):
+        Run.resume(tensors, facts | {"step": 1}, run.data)
+
+
 @pytest.mark.skipif(not jit.COMPILED, reason="there are no kernels to replay")
 def test_steps_are_replayed(asked):
     run = begun(asked, d_model=64)

@@ -1,0 +1,178 @@
+"""Measure how long stages of a pipeline wait, beside the formulas of the papers.
+
+    python benchmarks/parallel_bubble.py
+
+Two stages, a core each: from when their passes began and ended, in the step that was disturbed
+least; on a machine that does other things, too, there may be none that counts. Two and four: as
+long as passes of a kind keep the processor of their stage, in its fastest step, laid out by the
+schedule as if each stage had one of its own. The net is cut evenly, so the schedule is measured.
+"""
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:1] = [str(ROOT), str(ROOT / "benchmarks")]      # or gpt would be gpt.py beside this
+
+from gpt.data.corpora import stories  # noqa: E402
+from gpt.data.documents import prepare  # noqa: E402
+from gpt.training.config import Config  # noqa: E402
+from gpt.training.parallel.pipeline import Pipeline  # noqa: E402
+from gpt.training.parallel.schedules import (  # noqa: E402
+    BACKWARD, FORWARD, INPUT, SCHEDULES, WEIGHT, Pass, Timed, bubble_share, laid_out)
+from gpt.training.parallel.world import joined  # noqa: E402
+from gpt.training.plan import Plan  # noqa: E402
+from gpt.training.run import Run  # noqa: E402
+from gpt.training.step import train_steps  # noqa: E402
+from results import verdict  # noqa: E402
+
+MICRO_BATCHES, STEPS = 8, 16
+DISTURBED = 1.02       # where passes take so many times as long as they work, a step does not count
+NET = dict(n_layer=8, n_head=4, d_model=256, context_length=128, micro_batch=2, optimizer="adamw",
+           batch_tokens=2 * MICRO_BATCHES * 128, tokenizer="char")
+
+
+class Clocked(Pipeline):
+    """A pipeline whose passes are timed by the clock of the processor, too."""
+
+    worked = []                    # (Pass, seconds)
+
+    @contextmanager
+    def computing(self, kind, i):
+        began = time.thread_time()
+        with super().computing(kind, i):
+            yield
+        self.worked.append((Pass(self.stage, i, kind), time.thread_time() - began))
+
+
+def steps_of(world, schedule):
+    """Train a few steps; return what happened in each: {Pass: (began, ended, seconds it worked)}.
+    """
+    world.events = []
+    with tempfile.TemporaryDirectory() as folder:
+        data = prepare(stories(200), Config.make(**NET).data, Path(folder))
+        config = Config.make(vocab_size=data.tokenizer.vocab_size, **NET)
+        run = Run.start(config, data, Plan.fixed(1000))
+    run.way = Clocked(run, world, world.size, schedule)
+    steps = []
+    for _ in zip(range(STEPS), train_steps(run)):
+        spans = [event[2:] for event in world.events if event[0] == "compute"]
+        mine = {each: (*span, worked) for span, (each, worked) in zip(spans, run.way.worked)}
+        world.events.clear()
+        run.way.worked.clear()
+        steps.append({})
+        for theirs in world.collect(mine):
+            steps[-1] |= theirs
+    return steps[1:]                                      # in the first, kernels are loaded
+
+
+def seen(step):
+    """Return a step as it went."""
+    return [Timed(each, began, ended) for each, (began, ended, _) in step.items()]
+
+
+def undisturbed(steps, n_stages):
+    """Return the shortest of the steps in which no stage waited for a processor; None for none."""
+    quiet = [seen(step) for step in steps if all(
+        delay(step, stage) < DISTURBED for stage in range(n_stages))]
+    return min(quiet, key=length, default=None)
+
+
+def delay(step, stage):
+    """Return how many times as long as they worked the passes of a stage took."""
+    mine = [span for each, span in step.items() if each.stage == stage]
+    return sum(ended - began for began, ended, _ in mine) / sum(worked for *_, worked in mine)
+
+
+def clocked(steps, schedule, n_stages):
+    """Return a step of passes that take as long as those of their stage and kind work at best."""
+    times = defaultdict(list)
+    for step in steps:
+        for key, some in by_kind(step).items():
+            times[key].append(fmean(some))
+    best = {key: min(means) for key, means in times.items()}
+    return [*laid_out(SCHEDULES[schedule], n_stages, MICRO_BATCHES,
+                      lambda each: best[each.stage, each.kind])]
+
+
+def by_kind(step):
+    """Return how long the passes of each stage and kind worked: {(stage, kind): [seconds]}."""
+    found = defaultdict(list)
+    for each, (*_, worked) in step.items():
+        found[each.stage, each.kind].append(worked)
+    return found
+
+
+def length(timeline):
+    return max(x.ended for x in timeline) - min(x.began for x in timeline)
+
+
+def formula(schedule, n_stages, seconds):
+    """Return the share of time in which a stage waits, by the papers, for the mean passes."""
+    kinds = defaultdict(list)
+    for each, s in seconds.items():
+        kinds[each.kind].append(s)
+    of = {kind: fmean(times) for kind, times in kinds.items()}
+    if schedule == "zero_bubble":                         # Qi et al. 2024, table 2
+        whole = of[FORWARD] + of[INPUT] + of[WEIGHT]
+        idle = (n_stages - 1) * (whole - 2 * of[WEIGHT])
+    else:                                                 # Narayanan et al. 2021, 2.2.1
+        whole = of[FORWARD] + of[BACKWARD]
+        idle = (n_stages - 1) * whole
+    return idle / (MICRO_BATCHES * whole + idle)
+
+
+def on_ranks():
+    """Measure all schedules, as one of the ranks; the first says what was found."""
+    world = joined()
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[world.rank % len(cores)]})
+    n_stages, as_it_went, by_clocks = world.size, {}, {}
+    for schedule in SCHEDULES:
+        steps = steps_of(world, schedule)
+        by_clocks[schedule] = beside_formula(schedule, clocked(steps, schedule, n_stages), n_stages)
+        quiet = undisturbed(steps, n_stages)
+        as_it_went[schedule] = quiet and beside_formula(schedule, quiet, n_stages)
+    if world.rank == 0:
+        tell(f"{n_stages}_stages_by_clocks", by_clocks)
+        if n_stages == 2:
+            tell("2_stages", as_it_went)
+
+
+def beside_formula(schedule, timeline, n_stages):
+    """Return which share of the time stages wait, and which by the formula."""
+    seconds = {x.each: x.ended - x.began for x in timeline}
+    return bubble_share(timeline, n_stages), formula(schedule, n_stages, seconds)
+
+
+def tell(name, found):
+    if None in found.values():
+        print(f"{name}: other programs disturbed all {STEPS} steps: measure again")
+        return
+    for schedule, (share, said) in found.items():
+        print(f"{name}, {schedule}: {share:.1%} waited, {said:.1%} by the formula")
+        verdict(f"bubble_{schedule}_{name}_off", abs(share / said - 1), 0.10, at_most=True)
+    (late, late_said), (plain, plain_said) = found["zero_bubble"], found["1f1b"]
+    verdict(f"bubble_zero_bubble_over_1f1b_{name}", late / plain, 1.10 * late_said / plain_said,
+            at_most=True)
+
+
+def main():
+    if "--rank" in sys.argv:
+        return on_ranks()
+    mpiexec = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or "mpiexec"
+    for n_stages in 2, 4:
+        words = [mpiexec, "-n", str(n_stages), sys.executable, "-m", "mpi4py", __file__, "--rank"]
+        subprocess.run(words, check=True, env=os.environ | {"MINIGRAD_THREADS": "1"})
+
+
+if __name__ == "__main__":
+    main()

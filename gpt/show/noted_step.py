@@ -1,0 +1,72 @@
+"""The page of a step that ranks have noted: what each did, and numbers beside the formulas."""
+from bpe.files import write_text
+from gpt.show.timeline_page import (
+    Line, Told, covered_s, duration_of, short, timeline_page, times_of)
+from gpt.training.parallel import costs
+
+
+def write_timeline(run, folder, ranks):
+    """Write the page, and say where it is.
+
+    Parameters
+    ----------
+    run : Run
+        With its `way`, behind the step.
+    folder : Path
+    ranks : list of Noted
+    """
+    lines = [Line(f"rank {i} on {rank.host}", rank.events, rank.sent_bytes)
+             for i, rank in enumerate(ranks)]
+    path = folder / f"timeline_{run.step}.html"
+    about = [f"{folder.name}, step {run.step}: {len(ranks)} ranks", *run.way.described()]
+    write_text(path, timeline_page(lines, about, told_of(run, ranks)))
+    return f"what every rank did in step {run.step}: {path}"
+
+
+def told_of(run, ranks):
+    """Return what was found in a step, each number beside that of the formula."""
+    step_s = max(rank.step_s for rank in ranks)
+    busy_s = [covered_s(times_of(rank.events, "compute")) for rank in ranks]
+    used = sum(busy_s) / step_s / len(ranks)
+    tokens_s = run.config.train.batch_tokens / step_s
+    sent = max(rank.sent_bytes for rank in ranks)
+    memory = max(rank.memory_bytes for rank in ranks)
+    return [Told("step", duration_of(step_s), f"{duration_of(max(busy_s))} the slowest computes"),
+            Told("tokens/s", f"{tokens_s:,.0f}", f"efficiency {used:.1%}: so much is computed"),
+            *bubble_told(run.way, ranks),
+            Told("sent", short(sent), sent_formula(run)),
+            Told("memory", short(memory), "of the process, with activations and the interpreter; "
+                 f"{short(kept_formula(run))} for weights, gradients and two moments")]
+
+
+def bubble_told(way, ranks):
+    """Yield the bubble of a pipeline: from its first pass to its last."""
+    if not hasattr(way, "n_stages"):
+        return
+    passes = [[event for event in rank.events if event[1] != "compute"] for rank in ranks]
+    times = [times_of(events, "compute") for events in passes]
+    began = min(each[0][0] for each in times)
+    ended = max(each[-1][1] for each in times)
+    busy = sum(map(covered_s, times)) / len(ranks)
+    formula = costs.bubble(way.schedule, way.n_stages, len(way.parts))
+    yield Told("bubble", f"{1 - busy / (ended - began):.1%}", f"{formula:.1%} where all passes "
+               "take as long and messages no time")
+
+
+def sent_formula(run):
+    """Say what a rank sends in a step by the formula."""
+    way, psi = run.way, sum(x.size for x in run.trained)
+    if hasattr(way, "n_stages"):
+        return "activations and their gradients, and what copies sum"
+    zero = getattr(way, "stage", 0)
+    sent = short(costs.step_traffic(psi, way.world.size, zero))
+    return f"{sent} by a rank in a step" + (", if all were gathered twice" if zero == 3 else "")
+
+
+def kept_formula(run):
+    """Return what weights, gradients and moments take on a rank by the formula."""
+    way = run.way
+    psi = sum(x.size for x in run.model.parameters())
+    if hasattr(way, "n_stages"):
+        return costs.state_bytes(psi)                 # of this stage, whose are all that are left
+    return costs.state_bytes(psi, way.world.size, getattr(way, "stage", 0))

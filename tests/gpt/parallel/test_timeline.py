@@ -1,0 +1,49 @@
+"""In one step each rank notes what it does, and the steps are what they would be without."""
+from gpt.show.noted_step import write_timeline
+from gpt.training.parallel.timeline import Noted, filled, steps_noted
+from gpt.training.parallel.world import MEANWHILE, Alone
+from gpt.training.plan import Plan
+from gpt.training.run import Run
+from gpt.training.step import train_steps
+
+
+def test_what_is_between_is_computed():
+    events = [("wait", "sum", 1.0, 2.0), ("communicate", "sum", 2.0, 4.0),
+              ("communicate", MEANWHILE, 0.5, 1.5)]
+    assert sorted(filled(events, 5.0), key=lambda event: event[2:]) == [
+        ("compute", "compute", 0.0, 1.0), ("communicate", MEANWHILE, 0.5, 1.5),
+        ("wait", "sum", 1.0, 2.0), ("communicate", "sum", 2.0, 4.0),
+        ("compute", "compute", 4.0, 5.0)]
+    assert filled([], 2.0) == [("compute", "compute", 0.0, 2.0)]
+
+
+def test_parts_of_a_world_note_and_count_with_the_whole():
+    world, part = Alone(), Alone()
+    part.pulse = world.pulse
+    with part.doing("compute", "nobody asked"):
+        pass
+    world.events = []
+    with part.doing("compute", "forward 0"):
+        part.pulse.sent_bytes += 7
+    ((kind, name, began, ended),) = world.events
+    assert (kind, name) == ("compute", "forward 0") and began <= ended and world.sent_bytes == 7
+
+
+def test_a_step_is_noted_once_and_changes_nothing(data, tiny):
+    told = []
+    runs = [Run.start(tiny(), data, Plan.fixed(4)) for _ in range(2)]
+    records = [[*train_steps(runs[0])], [*steps_noted(runs[1], 3, told.append)]]
+    assert [each.loss for each in records[0]] == [each.loss for each in records[1]]
+    ((noted,),) = told
+    assert noted.events == [("compute", "compute", 0.0, noted.step_s)]
+    assert noted.step_s >= records[1][2].elapsed_s and runs[1].way.world.events is None
+
+
+def test_the_page_of_a_step_stands_in_the_folder_of_the_run(data, tiny, tmp_path):
+    run = Run.start(tiny(), data, Plan.fixed(4))
+    run.step = 3
+    events = [("compute", "compute", 0.0, 0.5), ("communicate", "sum", 0.5, 1.0)]
+    said = write_timeline(run, tmp_path, [Noted("a", events, 1.0, 5000, 10 ** 8)] * 2)
+    page = (tmp_path / "timeline_3.html").read_text(encoding="utf-8")
+    assert said.endswith("timeline_3.html") and "rank 1 on a" in page
+    assert "5 kB" in page and "100 MB" in page and "efficiency 50.0%" in page
