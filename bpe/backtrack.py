@@ -223,6 +223,13 @@ def _fit(x, y, tables, memo):
     return memo[q] & _ONE != _NONE
 
 
+@kernel(inline="always")
+def is_known(pair, known):
+    """Whether a pair of symbols may have a rank: False is certain."""
+    bit = pair_hash(pair) & (_64 * uint64(len(known)) - _ONE)
+    return known[bit >> _6] >> (bit & _63) & _ONE != _NONE
+
+
 @kernel
 def _fit_below(x, y, rank, pairs, slots, facts, known):
     """Whether x and y fit where merges from `rank` on do not exist.
@@ -233,8 +240,7 @@ def _fit_below(x, y, rank, pairs, slots, facts, known):
     x_until = y_until = int64(rank)
     while True:
         pair = int64(x) << 32 | int64(y)
-        bit = pair_hash(pair) & (_64 * uint64(len(known)) - _ONE)
-        if known[bit >> _6] >> (bit & _63) & _ONE:
+        if is_known(pair, known):
             joined = find_pair(pair, pairs, slots)
             if 0 <= joined < x_until and joined <= y_until and joined < rank:
                 return False

@@ -11,7 +11,7 @@ from bpe.jit import kernel
 from bpe.pretokenize import Splitter, side_by_side
 from bpe.stream import map_in_order
 from bpe.table import (
-    BLOCK, ONE, TWO, THREE, enter, find, is_full, look_ahead, moved, new_table, size_in_store,
+    BLOCK, ONE, TWO, THREE, enter, find, grown, is_full, look_ahead, new_table, size_in_store,
     words_of)
 
 _ONCE = np.ones(1, np.int64)
@@ -51,7 +51,7 @@ class WordCounter:
         if 32 * n_slots + 8 * n_store > _MOST_BYTES:
             raise ValueError(f"the {self.table.used[0]:,} distinct words so far are too many: "
                              f"train on less text, or with a pattern that cuts more")
-        self.table = moved(self.table, n_slots, n_store)
+        self.table = grown(self.table, n_slots, n_store)
 
     def words(self):
         """Return the table's contents as `Words`, in no particular order."""

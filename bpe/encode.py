@@ -9,10 +9,10 @@ from numba import int64, uint64
 
 from bpe.backtrack import encode_word
 from bpe.jit import kernel
-from bpe.pairs import merge_word, new_work
+from bpe.pairs import SHORT, merge_short, merge_word, new_work
 from bpe.pretokenize import Splitter, side_by_side
 from bpe.table import (
-    BLOCK, ONE, THREE, TWO, enter, find, first_slot, is_full, look_ahead, moved, new_table,
+    BLOCK, ONE, THREE, TWO, enter, find, first_slot, grown, is_full, look_ahead, moved, new_table,
     power_of_two, size_in_store, word_key)
 
 _MARK = -1  # in place of an id, what an empty word becomes: such a word stands where a mark is
@@ -121,9 +121,9 @@ class _State:
         if n_bytes > len(self.work.rank):
             self.work = new_work(n_bytes)
         elif full and n_slots < most:
-            self.cache = moved(self.cache, 2 * n_slots, n_store)
+            self.cache = grown(self.cache, 2 * n_slots, n_store)
         elif not full and n_store < 4 * most:
-            self.cache = moved(self.cache, n_slots, 2 * n_store)
+            self.cache = grown(self.cache, n_slots, 2 * n_store)
         else:
             self.cache = moved(self.encoder.seed, n_slots, n_store)
 
@@ -210,10 +210,12 @@ def _copy_ids(p, cache, out, m):
 @kernel(inline="always")
 def _merge(data, start, n, tables, work, out, m):
     """Write the ids of a word that is not in the cache; return how many."""
-    if len(tables.tree.facts):
-        count = encode_word(data, start, n, tables, work, out, m)
-    else:
+    if not len(tables.tree.facts):
         count = merge_word(data, start, n, tables, work, out, m)
+    elif n <= SHORT and data[start + n - 1] < 128:  # beyond ASCII the same pairs come again
+        count = merge_short(data, start, n, tables, work, out, m)
+    else:
+        count = encode_word(data, start, n, tables, work, out, m)
     for k in range(m, m + count):
         out[k] = tables.ids[out[k]]
     return count

@@ -18,6 +18,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.runtime import rtsys
 from numba.extending import intrinsic
 
 OPTIONS = dict(nogil=True, boundscheck=False, error_model="numpy", _nrt=False,
@@ -52,8 +53,10 @@ class Cache(FunctionCache):
         self._cache_file.__class__ = Sealed
 
     def load_overload(self, signature, target):
+        """Load machine code without what Numba knows for compiling: that takes a quarter second."""
         with suppress(Exception):  # there is no end to what damaged bytes may raise
-            return super().load_overload(signature, target)
+            rtsys.initialize(target)
+            return self._load_overload(signature, target)
         with suppress(OSError):
             self.flush()  # or the damaged index would be read again, to save
         return None
@@ -168,6 +171,14 @@ def trailing_zeros(typing_context, bits):
     """The position of the lowest bit that is set in a uint64 other than 0."""
     def generate(context, builder, signature, args):
         return builder.cttz(args[0], _I1(1))
+    return types.int64(types.uint64), generate
+
+
+@intrinsic
+def leading_zeros(typing_context, bits):
+    """How many bits of a uint64 other than 0 stand above its highest one."""
+    def generate(context, builder, signature, args):
+        return builder.ctlz(args[0], _I1(1))
     return types.int64(types.uint64), generate
 
 

@@ -4,19 +4,22 @@ Inside the kernels a token is a *symbol*: a byte is its own symbol, and the toke
 makes is symbol `256 + r` (the first such `r` where several merges make one token). Merging always
 takes the pair of lowest rank, the leftmost where it stands twice.
 
-`bpe.backtrack` finds the same symbols faster. The loop here finds the merges behind a list of
+`bpe.backtrack` finds the same symbols faster in long words, and where pairs come again as they do
+in Chinese; `merge_short` in a few random letters. The loop here finds the merges behind a list of
 tokens, and does what is left: merges that join what only a merge of higher rank makes.
 """
 from collections import namedtuple
 
 import numpy as np
-from numba import int64
+from numba import int64, uint64
 
-from bpe.backtrack import MEMO, NO_RANK, make_tree, no_tree
-from bpe.jit import kernel
+from bpe.backtrack import MEMO, NO_RANK, is_known, make_tree, no_tree
+from bpe.jit import kernel, leading_zeros, trailing_zeros
 from bpe.pretokenize import side_by_side
 from bpe.table import find_pair, index_pairs, pair_slot, power_of_two
 
+SHORT = 32  # bytes of the words of `merge_short`
+_ONE = uint64(1)
 _NO_PAIR = np.uint64(2**64 - 1)
 
 # Read by all threads. pairs: (M,) int64 left << 32 | right, in the order of ranks; slots: their
@@ -135,6 +138,75 @@ def merge_word(data, start, n, tables, work, out, m):
             rank[at] = _rank(symbol[at], symbol[at + 1], tables)
     return n
 
+
+# ---- short words ----
+
+@kernel
+def merge_short(data, start, n, tables, work, out, m):
+    """Do `merge_word` to up to SHORT bytes, where there is a tree.
+
+    A pair's key is its rank and its place, so that the lowest is that of the next merge. A symbol
+    stays at the place of its first byte; `alive` has a bit for each place where one is.
+    """
+    symbol, key = out[m:], work.rank
+    n_places = (n + 7) & ~7
+    _start_keys(data, start, n, tables.tree, symbol, key)
+    for k in range(n - 1, n_places):
+        key[k] = NO_RANK
+    alive = (_ONE << uint64(n)) - _ONE
+    while True:
+        lowest = key[0]
+        for k in range(1, n_places):
+            lowest = min(lowest, key[k])
+        if lowest == NO_RANK:
+            return _without_gaps(symbol, alive)
+        at = int64(lowest) % SHORT
+        until = (_ONE << uint64(at + 1)) - _ONE
+        before, behind = alive & (until >> _ONE), alive & ~until
+        joined = trailing_zeros(behind)
+        behind &= behind - _ONE
+        alive ^= _ONE << uint64(joined)
+        symbol[at] = tables.made[int64(lowest) // SHORT]
+        key[at] = key[joined] = NO_RANK
+        if behind:
+            key[at] = _key(at, symbol[at], symbol[trailing_zeros(behind)], tables)
+        if before:
+            left = 63 - leading_zeros(before)
+            key[left] = _key(left, symbol[left], symbol[at], tables)
+
+
+@kernel(inline="always")
+def _start_keys(data, start, n, tree, out_symbol, out_key):
+    """Write the n bytes of a word, and the keys of their pairs: of two bytes the tree tells."""
+    for k in range(n):
+        out_symbol[k] = data[start + k]
+    for k in range(n - 1):
+        node = int64(tree.first[int64(data[start + k]) << 8 | int64(data[start + k + 1])])
+        is_token = 256 <= node < len(tree.facts)
+        out_key[k] = (node - 256) * SHORT + k if is_token else NO_RANK
+
+
+@kernel(inline="always")
+def _key(at, left, right, tables):
+    """The key of two symbols of which the left one is at a place, or NO_RANK."""
+    rank = NO_RANK
+    if is_known(int64(left) << 32 | int64(right), tables.tree.known):
+        rank = _rank(left, right, tables)
+    return NO_RANK if rank == NO_RANK else int64(rank) * SHORT + at
+
+
+@kernel(inline="always")
+def _without_gaps(symbol, alive):
+    """Move the symbols of the places that are alive to the front; return how many."""
+    count = 0
+    while alive:
+        symbol[count] = symbol[trailing_zeros(alive)]
+        alive &= alive - _ONE
+        count += 1
+    return count
+
+
+# ---- the merges behind tokens ----
 
 @kernel
 def recover_merges(data, ends, tables, work, symbol):

@@ -39,36 +39,43 @@ def split(text, pattern):
     """
     pieces = [to_bytes(text).decode("utf-8", "surrogateescape")]
     for step in steps_of(pattern):
-        cut = partial(_cut, pattern=compiled(step))
+        cut = partial(_cut, pattern=step)
         pieces = list(chain.from_iterable(map(cut, pieces)))
     return [piece.encode("utf-8", "surrogateescape") for piece in pieces]
 
 
 def _cut(text, pattern):
-    """Cut a str where matches of a compiled pattern begin and end."""
+    """Cut a str where matches of a pattern begin and end."""
     edges = {0, len(text)}
-    for match in pattern.finditer(text):
+    for match in matches(text, pattern):
         edges |= set(match.span())
     starts_and_stops = pairwise(sorted(edges))
     return [text[i:j] for i, j in starts_and_stops]
 
 
+def matches(text, pattern):
+    """Find the matches of a pattern in a str; for ASCII a named one compiles in no time."""
+    return compiled(pattern, 128 if text.isascii() else 0x110000).finditer(text)
+
+
 @lru_cache(maxsize=64)
-def compiled(pattern):
-    """Compile a pattern; in the named ones, each class becomes its pinned code points."""
+def compiled(pattern, stop=0x110000):
+    """Compile a pattern; in the named ones, each class becomes its pinned code points below `stop`.
+    """
     if pattern_name(pattern) is None:
         return regex.compile(pattern)
     pattern = NAMED[pattern_name(pattern)].replace("(?!\\S)", "(?![^\\s])")
     names = sorted(SETS, key=len, reverse=True)
     any_name = "|".join(map(re.escape, names))
-    inside = re.compile(f"(\\[[^]]*\\])|({any_name})")
+    sets = re.compile(f"(\\[[^]]*\\])|({any_name})")
 
     def pin(match):
         text = match.group()
         for name in names:
-            text = text.replace(name, expand(name) if match.group(1) else f"[{expand(name)}]")
+            inside = expand(name, stop)
+            text = text.replace(name, inside if match.group(1) else f"[{inside}]")
         return text
-    return regex.compile(inside.sub(pin, pattern))
+    return regex.compile(sets.sub(pin, pattern))
 
 
 def count_words(documents, pattern, byte_order=BYTES):

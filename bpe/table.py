@@ -34,17 +34,29 @@ def new_table(n_slots, n_store):
     return Table(slots, store, np.zeros(2, np.int64), keys)
 
 
+def grown(table, n_slots, n_store):
+    """Make room in a table; what it was is not to be used any more."""
+    if n_slots > len(table.slots) >> 2:
+        return moved(table, n_slots, n_store)
+    return table._replace(store=_larger(table, n_store))
+
+
 def moved(old, n_slots, n_store):
     """Copy a table into one that is as large or larger."""
-    table = new_table(n_slots, n_store)
+    table = new_table(n_slots, 0)
     if n_slots == len(old.slots) >> 2:
         table.slots[:] = old.slots  # three times as fast
     else:
         move_slots(old.slots, table.slots)
     table.used[:] = old.used
-    n_numbers = old.used[1]
-    table.store[:n_numbers] = old.store[:n_numbers]
-    return table
+    return table._replace(store=_larger(old, n_store))
+
+
+def _larger(table, n_store):
+    """Copy the store of a table into a larger one."""
+    store, n_used = np.empty(n_store, np.uint64), table.used[1]
+    store[:n_used] = table.store[:n_used]
+    return store
 
 
 def words_of(table):

@@ -181,7 +181,8 @@ class Tokenizer:
         if isinstance(text, (str, bytes)) and len(text) <= BLOCK_BYTES:
             return self._encode_job(list(specials.pieces(to_bytes(text))))
         arrays = self._encode_pieces(self._pieces(specials, text), threads)
-        return joined(arrays, len(text))
+        ascii_only = not isinstance(text, str) or text.isascii()
+        return joined(arrays, len(text) if ascii_only else 3 * len(text))
 
     def encode_batch(self, texts, *, allowed_special=(), disallowed_special="all", threads=None):
         """Encode many texts, on all cores: a list of (N,) int32 arrays."""

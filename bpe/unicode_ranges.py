@@ -111,16 +111,19 @@ def class_table():
     return table
 
 
-@lru_cache(maxsize=16)
-def expand(properties):
+@lru_cache(maxsize=32)
+def expand(properties, stop=0x110000):
     r"""Write classes as the inside of a regex set: `expand(r"\p{N}")` is `0-9\u00b2-\u00b3...`.
 
     Parameters
     ----------
     properties : str
         One of the sets of `SETS`.
+    stop : int
+        Code points from here on are left out.
     """
-    wanted = np.isin(class_table() & UNICODE, SETS[properties])
+    classes = class_table()[:stop] & UNICODE
+    wanted = np.isin(classes, SETS[properties])
     edges = np.flatnonzero(np.diff(wanted, prepend=False, append=False)).reshape(-1, 2)
     return "".join(rf"\U{first:08x}-\U{stop - 1:08x}" for first, stop in edges.tolist())
 

@@ -22,6 +22,7 @@ import numpy as np
 from numba import config
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.codegen import get_host_cpu_features
+from numba.core.runtime import rtsys
 
 KEPT = 8              # directories kept for each source file, the last used ones
 GRACE_S = 24 * 3600   # none is removed within a day of its last use
@@ -121,8 +122,10 @@ class Cache(FunctionCache):
         self._cache_file.__class__ = Sealed
 
     def load_overload(self, signature, target):
+        """Load machine code without what Numba knows for compiling: that takes a quarter second."""
         try:
-            return super().load_overload(signature, target)
+            rtsys.initialize(target)
+            return self._load_overload(signature, target)
         except Exception:             # there is no end to what damaged bytes may raise
             with suppress(OSError):
                 self.flush()          # or the damaged index would be read again, to save

@@ -5,6 +5,7 @@ A kernel that was compiled once is found in the cache by later processes.
 import functools
 import gc
 import sys
+import threading
 
 import numba
 from numba import config, prange  # noqa: F401  (kernels import prange from here)
@@ -80,9 +81,29 @@ def run(function, *args):
     All that a fast path does with the values of arrays goes through here: so a list of these
     calls can stand for it.
     """
-    if recorder:
+    if recorder and not _own.calls:
         recorder(function, args)
     function(*args)
+
+
+def run_as_one(function, *args):
+    """Do `run` with a function that itself calls `run`, as often as the values of arrays say."""
+    run(_with_its_calls, function, *args)
+
+
+class _Own(threading.local):
+    calls = False            # whether what runs is part of a call that the recorder was told of
+
+
+_own = _Own()
+
+
+def _with_its_calls(function, *args):
+    _own.calls = True
+    try:
+        function(*args)
+    finally:
+        _own.calls = False
 
 
 # ---- progress ----

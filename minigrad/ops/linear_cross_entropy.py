@@ -30,7 +30,8 @@ def either_doubled(f, x, weight, targets):
 def linear_cross_entropy(x, weight, targets, ignore_index=IGNORE, reduction="mean", n=None):
     """cross_entropy(linear(x, weight), targets), without ever storing all the logits.
 
-    They are made in blocks of rows, forward and once more backward, and forgotten.
+    They are made in blocks of rows, forward and once more backward, and forgotten. On the fast
+    path rows whose target does not count cost nothing.
 
     Parameters
     ----------
@@ -104,35 +105,58 @@ def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE, reduction
     t, share = counted(x, targets, ignore_index, reduction, n, V)
     t = kept(t)
     losses = empty(t.shape, x.dtype)
-    unused = nothing(x)
-    for block in blocks_of_rows(t, weight):
-        z = quantised.product(rows(x)[block], weight)
-        of_block = t[block], ignore_index, share, losses[block]
-        cross_entropy_kernel(len(z), z, *of_block, unused)
+    of_all = t, ignore_index, share, losses
+    jit.run_as_one(_score, rows(x), weight, *of_all)
     loss = loss_of(losses, reduction, targets.shape)
-    return loss, (x, weight, t, ignore_index, share, losses)
+    return loss, (x, weight, t, ignore_index, share)
 
 @linear_cross_entropy.fast_vjp
-def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, losses, wants):
+def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, wants):
     dx, dweight = empty_like(x), empty_like(weight) if wants[1] else None
-    unused, scale = empty_like(losses), empty_like(share)
+    scale = empty_like(share)
     alike = np.ndim(g) == 0
     jit.run(np.multiply, share, g if alike else 1, scale)
-    for block in blocks_of_rows(t, weight):
-        some = rows(x)[block]
-        z = quantised.product(some, weight)                         # and then dz
-        of_block = t[block], ignore_index, scale, unused[block]
-        cross_entropy_kernel(len(z), z, *of_block, z)
-        if not alike:
-            of_rows = g.reshape(-1, 1)                    # (N, 1)
-            jit.run(np.multiply, z, of_rows[block], z)
-        quantised.product_vjp(z, weight, out=rows(dx)[block])
-        later = block.start > 0
-        if wants[1]:
-            gemm.matmul(z.T, some, out=dweight, accumulate=later)
+    g = None if alike else g.reshape(-1, 1)               # (N, 1)
+    of_all = t, ignore_index, scale
+    jit.run_as_one(_score_vjp, g, rows(x), weight, *of_all, rows(dx), dweight)
     return dx, dweight, None
 
-def blocks_of_rows(t, weight):
-    """Cut the rows so that the scores of a block take about LOGITS_BYTES, and 64 rows at least."""
+def _score(x, weight, t, ignore_index, share, out_losses):
+    """Write the losses, 0 where nothing is asked; nothing is computed of such a row."""
+    np.multiply(share, 0, out_losses)                     # nan where nothing is asked at all
+    for some in asked_rows(t, ignore_index, weight):
+        z = quantised.product(x[some], weight)
+        losses = empty((len(z),), x.dtype)
+        of_block = t[some], ignore_index, share, losses
+        cross_entropy_kernel(len(z), z, *of_block, nothing(x))
+        out_losses[some] = losses
+
+def _score_vjp(g, x, weight, t, ignore_index, scale, out_dx, out_dweight):
+    """Write the gradients of the losses, times `scale` and, unless it is None, g."""
+    out_dx[...] = 0
+    accumulate = False
+    for some in asked_rows(t, ignore_index, weight):
+        z = quantised.product(x[some], weight)                          # and then dz
+        unused = empty((len(z),), x.dtype)
+        of_block = t[some], ignore_index, scale, unused
+        cross_entropy_kernel(len(z), z, *of_block, z)
+        if g is not None:
+            np.multiply(z, g[some], z)
+        out_dx[some] = quantised.product_vjp(z, weight)
+        if out_dweight is not None:
+            gemm.matmul(z.T, x[some], out=out_dweight, accumulate=accumulate)
+        accumulate = True
+    if not accumulate and out_dweight is not None:
+        out_dweight[...] = 0
+
+def asked_rows(t, ignore_index, weight):
+    """Cut the rows that have a target into blocks whose scores take about LOGITS_BYTES, 64 rows at
+    least: slices where they lie side by side, else their numbers."""
+    asked = np.flatnonzero(t != ignore_index)
     row_bytes = len(weight) * weight.itemsize
-    return row_blocks(t, max(64, LOGITS_BYTES // row_bytes))
+    most = max(64, LOGITS_BYTES // row_bytes)
+    n_blocks = -(-len(asked) // most)
+    for some in np.array_split(asked, n_blocks) if n_blocks else ():        # alike: none is small
+        first, stop = some[0], some[-1] + 1
+        together = stop - first == len(some)
+        yield slice(first, stop) if together else some

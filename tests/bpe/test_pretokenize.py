@@ -61,6 +61,13 @@ def test_other_spellings_of_gpt2_split_alike(text, spelling):
     assert found.tolist() == ends_of(reference.split(text, "gpt2"))
 
 
+@given(st.text(st.characters(max_codepoint=127), max_size=90), st.sampled_from(sorted(NAMED)))
+def test_ascii_splits_alike_by_its_own_classes_and_by_all(text, name):
+    matches = reference.compiled(name).finditer(text)
+    assert [match.span() for match in matches] == [
+        match.span() for match in reference.matches(text, name)]
+
+
 def test_every_start_in_a_block_of_64_bytes_splits_alike():
     tail = "'s\u3000 x\u00a0don't \n  'tis\u2003\u2003y".encode()
     for pattern in PATTERNS:

@@ -112,6 +112,22 @@ def test_ids_may_be_written_to_before_backward(name, n, level):
     np.testing.assert_array_equal(z.grad, expected)
 
 
+@pytest.mark.parametrize("asked", [slice(90, 180), slice(None, None, 2)], ids=["row", "every 2nd"])
+def test_targets_that_do_not_count_change_no_bit_of_those_that_do(asked):
+    rng = np.random.default_rng(0)
+    x, head = (rng.standard_normal((n, 32), np.float32) for n in (200, 300))
+    t, g, some = rng.integers(0, 300, 200), np.zeros(200, np.float32), np.full(200, -100)
+    some[asked], g[asked] = t[asked], 0.5
+    found = []
+    for targets in (t, some):
+        z = Tensor(x, requires_grad=True)
+        losses = linear_cross_entropy(z, head, targets, reduction="none")
+        losses.backward(g)
+        found.append((losses.data * (some != -100), z.grad))
+    (expected, d_expected), (losses, dz) = found
+    assert np.array_equal(losses, expected) and np.array_equal(dz, d_expected)
+
+
 # ---- options ---------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -4,7 +4,6 @@ Like `bpe`, but a word is characters at first. One that is no token becomes its 
 named `<0x0A>`, where the model has them (byte fallback), or the token for what is unknown.
 """
 import re
-from functools import cached_property
 from heapq import heapify, heappop, heappush
 
 from bpe.files import list_in
@@ -31,10 +30,11 @@ class Merges:
         falls_back = part("byte_fallback", bool, False)
         self.bytes = fallback_ids(self.vocab) if falls_back else [None] * 256
         part.asked.add("merges")
-        self._pairs = list_in(part.path, part.facts, "merges")
-        for rank, pair in enumerate(self._pairs):
+        self.merges = {}  # (left id, right id) -> (rank, id of what is made)
+        for rank, pair in enumerate(list_in(part.path, part.facts, "merges")):
             try:
-                self._made_of(pair)
+                left, right, made = self._made_of(pair)
+                self.merges[left, right] = rank, made
             except (ValueError, KeyError, TypeError):
                 part.check(f"merges[{rank}]", pair, False, "two tokens that make a third")
 
@@ -43,15 +43,6 @@ class Merges:
         left, right = pair.split(" ") if isinstance(pair, str) else pair
         made = left + right[len(self.prefix):]
         return self.vocab[left], self.vocab[right], self.vocab[made]
-
-    @cached_property
-    def merges(self):
-        """(left id, right id) -> (rank, id of what is made)."""
-        found = {}
-        for rank, pair in enumerate(self._pairs):
-            left, right, made = self._made_of(pair)
-            found[left, right] = rank, made
-        return found
 
     def __call__(self, word):
         if self.whole_words and word in self.vocab:

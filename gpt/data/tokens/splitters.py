@@ -1,8 +1,9 @@
 """How a text is cut into words: a table of functions from (str, whether it comes first) to strs."""
 import re
+from functools import partial
 
 from bpe import reference
-from bpe.pretokenize import check_pattern
+from bpe.pretokenize import check_pattern, pattern_name
 from bpe.spelling import spell
 from gpt.data.tokens.parts import Part, pattern_of, steps_in
 from gpt.data.tokens.unicode_classes import PUNCTUATION, WORD, set_of, white
@@ -84,9 +85,13 @@ def _cutter(pattern, behaviour, invert=False):
     """Cut where a compiled pattern matches."""
     if behaviour is _removed and not invert and not pattern.groups:
         return lambda text, first=False: pattern.split(text)
+    return _cut_by(pattern.finditer, behaviour, invert)
 
+
+def _cut_by(find, behaviour, invert=False):
+    """Cut where a function, str -> matches, finds one."""
     def split(text, first=False):
-        spans = _spans(pattern.finditer, text, invert)
+        spans = _spans(find, text, invert)
         return [text[start:stop] for start, stop in behaviour(spans)]
     return split
 
@@ -98,15 +103,20 @@ def _split(part):
     behaviour, invert = part.choice("behavior", BEHAVIOURS), part("invert", bool, False)
     if kind == "String":
         compiled = re.compile(re.escape(pattern) if pattern else r"(?!)")
-    else:
-        check_pattern(pattern)
-        compiled = reference.compiled(pattern)
-    return _cutter(compiled, behaviour, invert)
+        return _cutter(compiled, behaviour, invert)
+    check_pattern(pattern)
+    if pattern_name(pattern):
+        return _cut_by(_named(pattern), behaviour, invert)
+    return _cutter(reference.compiled(pattern), behaviour, invert)
+
+
+def _named(pattern):
+    return partial(reference.matches, pattern=pattern)
 
 
 def _digits(part):
     one = part("individual_digits", bool)
-    return _cutter(reference.compiled("digits" if one else "numbers"), _isolated)
+    return _cut_by(_named("digits" if one else "numbers"), _isolated)
 
 
 def _punctuation(part):
@@ -156,7 +166,7 @@ def _metaspace(part):
 
 def _byte_level(part):
     prefix = part("add_prefix_space", bool)
-    cut = _cutter(reference.compiled("gpt2"), _isolated)
+    cut = _cut_by(_named("gpt2"), _isolated)
     cuts = part("use_regex", bool, True)
 
     def split(text, first):
