@@ -143,7 +143,9 @@ def test_the_program_takes_a_teacher_and_resumes(tmp_path, monkeypatch, capsys):
     for name, x in run.tensors().items():
         np.testing.assert_array_equal(x, whole[name], err_msg=name)
     for wrong, words in ((["--tokenizer", "byte", "--teacher", "runs/large"], "comes from the"),
+                         (["--teacher", "runs/large", "--context_length", "32"],
+                          "reads 16 tokens, and windows would have 32: use --context_length 16"),
                          ([], "name it with --teacher")):
         with pytest.raises(SystemExit):
-            program.main(["stories", "--task", "distil", "--steps", "2", *wrong, *tiny])
+            program.main(["stories", "--task", "distil", "--steps", "2", *tiny, *wrong])
         assert words in capsys.readouterr().err

@@ -7,9 +7,10 @@ from gpt.batch import Batch
 from gpt.data.documents import prepare
 from gpt.data.taught import (
     Said, keep_said, load_taught, n_windows, save_facts, windows)
+from gpt.settings import ConfigError
 from gpt.training.measures import MEASURED_TOKENS
 from gpt.training.task import Task, read
-from gpt.training.tasks.causal import causal_measure
+from gpt.training.tasks.causal import causal_measure, has_no_end
 from minigrad import distillation_loss, linear, log_softmax, no_grad
 
 MEASURED = 1 << 16                 # tokens that the teacher is measured on
@@ -65,6 +66,7 @@ def distil_loss(model, batch, n, rng=None, mix=0.9, temperature=1.0):
 def ask_teacher(run, folder):
     """Measure the teacher, and keep what it says of the text unless it is to stay beside."""
     train, teacher, data = run.config.train, run.beside, run.data
+    check_room(train.teacher, teacher, run.config.model.context_length)
     began = time.monotonic()
     T, V = run.config.model.context_length, len(teacher.head)
     found = read(causal_measure(teacher, data, data.val), MEASURED)
@@ -78,6 +80,14 @@ def ask_teacher(run, folder):
         keep_said(folder, data.train, T, top, V, ask, at_once)
     save_facts(folder, facts | {"seconds": time.monotonic() - began})
     run.data = load_taught(folder)
+
+
+def check_room(place, teacher, T):
+    """Refuse windows that are longer than what the teacher reads."""
+    most = teacher.config.context_length
+    if T > most and not has_no_end(teacher):
+        raise ConfigError(f"the teacher {place} reads {most} tokens, and windows would have {T}: "
+                          f"use --context_length {most}")
 
 
 def stays(settings):
