@@ -3,12 +3,13 @@ import numpy as np
 
 from minigrad.kernels import gemm, jit, quantised
 from minigrad.kernels.memory import empty, empty_like
+from minigrad.ops.elementwise import where
 from minigrad.ops.embedding import kept
 from minigrad.ops.linear import linear, rows
 from minigrad.ops.loss import (
     IGNORE, counted, cross_entropy, cross_entropy_kernel, cross_entropy_vjp, divisor,
     draw_reduction, draw_targets, loss_of, nothing, reduced, suits)
-from minigrad.tensor import op
+from minigrad.tensor import detach, op
 
 
 def linear_cross_entropy_inputs(draw):
@@ -30,8 +31,8 @@ def either_doubled(f, x, weight, targets):
 def linear_cross_entropy(x, weight, targets, ignore_index=IGNORE, reduction="mean", n=None):
     """cross_entropy(linear(x, weight), targets), without ever storing all the logits.
 
-    They are made in blocks of rows, forward and once more backward, and forgotten. On the fast
-    path rows whose target does not count cost nothing.
+    They are made in blocks of rows, forward and once more backward, and forgotten. Rows whose
+    target does not count cost nothing, and what stands in them does not matter.
 
     Parameters
     ----------
@@ -51,11 +52,11 @@ def linear_cross_entropy(x, weight, targets, ignore_index=IGNORE, reduction="mea
     if not alike or x.shape[:-1] != np.shape(targets):
         raise ValueError("x must be (..., C), weight (V, C) and targets (...)")
     t = np.array(targets).reshape(-1)                     # (N,)
-    losses = np.empty(len(t), x.dtype)
-    for block in row_blocks(t):
-        z = rows(x)[block] @ weight.T
-        loss, _ = cross_entropy.forward(z, t[block], ignore_index, "none")
-        losses[block] = loss
+    losses = np.zeros(len(t), x.dtype)
+    for some in asked_rows(t, ignore_index, weight):
+        z = rows(x)[some] @ weight.T
+        loss, _ = cross_entropy.forward(z, t[some], ignore_index, "none")
+        losses[some] = loss
     n_counted = np.count_nonzero(t != ignore_index)
     n = divisor(n_counted, reduction, n)
     loss = reduced(losses, n, reduction, np.shape(targets))
@@ -67,29 +68,38 @@ def linear_cross_entropy_vjp(g, x, weight, t, ignore_index, n):
     dweight = np.zeros_like(weight)
     g = np.reshape(g, -1)                                 # (N,) or (1,)
     g = np.broadcast_to(g, len(t)) / np.float64(n)
-    for block in row_blocks(t):
-        z = rows(x)[block] @ weight.T
-        _, saved = cross_entropy.forward(z, t[block], ignore_index, "none")
-        dz, _ = cross_entropy_vjp(g[block], *saved)
-        dx[block] = dz @ weight
-        dweight += dz.T @ rows(x)[block]
+    for some in asked_rows(t, ignore_index, weight):
+        z = rows(x)[some] @ weight.T
+        _, saved = cross_entropy.forward(z, t[some], ignore_index, "none")
+        dz, _ = cross_entropy_vjp(g[some], *saved)
+        dx[some] = dz @ weight
+        dweight += dz.T @ rows(x)[some]
     return dx.reshape(x.shape), dweight, None
 
 @linear_cross_entropy.parts
 def linear_cross_entropy_parts(x, weight, targets, ignore_index=IGNORE, reduction="mean", n=None):
+    counts = np.asarray(detach(targets)) != ignore_index
+    x = where(counts[..., None], x, np.zeros((), x.dtype))   # what is not asked is not used
     return cross_entropy(linear(x, weight), targets, ignore_index=ignore_index,
                          reduction=reduction, n=n)
 
 
-def row_blocks(t, size=256):
-    starts = range(0, len(t), size)
-    return [slice(i, i + size) for i in starts]
+LOGITS_BYTES = 16 << 20    # of scores at a time, as they are not stored whole
+
+def asked_rows(t, ignore_index, weight):
+    """Cut the rows that have a target into blocks whose scores take about LOGITS_BYTES, 64 rows at
+    least: slices where they lie side by side, else their numbers."""
+    asked = np.flatnonzero(t != ignore_index)
+    row_bytes = len(weight) * weight.itemsize
+    most = max(64, LOGITS_BYTES // row_bytes)
+    n_blocks = -(-len(asked) // most)
+    for some in np.array_split(asked, n_blocks) if n_blocks else ():        # alike: none is small
+        first, stop = some[0], some[-1] + 1
+        together = stop - first == len(some)
+        yield slice(first, stop) if together else some
 
 
 # ---- fast path -------------------------------------------------------------------------------
-
-LOGITS_BYTES = 16 << 20    # of scores at a time, where they are not stored whole
-
 
 def go_together(x, weight, targets, *_, **__):
     if x.dtype != weight.dtype:
@@ -148,15 +158,3 @@ def _score_vjp(g, x, weight, t, ignore_index, scale, out_dx, out_dweight):
         accumulate = True
     if not accumulate and out_dweight is not None:
         out_dweight[...] = 0
-
-def asked_rows(t, ignore_index, weight):
-    """Cut the rows that have a target into blocks whose scores take about LOGITS_BYTES, 64 rows at
-    least: slices where they lie side by side, else their numbers."""
-    asked = np.flatnonzero(t != ignore_index)
-    row_bytes = len(weight) * weight.itemsize
-    most = max(64, LOGITS_BYTES // row_bytes)
-    n_blocks = -(-len(asked) // most)
-    for some in np.array_split(asked, n_blocks) if n_blocks else ():        # alike: none is small
-        first, stop = some[0], some[-1] + 1
-        together = stop - first == len(some)
-        yield slice(first, stop) if together else some
