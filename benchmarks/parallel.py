@@ -74,8 +74,9 @@ def side(ranks):
     run.way = (DataParallel if ranks else OneProcess)(run, world)
     steps = train_steps(run)
     while True:
+        asked = int(input()) if world.rank == 0 else None
         world.meet()                                  # who waits leaves the others the cores
-        n = world.share(int(input()) if world.rank == 0 else None)
+        n = world.share(asked)
         if not n:
             return
         began = time.perf_counter()
