@@ -18,6 +18,7 @@ from gpt.training.step import OneProcess, loss_of, micro_batches
 from minigrad import backprop
 
 BUCKET = 1 << 20           # numbers that are summed at a time: in memory they stay in the cache
+BETWEEN_HOSTS = 1 << 18    # the same, while the layers below are computed
 
 
 class DataParallel(OneProcess):
@@ -128,7 +129,7 @@ class Overlapping(DataParallel):
     def renew(self):
         self.loss_of = loss_of(self.run)
         behind = reversed(self.run.trained)           # about as backprop yields them
-        self.flats = [Flat(some) for some in buckets(behind)]
+        self.flats = [Flat(some) for some in buckets(behind, BETWEEN_HOSTS)]
 
     def gradients(self, batch, n, first=0):
         batch, first = batch.share(self.world.rank, self.world.size)
