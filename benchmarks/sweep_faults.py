@@ -93,7 +93,10 @@ def disturbed(folder, name, storage, n_machines, kills, rng, limit_s, words=WORD
             break
         if done < kills and now > due and any(" after step " in line or ": step " in line
                                               for _, line in lines):
-            each = rng.choice([each for each in machines if each.process.poll() is None])
+            alive = [each for each in machines if each.process.poll() is None]
+            if not alive:
+                break
+            each = rng.choice(alive)
             pid, workers = each.processes()
             if not workers:                           # it has just been started again
                 continue
@@ -114,7 +117,7 @@ def disturbed(folder, name, storage, n_machines, kills, rng, limit_s, words=WORD
         time.monotonic() - began
 
 
-FIRST, BETWEEN = (0.0, 3.0), (1.0, 6.0)               # seconds before a kill
+FIRST, BETWEEN = (0.0, 2.0), (0.3, 2.5)               # seconds before a kill
 
 
 def repeated(lines, killed):
