@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from runs_of_tasks import Made
 from threads_as_ranks import on_ranks
+from world_on_ranks import InTurn
 
 from gpt.settings import ConfigError
 from gpt.training.checkpoint import below
@@ -15,24 +16,12 @@ from gpt.training.parallel.costs import reduce_scatter, state_bytes, step_traffi
 from gpt.training.parallel.world import Alone
 from gpt.training.parallel.zero import ZERO as STAGES
 from gpt.training.parallel.zero import Zero2, Zero3, dearly
-from gpt.training.step import OneProcess, train_steps
+from gpt.training.step import train_steps
 from minigrad.stepper.recording import memories
 
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent.parent
-
-
-class InTurn(OneProcess):
-    """One process that takes the rows of each of n ranks, one after another."""
-
-    def __init__(self, run, n):
-        super().__init__(run)
-        self.n = n
-
-    def gradients(self, batch, n):
-        shares = [batch.share(i, self.n) for i in range(self.n)]
-        return sum(super(InTurn, self).gradients(part, n, first) for part, first in shares)
 
 
 @pytest.fixture(scope="module")

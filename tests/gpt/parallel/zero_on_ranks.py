@@ -4,7 +4,8 @@ import tempfile
 from pathlib import Path
 
 from runs_of_tasks import Made
-from test_zero import InTurn, check_equal, trained
+from test_zero import check_equal, trained
+from world_on_ranks import InTurn
 
 from gpt.training.parallel.world import joined
 from gpt.training.parallel.zero import ZERO
