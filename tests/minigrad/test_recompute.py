@@ -6,6 +6,7 @@ from minigrad import (
     Tensor, cross_entropy, dropout, gelu, grad, hessian_vector_product, linear, use, watch)
 from minigrad.kernels.replay import Replay
 from minigrad.kernels.rows import kernels_from
+from minigrad.mode import listen
 from minigrad.recompute import recompute
 
 rng = np.random.default_rng(0)
@@ -48,6 +49,17 @@ def test_bits_are_equal_with_dropout_at_every_level(level):
     with use(level):
         expected = value_and_gradients(x, weights, at_once)
         assert value_and_gradients(x, weights, recompute) == expected
+
+
+def test_it_runs_again_with_the_kernels_of_the_first_time():
+    """Small products run in a kernel where that is asked, but the way back is behind the asking."""
+    weights, levels = parameters(np.float32), []
+    x = Tensor(rng.standard_normal((5, 8)).astype(np.float32), requires_grad=True)
+    with kernels_from(1):
+        loss = three(x, weights)
+    with listen(lambda op, level, *_: levels.append(level) if op is linear else None):
+        loss.backward()
+    assert levels == ["fast"] * 6
 
 
 def test_inputs_that_want_no_gradient_and_frozen_weights():
