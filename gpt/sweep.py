@@ -185,10 +185,10 @@ def spec_of(args):
     check_length(args, found)
     n_rungs = (args.rungs or RUNGS) if args.halve > 1 else 1
     halving = Halving(args.halve, n_rungs, not args.asynchronous)
-    check_rungs(halving, found)
     if halving.n_rungs > 1 and halving.together and not trials:
         raise ConfigError("a rung is complete when all trials are in: say how many with --trials, "
                           "or let them rise before with --asynchronous")
+    check_rungs(halving, found)
     return {"text": args.corpus, "preset": args.preset, "given": given,
             "axes": {name: said[name] for name in axes},
             "method": method, "trials": trials, "draw_seed": args.draw_seed,
