@@ -48,8 +48,10 @@ def family(vocab_size):
 
 def heads(width):
     """Return how many heads a width has: of even widths, about as wide as they should be."""
-    whole = [n for n in range(1, width) if width % (2 * n) == 0]
-    return min(whole, key=lambda n: abs(math.log(width / n / HEAD)))
+    numbers = np.arange(1, width)
+    whole = numbers[width % (2 * numbers) == 0]
+    far = np.abs(np.log(width / whole / HEAD))
+    return int(whole[far.argmin()])
 
 
 def budgets_of(total, n_budgets, n_sizes):
@@ -83,7 +85,8 @@ def settings_of(size, C, batch_tokens, learning_rate):
     2022, arXiv:2203.03466), and with the steps, since what few have to reach, many reach in smaller
     ones (Bjorck et al. 2024, arXiv:2409.19913); that of muon depends on neither.
     """
-    steps = max(1, round(C / (6 * size.n * batch_tokens)))
+    of_a_step = 6 * size.n * batch_tokens
+    steps = max(1, round(C / of_a_step))
     rate = learning_rate * RATED_WIDTH / size.d_model
     rate *= (RATED_STEPS / steps) ** SLOWER
     return {"n_layer": size.n_layer,
