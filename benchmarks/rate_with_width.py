@@ -1,15 +1,16 @@
-"""Whether the rate that falls with the width bends a scaling law: other rates, at both ends.
+"""Whether the rate that is planned by width and steps bends a scaling law: others, at its corners.
 
-    python benchmarks/rate_with_width.py FOLDER TEXT... [--flops 2e11]
+    python benchmarks/rate_with_width.py FOLDER TEXT... [--total_flops 6e12]
 
-The smallest and the largest net of a budget are trained with the planned rate and with multiples of
-it. What the best of these gains is what the law does not see; where both ends gain alike, it is not
-bent. Stopped or killed? The same command goes on.
+The smallest and the largest net of the smallest and of the largest budget are trained with the
+planned rate and with multiples of it. What the best of these gains is what the law does not see.
+Stopped or killed? The same command goes on.
 """
 import argparse
 import os
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,7 +19,7 @@ sys.path[:1] = [str(ROOT), str(ROOT / "benchmarks")]      # or gpt would be gpt.
 from results import verdict  # noqa: E402
 
 from gpt import scaling  # noqa: E402
-from gpt.laws.planning import settings_of, sizes_for  # noqa: E402
+from gpt.laws.planning import budgets_of, settings_of, sizes_for  # noqa: E402
 from gpt.sweep import work  # noqa: E402
 from gpt.sweeping.table import Table  # noqa: E402
 
@@ -31,39 +32,52 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("source", nargs="+")
-    parser.add_argument("--flops", type=float, default=2e11, help="of each run")
+    parser.add_argument("--total_flops", type=float, default=6e12, help="of the law")
     parser.add_argument("--vocabulary", type=int, default=512)
+    parser.add_argument("--minutes", type=float, default=9)
     args = parser.parse_args()
     source = [str(Path(name).resolve()) if Path(name).exists() else name for name in args.source]
     folder = args.folder / "sweeps" / "rates"
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(args.folder)
-    words = [f"--total_flops={100 * args.flops}", f"--vocabulary={args.vocabulary}", "--name=rates"]
+    words = [f"--total_flops={args.total_flops}", f"--vocabulary={args.vocabulary}",
+             f"--total_minutes={args.minutes}", "--name=rates"]
     _, settings = scaling.parse([*source, *words])
     spec, _ = scaling.planned(settings)
-    ends = sizes_for(args.flops, args.vocabulary, 5)[::4]
-    points = [planned(size, factor, args, settings) for size in ends for factor in FACTORS]
+    corners = [*corners_of(settings)]
+    points = [planned(size, C, factor) for C, size in corners for factor in FACTORS]
     spec |= {"points": points, "trials": len(points)}
     folder = Path("sweeps/rates")
-    table = Table(f"sqlite:///{folder / 'sweep.db'}", "rates")
-    if not work(table, spec, folder, settings, BEGAN):
-        return print("not done yet: say it again")
-    losses = {row.trial: row.value for row in scaling.ranking(table.jobs())}
-    for i, size in enumerate(ends):
-        tell(size, [losses[len(FACTORS) * i + j] for j in range(len(FACTORS))])
+    with closing(Table(f"sqlite:///{folder / 'sweep.db'}", "rates")) as table:
+        if not work(table, spec, folder, settings, BEGAN):
+            return print("not done yet: say it again")
+        losses = {row.trial: row.value for row in scaling.ranking(table.jobs())}
+    for i in range(len(corners)):
+        first = i * len(FACTORS)
+        tell(points[first], [losses[first + j] for j in range(len(FACTORS))])
 
 
-def planned(size, factor, args, settings):
-    rate = factor * settings.learning_rate
-    return settings_of(size, args.flops, scaling.ALIKE["batch_tokens"], rate)
+def corners_of(settings):
+    """Yield (budget, net) at the corners of what a law is fitted to."""
+    budgets = budgets_of(settings.total_flops, settings.budgets, settings.sizes)
+    for C in (budgets[0], budgets[-1]):
+        for size in sizes_for(C, settings.vocabulary, settings.sizes)[::settings.sizes - 1]:
+            yield C, size
 
 
-def tell(size, losses):
+def planned(size, C, factor):
+    rate = factor * scaling.LEARNING_RATE
+    return settings_of(size, C, scaling.ALIKE["batch_tokens"], rate)
+
+
+def tell(point, losses):
     """Print the losses of a net by rate, and how far the planned one lies above the best."""
+    width, steps = point["d_model"], point["steps"]
     each = ", ".join(f"x{factor:g} {loss:.4f}" for factor, loss in zip(FACTORS, losses))
-    print(f"{size.n:,} weights, width {size.d_model}: {each}")
+    print(f"width {width}, {steps} steps: {each}")
     above = 100 * (losses[FACTORS.index(1.0)] / min(losses) - 1)
-    verdict(f"rate-at-width-{size.d_model}-above-the-best-percent", above, MOST, at_most=True)
+    verdict(f"rate-at-width-{width}-steps-{steps}-above-the-best-percent", above, MOST,
+            at_most=True)
 
 
 if __name__ == "__main__":

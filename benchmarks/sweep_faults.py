@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -134,8 +135,9 @@ def repeated(lines, killed):
 
 def table_of(folder, name, storage):
     os.chdir(folder)
-    table = Table(storage or f"sqlite:///sweeps/{name}/sweep.db", name, create=False)
-    done = [job for job in table.jobs() if job.state == DONE]
+    storage = storage or f"sqlite:///sweeps/{name}/sweep.db"
+    with closing(Table(storage, name, create=False)) as table:
+        done = [job for job in table.jobs() if job.state == DONE]
     values = {(job.settings["learning_rate"], job.rung): job.value for job in done}
     twice = sum(n > 1 for n in Counter((job.trial, job.rung) for job in done).values())
     return values, twice

@@ -10,6 +10,7 @@ Stopped or killed? The same command goes on.
 import json
 import math
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ FEWEST_RUNS = 8                    # for five numbers and what is known of them
 # What all runs have alike: nothing that the length of a run would choose.
 ALIKE = dict(tokenizer="bpe", context_length=128, batch_tokens=512, ngram_rows=0,
              weight_decay=0.0, evaluations=1, eval_tokens=32768)
-LEARNING_RATE = 0.006              # of adamw at a width of 192
+LEARNING_RATE = 0.006              # of adamw at a width of 192 and 1,000 steps
 
 
 def parse(args):
@@ -46,7 +47,7 @@ def parse(args):
     add("--sizes", type=whole, default=5, help="of nets in each [5]")
     add("--vocabulary", type=whole, default=1024, help="tokens of bpe [1024]")
     add("--learning_rate", type=finite, default=LEARNING_RATE, help="of adamw, at a width of 192 "
-        f"[{LEARNING_RATE}]")
+        f"and 1,000 steps [{LEARNING_RATE}]")
     add("--predict", type=finite, default=0.0, help="a budget in FLOPs [ten times the largest]")
     add("--name", default="scaling", help="of the sweep: the same name goes on with it [scaling]")
     add("--folder", default="sweeps", help="where sweeps are kept [sweeps]")
@@ -142,10 +143,10 @@ def train_runs(args):
     spec, budgets = planned(args)
     folder = Path(args.folder) / args.name
     folder.mkdir(parents=True, exist_ok=True)
-    table = Table(storage_of(args, folder), args.name, say)
-    if not work(table, spec, folder, args, began):
-        return None
-    rows = [row for row in ranking(table.jobs()) if math.isfinite(row.value)]
+    with closing(Table(storage_of(args, folder), args.name, say)) as table:
+        if not work(table, spec, folder, args, began):
+            return None
+        rows = [row for row in ranking(table.jobs()) if math.isfinite(row.value)]
     return measured(rows, budgets, folder / "runs")
 
 

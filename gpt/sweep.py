@@ -10,6 +10,7 @@ Stopped or killed? The same command goes on. Runs are ordinary ones, in sweeps/N
 import math
 import time
 from argparse import SUPPRESS
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from gpt.show.sweep_page import sweep_lines, sweep_page
 from gpt.sweeping.draws import METHODS, check_method
 from gpt.sweeping.halving import Halving
 from gpt.sweeping.machine import Machine
+from gpt.sweeping.ranking import ranking
 from gpt.sweeping.space import FIELDS, Axis, grid, random, read_setting
 from gpt.sweeping.table import Table
 from gpt.training.config import PRESETS, TrainConfig, groups
@@ -111,8 +113,8 @@ def show(args):
         known = ", ".join(path.parent.name for path in found)
         raise ConfigError(f"there is no sweep {args.show!r} in {args.folder}: "
                           + (f"choose {known}" if known else "begin one with minigrad sweep TEXT"))
-    table = Table(storage_of(args, folder), args.show, say, create=False)
-    tell(table, folder)
+    with closing(Table(storage_of(args, folder), args.show, say, create=False)) as table:
+        tell(table, folder)
 
 
 def sweep(args):
@@ -121,8 +123,8 @@ def sweep(args):
     spec = spec_of(args)
     folder = Path(args.folder) / args.name
     folder.mkdir(parents=True, exist_ok=True)
-    table = Table(storage_of(args, folder), args.name, say)
-    work(table, spec, folder, args, began)
+    with closing(Table(storage_of(args, folder), args.name, say)) as table:
+        work(table, spec, folder, args, began)
 
 
 def work(table, spec, folder, args, began):
@@ -139,6 +141,8 @@ def work(table, spec, folder, args, began):
         finally:
             machine.close()
     tell(table, folder)
+    if over and not ranking(table.jobs()):
+        raise ConfigError("no trial could be trained: begin another sweep, with another --name")
     if not over:
         say("the sweep is not over: the same command goes on with it")
     if stop:
@@ -178,12 +182,13 @@ def spec_of(args):
     ends = args.total_minutes or args.total_flops
     check_method(method, axes.values(), args.trials, ends)
     trials = count(method, axes.values(), args)
-    check_length(args, {*given, *axes})
+    check_length(args, found)
     n_rungs = (args.rungs or RUNGS) if args.halve > 1 else 1
     halving = Halving(args.halve, n_rungs, not args.asynchronous)
     if halving.n_rungs > 1 and halving.together and not trials:
         raise ConfigError("a rung is complete when all trials are in: say how many with --trials, "
                           "or let them rise before with --asynchronous")
+    check_rungs(halving, found)
     return {"text": args.corpus, "preset": args.preset, "given": given,
             "axes": {name: said[name] for name in axes},
             "method": method, "trials": trials, "draw_seed": args.draw_seed,
@@ -199,16 +204,34 @@ def count(method, axes, args):
     return len([*islice(drawn, args.trials or None)])
 
 
-def check_length(args, names):
+def check_length(args, found):
     """Refuse runs that have no length, or two; and rungs of runs that are as long as their time."""
-    said = [name for name in ("steps", "minutes") if name in names]
+    said = [name for name in ("steps", "minutes") if name in found]
     said += ["tokens"] if args.tokens else []
+    for name in said:
+        if name in found and least(found[name]) <= 0:
+            raise ConfigError(f"{name} is {least(found[name]):g}, but must be above 0")
     if len(said) != 1:
         raise ConfigError("say how long each run is, once: --steps, --tokens or --minutes"
                           + (f", not {' and '.join(said)}" if said else ""))
     if args.halve > 1 and said == ["minutes"]:
         raise ConfigError("rungs are counted in steps, and --minutes have none: say --steps or "
                           "--tokens")
+
+
+def check_rungs(halving, found):
+    """Refuse a first rung of less than a step."""
+    steps = least(found.get("steps", math.inf))
+    if halving.share(0) * steps < 1:
+        raise ConfigError(f"the first of {halving.n_rungs} rungs would have less than 1 of the "
+                          f"{steps} steps: say more --steps, or fewer --rungs")
+
+
+def least(found):
+    """Return the least that a setting will be."""
+    if isinstance(found, Axis):
+        return min(found.values or (found.low,))
+    return found
 
 
 def settled(spec):

@@ -123,6 +123,8 @@ text.txt --n_layer 4..2 --steps 5            | 4..2
 text.txt --n_layer 2,4 --steps 5 --trials -1 | trials is -1
 text.txt --n_layer 2,4 --steps 5 --halve 0   | halve is 0
 text.txt --n_layer 2,4 --steps 5 --rungs 3   | rungs is 3
+text.txt --n_layer 2,4 --steps 5 --halve 3   | the first of 4 rungs
+text.txt --steps 0,5                         | steps is 0
 text.txt --n_layer 2,4 --steps 5 --grace 0   | grace is 0
 text.txt --n_layer 2,4 --steps 5 --name ''   | name is ''
 text.txt --n_layer 2,4 --steps 5 --method x  | 'x'

@@ -11,11 +11,12 @@ from gpt.models.decoder import block_weights
 TOKENS_A_PARAMETER = 20            # where the best size is looked for (arXiv:2203.15556)
 APART = 1.6                        # factor between sizes
 ASPECT = 32                        # width for each layer
-WIDTHS = range(32, 1025, 16)
+WIDTHS = range(16, 1025, 8)
 FEWEST_LAYERS = 2
-HEADS = 32, 16                     # widths of one: the first by which the model's can be divided
-RATED_WIDTH = 192                  # at which the rate of adamw is as in the preset
-FEWEST_STEPS = 50
+HEAD = 32                          # width of one, about
+RATED_WIDTH, RATED_STEPS = 192, 1000      # at which the rate of adamw is as in the preset
+SLOWER = 0.25                      # it falls as the steps to this power (docs/learn/scale/how_big)
+FEWEST_STEPS = 200                 # with fewer, no rate brings a net to where a law could see it
 EPOCHS = 4                         # passes over a text that are about as good as new text
 
 
@@ -46,8 +47,11 @@ def family(vocab_size):
 
 
 def heads(width):
-    """Return how many heads a width has."""
-    return next(width // head for head in HEADS if width % head == 0)
+    """Return how many heads a width has: of even widths, about as wide as they should be."""
+    numbers = np.arange(1, width)
+    whole = numbers[width % (2 * numbers) == 0]
+    far = np.abs(np.log(width / whole / HEAD))
+    return int(whole[far.argmin()])
 
 
 def budgets_of(total, n_budgets, n_sizes):
@@ -78,12 +82,15 @@ def settings_of(size, C, batch_tokens, learning_rate):
     """Return the settings of the run of a net with a budget.
 
     The rate of adamw falls with the width, so that nets of any width take steps alike (Yang et al.
-    2022, arXiv:2203.03466); that of muon does not depend on it.
+    2022, arXiv:2203.03466), and with the steps, since what few have to reach, many reach in smaller
+    ones (Bjorck et al. 2024, arXiv:2409.19913); that of muon depends on neither.
     """
+    of_a_step = 6 * size.n * batch_tokens
+    steps = max(1, round(C / of_a_step))
     rate = learning_rate * RATED_WIDTH / size.d_model
-    steps = round(C / (6 * size.n * batch_tokens))
+    rate *= (RATED_STEPS / steps) ** SLOWER
     return {"n_layer": size.n_layer,
             "d_model": size.d_model,
             "n_head": heads(size.d_model),
             "learning_rate": float(f"{rate:.4g}"),
-            "steps": max(1, steps)}
+            "steps": steps}

@@ -45,7 +45,7 @@ def chart(curves, x_name, y_name, log=False):
     parts = [f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{escape(y_name)} by "
              f"{escape(x_name)}' style='max-width:100%;font:12px system-ui'>"]
     for i, curve in enumerate(curves):
-        color = f"hsl({360 * i / len(curves):.0f} 60% 50%)"
+        color = color_of(i, len(curves))
         at = [*map(place, curve.points)]
         parts.append(f"<g stroke='{color}' fill='{color}'><title>{escape(curve.name)}</title>")
         if curve.line:
@@ -62,6 +62,11 @@ def chart(curves, x_name, y_name, log=False):
     parts.append(label(WIDTH / 2, HEIGHT - 4, x_name, "middle"))
     parts.append(label(4, 12, y_name, "start"))
     return "".join([*parts, "</svg>"])
+
+
+def color_of(i, n):
+    """Return the color of one of n curves."""
+    return f"hsl({360 * i / n:.0f} 60% 50%)"
 
 
 def label(x, y, text, anchor):

@@ -1,9 +1,10 @@
 """A sweep in the terminal and in one HTML file: table, rungs, what matters, curves."""
 from html import escape
+from itertools import zip_longest
 
 from gpt import called
 from gpt.show.corpus_page import STYLE
-from gpt.show.plots import Curve, chart
+from gpt.show.plots import Curve, chart, color_of
 from gpt.sweeping.halving import Halving, cost
 from gpt.sweeping.desk import Ledger
 from gpt.sweeping.ranking import importance, ranking, rungs
@@ -53,10 +54,11 @@ def sweep_page(name, spec, jobs, runs):
             if line.startswith(("best", "halving", "The best"))]
     curves = [curve_of(runs, row) for row in rows[:CURVES]]
     picture = chart(curves, "step", "loss", log=True)
+    colors = [color_of(i, len(curves)) for i in range(len(curves))]
     parts = [f"<!doctype html><meta charset='utf-8'><title>{escape(name)}</title>",
              f"<style>{STYLE}</style><h1>Sweep {escape(name)}</h1>", *said,
              "<h2>Loss on what was held out, by step</h2>", picture,
-             "<h2>Trials</h2>", table(["trial", "loss", "step", "rung", *names], lines),
+             "<h2>Trials</h2>", table(["trial", "loss", "step", "rung", *names], lines, colors),
              "<h2>Rungs</h2>", table(["rung", "done", "at work", "waiting", "given up"], counts),
              "<h2>What explains the variance of the first rung</h2>",
              table(["setting", "share"], shares)]
@@ -75,8 +77,11 @@ def curve_of(runs, row):
     return Curve(run_name(row.settings), points)
 
 
-def table(heads, rows):
+def table(heads, rows, colors=()):
+    """Return a table; the first rows are marked by the colors of their curves."""
     lines = [[f"<th>{escape(str(head))}</th>" for head in heads]]
     lines += [[f"<td>{escape(str(x))}</td>" for x in row] for row in rows]
-    body = "\n".join(f"<tr>{''.join(line)}</tr>" for line in lines)
+    marks = ["", *[f" style='border-left:.5em solid {color}'" for color in colors]]
+    marked = zip_longest(marks, lines, fillvalue="")
+    body = "\n".join(f"<tr{mark}>{''.join(line)}</tr>" for mark, line in marked)
     return f"<table>\n{body}\n</table>"

@@ -4,6 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+from gpt.data.reading import CorpusError
+from gpt.settings import ConfigError
 from gpt.start import prepare_data
 
 UNCHANGED = ".safetensors", ".npy"     # files that are replaced as a whole, never changed
@@ -47,10 +49,20 @@ def sharing(shared):
         if kept.is_dir():
             copy_folder(kept, folder)
             return task.load(folder, None)
-        data = prepare_data(task, corpus, settings, folder, own, say)
+        data = usable(task, corpus, settings, folder, own, say)
         leave(folder, kept)
         return data
     return prepare
+
+
+def usable(*text):
+    """Prepare data; a text that was found and is none for the task is so on every machine."""
+    try:
+        return prepare_data(*text)
+    except CorpusError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        raise ConfigError(str(error)) from error
 
 
 def leave(folder, kept):

@@ -15,7 +15,7 @@ from gpt.sweeping.desk import Ledger, Watch
 from gpt.sweeping.draws import Draws
 from gpt.sweeping.halving import Halving
 from gpt.sweeping.table import RUNNING, Lost
-from gpt.sweeping.worker import Work, earlier_folder, folder_of, worker
+from gpt.sweeping.worker import Work, earlier_folder, folder_of, remove_earlier, worker
 from gpt.training.folder import is_locked
 
 THREADS = "MINIGRAD_THREADS"
@@ -140,6 +140,9 @@ class Machine:
             jobs = self.table.jobs()
         ledger = Ledger.of(jobs)
         self.hand_out(ledger)
+        for job in ledger.reached():
+            if job.generation:
+                remove_earlier(self.runs, job.settings, job.generation)
         return self.is_over(ledger)
 
     def is_over(self, ledger):

@@ -89,9 +89,15 @@ class Table:
         try:
             self.study = make(storage=self.storage, study_name=name, **more)
         except KeyError:
+            self.close()
             raise ConfigError(f"there is no sweep {name!r}: begin it with minigrad sweep TEXT "
                               f"--name {name}") from None
         self.study_id = self.storage.get_study_id_from_name(name)
+
+    def close(self):
+        """End the connections to the database."""
+        self.storage.remove_session()
+        self.storage.engine.dispose()
 
     def ask(self, do, *args):
         """Do something with the database, however long it takes to come back."""

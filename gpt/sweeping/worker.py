@@ -63,6 +63,25 @@ def earlier_folder(runs, settings, generation):
     return None
 
 
+def remove_earlier(runs, settings, generation):
+    """Remove the folders of generations before this one, where it is here and has a checkpoint.
+
+    One that its owner writes to, who was taken for dead and is not, stays until that has ended.
+    """
+    if not checkpoint.steps(folder_of(runs, settings, generation) / "checkpoints"):
+        return
+    for g in range(generation):
+        folder = folder_of(runs, settings, g)
+        try:
+            with alone_in(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+        except ConfigError:
+            continue
+        except FileNotFoundError:                     # it is gone, or half of it
+            pass
+        shutil.rmtree(folder, ignore_errors=True)     # what Windows keeps while it is locked
+
+
 # ---- the process ----
 
 def worker(pipe: Connection):

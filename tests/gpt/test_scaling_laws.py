@@ -145,7 +145,9 @@ def test_planned_runs_have_equal_budgets_and_sizes_apart():
         for size in sizes:
             settings = settings_of(size, C, 512, 0.006)
             assert settings["steps"] * 512 * 6 * size.n == pytest.approx(C, rel=0.02)
-            assert settings["d_model"] * settings["learning_rate"] == pytest.approx(1.152, rel=1e-3)
+            rate = 0.006 * 192 / size.d_model * (1000 / settings["steps"]) ** 0.25
+            assert settings["learning_rate"] == pytest.approx(rate, rel=1e-3)
+            assert (size.d_model / settings["n_head"]) % 2 == 0
 
 
 def test_a_size_is_that_of_the_matrices_of_its_net_with_the_head():

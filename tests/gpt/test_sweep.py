@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import os
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -12,18 +13,20 @@ import numpy as np
 import pytest
 
 from gpt.__main__ import main
+from gpt.data.reading import CorpusError
 from gpt.files.weights import FileError
 from gpt.settings import ConfigError
 from gpt.show.sweep_page import sweep_lines, sweep_page
-from gpt.sweeping.copies import copy_folder
+from gpt.sweeping.copies import copy_folder, usable
 from gpt.sweeping.desk import Ledger, Watch
 from gpt.sweeping.draws import suggested
 from gpt.sweeping.halving import Halving, cost, wanted
 from gpt.sweeping.ranking import importance
 from gpt.sweeping.space import Axis, grid, random, read_setting, run_name
 from gpt.sweeping.table import DONE, FAILED, RUNNING, WAITING, Job, Lost, Table
-from gpt.sweeping.worker import of_this_machine
+from gpt.sweeping.worker import folder_of, of_this_machine, remove_earlier
 from gpt.training.checkpoint import CheckpointError
+from gpt.training.folder import alone_in
 
 SURFACE = os.environ.get("MINIGRAD_SURFACE")          # losses of trials at each step, (n, steps)
 
@@ -197,12 +200,45 @@ def test_a_copy_shares_no_file_that_is_written_again(tmp_path):
     assert not (tmp_path / "copy/x.partial").exists()
 
 
+def generation(runs, g, checkpoint=True):
+    """Make the folder of a generation of a trial, as a run leaves it; return it."""
+    folder = folder_of(runs, {"x": 0}, g)
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "data").mkdir()
+    (folder / "data" / "tokenizer.json").write_text("{}")
+    if checkpoint:
+        (folder / "checkpoints" / "step-00000001.json").write_text("{}")
+    return folder
+
+
+def test_earlier_generations_go_when_the_later_is_safe_and_nobody_writes_to_them(tmp_path):
+    first, second, third = [generation(tmp_path, g, g < 2) for g in range(3)]
+    remove_earlier(tmp_path, {"x": 0}, 2)             # which has no checkpoint yet
+    assert first.exists() and second.exists()
+    (third / "checkpoints" / "step-00000001.json").write_text("{}")
+    (second / "data" / "tokenizer.json").unlink()     # as if its removal had been cut off
+    with alone_in(first):                             # taken for dead, and it is not
+        remove_earlier(tmp_path, {"x": 0}, 2)
+        assert first.exists() and not second.exists()
+    remove_earlier(tmp_path, {"x": 0}, 2)
+    assert [*tmp_path.iterdir()] == [third]
+
+
 def test_what_others_may_do_is_told_from_what_nobody_can():
     full = CheckpointError("the disk is full")
     full.__cause__ = FileError("no room")
     full.__cause__.__cause__ = OSError(28, "No space left on device")
     assert of_this_machine(full) and of_this_machine(MemoryError())
     assert not of_this_machine(CheckpointError("damaged"))
+
+
+@pytest.mark.parametrize("cause, told", [(None, ConfigError), (OSError(5, "I/O"), CorpusError)])
+def test_a_text_that_no_run_can_use_is_not_tried_again(monkeypatch, cause, told):
+    def prepare_data(*text):
+        raise CorpusError("no labels") from cause
+    monkeypatch.setattr("gpt.sweeping.copies.prepare_data", prepare_data)
+    with pytest.raises(told, match="no labels"):
+        usable()
 
 
 # ---- what is told ----
@@ -248,26 +284,34 @@ def test_of_a_sweep_that_has_just_begun_little_is_told(tmp_path):
 POSTGRESQL = os.environ.get("MINIGRAD_POSTGRESQL")    # the address of a database to fill
 
 
+@pytest.fixture
+def table_of(tmp_path):
+    """Return a function that opens the table of a sweep; it is closed behind the test."""
+    with ExitStack() as opened:
+        def open_table(url=f"sqlite:///{tmp_path / 'sweep.db'}", **settings):
+            return opened.enter_context(closing(Table(url, f"{tmp_path}", **settings)))
+        yield open_table
+
+
 def taking(url, name, ours):
     """Take all jobs of a table; in a process of its own."""
-    table = Table(url, name)
-    ours.put([each.number for each in table.jobs() if table.take(each)])
+    with closing(Table(url, name)) as table:
+        ours.put([each.number for each in table.jobs() if table.take(each)])
 
 
 @pytest.mark.extra("optuna")
 @pytest.mark.parametrize("n", [20, pytest.param(2000, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_no_job_is_handed_out_twice(tmp_path, n, kind):
+def test_no_job_is_handed_out_twice(tmp_path, table_of, n, kind):
     if kind == "postgresql" and not POSTGRESQL:
         pytest.skip("MINIGRAD_POSTGRESQL does not name a database")
     url = POSTGRESQL if kind == "postgresql" else f"sqlite:///{tmp_path / 'sweep.db'}"
-    name = f"{tmp_path}"
-    table = Table(url, name)
+    table = table_of(url)
     for trial in range(n):
         table.add(trial, 0, 0, {"x": trial}, {})
     context = multiprocessing.get_context("spawn")
     start, ours = (context.Process, context.Queue()) if n > 100 else (Thread, Queue())
-    some = [start(target=taking, args=(url, name, ours)) for _ in range(4)]
+    some = [start(target=taking, args=(url, table.name, ours)) for _ in range(4)]
     for each in some:
         each.start()
     taken = [number for _ in some for number in ours.get(timeout=500)]
@@ -277,8 +321,8 @@ def test_no_job_is_handed_out_twice(tmp_path, n, kind):
 
 
 @pytest.mark.extra("optuna")
-def test_what_has_ended_never_changes_so_late_owners_report_nothing(tmp_path):
-    table = Table(f"sqlite:///{tmp_path / 'sweep.db'}", "s")
+def test_what_has_ended_never_changes_so_late_owners_report_nothing(table_of):
+    table = table_of()
     table.add(0, 0, 0, {"x": 1}, {"x": Axis("x", (1, 2))})
     mine, = table.jobs()
     assert table.take(mine) and not table.take(mine)
@@ -298,9 +342,9 @@ def test_what_has_ended_never_changes_so_late_owners_report_nothing(tmp_path):
 
 
 @pytest.mark.extra("optuna")
-def test_a_database_that_is_gone_is_waited_for(tmp_path, monkeypatch):
+def test_a_database_that_is_gone_is_waited_for(table_of, monkeypatch):
     said = []
-    table = Table(f"sqlite:///{tmp_path / 'sweep.db'}", "s", said.append)
+    table = table_of(say=said.append)
     error = table.optuna.exceptions.StorageInternalError("gone")
     answers = [error, error, 5]
     monkeypatch.setattr("gpt.sweeping.table.WAIT_S", 0)
@@ -316,9 +360,9 @@ def test_a_database_that_is_gone_is_waited_for(tmp_path, monkeypatch):
 
 
 @pytest.mark.extra("optuna")
-def test_the_same_name_is_the_same_sweep(tmp_path, monkeypatch):
+def test_the_same_name_is_the_same_sweep(table_of, monkeypatch):
     monkeypatch.setattr("gpt.sweeping.table.AGREE_S", 0)
-    table = Table(f"sqlite:///{tmp_path / 'sweep.db'}", "s")
+    table = table_of()
     said = {"axes": {"n_layer": "2,4"}, "trials": 2}
     assert table.agree(said, lambda spec: spec | {"peak_gflops": 1})["peak_gflops"] == 1
     assert table.agree(said, lambda spec: spec | {"peak_gflops": 2})["peak_gflops"] == 1
