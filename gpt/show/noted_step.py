@@ -57,10 +57,16 @@ def sent_formula(run):
     """Say what a rank sends in a step by the formula."""
     way, psi = run.way, sum(x.size for x in run.trained)
     if hasattr(way, "n_stages"):
-        return "activations and their gradients, and what copies sum"
+        most = max(way.traffic(stage) for stage in range(way.n_stages))
+        return f"{short(most)} by a rank of the stage that sends most"
     zero = getattr(way, "stage", 0)
-    sent = short(costs.step_traffic(psi, way.world.size, zero))
+    sent = short(costs.step_traffic(psi, way.world.size, zero, shards=shards_of(way)))
     return f"{sent} by a rank in a step" + (", if all were gathered twice" if zero == 3 else "")
+
+
+def shards_of(way):
+    """Return how many ranks share out a copy."""
+    return way.near.size if hasattr(way, "near") else way.world.size
 
 
 def kept_formula(run):
@@ -69,4 +75,4 @@ def kept_formula(run):
     psi = sum(x.size for x in run.model.parameters())
     if hasattr(way, "n_stages"):
         return costs.state_bytes(psi)                 # of this stage, whose are all that are left
-    return costs.state_bytes(psi, way.world.size, getattr(way, "stage", 0))
+    return costs.state_bytes(psi, shards_of(way), getattr(way, "stage", 0))
