@@ -90,6 +90,27 @@ def test_steps_are_those_of_the_batch_in_one_piece(made, dtype, tolerance, optim
         np.testing.assert_allclose(others[name], x, rtol=0, atol=tolerance, err_msg=name)
 
 
+@pytest.mark.parametrize("task, more", [("distil", {"teacher_beside": True}), ("reward", {})])
+def test_of_a_batch_that_nets_are_asked_for_each_rank_asks_its_rows(tmp_path, task, more):
+    made = Made(task, tmp_path)
+
+    def of_rank(world):
+        run, rows = made.run(**more), []
+        run.way = DataParallel(run, world)
+        by_rows = run.way.by_rows
+        noting = lambda compute: lambda some: rows.append(some) or compute(some)
+        run.way.by_rows = lambda n, compute, piece: by_rows(n, noting(compute), n // 4)
+        return run.batch(np.random.default_rng(3)), rows
+    (whole, all_rows), = on_ranks(1, of_rank)
+    found, places = on_ranks(3, of_rank), []
+    for batch, rows in found:
+        assert len(rows) < len(all_rows)
+        for name, x in batch._asdict().items():
+            np.testing.assert_array_equal(x, getattr(whole, name), name)
+        places += rows
+    assert places == all_rows and whole.teacher is not None
+
+
 @given(st.integers(1, 20), st.integers(1, 6), st.integers(1, 3))
 def test_shares_are_the_parts_of_a_batch(groups, n, together):
     rows = groups * together
