@@ -3,6 +3,7 @@ from bpe.files import write_text
 from gpt.show.timeline_page import (
     Line, Told, covered_s, duration_of, short, timeline_page, times_of)
 from gpt.training.parallel import costs
+from gpt.training.parallel.schedules import SCHEDULES, Pass, Timed, bubble_share, foreseen
 
 
 def write_timeline(run, folder, ranks):
@@ -40,17 +41,23 @@ def told_of(run, ranks):
 
 
 def bubble_told(way, ranks):
-    """Yield the bubble of a pipeline: from its first pass to its last."""
+    """Yield the bubble of a pipeline, from its first pass to its last: that of the first copy."""
     if not hasattr(way, "n_stages"):
         return
-    passes = [[event for event in rank.events if event[1] != "compute"] for rank in ranks]
-    times = [times_of(events, "compute") for events in passes]
-    began = min(each[0][0] for each in times)
-    ended = max(each[-1][1] for each in times)
-    busy = sum(map(covered_s, times)) / len(ranks)
-    formula = costs.bubble(way.schedule, way.n_stages, len(way.parts))
-    yield Told("bubble", f"{1 - busy / (ended - began):.1%}", f"{formula:.1%} where all passes "
-               "take as long and messages no time")
+    p = way.n_stages
+    timeline = [each for stage, rank in enumerate(ranks[:p]) for each in passes_of(rank, stage)]
+    formula = costs.bubble(way.schedule, p, len(way.parts))
+    expected = foreseen(timeline, SCHEDULES[way.schedule], p)
+    yield Told("bubble", f"{bubble_share(timeline, p):.1%}", f"{expected:.1%} by the mean passes "
+               f"of each stage, {formula:.1%} were they as long on all")
+
+
+def passes_of(rank, stage):
+    """Yield the passes that a rank noted: Timed."""
+    for kind, name, began, ended in rank.events:
+        what, _, i = name.rpartition(" ")
+        if kind == "compute" and what:
+            yield Timed(Pass(stage, int(i), what), began, ended)
 
 
 def sent_formula(run):
