@@ -78,8 +78,8 @@ def enlist(run, folder, world, asked):
     world.watch.begin(folder)
     world.meet()
     told = replace(run, data=None, way=None)
-    if asked.zero:
-        told.optimizers = []                          # of which each makes its share
+    if asked.zero or run.step == 0:
+        told.optimizers = []                          # each makes its own: zeros take no memory yet
     world.share((told, run.data.sha256, str(folder), asked))
     with copied(folder / "data", world):
         run.way = way_of(world, asked)(run, world)
