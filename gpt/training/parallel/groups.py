@@ -38,9 +38,11 @@ class Groups:
     def __init__(self, world, size):
         self.n = world.size // size
         self.number, place = divmod(world.rank, size)
+        ranks = [*range(world.size)]
         first = self.number * size
-        self.mine = world.part([*range(first, first + size)]) if self.n > 1 else world
-        self.alike = world.part([*range(place, world.size, size)])
+        near, alike = ranks[first:first + size], ranks[place::size]
+        self.mine = world.part(near) if self.n > 1 else world
+        self.alike = world.part(alike)
         self.out = Outbox(self.alike)
 
     @property
@@ -60,7 +62,8 @@ class Groups:
         """
         known = None
         if self.number:
-            known = self.alike.receive(np.empty_like(out), self.number - 1)
+            known = np.empty_like(out)
+            self.alike.receive(known, self.number - 1)
         self.mine.scatter_sum(x, cuts, out, known)
         if not self.is_last:
             self.out.send(out.copy(), self.number + 1)

@@ -34,18 +34,22 @@ def reward_batch(data, shape, rng, model, reward="right", samples=16, answer_tok
     chosen = np.repeat(chosen, samples)                                         # (P samples,)
     piece = samples * -(-DRAWN // samples)
     seeds, prompts = rng.integers(2 ** 63, size=len(chosen)), data.train
+    nets = [model, beside] if beside else [model]
 
     def answers_of(rows):
-        places, rngs = chosen[rows], [*map(np.random.default_rng, seeds[rows])]
+        places = chosen[rows]
+        rngs = [*map(np.random.default_rng, seeds[rows])]
         batch, texts = answered(model, data, prompts, places, answer_tokens, rngs)
-        known = [log_p_of(net, batch) for net in filter(None, (model, beside))]
+        known = [log_p_of(net, batch) for net in nets]
         rewards = judged(prompts, places, texts, reward, rngs)
         return batch.ids, batch.targets, rewards, np.stack(known, axis=-1)
     ids, targets, rewards, known = by_rows(len(chosen), answers_of, piece)
     groups = rewards.reshape(-1, samples)
     advantages = groups - groups.mean(axis=1, keepdims=True)                    # (P, samples)
-    weights = advantages.reshape(-1, 1) * (targets != IGNORE)                   # (B, T)
-    return Batch(ids, targets, weights=weights.astype(known.dtype), rewards=rewards, teacher=known)
+    asked = targets != IGNORE
+    weights = advantages.reshape(-1, 1) * asked                                 # (B, T)
+    weights = weights.astype(known.dtype)
+    return Batch(ids, targets, weights=weights, rewards=rewards, teacher=known)
 
 
 def judged(prompts, chosen, texts, reward, rngs):
