@@ -1,4 +1,6 @@
 """The page of a step that ranks have noted: what each did, and numbers beside the formulas."""
+from collections import Counter
+
 from bpe.files import write_text
 from gpt.show.timeline_page import (
     Line, Told, covered_s, duration_of, short, timeline_page, times_of)
@@ -79,7 +81,15 @@ def shards_of(way):
 def kept_formula(run):
     """Return what weights, gradients and moments take on a rank by the formula."""
     way = run.way
-    psi = sum(x.size for x in run.model.parameters())
     if hasattr(way, "n_stages"):
-        return costs.state_bytes(psi)                 # of this stage, whose are all that are left
+        return costs.state_bytes(max(psi_of_stages(way).values()))
+    psi = sum(x.size for x in run.model.parameters())
     return costs.state_bytes(psi, shards_of(way), getattr(way, "stage", 0))
+
+
+def psi_of_stages(way):
+    """Return how many parameters each stage has: {stage: n}."""
+    sizes = Counter()
+    for x, stage in way.owner.items():
+        sizes[stage] += x.size
+    return sizes

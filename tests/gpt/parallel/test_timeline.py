@@ -1,13 +1,16 @@
 """In one step each rank notes what it does, and the steps are what they would be without."""
 from types import SimpleNamespace
 
-from gpt.show.noted_step import bubble_told, write_timeline
+import numpy as np
+
+from gpt.show.noted_step import bubble_told, kept_formula, write_timeline
 from gpt.training.parallel.schedules import SCHEDULES, laid_out
 from gpt.training.parallel.timeline import Noted, filled, steps_noted
 from gpt.training.parallel.world import MEANWHILE, Alone
 from gpt.training.plan import Plan
 from gpt.training.run import Run
 from gpt.training.step import train_steps
+from minigrad import Tensor
 
 
 def test_what_is_between_is_computed():
@@ -62,3 +65,9 @@ def test_the_bubble_of_a_step_stands_beside_that_of_the_passes_of_each_stage():
     (told,) = bubble_told(way, ranks)
     assert told[1] == "23.1%" and told[2].startswith("23.1% by the mean passes")
     assert "11.1% were they as long on all" in told[2]
+
+
+def test_a_stage_keeps_what_is_its_own():
+    owner = {Tensor(np.zeros(n)): stage for n, stage in ((3, 0), (4, 0), (5, 1))}
+    way = SimpleNamespace(n_stages=2, owner=owner)
+    assert kept_formula(SimpleNamespace(way=way)) == 16 * 7
