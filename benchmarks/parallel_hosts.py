@@ -5,10 +5,11 @@
 The hosts are two network namespaces of this machine, joined by a virtual cable whose rate `tc`
 limits, with an sshd each: ranks come there by ssh and talk by TCP alone (no shared memory). Needs
 Linux, root, iproute2, openssh-server, mpi4py and mpich. The simulator is told how long a rank takes
-for its rows alone and for an update, and how long messages take; in each round these are measured,
-and steps of both ranks together. On a machine that does other things, too, the slower half says
-more of those: of each time the lower quartile counts. Bytes are those that the kernel counted on
-the cable, headers included.
+for its rows alone, and how much longer while a sum goes on beside that nobody waits for: so much
+its processor serves the network. It is told, too, how long an update takes, and messages. In each
+round these are measured, and steps of both ranks together. On a machine that does other things,
+too, the slower half says more of those: of each time the lower quartile counts. Bytes are those
+that the kernel counted on the cable, headers included.
 """
 import argparse
 import json
@@ -115,7 +116,7 @@ def measure(out, n_steps, n_rounds):
         runs = {way.__name__: begun(Run, config, data, Plan, way, world)
                 for way in (DataParallel, Overlapping)}
         for name, run in runs.items():
-            found[name] = {"alone": [], "step": [], "counted": []}
+            found[name] = {"alone": [], "beside": [], "step": [], "counted": []}
             together(run, world, 3)                   # compiled, recorded, met
         first = runs["DataParallel"]
         found["parameters"] = sum(x.size for x in first.trained)
@@ -126,6 +127,8 @@ def measure(out, n_steps, n_rounds):
                 found[f"message {size}"] += messages(world, size, n_steps)
             for name, run in runs.items():
                 found[name]["alone"] += alone(run, world, n_steps)
+                if name == "Overlapping":
+                    found[name]["beside"] += alone(run, world, n_steps, MESSAGE)
                 times, counted = together(run, world, n_steps)
                 found[name]["step"] += times
                 found[name]["counted"].append(counted / n_steps)
@@ -152,24 +155,34 @@ def together(run, world, n_steps):
     return times, on_cable() - counted
 
 
-def alone(run, world, n_steps):
-    """Return how long this rank takes for the gradients of its rows, the slower of both."""
+def alone(run, world, n_steps, size=0):
+    """Return how long this rank takes for the gradients of its rows, the slower of both.
+
+    With a size, a sum of so many bytes that nobody waits for goes on meanwhile.
+    """
     import numpy as np
 
-    from gpt.training.parallel.world import Alone
+    from gpt.training.parallel.world import Alone, Done
     from gpt.training.step import next_batch
     class Nobody(Alone):
+        beside = Done()
         def begin_sum(self, x):                       # is over at once
-            return SimpleNamespace(look=lambda: True)
-    way = type(run.way)(run, Nobody())
+            return SimpleNamespace(look=lambda: self.beside.look() or True)
+    nobody = Nobody()
+    way = type(run.way)(run, nobody)
     way.renew()
     batch, _ = next_batch(run).share(world.rank, world.size)
-    n = np.float64(batch.n_targets)
+    n, sent = np.float64(batch.n_targets), np.zeros(size // 4, np.float32)
     times = []
     for _ in range(n_steps + 3):
+        world.meet()
+        nobody.beside = world.begin_sum(sent) if size else Done()
         began = time.perf_counter()
         way.gradients(batch, n)
-        times.append(max(world.collect(time.perf_counter() - began)))
+        took_s = time.perf_counter() - began
+        while not nobody.beside.look():
+            pass
+        times.append(max(world.collect(took_s)))
         for x in run.trained:
             x.grad = None
     return times[3:]
@@ -218,9 +231,15 @@ def predicted(found, way, overlap):
     flops = NET["batch_tokens"] / 2 * size.flops_per_token / usual(found[way]["alone"])
     latency_s, message_s = (usual(found[f"message {size}"]) for size in (1, MESSAGE))
     network = Network(MESSAGE / (message_s - latency_s), latency_s)
+    served_s = served(found[way]) if overlap else 0.0
     shown = played(Job(size, 2, NET["batch_tokens"], flops, network, overlap=overlap,
-                       update_s=usual(found["update"])))
-    return shown, network
+                       served_s=served_s, update_s=usual(found["update"])))
+    return shown
+
+
+def served(times):
+    """Return how long a processor serves a byte that is sent while it computes."""
+    return (usual(times["beside"]) - usual(times["alone"])) / MESSAGE
 
 
 def usual(times):
@@ -240,11 +259,12 @@ def main():
         found = on_both(folder, ["--steps", str(args.steps), "--rounds", str(args.rounds)])
     print(f"{found['parameters']:,} parameters, update {1e3 * usual(found['update']):.0f} ms")
     for way, overlap in (("DataParallel", False), ("Overlapping", True)):
-        shown, network = predicted(found, way, overlap)
+        shown = predicted(found, way, overlap)
         took_s, alone_s = (usual(found[way][name]) for name in ("step", "alone"))
         print(f"{way}: {1e3 * took_s:.0f} ms a step, the simulator says {1e3 * shown.step_s:.0f} "
-              f"(gradients alone {1e3 * alone_s:.0f}, {8e-6 * network.bytes_s:.0f} Mbit/s, "
-              f"{1e6 * network.latency_s:.0f} us)")
+              f"(gradients alone {1e3 * alone_s:.0f}, {8e-6 * shown.job.network.bytes_s:.0f} "
+              f"Mbit/s, {1e6 * shown.job.network.latency_s:.0f} us, {1e9 * shown.job.served_s:.2f} "
+              "ns of the processor for a byte)")
         name, sent = way.lower(), statistics.median(found[way]["counted"])
         verdict(f"hosts_{name}_step_off", abs(took_s / shown.step_s - 1), 0.1, at_most=True)
         verdict(f"hosts_{name}_bytes_off", abs(sent / shown.sent_bytes - 1), 0.05, at_most=True)

@@ -45,6 +45,9 @@ def parse(args):
     parser.add_argument("--zero", type=whole, choices=ZERO, help="of several processes: what "
                         "each keeps a share of, and no more: 1 what optimizers remember, 2 "
                         "gradients, too, 3 weights, too [none; each keeps all] (arXiv:1910.02054)")
+    parser.add_argument("--shards", type=whole, metavar="N", help="with --zero: how many processes "
+                        "share out a copy, of which there are as many as fit [all; one copy] "
+                        "(hybrid sharding)")
     parser.add_argument("--stages", type=whole, metavar="P", help="of several processes: cut the "
                         "net into P stages, of which each has one [none; each has the whole net]")
     parser.add_argument("--pipeline", choices=SCHEDULES, help="in which order stages take their "
@@ -109,13 +112,18 @@ def of_stages(args):
     if args.stages < 2:
         yield f"stages is {args.stages}, but must be at least 2: one is what there is without it"
     if args.zero:
-        yield "--stages cuts the net, and --zero its copies, of which none is left: leave one out"
+        yield ("--stages gives a rank a part of the net, and --zero cuts what a rank has of all of "
+               "it: leave one out; --zero 3 --shards N has copies of shares")
     for name in ("trace_step", "profile", "check"):
         if getattr(args, name):
             yield f"--{name} looks at a whole net, of which a stage has a part: leave --stages out"
 
 
 def of_zero(args):
+    if args.shards is not None and not args.zero:
+        yield "--shards groups the processes of --zero: say what they share out, as in --zero 2"
+    if args.shards is not None and args.shards < 2:
+        yield f"shards is {args.shards}, but must be at least 2: one has nobody to share with"
     for name in ("trace_step", "profile"):
         if args.zero == 3 and getattr(args, name):
             yield f"--{name} looks at a whole net, of which each has a share: take --zero 2"

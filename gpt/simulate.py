@@ -52,11 +52,11 @@ def parse(args):
     add("--parameters", type=finite, help="of a net that there is not")
     add("--n_layer", type=whole, help=f"of it [so that it is {ASPECT} wide for each]")
     add("--d_model", type=whole, help="of it")
-    add("--ranks", type=whole, default=0, help="processes [data x stages, or 8]")
-    add("--data", type=whole, default=0, help="copies of the net [ranks / stages]")
+    add("--ranks", type=whole, help="processes [data x stages, or 8]")
+    add("--data", type=whole, help="copies of the net [ranks / stages]")
     add("--stages", type=whole, default=1, help="into which each copy is cut [1]")
     add("--pipeline", choices=SCHEDULES, default="1f1b", help="their schedule [1f1b]")
-    add("--micro_batches", type=whole, default=0, help="of a copy [4 x stages, 1 without]")
+    add("--micro_batches", type=whole, help="of a copy [4 x stages, 1 without]")
     add("--zero", type=whole, default=0, help="what copies share: 1 the optimizer's state, 2 "
         "gradients, too, 3 weights, too [0]")
     add("--overlap", action="store_true", help="let sums go on while gradients are computed")
@@ -80,16 +80,17 @@ def parse(args):
 
 def contradictions(args):
     """Yield a sentence for everything that cannot be meant as it was said."""
-    for name in "ranks", "data", "micro_batches", "flops", "mtbf", "checkpoint_s", "restart_s":
+    for name in "flops", "mtbf", "checkpoint_s", "restart_s":
         if getattr(args, name) < 0:
             yield f"{name} is {getattr(args, name):g}, but must be at least 0"
-    for name in "stages", "batch_tokens", "n_layer", "d_model", "parameters":
+    for name in ("ranks", "data", "stages", "micro_batches", "batch_tokens", "n_layer", "d_model",
+                 "parameters"):
         value = getattr(args, name)
         if value is not None and value < 1:
             yield f"{name} is {value:g}, but must be at least 1"
     if args.zero not in costs.ZERO:
         yield f"zero is {args.zero}, but there are stages 1, 2 and 3, and 0 for none"
-    product = args.data * args.stages
+    product = (args.data or 0) * args.stages
     if args.ranks and args.data and args.ranks != product:
         yield (f"ranks is {args.ranks}, but data {args.data} x stages {args.stages} makes "
                f"{product}: leave one of them out")
@@ -250,10 +251,11 @@ def bubble_of(job):
 
 def traffic_of(job):
     """Return what a middle stage sends by the formulas, to its copies and its neighbours."""
-    messages = min(2, job.stages - 1) * job.micro_batches
+    middle = min(1, job.stages - 1)
+    borders = costs.border_traffic(job.message_bytes(), job.micro_batches, middle, job.stages)
     copies = costs.step_traffic(job.psi, job.copies, job.zero, job.widths.gradient,
                                 job.micro_batches)
-    return messages * job.message_bytes() + copies
+    return borders + copies
 
 
 def of_failures(job, args):

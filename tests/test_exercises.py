@@ -12,11 +12,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from exercise_answers import RIGHT, WRONG
+from exercise_answers_of_ranks import RIGHT as RIGHT_OF_RANKS
+from exercise_answers_of_ranks import WRONG as WRONG_OF_RANKS
 
+RIGHT, WRONG = RIGHT | RIGHT_OF_RANKS, WRONG | WRONG_OF_RANKS
 FOLDER = Path(__file__).parent.parent / "docs" / "exercises"
 SOLUTIONS = {path.stem: path.read_text(encoding="utf-8")
              for path in sorted((FOLDER / "solutions").glob("*.py"))}
-MODULES = ("checks", "judge", "pairs", "running", "writing")        # a folder's own
+MODULES = ("checks", "judge", "pairs", "running", "stages", "writing")       # a folder's own
 
 
 @pytest.fixture(scope="module")

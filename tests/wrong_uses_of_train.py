@@ -58,6 +58,8 @@ text.txt --steps --plain                     | --steps needs a value, but --plai
 --stages 2 --trace_step 3                    | leave --stages out
 --zero 2                                     | start mpiexec -n 2
 --zero 4                                     | choose from 1, 2, 3
+--shards 2                                   | as in --zero 2
+--zero 2 --shards 1                          | shards is 1
 --zero 3 --profile                           | take --zero 2
 --steps x                                    | 'x' is no whole number
 --steps 1.5                                  | '1.5' is no whole number

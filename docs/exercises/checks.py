@@ -4,6 +4,7 @@ import random
 import numpy as np
 from judge import Wrong, call, hold, is_same, numbers
 from pairs import Pair
+from stages import check_schedule
 from writing import (
     check_kv_cache, check_mlp, check_rotary, check_sampling, check_topological_order)
 
@@ -263,6 +264,7 @@ CHECKS = {
     "rotary": check_rotary,
     "kv_cache": check_kv_cache,
     "sampling": check_sampling,
+    "schedule": check_schedule,
     "pooling": check_pooling,
     "low_rank": Pair(lambda x, a, b: 2.0 * (x @ a.T) @ b.T, "(n,i),(r,i),(o,r)->(n,o)",
                      batched=()),

@@ -21,7 +21,7 @@ class Said(NamedTuple):
     """What a teacher says of the windows of a text, W one behind the other, of T places each."""
 
     log_p: np.ndarray              # (W, T, K) float16, on disk
-    named: np.ndarray | None       # (W, T, K) of which tokens; None for all in order
+    named: np.ndarray | None = None       # (W, T, K) of which tokens; None for all in order
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,11 @@
 """The page of a step that ranks have noted: what each did, and numbers beside the formulas."""
+from collections import Counter
+
 from bpe.files import write_text
 from gpt.show.timeline_page import (
     Line, Told, covered_s, duration_of, short, timeline_page, times_of)
 from gpt.training.parallel import costs
+from gpt.training.parallel.schedules import SCHEDULES, Pass, Timed, bubble_share, foreseen
 
 
 def write_timeline(run, folder, ranks):
@@ -40,33 +43,53 @@ def told_of(run, ranks):
 
 
 def bubble_told(way, ranks):
-    """Yield the bubble of a pipeline: from its first pass to its last."""
+    """Yield the bubble of a pipeline, from its first pass to its last: that of the first copy."""
     if not hasattr(way, "n_stages"):
         return
-    passes = [[event for event in rank.events if event[1] != "compute"] for rank in ranks]
-    times = [times_of(events, "compute") for events in passes]
-    began = min(each[0][0] for each in times)
-    ended = max(each[-1][1] for each in times)
-    busy = sum(map(covered_s, times)) / len(ranks)
-    formula = costs.bubble(way.schedule, way.n_stages, len(way.parts))
-    yield Told("bubble", f"{1 - busy / (ended - began):.1%}", f"{formula:.1%} where all passes "
-               "take as long and messages no time")
+    p = way.n_stages
+    timeline = [each for stage, rank in enumerate(ranks[:p]) for each in passes_of(rank, stage)]
+    formula = costs.bubble(way.schedule, p, len(way.parts))
+    expected = foreseen(timeline, SCHEDULES[way.schedule], p)
+    yield Told("bubble", f"{bubble_share(timeline, p):.1%}", f"{expected:.1%} by the mean passes "
+               f"of each stage, {formula:.1%} were they as long on all")
+
+
+def passes_of(rank, stage):
+    """Yield the passes that a rank noted: Timed."""
+    for kind, name, began, ended in rank.events:
+        what, _, i = name.rpartition(" ")
+        if kind == "compute" and what:
+            yield Timed(Pass(stage, int(i), what), began, ended)
 
 
 def sent_formula(run):
     """Say what a rank sends in a step by the formula."""
     way, psi = run.way, sum(x.size for x in run.trained)
     if hasattr(way, "n_stages"):
-        return "activations and their gradients, and what copies sum"
+        most = max(way.traffic(stage) for stage in range(way.n_stages))
+        return f"{short(most)} by a rank of the stage that sends most"
     zero = getattr(way, "stage", 0)
-    sent = short(costs.step_traffic(psi, way.world.size, zero))
+    sent = short(costs.step_traffic(psi, way.world.size, zero, shards=shards_of(way)))
     return f"{sent} by a rank in a step" + (", if all were gathered twice" if zero == 3 else "")
+
+
+def shards_of(way):
+    """Return how many ranks share out a copy."""
+    return way.near.size if hasattr(way, "near") else way.world.size
 
 
 def kept_formula(run):
     """Return what weights, gradients and moments take on a rank by the formula."""
     way = run.way
-    psi = sum(x.size for x in run.model.parameters())
     if hasattr(way, "n_stages"):
-        return costs.state_bytes(psi)                 # of this stage, whose are all that are left
-    return costs.state_bytes(psi, way.world.size, getattr(way, "stage", 0))
+        return costs.state_bytes(max(psi_of_stages(way).values()))
+    psi = sum(x.size for x in run.model.parameters())
+    return costs.state_bytes(psi, shards_of(way), getattr(way, "stage", 0))
+
+
+def psi_of_stages(way):
+    """Return how many parameters each stage has: {stage: n}."""
+    sizes = Counter()
+    for x, stage in way.owner.items():
+        sizes[stage] += x.size
+    return sizes

@@ -130,6 +130,8 @@ class Run:
         options = self.named(self.task.options)
         if self.beside:
             options["beside"] = self.beside
+        if self.task.asks:
+            options["by_rows"] = self.way.by_rows
         return self.task.batch(self.data, shape, rng, self.model, **options)
 
     def named(self, names):

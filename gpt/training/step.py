@@ -124,6 +124,10 @@ class OneProcess:
         """Return how many of the B rows of a step this process computes at a time, at most."""
         return B
 
+    def by_rows(self, n, compute, piece):
+        """Return arrays of n rows for all ranks, of which each makes some: see `Alone.by_rows`."""
+        return self.world.by_rows(n, compute, piece)
+
     def goes_on(self):
         """Whether there is one more step; rank 0 says it, and by which plan."""
         return self.run.step < self.run.plan.steps

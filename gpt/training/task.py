@@ -97,7 +97,8 @@ class Task(NamedTuple):
     measure: Callable      # (model, data, part) -> Measures, to be read until there are enough
     sees: tuple = ("before",)         # what a net must see to learn it: of `models.nets.Net`
     options: tuple = ()               # settings that its batches depend on, passed by name,
-    weighs: tuple = ()                # that its loss does,
+    asks: bool = False                # whether these ask nets: `by_rows`, so that ranks share that
+    weighs: tuple = ()                # settings that its loss depends on,
     measured: tuple = ()              # that its measure does,
     own: tuple = ()                   # and others that no other task has
     based: bool = False               # whether it goes on from a base

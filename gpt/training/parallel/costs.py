@@ -93,19 +93,34 @@ def all_reduce(size, ranks):
     return reduce_scatter(size, ranks) + all_gather(size, ranks)
 
 
-def step_traffic(psi, ranks, zero=0, width=4, micro_batches=1):
+def step_traffic(psi, ranks, zero=0, width=4, micro_batches=1, shards=None):
     """Return what a rank sends in a step of data parallelism, in bytes of `width` a number.
 
     Plain, ZeRO 1 and ZeRO 2 send 2 psi numbers; ZeRO 3 sends psi each for the weights on the
     way forward, the weights on the way back, and the gradients. What is not kept whole is sent for
-    each micro-batch: gradients in ZeRO 2, all in ZeRO 3.
+    each micro-batch: gradients in ZeRO 2, all in ZeRO 3. Where fewer ranks share out a copy, all
+    that is sent among these; and sums of a share go to those with the same one of other copies.
 
     References
     ----------
-    Rajbhandari et al. 2020, arXiv:1910.02054, section 7.
+    Rajbhandari et al. 2020, arXiv:1910.02054, section 7; Zhang et al. 2022, arXiv:2205.00119.
     """
-    halves = {2: 1 + micro_batches, 3: 3 * micro_batches}.get(zero, 2)
-    return halves * reduce_scatter(width * psi, ranks)
+    shards = shards or ranks
+    sums = micro_batches if zero >= 2 else 1
+    near = {2: 1 + sums, 3: 3 * sums}.get(zero, 2) * reduce_scatter(width * psi, shards)
+    return near + across(width * psi / shards, ranks // shards, sums)
+
+
+def across(size, copies, sums=1):
+    """Return what a rank sends of a share to other copies: sums go one way, the last one back."""
+    return (sums + 1) * reduce_scatter(size, copies)
+
+
+def border_traffic(size, micro_batches, stage, stages):
+    """Return what a stage sends to its neighbours in a step: activations of `size` bytes a
+    micro-batch to the next, their gradients to the one before."""
+    borders = (stage > 0) + (stage < stages - 1)
+    return borders * micro_batches * size
 
 
 def tensor_parallel_traffic(n_tokens, d_model, n_layer, ranks, width=4):

@@ -33,6 +33,7 @@ class Job(NamedTuple):
     micro_batches: int = 1
     zero: int = 0
     overlap: bool = False          # sums go on while the rest of the backward pass is computed
+    served_s: float = 0.0          # by the processor for a byte that is sent while it computes
     update_s: float = 0.0          # of the optimizer, for all parameters of a stage
     widths: Widths = FLOAT32
     stragglers: dict = {}          # rank -> by which factor it is slower
@@ -145,6 +146,7 @@ class Rank:
         slowest = min(job.link(r).bytes_s for r in group)
         self.ring = Network(slowest, job.network.latency_s)
         self.begun = []            # what goes on beside the backward pass
+        self.owed_s = 0.0          # to what was begun, by what is computed next
 
     def program(self):
         """Yield the actions of a step."""
@@ -191,7 +193,8 @@ class Rank:
         for k in range(n):
             if gathers:
                 yield from self.gathered(name, k, n, half)
-            yield Work(name, n_passes * self.pass_s / n)
+            yield Work(name, n_passes * self.pass_s / n + self.owed_s)
+            self.owed_s = 0.0
             if sums and self.is_split:
                 yield self.meet(f"sum {name}.{k}", half, 1 if job.zero else 2)
                 self.begun.append(f"sum {name}.{k}")
@@ -208,6 +211,8 @@ class Rank:
 
     def meet(self, name, half, n_times=1):
         seconds = n_times * self.ring.ring_s(half, self.job.copies)
+        if self.job.overlap:
+            self.owed_s += self.job.served_s * n_times * half
         return Start(name, self.group, seconds, n_times * half)
 
     def end(self):

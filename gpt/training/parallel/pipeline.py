@@ -10,12 +10,14 @@ from copy import copy
 
 import numpy as np
 
+from gpt.training.parallel import costs
 from gpt.training.parallel.data_parallel import DataParallel, buckets
 from gpt.training.parallel.later import leaves
 from gpt.training.parallel.schedules import (
     BACKWARD, FORWARD, INPUT, SCHEDULES, WEIGHT, bubble_share, laid_out, most_alive)
 from gpt.training.parallel.stages import (
     Passed, check_cut, cuts_of, drop, memories, owners, staged)
+from gpt.training.parallel.world import Outbox
 from gpt.training.plan import batch_shape
 from gpt.training.step import micro_batches
 from minigrad import Tensor
@@ -53,6 +55,7 @@ class Pipeline(DataParallel):
         self.copy, self.stage = divmod(world.rank, n_stages)
         first = self.copy * n_stages
         self.row = world.part([*range(first, first + n_stages)])        # the stages of one copy
+        self.out = Outbox(self.row)
         copies = world.part([*range(self.stage, world.size, n_stages)])
         self.alike = DataParallel(run, copies)         # the copies of this stage
         self.is_first = self.stage == 0
@@ -130,13 +133,13 @@ class Pipeline(DataParallel):
         batch, first = batch.share(self.copy, self.n_copies)
         self.parts = [*micro_batches(self.run, batch, first, size)]
         self.n, self.loss = np.asarray(n), 0.0
-        self.alive, self.later, self.sent = {}, {}, []
+        self.alive, self.later = {}, {}
         take = {FORWARD: self.forward, BACKWARD: self.backward,
                 INPUT: self.backward_but_weights, WEIGHT: self.weights}
         schedule = SCHEDULES[self.schedule]
         for _, i, kind in schedule(self.stage, self.n_stages, len(self.parts)):
             take[kind](i)
-        self.finish()
+        self.out.finish()
         return self.over_copies()
 
     def forward(self, i):
@@ -148,8 +151,8 @@ class Pipeline(DataParallel):
         if self.is_last:
             self.loss += out.item()
         else:
-            self.send(place_of(rng), self.stage + 1, DRAWN)
-            self.send(out.data, self.stage + 1, STREAM)
+            self.out.send(place_of(rng), self.stage + 1, DRAWN)
+            self.out.send(out.data, self.stage + 1, STREAM)
         self.alive[i] = x, out
 
     def from_before(self, batch, rng):
@@ -193,7 +196,7 @@ class Pipeline(DataParallel):
                 else:
                     self.add(leaf, g)
         if self.tells:
-            self.send(dx, self.stage - 1, GRADIENT)
+            self.out.send(dx, self.stage - 1, GRADIENT)
 
     def from_behind(self, out):
         """Receive the gradient of what was passed on."""
@@ -213,7 +216,7 @@ class Pipeline(DataParallel):
         For each micro-batch the part of the unembedding comes first, as in one process.
         """
         if leaf is self.shared and self.is_last:
-            self.send(g, 0, SHARED)
+            self.out.send(g, 0, SHARED)
             return
         if leaf is self.shared:
             of_head = np.empty_like(g)                                          # (V, C)
@@ -226,18 +229,6 @@ class Pipeline(DataParallel):
     def computing(self, kind, i):
         return self.row.doing("compute", f"{kind} {i}")
 
-    def send(self, x, to, tag):
-        x = np.ascontiguousarray(x)
-        request = self.row.send(x, to, tag)
-        self.sent.append((request, x))                 # x stays as it is until it has arrived
-
-    def finish(self):
-        """Wait until all that was sent has arrived."""
-        with self.world.pulse.resting():
-            for request, _ in self.sent:
-                request.wait()
-        self.sent = []
-
     def over_copies(self):
         """Add up the gradients of this stage over the copies, and return the loss of all."""
         is_there = [x.grad is not None for x in self.run.trained]
@@ -245,6 +236,17 @@ class Pipeline(DataParallel):
         for some in buckets(found):
             self.alike.add_up(some)
         return self.row.share(loss, self.n_stages - 1)
+
+    def traffic(self, stage):
+        """Return what a rank of a stage sent in this step by the formulas, in bytes."""
+        width, n_parts = self.dtype.itemsize, len(self.parts)
+        psi = sum(x.size for x in self.run.trained if self.owner[x] == stage)
+        tokens = sum(part.ids.size for part, _ in self.parts)
+        stream = width * tokens * self.run.config.model.d_model
+        tied = 0 if self.shared is None else width * self.shared.size
+        of_table = {self.n_stages - 1: n_parts * tied, 0: tied}    # gradients, and the table back
+        return (costs.border_traffic(stream / n_parts, n_parts, stage, self.n_stages)
+                + costs.all_reduce(width * psi, self.n_copies) + of_table.get(stage, 0))
 
     # ---- clipping and the update ----
 
@@ -260,11 +262,11 @@ class Pipeline(DataParallel):
             return
         weight = self.shared.data
         if self.is_first:
-            self.send(weight, self.n_stages - 1, SHARED)
+            self.out.send(weight, self.n_stages - 1, SHARED)
         if self.is_last:
             self.row.receive(weight, 0, SHARED)
             mark_written(weight)
-        self.finish()
+        self.out.finish()
 
     # ---- the whole ----
 

@@ -9,7 +9,8 @@ which one stage does so: a generator of passes, which follows from (stage, p, m)
     stage 0   F0 F1 .  B0 B0 F2 B1 B1 .  B2 B2
     stage 1   .  F0 B0 B0 F1 B1 B1 F2 B2 B2 .
 """
-from collections import deque
+from collections import defaultdict, deque
+from statistics import fmean
 from typing import NamedTuple
 
 FORWARD = "forward"
@@ -149,6 +150,32 @@ def bubble_share(timeline, n_stages):
     whole = max(x.ended for x in timeline) - begun
     busy = sum(x.ended - x.began for x in timeline)
     return 1 - busy / (n_stages * whole)
+
+
+def mean_seconds(timeline):
+    """Return how long the passes of each stage and kind took in the mean: {(stage, kind): s}."""
+    found = defaultdict(list)
+    for each, began, ended in timeline:
+        found[each.stage, each.kind].append(ended - began)
+    return {key: fmean(times) for key, times in found.items()}
+
+
+def foreseen(timeline, schedule, n_stages, message_s=0.0):
+    """Return the bubble of passes that all take as long as those of their stage and kind did.
+
+    Where these are alike on all stages, and messages take no time, it is that of the papers.
+
+    Parameters
+    ----------
+    timeline : list of Timed
+        Of a step that was taken.
+    schedule : callable
+    n_stages : int
+    message_s : float
+    """
+    took, m = mean_seconds(timeline), 1 + max(x.each.micro_batch for x in timeline)
+    seconds = lambda each: took[each.stage, each.kind]
+    return bubble_share(laid_out(schedule, n_stages, m, seconds, message_s), n_stages)
 
 
 def most_alive(passes, until=(BACKWARD, WEIGHT)):

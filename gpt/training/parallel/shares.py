@@ -105,10 +105,10 @@ class Unit:
         self.waiting.discard(x)
         self.touched = True
 
-    def send(self, world):
+    def send(self, groups):
         """Add up the sums of all ranks, each rank its share; drop the rest, unless it is kept."""
         mine = self.sums[self.mine]
-        world.scatter_sum(self.sums, self.cuts, mine)
+        groups.add_up(self.sums, self.cuts, mine)
         self.touched = False
         if not self.keep_sums:
             self.slopes += mine

@@ -31,6 +31,7 @@ class Asked(NamedTuple):
     stages: int | None = None
     pipeline: str | None = None
     zero: int | None = None
+    shards: int | None = None      # the ranks that share out a copy with zero
     timeline: int | None = None    # the step in which each notes what it does
 
 
@@ -39,7 +40,7 @@ def way_of(world, asked):
     if asked.stages:
         return partial(Pipeline, n_stages=asked.stages, schedule=asked.pipeline or "1f1b")
     if asked.zero:
-        return ZERO[asked.zero]
+        return partial(ZERO[asked.zero], shards=asked.shards)
     if world.size == 1:
         return OneProcess
     return Overlapping if len({*world.hosts}) > 1 else DataParallel
@@ -47,7 +48,7 @@ def way_of(world, asked):
 
 def asked_of(args, world):
     """Return what the command line asks for, unless there are too few ranks for it."""
-    asked = Asked(args.stages, args.pipeline, args.zero, args.timeline)
+    asked = Asked(args.stages, args.pipeline, args.zero, args.shards, args.timeline)
     if asked.zero and world.size == 1:
         raise ConfigError(f"zero is {asked.zero}, which shares out what is kept, but there is one "
                           "process: start mpiexec -n 2 python -m mpi4py train.py ..., or leave it "
@@ -60,6 +61,11 @@ def asked_of(args, world):
         there = "there is one" if world.size == 1 else f"there are {world.size}"
         raise ConfigError(f"stages is {asked.stages}, and each is for a process of its own, but "
                           f"{there}: start mpiexec -n {asked.stages} python -m mpi4py train.py ...")
+    if asked.shards and world.size % asked.shards:
+        fewer = world.size - world.size % asked.shards
+        raise ConfigError(f"shards is {asked.shards}, into which {world.size} ranks cannot be "
+                          f"grouped: start {f'{fewer} or ' if fewer else ''}"
+                          f"{fewer + asked.shards}")
     return asked
 
 
@@ -72,8 +78,8 @@ def enlist(run, folder, world, asked):
     world.watch.begin(folder)
     world.meet()
     told = replace(run, data=None, way=None)
-    if asked.zero:
-        told.optimizers = []                          # of which each makes its share
+    if asked.zero or run.step == 0:
+        told.optimizers = []                          # each makes its own: zeros take no memory yet
     world.share((told, run.data.sha256, str(folder), asked))
     with copied(folder / "data", world):
         run.way = way_of(world, asked)(run, world)

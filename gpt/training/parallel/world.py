@@ -93,9 +93,12 @@ class Alone:
         self.sum(x)
         return Done()
 
-    def scatter_sum(self, x, cuts, out):
-        """Write the sum over all ranks of x[cuts[rank]:cuts[rank + 1]] into out; x is flat."""
-        out[...] = x[cuts[0]:cuts[1]]
+    def scatter_sum(self, x, cuts, out, known=None):
+        """Write the sum over all ranks of x[cuts[rank]:cuts[rank + 1]] into out; x is flat.
+
+        What is known of the sum, an array like out, comes before that of the first rank.
+        """
+        add_in_order([x[cuts[0]:cuts[1]]], out, known)
         return out
 
     def gather(self, x, cuts):
@@ -109,6 +112,24 @@ class Alone:
     def collect(self, value):
         """Return what each rank has, any Python objects, on all of them: a list."""
         return [value]
+
+    def by_rows(self, n, compute, piece):
+        """Return what compute(rows) returns of all n rows: arrays, of which each rank makes some.
+
+        Parameters
+        ----------
+        n : int
+        compute : callable
+            From a slice of the rows to arrays with as many rows.
+        piece : int
+            So many rows are computed at a time, however many ranks there are: so are the bits.
+        """
+        pieces = [slice(i, min(i + piece, n)) for i in range(0, n, piece)]
+        mine = pieces[slice_of(even_cuts(len(pieces), self.size), self.rank)]
+        found = []
+        for some in self.collect([*map(compute, mine)]):
+            found += some
+        return tuple(map(np.concatenate, zip(*found)))
 
     def part(self, ranks):
         """Return the world of some of the ranks, which all of these call and no others."""
@@ -130,6 +151,9 @@ class Alone:
             self.events.append((kind, name, began, time.perf_counter()))
 
 
+all_rows = Alone().by_rows         # where one process makes them
+
+
 class World(Alone):
     """The processes that mpiexec has started; arrays are C-contiguous, of any dtype."""
 
@@ -147,13 +171,13 @@ class World(Alone):
         self.gather(flat, cuts)
         return x
 
-    def scatter_sum(self, x, cuts, out):
+    def scatter_sum(self, x, cuts, out, known=None):
         parts = np.empty((self.size, out.size), x.dtype)          # (N, mine): one from each rank
         sizes = np.diff(cuts) * x.itemsize
         self.pulse.sent_bytes += int(x.nbytes - sizes[self.rank])
         with self.talking("scatter_sum"):
             self.comm.Alltoallv([as_bytes(x), sizes], [as_bytes(parts), [out.nbytes] * self.size])
-        add_in_order(parts, out)
+        add_in_order(parts, out, known)
         return out
 
     def gather(self, x, cuts):
@@ -264,14 +288,32 @@ class Sum:
         self.request = self.world.second.Iallgatherv(as_bytes(mine), [as_bytes(self.x), self.sizes])
 
 
+class Outbox:
+    """What is on its way to other ranks, and stays as it is until it has arrived."""
+
+    def __init__(self, world):
+        self.world, self.sent = world, []
+
+    def send(self, x, to, tag=0):
+        x = np.ascontiguousarray(x)
+        self.sent.append((self.world.send(x, to, tag), x))
+
+    def finish(self):
+        """Wait until all has arrived."""
+        with self.world.pulse.resting():
+            for request, _ in self.sent:
+                request.wait()
+        self.sent = []
+
+
 def as_bytes(x):
     """View an array as bytes, which MPI carries whatever they mean."""
     return x.reshape(-1).view(np.uint8)
 
 
-def add_in_order(parts, out):
-    """Write the sum of the rows of (N, n) into out, (n,), the first row first."""
-    np.copyto(out, parts[0])
+def add_in_order(parts, out, known=None):
+    """Write the sum of the rows of (N, n) into out, (n,), the first row first or behind `known`."""
+    np.copyto(out, parts[0] if known is None else known + parts[0])
     for part in parts[1:]:
         out += part
 

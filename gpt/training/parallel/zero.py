@@ -27,8 +27,10 @@ import numpy as np
 from gpt.models.trunk import Block
 from gpt.settings import ConfigError
 from gpt.training.parallel.data_parallel import DataParallel
+from gpt.training.parallel.groups import Groups
 from gpt.training.parallel.shares import units_of
 from gpt.training.parallel.spread import Spread
+from gpt.training.parallel.world import all_rows
 from gpt.training.step import micro_batches
 from minigrad import Tensor, backprop
 from minigrad.mode import changed, mode
@@ -45,6 +47,8 @@ class Zero(DataParallel):
     run : Run
         Its optimizers are replaced by those of this rank's share.
     world : World
+    shards : int, optional
+        How many ranks share out a copy, of which there are world.size / shards: all, unless told.
 
     Raises
     ------
@@ -52,13 +56,14 @@ class Zero(DataParallel):
         In stage 3, if the net has no blocks that can run twice.
     """
 
-    def __init__(self, run, world):
+    def __init__(self, run, world, shards=None):
         super().__init__(run, world)
-        stage = self.stage
+        self.groups = Groups(world, shards or world.size)
+        self.near, stage = self.groups.mine, self.stage
         if stage == 3 and not hasattr(run.config.model, "n_head"):
             raise ConfigError("--zero 3 gathers the blocks of a transformer one after another, and "
                               f"the net {run.config.train.net} has none: use --zero 2")
-        self.units = [*units_of(run.model, run.optimizers, world)]
+        self.units = [*units_of(run.model, run.optimizers, self.near)]
         self.unit = {x: unit for unit in self.units for x in unit.parameters}
         for unit in self.units:
             unit.lay_down(keep_weights=stage < 3, keep_sums=stage == 1)
@@ -75,6 +80,9 @@ class Zero(DataParallel):
         if stage == 3:
             self.spread(run.model)
         self.reached, self.remark = set(), ""
+
+    def on(self, run):
+        return type(self)(run, self.world, self.near.size)
 
     def over_parts(self, optimizer):
         """Make an optimizer of the same groups and settings for this rank's part of each parameter.
@@ -101,7 +109,7 @@ class Zero(DataParallel):
 
     @property
     def shares(self):
-        share = 1 / self.world.size
+        share = 1 / self.near.size
         return [share if self.stage >= stage else 1 for stage in (3, 2, 1)]
 
     def passing_bytes(self):
@@ -116,7 +124,7 @@ class Zero(DataParallel):
         flat, times = np.zeros(unit.size, unit.dtype), []
         for _ in range(FEW):
             began = time.perf_counter()
-            self.world.gather(flat, unit.cuts)
+            self.near.gather(flat, unit.cuts)
             times.append(time.perf_counter() - began)
         n = sum(unit.size for unit in self.units)
         self.remark = dearly(min(times) * n / unit.size, step_s) if self.stage == 3 else ""
@@ -124,7 +132,8 @@ class Zero(DataParallel):
     def described(self):
         where, *others = super().described()
         kept = "moments", "moments and gradients", "moments, gradients and weights"
-        yield f"{where}; each keeps 1/{self.world.size} of {kept[self.stage - 1]}"
+        copies = f" of its copy, of {self.groups.n}" if self.groups.n > 1 else ""
+        yield f"{where}; each keeps 1/{self.near.size} of {kept[self.stage - 1]}{copies}"
         yield from others
         if self.remark:
             yield self.remark
@@ -140,6 +149,7 @@ class Zero(DataParallel):
             for i, (part, rng, counts) in enumerate(parts):
                 sends = self.stage > 1 or i == len(parts) - 1
                 loss += self.of_part(part, np.asarray(n), rng, counts, sends)
+        self.groups.hand_back([unit.slopes for unit in self.units])
         return self.world.sum(np.array([loss])).item()
 
     def my_parts(self, batch):
@@ -169,10 +179,10 @@ class Zero(DataParallel):
                 unit = self.unit[x]
                 unit.add(x, g)
                 if sends and not unit.waiting:
-                    unit.send(self.world)
+                    unit.send(self.groups)
         for unit in self.units:
             if sends and unit.touched:                    # of which not all have a gradient
-                unit.send(self.world)
+                unit.send(self.groups)
         return counts * loss.item()
 
     def norm(self, max_norm):
@@ -182,7 +192,7 @@ class Zero(DataParallel):
                 self.parts[x].grad = slope
                 gradients.append(slope)
         squares = np.array([sum_of_squares(gradients)], np.float64)
-        norm = math.sqrt(self.world.sum(squares).item())
+        norm = math.sqrt(self.near.sum(squares).item())
         return clip_to_norm(gradients, norm, max_norm)
 
     def update(self, rate):
@@ -190,7 +200,7 @@ class Zero(DataParallel):
         for unit in self.units:
             unit.clear()
             if self.stage < 3:
-                self.world.gather(unit.flat, unit.cuts)
+                self.near.gather(unit.flat, unit.cuts)
 
     # ---- weights that are not always here ----
 
@@ -202,11 +212,11 @@ class Zero(DataParallel):
             for i, block in enumerate(blocks):
                 inside = {*block.parameters()}
                 mine = [unit for unit in self.units if inside.intersection(unit.parameters)]
-                blocks[i] = Gathering(block, mine, self.world)
+                blocks[i] = Gathering(block, mine, self.near)
 
     def at_hand(self, all_of_it=False):
         units = [unit for unit in self.units if all_of_it or not unit.block]
-        return gathered(units, self.world)
+        return gathered(units, self.near)
 
     @contextmanager
     def whole(self):
@@ -214,7 +224,7 @@ class Zero(DataParallel):
         self.gather_carried()
         here = [unit for unit in self.units if unit.flat is None]
         for unit in here:
-            unit.gather(self.world)
+            unit.gather(self.near)
             if self.world.rank:
                 unit.drop()
         yield
@@ -272,7 +282,7 @@ class Zero(DataParallel):
     def spread_of(self, part, shape, x):
         """Return what lies as a parameter does, and of which this rank has a part."""
         cuts = self.unit[x].cuts_from(x)
-        return Spread(part, shape, cuts, self.world)
+        return Spread(part, shape, cuts, self.near)
 
 
 FEW, DEAR = 3, 0.1         # gatherings that are measured; the share of a step that is told
@@ -303,6 +313,10 @@ class Zero3(Zero):
     """So are weights."""
 
     stage = 3
+
+    def by_rows(self, n, compute, piece):
+        """Let each rank make all rows: a net that is asked gathers its blocks on all at once."""
+        return all_rows(n, compute, piece)
 
 
 ZERO = {1: Zero1, 2: Zero2, 3: Zero3}

@@ -9,15 +9,18 @@ from gpt.data.taught import (
     Said, keep_said, load_taught, n_windows, save_facts, windows)
 from gpt.settings import ConfigError
 from gpt.training.measures import MEASURED_TOKENS
+from gpt.training.parallel.world import all_rows
 from gpt.training.task import Task, read
 from gpt.training.tasks.causal import causal_measure, has_no_end
 from minigrad import distillation_loss, linear, log_softmax, no_grad
 
 MEASURED = 1 << 16                 # tokens that the teacher is measured on
+ASKED_TOKENS = 512                 # that it is asked of at a time in a step
 NEAR = 0.02                        # nats: so near to its teacher a student alone may be past it
 
 
-def distil_batch(data, shape, rng, model, temperature=1.0, teacher_top=0, beside=None):
+def distil_batch(data, shape, rng, model, temperature=1.0, teacher_top=0, beside=None,
+                 by_rows=all_rows):
     """Take windows of the text, with what the teacher says of each place: kept, or asked now.
 
     They are some of those that stand one behind the other, so that the teacher is asked once.
@@ -30,7 +33,9 @@ def distil_batch(data, shape, rng, model, temperature=1.0, teacher_top=0, beside
     if data.said:
         said = kept(data.said, chosen, T)
     else:
-        said = asked(beside, ids, temperature, teacher_top)
+        ask = lambda rows: [x for x in asked(beside, ids[rows], temperature, teacher_top)
+                            if x is not None]
+        said = Said(*by_rows(B, ask, max(1, ASKED_TOKENS // T)))
     return Batch(ids, rows[:, 1:], teacher=said.log_p, teacher_ids=said.named)
 
 
@@ -118,6 +123,6 @@ def cost(run, result):
 
 
 DISTIL = Task(distil_batch, distil_loss, causal_measure, options=("temperature", "teacher_top"),
-              weighs=("mix", "temperature"), own=("teacher", "teacher_beside"), beside="teacher",
-              stays=stays, surprises=False, prepare=prepare, load=load_taught,
+              asks=True, weighs=("mix", "temperature"), own=("teacher", "teacher_beside"),
+              beside="teacher", stays=stays, surprises=False, prepare=prepare, load=load_taught,
               prepared=ask_teacher, remark=remark, adds=cost)

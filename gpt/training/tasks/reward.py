@@ -1,4 +1,6 @@
 """To be rewarded: answers are drawn, judged, and made likelier or not (GRPO, arXiv:2402.03300)."""
+from itertools import repeat
+
 import numpy as np
 
 from gpt.batch import IGNORE, Batch
@@ -9,41 +11,51 @@ from gpt.models.sampling import Sampling
 from gpt.training.intervals import wilson
 from gpt.training.judges import judge_named
 from gpt.training.losses import policy_loss, token_nats
+from gpt.training.parallel.world import all_rows
 from gpt.training.task import Measure, Task, read
 from minigrad import linear, log_softmax, no_grad
 
+DRAWN = 16                         # answers that are drawn together to be learnt from, at least
 ROWS = 256                         # answers that are drawn together to be measured
 SHOWN = 4                          # prompts of a sample
 
 
 def reward_batch(data, shape, rng, model, reward="right", samples=16, answer_tokens=32,
-                 beside=None):
+                 beside=None, by_rows=all_rows):
     """Let the net answer some prompts, several times each, and judge what it says.
 
     An answer's advantage is its reward less the mean of those to the same prompt: what is good for
-    any answer teaches nothing. All follows from the rng and the weights.
+    any answer teaches nothing. All follows from the rng and the weights, and each answer from a
+    generator of its own.
     """
     B, T = shape
     widths = samples * (data.train.lengths + answer_tokens)                     # (n,)
     _, chosen = alike(widths, B * T, rng)
     chosen = np.repeat(chosen, samples)                                         # (P samples,)
-    prompts = data.train
-    batch, texts = answered(model, data, prompts, chosen, answer_tokens, rng)
-    rewards = judged(prompts, chosen, texts, reward, rng)                       # (B,)
+    piece = samples * -(-DRAWN // samples)
+    seeds, prompts = rng.integers(2 ** 63, size=len(chosen)), data.train
+    nets = [model, beside] if beside else [model]
+
+    def answers_of(rows):
+        places = chosen[rows]
+        rngs = [*map(np.random.default_rng, seeds[rows])]
+        batch, texts = answered(model, data, prompts, places, answer_tokens, rngs)
+        known = [log_p_of(net, batch) for net in nets]
+        rewards = judged(prompts, places, texts, reward, rngs)
+        return batch.ids, batch.targets, rewards, np.stack(known, axis=-1)
+    ids, targets, rewards, known = by_rows(len(chosen), answers_of, piece)
     groups = rewards.reshape(-1, samples)
     advantages = groups - groups.mean(axis=1, keepdims=True)                    # (P, samples)
-    asked = batch.targets != IGNORE
+    asked = targets != IGNORE
     weights = advantages.reshape(-1, 1) * asked                                 # (B, T)
-    nets = filter(None, (model, beside))
-    known = [log_p_of(net, batch) for net in nets]
-    weights = weights.astype(known[0].dtype)
-    return batch._replace(weights=weights, rewards=rewards, teacher=np.stack(known, axis=-1))
+    weights = weights.astype(known.dtype)
+    return Batch(ids, targets, weights=weights, rewards=rewards, teacher=known)
 
 
-def judged(prompts, chosen, texts, reward, rng):
-    """Return the rewards of answers to some prompts: (B,)."""
+def judged(prompts, chosen, texts, reward, rngs):
+    """Return the rewards of answers to some prompts, for each of which there is an rng: (B,)."""
     judge, found = judge_named(reward), []
-    for i, text in zip(chosen, texts):
+    for i, text, rng in zip(chosen, texts, rngs):
         found.append(judge(prompts.records[i], text, rng))
     return np.array(found)
 
@@ -96,11 +108,11 @@ def reward_measure(model, data, prompts, reward="right", answer_tokens=32, greed
         sampling = Sampling(temperature=0)
     for chosen in groups(prompts):
         batch, texts = answered(model, data, prompts, chosen, answer_tokens, rng, sampling)
-        rewards = judged(prompts, chosen, texts, reward, rng)
+        rewards = judged(prompts, chosen, texts, reward, repeat(rng))
         n, total = len(texts), float(rewards.sum())
         n_right = np.sum(rewards >= 1)
         if all("output" in prompts.records[i] for i in chosen):
-            n_right = judged(prompts, chosen, texts, "right", rng).sum()
+            n_right = judged(prompts, chosen, texts, "right", repeat(rng)).sum()
         asked = batch.targets != IGNORE
         entropy = entropies(model, batch)[asked].mean()
         more = {"reward": total, "entropy": n * entropy, "length": asked.sum()}
@@ -190,7 +202,8 @@ def updates(settings):
 
 
 REWARD = Task(reward_batch, reward_loss, reward_measure,
-              options=("reward", "samples", "answer_tokens"), weighs=("clip_ratio", "kl"),
+              options=("reward", "samples", "answer_tokens"), asks=True,
+              weighs=("clip_ratio", "kl"),
               measured=("reward", "answer_tokens"), own=("updates",), based=True,
               made=with_judge, beside="base", stays=stays, again=updates,
               prepare=prepare_prompts, load=load_prompts, prepared=measure_start,

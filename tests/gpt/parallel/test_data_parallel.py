@@ -90,6 +90,55 @@ def test_steps_are_those_of_the_batch_in_one_piece(made, dtype, tolerance, optim
         np.testing.assert_allclose(others[name], x, rtol=0, atol=tolerance, err_msg=name)
 
 
+class Nudged(OneProcess):
+    """One process whose gradients are changed by half a unit in the last place at most."""
+
+    def gradients(self, batch, n, first=0):
+        loss, rng = super().gradients(batch, n, first), np.random.default_rng(self.run.step)
+        half = np.finfo(np.float32).eps / 2
+        for x in self.run.trained:
+            x.grad *= 1 + rng.uniform(-half, half, x.shape).astype(x.dtype)
+        return loss
+
+
+def test_muon_in_float32_carries_the_last_bit_as_far_in_one_process(made):
+    """So losses are the same to 1e-6 and weights are not; all of Muon in float64 takes twice as
+    long."""
+    def numbers(way, **more):
+        run = made().run(optimizer="muon", **more)
+        run.way = way(run)
+        losses = [x.loss for x in islice(train_steps(run), 10)]
+        return np.array(losses), [x.data for x in run.trained]
+
+    def apart(found):
+        np.testing.assert_allclose(found[0], whole[0], rtol=1e-6)
+        return max(np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(found[1], whole[1]))
+    whole = numbers(OneProcess)
+    nudged, cut = apart(numbers(Nudged)), apart(numbers(OneProcess, micro_batch=2))
+    assert 1e-6 < cut < 2 * nudged < 4e-4
+
+
+@pytest.mark.parametrize("task, more", [("distil", {"teacher_beside": True}), ("reward", {})])
+def test_of_a_batch_that_nets_are_asked_for_each_rank_asks_its_rows(tmp_path, task, more):
+    made = Made(task, tmp_path)
+
+    def of_rank(world):
+        run, rows = made.run(**more), []
+        run.way = DataParallel(run, world)
+        by_rows = run.way.by_rows
+        noting = lambda compute: lambda some: rows.append(some) or compute(some)
+        run.way.by_rows = lambda n, compute, piece: by_rows(n, noting(compute), n // 4)
+        return run.batch(np.random.default_rng(3)), rows
+    (whole, all_rows), = on_ranks(1, of_rank)
+    found, places = on_ranks(3, of_rank), []
+    for batch, rows in found:
+        assert len(rows) < len(all_rows)
+        for name, x in batch._asdict().items():
+            np.testing.assert_array_equal(x, getattr(whole, name), name)
+        places += rows
+    assert places == all_rows and whole.teacher is not None
+
+
 @given(st.integers(1, 20), st.integers(1, 6), st.integers(1, 3))
 def test_shares_are_the_parts_of_a_batch(groups, n, together):
     rows = groups * together

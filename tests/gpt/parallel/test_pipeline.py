@@ -67,6 +67,20 @@ def test_stages_compute_what_one_process_does(made, ranks, stages, schedule, mor
     assert piped(make, ranks, stages, schedule) == trained(make())
 
 
+@pytest.mark.parametrize("ranks, more", [(2, GPT2), (4, {})], ids=str)
+def test_what_a_rank_sends_is_what_the_formula_says(made, ranks, more):
+    def sent(world):
+        run = made().run(micro_batch=2, **more)
+        run.way = Pipeline(run, world, 2)
+        steps = train_steps(run)
+        next(steps)
+        before = world.sent_bytes
+        next(steps)
+        return (world.sent_bytes - before) / run.way.traffic(run.way.stage)
+    for ratio in on_ranks(ranks, sent):
+        assert abs(ratio - 1) < 0.05
+
+
 @pytest.mark.parametrize("task", ["classify", *[
     pytest.param(task, marks=more_of_the_same) for task in (
         "masked", "instruct", "prefer", "distil")]])

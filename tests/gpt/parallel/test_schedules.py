@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt.training.parallel.schedules import (
-    BACKWARD, FORWARD, INPUT, SCHEDULES, WEIGHT, Pass, bubble_share, laid_out, most_alive, needs)
+    BACKWARD, FORWARD, INPUT, SCHEDULES, WEIGHT, Pass, bubble_share, foreseen, laid_out,
+    most_alive, needs)
 
 UNIT = {FORWARD: 1, INPUT: 1, WEIGHT: 1, BACKWARD: 2}
 sides = dict(name=st.sampled_from(sorted(SCHEDULES)), p=st.integers(1, 8), m=st.integers(1, 24))
@@ -86,6 +87,19 @@ def test_the_bubble_of_unequal_passes_is_as_published(p, more, forward, back, we
     assert waits("zero_bubble", p, m, seconds) <= usual
     if weight <= min(forward, back):                   # 2401.10241, table 2
         assert waits("zero_bubble", p, m, seconds) == (p - 1) * (forward + back - weight)
+
+
+def test_a_bubble_is_foreseen_from_how_long_the_passes_of_each_stage_took():
+    """Those of a kind that are alike on all stages wait as published; one slow stage makes more."""
+    for name in SCHEDULES:
+        took = timeline(name, 4, 8, lambda x: UNIT[x.kind])
+        assert foreseen(took, SCHEDULES[name], 4) == pytest.approx(bubble_share(took, 4))
+        slow = timeline(name, 4, 8, lambda x: UNIT[x.kind] * (1 + 0.5 * (x.stage == 2)))
+        assert foreseen(slow, SCHEDULES[name], 4) == pytest.approx(bubble_share(slow, 4))
+        assert foreseen(slow, SCHEDULES[name], 4, 0.1) > bubble_share(slow, 4)
+    uneven = timeline("1f1b", 2, 8, lambda x: 1 + x.micro_batch % 2)
+    wanted = bubble_share(timeline("1f1b", 2, 8, lambda x: 1.5), 2)
+    assert foreseen(uneven, SCHEDULES["1f1b"], 2) == pytest.approx(wanted)
 
 
 def test_a_schedule_in_which_all_wait_is_told():

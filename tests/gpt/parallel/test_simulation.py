@@ -83,6 +83,14 @@ def test_overlap_hides_sums_behind_the_backward_pass():
     assert computed == pytest.approx(spent_s(plain.players[0].events, "compute"))
 
 
+def test_a_processor_that_serves_the_network_computes_less_meanwhile():
+    """All but the last sum go on while something is computed."""
+    idle = job(network=read_network("100Gbit/s"), flops=1e10, overlap=True)
+    served = played(idle._replace(served_s=1e-9))
+    sent_bytes = served.sent_bytes * (1 - 1 / idle.layers)
+    assert served.step_s == pytest.approx(played(idle).step_s + 1e-9 * sent_bytes)
+
+
 def test_all_wait_for_the_straggler_and_the_slow_link():
     quick = played(job(network=read_network("10Gbit/s")))
     late = played(job(network=read_network("10Gbit/s"), stragglers={2: 1.5}))

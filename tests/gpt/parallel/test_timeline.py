@@ -1,10 +1,16 @@
 """In one step each rank notes what it does, and the steps are what they would be without."""
-from gpt.show.noted_step import write_timeline
+from types import SimpleNamespace
+
+import numpy as np
+
+from gpt.show.noted_step import bubble_told, kept_formula, write_timeline
+from gpt.training.parallel.schedules import SCHEDULES, laid_out
 from gpt.training.parallel.timeline import Noted, filled, steps_noted
 from gpt.training.parallel.world import MEANWHILE, Alone
 from gpt.training.plan import Plan
 from gpt.training.run import Run
 from gpt.training.step import train_steps
+from minigrad import Tensor
 
 
 def test_what_is_between_is_computed():
@@ -47,3 +53,21 @@ def test_the_page_of_a_step_stands_in_the_folder_of_the_run(data, tiny, tmp_path
     page = (tmp_path / "timeline_3.html").read_text(encoding="utf-8")
     assert said.endswith("timeline_3.html") and "rank 1 on a" in page
     assert "5 kB" in page and "100 MB" in page and "efficiency 50.0%" in page
+
+
+def test_the_bubble_of_a_step_stands_beside_that_of_the_passes_of_each_stage():
+    """One stage takes half as long again: in 2 + 8 x 6 + 2 seconds two stages work for 80."""
+    way = SimpleNamespace(n_stages=2, schedule="1f1b", parts=[None] * 8)
+    events = [[("compute", "compute", 0.0, 99.0)], [("wait", "from 0", 0.0, 1.0)]]
+    for each, *times in laid_out(SCHEDULES["1f1b"], 2, 8, lambda x: 2 + x.stage):
+        events[each.stage].append(("compute", f"{each.kind} {each.micro_batch}", *times))
+    ranks = [Noted("a", some, 99.0, 0, 0) for some in 2 * events]      # and another copy
+    (told,) = bubble_told(way, ranks)
+    assert told[1] == "23.1%" and told[2].startswith("23.1% by the mean passes")
+    assert "11.1% were they as long on all" in told[2]
+
+
+def test_a_stage_keeps_what_is_its_own():
+    owner = {Tensor(np.zeros(n)): stage for n, stage in ((3, 0), (4, 0), (5, 1))}
+    way = SimpleNamespace(n_stages=2, owner=owner)
+    assert kept_formula(SimpleNamespace(way=way)) == 16 * 7

@@ -44,11 +44,11 @@ def written(run):
     return {name: (x.shape, x.dtype, x.tobytes()) for name, x in run.tensors().items()}
 
 
-def on_shares(stage, ranks, make, steps=10):
+def on_shares(stage, ranks, make, steps=10, shards=None):
     """Train equal runs on ranks; return what each of them has then."""
     def of_rank(world):
         run = make()
-        run.way = STAGES[stage](run, world)
+        run.way = STAGES[stage](run, world, shards)
         found = trained(run, steps)
         if stage < 3 and world.rank:
             mine = {f"model.{name}": x for name, x in run.kept.named_parameters()}
@@ -90,6 +90,19 @@ def test_ranks_compute_what_one_process_does_in_turn(made, stage, ranks, more):
     run = make(**more)
     run.way = InTurn(run, ranks)
     check_equal(on_shares(stage, ranks, lambda: make(**more)), trained(run))
+
+
+@pytest.mark.parametrize("stage, ranks, shards, more", [
+    (3, 4, 2, {}),
+    (1, 6, 2, {"optimizer": "adamw", "dropout": 0.2, "batch_tokens": 96}),
+    more_of_the_same(2, 6, 3, {"optimizer": "adamw"}),        # two ranks have nothing to do
+    more_of_the_same(3, 6, 2, {"batch_tokens": 80, "divide_rates": 2.0}),
+    more_of_the_same(3, 4, 2, {"unfreeze": 0.4})], ids=str)
+def test_groups_that_have_a_copy_each_compute_the_same(made, stage, ranks, shards, more):
+    run = made().run(**more)
+    run.way = InTurn(run, ranks)
+    found = on_shares(stage, ranks, lambda: made().run(**more), 6, shards)
+    check_equal(found, trained(run, 6))
 
 
 @pytest.mark.parametrize("task", ["prefer", "seq2seq", *map(more_of_the_same, (
@@ -202,28 +215,28 @@ def test_the_net_can_be_run_where_its_weights_are_at_hand(made):
             assert run.evaluate() == expected
 
 
-@pytest.mark.parametrize("ranks, stage", [*product((2, 4), STAGES)])
-def test_what_a_rank_keeps_is_what_the_formula_says(made, ranks, stage):
+@pytest.mark.parametrize("ranks, shards, stage", [*product((2, 4), [None], STAGES), (4, 2, 3)])
+def test_what_a_rank_keeps_is_what_the_formula_says(made, ranks, shards, stage):
     """Counted from the arrays that there are between two steps."""
     def kept(world):
         run = made().run(d_model=32, optimizer="adamw", look_back=0, ngram_rows=0)
         psi = sum(x.size for x in run.trained)
-        run.way = STAGES[stage](run, world)
+        run.way = STAGES[stage](run, world, shards)
         list(islice(train_steps(run), 1))
         arrays = [x.data for x in run.trained if not np.isnan(x.data.flat[0])]
         arrays += [x for unit in run.way.units for x in (unit.share, unit.slopes, unit.sums)]
         arrays += [x for each in run.optimizers for some in each.memories for x in some.values()]
-        return sum(memories(arrays).values()) / state_bytes(psi, world.size, stage)
+        return sum(memories(arrays).values()) / state_bytes(psi, shards or ranks, stage)
     for ratio in on_ranks(ranks, kept):
         assert abs(ratio - 1) < 0.05
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_what_a_rank_sends_is_what_the_formula_says(made, stage):
+@pytest.mark.parametrize("stage, shards", [*product(STAGES, [4]), (2, 2)])
+def test_what_a_rank_sends_is_what_the_formula_says(made, stage, shards):
     """What is outside of the blocks is gathered once a step in stage 3, not twice."""
     def sent(world):
         run = made().run(optimizer="adamw")
-        run.way = STAGES[stage](run, world)
+        run.way = STAGES[stage](run, world, shards)
         steps = train_steps(run)
         next(steps)
         before = world.sent_bytes
@@ -231,7 +244,8 @@ def test_what_a_rank_sends_is_what_the_formula_says(made, stage):
         psi = sum(x.size for x in run.trained)
         outside = sum(unit.size for unit in run.way.units if not unit.block)
         less = reduce_scatter(4 * outside, world.size) if stage == 3 else 0
-        return (world.sent_bytes - before) / (step_traffic(psi, world.size, stage) - less)
+        said = step_traffic(psi, world.size, stage, shards=shards)
+        return (world.sent_bytes - before) / (said - less)
     for ratio in on_ranks(4, sent):
         assert abs(ratio - 1) < 0.05
 
@@ -242,9 +256,10 @@ def test_that_weights_come_slowly_is_told():
 
 
 @pytest.mark.extra("mpi4py")
-def test_on_ranks(ranks):
-    done = ranks(2, HERE / "zero_on_ranks.py")
-    assert done.said.count("equal:") == 5, done.wrong
+@pytest.mark.parametrize("n, cases", [(2, 5), (4, 3)])
+def test_on_ranks(ranks, n, cases):
+    done = ranks(n, HERE / "zero_on_ranks.py")
+    assert done.said.count("equal:") == cases, done.wrong
 
 
 @pytest.mark.extra("mpi4py")

@@ -63,14 +63,15 @@ class Rank(Alone):
         self.hosts = ["here"] * self.size
 
     def sum(self, x):
+        self.pulse.sent_bytes += 2 * x.nbytes * (self.size - 1) // self.size
         add_in_order(self.collect(x.copy()), x)
         return x
 
-    def scatter_sum(self, x, cuts, out):
+    def scatter_sum(self, x, cuts, out, known=None):
         mine = slice_of(cuts, self.rank)
         self.pulse.sent_bytes += x.nbytes - x[mine].nbytes
         parts = [each[mine] for each in self.collect(x.copy())]
-        add_in_order(parts, out)
+        add_in_order(parts, out, known)
         return out
 
     def gather(self, x, cuts):
@@ -80,6 +81,7 @@ class Rank(Alone):
         return x
 
     def send(self, x, to, tag=0):
+        self.pulse.sent_bytes += x.nbytes
         self.together.post((self.rank, to, tag), x.copy())
         return Sent()
 
@@ -89,7 +91,7 @@ class Rank(Alone):
 
     def part(self, ranks):
         some = Rank(ranks.index(self.rank), self.together.part(tuple(ranks)))
-        some.events = self.events
+        some.pulse = self.pulse
         return some
 
     def share(self, value, root=0):
