@@ -1,7 +1,7 @@
 """Attention of one query of each head to all that was read before: memory is what bounds it.
 
 Keys and values are read once, for all query heads that share them, and hardly computed with. They
-may be kept as floats of 16 bits, (B, G, S, bytes of a row), half as many bytes as numbers,
+may be kept as blocks of Q8_0, (B, G, S, blocks of a row), about a quarter of the bytes of numbers,
 (B, G, S, W). What was read is cut into pieces, each a task, by its length alone: the same bits for
 any number of threads.
 """
@@ -12,7 +12,8 @@ from minigrad.kernels.llvm import (
     REGISTERS, at, copy, lanes_of, pointers_of, prefetch_of, put, widest_vectors, zeros_of)
 from minigrad.kernels.memory import empty
 from minigrad.kernels.packed import (
-    BLOCK, HAS_HALVES, KINDS, LANES, add_blocks_of, add_rows_of, halve, put_in_rows)
+    BLOCK, HAS_HALVES, KINDS, LANES, add_blocks_of, add_rows_of, pack, put_in_rows)
+from minigrad.kernels.quantised import DTYPES
 from minigrad.kernels.rows import SMALL, made_from, row_kernel
 from minigrad.kernels.softmax import softmax_row
 from minigrad.kernels.tiles import small_tile_of
@@ -20,8 +21,8 @@ from minigrad.kernels.twins import lanes
 
 PIECES = 8                       # tasks of one head of keys: as many parts of what was read
 KEYS = 64                        # whose values are in the nearest cache while columns are added up
-HALVES = np.dtype(np.float16)    # how keys and values may be kept
-F16 = KINDS["F16"]
+BLOCKS, KIND = DTYPES["Q8_0"], KINDS["Q8_0"]          # how keys and values may be kept
+KIND_BYTES = KIND.n_bytes
 TILE = 3 if REGISTERS == 16 else 4       # queries at a time
 COLUMNS = VECTORS = 4                    # and keys, or vectors of values
 LINE, AHEAD = 64, 2048           # bytes: memory is asked for what comes so much later
@@ -29,15 +30,17 @@ prefetch = prefetch_of(write=0, level=3)
 
 
 def padded_width(D, dtype):
-    """Return the width of cached heads of D features: whole vectors, or blocks."""
-    step = BLOCK if dtype == HALVES else lanes(dtype)
+    """Return the width of cached heads of D features: that of whole vectors, or in blocks."""
+    if dtype == BLOCKS:
+        return -(-D // BLOCK)
+    step = lanes(dtype)
     return -(-D // step) * step
 
 
 def reads(k, x):
     """Whether there are kernels for keys of this dtype beside numbers."""
-    of_halves = HAS_HALVES and k.dtype == HALVES and x.dtype == np.float32
-    return of_halves or k.dtype == x.dtype
+    of_blocks = HAS_HALVES and k.dtype == BLOCKS and x.dtype == np.float32
+    return of_blocks or k.dtype == x.dtype
 
 
 def attend(qkv, k, v, place, n_head, scale):
@@ -47,7 +50,7 @@ def attend(qkv, k, v, place, n_head, scale):
     ----------
     qkv : (B, 1, (H + 2 G) D) array
     k, v : (B or more, G, S, W) arrays
-        Of the dtype of qkv, or float16 beside float32.
+        Of the dtype of qkv, or blocks beside float32.
     place : (B,) int64
     n_head : int
     scale : float
@@ -57,41 +60,57 @@ def attend(qkv, k, v, place, n_head, scale):
     (B, 1, H D)
     """
     B, _, C = qkv.shape
-    _, G, S, width = k.shape
+    _, G, S, _ = k.shape
     H, D = n_head, C // (n_head + 2 * G)
-    store, attend_to_pieces = KERNELS[k.dtype == HALVES]
-    k, v = as_stored(k), as_stored(v)
+    heads = stored(qkv, k, v, place, n_head, scale)
     room = lambda *sides: empty((B, *sides), qkv.dtype)
-    heads, scores = room(H + 2 * G, width), room(H, S + COLUMNS)
+    width, scores = heads.shape[2], room(H, S + COLUMNS)
     parts, sums = room(H, PIECES, width), room(H, PIECES)
     out = room(1, H * D)
-    scale = qkv.dtype.type(scale)
-    jit.run(_aligned, qkv, H, D, scale, heads)
-    jit.run(store, heads, place, k, v)
-    threaded = threads.n_threads() > 1 and k.size >= 4 * SMALL
+    threaded = threads.n_threads() > 1 and k.size * width >= 4 * SMALL * k.shape[3]
     threads.enter_pool()
     tasks = B * G * PIECES
-    jit.run(attend_to_pieces.driver, threaded, tasks, k, v, place, heads, scores, parts, sums)
+    _, attend_to_pieces = KERNELS[k.dtype == BLOCKS]
+    kept = as_bytes(k), as_bytes(v)
+    jit.run(attend_to_pieces.driver, threaded, tasks, *kept, place, heads, scores, parts, sums)
     jit.run(_join, place, parts, sums, out)
     return out
 
 
-def as_stored(x):
-    """Return what kernels take: of floats of 16 bits the bytes."""
-    return x.view(np.uint8) if x.dtype == HALVES else x
+def stored(qkv, k, v, place, n_head, scale=1):
+    """Store new keys and values, and return all new heads, the queries times a scale.
+
+    They are (B T, H + 2 G, width), with zeros behind each.
+    """
+    B, T, C = qkv.shape
+    G, n_blocks = k.shape[1], k.shape[3]
+    n = n_head + 2 * G
+    in_blocks = k.dtype == BLOCKS
+    width = n_blocks * BLOCK if in_blocks else n_blocks
+    heads = empty((B * T, n, width), qkv.dtype)
+    rows = qkv.reshape(B * T, C)
+    jit.run(_aligned, rows, n_head, C // n, qkv.dtype.type(scale), heads)
+    store, _ = KERNELS[in_blocks]
+    jit.run(store, heads, place, as_bytes(k), as_bytes(v))
+    return heads
+
+
+def as_bytes(x):
+    """Return what kernels take: of blocks the bytes."""
+    return x.view(np.uint8) if x.dtype == BLOCKS else x
 
 
 @jit.kernel
-def _aligned(qkv, H, D, scale, out):
-    """Copy heads side by side, the queries times a scale, with zeros behind each: (B, n, W)."""
-    B, n, width = out.shape
-    for b in range(B):
+def _aligned(rows, H, D, scale, out):
+    """Copy heads side by side, the queries times a scale, with zeros behind each: (N, n, W)."""
+    N, n, width = out.shape
+    for i in range(N):
         for h in range(n):
             factor = scale if h < H else out.dtype.type(1)
             for j in range(D):
-                out[b, h, j] = qkv[b, 0, h * D + j] * factor
+                out[i, h, j] = rows[i, h * D + j] * factor
             for j in range(D, width):
-                out[b, h, j] = 0
+                out[i, h, j] = 0
 
 
 @jit.helper
@@ -129,17 +148,18 @@ def _join(place, parts, sums, out):
                 out[b, 0, h * D + j] /= total
 
 
-# ---- numbers, or floats of 16 bits: templates, whose free names are filled in below --------------
+# ---- numbers, or blocks: templates, whose free names are filled in below -------------------------
 
 def store(heads, place, out_k, out_v):
     """Write the new keys and values behind those that are there."""
-    B, n, width = heads.shape
+    N, n, width = heads.shape
     _, G, S, row_size = out_k.shape
-    H = n - 2 * G
-    for b in range(B):
+    T, H = N // place.size, n - 2 * G
+    for i in range(N):
+        b, t = i // T, i % T
         for g in range(G):
-            row = ((b * G + g) * S + place[b]) * row_size
-            key = (b * n + H + g) * width
+            row = ((b * G + g) * S + place[b] + t) * row_size
+            key = (i * n + H + g) * width
             put_row(at(heads, key), width, at(out_k, row))                    # noqa: F821
             put_row(at(heads, key + G * width), width, at(out_v, row))        # noqa: F821
 
@@ -246,31 +266,31 @@ def sums_of_numbers(n_rows):
     return add_values
 
 
-# ---- floats of 16 bits ----
+# ---- blocks ----
 
 @jit.helper
-def put_halves(row, width, out):
-    for c in range(0, width, BLOCK):
-        halve(at(row, c), at(out, 2 * c))
+def put_blocks(row, width, out):
+    for b in range(width // BLOCK):
+        pack(at(row, b * BLOCK), at(out, b * KIND_BYTES))
 
 
-def sums_of_halves(n_rows):
+def sums_of_blocks(n_rows):
     """Make add_values as `sums_of_numbers` does."""
     point, zeros = pointers_of(n_rows), zeros_of(n_rows * (BLOCK // LANES))
-    add_row = add_rows_of(F16)
+    add_row = add_rows_of(KIND)
 
     @jit.helper
     def add_values(width, left, right, target, add):
         (weights, ldw, m), (values, ldv, n) = left, right
         out, ldo = target
         rows = point(weights, ldw, m)
-        for c in range(0, width, BLOCK):
+        for b in range(width // BLOCK):
             tile = zeros(out)
             for j in range(n):
-                value = at(values, j * ldv + 2 * c)       # of a line
+                value = at(values, j * ldv + b * KIND_BYTES)
                 prefetch(at(value, AHEAD))
                 tile = add_row(tile, rows, j, value)
-            put(tile, point(at(out, c), ldo, m), add)
+            put(tile, point(at(out, b * BLOCK), ldo, m), add)
     return add_values
 
 
@@ -286,4 +306,4 @@ def kernels_of(name, put_row, kind, sums_of):
 
 KERNELS = {False: kernels_of("numbers", put_numbers, None, sums_of_numbers)}
 if HAS_HALVES:
-    KERNELS[True] = kernels_of("halves", put_halves, F16, sums_of_halves)
+    KERNELS[True] = kernels_of("blocks", put_blocks, KIND, sums_of_blocks)
