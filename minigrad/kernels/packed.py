@@ -11,7 +11,6 @@ Published models store a matrix in blocks: 32 weights of a row share a scale d, 
 A block becomes numbers in registers, exactly those that it stands for. By a single row there is a
 way with half of the instructions: the row is rounded to 16 bits, and integers are multiplied.
 """
-import functools
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -19,11 +18,10 @@ from numba.core import cgutils
 
 from minigrad.kernels import cache, twins
 from minigrad.kernels.llvm import (
-    ARM, FLOAT, I32, INT, VECTOR_BYTES, call, fused, instruction, name_of, nothing, read, repeated,
-    shuffle, size_of, write)
+    ARM, FLOAT, I32, INT, VECTOR_BYTES, fused, instruction, nothing, read, repeated, shuffle,
+    size_of, write)
 
 BLOCK = 32                                               # weights that share a scale
-MOST_OF_8 = 127.0                                        # to which the largest of them is rounded
 LANES = VECTOR_BYTES // 4
 BYTE, I16 = ir.IntType(8), ir.IntType(16)
 HALF = ir.HalfType()
@@ -214,17 +212,21 @@ def totals_of(builder, vectors):
     for n in range(0, len(vectors), together):
         some = vectors[n:n + together]
         count = len(some)
-        some += some[-1:] * (together - count)
-        while len(some) > 1:
-            pairs = zip(some[::2], some[1::2])
-            some = [neighbours_added(builder, x, y, together) for x, y in pairs]
-        x = some[0]
-        while x.type.count > together:
-            half = x.type.count // 2
-            low, high = [*range(half)], [*range(half, 2 * half)]
-            x = builder.fadd(shuffle(builder, x, x, low), shuffle(builder, x, x, high))
+        x = added_up(builder, some + some[-1:] * (together - count), together)
         for i in range(count):
             yield builder.extract_element(x, I32(i))
+
+def added_up(builder, some, together):
+    """Return the totals of as many vectors as a vector of 128 bits has lanes."""
+    while len(some) > 1:
+        pairs = zip(some[::2], some[1::2])
+        some = [neighbours_added(builder, x, y, together) for x, y in pairs]
+    x = some[0]
+    while x.type.count > together:
+        half = x.type.count // 2
+        low, high = [*range(half)], [*range(half, 2 * half)]
+        x = builder.fadd(shuffle(builder, x, x, low), shuffle(builder, x, x, high))
+    return x
 
 def neighbours_added(builder, x, y, together):
     """Add neighbours: in each 128 bits first the sums of those of x, then of those of y."""
@@ -234,50 +236,6 @@ def neighbours_added(builder, x, y, together):
         even += [*of_x, *(i + x.type.count for i in of_x)]
     odd = [i + 1 for i in even]
     return builder.fadd(shuffle(builder, x, y, even), shuffle(builder, x, y, odd))
-
-
-# ---- rows of blocks, weighted and added up; made -------------------------------------------------
-
-def add_rows_of(kind):
-    """Make add_row(tile, weights, j, row): add a block of a row, weights[i][j] times."""
-    @instruction(lambda *_: None)
-    def add_row(builder, tile, weights, j, row):
-        tile, weights = unpacked(builder, tile, weights)
-        width = len(tile) // len(weights)
-        numbers = [builder.load(builder.gep(w, [j])) for w in weights]
-        numbers = [repeated(builder, x, LANES) for x in numbers]
-        for v, (_, y) in enumerate(weights_of(builder, kind, row)):
-            for i, x in enumerate(numbers):
-                k = i * width + v
-                tile[k] = fused(builder, x, y, tile[k])
-        return cgutils.pack_array(builder, tile)
-    return add_row
-
-@instruction(lambda *_: None, nothing)
-def pack(builder, numbers, out):
-    """Write 32 numbers as a block of Q8_0, where the processor has floats of 16 bits.
-
-    What is not finite makes the scale not a number.
-    """
-    name = name_of(FLOATS)
-    x = [read(builder, numbers, INT(n)) for n in range(0, BLOCK, LANES)]
-    sizes = [call(builder, f"llvm.fabs.{name}", FLOATS, some) for some in x]
-    most = functools.reduce(functools.partial(call, builder, f"llvm.maxnum.{name}", FLOATS), sizes)
-    most = call(builder, f"llvm.vector.reduce.fmax.{name}", FLOAT, most)
-    total = functools.reduce(builder.fadd, x)
-    total = call(builder, f"llvm.vector.reduce.fadd.{name}", FLOAT, FLOAT(0.0), total)
-    d = builder.fdiv(most, FLOAT(MOST_OF_8))
-    d = builder.fadd(d, builder.fmul(total, FLOAT(0.0)))
-    place = builder.bitcast(out, HALF.as_pointer())
-    builder.store(builder.fptrunc(d, HALF), place).align = 1
-    inverse = builder.fdiv(FLOAT(MOST_OF_8), most)
-    is_zero = builder.fcmp_ordered("<", most, FLOAT(1e-30))
-    inverse = repeated(builder, builder.select(is_zero, FLOAT(0.0), inverse), LANES)
-    for n, some in zip(range(2, 2 + BLOCK, LANES), x):
-        whole = call(builder, f"llvm.rint.{name}", FLOATS, builder.fmul(some, inverse))
-        codes = builder.trunc(builder.fptosi(whole, INTEGERS), ir.VectorType(BYTE, LANES))
-        place = builder.bitcast(behind(builder, out, n), codes.type.as_pointer())
-        builder.store(codes, place).align = 1
 
 
 # ---- one row, in integers ----------------------------------------------------------------------

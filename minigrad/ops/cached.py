@@ -4,8 +4,8 @@ import numpy as np
 from minigrad.kernels import jit, one_query, threads
 from minigrad.kernels.attention import (
     LENGTHS, N_KEY, attention_kernel, layout_of, padded, room_for, scratch)
+from minigrad.kernels.byte_rows import BYTES, numbers_of
 from minigrad.kernels.memory import empty
-from minigrad.kernels.quantised import dequantised
 from minigrad.kernels.rows import SMALL, is_float, plain
 from minigrad.mode import mode
 from minigrad.ops.attention import attention, firsts, narrowed, scale_of
@@ -20,7 +20,7 @@ def cached_attention(qkv, k, v, place, n_head, causal=True, scale=None, **option
     qkv : (B, T, (H + 2 G) D) array
         As for `self_attention`.
     k, v : (B or more, G, S, W) array, W = `one_query.padded_width(D)`
-        They are written to, at T positions from `place` on. Of the dtype of qkv, or blocks beside
+        They are written to, at T positions from `place` on. Of the dtype of qkv, or bytes beside
         float32, to which keys and values are then rounded.
     place : (B,) int64
         How many positions of each sequence are there already; for T > 1 of all as many. An array,
@@ -56,12 +56,15 @@ def cached_attention(qkv, k, v, place, n_head, causal=True, scale=None, **option
     if fast and T > 1 and k.dtype == qkv.dtype:
         qkv = plain(qkv)
         return cached_attention_fast(qkv, q, k, v, place, **how)
-    if k.dtype == one_query.BLOCKS:
+    D = q.shape[-1]
+    if k.dtype == BYTES:
         one_query.stored(plain(qkv), k, v, place, n_head)
-        k, v = (dequantised(x[:B, :, :S]) for x in (k, v))
+        so_far = np.s_[:B, :, :S]
+        k = numbers_of(k[so_far], D)
+        v = numbers_of(v[so_far], D)
     else:
         put(new_k, new_v, place, k, v)
-    seen = np.s_[:B, :, :S, :q.shape[-1]]
+    seen = np.s_[:B, :, :S, :D]
     y = attention(q, k[seen], v[seen], key_lengths=place + T, **how, **options)
     return side_by_side(y)
 
