@@ -7,7 +7,10 @@
     python benchmarks/decoding.py busy         SmolLM2 beside one process that computes without end
     python benchmarks/decoding.py memory       GPT-2 small against reading an array of its size
     python benchmarks/decoding.py rounded      GPT-2 small as float32 and as --quantize q8
-    python benchmarks/decoding.py start        seconds to the first token of `minigrad generate`
+    python benchmarks/decoding.py start        seconds to the first token of `minigrad generate`,
+                                               of a run's folder and of SmolLM2
+    python benchmarks/decoding.py accuracy     SmolLM2 in blocks and as --quantize q8, a token at a
+                                               time, against its numbers: KL and perplexity
 
 Each side is a process of its own. They take turns; a ratio is the median of the rounds', of one
 thread in seconds of the processor, of more (--threads 1,2) by the clock. SmolLM2 comes from the
@@ -23,75 +26,25 @@ sys.path[:1] = [os.path.dirname(HERE), HERE]
 
 # ruff: noqa: E402
 import processes  # (sets how threads wait, before a library that has them is loaded)
+from processes import ROUNDS, Side, compared, serve
 
 import functools
 import statistics
 import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
 from results import THREADS, verdict
 
-ROUNDS = 7
 SIZE = dict(n_layer=6, n_head=6, d_model=384, context_length=256)          # 10 M parameters
 NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 PYTHON = sys.executable, __file__
 QUESTION = "The capital of France is"
 
 
-# ---- processes that take turns ----
-
-class Side:
-    """A process that does something whenever it is asked."""
-
-    def __init__(self, *command, cwd=None):
-        self.process = subprocess.Popen([*map(str, command)], cwd=cwd, text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.answer()
-
-    def answer(self):
-        line = self.process.stdout.readline().split()
-        if not line:
-            raise SystemExit(f"{self.process.args} has ended")
-        return line
-
-    def take(self, what):
-        """Return seconds a token: by the clock, and of the processor."""
-        print(what, file=self.process.stdin, flush=True)
-        return [float(x) for x in self.answer()]
-
-
 def side(name):
     return Side(*PYTHON, "--side", name)
-
-
-def serve(make):
-    """Be a side: for each line of the input do that, and say what a token took."""
-    make = functools.cache(make)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        take, n = make(line.strip())
-        wall, cpu = time.perf_counter(), time.process_time()
-        take()
-        seconds = time.perf_counter() - wall, time.process_time() - cpu
-        print(*(x / n for x in seconds), flush=True)
-
-
-def compared(name, what, target, ours, theirs, rounds=ROUNDS, warm=2):
-    """Let two sides, of (side, what it is asked), take turns; judge their time by ours."""
-    ratios, ends = [], {}
-    for i in range(warm + rounds):
-        pair = [one.take(asked) for one, asked in (ours, theirs)]
-        if i >= warm:
-            ratios.append([b / a for a, b in zip(*pair)])
-            for who, seconds in zip(("here", what), pair):
-                ends.setdefault(who, []).append(seconds)
-    by_clock, by_cpu = (statistics.median(x) for x in zip(*ratios))
-    for who, found in ends.items():
-        wall, cpu = (statistics.median(x) for x in zip(*found))
-        print(f"{name}, {who}: {1 / wall:.1f} tokens/s, {1 / cpu:.1f} a CPU-second", flush=True)
-    print(f"{name}: {by_clock:.3g} by the clock, {by_cpu:.3g} by the processor")
-    verdict(name, by_cpu if THREADS == "1" else by_clock, target)
 
 
 # ---- 10 M parameters ----
@@ -277,24 +230,68 @@ def rounded():
              (side("gpt2-small"), "token"))
 
 
-def start(rounds=5):
-    """The whole command, kernels cached, up to its first token and its end."""
-    command = [sys.executable, "-m", "gpt", "generate", str(published_file()), QUESTION,
-               "--max_tokens", "1"]
+def start():
+    from bpe_texts import sources
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "text.txt"
+        text.write_text(sources(500_000), encoding="utf-8")
+        command("train", text, "--steps", "20", "--runs", folder, "--name", "plain")
+        first_token("seconds-to-first-token-of-a-run", Path(folder) / "plain")
+    first_token("seconds-to-first-token", published_file())
+
+
+def first_token(name, model, rounds=5):
+    """Time the whole command, kernels cached, up to its first token and its end."""
     taken = []
     for _ in range(1 + rounds):
         wall, cpu = time.perf_counter(), os.times()
-        subprocess.run(command, check=True, capture_output=True, cwd=os.path.dirname(HERE))
+        command("generate", model, QUESTION, "--max_tokens", "1")
         used = sum(os.times()[2:4]) - sum(cpu[2:4])            # of processes that have ended
         taken.append((time.perf_counter() - wall, used))
     by_clock, by_cpu = (statistics.median(x) for x in zip(*taken[1:]))
     print(f"{by_clock:.2f} s by the clock, {by_cpu:.2f} of the processor; {taken[0][0]:.2f} s the "
           "first time")
-    verdict("seconds-to-first-token", by_cpu if THREADS == "1" else by_clock, 2.0, at_most=True)
+    verdict(name, by_cpu if THREADS == "1" else by_clock, 2.0, at_most=True)
+
+
+def command(*words):
+    subprocess.run([sys.executable, "-m", "gpt", *map(str, words)], check=True,
+                   capture_output=True, cwd=os.path.dirname(HERE))
+
+
+# ---- what rounding costs ----
+
+def accuracy(n=1500):
+    """Read n tokens one by one, keys and values as they are kept, and compare the scores."""
+    from bpe_texts import english
+    from gpt.models.published import read_gguf
+    from gpt.models.quantising import hold, quantised_matrices
+    from gpt.opening import open_model
+    stored = open_model(str(published_file()))
+    ids = stored.tokenizer.encode_array(english(8 * n))[:n + 1].astype(np.int64)
+    numbers = read_gguf(published_file(), as_stored=False)[0]
+    expected = log_probabilities(numbers, ids)
+    hold(numbers, quantised_matrices(numbers, "Q8_0"))
+    for name, model in (("blocks", stored.model), ("int8", numbers)):
+        found = log_probabilities(model, ids)
+        kl = (np.exp(expected) * (expected - found)).sum(axis=1)
+        nats = (expected - found)[np.arange(n), ids[1:]]
+        verdict(f"kl-of-{name}", kl.mean(dtype=np.float64), 0.01, at_most=True)
+        worse = np.exp(nats.mean(dtype=np.float64))
+        verdict(f"perplexity-of-{name}", worse, 1.005, at_most=True)
+
+
+def log_probabilities(model, ids):
+    """Return those of what follows each token but the last: (T - 1, V)."""
+    from gpt.models.sampling import NextScores
+    scores = NextScores(model, 1)
+    rows = np.concatenate([scores(ids[None, i:i + 1]) for i in range(len(ids) - 1)])
+    rows -= rows.max(axis=1, keepdims=True)
+    return rows - np.log(np.exp(rows).sum(axis=1, keepdims=True))
 
 
 WHAT = {"streams": streams, "published": published, "busy": busy, "memory": memory,
-        "rounded": rounded, "start": start}
+        "rounded": rounded, "start": start, "accuracy": accuracy}
 SIDES = {"ours": lambda: ours_of, "eager": lambda: eager_of, "compiled": lambda: compiled_of,
          "blocks": lambda: smol(True), "numbers": lambda: smol(False),
          "gpt2-small": lambda: gpt2_small,

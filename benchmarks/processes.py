@@ -1,9 +1,17 @@
-"""Set how threads wait; run a benchmark once for each number of them. To be imported first."""
+"""Set how threads wait; run a benchmark once for each number of them; let processes take turns.
+
+To be imported first.
+"""
+import functools
 import os
+import statistics
 import subprocess
 import sys
+import time
 
-from results import THREADS
+from results import THREADS, verdict
+
+ROUNDS = 7
 
 # Idle threads wait for a moment (2 ms), as minigrad's do by themselves, and then sleep, or they
 # would take the core from the peer, whose threads are others.
@@ -39,3 +47,57 @@ def run_each(threads):
             return child.returncode
     print("\n" + "".join(targets), end="")
     return 0
+
+
+# ---- processes that take turns ----
+
+class Side:
+    """A process that does something whenever it is asked."""
+
+    def __init__(self, *command, cwd=None):
+        self.process = subprocess.Popen([*map(str, command)], cwd=cwd, text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.answer()
+
+    def answer(self):
+        line = self.process.stdout.readline().split()
+        if not line:
+            raise SystemExit(f"{self.process.args} has ended")
+        return line
+
+    def take(self, what):
+        """Return seconds an item: by the clock, and of the processor; or other numbers."""
+        print(what, file=self.process.stdin, flush=True)
+        return [float(x) for x in self.answer()]
+
+
+def serve(make):
+    """Be a side: for each line of the input do that, and say what an item took.
+
+    `make` returns what to do, and how many items that are; of none what comes of it is said.
+    """
+    make = functools.cache(make)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        take, n = make(line.strip())
+        wall, cpu = time.perf_counter(), time.process_time()
+        found = take()
+        seconds = time.perf_counter() - wall, time.process_time() - cpu
+        print(*([x / n for x in seconds] if n else found), flush=True)
+
+
+def compared(name, what, target, ours, theirs, rounds=ROUNDS, warm=2):
+    """Let two sides, of (side, what it is asked), take turns; judge their time by ours."""
+    ratios, ends = [], {}
+    for i in range(warm + rounds):
+        pair = [one.take(asked) for one, asked in (ours, theirs)]
+        if i >= warm:
+            ratios.append([b / a for a, b in zip(*pair)])
+            for who, seconds in zip(("here", what), pair):
+                ends.setdefault(who, []).append(seconds)
+    by_clock, by_cpu = (statistics.median(x) for x in zip(*ratios))
+    for who, found in ends.items():
+        wall, cpu = (statistics.median(x) for x in zip(*found))
+        print(f"{name}, {who}: {1 / wall:.1f} tokens/s, {1 / cpu:.1f} a CPU-second", flush=True)
+    print(f"{name}: {by_clock:.3g} by the clock, {by_cpu:.3g} by the processor")
+    verdict(name, by_cpu if THREADS == "1" else by_clock, target)

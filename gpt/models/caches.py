@@ -1,8 +1,9 @@
 """What a net remembers of what it has read, so that a new token costs one position."""
 import numpy as np
 
+from minigrad.kernels.byte_rows import BYTES
 from minigrad.kernels.memory import zeros_by_page
-from minigrad.kernels.one_query import HALVES, HAS_HALVES, padded_width
+from minigrad.kernels.one_query import padded_width
 from minigrad.kernels.quantised import Quantised
 from minigrad.ops.cached import cached_attention
 
@@ -10,11 +11,10 @@ from minigrad.ops.cached import cached_attention
 def kept_dtype(weight):
     """Return in what keys and values are kept, by a matrix of the model.
 
-    Floats of 16 bits beside weights that are held in blocks: half of the memory, and of the time
-    late in a text. They round by a thousandth of what such weights were rounded by.
+    Beside weights that are held in blocks they are integers of 8 bits: a quarter of the memory,
+    and less of the time late in a text.
     """
-    in_blocks = isinstance(weight.data, Quantised)
-    return HALVES if in_blocks and HAS_HALVES else weight.dtype
+    return BYTES if isinstance(weight.data, Quantised) else weight.dtype
 
 
 class KVCache:

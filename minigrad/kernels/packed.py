@@ -212,17 +212,21 @@ def totals_of(builder, vectors):
     for n in range(0, len(vectors), together):
         some = vectors[n:n + together]
         count = len(some)
-        some += some[-1:] * (together - count)
-        while len(some) > 1:
-            pairs = zip(some[::2], some[1::2])
-            some = [neighbours_added(builder, x, y, together) for x, y in pairs]
-        x = some[0]
-        while x.type.count > together:
-            half = x.type.count // 2
-            low, high = [*range(half)], [*range(half, 2 * half)]
-            x = builder.fadd(shuffle(builder, x, x, low), shuffle(builder, x, x, high))
+        x = added_up(builder, some + some[-1:] * (together - count), together)
         for i in range(count):
             yield builder.extract_element(x, I32(i))
+
+def added_up(builder, some, together):
+    """Return the totals of as many vectors as a vector of 128 bits has lanes."""
+    while len(some) > 1:
+        pairs = zip(some[::2], some[1::2])
+        some = [neighbours_added(builder, x, y, together) for x, y in pairs]
+    x = some[0]
+    while x.type.count > together:
+        half = x.type.count // 2
+        low, high = [*range(half)], [*range(half, 2 * half)]
+        x = builder.fadd(shuffle(builder, x, x, low), shuffle(builder, x, x, high))
+    return x
 
 def neighbours_added(builder, x, y, together):
     """Add neighbours: in each 128 bits first the sums of those of x, then of those of y."""
@@ -232,33 +236,6 @@ def neighbours_added(builder, x, y, together):
         even += [*of_x, *(i + x.type.count for i in of_x)]
     odd = [i + 1 for i in even]
     return builder.fadd(shuffle(builder, x, y, even), shuffle(builder, x, y, odd))
-
-
-# ---- rows of floats of 16 bits, weighted and added up -------------------------------------------
-
-def add_rows_of(kind):
-    """Make add_row(tile, weights, j, row): add a block of a row, weights[i][j] times."""
-    @instruction(lambda *_: None)
-    def add_row(builder, tile, weights, j, row):
-        tile, weights = unpacked(builder, tile, weights)
-        width = len(tile) // len(weights)
-        numbers = [builder.load(builder.gep(w, [j])) for w in weights]
-        numbers = [repeated(builder, x, LANES) for x in numbers]
-        for v, (_, y) in enumerate(weights_of(builder, kind, row)):
-            for i, x in enumerate(numbers):
-                k = i * width + v
-                tile[k] = fused(builder, x, y, tile[k])
-        return cgutils.pack_array(builder, tile)
-    return add_row
-
-@instruction(lambda *_: None, nothing)
-def halve(builder, numbers, out):
-    """Write 32 numbers as floats of 16 bits, where the processor has them."""
-    kind = ir.VectorType(HALF, LANES)
-    for n in range(0, BLOCK, LANES):
-        x = builder.fptrunc(read(builder, numbers, INT(n)), kind)
-        place = builder.bitcast(behind(builder, out, 2 * n), kind.as_pointer())
-        builder.store(x, place).align = 1
 
 
 # ---- one row, in integers ----------------------------------------------------------------------

@@ -4,6 +4,7 @@ import numpy as np
 from minigrad.kernels import jit, one_query, threads
 from minigrad.kernels.attention import (
     LENGTHS, N_KEY, attention_kernel, layout_of, padded, room_for, scratch)
+from minigrad.kernels.byte_rows import BYTES, numbers_of
 from minigrad.kernels.memory import empty
 from minigrad.kernels.rows import SMALL, is_float, plain
 from minigrad.mode import mode
@@ -19,8 +20,8 @@ def cached_attention(qkv, k, v, place, n_head, causal=True, scale=None, **option
     qkv : (B, T, (H + 2 G) D) array
         As for `self_attention`.
     k, v : (B or more, G, S, W) array, W = `one_query.padded_width(D)`
-        They are written to, at T positions from `place` on. Of the dtype of qkv, or of float16,
-        to which keys and values are then rounded.
+        They are written to, at T positions from `place` on. Of the dtype of qkv, or bytes beside
+        float32, to which keys and values are then rounded.
     place : (B,) int64
         How many positions of each sequence are there already; for T > 1 of all as many. An array,
         so that it can differ in a replay.
@@ -56,16 +57,25 @@ def cached_attention(qkv, k, v, place, n_head, causal=True, scale=None, **option
         qkv = plain(qkv)
         return cached_attention_fast(qkv, q, k, v, place, **how)
     D = q.shape[-1]
-    for b, start in enumerate(place):
-        end = start + T
-        new = np.s_[b, :, start:end, :D]
-        k[new] = new_k[b]
-        v[new] = new_v[b]
+    if k.dtype == BYTES:
+        one_query.stored(plain(qkv), k, v, place, n_head)
+        so_far = np.s_[:B, :, :S]
+        k = numbers_of(k[so_far], D)
+        v = numbers_of(v[so_far], D)
+    else:
+        put(new_k, new_v, place, k, v)
     seen = np.s_[:B, :, :S, :D]
-    k = k[seen].astype(q.dtype, copy=False)
-    v = v[seen].astype(q.dtype, copy=False)
-    y = attention(q, k, v, key_lengths=place + T, **how, **options)
+    y = attention(q, k[seen], v[seen], key_lengths=place + T, **how, **options)
     return side_by_side(y)
+
+
+def put(new_k, new_v, place, out_k, out_v):
+    """Write new keys and values behind those that are there."""
+    T, D = new_k.shape[2:]
+    for b, start in enumerate(place):
+        new = np.s_[b, :, start:start + T, :D]
+        out_k[new] = new_k[b]
+        out_v[new] = new_v[b]
 
 
 # ---- fast path -------------------------------------------------------------------------------

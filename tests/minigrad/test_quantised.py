@@ -5,6 +5,7 @@ import pytest
 
 from minigrad import Tensor, cross_entropy, embedding, linear, linear_cross_entropy, use
 from minigrad.kernels import few, packed, threads
+from minigrad.kernels.byte_rows import BYTES, numbers_of
 from minigrad.kernels.few import FEW_ROWS
 from minigrad.kernels.one_query import padded_width
 from minigrad.kernels.packed import KINDS
@@ -120,33 +121,54 @@ def cache_of(n, B, G, D, dtype, rng):
     """Make room for 210 keys and values, of which n are there, and return them besides."""
     k, v = (np.zeros((B, G, 210, padded_width(D, dtype)), dtype) for _ in range(2))
     for x in (k, v):
-        x[:, :, :n, :D] = rng.standard_normal((B, G, n, D))
-    return k, v, [x[:, :, :n, :D].astype(np.float32) for x in (k, v)]
+        if dtype == BYTES:
+            x[:, :, :n, 4:] = rng.integers(-127, 128, (B, G, n, x.shape[3] - 4)).view(np.uint64)
+            x[:, :, :n, :4].view(np.float32)[:] = rng.uniform(0.005, 0.02, (B, G, n, 1))
+        else:
+            x[:, :, :n, :D] = rng.standard_normal((B, G, n, D))
+    return k, v, [read(x, D)[:, :, :n] for x in (k, v)]
 
 
-def rounded(x, dtype):
-    return x.astype(dtype).astype(np.float32)
+def read(x, D):
+    """Return the numbers that a cache holds."""
+    return numbers_of(x, D) if x.dtype == BYTES else x[..., :D].copy()
 
 
 @pytest.mark.parametrize("T", [1, 3])
 @pytest.mark.parametrize("n", [0, 15, 16, 200])
 @pytest.mark.parametrize("H, G, D, dtype", [
-    (6, 2, 20, np.float32), (5, 1, 8, np.float32), (3, 3, 32, np.float32), (6, 2, 20, np.float16),
-    (5, 1, 64, np.float16), (3, 3, 32, np.float16)])
+    (6, 2, 20, np.float32), (5, 1, 8, np.float32), (3, 3, 32, np.float32), (6, 2, 20, BYTES),
+    (5, 1, 64, BYTES), (3, 3, 32, BYTES)])
 def test_one_query_sees_all_that_was_read(H, G, D, dtype, n, T):
-    """Of what is kept in 16 bits, exactly what it was rounded to."""
+    """Of what is kept in bytes, what it was rounded to, to 1/254 of their largest.
+
+    One query is rounded besides, and so are its weights: to 1/65,534 of their largest.
+    """
     rng, B = np.random.default_rng(n), 2
-    k, v, (read_k, read_v) = cache_of(n, B, G, D, dtype, rng)
+    k, v, before = cache_of(n, B, G, D, dtype, rng)
     qkv = rng.standard_normal((B, T, (H + 2 * G) * D)).astype(np.float32)
-    q, new_k, new_v = heads(qkv, H, G)
-    expected = attention(q, np.concatenate([read_k, rounded(new_k, dtype)], axis=2),
-                         np.concatenate([read_v, rounded(new_v, dtype)], axis=2), causal=True)
+    q, *new = heads(qkv, H, G)
     y = cached_attention(qkv, k, v, np.full(B, n), H)
-    np.testing.assert_allclose(y, side_by_side(expected), atol=2e-6)
-    np.testing.assert_array_equal(k[:, :, n:n + T, :D], new_k.astype(dtype))
+    after = [read(x, D)[:, :, :n + T] for x in (k, v)]
+    for x, old, added in zip(after, before, new):
+        np.testing.assert_array_equal(x[:, :, :n], old)
+        worst = np.abs(added).max() / 253 if dtype == BYTES else 0
+        np.testing.assert_allclose(x[:, :, n:], added, rtol=0, atol=worst)
+    expected = attention(q, *after, causal=True)
+    error = 1e-4 * np.abs(after[1]).max() if dtype == BYTES and T == 1 else 2e-6
+    np.testing.assert_allclose(y, side_by_side(expected), atol=error)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_what_is_not_finite_stays_so_in_bytes():
+    for bad in (np.nan, np.inf, -np.inf):
+        k, v, _ = cache_of(0, 1, 1, 32, BYTES, np.random.default_rng(0))
+        qkv = np.zeros((1, 1, 96), np.float32)
+        qkv[0, 0, 70] = bad
+        assert not np.isfinite(cached_attention(qkv, k, v, np.zeros(1, int), 1)).any()
+        assert np.isnan(read(v, 32)[0, 0, 0]).all() and (read(k, 32) == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, BYTES])
 def test_one_query_gets_the_same_bits_for_any_number_of_threads(dtype):
     rng, before, found = np.random.default_rng(0), threads.n_threads(), []
     k, v, _ = cache_of(200, 8, 3, 64, dtype, rng)
