@@ -62,10 +62,29 @@ def cached_attention(qkv, k, v, place, n_head, causal=True, scale=None, **option
         k[new] = new_k[b]
         v[new] = new_v[b]
     seen = np.s_[:B, :, :S, :D]
+    how.update(options, key_lengths=place + T)
+    if not options and k.dtype != q.dtype:
+        y = by_groups(q, k[seen], v[seen], how)
+        return side_by_side(y)
     k = k[seen].astype(q.dtype, copy=False)
     v = v[seen].astype(q.dtype, copy=False)
-    y = attention(q, k, v, key_lengths=place + T, **how, **options)
+    y = attention(q, k, v, **how)
     return side_by_side(y)
+
+
+def by_groups(q, k, v, how):
+    """Attend with keys and values as numbers, of few heads at a time, which is less memory."""
+    H, G = q.shape[1], k.shape[1]
+    shared = H // G
+    step = -(-threads.n_threads() // shared)              # that keep all threads busy
+    y = empty(q.shape, q.dtype)
+    for g in range(0, G, step):
+        groups = slice(g, g + step)
+        heads = slice(g * shared, (g + step) * shared)
+        numbers = [x[:, groups].astype(q.dtype) for x in (k, v)]
+        y[:, heads] = attention(q[:, heads], *numbers, **how)
+        del numbers                                       # before there are the next
+    return y
 
 
 # ---- fast path -------------------------------------------------------------------------------

@@ -77,14 +77,28 @@ def test_later_processes_compile_nothing_even_if_other_files_changed_and_know_it
     assert "compiling kernels (once per installation)" in said and first[0] == "False"
     edit(project, "unrelated.py", "1", "2")
     assert run(project, ASK + "import minigrad.total") == (["True", *first[1:]], folders, "")
-    assert {name.split("-")[0] for name in folders} == {"total"}             # none for the helper
+    kept = {name.split("-")[0] for name in folders}
+    assert kept == {"total", "cache"}        # none for the helper; in cache is Numba's runtime
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-    """The names of the directories that the project makes before anything is changed."""
+def compiled_project(tmp_path_factory):
+    """A project whose kernel is in its cache."""
     project = make_project(tmp_path_factory.mktemp("compiled"))
-    return run(project)[1]
+    run(project)
+    return project
+
+
+@pytest.fixture(scope="module")
+def compiled(compiled_project):
+    """The names of the directories that the project makes before anything is changed."""
+    return {path.name for path in (compiled_project / "cache").glob("*")}
+
+
+@pytest.mark.skipif(not jit.COMPILED, reason="nothing is compiled")
+def test_checkouts_of_one_content_share_what_is_compiled(project, compiled_project):
+    found = run(project, MINIGRAD_CACHE_DIR=str(compiled_project / "cache"))
+    assert found == (["12.0"], set(), "")
 
 
 @pytest.mark.parametrize("name, old, new, value", [
@@ -112,10 +126,10 @@ def test_the_processor_and_numbas_options_are_part_of_the_directory(project, com
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:len(data) // 2],
                                     lambda data: data[:-60] + bytes([data[-60] ^ 1]) + data[-59:]],
                          ids=["emptied", "cut", "a bit"])
-def test_a_damaged_entry_is_compiled_again(project, ending, damage):
-    run(project)
-    path, = (project / "cache").rglob(f"*{ending}")
-    path.write_bytes(damage(path.read_bytes()))
+def test_a_damaged_entry_is_compiled_again(project, compiled_project, ending, damage):
+    shutil.copytree(compiled_project / "cache", project / "cache")
+    for path in (project / "cache").rglob(f"*{ending}"):       # of the kernel, and of the runtime
+        path.write_bytes(damage(path.read_bytes()))
     printed, _, said = run(project)
     assert printed == ["12.0"]
     assert run(project)[2] == ""                      # and is whole again
