@@ -241,8 +241,11 @@ def with_merges(facts, change):
 
 def joined(merges):
     """Join texts; what are no texts, or have in them what stands between, stay a list."""
-    apart = all(isinstance(pair, str) and BETWEEN not in pair for pair in merges)
-    return BETWEEN.join(merges) if apart else merges
+    try:
+        text = BETWEEN.join(merges)
+    except TypeError:
+        return merges
+    return text if text.count(BETWEEN) == len(merges) - 1 else merges
 
 
 def split(merges):
