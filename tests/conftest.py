@@ -38,6 +38,15 @@ def pytest_collection_modifyitems(items):
             item.add_marker(skip)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give each file to one worker, those of many tests first: the runs that its tests share are
+    trained once, and its kernels compiled once."""
+    if config.getvalue("dist") == "load":             # as `-n 2` means it
+        from xdist.scheduler import LoadFileScheduling
+        return LoadFileScheduling(config, log)
+
+
 def pytest_runtest_setup(item):
     for marker in item.iter_markers("extra"):
         for package in marker.args:

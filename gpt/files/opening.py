@@ -66,7 +66,7 @@ def open_file(path):
         return open_gguf(path)
     if first.startswith(PICKLES) and not first.endswith(b"{"):       # a length may look like one
         raise FileError(f"{path} looks like a file of PyTorch, {NEVER}")
-    return open_safetensors(path)
+    return open_gguf(path) if path.suffix == ".gguf" else open_safetensors(path)
 
 
 def open_folder(folder):

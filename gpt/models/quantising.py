@@ -6,11 +6,11 @@ through it. To train it, give it `np.asarray` of them: its numbers.
 """
 import re
 
-import numpy as np
 
 from gpt.files.quantise import quantised
 from gpt.models.decoder import GPT
 from gpt.settings import ConfigError
+from minigrad.kernels.memory import zeros_by_page
 from minigrad.kernels.packed import BLOCK
 from minigrad.kernels.quantised import Quantised, can_stay
 
@@ -86,5 +86,6 @@ def room_for_blocks(model, stored):
         alike = len({raw.dtype for raw in raws}) == 1      # q, k and v are rows of one matrix
         if alike and MATRICES.fullmatch(name) and all(map(can_stay, raws)):
             raw = raws[0]
-            room[name] = np.empty((len(x), raw.shape[1]), raw.dtype)
+            shape = len(x), raw.shape[1]
+            room[name] = zeros_by_page(shape, raw.dtype)   # holes in NumPy's memory would stay
     return room

@@ -1,6 +1,7 @@
 """Let a net write: token by token, each chosen from the scores."""
 import numbers
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile, tee
 from operator import itemgetter
 
@@ -105,6 +106,8 @@ class NextScores:
         nothing = Batch(np.zeros((batch, 1), np.int64))
         self.model, self.state = model, model.start(source or nothing)
         where = 1                                      # of what `compute` takes: place, or rows
+        # A method of this object would hold it, and 100 MB of state, until garbage is collected.
+        self.compute = partial(scores_of_next, model, self.state)
         self.one_more = Replay(self.compute, model.parameters(), backward=False, places=(where,))
 
     def __call__(self, ids):
@@ -137,12 +140,13 @@ class NextScores:
         self.state.begin_as(one.state)
         return np.repeat(scores, len(ids), axis=0)
 
-    def compute(self, ids, *inputs):
-        B, T = ids.shape
-        state = self.state.at(*inputs)
-        x = self.model.stream(Batch(ids), state)                                # (B, T, C)
-        last = x if T == 1 else x[:, -1:]                                       # (B, 1, C)
-        return linear(last.reshape(B, -1), self.model.head)                     # (B, V)
+
+def scores_of_next(model, state, ids, *inputs):
+    """Read ids, (B, T), as a state with these inputs; return the scores of what follows, (B, V)."""
+    B, T = ids.shape
+    x = model.stream(Batch(ids), state.at(*inputs))                             # (B, T, C)
+    last = x if T == 1 else x[:, -1:]                                           # (B, 1, C)
+    return linear(last.reshape(B, -1), model.head)                              # (B, V)
 
 
 class Reader:

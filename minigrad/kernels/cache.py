@@ -21,8 +21,8 @@ import numba
 import numpy as np
 from numba import config
 from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.codegen import get_host_cpu_features
-from numba.core.runtime import rtsys
+from numba.core.codegen import JITCodeLibrary, get_host_cpu_features
+from numba.core.runtime import nrtdynmod, rtsys
 
 KEPT = 8              # directories kept for each source file, the last used ones
 GRACE_S = 24 * 3600   # none is removed within a day of its last use
@@ -119,17 +119,22 @@ class Cache(FunctionCache):
             super().__init__(function)
         finally:
             config.CACHE_DIR = before
-        self._cache_file.__class__ = Sealed
+        # Numba would have a folder for each checkout, and look at the time of its files.
+        self._cache_file = Sealed(str(directory), self._impl.filename_base, source_stamp=None)
 
     def load_overload(self, signature, target):
         """Load machine code without what Numba knows for compiling: that takes a quarter second."""
+        codegen = target.codegen()
+        codegen._library_class = Loaded
         try:
-            rtsys.initialize(target)
+            start_runtime(target)
             return self._load_overload(signature, target)
         except Exception:             # there is no end to what damaged bytes may raise
             with suppress(OSError):
                 self.flush()          # or the damaged index would be read again, to save
             return None
+        finally:
+            vars(codegen).pop("_library_class")
 
     def save_overload(self, signature, data):
         with suppress(OSError):       # the disk may be full: it is compiled again next time
@@ -138,6 +143,14 @@ class Cache(FunctionCache):
 
 class Sealed(IndexDataCacheFile):
     """Files of machine code that end in their SHA256: one changed bit of it could do anything."""
+
+    def save(self, key, data):
+        """Save as Numba does, who counts files: two processes at once could take one number."""
+        overloads = self._load_index()
+        name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+        overloads[key] = f"{self._index_name.removesuffix('.nbi')}.{name}.nbc"
+        self._save_index(overloads)
+        self._save_data(overloads[key], data)
 
     def _dump(self, entry):
         data = super()._dump(entry)
@@ -148,3 +161,61 @@ class Sealed(IndexDataCacheFile):
         if hashlib.sha256(data[:-32]).digest() != data[-32:]:
             raise ValueError("damaged")
         return pickle.loads(data)     # which stops before the digest
+
+
+class Loaded(JITCodeLibrary):
+    """Machine code from the cache.
+
+    What a caller links of it comes as bitcode, which Numba parses at once: 10 MB in a model that
+    writes. Here it waits until a caller is compiled.
+    """
+
+    bitcode = None                # of what was not loaded but compiled
+
+    @classmethod
+    def _unserialize(cls, codegen, state):
+        name, _, (machine_code, bitcode) = state
+        library = codegen.create_library(name)
+        library.enable_object_caching()
+        library._set_compiled_object(machine_code)
+        library._finalize_final_module()
+        library.bitcode = bitcode
+        return library
+
+    def get_pointer_to_function(self, name):
+        return self.codegen._engine.get_function_address(name)
+
+    def _get_module_for_linking(self):
+        if self.bitcode and not self._shared_module:
+            self._shared_module = llvmlite.binding.parse_bitcode(self.bitcode)
+        return super()._get_module_for_linking()
+
+
+# ---- Numba's runtime ----
+
+def start_runtime(target):
+    """Do `rtsys.initialize`, which compiles a few functions, with their machine code kept as well.
+
+    To compile them takes 30 ms, and 27 MB of LLVM that are read for nothing else where all kernels
+    come from the cache.
+    """
+    before, nrtdynmod.compile_nrt_functions = nrtdynmod.compile_nrt_functions, runtime_of
+    try:
+        rtsys.initialize(target)
+    finally:
+        nrtdynmod.compile_nrt_functions = before
+
+
+def runtime_of(target):
+    """Return the library of these functions, kept or compiled."""
+    kept = Sealed(str(cache_directory(__file__)), "runtime", source_stamp=None)
+    with suppress(Exception):     # it is not there, or damaged
+        return target.codegen().unserialize_library(kept.load("library"))
+    module, library = nrtdynmod.create_nrt_module(target)
+    library.enable_object_caching()
+    library.add_ir_module(module)
+    library.finalize()
+    with suppress(OSError):
+        kept.flush()              # a damaged index would be read again
+        kept.save("library", library.serialize_using_object_code())
+    return library

@@ -6,7 +6,7 @@ from minigrad.kernels.memory import empty
 from minigrad.kernels.packed import BLOCK, KINDS, LANES, ORDERS
 from minigrad.kernels.rows import plain
 
-UNPACKED_BYTES = 4 << 20          # of weights that are numbers at a time
+UNPACKED_BYTES = 1 << 20          # of weights that are numbers at a time
 ORDER = {bits: np.array(order) for bits, order in ORDERS.items()}
 
 DTYPES = {"Q8_0": np.dtype("<f2, 32i1"),

@@ -56,16 +56,14 @@ def cached_attention(qkv, k, v, place, n_head, causal=True, scale=None, **option
     if fast and T > 1 and k.dtype == qkv.dtype:
         qkv = plain(qkv)
         return cached_attention_fast(qkv, q, k, v, place, **how)
-    D = q.shape[-1]
+    how.update(options, key_lengths=place + T)
     if k.dtype == BYTES:
         one_query.stored(plain(qkv), k, v, place, n_head)
-        so_far = np.s_[:B, :, :S]
-        k = numbers_of(k[so_far], D)
-        v = numbers_of(v[so_far], D)
+        y = attention_to_bytes(q, k[:B, :, :S], v[:B, :, :S], **how)
     else:
         put(new_k, new_v, place, k, v)
-    seen = np.s_[:B, :, :S, :D]
-    y = attention(q, k[seen], v[seen], key_lengths=place + T, **how, **options)
+        seen = np.s_[:B, :, :S, :q.shape[-1]]
+        y = attention(q, k[seen], v[seen], **how)
     return side_by_side(y)
 
 
@@ -76,6 +74,22 @@ def put(new_k, new_v, place, out_k, out_v):
         new = np.s_[b, :, start:start + T, :D]
         out_k[new] = new_k[b]
         out_v[new] = new_v[b]
+
+
+def attention_to_bytes(q, k, v, **how):
+    """Attend with keys and values as numbers, of few heads at a time, which is less memory."""
+    (_, H, _, D), G = q.shape, k.shape[1]
+    shared = H // G
+    options = how.keys() - {"causal", "scale", "key_lengths"}
+    step = G if options else -(-threads.n_threads() // shared)      # that keep all threads busy
+    y = empty(q.shape, q.dtype)
+    for g in range(0, G, step):
+        groups = slice(g, g + step)
+        heads = slice(g * shared, (g + step) * shared)
+        numbers = [numbers_of(x[:, groups], D) for x in (k, v)]
+        y[:, heads] = attention(q[:, heads], *numbers, **how)
+        del numbers                                       # before there are the next
+    return y
 
 
 # ---- fast path -------------------------------------------------------------------------------

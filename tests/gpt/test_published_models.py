@@ -70,8 +70,9 @@ def test_its_text_with_a_cache_is_the_text_without(smollm2, seed):
 
 OPENING = """
 import sys, time
+import numpy as np
 import gpt.generate
-from gpt.models.sampling import Sampling
+from gpt.models.sampling import NextScores
 from gpt.opening import open_model
 
 def memory(kind):
@@ -81,17 +82,27 @@ def memory(kind):
 before, began = memory("VmRSS"), time.process_time()
 opened = open_model(sys.argv[1])
 took = time.process_time() - began
-assert len("".join(opened.write("The capital", sampling=Sampling(temperature=0), max_tokens=40)))
+ids = np.random.default_rng(0).integers(20, 40_000, (1, 512))
+scores = NextScores(opened.model, 1)
+scores(ids)
+for pair in scores.state.layers:                       # as if all but the last 520 were read, too
+    for x in pair:
+        x[...] = 0.5
+scores.state.place[:] = 8192 - 520
+scores(ids)
+for i in range(8):
+    scores(ids[:, i:i + 1])
 print(took, memory("VmHWM") - before)
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux alone says its memory")
-def test_smollm2_opens_at_once_and_takes_little_more_than_file_and_cache():
+def test_smollm2_opens_at_once_and_takes_little_more_than_file_and_full_cache():
     path = find("SmolLM2-135M-Instruct.Q4_1.gguf")
     runs = [subprocess.run([sys.executable, "-c", OPENING, path], check=True, text=True,
-                           capture_output=True).stdout.split() for _ in range(3)]
-    took, peak = min(float(run[0]) for run in runs), max(int(run[1]) for run in runs)
+                           capture_output=True).stdout.split() for _ in range(2)]
+    took = min(float(run[0]) for run in runs)
+    peak = int(runs[-1][1])                            # in the first, kernels may be compiled
     cache = 2 * 30 * 3 * 64 * 8192 * 2                 # of layers, key heads, widths, positions
     assert took <= 0.5 and peak <= 1.2 * (path.stat().st_size + cache)
 

@@ -1,4 +1,6 @@
 """Generation is the net itself, token by token: every setting is heard, and steps are replayed."""
+import gc
+import weakref
 from dataclasses import fields
 from itertools import combinations
 
@@ -152,3 +154,15 @@ def test_a_token_that_does_not_exist_and_one_too_many_are_refused():
     next_scores(np.ones((1, 19), np.int64))
     with pytest.raises(ValueError, match="context_length is 24, but this is position 25"):
         next_scores(np.array([[1]]))
+
+
+def test_what_has_been_read_is_forgotten_with_its_last_user():
+    scores = NextScores(small(), 1)
+    scores(np.array([[1, 2]]))
+    read = weakref.ref(scores.state)
+    gc.disable()
+    try:
+        del scores
+        assert read() is None
+    finally:
+        gc.enable()

@@ -59,8 +59,13 @@ def run(project, code="import minigrad.total", **environment):
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], text=True, cwd=project,
                           env=os.environ | environment, capture_output=True)
     assert done.returncode == 0, done.stderr
-    folders = {path.name for path in (project / "cache").glob("*")}
-    return done.stdout.split(), folders, done.stderr
+    return done.stdout.split(), folders_of(project), done.stderr
+
+
+def folders_of(project):
+    """The names of its cache directories, but for that of Numba's runtime."""
+    names = {path.name for path in (project / "cache").glob("*")}
+    return {name for name in names if not name.startswith("cache-")}
 
 
 def edit(project, name, old, new):
@@ -81,10 +86,23 @@ def test_later_processes_compile_nothing_even_if_other_files_changed_and_know_it
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-    """The names of the directories that the project makes before anything is changed."""
+def compiled_project(tmp_path_factory):
+    """A project whose kernel is in its cache."""
     project = make_project(tmp_path_factory.mktemp("compiled"))
-    return run(project)[1]
+    run(project)
+    return project
+
+
+@pytest.fixture(scope="module")
+def compiled(compiled_project):
+    """The names of the directories that the project makes before anything is changed."""
+    return folders_of(compiled_project)
+
+
+@pytest.mark.skipif(not jit.COMPILED, reason="nothing is compiled")
+def test_checkouts_of_one_content_share_what_is_compiled(project, compiled_project):
+    found = run(project, MINIGRAD_CACHE_DIR=str(compiled_project / "cache"))
+    assert found == (["12.0"], set(), "")
 
 
 @pytest.mark.parametrize("name, old, new, value", [
@@ -112,10 +130,10 @@ def test_the_processor_and_numbas_options_are_part_of_the_directory(project, com
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:len(data) // 2],
                                     lambda data: data[:-60] + bytes([data[-60] ^ 1]) + data[-59:]],
                          ids=["emptied", "cut", "a bit"])
-def test_a_damaged_entry_is_compiled_again(project, ending, damage):
-    run(project)
-    path, = (project / "cache").rglob(f"*{ending}")
-    path.write_bytes(damage(path.read_bytes()))
+def test_a_damaged_entry_is_compiled_again(project, compiled_project, ending, damage):
+    shutil.copytree(compiled_project / "cache", project / "cache")
+    for path in (project / "cache").rglob(f"*{ending}"):       # of the kernel, and of the runtime
+        path.write_bytes(damage(path.read_bytes()))
     printed, _, said = run(project)
     assert printed == ["12.0"]
     assert run(project)[2] == ""                      # and is whole again

@@ -4,6 +4,7 @@ Like `bpe`, but a word is characters at first. One that is no token becomes its 
 named `<0x0A>`, where the model has them (byte fallback), or the token for what is unknown.
 """
 import re
+from array import array
 from heapq import heapify, heappop, heappush
 
 from bpe.files import list_in
@@ -30,11 +31,13 @@ class Merges:
         falls_back = part("byte_fallback", bool, False)
         self.bytes = fallback_ids(self.vocab) if falls_back else [None] * 256
         part.asked.add("merges")
-        self.merges = {}  # (left id, right id) -> (rank, id of what is made)
+        self.merges = {}  # left id, right id as one number -> rank; tuples take twice the memory
+        self.made = array("i")  # by rank: the id of what is made
         for rank, pair in enumerate(list_in(part.path, part.facts, "merges")):
             try:
                 left, right, made = self._made_of(pair)
-                self.merges[left, right] = rank, made
+                self.merges[left << 32 | right] = rank
+                self.made.append(made)
             except (ValueError, KeyError, TypeError):
                 part.check(f"merges[{rank}]", pair, False, "two tokens that make a third")
 
@@ -78,21 +81,19 @@ class Merges:
         heap = []
 
         def wait(i, j):
-            found = self.merges.get((ids[i], ids[j])) if i >= 0 and j < n else None
-            if found is not None:
-                rank, made = found
-                heappush(heap, (rank, i, made))
+            rank = self.merges.get(ids[i] << 32 | ids[j]) if i >= 0 and j < n else None
+            if rank is not None:
+                heappush(heap, (rank, i))
 
         for i in range(n - 1):
             wait(i, i + 1)
         heapify(heap)
         while heap:
-            _, i, made = heappop(heap)
+            rank, i = heappop(heap)
             j = after[i]
-            pair = ids[i], ids[j] if j < n else None
-            if pair not in self.merges or self.merges[pair][1] != made:
+            if ids[i] is None or j == n or self.merges.get(ids[i] << 32 | ids[j]) != rank:
                 continue
-            ids[i], ids[j] = made, None
+            ids[i], ids[j] = self.made[rank], None
             after[i] = after[j]
             if after[i] < n:
                 before[after[i]] = i

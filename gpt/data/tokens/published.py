@@ -70,7 +70,7 @@ class PublishedTokenizer:
         for name in sorted(facts.keys() - PARTS):
             raise ValueError(f"{path}: {name!r:.60} is not known here, and may change the ids: "
                              f"leave it out if you can")
-        self.facts, self.path = facts, Path(path)
+        self.path = Path(path)
         self._model = model_of(path, facts)
         self._normalize = normalizer_of(path, facts)
         self._split = splitter_of(path, facts)
@@ -90,6 +90,7 @@ class PublishedTokenizer:
             check(path, "an id of post_processor", i, known, "that of a token")
         self.notes = [f"{name} is left out: {instead}" for name, instead in DROPPED.items()
                       if facts.get(name)]
+        self._kept = with_merges(facts, joined)
         self._borders = self._model.borders() if hasattr(self._model, "borders") else None
         self._known = {}      # word -> its ids
         self._choices = {}    # what is allowed -> how to cut
@@ -185,6 +186,11 @@ class PublishedTokenizer:
 
     # ---- what it is made of ----
 
+    @property
+    def facts(self):
+        """The JSON that it was made of."""
+        return with_merges(self._kept, split)
+
     def with_more(self, names):
         """Make a tokenizer that has special tokens more, with ids behind all others."""
         known = self.facts.get("added_tokens") or []
@@ -217,4 +223,30 @@ class PublishedTokenizer:
 
     def __repr__(self):
         return (f"PublishedTokenizer({self.vocab_size} tokens, "
-                f"{self.facts['model'].get('type')}, {len(self.special_tokens)} of them special)")
+                f"{self._kept['model'].get('type')}, {len(self.special_tokens)} of them special)")
+
+
+# ---- merges as one text: a list of 50,000 takes five times as much memory ----
+
+BETWEEN = "\0"
+
+
+def with_merges(facts, change):
+    """Return facts with their merges changed, if there are any."""
+    model = facts["model"]
+    if not model.get("merges"):
+        return facts
+    return facts | {"model": model | {"merges": change(model["merges"])}}
+
+
+def joined(merges):
+    """Join texts; what are no texts, or have in them what stands between, stay a list."""
+    try:
+        text = BETWEEN.join(merges)
+    except TypeError:
+        return merges
+    return text if text.count(BETWEEN) == len(merges) - 1 else merges
+
+
+def split(merges):
+    return merges.split(BETWEEN) if isinstance(merges, str) else merges
