@@ -30,8 +30,9 @@ class Net(NamedTuple):
 
 # Measured on the characters of tinyshakespeare (docs/training.md): many small steps. A net without
 # settings of its own begins with those of the preset.
-RECURRENT = dict(optimizer="adamw", learning_rate=0.01, beta1=0.9, beta2=0.99, batch_tokens=1024,
-                 context_length=64, d_model=256, d_embedding=64, n_layer=1, carry_state=True)
+RECURRENT = dict(optimizer="adamw", learning_rate=0.01, beta1=0.9, beta2=0.99, weight_decay=0.2,
+                 batch_tokens=1024, context_length=64, d_model=256, d_embedding=64, n_layer=1,
+                 carry_state=True)
 
 NETS = {"decoder": Net(ModelConfig, GPT),
         "rnn": Net(RecurrentConfig, partial(Recurrent, cell=RNN),

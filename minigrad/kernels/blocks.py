@@ -12,7 +12,7 @@ from minigrad.kernels.llvm import VECTOR_BYTES, at, copy, lanes_of, load, store,
 from minigrad.kernels.tiles import RUN, TILE_ROWS, TILE_VECTORS, tile_of
 
 DEPTH = 384                                          # steps of k in a block, at most
-PACKED_DEPTH = 128                                   # where A is packed: two blocks must fit
+PACKED_DEPTH = 192                                   # where A is packed: two blocks must fit
 # Bytes of the resident block: of a second-level cache of 1 MiB and more (AVX-512) or 256 KiB.
 BLOCK = (768 if VECTOR_BYTES == 64 else 192) * 1024
 PAGE = 4096                                          # bytes
@@ -158,10 +158,10 @@ def rectangle(a, b, c, bias, box, add, work):
     m, n = m1 - m0, n1 - n0
     packed = a.strides[1] != size
     a_stays = m <= n if packed else m <= 8 * TILE_ROWS
-    most = BLOCK // (DEPTH * size)                   # rows or columns of the block that stays
-    mc = _even(m, most // TILE_ROWS * TILE_ROWS, TILE_ROWS) if a_stays else m
-    nc = n if a_stays else _even(n, most // wide * wide, wide)
     kb = _even(depth, PACKED_DEPTH if packed else DEPTH, RUN)
+    rows, columns = BLOCK // (DEPTH * size), BLOCK // (kb * size)   # of the one that stays
+    mc = _even(m, rows // TILE_ROWS * TILE_ROWS, TILE_ROWS) if a_stays else m
+    nc = n if a_stays else _even(n, columns // wide * wide, wide)
     for j in range(n0, n1, nc):
         for i in range(m0, m1, mc):
             for k in range(0, max(depth, 1), kb):

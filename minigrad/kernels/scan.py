@@ -7,11 +7,16 @@ while all rows of a thread pass by. Threads share the sequences, which know noth
 import numpy as np
 
 from minigrad.kernels import jit, vmath
+from minigrad.kernels.llvm import REGISTERS
 from minigrad.kernels.memory import empty
 from minigrad.kernels.rows import fits, plain
-from minigrad.kernels.tiles import ROWS, at, lanes, strip
+from minigrad.kernels.tiles import at, lanes, small_tile_of
 
 DEPTH = 256                                          # of a block of a panel that stays in the cache
+# Rows of a tile, two vectors wide: as many as the registers hold, or one or two less, so that any
+# number of rows is cut into tiles of about one height.
+TALLEST = 8 if REGISTERS == 32 else 6
+_tall, _middle, _short = (small_tile_of(TALLEST - less, 2) for less in range(3))
 
 
 def takes(x, *others):
@@ -21,15 +26,13 @@ def takes(x, *others):
     return all(type(y) is np.ndarray and y.dtype == x.dtype for y in others)
 
 
-def n_groups(x):
-    """Return how many groups of rows the sequences of x, (B, ...), make: each is one thread's."""
-    return -(-len(x) // ROWS)
-
-
 def room(B, n, dtype):
-    """Return (B, >= n) to hold one step: whole panels wide."""
+    """Return (B, > n) to hold one step: whole panels wide, and one more.
+
+    Without that one, rows would often lie 4 KB apart and compete for the same lines of the cache.
+    """
     width = panel_width(dtype)
-    return empty((B, -(-n // width) * width), dtype)
+    return empty((B, (n // width + 2) * width), dtype)
 
 
 def narrowed(x, like):
@@ -75,16 +78,23 @@ def multiply(rows, first, step, start, stop, panels, out):
     Row b begins `first + b step` numbers behind the beginning of `rows`.
     """
     depth, width = panels.shape[1], panels.shape[2]
-    wide = out.shape[1]
-    for p in range(panels.shape[0]):
-        for k in range(0, depth, DEPTH):
+    wide, n = out.shape[1], stop - start
+    tiles = (n + TALLEST - 1) // TALLEST
+    for k in range(0, depth, DEPTH):
+        kc, adds = min(DEPTH, depth - k), k > 0
+        for p in range(panels.shape[0]):
             panel = at(panels, (p * depth + k) * width)
-            kc = min(DEPTH, depth - k)
-            for b in range(start, stop, ROWS):
-                m = min(ROWS, stop - b)
-                row = at(rows, first + b * step + k)
+            for i in range(tiles):
+                b = start + i * n // tiles
+                m = start + (i + 1) * n // tiles - b
+                left = at(rows, first + b * step + k), step, 1
                 target = at(out, b * wide + p * width)
-                strip(m, width, kc, row, step, 1, panel, width, target, wide, k > 0, width // 2)
+                if m == TALLEST:
+                    _tall(m, kc, left, panel, width, target, wide, adds)
+                elif m == TALLEST - 1:
+                    _middle(m, kc, left, panel, width, target, wide, adds)
+                else:
+                    _short(m, kc, left, panel, width, target, wide, adds)
 
 
 @jit.helper

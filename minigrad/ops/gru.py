@@ -7,7 +7,7 @@ from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty, empty_like
 from minigrad.kernels.rows import plain, row_kernel
 from minigrad.kernels.scan import (
-    ROWS, at_time, begin, multiply, n_groups, packed, room, slope, takes, tanh_slope)
+    at_time, begin, multiply, packed, room, slope, takes, tanh_slope)
 from minigrad.ops.elementwise import sigmoid, tanh
 from minigrad.ops.linear import linear, rows, sum_of_rows
 from minigrad.ops.rnn import (
@@ -120,7 +120,7 @@ def gru_fast(x, weight, bias, h0):
     inner = empty_like(h)
     y, panels = room(B, n, dtype), packed(weight, True)
     given = map(plain, (x, bias, h0))
-    _gru(n_groups(x), *given, panels, gates, inner, h, y, state)
+    _gru(len(x), *given, panels, gates, inner, h, y, state)
     return h, (gates, inner, h, weight, h0)
 
 @gru.fast_vjp
@@ -131,7 +131,7 @@ def gru_fast_vjp(g, gates, inner, h, weight, h0):
     back = room(B, H, h.dtype)
     panels = packed(weight, False)
     saved = gates, inner, h, plain(h0), panels
-    _gru_vjp(n_groups(h), plain(g), *saved, dx, dy, earlier, dh, back)
+    _gru_vjp(len(h), plain(g), *saved, dx, dy, earlier, dh, back)
     dweight = gemm.matmul(rows(dy).T, rows(earlier))
     dbias = empty((H,), dy.dtype)
     sums = sum_of_rows(rows(dy))
@@ -143,11 +143,10 @@ def gru_fast_vjp(g, gates, inner, h, weight, h0):
 def _gru(start, stop, x, bias, h0, panels, gates, inner, h, y, state):
     widest_vectors()
     B, T, H = h.shape
-    first, last = start * ROWS, min(B, stop * ROWS)
-    begin(h0, first, last, state)
+    begin(h0, start, stop, state)
     for t in range(T):
-        multiply(state, 0, H, first, last, panels, y)
-        for b in range(first, last):
+        multiply(state, 0, H, start, stop, panels, y)
+        for b in range(start, stop):
             gate, of_state = gates[b, t], inner[b, t]
             step(x[b, t], y[b], bias, gate, of_state, state[b])
             h[b, t] = state[b]
@@ -175,18 +174,17 @@ def _gru_vjp(start, stop, g, gates, inner, h, h0, panels, dx, dy, dearlier, dh, 
     widest_vectors()
     B, T, H = h.shape
     n = 3 * H
-    first, last = start * ROWS, min(B, stop * ROWS)
-    dh[first:last] = 0
-    dback[first:last] = 0
+    dh[start:stop] = 0
+    dback[start:stop] = 0
     for t in range(T - 1, -1, -1):
-        for b in range(first, last):
+        for b in range(start, stop):
             before = dearlier[b, t]
             before[:] = at_time(h, h0, b, t - 1)
             add(dback[b], g[b, t], dh[b])
             gate, of_state = gates[b, t], inner[b, t]
             step_vjp(gate, of_state, before, dh[b], dx[b, t], dy[b, t])
-        multiply(dy, t * n, T * n, first, last, panels, dback)
-    for b in range(first, last):
+        multiply(dy, t * n, T * n, start, stop, panels, dback)
+    for b in range(start, stop):
         for j in range(H):
             dh[b, j] += dback[b, j]
 

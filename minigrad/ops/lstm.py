@@ -7,7 +7,7 @@ from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty, empty_like
 from minigrad.kernels.rows import plain, row_kernel
 from minigrad.kernels.scan import (
-    ROWS, at_time, begin, multiply, n_groups, narrowed, packed, room, slope, takes, tanh_slope)
+    at_time, begin, multiply, narrowed, packed, room, slope, takes, tanh_slope)
 from minigrad.ops.elementwise import sigmoid, tanh
 from minigrad.ops.linear import linear, rows
 from minigrad.ops.rnn import (
@@ -123,16 +123,17 @@ def lstm_fast(x, weight, h0, c0):
     z = room(B, 4 * H, dtype)
     panels = packed(weight, True)
     given = map(plain, (x, h0, c0))
-    _lstm(n_groups(x), *given, panels, gates, h, c, z, state)
+    _lstm(len(x), *given, panels, gates, h, c, z, state)
     return (h, c), (gates, h, c, weight, h0, c0)
 
 @lstm.fast_vjp
 def lstm_fast_vjp(g, gates, h, c, weight, h0, c0):
     dx, earlier = empty_like(gates), empty_like(h)
     dh, dc = room(*h0.shape, h.dtype), empty_like(h0)
+    dz = room(len(h), gates.shape[2], h.dtype)
     given = map(plain, (*g, h0, c0))
     saved = gates, h, c, packed(weight, False)
-    _lstm_vjp(n_groups(h), *given, *saved, dx, earlier, dh, dc)
+    _lstm_vjp(len(h), *given, *saved, dx, earlier, dz, dh, dc)
     dweight = gemm.matmul(rows(dx).T, rows(earlier))
     return dx, dweight, narrowed(dh, h0), dc
 
@@ -141,11 +142,10 @@ def lstm_fast_vjp(g, gates, h, c, weight, h0, c0):
 def _lstm(start, stop, x, h0, c0, panels, gates, h, c, z, state):
     widest_vectors()
     B, T, H = h.shape
-    first, last = start * ROWS, min(B, stop * ROWS)
-    begin(h0, first, last, state)
+    begin(h0, start, stop, state)
     for t in range(T):
-        multiply(state, 0, H, first, last, panels, z)
-        for b in range(first, last):
+        multiply(state, 0, H, start, stop, panels, z)
+        for b in range(start, stop):
             before = at_time(c, c0, b, t - 1)
             gate, cell = gates[b, t], c[b, t]
             step(x[b, t], z[b], before, gate, cell, state[b])
@@ -173,23 +173,23 @@ def step(given, new, before, gate, c, state):
 
 
 @row_kernel
-def _lstm_vjp(start, stop, g_h, g_c, h0, c0, gates, h, c, panels, dx, dearlier, dh, dc):
+def _lstm_vjp(start, stop, g_h, g_c, h0, c0, gates, h, c, panels, dx, dearlier, dz, dh, dc):
     widest_vectors()
     B, T, H = h.shape
-    n = 4 * H
-    first, last = start * ROWS, min(B, stop * ROWS)
-    dh[first:last] = 0
-    dc[first:last] = 0
+    n, wide = 4 * H, dz.shape[1]
+    dh[start:stop] = 0
+    dc[start:stop] = 0
     for t in range(T - 1, -1, -1):
-        for b in range(first, last):
+        for b in range(start, stop):
             dearlier[b, t] = at_time(h, h0, b, t - 1)
             before = at_time(c, c0, b, t - 1)
             gate, cell = gates[b, t], c[b, t]
-            dcell, dz = dc[b], dx[b, t]
-            do = dz[3 * H:]
+            dcell, of_gates = dc[b], dz[b, :n]
+            do = of_gates[3 * H:]
             show(g_h[b, t], g_c[b, t], gate, cell, dh[b], dcell, do)
-            step_vjp(gate, before, dcell, dz)
-        multiply(dx, t * n, T * n, first, last, panels, dh)
+            step_vjp(gate, before, dcell, of_gates)
+            dx[b, t] = of_gates
+        multiply(dz, 0, wide, start, stop, panels, dh)
 
 @helper
 def show(g_h, g_c, gate, c, dh, dc, do):

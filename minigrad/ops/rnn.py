@@ -6,7 +6,7 @@ from minigrad.kernels.llvm import widest_vectors
 from minigrad.kernels.memory import empty_like
 from minigrad.kernels.rows import plain, row_kernel
 from minigrad.kernels.scan import (
-    ROWS, at_time, begin, multiply, n_groups, narrowed, packed, room, takes, tanh_slope)
+    at_time, begin, multiply, narrowed, packed, room, takes, tanh_slope)
 from minigrad.ops.elementwise import tanh
 from minigrad.ops.linear import linear, rows
 from minigrad.ops.shape import concatenate, stack
@@ -132,7 +132,7 @@ def rnn_fast(x, weight, h0):
     h, state = empty_like(x), empty_like(h0)
     z = room(*h0.shape, x.dtype)
     panels = packed(weight, True)
-    _rnn(n_groups(x), plain(x), panels, plain(h0), h, z, state)
+    _rnn(len(x), plain(x), panels, plain(h0), h, z, state)
     return h, (h, weight, h0)
 
 @rnn.fast_vjp
@@ -140,7 +140,7 @@ def rnn_fast_vjp(g, h, weight, h0):
     dx, before = empty_like(h), empty_like(h)
     dh = room(*h0.shape, h.dtype)
     panels = packed(weight, False)
-    _rnn_vjp(n_groups(h), plain(g), h, plain(h0), panels, dx, before, dh)
+    _rnn_vjp(len(h), plain(g), h, plain(h0), panels, dx, before, dh)
     dweight = gemm.matmul(rows(dx).T, rows(before))
     return dx, dweight, narrowed(dh, h0)
 
@@ -149,11 +149,10 @@ def rnn_fast_vjp(g, h, weight, h0):
 def _rnn(start, stop, x, panels, h0, h, z, state):
     widest_vectors()
     B, T, H = h.shape
-    first, last = start * ROWS, min(B, stop * ROWS)
-    begin(h0, first, last, state)
+    begin(h0, start, stop, state)
     for t in range(T):
-        multiply(state, 0, H, first, last, panels, z)
-        for b in range(first, last):
+        multiply(state, 0, H, start, stop, panels, z)
+        for b in range(start, stop):
             given, new, y = x[b, t], z[b], state[b]
             for j in range(H):
                 y[j] = vmath.tanh(given[j] + new[j])
@@ -164,14 +163,13 @@ def _rnn(start, stop, x, panels, h0, h, z, state):
 def _rnn_vjp(start, stop, g, h, h0, panels, dx, dearlier, dh):
     widest_vectors()
     B, T, H = h.shape
-    first, last = start * ROWS, min(B, stop * ROWS)
-    dh[first:last] = 0
+    dh[start:stop] = 0
     for t in range(T - 1, -1, -1):
-        for b in range(first, last):
+        for b in range(start, stop):
             dearlier[b, t] = at_time(h, h0, b, t - 1)
             dy, y, shown = dh[b], h[b, t], g[b, t]
             dz = dx[b, t]
             for j in range(H):
                 total = shown[j] + dy[j]
                 dz[j] = total * tanh_slope(y[j])
-        multiply(dx, t * H, T * H, first, last, panels, dh)
+        multiply(dx, t * H, T * H, start, stop, panels, dh)
