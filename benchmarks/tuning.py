@@ -36,6 +36,7 @@ from gpt.training.recipes import choose_tuning  # noqa: E402
 from gpt.training.run import Run  # noqa: E402
 from gpt.training.step import train_steps  # noqa: E402
 from gpt.training.tasks.classify import features, predicted, probe  # noqa: E402
+from minigrad import softmax  # noqa: E402
 
 KEPT = Path(__file__).parent / "tuning.jsonl"
 LABELS = "ham", "spam"
@@ -53,9 +54,11 @@ HEAD_ALONE = {"freeze": "[!c]*"}
 RUNS = {"head alone": HEAD_ALONE, "all at one rate": {}, "ULMFiT": ULMFIT}
 RUNS |= {f"ULMFiT without {name}": {key: x for key, x in ULMFIT.items() if key != name}
          for name in ULMFIT}
-RANDOM, PROBE = "new weights, frozen", "frozen"
+RANDOM, PROBE, TOGETHER = "new weights, frozen", "frozen", "frozen and n-grams"
 
-HOW = """python train.py general.txt --vocabulary 2048 --n_layer 4 --n_head 2 --d_model 128 \\
+HOW = """python -m bpe train own-sSEED.txt --vocab_size 2048 --special '<|endoftext|>' \\
+    --output own-sSEED.json
+python train.py general.txt --tokenizer own-sSEED.json --n_layer 4 --n_head 2 --d_model 128 \\
     --context_length 96 --batch_tokens 3072 --steps 680 --seed SEED --name general-sSEED
 python train.py own-sSEED.txt --base runs/general-sSEED --batch_tokens 3072 --steps 550 \\
     --val_fraction 0.02 --seed SEED --name own-sSEED"""
@@ -85,7 +88,8 @@ def measure(known, name, base, made):
     missing = [(n, seed) for n, seed in draws if (name, base, n, seed) not in known]
     method, (pool, test) = made() if missing else None, messages(base)
     for n, seed in missing:
-        right = known[name, base, n, seed] = method(draw(pool, n, seed), test, n, seed)
+        p = method(draw(pool, n, seed), test, n, seed)
+        right = known[name, base, n, seed] = share_right(p, test)
         keep(method=name, base=base, labels=n, draw=seed, right=right)
 
 
@@ -114,7 +118,7 @@ def keep(**row):
         file.write(json.dumps(row | {"date": datetime.date.today().isoformat()}) + "\n")
 
 
-# ---- methods: (drawn, test, labels, seed) -> share right of the test ----
+# ---- methods: (drawn, test, labels, seed) -> probabilities of the classes, (n, 2) ----
 
 def methods(place, base):
     """Return {name: what makes the method}, the rival first."""
@@ -122,7 +126,7 @@ def methods(place, base):
     new = Config(opened.model.config).new_net(np.random.default_rng(base))
     random = opened._replace(model=new)
     made = {RIVAL: partial(NGrams, pairs), RANDOM: partial(Probe, random, pairs),
-            PROBE: partial(Probe, opened, pairs)}
+            PROBE: partial(Probe, opened, pairs), TOGETHER: partial(Together, opened, pairs)}
     for name, settings in RUNS.items():
         made[name] = partial(Tuned, opened, settings)
     return made
@@ -137,8 +141,7 @@ class NGrams:
 
     def __call__(self, drawn, test, n, seed):
         w, bias = fitted_rows(self.rows(drawn), numbers(drawn), len(LABELS))
-        scores = self.rows(test) @ w + bias
-        return share(scores.argmax(axis=1), numbers(test))
+        return softmax(self.rows(test) @ w + bias)
 
     def rows(self, pairs):
         return rows_of(self.X, [self.place[text] for _, text in pairs])
@@ -162,11 +165,20 @@ class Probe:
 
     def __call__(self, drawn, test, n, seed):
         weight, bias = probe(self.rows(drawn), numbers(drawn), self.at_hand, len(LABELS))
-        scores = self.rows(test) @ weight.T + bias
-        return share(scores.argmax(axis=1), numbers(test))
+        return softmax(self.rows(test) @ weight.T + bias)
 
     def rows(self, pairs):
         return np.array([self.x[text] for _, text in pairs])
+
+
+class Together:
+    """The mean of what the rival and the frozen base say."""
+
+    def __init__(self, opened, pairs):
+        self.methods = NGrams(pairs), Probe(opened, pairs)
+
+    def __call__(self, *asked):
+        return np.mean([method(*asked) for method in self.methods], axis=0)
 
 
 class Tuned:
@@ -180,8 +192,7 @@ class Tuned:
         run = run_from(self.opened, drawn, test, self.settings, seed, steps)
         for _ in train_steps(run):
             pass
-        p = predicted(run.model, run.data.val)
-        return share(p.argmax(axis=1), numbers(test))
+        return predicted(run.model, run.data.val)
 
 
 def run_from(opened, drawn, test, settings, seed, steps=1):
@@ -204,8 +215,8 @@ def numbers(pairs):
     return np.array([LABELS.index(label) for label, _ in pairs])
 
 
-def share(found, targets):
-    return float((found == targets).mean())
+def share_right(p, pairs):
+    return float((p.argmax(axis=1) == numbers(pairs)).mean())
 
 
 # ---- what is told ----

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from tuning import (
-    HELP, LABELS, PROBE, RIVAL, NGrams, Probe, cell, error_of, keep, kept, open_model, shares,
-    verdict)
+    HELP, LABELS, PROBE, RIVAL, TOGETHER, NGrams, Probe, Together, cell, error_of, keep, kept,
+    open_model, share_right, shares, verdict)
 from tuning_texts import messages
 
 SPLITS, TEST = 10, 0.2
@@ -29,9 +29,10 @@ def main():
     parser.add_argument("--also", help="a published model, to be frozen as well")
     args = parser.parse_args()
     known, pairs = kept(), balanced()
-    made = {RIVAL: partial(NGrams, pairs), PROBE: partial(frozen, args.base, pairs)}
+    made = {RIVAL: partial(NGrams, pairs), PROBE: partial(opened, Probe, args.base, pairs),
+            TOGETHER: partial(opened, Together, args.base, pairs)}
     if args.also:
-        made[f"{Path(args.also).stem}, frozen"] = partial(frozen, args.also, pairs)
+        made[f"{Path(args.also).stem}, frozen"] = partial(opened, Probe, args.also, pairs)
     n = len(split(pairs, 0)[0])
     for name, make in made.items():
         began = time.process_time()
@@ -41,8 +42,8 @@ def main():
     verdict("spam-all-labels-above-ngrams", apart.mean() / error_of(apart), 2)
 
 
-def frozen(place, pairs):
-    return Probe(open_model(place), pairs)
+def opened(method, place, pairs):
+    return method(open_model(place), pairs)
 
 
 def balanced():
@@ -65,7 +66,7 @@ def measure(known, name, make, pairs, n):
     method = make() if missing else None
     for seed in missing:
         learnt, test = split(pairs, seed)
-        right = known[name, BASE, n, seed] = method(learnt, test, n, seed)
+        right = known[name, BASE, n, seed] = share_right(method(learnt, test, n, seed), test)
         keep(method=name, base=BASE, labels=n, draw=seed, right=right)
 
 

@@ -103,7 +103,8 @@ def labelled_lines(text):
     if first.lstrip().startswith("{"):
         return map(of_json, lines)
     if "\t" in first:
-        return map(of_tabs, lines)
+        headed = first.strip().split("\t") == ["label", "text"]
+        return map(of_tabs, lines[headed:])
     return of_csv(text, first)
 
 
@@ -160,8 +161,8 @@ def labels_of(train, val):
                           "tell apart")
     for label, _ in [*train, *val]:
         if "," in label or not label or label not in labels:
-            raise CorpusError(f"the label {label!r} is empty, has a comma, or stands at no text to "
-                              "learn from: name it otherwise")
+            raise CorpusError(f"the label {label!r:.60} is empty, has a comma, or stands at no text "
+                              "to learn from: name it otherwise, or put labels before texts")
     return labels
 
 

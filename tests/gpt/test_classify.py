@@ -66,7 +66,8 @@ def config_of(labelled, net="decoder", **changes):
 def test_three_formats_say_the_same():
     lines = '{"label": "a", "text": "one"}\n{"label": "b", "text": "two, three"}\n'
     table = 'id,label,text\n1,a,one\n2,b,"two, three"\n'
-    for text in "a\tone\nb\ttwo, three\na\tone\n", lines, table:
+    tabs = "a\tone\nb\ttwo, three\na\tone\n"
+    for text in tabs, "label\ttext\n" + tabs, lines, table:
         assert read_labelled(corpus_of(text)) == [("a", "one"), ("b", "two, three")]
 
 
