@@ -57,37 +57,40 @@ def cached_attention(qkv, k, v, place, n_head, causal=True, scale=None, **option
         qkv = plain(qkv)
         return cached_attention_fast(qkv, q, k, v, place, **how)
     how.update(options, key_lengths=place + T)
+    seen = np.s_[:B, :, :S]
     if k.dtype == BYTES:
         one_query.stored(plain(qkv), k, v, place, n_head)
-        y = attention_to_bytes(q, k[:B, :, :S], v[:B, :, :S], **how)
+        y = attention_to_bytes(q, k[seen], v[seen], **how)
     else:
-        put(new_k, new_v, place, k, v)
-        seen = np.s_[:B, :, :S, :q.shape[-1]]
-        y = attention(q, k[seen], v[seen], **how)
+        D = put(new_k, new_v, place, k, v)
+        k, v = k[seen], v[seen]
+        y = attention(q, k[..., :D], v[..., :D], **how)
     return side_by_side(y)
 
 
 def put(new_k, new_v, place, out_k, out_v):
-    """Write new keys and values behind those that are there."""
+    """Write new keys and values behind those that are there, and return their width."""
     T, D = new_k.shape[2:]
     for b, start in enumerate(place):
         new = np.s_[b, :, start:start + T, :D]
         out_k[new] = new_k[b]
         out_v[new] = new_v[b]
+    return D
 
 
 def attention_to_bytes(q, k, v, **how):
     """Attend with keys and values as numbers, of few heads at a time, which is less memory."""
-    (_, H, _, D), G = q.shape, k.shape[1]
-    shared = H // G
+    G, D = k.shape[1], q.shape[-1]
+    shared = q.shape[1] // G
     options = how.keys() - {"causal", "scale", "key_lengths"}
     step = G if options else -(-threads.n_threads() // shared)      # that keep all threads busy
     y = empty(q.shape, q.dtype)
     for g in range(0, G, step):
-        groups = slice(g, g + step)
-        heads = slice(g * shared, (g + step) * shared)
-        numbers = [numbers_of(x[:, groups], D) for x in (k, v)]
-        y[:, heads] = attention(q[:, heads], *numbers, **how)
+        last = g + step
+        groups = np.s_[:, g:last]
+        heads = np.s_[:, g * shared:last * shared]
+        numbers = numbers_of(k[groups], D), numbers_of(v[groups], D)
+        y[heads] = attention(q[heads], *numbers, **how)
         del numbers                                       # before there are the next
     return y
 
