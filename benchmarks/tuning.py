@@ -56,10 +56,12 @@ RUNS |= {f"ULMFiT without {name}": {key: x for key, x in ULMFIT.items() if key !
          for name in ULMFIT}
 RANDOM, PROBE, TOGETHER = "new weights, frozen", "frozen", "frozen and n-grams"
 
+# The words of messages have to be tokens: with those of general text spam falls into pieces.
 HOW = """python -m bpe train own-sSEED.txt --vocab_size 2048 --special '<|endoftext|>' \\
     --output own-sSEED.json
-python train.py general.txt --tokenizer own-sSEED.json --n_layer 4 --n_head 2 --d_model 128 \\
-    --context_length 96 --batch_tokens 3072 --steps 680 --seed SEED --name general-sSEED
+python train.py general.txt --preset gpt2 --tokenizer own-sSEED.json --n_layer 4 --n_head 4 \\
+    --d_model 128 --context_length 96 --batch_tokens 3072 --steps 680 --learning_rate 2e-3 \\
+    --weight_decay 0.1 --beta2 0.98 --seed SEED --name general-sSEED
 python train.py own-sSEED.txt --base runs/general-sSEED --batch_tokens 3072 --steps 550 \\
     --val_fraction 0.02 --seed SEED --name own-sSEED"""
 

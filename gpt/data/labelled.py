@@ -161,8 +161,8 @@ def labels_of(train, val):
                           "tell apart")
     for label, _ in [*train, *val]:
         if "," in label or not label or label not in labels:
-            raise CorpusError(f"the label {label!r:.60} is empty, has a comma, or stands at no text "
-                              "to learn from: name it otherwise, or put labels before texts")
+            raise CorpusError(f"the label {label!r:.60} is empty, has a comma, or stands at no "
+                              "text to learn from: name it otherwise, or put labels before texts")
     return labels
 
 
