@@ -261,7 +261,7 @@ def command(*words):
 
 # ---- what rounding costs ----
 
-def accuracy(n=1500):
+def accuracy(n=800):
     """Read n tokens one by one, keys and values as they are kept, and compare the scores."""
     from bpe_texts import english
     from gpt.models.published import read_gguf
