@@ -183,7 +183,8 @@ def tell(name, found):
         return
     for schedule, (share, said, *papers) in found.items():
         more = "".join(f", {x:.1%} were all stages alike" for x in papers)
-        print(f"{name}, {schedule}: {share:.1%} waited, {said:.1%} foreseen{more}")
+        source = "foreseen" if papers else "by the formula"
+        print(f"{name}, {schedule}: {share:.1%} waited, {said:.1%} {source}{more}")
         verdict(f"bubble_{schedule}_{name}_off", abs(share / said - 1), 0.10, at_most=True)
     (late, late_said, *_), (plain, plain_said, *_) = found["zero_bubble"], found["1f1b"]
     verdict(f"bubble_zero_bubble_over_1f1b_{name}", late / plain, 1.10 * late_said / plain_said,

@@ -60,6 +60,8 @@ def parse(args):
     add("--zero", type=whole, default=0, help="what copies share: 1 the optimizer's state, 2 "
         "gradients, too, 3 weights, too [0]")
     add("--overlap", action="store_true", help="let sums go on while gradients are computed")
+    add("--serving_ns", type=finite, default=0.0, help="that a processor gives each byte which is "
+        "sent while it computes [0]")
     add("--mixed", action="store_true", help="16 bits, with weights of 32 in the optimizer")
     add("--batch_tokens", type=whole, default=2 ** 19, help="of a step, all ranks [524288]")
     add("--network", default="10Gbit/s,20us", help="rate and latency [10Gbit/s,20us]")
@@ -80,7 +82,7 @@ def parse(args):
 
 def contradictions(args):
     """Yield a sentence for everything that cannot be meant as it was said."""
-    for name in "flops", "mtbf", "checkpoint_s", "restart_s":
+    for name in "flops", "mtbf", "checkpoint_s", "restart_s", "serving_ns":
         if getattr(args, name) < 0:
             yield f"{name} is {getattr(args, name):g}, but must be at least 0"
     for name in ("ranks", "data", "stages", "micro_batches", "batch_tokens", "n_layer", "d_model",
@@ -88,6 +90,8 @@ def contradictions(args):
         value = getattr(args, name)
         if value is not None and value < 1:
             yield f"{name} is {value:g}, but must be at least 1"
+    if args.serving_ns and not args.overlap:
+        yield "--serving_ns is of what is sent while a rank computes: add --overlap"
     if args.zero not in costs.ZERO:
         yield f"zero is {args.zero}, but there are stages 1, 2 and 3, and 0 for none"
     product = (args.data or 0) * args.stages
@@ -137,7 +141,7 @@ def job_of(args):
     rate = lambda text: read_network(text).bytes_s
     return Job(size_of(args), ranks, args.batch_tokens, flops, read_network(args.network),
                args.stages, args.pipeline, args.micro_batches or usual, args.zero, args.overlap,
-               widths=MIXED if args.mixed else FLOAT32,
+               1e-9 * args.serving_ns, widths=MIXED if args.mixed else FLOAT32,
                stragglers=by_rank("straggler", args.straggler, factor),
                slow_links=by_rank("slow_link", args.slow_link, rate))
 

@@ -342,6 +342,8 @@ gpt3 --parameters 7e9                        | gpt3 is one
 --ranks -1                                   | ranks is -1
 --ranks 0                                    | ranks is 0
 --data 0                                     | data is 0
+--serving_ns 2                               | add --overlap
+--serving_ns -1 --overlap                    | serving_ns is -1
 --ranks 1.5                                  | '1.5'
 --stages 0                                   | stages is 0
 --ranks 9 --stages 4                         | use 12
