@@ -26,15 +26,22 @@ KERNELS = {name for name in FILES if name.startswith("minigrad.kernels.")} - {
 
 
 @functools.cache
+def nodes_of(name):
+    """List the nodes of the tree of a file, which is parsed but once."""
+    return [*ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8")))]
+
+
+@functools.cache
 def imports(name, inside_functions):
     """Collect the modules that a file imports, at its top or inside functions."""
-    tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
-    inner = {node for function in ast.walk(tree)
-             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-             for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom)}
+    nodes = [node for node in nodes_of(name) if isinstance(node, ast.Import | ast.ImportFrom)]
+    functions = [node for node in nodes_of(name)
+                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    inner = {node for node in nodes for function in functions
+             if function.lineno <= node.lineno <= function.end_lineno}
     found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom) and (node in inner) == inside_functions:
+    for node in nodes:
+        if (node in inner) == inside_functions:
             assert not getattr(node, "level", 0), f"{name} imports relatively; name the package"
             names = [a.name for a in node.names]
             if isinstance(node, ast.Import):
@@ -108,11 +115,10 @@ def is_compiled(function):
                                   and name not in KERNELS])
 def test_kernels_use_what_is_of_their_own_file_or_of_the_kernels_folder(name):
     """The name of a cache directory is a hash of these files alone."""
-    tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
-    elsewhere = {a.asname or a.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+    elsewhere = {a.asname or a.name for node in nodes_of(name) if isinstance(node, ast.ImportFrom)
                  and node.module.startswith("minigrad")
                  and not node.module.startswith("minigrad.kernels") for a in node.names}
-    for function in ast.walk(tree):
+    for function in nodes_of(name):
         if isinstance(function, ast.FunctionDef) and is_compiled(function):
             names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
             local = {x.id for x in names if isinstance(x.ctx, ast.Store)} | {
@@ -131,8 +137,7 @@ def test_ops_know_neither_modules_nor_optimizers_nor_readers():
 def test_gpt_uses_public_names_and_its_model_stands_alone():
     for name in FILES:
         if name.startswith("gpt") or name == "train":
-            tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
-            private = [a.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+            private = [a.name for node in nodes_of(name) if isinstance(node, ast.ImportFrom)
                        and node.module.split(".")[0] in ("minigrad", "bpe")
                        for a in node.names if a.name.startswith("_")]
             assert not private, name

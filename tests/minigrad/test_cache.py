@@ -105,6 +105,23 @@ def test_checkouts_of_one_content_share_what_is_compiled(project, compiled_proje
     assert found == (["12.0"], set(), "")
 
 
+CALLER = """
+import numpy as np
+from minigrad.kernels import jit
+from minigrad.total import total
+@jit.kernel
+def twice(x):
+    return 2 * total(x)
+print(twice(np.ones(4)))
+"""
+
+
+@pytest.mark.skipif(not jit.COMPILED, reason="nothing is compiled")
+def test_what_is_from_the_cache_can_be_called_by_what_is_compiled(project, compiled_project):
+    found = run(project, CALLER, MINIGRAD_CACHE_DIR=str(compiled_project / "cache"))
+    assert found[0] == ["12.0", "24.0"]
+
+
 @pytest.mark.parametrize("name, old, new, value", [
     ("kernels/helper.py", "SCALE * x", "SCALE * x + 1", "16.0"),
     ("kernels/helper.py", "3.0", "5.0", "20.0"),
