@@ -1,6 +1,6 @@
 """Whether the rate that is planned by width and steps bends a scaling law: others, at its corners.
 
-    python benchmarks/rate_with_width.py FOLDER TEXT... [--total_flops 6e12]
+    python benchmarks/rate_with_width.py FOLDER TEXT... [--total_flops 1e13]
 
 The smallest and the largest net of the smallest and of the largest budget are trained with the
 planned rate and with multiples of it. What the best of these gains is what the law does not see.
@@ -32,7 +32,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("source", nargs="+")
-    parser.add_argument("--total_flops", type=float, default=6e12, help="of the law")
+    parser.add_argument("--total_flops", type=float, default=1e13, help="of the law")
     parser.add_argument("--vocabulary", type=int, default=512)
     parser.add_argument("--minutes", type=float, default=9)
     args = parser.parse_args()

@@ -1,6 +1,6 @@
 """Fit a law to small runs, and hold its prediction against runs of ten times the largest budget.
 
-    python benchmarks/scaling_law.py FOLDER TEXT... --total_flops 3e12
+    python benchmarks/scaling_law.py FOLDER TEXT... --total_flops 9.6e12 --sizes 4
 
 Three sizes a factor 1.5 apart are trained with ten times the largest budget, the predicted one in
 the middle, and the size that training takes for so many FLOPs unless told. A table holds all of
@@ -37,7 +37,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("source", nargs="+")
-    parser.add_argument("--total_flops", type=float, default=3e12)
+    parser.add_argument("--total_flops", type=float, default=1e13)
     parser.add_argument("--vocabulary", type=int, default=512)
     parser.add_argument("--budgets", type=int, default=4)
     parser.add_argument("--sizes", type=int, default=5)

@@ -11,7 +11,7 @@ from gpt.models.decoder import block_weights
 TOKENS_A_PARAMETER = 20            # where the best size is looked for (arXiv:2203.15556)
 APART = 1.6                        # factor between sizes
 ASPECT = 32                        # width for each layer
-WIDTHS = range(16, 1025, 8)
+WIDTHS = range(32, 1025, 8)            # narrower ones bend the law: they are all head
 FEWEST_LAYERS = 2
 HEAD = 32                          # width of one, about
 RATED_WIDTH, RATED_STEPS = 192, 1000      # at which the rate of adamw is as in the preset
@@ -69,9 +69,11 @@ def sizes_for(C, vocab_size, n_sizes, apart=APART):
     """
     likely = math.sqrt(C / 6 / TOKENS_A_PARAMETER)
     nets = family(vocab_size)
-    lowest = max(nets[0].n, likely / apart ** ((n_sizes - 1) / 2))
+    far_off = apart ** ((n_sizes - 1) / 2)
+    lowest = max(nets[0].n, likely / far_off)
+    highest = max(nets[n_sizes - 1].n, likely * far_off)
     chosen = []
-    for n in lowest * apart ** np.arange(n_sizes):
+    for n in np.geomspace(lowest, highest, n_sizes):
         far = lambda net: abs(math.log(net.n / n))    # noqa: B023
         chosen.append(min(nets, key=far))
         nets.remove(chosen[-1])
