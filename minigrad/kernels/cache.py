@@ -134,7 +134,7 @@ class Cache(FunctionCache):
                 self.flush()          # or the damaged index would be read again, to save
             return None
         finally:
-            vars(codegen).pop("_library_class")
+            vars(codegen).pop("_library_class", None)
 
     def save_overload(self, signature, data):
         with suppress(OSError):       # the disk may be full: it is compiled again next time
