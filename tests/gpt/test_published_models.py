@@ -20,6 +20,8 @@ from gpt.models.published import read_gguf
 from gpt.models.sampling import Sampling, generate
 from gpt.opening import open_model
 from minigrad import no_grad
+from minigrad.kernels.byte_rows import BYTES
+from minigrad.kernels.one_query import padded_width
 
 CAPITAL = [504, 3575, 282, 4649, 314]                  # "The capital of France is"
 CONTINUED = [7042, 30, 198, 198, 504, 2988, 314, 42, 216, 34, 32, 33, 40, 29, 32, 33, 29, 34, 34,
@@ -103,8 +105,8 @@ def test_smollm2_opens_at_once_and_takes_little_more_than_file_and_full_cache():
                            capture_output=True).stdout.split() for _ in range(2)]
     took = min(float(run[0]) for run in runs)
     peak = int(runs[-1][1])                            # in the first, kernels may be compiled
-    cache = 2 * 30 * 3 * 64 * 8192 * 2                 # of layers, key heads, widths, positions
-    assert took <= 0.5 and peak <= 1.2 * (path.stat().st_size + cache)
+    cache = 2 * 30 * 3 * 8192 * padded_width(64, BYTES)      # of layers, key heads, positions
+    assert took <= 0.5 and peak <= path.stat().st_size + cache + 60e6
 
 
 # ---- MiniLM: vectors of sentences, from transformers 5.24 and torch 2.13 ----

@@ -33,19 +33,14 @@ class Merges:
         part.asked.add("merges")
         self.merges = {}  # left id, right id as one number -> rank; tuples take twice the memory
         self.made = array("i")  # by rank: the id of what is made
+        vocab, skipped = self.vocab, len(self.prefix)
         for rank, pair in enumerate(list_in(part.path, part.facts, "merges")):
             try:
-                left, right, made = self._made_of(pair)
-                self.merges[left << 32 | right] = rank
-                self.made.append(made)
-            except (ValueError, KeyError, TypeError):
+                left, right = pair.split(" ") if type(pair) is str else pair
+                self.merges[vocab[left] << 32 | vocab[right]] = rank
+                self.made.append(vocab[left + right[skipped:]])
+            except (AttributeError, ValueError, KeyError, TypeError):
                 part.check(f"merges[{rank}]", pair, False, "two tokens that make a third")
-
-    def _made_of(self, pair):
-        """Return the ids of a pair of the file, and of the token that is made of it."""
-        left, right = pair.split(" ") if isinstance(pair, str) else pair
-        made = left + right[len(self.prefix):]
-        return self.vocab[left], self.vocab[right], self.vocab[made]
 
     def __call__(self, word):
         if self.whole_words and word in self.vocab:
