@@ -19,6 +19,8 @@ from gpt.training.folder import save
 from gpt.training.plan import Plan
 from gpt.training.run import Run
 from gpt.training.step import train_steps
+from gpt.verdicts.case import OK, Case
+from gpt.verdicts.code import cache_is_inert
 from minigrad import no_grad
 from minigrad.kernels.quantised import DTYPES
 
@@ -64,6 +66,14 @@ def test_a_quantised_folder_predicts_as_the_run_does(run, word, worse, tmp_path,
     again = blocks_in(open_model(tmp_path / "again").model)
     for name, blocks in blocks_in(rounded).items():
         np.testing.assert_array_equal(blocks, again[name])
+
+
+def test_what_a_state_rounds_beside_blocks_is_no_fault_of_the_code(run, tmp_path):
+    export.main([str(run), str(tmp_path / "shared"), "--quantize", "q8"])
+    line = cache_is_inert(Case.of_opened(open_model(tmp_path / "shared")), 20)
+    assert line.verdict == OK, line.said
+    differs = float(line.said.split(" differs by ")[1].split()[0])
+    assert 1e-5 < differs < 0.05
 
 
 def test_a_base_whose_weights_learn_is_numbers_again(run, tmp_path, capsys):
