@@ -19,7 +19,7 @@ from bpe.console import finite, whole
 from gpt.command import make_parser, report_errors
 from gpt.laws.intervals import Law
 from gpt.laws.planning import (
-    EPOCHS, FEWEST_STEPS, budgets_of, matrices, settings_of, sizes_for)
+    EPOCHS, FEWEST_STEPS, budgets_of, family, matrices, settings_of, sizes_for)
 from gpt.settings import ConfigError
 from gpt.show.scaling_page import law_lines, law_page
 from gpt.sweep import GRACE_S, say, storage_of, work
@@ -68,6 +68,10 @@ def contradictions(args):
                         ("total_flops", 0), ("predict", 0), ("total_minutes", 0)):
         if getattr(args, name) < least:
             yield f"{name} is {getattr(args, name):g}, but must be at least {least}"
+    nets = family(args.vocabulary)
+    if args.sizes > len(nets):
+        yield (f"sizes is {args.sizes}, but there are {len(nets)} nets from {nets[0].d_model} to "
+               f"{nets[-1].d_model} wide: say fewer")
     for name in ("grace", "learning_rate"):
         if getattr(args, name) <= 0:
             yield f"{name} is {getattr(args, name):g}, but must be above 0"

@@ -146,6 +146,7 @@ text.txt --total_flops x                     | 'x'
 missing.json text.txt                        | name it alone
 text.txt --budgets 1                         | budgets is 1
 text.txt --sizes 2                           | sizes is 2
+text.txt --sizes 500                         | sizes is 500
 text.txt --name a/b                          | name is 'a/b'
 """
 EXPORT = """

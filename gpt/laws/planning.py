@@ -11,7 +11,7 @@ from gpt.models.decoder import block_weights
 TOKENS_A_PARAMETER = 20            # where the best size is looked for (arXiv:2203.15556)
 APART = 1.6                        # factor between sizes
 ASPECT = 32                        # width for each layer
-WIDTHS = range(32, 1025, 8)            # narrower ones bend the law: they are all head
+WIDTHS = range(32, 1025, 8)            # narrower ones bend the law: they are mostly head
 FEWEST_LAYERS = 2
 HEAD = 32                          # width of one, about
 RATED_WIDTH, RATED_STEPS = 192, 1000      # at which the rate of adamw is as in the preset
@@ -66,6 +66,8 @@ def budgets_of(total, n_budgets, n_sizes):
 
 def sizes_for(C, vocab_size, n_sizes, apart=APART):
     """Return nets around the size that is likely best for a budget, about `apart` from each other.
+
+    They are closer together where the narrowest net is wider than the likely ones.
     """
     likely = math.sqrt(C / 6 / TOKENS_A_PARAMETER)
     nets = family(vocab_size)
