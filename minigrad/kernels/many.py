@@ -10,13 +10,11 @@ integers are repeated in all lanes; one instruction multiplies all bytes and add
 bits, which hold the sums of a whole block: 32 x 15 x 127 / 2 < 2 ** 15. Half of the instructions
 of float32 are left, or less, at the price that x has 8 bits.
 """
-import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
 from minigrad.kernels import cache
 from minigrad.kernels.byte_rows import MOST_OF_8, scale_of
-from minigrad.kernels.jit import helper
 from minigrad.kernels.llvm import (
     FLOAT, I32, INT, REGISTERS, VECTOR_BYTES, at, call, fused, instruction, name_of, nothing,
     pointers_of, put, read, repeated, shuffle, widest_vectors, zeros_of)
