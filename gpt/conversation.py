@@ -3,7 +3,6 @@ import json
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 
 from bpe.files import write_text
 from gpt.data.templates import Message, conversation_ids, special_id
@@ -101,7 +100,7 @@ class Conversation:
         while True:
             text = ids + made
             scores = self.reader(text)                                          # (V,)
-            token = choose(scores, np.array(text), self.sampling, self.rng)
+            token = choose(scores, text, self.sampling, self.rng)
             if token in self.ends:
                 return
             made.append(token)

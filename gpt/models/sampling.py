@@ -10,7 +10,7 @@ import numpy as np
 from gpt.batch import Batch
 from gpt.models.pieces import pieces_of
 from gpt.settings import ConfigError
-from minigrad import linear, no_grad
+from minigrad import linear, no_grad, rounding, softmax
 from minigrad.kernels.replay import Replay
 from minigrad.kernels.rows import kernels_from
 from minigrad.tensor import detach
@@ -124,7 +124,7 @@ class NextScores:
 
     def read(self, ids):
         B, T = ids.shape
-        with no_grad(), kernels_from(1):
+        with no_grad(), rounding(), kernels_from(1):
             compute = self.one_more if T == 1 else self.compute
             inputs = [x[:B] for x in self.state.inputs]
             scores = compute(ids, *inputs)                                      # (B, V)
@@ -186,7 +186,7 @@ def choose(logits, text, sampling, rng):
     Parameters
     ----------
     logits : (V,)
-    text : (T,) int
+    text : (T,) or list of int
         What has been written, for the repetition penalty.
     sampling : Sampling
     rng : numpy.random.Generator
@@ -247,8 +247,7 @@ def probabilities(logits, text, sampling):
     if 0 < k < len(z):
         lowest = np.partition(z, -k)[-k]
         z[z < lowest] = -np.inf
-    p = np.exp(z)
-    p /= p.sum()
+    p = softmax(z)
     if sampling.top_p < 1:
         rarest = (1 - sampling.top_p) / len(p)     # all below it are too few to be reached
         places = np.flatnonzero(p >= rarest)

@@ -36,8 +36,7 @@ class Text:
 
     def go_on(self, scores):
         """Choose the next token by scores, (V,), and add it."""
-        known = np.array(self.ids)
-        token = choose(scores, known, self.sampling, self.rng)
+        token = choose(scores, self.ids, self.sampling, self.rng)
         self.ids.append(token)
         return token
 

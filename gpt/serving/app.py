@@ -45,6 +45,7 @@ def make_app(service):
 
     @asynccontextmanager
     async def lifespan(app):
+        service.tell_in(asyncio.get_running_loop())
         yield
         await run_in_threadpool(service.close)
 
@@ -114,15 +115,13 @@ class Reply:
 
     def __init__(self, service, asked, form):
         self.service, self.asked, self.form = service, asked, form
-        self.inbox, self.loop = asyncio.Queue(), asyncio.get_running_loop()
+        self.inbox = asyncio.Queue()
         self.facts = {"id": form.prefix + uuid.uuid4().hex, "created": int(time.time()),
                       "model": service.name}
         self.answers = service.submit(asked, self.tell)
 
     def tell(self, i, piece):
-        """Take a piece in the thread that decodes."""
-        if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.inbox.put_nowait, (i, piece))
+        self.inbox.put_nowait((i, piece))
 
     async def __call__(self, scope, receive, send):
         write = self.stream if self.asked.stream else self.whole

@@ -35,7 +35,7 @@ class Answer(Text):
     max_tokens : int
         At least 1.
     tell : callable
-        Takes each `Piece`, in the thread that decodes: it must be quick.
+        Takes each `Piece`, where `Batcher.hand_over` calls it: it must be quick.
     stop : sequence of str
         Texts before which to end.
     """
@@ -44,6 +44,12 @@ class Answer(Text):
         super().__init__(ids, sampling, rng)
         self.max_tokens, self.tell, self.stop = max_tokens, tell, stop
         self.has_left = False      # whether nobody waits any more
+
+
+def tell_each(told):
+    """Tell what is new of each answer, a list of (Answer, Piece)."""
+    for answer, piece in told:
+        answer.tell(piece)
 
 
 class Batcher:
@@ -63,7 +69,11 @@ class Batcher:
     ----------
     n_tokens : int
         Written so far.
+    hand_over : callable
+        Takes all that is new after a step, a list of (Answer, Piece), in the thread that decodes.
     """
+
+    hand_over = staticmethod(tell_each)
 
     def __init__(self, model, tokenizer, ends=None, n_rows=8, n_waiting=64):
         self.model, self.tokenizer = model, tokenizer
@@ -134,6 +144,7 @@ class Batcher:
 
     def advance(self, writer):
         """Write one token more of each answer that has read its prompt."""
+        told = []
         for answer, scores in writer.step():
             try:
                 piece = self.next_piece(answer, scores)
@@ -142,7 +153,8 @@ class Batcher:
             if piece.finish:
                 writer.end(answer)
             if piece.text or piece.finish:
-                answer.tell(piece)
+                told.append((answer, piece))
+        self.hand_over(told)
 
     def next_piece(self, answer, scores):
         """Choose the next token by scores, (V,), and return what is known of the text by it."""
@@ -159,5 +171,5 @@ class Batcher:
         return Piece(text)
 
     def drop(self, answers):
-        for answer in answers:
-            answer.tell(Piece("the server has stopped writing: ask again", "error"))
+        piece = Piece("the server has stopped writing: ask again", "error")
+        self.hand_over([(answer, piece) for answer in answers])

@@ -13,7 +13,7 @@ from gpt.embed import embed
 from gpt.models.encoder import Encoder
 from gpt.models.sampling import encode_prompt
 from gpt.serving import protocol
-from gpt.serving.batcher import Answer, Batcher, Full
+from gpt.serving.batcher import Answer, Batcher, Full, tell_each
 from gpt.serving.protocol import Refused
 from gpt.settings import ConfigError
 
@@ -60,6 +60,14 @@ class Service:
     @property
     def makes_vectors(self):
         return isinstance(self.opened.model, Encoder)
+
+    def tell_in(self, loop):
+        """Let answers be told in the thread of an event loop, all that is new at once."""
+        def hand_over(told):
+            if told and not loop.is_closed():
+                loop.call_soon_threadsafe(tell_each, told)
+        if self.batcher:
+            self.batcher.hand_over = hand_over
 
     def stop(self):
         """Let answers end where they are."""
@@ -130,7 +138,7 @@ class Service:
         ----------
         asked : Asked
         tell : callable
-            Takes (number of the answer, Piece), in another thread.
+            Takes (number of the answer, Piece), where `tell_in` says; else in another thread.
 
         Returns
         -------

@@ -35,17 +35,14 @@ def layout_of(arrays, k, causal, lengths, first=None):
     B, n_kv_head, S, width = k.shape
     n_head, T = arrays[0].shape[1:3]
     at_first = 0 if first is None else LENGTHS + B    # where the first keys are in the layout
-    sizes = n_head, n_kv_head, T, S, width, causal, at_first
-    strides = np.zeros((3, 7), np.int64)
-    for i, x in enumerate(arrays):
-        strides[:, i] = x.strides[:3]
-        strides[:, i] //= x.itemsize
+    numbers = [n_head, n_kv_head, T, S, width, causal, at_first]
+    for axis in range(3):
+        steps = [x.strides[axis] // x.itemsize for x in arrays]
+        numbers += steps + [0] * (7 - len(steps))
+    numbers += [S] * B
     n_first = 0 if first is None else first.size
-    layout = np.zeros(LENGTHS + B + n_first, np.int64)
-    layout[:SEQUENCE] = sizes
-    layout[SEQUENCE:LENGTHS] = strides.ravel()
-    real, firsts = np.split(layout[LENGTHS:], [B])
-    real[:] = S
+    layout = np.array(numbers + [0] * n_first, np.int64)
+    real, firsts = layout[LENGTHS:LENGTHS + B], layout[LENGTHS + B:]
     if lengths is not None:                               # which may differ in a replay
         jit.run(np.copyto, real, lengths)
     if first is not None:

@@ -43,6 +43,11 @@ class Kind:
     def n_bytes(self):
         return 2 * self.n_scales + self.bits * BLOCK // 8
 
+    @property
+    def planes(self):
+        """How many codes of 4 bits make one, where they are integers."""
+        return self.bits // 4 if self.n_scales else 0
+
 
 KINDS = {"Q8_0": Kind(1, 8),
          "Q4_0": Kind(1, 4),
@@ -263,12 +268,13 @@ def every_fourth(builder, twice, shift):
     return builder.bitcast(q, WORDS)
 
 def pair_sums(builder, x, y):
-    """x[0] y[0] + x[1] y[1], and so on, of 16 integers of 16 bits: one instruction (pmaddwd)."""
-    wide = ir.VectorType(I32, 16)
+    """x[0] y[0] + x[1] y[1], and so on, of integers of 16 bits: one instruction (pmaddwd)."""
+    count = x.type.count
+    wide = ir.VectorType(I32, count)
     x = builder.sext(x, wide)
     y = builder.sext(y, wide)
     products = builder.mul(x, y)
-    even, odd = [*range(0, 16, 2)], [*range(1, 16, 2)]
+    even, odd = [*range(0, count, 2)], [*range(1, count, 2)]
     first = shuffle(builder, products, products, even)
     second = shuffle(builder, products, products, odd)
     return builder.add(first, second)

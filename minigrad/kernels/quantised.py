@@ -1,11 +1,12 @@
 """A matrix that stays as published models store it: blocks, a quarter or an eighth of float32."""
 import numpy as np
 
-from minigrad.kernels import few, gemm, jit
+from minigrad.kernels import few, gemm, jit, many, threads
 from minigrad.kernels.memory import empty
 from minigrad.kernels.packed import BLOCK, KINDS, LANES, ORDERS
 from minigrad.kernels.rows import plain
 
+BYTES = np.dtype(np.uint8)
 UNPACKED_BYTES = 1 << 20          # of weights that are numbers at a time
 ORDER = {bits: np.array(order) for bits, order in ORDERS.items()}
 
@@ -95,18 +96,29 @@ class Quantised:
         self.run("unpacked", ids, out)
         return out
 
-    def times(self, x):
-        """Multiply rows (m, k) by the transpose: (m, n)."""
+    def times(self, x, rounds=False):
+        """Multiply rows (m, k) by the transpose: (m, n); many may be rounded to 8 bits."""
         shape = len(x), len(self)
         out = empty(shape, self.dtype)
         if len(x) == 1 and self.kind.n_scales:
             self.run("one", *rounded(x, self.kind), out)
         elif len(x) <= few.FEW_ROWS:
             self.run("few", plain(x), out)
+        elif rounds and self.name in many.KERNELS and len(self) >= many.WIDE:
+            self.many(plain(x), out)
         else:
             for part, numbers in self.pieces():
                 gemm.matmul(x, numbers.T, out=out[:, part])
         return out
+
+    def many(self, x, out):
+        """Write the products of many rows, rounded to 8 bits."""
+        m, n_shares = len(x), threads.n_threads()
+        n_blocks, depth = x.shape[1] // BLOCK, many.DEPTH * many.panel_bytes(self.kind)
+        integers = empty((m, n_blocks * many.X_BYTES), BYTES)
+        many.round_rows(m, x, integers)
+        work = empty((n_shares, depth), BYTES)
+        many.KERNELS[self.name](n_shares, self.bytes, integers, work, out)
 
     def back(self, g, out=None):
         """Multiply rows (m, n) by the matrix: (m, k), what passes through to an input."""
@@ -177,10 +189,10 @@ def rounded(x, kind):
 
 # ---- for ops that multiply by a weight, whatever it is -------------------------------------------
 
-def product(x, weight):
+def product(x, weight, rounds=False):
     """Return x W^T for rows x (m, k), by whatever reads the weight (n, k) best."""
     if type(weight) is Quantised:
-        return weight.times(x)
+        return weight.times(x, rounds)
     if len(x) > few.FEW_ROWS:
         return gemm.matmul(x, weight.T)
     shape = len(x), len(weight)

@@ -6,6 +6,7 @@ import numpy as np
 from minigrad.kernels import few, gemm, jit, llvm, quantised
 from minigrad.kernels.memory import empty
 from minigrad.kernels.rows import is_float, plain, row_kernel, worth_it
+from minigrad.mode import mode
 from minigrad.tensor import op
 
 
@@ -120,7 +121,7 @@ def is_layer(x, weight, bias=None):
 def linear_fast(x, weight, bias=None):
     *places, _ = x.shape
     if prod(places) <= few.FEW_ROWS or type(weight) is quantised.Quantised:
-        y = quantised.product(rows(x), weight)
+        y = quantised.product(rows(x), weight, mode.rounding)
         if bias is not None:
             jit.run(np.add, y, bias, y)
         y = y.reshape(*places, len(weight))

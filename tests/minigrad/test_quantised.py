@@ -3,8 +3,9 @@ import numba
 import numpy as np
 import pytest
 
-from minigrad import Tensor, cross_entropy, embedding, linear, linear_cross_entropy, use
-from minigrad.kernels import few, packed, threads
+from minigrad import (
+    Tensor, cross_entropy, embedding, linear, linear_cross_entropy, no_grad, rounding, use)
+from minigrad.kernels import cache, few, many, packed, threads
 from minigrad.kernels.byte_rows import BYTES, numbers_of
 from minigrad.kernels.few import FEW_ROWS
 from minigrad.kernels.one_query import padded_width
@@ -53,18 +54,54 @@ def test_products_are_those_of_the_numbers(kind):
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_1", "F16"])
 def test_a_row_is_the_same_in_any_company_and_for_any_number_of_threads(kind):
     weight = Quantised(blocks_of(kind, 1027, 64))
-    x = np.random.default_rng(1).standard_normal((FEW_ROWS, 64)).astype(np.float32)
+    x, longer = (np.random.default_rng(1).standard_normal((m, 64)).astype(np.float32)
+                 for m in (FEW_ROWS, FEW_ROWS + 2))
     before, found = threads.n_threads(), []
     try:
         for n in (1, numba.config.NUMBA_NUM_THREADS):
             threads.set_threads(n)
-            found.append((weight.times(x), weight.times(x[:3]), weight.times(x[:1])))
+            found.append((weight.times(x), weight.times(x[:3]), weight.times(x[:1]),
+                          weight.times(longer, rounds=True)))
     finally:
         threads.set_threads(before)
     for one, other in zip(*found):
         np.testing.assert_array_equal(one, other)
-    many, three, _ = found[0]
-    np.testing.assert_array_equal(many[:3], three)
+    all_, three, *_ = found[0]
+    np.testing.assert_array_equal(all_[:3], three)
+
+
+def rounded(x):
+    """Round each 32 numbers of a row to integers up to 127, times a scale."""
+    blocks = x.reshape(len(x), -1, 32).astype(np.float64)
+    scale = np.abs(blocks).max(axis=-1, keepdims=True) / 127
+    return (np.rint(blocks / scale) * scale).reshape(x.shape)
+
+
+@pytest.mark.parametrize("kind, n, k", [("Q8_0", 3 * many.WIDE + 5, 64), ("Q4_0", many.WIDE, 96),
+                                        ("Q4_1", many.WIDE + 1, 32 * many.DEPTH + 32)])
+def test_many_rows_are_those_that_8_bits_hold_if_they_may_be(kind, n, k):
+    weight, rng = frozen(kind, n, k), np.random.default_rng(1)
+    numbers = np.asarray(weight.data).astype(np.float64)
+    x = rng.standard_normal((FEW_ROWS + 2, k)).astype(np.float32)
+    x *= rng.uniform(0.01, 10, x.shape).astype(np.float32)
+    with no_grad(), rounding():
+        y = linear(x, weight).data
+        nats = linear_cross_entropy(x, weight, np.arange(len(x)) % n, reduction="none").data
+    expected, terms = rounded(x) @ numbers.T, np.abs(x) @ np.abs(numbers.T)
+    assert (np.abs(y - expected) <= 1e-6 * terms).all()
+    np.testing.assert_allclose(
+        nats, cross_entropy(y, np.arange(len(x)) % n, reduction="none").data, rtol=1e-5)
+    assert (np.abs(linear(x, weight).data - x @ numbers.T) <= 1e-6 * terms).all()
+
+
+def test_a_processor_without_the_instruction_makes_the_same_sums(monkeypatch):
+    monkeypatch.setattr(cache, "cpu_features", frozenset)
+    kernel = many.kernel_of("portable", KINDS["Q4_1"])
+    weight = Quantised(blocks_of("Q4_1", 2 * many.WIDE, 64))
+    x = np.random.default_rng(1).standard_normal((FEW_ROWS + 2, 64)).astype(np.float32)
+    usual = weight.times(x, rounds=True)
+    monkeypatch.setitem(many.KERNELS, "Q4_1", kernel)
+    np.testing.assert_array_equal(weight.times(x, rounds=True), usual)
 
 
 @pytest.mark.parametrize("kind", ["Q4_0", "BF16"])
@@ -95,6 +132,10 @@ def test_what_is_not_finite_does_not_get_lost_in_rounding():
         x = np.ones((1, 64), np.float32)
         x[0, 40] = bad
         assert not np.isfinite(linear(x, weight).data).any()
+        many_rows = np.ones((FEW_ROWS + 1, 64), np.float32)
+        many_rows[3] = x
+        is_finite = np.isfinite(weight.data.times(many_rows, rounds=True))
+        assert not is_finite[3].any() and is_finite.sum() == 40 * FEW_ROWS
     assert (linear(np.zeros((1, 64), np.float32), weight).data == 0).all()
 
 
