@@ -4,12 +4,14 @@ import threading
 from contextlib import contextmanager
 
 LEVELS = ("fast", "reference", "parts")
+PRECISIONS = ("float32", "bfloat16")
 
 
 class Mode(threading.local):
     """What holds in one thread; another one is not touched by a `with` block here."""
 
     level = os.environ.get("MINIGRAD_LEVEL", "fast")  # which body of an op runs
+    precision = "float32"                             # that large matrices are multiplied in
     recording = True                                  # False inside no_grad()
     recomputing = False                               # whether blocks run anew on the way back
     watchers = ()                                     # called with every node that is recorded
@@ -39,11 +41,24 @@ def no_grad():
     return changed("recording", False)
 
 
-def use(level):
-    """Choose the body that every op runs: `with use("reference"):`, "parts" or "fast"."""
-    if level not in LEVELS:
-        raise ValueError(f"level is {level!r}, but there are only {', '.join(LEVELS)}")
-    return changed("level", level)
+def use(level=None, *, precision=None):
+    """Choose the body that every op runs: `with use("reference"):`, "parts" or "fast".
+
+    Or in what the kernels multiply large matrices: `with use(precision="bfloat16"):`. Formulas,
+    those of the other levels, stay in the precision of their arrays.
+    """
+    level, precision = level or mode.level, precision or mode.precision
+    asked = ("level", level, LEVELS), ("precision", precision, PRECISIONS)
+    for name, value, known in asked:
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}, but there are only {', '.join(known)}")
+    return chosen(level, precision)
+
+
+@contextmanager
+def chosen(level, precision):
+    with changed("level", level), changed("precision", precision):
+        yield
 
 
 def watch(function):
