@@ -16,7 +16,7 @@ from gpt.models.sampling import encode_prompt
 from gpt.prompts import read_records
 from gpt.settings import ConfigError
 from gpt.training.intervals import wilson
-from minigrad import linear_cross_entropy, no_grad, rounding
+from minigrad import linear_cross_entropy, no_grad, use
 
 READ_TOKENS = 4096                 # of the questions that are answered at a time
 
@@ -195,7 +195,7 @@ def log_probabilities(model, asked):
     """
     texts = [[row[:-1] for row in each.rows] for each in asked]
     starts = [start for each in asked for start in each.starts]
-    with no_grad(), rounding():
+    with no_grad(), use(precision="int8"):
         x, rows = read(model, texts)                                            # (N, C)
         scored = [row[start - 1:] for row, start in zip(rows, starts)]
         targets = [row[start:] for each in asked for row, start in zip(each.rows, each.starts)]

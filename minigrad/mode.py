@@ -4,14 +4,15 @@ import threading
 from contextlib import contextmanager
 
 LEVELS = ("fast", "reference", "parts")
+PRECISIONS = ("float32", "bfloat16", "int8")
 
 
 class Mode(threading.local):
     """What holds in one thread; another one is not touched by a `with` block here."""
 
     level = os.environ.get("MINIGRAD_LEVEL", "fast")  # which body of an op runs
+    precision = "float32"                             # that large matrices are multiplied in
     recording = True                                  # False inside no_grad()
-    rounding = False                                  # whether many rows by blocks have 8 bits
     recomputing = False                               # whether blocks run anew on the way back
     watchers = ()                                     # called with every node that is recorded
     listeners = ()                                    # called with every body that runs
@@ -40,19 +41,25 @@ def no_grad():
     return changed("recording", False)
 
 
-def rounding():
-    """Multiply many rows by weights in blocks as integers of 8 bits: `with rounding():`.
+def use(level=None, *, precision=None):
+    """Choose the body that every op runs: `with use("reference"):`, "parts" or "fast".
 
-    For reading what nothing is learnt from: half of the time, a hundredth of a nat at most.
+    Or in what the kernels multiply large matrices: `with use(precision="bfloat16"):`. "int8" is for
+    many rows by weights in blocks from which nothing is learnt: half of the time, at most a
+    hundredth of a nat. Formulas, those of the other levels, stay in the precision of their arrays.
     """
-    return changed("rounding", True)
+    level, precision = level or mode.level, precision or mode.precision
+    asked = ("level", level, LEVELS), ("precision", precision, PRECISIONS)
+    for name, value, known in asked:
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}, but there are only {', '.join(known)}")
+    return chosen(level, precision)
 
 
-def use(level):
-    """Choose the body that every op runs: `with use("reference"):`, "parts" or "fast"."""
-    if level not in LEVELS:
-        raise ValueError(f"level is {level!r}, but there are only {', '.join(LEVELS)}")
-    return changed("level", level)
+@contextmanager
+def chosen(level, precision):
+    with changed("level", level), changed("precision", precision):
+        yield
 
 
 def watch(function):

@@ -10,7 +10,7 @@ import numpy as np
 from gpt.batch import Batch
 from gpt.models.pieces import pieces_of
 from gpt.settings import ConfigError
-from minigrad import linear, no_grad, rounding, softmax
+from minigrad import linear, no_grad, softmax, use
 from minigrad.kernels.replay import Replay
 from minigrad.kernels.rows import kernels_from
 from minigrad.tensor import detach
@@ -124,7 +124,7 @@ class NextScores:
 
     def read(self, ids):
         B, T = ids.shape
-        with no_grad(), rounding(), kernels_from(1):
+        with no_grad(), use(precision="int8"), kernels_from(1):
             compute = self.one_more if T == 1 else self.compute
             inputs = [x[:B] for x in self.state.inputs]
             scores = compute(ids, *inputs)                                      # (B, V)

@@ -22,7 +22,7 @@ def beginning(names, corpus, config):
 def announce(say, run, cost, rates, folder):
     """Say what will be done, before it is."""
     config, data = run.config, run.data
-    m, t = config.model, config.train
+    m, t, rounds = config.model, config.train, run.precision != "float32"
     batch, left = t.batch_tokens, run.plan.steps - run.step
     tokens_s = batch / rates.step_s
     free = "" if cost.free_bytes is None else f" of {cost.free_bytes / 1e9:.1f} GB free"
@@ -32,7 +32,10 @@ def announce(say, run, cost, rates, folder):
         f"{learnt}, {cost.flops_per_token / 1e6:.1f} MFLOP a token")
     say(f"speed: {tokens_s:,.0f} tokens/s measured, "
         f"{cost.flops_per_token * tokens_s / cost.peak_gflops / 1e9:.0%} of the matmul peak of "
-        f"{cost.peak_gflops:.0f} GFLOP/s")
+        f"{cost.peak_gflops:.0f} GFLOP/s{' in float32' * rounds}")
+    if rounds:
+        say(f"precision: {run.precision} in large products, which are added up in float32; "
+            "--precision float32 for none")
     for words in (rates.threads, *run.way.described()):
         say(words)
     for words in rates.slow:

@@ -13,6 +13,7 @@ from gpt.training.folder import write_manifest
 from gpt.training.layers import freeze
 from gpt.training.memory import available_bytes, peak_bytes, used_bytes
 from gpt.training.plan import batch_shape
+from gpt.training.precision import settled
 from gpt.training.step import train_steps
 from gpt.training.task import Measure
 from gpt.training.threads import compare, described, numbers_to_try
@@ -247,7 +248,7 @@ def baseline_bytes(run):
 # ---- all of it, before the first step ----
 
 def measured(run):
-    """Forecast and measure a run, which gets its micro-batch; all ranks do it together.
+    """Forecast and measure a run, which gets its micro-batch and precision; all ranks together.
 
     Returns
     -------
@@ -255,11 +256,14 @@ def measured(run):
     rates : Rates
     """
     world = run.way.world
+    precision, slow = settled(run)
+    run.config = run.config.changed(precision=precision)
     peak_gflops = sum(world.collect(matmul_gflops())) * world.abreast / world.size
     threads.set_threads(1)                            # until it is measured, what is never bad
     cost = forecast(run, peak_gflops)
     run.config = run.config.changed(micro_batch=min(world.collect(cost.micro_batch)))
     rates = measure_rates(run)
+    rates = rates._replace(slow=(*slow, *rates.slow))
     run.way.measure(rates.step_s)
     if world.watch:
         world.watch.allow(rates.step_s)
@@ -272,7 +276,7 @@ def plan_run(run, folder, began, agreed):
     Parameters
     ----------
     run : Run
-        Gets its micro-batch and, where there are minutes, its plan.
+        Gets its micro-batch, its precision and, where there are minutes, its plan.
     folder : path
     began : float or None
         When its minutes began, by `time.monotonic`; None where steps are planned.
@@ -289,5 +293,6 @@ def plan_run(run, folder, began, agreed):
     pacer = None if began is None else plan_by_time(run, began, rates)
     check_duration((run.plan.steps - run.step) * rates.step_s, agreed)
     write_manifest(folder, forecast_bytes=cost.memory_bytes, slow=rates.slow,
-                   threads=rates.threads, flops_per_token=cost.flops_per_token)
+                   threads=rates.threads, precision=run.precision,
+                   flops_per_token=cost.flops_per_token)
     return cost, rates, pacer

@@ -104,6 +104,12 @@ class Run:
         return thaw(self.model, self.learnt, progress, unfreeze)
 
     @property
+    def precision(self):
+        """In what its steps multiply large matrices; in float32 until that is chosen."""
+        asked = self.config.train.precision
+        return "float32" if asked == "auto" else asked
+
+    @property
     def width(self):
         """The tokens of the longest rows."""
         return self.data.width(self.config.model.context_length)

@@ -17,7 +17,7 @@ from gpt.training.parallel.world import Alone
 from gpt.training.plan import rate_at
 from minigrad.kernels import threads
 from minigrad.kernels.replay import Replay
-from minigrad.mode import changed
+from minigrad.mode import changed, use
 from minigrad.optim import clip_grad_norm
 
 
@@ -54,7 +54,8 @@ def train_steps(run):
         with way.at_hand():
             batch = next_batch(run)
             n = np.float64(max(1, batch.n_targets))
-            loss = way.gradients(batch, n)
+            with use(precision=run.precision):
+                loss = way.gradients(batch, n)
             grad_norm = checked_norm(run, batch, n, loss)
         rate = rate_at(run.config.train, run.plan, run.step)
         way.update(rate)

@@ -30,7 +30,7 @@ def check_run(run, say):
 def small(run):
     """Make a net like the run's, of at most two layers, with no weight at zero: `Case`."""
     n_layer = min(2, run.config.model.n_layer)
-    config = run.config.changed(n_layer=n_layer, dropout=0.0)
+    config = run.config.changed(n_layer=n_layer, dropout=0.0, precision="float32")
     rng = np.random.default_rng(1)
     model = config.new_net(rng)
     for x in model.parameters():

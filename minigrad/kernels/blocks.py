@@ -21,21 +21,21 @@ READ_TILES = 32 if VECTOR_BYTES == 64 else 8
 
 
 @helper(inline=True)
-def _steps(x):
+def steps(x):
     """How many elements lie between two rows, and two columns."""
     size = VECTOR_BYTES // lanes_of(x)               # bytes; a constant, as x.itemsize is not
     return x.strides[0] // size, x.strides[1] // size
 
 @helper(inline=True)
-def _parts(n, size):
+def parts(n, size):
     """How many parts of a size cover n."""
     return (n + size - 1) // size
 
 @helper(inline=True)
-def _even(n, most, multiple):
+def even(n, most, multiple):
     """Return the size of blocks, a multiple of `multiple`, that cut n into equal parts."""
-    parts = max(1, _parts(n, most))
-    return max(1, _parts(n, parts * multiple)) * multiple
+    n_parts = max(1, parts(n, most))
+    return max(1, parts(n, n_parts * multiple)) * multiple
 
 
 # ---- packing ----
@@ -44,7 +44,7 @@ def _even(n, most, multiple):
 def _pack_panel(b, k0, kc, j0, n, width, out, o):
     """out[o + k width + j] = b[k0 + k, j0 + j] for j < n; the rest of the width is 0."""
     step = lanes_of(out)
-    rsb, csb = _steps(b)
+    rsb, csb = steps(b)
     first = k0 * rsb + j0 * csb
     if csb == 1 and n == TILE_VECTORS * step:
         for k in range(kc):
@@ -75,8 +75,8 @@ def _pack_rows(a, i0, m, k0, kc, out, o):
     If columns are contiguous, a step is copied with two numbers too many, one vector in place of
     two; the next step overwrites them. Rows beyond m are junk.
     """
-    rsa, csa = _steps(a)
-    tiles = _parts(m, TILE_ROWS)
+    rsa, csa = steps(a)
+    tiles = parts(m, TILE_ROWS)
     roomy = 0
     if rsa == 1 and csa >= TILE_ROWS + 2:
         roomy = min(kc - 1, a.shape[1] - 1 - k0)
@@ -108,12 +108,12 @@ def _multiply_tile(kc, rows, panel, ahead, c, i, m, j, n, add, bias, scratch):
     `ahead` what to ask the memory for, with a stride. A tile that is not whole goes by `scratch`.
     """
     asked, stride = ahead
-    vectors = _parts(n, lanes_of(c))
+    vectors = parts(n, lanes_of(c))
     width = vectors * lanes_of(c)
     whole = m == TILE_ROWS and n == width
     target, ldc = at(scratch, 0), width
     if whole:
-        ldc, _ = _steps(c)
+        ldc, _ = steps(c)
         target = at(c, i * ldc + j)
     adds = add and whole
     if vectors == 4:
@@ -125,7 +125,7 @@ def _multiply_tile(kc, rows, panel, ahead, c, i, m, j, n, add, bias, scratch):
     else:
         _tile_1(kc, rows, panel, target, ldc, adds, asked, stride)
     if not whole:
-        _put_corner(c, i, m, j, n, add, scratch, width)
+        put_corner(c, i, m, j, n, add, scratch, width)
     if bias.size:
         for r in range(m):
             for s in range(n):
@@ -133,7 +133,7 @@ def _multiply_tile(kc, rows, panel, ahead, c, i, m, j, n, add, bias, scratch):
 
 
 @helper
-def _put_corner(c, i, m, j, n, add, tile, width):
+def put_corner(c, i, m, j, n, add, tile, width):
     """Put the valid corner of a tile at its place in C."""
     for r in range(m):
         for s in range(n):
@@ -158,10 +158,10 @@ def rectangle(a, b, c, bias, box, add, work):
     m, n = m1 - m0, n1 - n0
     packed = a.strides[1] != size
     a_stays = m <= n if packed else m <= 8 * TILE_ROWS
-    kb = _even(depth, PACKED_DEPTH if packed else DEPTH, RUN)
+    kb = even(depth, PACKED_DEPTH if packed else DEPTH, RUN)
     rows, columns = BLOCK // (DEPTH * size), BLOCK // (kb * size)   # of the one that stays
-    mc = _even(m, rows // TILE_ROWS * TILE_ROWS, TILE_ROWS) if a_stays else m
-    nc = n if a_stays else _even(n, columns // wide * wide, wide)
+    mc = even(m, rows // TILE_ROWS * TILE_ROWS, TILE_ROWS) if a_stays else m
+    nc = n if a_stays else even(n, columns // wide * wide, wide)
     for j in range(n0, n1, nc):
         for i in range(m0, m1, mc):
             for k in range(0, max(depth, 1), kb):
@@ -180,13 +180,13 @@ def rectangle(a, b, c, bias, box, add, work):
 def _pass_b_by(a, b, c, bias, box, add, work):
     """Add one block of k to a box of C: A stays in `work`, the panels of B pass by behind it."""
     i0, i1, j0, j1, k0, k1 = box
-    rsa, csa = _steps(a)
-    rsb, csb = _steps(b)
+    rsa, csa = steps(a)
+    rsb, csb = steps(b)
     kc = k1 - k0
     step, space = lanes_of(c), BLOCK // c.itemsize
     wide = TILE_VECTORS * step
     scratch = work[work.size - TILE_ROWS * wide:]
-    tiles = _parts(i1 - i0, TILE_ROWS)
+    tiles = parts(i1 - i0, TILE_ROWS)
     there = (i1 - i0) // TILE_ROWS if csa == 1 else 0   # tiles of A that are read where they lie
     i = i0 + there * TILE_ROWS
     packed = there * TILE_ROWS * kc
@@ -197,7 +197,7 @@ def _pass_b_by(a, b, c, bias, box, add, work):
         n = min(wide, j1 - j)
         panel = at(b, k0 * rsb + j), rsb
         if not (read_b and n == wide):
-            width = _parts(n, step) * step
+            width = parts(n, step) * step
             _pack_panel(b, k0, kc, j, n, width, work, space)
             panel = at(work, space), width
         for t in range(tiles):
@@ -214,10 +214,10 @@ def _pass_b_by(a, b, c, bias, box, add, work):
 def _ahead_of_panels(a, b, box, j, t, tiles, wide):
     """Where to ask the memory for the next panel of B and, with that done, the next block of A."""
     i0, _, j0, _, k0, k1 = box
-    _, csa = _steps(a)
-    rsb, csb = _steps(b)
+    _, csa = steps(a)
+    rsb, csb = steps(b)
     kc = k1 - k0
-    runs = _parts(kc, RUN)                              # requests that a tile makes
+    runs = parts(kc, RUN)                              # requests that a tile makes
     row = t * runs
     if row < kc and csb == 1:
         return at(b, (k0 + row) * rsb + j + wide), rsb
@@ -234,17 +234,17 @@ def _ahead_of_panels(a, b, box, j, t, tiles, wide):
 def _pass_a_by(a, b, c, bias, box, add, work):
     """Add one block of k to a box of C: B stays in `work`, the rows of A pass by behind it."""
     i0, i1, j0, j1, k0, k1 = box
-    (rsa, csa), kc = _steps(a), k1 - k0
+    (rsa, csa), kc = steps(a), k1 - k0
     step, space = lanes_of(c), BLOCK // c.itemsize
     wide = TILE_VECTORS * step
     scratch = work[work.size - TILE_ROWS * wide:]
     group = 1 if csa == 1 else wide // TILE_ROWS        # row tiles that are packed at once
     for j in range(j0, j1, wide):
         n = min(wide, j1 - j)
-        width = _parts(n, step) * step
+        width = parts(n, step) * step
         place = (j - j0) * kc
         _pack_panel(b, k0, kc, j, n, width, work, place)
-    for t in range(_parts(i1 - i0, TILE_ROWS)):
+    for t in range(parts(i1 - i0, TILE_ROWS)):
         i = i0 + t * TILE_ROWS
         m = min(TILE_ROWS, i1 - i)
         rows = at(a, i * rsa + k0), rsa, csa
@@ -255,7 +255,7 @@ def _pass_a_by(a, b, c, bias, box, add, work):
             rows = at(work, space + t % group * TILE_ROWS * kc), 1, TILE_ROWS
         for j in range(j0, j1, wide):
             n = min(wide, j1 - j)
-            width = _parts(n, step) * step
+            width = parts(n, step) * step
             panel = at(work, (j - j0) * kc), width
             ahead = _ahead_of_rows(a, box, j, t, wide)
             _multiply_tile(kc, rows, panel, ahead, c, i, m, j, n, add, bias, scratch)
@@ -265,11 +265,11 @@ def _pass_a_by(a, b, c, bias, box, add, work):
 def _ahead_of_rows(a, box, j, t, wide):
     """Where to ask the memory for the next rows of A."""
     i0, _, j0, j1, k0, k1 = box
-    (rsa, csa), kc = _steps(a), k1 - k0
-    p, panels = (j - j0) // wide, _parts(j1 - j0, wide)
+    (rsa, csa), kc = steps(a), k1 - k0
+    p, panels = (j - j0) // wide, parts(j1 - j0, wide)
     if csa == 1:
         row = i0 + (t + 1) * TILE_ROWS + p % TILE_ROWS
         return at(a, row * rsa + k0), RUN
     strip = t * TILE_ROWS // wide + 1
-    k = k0 + (t * panels + p) * _parts(kc, RUN) % kc
+    k = k0 + (t * panels + p) * parts(kc, RUN) % kc
     return at(a, i0 + strip * wide + k * csa), csa

@@ -11,13 +11,14 @@ from math import prod
 import numpy as np
 from numba import types
 
-from minigrad.kernels import jit, memory, threads
+from minigrad.kernels import bfloat16, jit, memory, on_tiles, threads
 from minigrad.kernels.blocks import BLOCK, DEPTH, rectangle
 from minigrad.kernels.jit import helper, kernel
 from minigrad.kernels.rows import is_float
 from minigrad.kernels.spread import call_rows, spread
 from minigrad.kernels.tiles import TILE_ROWS, TILE_VECTORS
 from minigrad.kernels.twins import lanes
+from minigrad.mode import mode
 
 SERIAL = 500_000          # multiplications that one thread does alone
 
@@ -152,11 +153,15 @@ def _multiply(a, b, c, accumulate, bias):
         _multiply(a, b, product, False, bias)
         c[...] = c + product if accumulate else product
         return
+    bias = np.empty(0, c.dtype) if bias is None else np.ascontiguousarray(bias)
+    if mode.precision == "bfloat16" and bfloat16.suits(a, b, c):
+        if not bfloat16.obstacle():
+            return on_tiles.multiply(a, b, c, accumulate, bias)
+        a, b = bfloat16.rounded(a), bfloat16.rounded(b)
     packed = a.strides[-1] != a.itemsize
     sizes = prod(stack), m, k, n
     shares, cuts = _cuts(sizes, packed, threads.n_threads(), c.dtype)
-    work, none = _workspace(c.dtype, shares)
-    bias = none if bias is None else np.ascontiguousarray(bias)
+    work = _workspace(c.dtype, shares)
     matrices = [_four(x, stack) for x in (a, b, c)]
     threads.enter_pool()                                     # even for one: the code refers to it
     jit.run(_products_for(c.dtype), shares, *matrices, bias, cuts, accumulate, work)
@@ -206,9 +211,9 @@ def _cuts(sizes, packed, threads, dtype):
 
 
 def _workspace(dtype, shares):
-    """Return this thread's buffers, a row on cache lines for each share, and an empty array."""
-    found = getattr(_local, dtype.char, None)
-    if found and len(found[0]) >= shares:
+    """Return this thread's buffers, a row on cache lines for each share."""
+    found = getattr(_local, dtype.char, ())
+    if len(found) >= shares:
         return found
     wide = TILE_VECTORS * lanes(dtype)
     size = BLOCK // dtype.itemsize + DEPTH * wide + TILE_ROWS * wide
@@ -216,9 +221,8 @@ def _workspace(dtype, shares):
     memory = np.empty(shares * size + 64, dtype)
     start = -memory.ctypes.data % 64 // dtype.itemsize
     work = memory[start:start + shares * size].reshape(shares, size)
-    found = work, np.empty(0, dtype)
-    setattr(_local, dtype.char, found)
-    return found
+    setattr(_local, dtype.char, work)
+    return work
 
 
 def _signature(dtype):

@@ -309,21 +309,22 @@ def put(builder, tile, rows, add):
 
 @instruction(twins.transpose, nothing)
 def transpose(builder, m, source, lds, out, ldo):
-    """out[i, j] = source[j, i] for a square as wide as a vector, of whose rows m are there.
-
-    log2(n) rounds, each a perfect shuffle of the upper with the lower half of the rows.
-    """
+    """out[i, j] = source[j, i] for a square as wide as a vector, of whose rows m are there."""
     n = vector_type(source.type.pointee).count
-    rows = list(rows_at(builder, source, lds, m, n))
-    rows = [read(builder, row, INT(0)) for row in rows]
+    rows = [read(builder, row, INT(0)) for row in rows_at(builder, source, lds, m, n)]
+    for i, row in enumerate(transposed(builder, rows)):
+        write(builder, row, out, builder.mul(ldo, INT(i)))
+
+def transposed(builder, rows):
+    """Return the columns of a square: log2(n) rounds, each a perfect shuffle of its halves."""
+    n = len(rows)
     low = [i // 2 + i % 2 * n for i in range(n)]
     high = [i + n // 2 for i in low]
     for _ in range(n.bit_length() - 1):
         pairs = list(zip(rows, rows[n // 2:]))
         halves = [(x, y, half) for x, y in pairs for half in (low, high)]
         rows = [shuffle(builder, *each) for each in halves]
-    for i, row in enumerate(rows):
-        write(builder, row, out, builder.mul(ldo, INT(i)))
+    return rows
 
 
 # ---- numbers, and vectors of them ------------------------------------------------------------

@@ -69,7 +69,7 @@ class Replay:
             if not isinstance(x, Tensor):
                 raise TypeError(f"a parameter is {x!r:.60}, but must be a Tensor: give "
                                 "model.parameters()")
-        self.attempts = {}                 # (threads, *shapes) -> Attempt, the last used last
+        self.attempts = {}           # (threads, precision, *shapes) -> Attempt, the last used last
         self.pool = self.last = self.obstacle = None
         self.rng = np.random.default_rng(0)               # which recordings draw from
 
@@ -89,7 +89,7 @@ class Replay:
         """
         arrays = [x if x is None else np.asarray(x) for x in arrays]
         shapes = (x is not None and (x.shape, x.dtype) for x in arrays)
-        kind = threads.n_threads(), *shapes
+        kind = threads.n_threads(), mode.precision, *shapes
         attempt = self.attempts[kind] = self.attempts.pop(kind, None) or Attempt()
         if len(self.attempts) > KEPT:
             del self.attempts[next(iter(self.attempts))]

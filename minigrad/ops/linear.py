@@ -121,7 +121,7 @@ def is_layer(x, weight, bias=None):
 def linear_fast(x, weight, bias=None):
     *places, _ = x.shape
     if prod(places) <= few.FEW_ROWS or type(weight) is quantised.Quantised:
-        y = quantised.product(rows(x), weight, mode.rounding)
+        y = quantised.product(rows(x), weight, mode.precision == "int8")
         if bias is not None:
             jit.run(np.add, y, bias, y)
         y = y.reshape(*places, len(weight))

@@ -136,7 +136,7 @@ def _score(x, weight, t, ignore_index, share, out_losses):
     """Write the losses, 0 where nothing is asked; nothing is computed of such a row."""
     np.multiply(share, 0, out_losses)                     # nan where nothing is asked at all
     for some in asked_rows(t, ignore_index, weight):
-        z = quantised.product(x[some], weight, mode.rounding)
+        z = quantised.product(x[some], weight, mode.precision == "int8")
         losses = empty((len(z),), x.dtype)
         of_block = t[some], ignore_index, share, losses
         cross_entropy_kernel(len(z), z, *of_block, nothing(x))

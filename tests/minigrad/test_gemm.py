@@ -158,7 +158,7 @@ def test_a_wrong_out_or_bias_is_refused():
 CHECK = """
 import hashlib, sys
 import numpy as np
-from minigrad.kernels import cache, gemm, jit, threads
+from minigrad.kernels import bfloat16, cache, gemm, jit, threads
 from minigrad.kernels.quantised import product
 
 def check(shapes, rows=9001, side=60):
@@ -214,5 +214,7 @@ def test_is_right_with_avx2_alone():
 
 def test_the_plain_twins_of_the_intrinsics_are_right():
     small = "check([(7, 20, 5), (13, 17, 67)], rows=41, side=18)"     # a loop in Python takes long
-    found = run_check(f"{small}; print(jit.COMPILED)", NUMBA_DISABLE_JIT="1")
-    assert found == ["False"]
+    numbers = "np.float32([[1.005, np.nan, -np.inf]])"
+    found = run_check(f"{small}; print(jit.COMPILED, bfloat16.rounded({numbers}).tolist())",
+                      NUMBA_DISABLE_JIT="1")
+    assert found == ["False", "[[1.0078125,", "nan,", "-inf]]"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minigrad import (
-    Tensor, cross_entropy, embedding, linear, linear_cross_entropy, no_grad, rounding, use)
+    Tensor, cross_entropy, embedding, linear, linear_cross_entropy, no_grad, use)
 from minigrad.kernels import cache, few, many, packed, threads
 from minigrad.kernels.byte_rows import BYTES, numbers_of
 from minigrad.kernels.few import FEW_ROWS
@@ -84,7 +84,7 @@ def test_many_rows_are_those_that_8_bits_hold_if_they_may_be(kind, n, k):
     numbers = np.asarray(weight.data).astype(np.float64)
     x = rng.standard_normal((FEW_ROWS + 2, k)).astype(np.float32)
     x *= rng.uniform(0.01, 10, x.shape).astype(np.float32)
-    with no_grad(), rounding():
+    with no_grad(), use(precision="int8"):
         y = linear(x, weight).data
         nats = linear_cross_entropy(x, weight, np.arange(len(x)) % n, reduction="none").data
     expected, terms = rounded(x) @ numbers.T, np.abs(x) @ np.abs(numbers.T)
