@@ -74,7 +74,7 @@ ROWS = (
     Row("dry_run sanity_check", "train", "--check"),
     Row("device cuda gpu gpus num_gpus n_gpus cpu mps device_map accelerator", "",
         "everything is computed by the processor, so there is none to choose"),
-    Row("fp16 bf16 dtype amp mixed_precision half", "train", "--precision bfloat16"),
+    Row("fp16 bf16 dtype amp mixed_precision half", "train", "--precision, float32 or bfloat16"),
     Row("compile torch_compile jit", "", "what can be compiled always is"),
     Row("threads num_threads n_threads num_workers workers dataloader_num_workers", "",
         "set the environment variable MINIGRAD_THREADS, as in MINIGRAD_THREADS=2"),

@@ -19,8 +19,10 @@ LARGE = 1_000_000               # multiplications; a smaller product stays in fl
 
 def suits(a, b, c):
     """Whether this is a product of two large matrices of float32, not of a stack of them."""
-    is_matrix = c.ndim == 2 and c.dtype == np.float32
-    return is_matrix and c.size * a.shape[1] >= LARGE
+    if c.ndim != 2 or c.dtype != np.float32:
+        return False
+    aligned = a.flags.aligned and b.flags.aligned
+    return aligned and c.size * a.shape[1] >= LARGE
 
 
 def rounded(x):

@@ -70,25 +70,17 @@ def test_a_small_net_stays_in_float32(data, tiny, monkeypatch):
 
 
 def test_a_run_says_and_keeps_its_precision(tmp_path, monkeypatch, capsys):
-    """One that goes on where tiles are there, too: as it began."""
     (tmp_path / "text.txt").write_bytes(b"\n".join(stories(200).documents))
     monkeypatch.chdir(tmp_path)
     given = [f"--{name}={value}" for name, value in LARGE.items()]
-    shared = [*given, "--tokenizer", "char", "--eval_tokens", "64", "--plain"]
-    folders = []
-    for name, steps in (("whole", 6), ("parts", 3)):
-        program.main(["text.txt", *shared, "--precision", "bfloat16", "--name", name,
-                      "--steps", str(steps), "--schedule", "cosine", "--warmup_steps", "0"])
-        folders.append(tmp_path / "runs" / name)
-    said = capsys.readouterr().out
-    assert "precision: bfloat16 in large products" in said and "--precision float32" in said
-    for folder in folders:
-        _, facts = load(folder / "checkpoints")
-        assert facts["config"]["train"]["precision"] == "bfloat16"
-        assert json.loads((folder / "manifest.json").read_text())["precision"] == "bfloat16"
-    program.main(["--resume", str(folders[1]), "--steps", "5", "--plain"])
-    assert "precision: bfloat16" in capsys.readouterr().out
-    program.main(["text.txt", *shared, "--name", "other", "--steps", "3"])
-    assert "precision" not in capsys.readouterr().out
-    _, facts = load(tmp_path / "runs/other/checkpoints")
-    assert facts["config"]["train"]["precision"] == "float32"
+    given += ["--tokenizer=char", "--eval_tokens=64", "--steps=3"]
+    for precision in "bfloat16", "float32":
+        asked = ["--precision", precision] if precision == "bfloat16" else []
+        program.main(["text.txt", *given, *asked, "--name", precision, "--plain"])
+        said = capsys.readouterr().out
+        assert (f"precision: {precision} in large products" in said) == bool(asked)
+        folder = tmp_path / "runs" / precision
+        assert json.loads((folder / "manifest.json").read_text())["precision"] == precision
+        assert load(folder / "checkpoints")[1]["config"]["train"]["precision"] == precision
+    program.main(["--resume", "runs/bfloat16", "--steps", "5", "--plain"])
+    assert "precision: bfloat16 in large products" in capsys.readouterr().out
