@@ -9,8 +9,8 @@
     python benchmarks/decoding.py rounded      GPT-2 small as float32 and as --quantize q8
     python benchmarks/decoding.py start        seconds to the first token of `minigrad generate`,
                                                of a run's folder and of SmolLM2
-    python benchmarks/decoding.py accuracy     SmolLM2 in blocks and as --quantize q8, a token at a
-                                               time, against its numbers: KL and perplexity
+    python benchmarks/decoding.py accuracy     SmolLM2 in blocks, a token at a time and at once, and
+                                               as --quantize q8, against its numbers: KL, perplexity
 
 Each side is a process of its own. They take turns; a ratio is the median of the rounds', of one
 thread in seconds of the processor, of more (--threads 1,2) by the clock. SmolLM2 comes from the
@@ -262,7 +262,7 @@ def command(*words):
 # ---- what rounding costs ----
 
 def accuracy(n=800):
-    """Read n tokens one by one, keys and values as they are kept, and compare the scores."""
+    """Read n tokens one by one, keys and values as they are kept, and at once, as a prompt is."""
     from bpe_texts import english
     from gpt.models.published import read_gguf
     from gpt.models.quantising import hold, quantised_matrices
@@ -272,8 +272,10 @@ def accuracy(n=800):
     numbers = read_gguf(published_file(), as_stored=False)[0]
     expected = log_probabilities(numbers, ids)
     hold(numbers, quantised_matrices(numbers, "Q8_0"))
-    for name, model in (("blocks", stored.model), ("int8", numbers)):
-        found = log_probabilities(model, ids)
+    for name, model, read in (("blocks", stored.model, log_probabilities),
+                              ("blocks-at-once", stored.model, at_once),
+                              ("int8", numbers, log_probabilities)):
+        found = read(model, ids)
         kl = (np.exp(expected) * (expected - found)).sum(axis=1)
         nats = (expected - found)[np.arange(n), ids[1:]]
         verdict(f"kl-of-{name}", kl.mean(dtype=np.float64), 0.01, at_most=True)
@@ -288,6 +290,15 @@ def log_probabilities(model, ids):
     rows = np.concatenate([scores(ids[None, i:i + 1]) for i in range(len(ids) - 1)])
     rows -= rows.max(axis=1, keepdims=True)
     return rows - np.log(np.exp(rows).sum(axis=1, keepdims=True))
+
+
+def at_once(model, ids):
+    """Return the same of tokens that are read at once."""
+    from gpt.batch import Batch
+    from minigrad import linear, log_softmax, no_grad, rounding
+    with no_grad(), rounding():
+        x = model.stream(Batch(ids[None, :-1]))
+        return log_softmax(linear(x, model.head).data[0])
 
 
 WHAT = {"streams": streams, "published": published, "busy": busy, "memory": memory,

@@ -10,9 +10,10 @@ import numpy as np
 from gpt.batch import Batch
 from gpt.models.pieces import pieces_of
 from gpt.settings import ConfigError
-from minigrad import linear, no_grad, softmax, use
+from minigrad import linear, no_grad, use
+from minigrad.kernels.draw import drawn
 from minigrad.kernels.replay import Replay
-from minigrad.kernels.rows import kernels_from
+from minigrad.kernels.rows import fits, kernels_from
 from minigrad.tensor import detach
 
 
@@ -36,6 +37,12 @@ class Sampling:
             if not fits or not low <= value <= high:
                 raise ConfigError(f"{name} is {value!r}, but must be {what} from {low:g} "
                                   f"to {high:g}")
+
+    @property
+    def is_plain(self):
+        """Whether nothing is weakened or left out, at a temperature that float32 holds."""
+        shares = self.repetition_penalty, self.top_p
+        return shares == (1, 1) and not self.top_k and not self.min_p and self.temperature > 1e-30
 
 
 AT_ONCE = 512                      # positions of a prompt: what it takes does not grow with it
@@ -211,6 +218,8 @@ def choose(logits, text, sampling, rng):
     check_scores(logits)
     if sampling.temperature == 0:                  # the likeliest passes every filter
         return int(penalized(logits, text, sampling.repetition_penalty).argmax())
+    if sampling.is_plain and fits(logits):
+        return drawn(logits, sampling.temperature, rng.random())
     p = probabilities(logits, text, sampling)
     reached = np.cumsum(p)                         # (V,)
     at = np.searchsorted(reached, rng.random(), side="right")
@@ -247,7 +256,8 @@ def probabilities(logits, text, sampling):
     if 0 < k < len(z):
         lowest = np.partition(z, -k)[-k]
         z[z < lowest] = -np.inf
-    p = softmax(z)
+    p = np.exp(z)
+    p /= p.sum()
     if sampling.top_p < 1:
         rarest = (1 - sampling.top_p) / len(p)     # all below it are too few to be reached
         places = np.flatnonzero(p >= rarest)

@@ -17,6 +17,7 @@ from gpt.models.sampling import (
 from gpt.opening import Opened
 from gpt.settings import ConfigError
 from minigrad import no_grad
+from minigrad.kernels.draw import drawn
 
 CONFIG = ModelConfig(vocab_size=40, context_length=12, n_layer=2, n_head=2, d_model=32)
 
@@ -87,6 +88,18 @@ def test_tokens_are_drawn_as_often_as_they_are_likely():
     z, rng = np.log([0.5, 0.3, 0.2]), np.random.default_rng(0)
     drawn = np.bincount([choose(z, [], Sampling(temperature=1), rng) for _ in range(4000)])
     np.testing.assert_allclose(drawn / 4000, [0.5, 0.3, 0.2], atol=0.03)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_a_kernel_draws_is_where_the_sum_exceeds_a_share(dtype):
+    z = np.random.default_rng(0).standard_normal(1000).astype(dtype)
+    z[:70] = z[-300:] = z[400:600:3] = -np.inf
+    for temperature in (1e-29, 0.3, 2):
+        p = probabilities(z, [], Sampling(temperature=temperature))
+        reached = np.concatenate([[0], np.cumsum(p)])
+        for share in (0, *np.linspace(0.001, 0.999, 50), 1 - 1e-16):
+            at = drawn(z, temperature, share)
+            assert p[at] > 0 and reached[at] - 1e-6 <= share <= reached[at + 1] + 1e-6
 
 
 def test_the_repetition_penalty_lowers_what_was_said():
