@@ -11,6 +11,7 @@ from gpt.batch import Batch
 from gpt.models.pieces import pieces_of
 from gpt.settings import ConfigError
 from minigrad import linear, no_grad
+from minigrad.kernels.memory import trim
 from minigrad.kernels.replay import Replay
 from minigrad.kernels.rows import kernels_from
 from minigrad.tensor import detach
@@ -38,7 +39,7 @@ class Sampling:
                                   f"to {high:g}")
 
 
-AT_ONCE = 512                      # positions of a prompt: what it takes does not grow with it
+AT_ONCE = 256                      # positions of a prompt: what it takes does not grow with it
 
 LIMITS = {"repetition_penalty": (1e-6, 1e6), "temperature": (0, 1e6), "top_k": (0, 2**31),
           "top_p": (1e-9, 1), "min_p": (0, 1)}
@@ -120,6 +121,8 @@ class NextScores:
         part = AT_ONCE if B == 1 else T       # some of several may begin anew behind a part
         for start in range(0, T, part):
             scores = self.read(ids[:, start:start + part])
+        if T >= AT_ONCE:
+            trim()                        # what is taken for so many positions is not for a token
         return scores
 
     def read(self, ids):
