@@ -26,7 +26,7 @@ def parse(args):
     parser.add_argument("corpus", nargs="*", default=[], help="files, folders, globs, - for what "
                         "is piped in, or shakespeare, stdlib, stories [shakespeare]")
     parser.add_argument("--preset", choices=PRESETS, help="settings to begin with: fast; portable, "
-                        "a Llama that learns as fast does; gpt2 and llama as published [fast]")
+                        "which other programs have, too; gpt2 and llama as published [fast]")
     parser.add_argument("--resume", metavar="RUN", help="the folder of a run to go on with, or "
                         "last for the newest")
     parser.add_argument("--from_step", type=whole, help="go on from an earlier checkpoint")

@@ -31,6 +31,7 @@ from gpt.training.checkpoint import CheckpointError, below
 from gpt.training.config import Config, TrainConfig
 from gpt.training.folder import check_folder
 from gpt.training.tasks import TASKS, task_named
+from minigrad.kernels.memory import trim
 from minigrad.kernels.quantised import DTYPES
 
 
@@ -118,6 +119,7 @@ def open_model(place, step=None, base=None):
         check_folder(place)
         raise ConfigError(f"{place} is neither {' nor '.join(KINDS)}: name one")
     opened = kind.read(place, step, base)
+    trim()                                            # what reading took besides: 5 MB of SmolLM2
     if step not in (None, opened.step):
         raise ConfigError(f"{place} has no steps to choose from: leave out --from_step")
     if base and not opened.base:

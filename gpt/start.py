@@ -14,11 +14,11 @@ from gpt.training.clock import continue_plan
 from gpt.training.config import TrainConfig, without_gone
 from gpt.training.folder import kept_if_begun, new_folder, open_run, read_manifest, write_manifest
 from gpt.training.forecast import check_size, matmul_gflops
-from gpt.training.memory import give_back
 from gpt.training.plan import Plan
 from gpt.training.recipes import choose_settings, choose_tuning, other_net
 from gpt.training.run import Run
 from gpt.training.tasks import matched, task_named
+from minigrad.kernels.memory import trim
 
 
 def prepare_data(task, corpus, settings, folder, own, say):
@@ -85,7 +85,7 @@ def begin(args, say, peak_gflops=None, prepare=prepare_data, ranks=1):
             config = config.changed(tokenizer=f"of the {task.beside}")
         own = source and source.tokenizer
         data = prepare(task, corpus, config.data, folder / "data", own, say)
-        give_back()                                   # what it took to encode the text
+        trim()                                        # what it took to encode the text
         V = rows_for(task.vocab_size(data.tokenizer), source, say)
         config = config.changed(**data.settings | {"vocab_size": V})
         if config.data.document_mask:

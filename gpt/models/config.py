@@ -52,8 +52,10 @@ class ModelConfig:
                                 "(arXiv:1608.05859)")
     logit_scale: bool = setting(False, "divide the logits by sqrt(d_model), as T5 does where its "
                                 "weights are tied")
-    init: str = setting("zero", "of the output projections: zero (arXiv:1901.09321), or scaled "
-                        "by 1/sqrt(2 n_layer) as in GPT-2", ("zero", "scaled"))
+    init: str = setting("zero", "of the output projections: zero (arXiv:1901.09321); scaled by "
+                        "1/sqrt(2 n_layer) as in GPT-2; or looking, which is zero, and biases let "
+                        "the heads of the first block begin by looking at the last tokens",
+                        ("zero", "scaled", "looking"))
     look_back: int = setting(0, "tokens before each whose embeddings, a table for each distance, "
                              "are added to its own; 0 for none", at_least=0)
     ngram_rows: int = setting(0, "rows of a hashed table of bigram embeddings, and as many for "
@@ -92,6 +94,11 @@ class ModelConfig:
         if self.document_end >= 0 and self.position in ("learned", "sinusoidal"):
             raise ConfigError(f"with document_mask a text begins anew in the middle, and positions "
                               f"that are {self.position} count from elsewhere: use rotary ones")
+        biased = (self.bias or self.qkv_bias) and not self.qk_norm
+        if self.init == "looking" and not (biased and self.position == "rotary"):
+            raise ConfigError("init is 'looking', which takes biases of queries and keys that are "
+                              "turned by rotary positions and not normalised: use --qkv_bias "
+                              "--no_qk_norm, or init zero")
         if self.position == "relative" and self.relative_distance <= self.relative_buckets // 2:
             raise ConfigError(f"relative_distance is {self.relative_distance}, but of "
                               f"{self.relative_buckets} relative_buckets half tell near ones "

@@ -5,6 +5,7 @@ from gpt.models.caches import KVCache, kept_dtype
 from gpt.models.config import ModelConfig
 from gpt.models.earlier import EarlierEmbedding, NgramEmbedding
 from gpt.models.heads import mean_loss, scores
+from gpt.models.looking import begin_looking
 from gpt.models.relative import RelativeBias
 from gpt.models.rope import frequencies
 from gpt.models.trunk import Block, Norm, Residual, Seen, recomputed
@@ -54,10 +55,12 @@ class GPT(Module):
         if config.ngram_rows:
             self.ngram_embedding = NgramEmbedding(config, rng, dtype)
         self.blocks = [Block(config, rng, dtype, crosses) for _ in range(config.n_layer)]
+        if config.init == "looking":
+            begin_looking(self.blocks[0].attention, config)
         if config.norm_position == "pre":             # else, every block ends in one
             self.final_norm = Norm(config, dtype)
         if not config.tie_weights:
-            initial["std"] = 0.0 if config.init == "zero" else 0.02
+            initial["std"] = 0.02 if config.init == "scaled" else 0.0
             self.unembedding = Linear(C, V, bias=False, **initial)
 
     def stream(self, batch, state=None, rng=None, memory=None):

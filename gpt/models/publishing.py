@@ -36,7 +36,8 @@ def fitting(config, families):
             return kind, settings_to(families[kind], config)
         except ConfigError as error:
             refusals[kind] = error
-    nearest = "gpt2" if config.position == "learned" else "llama"
+    rotary = "qwen2" if config.qkv_bias else "llama"
+    nearest = "gpt2" if config.position == "learned" else rotary
     raise ConfigError(f"{refusals[nearest]}; presets portable, llama and gpt2 train what can be "
                       "taken elsewhere")
 

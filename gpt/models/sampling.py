@@ -12,6 +12,7 @@ from gpt.models.pieces import pieces_of
 from gpt.settings import ConfigError
 from minigrad import linear, no_grad, use
 from minigrad.kernels.draw import drawn
+from minigrad.kernels.memory import trim
 from minigrad.kernels.replay import Replay
 from minigrad.kernels.rows import fits, kernels_from
 from minigrad.tensor import detach
@@ -45,7 +46,7 @@ class Sampling:
         return shares == (1, 1) and not self.top_k and not self.min_p and self.temperature > 1e-30
 
 
-AT_ONCE = 512                      # positions of a prompt: what it takes does not grow with it
+AT_ONCE = 256                      # positions of a prompt: what it takes does not grow with it
 
 LIMITS = {"repetition_penalty": (1e-6, 1e6), "temperature": (0, 1e6), "top_k": (0, 2**31),
           "top_p": (1e-9, 1), "min_p": (0, 1)}
@@ -127,6 +128,8 @@ class NextScores:
         part = AT_ONCE if B == 1 else T       # some of several may begin anew behind a part
         for start in range(0, T, part):
             scores = self.read(ids[:, start:start + part])
+        if T >= AT_ONCE:
+            trim()                        # what is taken for so many positions is not for a token
         return scores
 
     def read(self, ids):

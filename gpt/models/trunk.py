@@ -253,12 +253,12 @@ def reader(config, d_out, rng, dtype, bias=None):
     """Make a linear layer from C: its std 0.02 as in GPT-2, or half of what keeps the variance."""
     bias = config.bias if bias is None else bias
     C = config.d_model
-    std = 0.5 * C ** -0.5 if config.init == "zero" else 0.02
+    std = 0.02 if config.init == "scaled" else 0.5 * C ** -0.5
     return Linear(C, d_out, bias=bias, rng=rng, std=std, dtype=dtype)
 
 
 def writer(config, d_in, rng, dtype):
     """Make a linear layer to C, whose std keeps the sum of all that 2 L of them write small."""
     C, n_writers = config.d_model, 2 * config.n_layer
-    std = 0.0 if config.init == "zero" else 0.02 / n_writers ** 0.5
+    std = 0.02 / n_writers ** 0.5 if config.init == "scaled" else 0.0
     return Linear(d_in, C, bias=config.bias, rng=rng, std=std, dtype=dtype)

@@ -13,10 +13,11 @@ from gpt.training.clock import BASELINES, COPIED, EVALUATION, SAMPLES, reading_s
 from gpt.training.config import SET_ANEW
 from gpt.training.divergence import Diverged
 from gpt.training.folder import go_on_without, read_manifest, write_manifest
-from gpt.training.memory import give_back, peak_bytes
+from gpt.training.memory import peak_bytes
 from gpt.training.task import read
 from gpt.verdicts.case import FAILS, NONE, Case
 from gpt.verdicts.sections import BRIEF, answers
+from minigrad.kernels.memory import trim
 
 
 def conclude(run, folder, say, spent_s):
@@ -84,7 +85,7 @@ def measured(run, may_s):
 
 def simpler_means(data, seconds):
     """Measure what simpler means reach on the same text, in the memory that training leaves."""
-    give_back()
+    trim()
     train, val = (partial(data.text, ids) for ids in (data.train, data.val))
     return baselines(train, val, seconds)
 

@@ -158,7 +158,7 @@ PRESETS = {
     "llama": dict(norm="rms", qk_norm=False, mlp="swiglu", init="scaled",
                   embedding_norm=False, optimizer="adamw", learning_rate=2e-3, schedule="cosine",
                   warmup_steps=100, final_rate=0.1, weight_decay=0.1, beta1=0.9, beta2=0.95),
-    "portable": dict(mlp="swiglu", norm="rms", qk_norm=False),
+    "portable": dict(mlp="swiglu", norm="rms", qk_norm=False, qkv_bias=True, init="looking"),
 }
 
 SET_ANEW = "context_length", "dropout"     # of a net: what may differ from its base

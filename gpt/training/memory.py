@@ -4,8 +4,6 @@ import os
 import sys
 from pathlib import Path
 
-from minigrad.kernels.memory import trim
-
 
 def available_bytes():
     """Return how much memory can be taken without swapping, or None where the system tells not.
@@ -79,12 +77,3 @@ def peak_bytes():
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def give_back():
-    """Give what is free back to the system: the pool's, and what glibc keeps of small pieces."""
-    trim()
-    if sys.platform == "linux":
-        trim_heap = getattr(ctypes.CDLL(None), "malloc_trim", None)      # musl has none
-        if trim_heap:
-            trim_heap(0)

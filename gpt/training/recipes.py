@@ -49,12 +49,13 @@ class Recipe(NamedTuple):
 # tables of what follows two and three tokens help; seen again, they learn the text by heart. After
 # some passes so does the whole model, unless its weights are kept small.
 LOOKING, SMALL = dict(look_back=4), dict(weight_decay=0.15)
-TABLES = dict(ngram_rows=4096, learning_rate=0.016, muon_learning_rate=0.02)
+RATES = dict(learning_rate=0.016, muon_learning_rate=0.02)
+TABLES = dict(ngram_rows=4096) | RATES
 RECIPES = {"fast": (Recipe(0.5, LOOKING | TABLES),
                     Recipe(4, LOOKING),
                     Recipe(math.inf, LOOKING | SMALL)),
-           "portable": (Recipe(4, {}),                # no other program has either
-                        Recipe(math.inf, SMALL))}
+           "portable": (Recipe(4, RATES),             # no other program is given tokens or tables
+                        Recipe(math.inf, RATES | SMALL))}
 USUAL_SHARE = 0.45                 # of the matmul peak, that training reaches
 
 
@@ -65,6 +66,14 @@ def choose_size(minutes, peak_gflops):
     settings = row._asdict()
     del settings["minutes"]
     return settings
+
+
+def choose_heads(preset, asked_width, d_model, n_head, **others):
+    """Return how many heads share the width: twice as many where each begins by looking back."""
+    if asked_width:
+        d_model, n_head = asked_width, max(1, asked_width // 64)
+    looks = preset == "portable" and d_model % (4 * n_head) == 0
+    return 2 * n_head if looks else n_head
 
 
 def other_net(config, peak_gflops):
@@ -111,8 +120,8 @@ def choose_settings(corpus, preset, given, peak_gflops):
     net, known = net_named(name), setting_names(name)
     size = choose_size(minutes or DEFAULT_MINUTES, peak_gflops)
     size = {name: x for name, x in size.items() if name in known and name not in net.begins}
-    if "d_model" in settings and "n_head" in size:
-        size["n_head"] = max(1, settings["d_model"] // 64)
+    if "n_head" in size:
+        size["n_head"] = choose_heads(preset, settings.get("d_model"), **size)
     usual = size | fewer_evaluations(minutes or LONG_MINUTES) | corpus.settings
     if not task_named(settings.get("task", Config.train.task)).carried:
         usual["carry_state"] = False

@@ -16,6 +16,7 @@ from minigrad.kernels.llvm import (
     BYTES as POINTER, FLOAT, I32, INT, at, call, instruction, lanes_before, lanes_of, largest,
     like, load, name_of, nothing, pointers_of, prefetch_of, put, read, repeated, shuffle, splat,
     store, total, where, zeros_of)
+from minigrad.kernels.memory import empty
 from minigrad.kernels.packed import (
     BLOCK, BYTE, FLOATS, I16, INTEGERS, LANES, WORDS, added_up, ahead, behind, in_lanes, pair_sums,
     take, two_of_16, unpacked)
@@ -33,7 +34,8 @@ prefetch = prefetch_of(write=0, level=3)
 def numbers_of(rows, D):
     """Return the D numbers, (..., D) float32, that each row stands for."""
     d, q, _ = np.split(rows, [SCALE, SCALE + D], axis=-1)
-    return d.view(np.float32) * q.view(np.int8)
+    out = empty(q.shape, np.float32)
+    return np.multiply(d.view(np.float32), q.view(np.int8), out=out)
 
 
 # ---- a row ----

@@ -131,12 +131,19 @@ class Quantised:
         return out
 
     def pieces(self):
-        """Yield (which rows, them as numbers) for as many rows at a time as the caches hold."""
+        """Yield (which rows, them as numbers) for as many rows at a time as the caches hold.
+
+        Each is written over the one before.
+        """
         row_bytes = self.itemsize * self.shape[1]
         n, ids = max(1, UNPACKED_BYTES // row_bytes), np.arange(len(self))
+        shape = min(n, len(self)), self.shape[1]
+        room = empty(shape, self.dtype)
         for start in range(0, len(self), n):
             part = slice(start, min(start + n, len(self)))
-            yield part, self.rows(ids[part])
+            numbers = room[:part.stop - start]
+            self.run("unpacked", ids[part], numbers)
+            yield part, numbers
 
 
 def bytes_of(blocks):

@@ -7,10 +7,12 @@ import pytest
 from nets import make
 
 import bpe
+from gpt.batch import Batch
 from gpt.data.corpora import CorpusError, stories
 from gpt.export import FORMATS, write_huggingface
 from gpt.export import main as export
 from gpt.files.opening import open_weights
+from gpt.models.decoder import GPT
 from gpt.models.published import read_gguf, read_huggingface
 from gpt.models.publishing import as_gguf, as_huggingface, plain
 from gpt.models.sampling import Sampling
@@ -19,6 +21,7 @@ from gpt.settings import ConfigError
 from gpt.train import main as train
 from gpt.training.config import Config
 from minigrad import no_grad
+from minigrad.ops.heads import heads
 
 TEXT = "hello world, the quick brown fox jumps over the lazy dog: "
 # name of the architecture, and what is special -> a preset and settings
@@ -30,8 +33,9 @@ PORTABLE = {
     "Qwen2ForCausalLM": ("llama", dict(qkv_bias=True, d_mlp=40)),
     "Qwen3ForCausalLM": ("llama", dict(qk_gain=True, d_head=12)),
     "GemmaForCausalLM": ("llama", dict(mlp="geglu", embedding_scale=True, norm_eps=1e-3)),
-    "LlamaForCausalLM, portable": ("portable", {}),
-    "Qwen3ForCausalLM, normalised without gains": ("portable", dict(qk_norm=True, norm_eps=1e-3)),
+    "Qwen2ForCausalLM, portable": ("portable", {}),
+    "Qwen3ForCausalLM, normalised without gains": (
+        "portable", dict(init="zero", qkv_bias=False, qk_norm=True, norm_eps=1e-3)),
 }
 
 
@@ -98,7 +102,7 @@ def test_a_window_does_not_go_into_a_gguf():
 
 @pytest.mark.extra("transformers", "torch", "gguf")
 @pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "Qwen2ForCausalLM",
-                                          "LlamaForCausalLM, portable"])
+                                          "Qwen2ForCausalLM, portable"])
 def test_transformers_reads_the_gguf_with_the_same_scores(tmp_path, architecture):
     import torch
     import transformers
@@ -170,8 +174,8 @@ def test_transformers_continues_a_trained_run_alike(trained):
 
 @pytest.mark.parametrize("preset, changes, said", [
     ("fast", {}, "mlp is 'relu_squared', but LlamaForCausalLM has 'swiglu'"),
-    ("portable", {"tie_weights": True}, "embedding_norm is True, but LlamaForCausalLM has False"),
-    ("portable", {"ngram_rows": 8}, "ngram_rows is 8, but LlamaForCausalLM has 0"),
+    ("portable", {"tie_weights": True}, "embedding_norm is True, but Qwen2ForCausalLM has False"),
+    ("portable", {"ngram_rows": 8}, "ngram_rows is 8, but Qwen2ForCausalLM has 0"),
     ("llama", {"bias": True}, "bias is True, but LlamaForCausalLM has False"),
     ("gpt2", {"n_kv_head": 2}, "n_kv_head is 2, but GPT2LMHeadModel has 4"),
     ("gpt2", {"mlp": "swiglu"}, "mlp is 'swiglu', but GPT2LMHeadModel has 'gelu_tanh' or 'gelu'")])
@@ -200,6 +204,29 @@ def test_what_was_exported_opens_like_a_run(tmp_path, form):
     assert isinstance(text, str)
     with pytest.raises(ConfigError, match="no steps to choose from"):
         open_model(tmp_path, 3)
+
+
+@pytest.mark.parametrize("n_kv_head", [4, 2])
+def test_heads_begin_by_looking_at_the_last_tokens_one_each(n_kv_head):
+    settings = dict(n_layer=1, n_head=4, d_model=96, context_length=64, n_kv_head=n_kv_head)
+    rng = np.random.default_rng(0)
+    model, ids = GPT(Config.make("portable", **settings).model, rng), rng.integers(65, size=(1, 64))
+    first = model.blocks[0]
+    x = first.norm1(model.begin(Batch(ids)))
+    qkv = first.attention.placed(first.attention.query_key_value(x), model.seen(ids, None))
+    q, k, _ = heads(qkv, 4, n_kv_head)                     # each (1, heads, T, D)
+    k = np.repeat(k.data[0], 4 // n_kv_head, axis=0)
+    scores = q.data[0] @ k.swapaxes(1, 2)                                       # (H, T, T)
+    scores[:, ~np.tri(64, dtype=bool)] = -np.inf
+    looked_back = np.arange(64) - scores.argmax(axis=2)                         # (H, T)
+    right = looked_back == np.arange(1, 5)[:, None]
+    assert right[:, 4:].mean() > 0.8
+
+
+def test_looking_takes_biases_and_rotary_positions():
+    for changes in ({"qkv_bias": False}, {"qk_norm": True}, {"position": "learned"}):
+        with pytest.raises(ConfigError, match="init is 'looking', which takes biases of queries"):
+            Config.make("portable", **changes)
 
 
 def test_a_damaged_folder_and_gguf_are_told_in_a_sentence(tmp_path):

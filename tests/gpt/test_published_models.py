@@ -106,7 +106,7 @@ def test_smollm2_opens_at_once_and_takes_little_more_than_file_and_full_cache():
     took = min(float(run[0]) for run in runs)
     peak = int(runs[-1][1])                            # in the first, kernels may be compiled
     cache = 2 * 30 * 3 * 8192 * padded_width(64, BYTES)      # of layers, key heads, positions
-    assert took <= 0.5 and peak <= path.stat().st_size + cache + 60e6
+    assert took <= 0.5 and peak <= 1.2 * (path.stat().st_size + cache)
 
 
 # ---- MiniLM: vectors of sentences, from transformers 5.24 and torch 2.13 ----

@@ -5,7 +5,10 @@ named `<0x0A>`, where the model has them (byte fallback), or the token for what 
 """
 import re
 from array import array
+from bisect import bisect_right
 from heapq import heapify, heappop, heappush
+
+import numpy as np
 
 from bpe.files import list_in
 from gpt.data.tokens.vocabularies import checked_vocab, fallback_ids
@@ -31,16 +34,37 @@ class Merges:
         falls_back = part("byte_fallback", bool, False)
         self.bytes = fallback_ids(self.vocab) if falls_back else [None] * 256
         part.asked.add("merges")
-        self.merges = {}  # left id, right id as one number -> rank; tuples take twice the memory
-        self.made = array("i")  # by rank: the id of what is made
+        self._index(*self._merges_in(part))
+
+    def _merges_in(self, part):
+        """Read the ids of the left tokens, of the right ones, and of what they make, by rank."""
+        lefts, rights, made = array("i"), array("i"), array("i")
         vocab, skipped = self.vocab, len(self.prefix)
         for rank, pair in enumerate(list_in(part.path, part.facts, "merges")):
             try:
                 left, right = pair.split(" ") if type(pair) is str else pair
-                self.merges[vocab[left] << 32 | vocab[right]] = rank
-                self.made.append(vocab[left + right[skipped:]])
+                made.append(vocab[left + right[skipped:]])
+                lefts.append(vocab[left])
+                rights.append(vocab[right])
             except (AttributeError, ValueError, KeyError, TypeError):
                 part.check(f"merges[{rank}]", pair, False, "two tokens that make a third")
+        return lefts, rights, made
+
+    def _index(self, lefts, rights, made):
+        """Keep the merges in the order of their left ids: a dict takes seven times the memory."""
+        left, right = np.array(lefts), np.array(rights)
+        order = np.lexsort((right, left))              # of equal ones that of the last rank is last
+        ids = np.arange(max(self.vocab.values(), default=0) + 2)
+        begins = np.searchsorted(left[order], ids)
+        self.made, self.begins = made, _numbers(begins)       # by rank; by left id
+        self.rights, self.ranks = _numbers(right[order]), _numbers(order)
+
+    def _rank(self, left, right):
+        """Return the rank of the merge of two ids, None if there is none."""
+        begin, end = self.begins[left], self.begins[left + 1]
+        at = bisect_right(self.rights, right, begin, end) - 1
+        there = at >= begin and self.rights[at] == right
+        return self.ranks[at] if there else None
 
     def __call__(self, word):
         if self.whole_words and word in self.vocab:
@@ -76,7 +100,7 @@ class Merges:
         heap = []
 
         def wait(i, j):
-            rank = self.merges.get(ids[i] << 32 | ids[j]) if i >= 0 and j < n else None
+            rank = self._rank(ids[i], ids[j]) if i >= 0 and j < n else None
             if rank is not None:
                 heappush(heap, (rank, i))
 
@@ -86,7 +110,7 @@ class Merges:
         while heap:
             rank, i = heappop(heap)
             j = after[i]
-            if ids[i] is None or j == n or self.merges.get(ids[i] << 32 | ids[j]) != rank:
+            if ids[i] is None or j == n or self._rank(ids[i], ids[j]) != rank:
                 continue
             ids[i], ids[j] = self.made[rank], None
             after[i] = after[j]
@@ -109,3 +133,8 @@ class Merges:
             inside.update(re.findall(f"(?s).(?={SIGN})", text))
         inside = "".join(map(re.escape, sorted(inside)))
         return re.compile(f"(?<=[^{inside}])(?={SIGN})")
+
+
+def _numbers(x):
+    """Make an array that gives Python's numbers, at half the time of NumPy's."""
+    return array("i", x.astype(np.intc).tobytes())

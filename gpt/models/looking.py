@@ -1,0 +1,30 @@
+"""Heads that begin by looking at the last tokens: the first one place back, the next two, and on.
+
+A transformer has to find earlier tokens by attention, which it learns late. Rotary positions turn
+a query and a key by their places times the frequency f of each pair of features. So where both
+have biases, these alone score a key d places back by its distance:
+
+    q = a (cos m f, -sin m f),  k = a (1, 0)  in each pair    =>    q . k = a^2 sum_f cos((d - m) f)
+
+which is largest at d = m. What is said of such an attention in other programs: biases of its
+queries and keys.
+"""
+import numpy as np
+
+from gpt.models.rope import frequencies
+
+PAIRS = 8            # of the highest frequencies, by which neighbours are told apart
+MARGIN = 4           # nats, by which the places beside the one looked at score less
+
+
+def begin_looking(attention, config):
+    """Set the biases of queries and keys so that head i looks i + 1 places back."""
+    H, G, D = config.n_head, config.kv_heads, config.head_width
+    f = frequencies(config)[:PAIRS]
+    n, half = len(f), D // 2
+    size = (MARGIN * D ** 0.5 / np.sum(1 - np.cos(f))) ** 0.5
+    bias = attention.query_key_value.bias.data.reshape(-1, D)                   # (H + 2 G, D)
+    angles = f * np.arange(1, H + 1)[:, None]                                   # (H, n)
+    bias[:H, :n] = size * np.cos(angles)
+    bias[:H, half:half + n] = -size * np.sin(angles)
+    bias[H:H + G, :n] = size
