@@ -94,13 +94,13 @@ def test_the_engine_knows_no_op_and_the_kernels_no_engine():
             assert ours(name) <= set(KERNELS), name
 
 
-def test_llvm_is_written_in_four_files_of_minigrad():
-    """Vectors, pointers, tiles; weights in blocks; rows of bytes; how the pool calls a function."""
+def test_llvm_is_written_in_five_files_of_minigrad():
+    """Vectors, pointers, tiles; weights in blocks, by few rows and many; rows of bytes; threads."""
     builders = {name for name in FILES if name.startswith("minigrad") and any(
         module.startswith("llvmlite") for module in imports(name, False))}
     assert builders - {"minigrad.kernels.cache"} == {               # which reads the versions
-        "minigrad.kernels.byte_rows", "minigrad.kernels.llvm", "minigrad.kernels.packed",
-        "minigrad.kernels.spread"}
+        "minigrad.kernels.byte_rows", "minigrad.kernels.llvm", "minigrad.kernels.many",
+        "minigrad.kernels.packed", "minigrad.kernels.spread"}
 
 
 COMPILED_BY = {"kernel", "helper", "row_kernel", "element_kernel", "scalar", "over_row"}
