@@ -187,13 +187,16 @@ def many(start, stop, blocks, x, work, out):
     """Set out (m, n) to rows that `round_rows` has made times the rows of blocks, of which there
     are `WIDE` at least; of as many shares as `work` has rows.
 
-    The last panel begins where it is whole.
+    A panel more, of what is left, begins where it is whole: the last share has both that it is of.
     """
     widest_vectors()
     (n, ldb), (m, ldx) = blocks.shape, x.shape
-    n_blocks, panels = ldb // size, (n + WIDE - 1) // WIDE                    # noqa: F821
+    n_blocks, panels = ldb // size, n // WIDE                                 # noqa: F821
     panel, shares = at(work[start], 0), work.shape[0]
-    for p in range(start * panels // shares, stop * panels // shares):
+    last = stop * panels // shares
+    if stop == shares and n % WIDE:
+        last += 1
+    for p in range(start * panels // shares, last):
         first = min(p * WIDE, n - WIDE)
         for b in range(0, n_blocks, DEPTH):
             depth = min(DEPTH, n_blocks - b)
