@@ -295,8 +295,8 @@ def log_probabilities(model, ids):
 def at_once(model, ids):
     """Return the same of tokens that are read at once."""
     from gpt.batch import Batch
-    from minigrad import linear, log_softmax, no_grad, rounding
-    with no_grad(), rounding():
+    from minigrad import linear, log_softmax, no_grad, use
+    with no_grad(), use(precision="int8"):
         x = model.stream(Batch(ids[None, :-1]))
         return log_softmax(linear(x, model.head).data[0])
 

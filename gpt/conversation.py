@@ -3,7 +3,6 @@ import json
 from itertools import islice
 from pathlib import Path
 
-
 from bpe.files import write_text
 from gpt.data.templates import Message, conversation_ids, special_id
 from gpt.models.pieces import pieces_of

@@ -94,12 +94,13 @@ def test_the_engine_knows_no_op_and_the_kernels_no_engine():
             assert ours(name) <= {*KERNELS, "minigrad.mode"}, name
 
 
-def test_llvm_is_written_in_five_files_of_minigrad():
-    """Vectors, pointers, tiles; weights in blocks; rows of bytes; AMX; how the pool calls."""
+def test_llvm_is_written_in_few_files_of_minigrad():
+    """Vectors, pointers, tiles; weights in blocks, by few rows and many; bytes; AMX; threads."""
     builders = {name for name in FILES if name.startswith("minigrad") and any(
         module.startswith("llvmlite") for module in imports(name, False))}
     assert builders - {"minigrad.kernels.cache"} == {               # which reads the versions
         "minigrad.kernels.amx", "minigrad.kernels.byte_rows", "minigrad.kernels.llvm",
+        "minigrad.kernels.many",
         "minigrad.kernels.packed", "minigrad.kernels.spread"}
 
 

@@ -57,6 +57,7 @@ class Writer:
         self.reader = NextScores(model, 1)
         self.n_rows, self.texts = n_rows, []           # a text of each row that is in use
         self.next, self.read = None, []                # whose prompt is read, and how far
+        self.scores = None                             # of what follows what was read
 
     @property
     def has_room(self):
@@ -73,10 +74,13 @@ class Writer:
 
         Of the prompt that was read last, the pieces that are the same are kept.
         """
+        self.next = text
+        if self.read == text.ids:                      # another answer to the same prompt
+            return
         alike = begin_alike(self.read, text.ids[:-1])  # the last is read: it has the scores
         known = text.ids[:alike // PIECE * PIECE]
         n = self.reader.state.keep(np.array([known], np.int64))
-        self.next, self.read = text, known[:n]
+        self.read = known[:n]
 
     def end(self, text):
         """Let a text go; the one of the last row moves to where it was."""
@@ -103,18 +107,18 @@ class Writer:
             last = [text.ids[-1:] for text in self.texts]
             found += zip(self.texts, self.rows(np.array(last)))                 # of (B, 1): (B, V)
         if self.next:
-            scores = self.read_piece()
+            if len(self.read) < len(self.next.ids):
+                self.read_piece()
             if len(self.read) == len(self.next.ids):
-                found.append((self.next, scores))
+                found.append((self.next, self.scores))
                 self.rows.state.adopt(len(self.texts), self.reader.state)
                 self.texts.append(self.next)
                 self.next = None
         return found
 
     def read_piece(self):
-        """Read a piece of the next prompt, and return the scores of what follows, (V,)."""
+        """Read a piece of the next prompt."""
         n = len(self.read)
         piece = self.next.ids[n:n + PIECE]
-        scores = self.reader(np.array([piece]))                                 # (1, V)
+        self.scores, = self.reader(np.array([piece]))                           # (V,)
         self.read = self.next.ids[:n + PIECE]
-        return scores[0]

@@ -52,16 +52,19 @@ def put_block(builder, x, scale, inverse, out):
     """Write a block of numbers as one of integers."""
     sums, factor = FLOATS(None), repeated(builder, inverse, LANES)
     for n in range(0, BLOCK, LANES):
-        some = builder.fmul(read(builder, x, INT(n)), factor)
+        some = read(builder, x, INT(n))
+        some = builder.fmul(some, factor)
         some = call(builder, f"llvm.rint.{name_of(FLOATS)}", FLOATS, some)
         sums = builder.fadd(sums, some)
         whole = builder.fptosi(some, INTEGERS)
         whole = builder.trunc(whole, ir.VectorType(BYTE, LANES))
-        save(builder, whole, behind(builder, out, 8 + n))
-    total = call(builder, f"llvm.vector.reduce.fadd.{name_of(FLOATS)}", FLOAT, FLOAT(0.0), sums,
-                 flags=["reassoc"])
+        place = behind(builder, out, 8 + n)
+        save(builder, whole, place)
+    name = f"llvm.vector.reduce.fadd.{name_of(FLOATS)}"
+    total = call(builder, name, FLOAT, FLOAT(0.0), sums, flags=["reassoc"])
+    total = builder.fmul(total, scale)
     save(builder, scale, out)
-    save(builder, builder.fmul(total, scale), behind(builder, out, 4))
+    save(builder, total, behind(builder, out, 4))
 
 def save(builder, x, place):
     """Write anything to any place."""
@@ -94,7 +97,8 @@ def pack_of(kind):
             of_plane = builder.fmul(scale, FLOAT(16.0 ** n))
             lines = *quads, of_plane, FLOAT(0.0) if n else least
             for k, number in enumerate(lines, n * LINES):
-                save(builder, number, behind(builder, out, k * STEP))
+                place = behind(builder, out, k * STEP)
+                save(builder, number, place)
     return pack
 
 def planes_of(builder, kind, block):
@@ -107,7 +111,8 @@ def planes_of(builder, kind, block):
     for shift in (0, 4):
         some = builder.lshr(words, each(words.type, shift))
         some = builder.and_(some, each(words.type, 0x0F0F0F0F))
-        halves.append([builder.extract_element(some, I32(n)) for n in range(kind.bits)])
+        quads = [builder.extract_element(some, I32(n)) for n in range(kind.bits)]
+        halves.append(quads)
     low, high = halves
     yield from (low, high) if kind.bits == 8 else [low + high]
 
@@ -121,8 +126,10 @@ def byte_pairs(builder, codes, x):
     sums = []
     for first in (0, 1):
         places = [*range(first, VECTOR_BYTES, 2)]
-        some = builder.zext(shuffle(builder, codes, codes, places), HALVES)
-        other = builder.sext(shuffle(builder, x, x, places), HALVES)
+        some = shuffle(builder, codes, codes, places)
+        some = builder.zext(some, HALVES)
+        other = shuffle(builder, x, x, places)
+        other = builder.sext(other, HALVES)
         sums.append(builder.mul(some, other))
     return builder.add(*sums)
 
@@ -136,21 +143,22 @@ def add_codes(builder, sums, rows, b, panel, k):
     scales, least = (line(builder, panel, n, FLOAT, LANES) for n in (QUADS, QUADS + 1))
     for i, row in enumerate(rows):
         pair = take(builder, row, FLOAT, 2)
-        scale, total = (repeated(builder, builder.extract_element(pair, I32(n)), LANES)
-                        for n in (0, 1))
+        pair = [builder.extract_element(pair, I32(n)) for n in (0, 1)]
+        scale, total = (repeated(builder, x, LANES) for x in pair)
         for v in range(VECTORS):
             k = i * VECTORS + v
             whole = pair_sums(builder, halves[k], each(HALVES, 1))
-            x = builder.fmul(builder.sitofp(whole, FLOATS), scales[v])
+            x = builder.sitofp(whole, FLOATS)
+            x = builder.fmul(x, scales[v])
             sums[k] = fused(builder, x, scale, sums[k])
             sums[k] = fused(builder, least[v], total, sums[k])
     return cgutils.pack_array(builder, sums)
 
 def line(builder, panel, n, element, count):
     """Read the vectors of line n of a block of a panel."""
-    first = behind(builder, panel, n * STEP)
-    return [take(builder, behind(builder, first, v * VECTOR_BYTES), element, count)
-            for v in range(VECTORS)]
+    first = n * STEP
+    places = [behind(builder, panel, first + v * VECTOR_BYTES) for v in range(VECTORS)]
+    return [take(builder, place, element, count) for place in places]
 
 def sums_of_block(builder, rows, panel):
     """Return the sums of products of integers in 16 bits, two of each, as a tile."""
@@ -158,10 +166,12 @@ def sums_of_block(builder, rows, panel):
     for n in range(QUADS):
         codes = line(builder, panel, n, BYTE, VECTOR_BYTES)
         for i, row in enumerate(rows):
-            four = behind(builder, row, 8 + 4 * n)
-            four = builder.load(builder.bitcast(four, I32.as_pointer()))
+            place = behind(builder, row, 8 + 4 * n)
+            place = builder.bitcast(place, I32.as_pointer())
+            four = builder.load(place)
             four.align = 4
-            x = builder.bitcast(repeated(builder, four, LANES), CODES)
+            four = repeated(builder, four, LANES)
+            x = builder.bitcast(four, CODES)
             for k, some in enumerate(codes, i * VECTORS):
                 pairs = byte_pairs(builder, some, x)
                 sums[k] = builder.add(sums[k], pairs) if n else pairs
@@ -177,13 +187,16 @@ def many(start, stop, blocks, x, work, out):
     """Set out (m, n) to rows that `round_rows` has made times the rows of blocks, of which there
     are `WIDE` at least; of as many shares as `work` has rows.
 
-    The last panel begins where it is whole.
+    A panel more, of what is left, begins where it is whole: the last share has both that it is of.
     """
     widest_vectors()
     (n, ldb), (m, ldx) = blocks.shape, x.shape
-    n_blocks, panels = ldb // size, (n + WIDE - 1) // WIDE                    # noqa: F821
+    n_blocks, panels = ldb // size, n // WIDE                                 # noqa: F821
     panel, shares = at(work[start], 0), work.shape[0]
-    for p in range(start * panels // shares, stop * panels // shares):
+    last = stop * panels // shares
+    if stop == shares and n % WIDE:
+        last += 1
+    for p in range(start * panels // shares, last):
         first = min(p * WIDE, n - WIDE)
         for b in range(0, n_blocks, DEPTH):
             depth = min(DEPTH, n_blocks - b)

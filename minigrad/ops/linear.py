@@ -6,8 +6,7 @@ import numpy as np
 from minigrad.kernels import few, gemm, jit, llvm, quantised
 from minigrad.kernels.memory import empty
 from minigrad.kernels.rows import is_float, plain, row_kernel, worth_it
-from minigrad.mode import mode
-from minigrad.tensor import op
+from minigrad.tensor import mode, op
 
 
 @op("(m?,k),(k,n?)->(m?,n?)", scale=lambda f, a, b: (f(2 * a, b), f(a, 2 * b)))

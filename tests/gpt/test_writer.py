@@ -88,6 +88,7 @@ def test_of_a_prompt_that_begins_as_the_last_one_the_rest_is_read(monkeypatch):
         return found[0][1]
     scores_behind(prompt)
     found = scores_behind([*prompt[:20], 7, 7, 7])    # 16 are known
+    np.testing.assert_array_equal(found, scores_behind([*prompt[:20], 7, 7, 7]))      # all are
     assert counts == [8, 8, 8, 6, 7]
     writer = Writer(MODEL, 2)
     np.testing.assert_array_equal(found, scores_behind([*prompt[:20], 7, 7, 7]))

@@ -53,8 +53,9 @@ def test_products_are_those_of_the_numbers(kind):
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_1", "F16"])
 def test_a_row_is_the_same_in_any_company_and_for_any_number_of_threads(kind):
-    weight = Quantised(blocks_of(kind, 1027, 64))
-    x, longer = (np.random.default_rng(1).standard_normal((m, 64)).astype(np.float32)
+    k = 32 * many.DEPTH + 32
+    weight = Quantised(blocks_of(kind, 1027, k))
+    x, longer = (np.random.default_rng(1).standard_normal((m, k)).astype(np.float32)
                  for m in (FEW_ROWS, FEW_ROWS + 2))
     before, found = threads.n_threads(), []
     try:
