@@ -21,10 +21,13 @@ def begin_looking(attention, config):
     """Set the biases of queries and keys so that head i looks i + 1 places back."""
     H, G, D = config.n_head, config.kv_heads, config.head_width
     f = frequencies(config)[:PAIRS]
-    n, half = len(f), D // 2
-    size = (MARGIN * D ** 0.5 / np.sum(1 - np.cos(f))) ** 0.5
-    bias = attention.query_key_value.bias.data.reshape(-1, D)                   # (H + 2 G, D)
+    drop = np.sum(1 - np.cos(f))                           # of the sum, one place beside
+    size = (MARGIN * D ** 0.5 / drop) ** 0.5
     angles = f * np.arange(1, H + 1)[:, None]                                   # (H, n)
-    bias[:H, :n] = size * np.cos(angles)
-    bias[:H, half:half + n] = -size * np.sin(angles)
-    bias[H:H + G, :n] = size
+    bias = attention.query_key_value.bias.data
+    rows = bias.reshape(-1, D)                                                  # (H + 2 G, D)
+    first, second = np.split(rows[:, :2 * (D // 2)], 2, axis=1)                 # views
+    n = len(f)
+    first[:H, :n] = size * np.cos(angles)
+    second[:H, :n] = -size * np.sin(angles)
+    first[H:H + G, :n] = size

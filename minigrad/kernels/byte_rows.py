@@ -34,7 +34,9 @@ prefetch = prefetch_of(write=0, level=3)
 def numbers_of(rows, D):
     """Return the D numbers, (..., D) float32, that each row stands for."""
     d, q, _ = np.split(rows, [SCALE, SCALE + D], axis=-1)
-    out = empty(q.shape, np.float32)
+    step = 1 << max(0, q.size.bit_length() - 4)       # so that a longer prompt takes the same room
+    size = -(-q.size // step) * step
+    out = empty((size,), np.float32)[:q.size].reshape(q.shape)
     return np.multiply(d.view(np.float32), q.view(np.int8), out=out)
 
 
