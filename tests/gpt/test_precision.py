@@ -72,6 +72,8 @@ def test_a_small_net_stays_in_float32(data, tiny, monkeypatch):
 def test_a_run_says_and_keeps_its_precision(tmp_path, monkeypatch, capsys):
     (tmp_path / "text.txt").write_bytes(b"\n".join(stories(200).documents))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bfloat16, "obstacle", lambda: NONE)
+    monkeypatch.setattr(bfloat16, "has_tiles", lambda: False)
     given = [f"--{name}={value}" for name, value in LARGE.items()]
     given += ["--tokenizer=char", "--eval_tokens=64", "--steps=3"]
     for precision in "bfloat16", "float32":

@@ -10,10 +10,13 @@ from numba import types
 
 from minigrad.kernels import amx, on_tiles
 
-# m, k, n: a tile, all kinds of edges, more steps than stay in the first-level cache, two blocks
-SIZES = [(16, 32, 16), (32, 32, 32), (64, 96, 128), (1, 1, 1), (17, 33, 31), (100, 65, 70),
-         (5, 1100, 40), (33, 1600, 34)]
+# m, k, n: a tile, a strip, several, all kinds of edges
+SIZES = [(16, 32, 16), (32, 32, 32), (64, 96, 128), (1, 1, 1), (17, 33, 31), (100, 65, 70)]
 LAYOUTS = "rows", "columns"
+# more steps than stay in the first-level cache; two blocks of k; two of k and of columns; strides
+OTHERS = [(33, 1000, 34, "rows", "rows"), (40, 1100, 34, "columns", "rows"),
+          (3, 1600, 1000, "rows", "columns"), (20, 40, 35, "apart", "apart"),
+          (35, 40, 33, "rows", "apart")]
 THREADS = 3                               # among which every fourth product is cut, too
 
 
@@ -30,9 +33,8 @@ def laid_out(x, layout):
 
 def cases(rng):
     """Yield a, b, bias, what is added to or None: random matrices of all sizes and layouts."""
-    how = [(*size, x, y) for size in SIZES for x in LAYOUTS for y in LAYOUTS]
-    how += [(20, 40, 35, "apart", "apart"), (35, 40, 33, "rows", "apart")]
-    for i, (m, k, n, of_a, of_b) in enumerate(how):
+    all_ways = [(*size, x, y) for size in SIZES for x in LAYOUTS for y in LAYOUTS]
+    for i, (m, k, n, of_a, of_b) in enumerate([*all_ways, *OTHERS]):
         a, b = (rng.standard_normal(shape, np.float32) for shape in ((m, k), (k, n)))
         bias = rng.standard_normal(n if i % 3 == 1 else 0, np.float32)
         before = rng.standard_normal((m, n), np.float32) if i % 3 == 2 else None
