@@ -98,7 +98,7 @@ class ModelConfig:
         if self.init == "looking" and not (biased and self.position == "rotary"):
             raise ConfigError("init is 'looking', which takes biases of queries and keys that are "
                               "turned by rotary positions and not normalised: use --qkv_bias "
-                              "--no_qk_norm, or init zero")
+                              "--no_qk_norm, or --init zero")
         if self.position == "relative" and self.relative_distance <= self.relative_buckets // 2:
             raise ConfigError(f"relative_distance is {self.relative_distance}, but of "
                               f"{self.relative_buckets} relative_buckets half tell near ones "
