@@ -60,8 +60,12 @@ def served():
     return service, server, thread, place.getsockname()[1]
 
 
-def ask(port, seed=0, n=TOKENS, prompt="Once upon a time"):
-    """Ask for n tokens, and return the seconds until the first one came."""
+def ask(port, seed=0, n=TOKENS, prompt=None):
+    """Ask for n tokens, and return the seconds until the first one came.
+
+    Each seed has a prompt of its own, unless told: that of another need not be read again.
+    """
+    prompt = prompt or f"Story {seed}: once upon a time"
     body = {"prompt": prompt, "max_tokens": n, "seed": seed, "temperature": 0.8, "stream": True}
     line = http.client.HTTPConnection("127.0.0.1", port)
     began = time.perf_counter()

@@ -10,7 +10,7 @@ import numpy as np
 from gpt.batch import Batch
 from gpt.models.pieces import pieces_of
 from gpt.settings import ConfigError
-from minigrad import linear, no_grad, use
+from minigrad import linear, no_grad
 from minigrad.kernels.draw import drawn
 from minigrad.kernels.memory import trim
 from minigrad.kernels.replay import Replay
@@ -134,7 +134,7 @@ class NextScores:
 
     def read(self, ids):
         B, T = ids.shape
-        with no_grad(), use(precision="int8"), kernels_from(1):
+        with no_grad(), kernels_from(1):
             compute = self.one_more if T == 1 else self.compute
             inputs = [x[:B] for x in self.state.inputs]
             scores = compute(ids, *inputs)                                      # (B, V)

@@ -1,5 +1,6 @@
 """What a run will cost, before it starts: the rate of this machine, the time of a step, memory."""
 import functools
+import gc
 import time
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from gpt.training.task import Measure
 from gpt.training.threads import compare, described, numbers_to_try
 from minigrad import matmul, watch
 from minigrad.kernels import threads
+from minigrad.kernels.memory import trim
 from minigrad.mode import changed
 from minigrad.stepper.counting import count_node
 from minigrad.stepper.declines import counting_declines
@@ -265,6 +267,8 @@ def measured(run):
     run.config = run.config.changed(micro_batch=min(world.collect(cost.micro_batch)))
     rates = measure_rates(run)
     rates = rates._replace(slow=(*slow, *rates.slow))
+    gc.collect()                                      # the copy and its way, which hold each other
+    trim()
     run.way.measure(rates.step_s)
     if world.watch:
         world.watch.allow(rates.step_s)
