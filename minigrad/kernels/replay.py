@@ -9,22 +9,18 @@ Nothing is believed: before a recording is used, its results for other values of
 those of an ordinary call, bit for bit. Whenever that fails, or something is not as it was, the
 call is an ordinary one.
 """
-import ctypes
-import inspect
-import sys
-import threading
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 
 import numpy as np
 
 from minigrad.kernels import jit, memory, threads
-from minigrad.mode import listen, mode, read, watch
-from minigrad.tensor import Tensor, backprop
+from minigrad.kernels.recording import Recording, copied_state
+from minigrad.mode import mode
+from minigrad.tensor import Tensor
 
 KEPT = 8                   # recordings that are kept, the last used ones
-_recording = threading.Lock()
 
 
 class Replay:
@@ -57,7 +53,8 @@ class Replay:
     Notes
     -----
     The gradients of a replay are in the same arrays as those of the last one; while somebody
-    else holds one of these, calls are ordinary ones. All recordings share one piece of memory.
+    else holds one of these, calls are ordinary ones. All recordings share one piece of memory, made
+    for the largest: where a larger one comes, the others are made anew in its memory.
     Each number of threads has its own: work is cut into as many shares.
     CUDA graphs, which torch can record, work in the same way.
     """
@@ -71,6 +68,7 @@ class Replay:
                                 "model.parameters()")
         self.attempts = {}                 # (threads, *shapes) -> Attempt, the last used last
         self.pool = self.last = self.obstacle = None
+        self.room = 0                                     # numbers that the largest recording takes
         self.rng = np.random.default_rng(0)               # which recordings draw from
 
     def __call__(self, *arrays, rng=None):
@@ -124,9 +122,27 @@ class Replay:
         return result.item(), result.data
 
     def prepare(self, attempt, arrays, rng):
-        """Make an ordinary call, in which kernels may still be compiled."""
+        """Make an ordinary call, in which kernels may still be compiled, where recordings work."""
         attempt.next = "record"
-        return self.ordinary(arrays, rng)
+        sums = self.set_aside()
+        self.make_room(arrays)
+        try:
+            with memory.apart(self.pool) if self.pool and self.backward else nullcontext():
+                answer = self.ordinary(arrays, rng)
+        except BaseException:
+            self.put_back(sums)
+            raise
+        if self.pool and self.backward:
+            self.move_out()
+        self.add_to(sums)
+        return answer
+
+    def move_out(self):
+        """Copy gradients from the memory of recordings, and leave it if more of it is kept."""
+        for x in self.parameters:
+            x.grad = x.grad if x.grad is None else x.grad.copy()
+        if self.pool.leases:
+            self.leave()
 
     def refuse(self, attempt, arrays, rng):
         return self.ordinary(arrays, rng)
@@ -136,6 +152,7 @@ class Replay:
     def record(self, attempt, arrays, rng):
         """Make an ordinary call, and write it down."""
         sums = self.set_aside()
+        self.room = self.make_room(arrays)
         found = Recording(self.parameters, self.backward, self.rng, arrays)
         memory.trim()                                     # its memory will be the recording's
         try:
@@ -153,11 +170,23 @@ class Replay:
         if attempt.obstacle:
             attempt.recording, attempt.next = None, "refuse"
         if self.pool.leases:                              # somebody has a part of the memory
-            self.pool = None
-            self.attempts = {kind: Attempt() if each.recording else each
-                             for kind, each in self.attempts.items()}
+            self.leave()
         self.hand_out(found, sums)
         return found.answer()
+
+    def make_room(self, arrays):
+        """Return how many numbers the largest recording takes; leave what is made for fewer."""
+        size = sum(x.size for x in arrays if x is not None)
+        if self.backward and size > self.room:
+            self.leave()
+        return max(size, self.room)
+
+    def leave(self):
+        """Leave the memory that recordings share, and forget them."""
+        self.pool, self.last, self.room = None, None, 0
+        for attempt in self.attempts.values():
+            if attempt.recording:
+                attempt.recording, attempt.next = None, "prepare"
 
     def confirm(self, attempt, arrays, rng):
         """Replay with other numbers, in cleared memory, and compare with an ordinary call."""
@@ -233,6 +262,10 @@ class Replay:
         """Add the gradients of a recording to what was set aside."""
         recording.hand_out()
         self.last = recording
+        self.add_to(sums)
+
+    def add_to(self, sums):
+        """Add the gradients to what was set aside."""
         for x, so_far in zip(self.parameters, sums):
             if so_far is not None:
                 if x.grad is not None:
@@ -256,141 +289,9 @@ class Attempt:
     obstacle: str = None
 
 
-def copied_state(source, target):
-    """Bring a generator to where another is, and return it."""
-    target.bit_generator.state = source.bit_generator.state
-    return target
-
-
 def changed(x, before, is_place=False):
     """Return values that differ from those of `before`, to be computed with; None if not sure."""
     others = (x, x.reshape(-1)[::-1].reshape(x.shape),
               np.where(x > 0, x - 1, x + 1).astype(x.dtype))
     allowed = others[:1] if is_place else others
     return next((other for other in allowed if not np.array_equal(other, before)), None)
-
-
-def added(so_far, dx, ours=False):
-    """Add gradients as `tensor.add_gradients` does, but with `jit.run`."""
-    if so_far is None:
-        return dx, ours
-    g, owned = so_far
-    if type(dx) is tuple:
-        return tuple(b if a is None else a if b is None else added((a, False), b)[0]
-                     for a, b in zip(g, dx)), False
-    out = g if owned else memory.empty_like(g)
-    jit.run(np.add, g, dx, out)
-    return out, True
-
-
-class Recording:
-    """The calls of one computation, and the memory they work in."""
-
-    def __init__(self, parameters, backward, rng, arrays):
-        self.parameters, self.backward, self.rng = parameters, backward, rng
-        self.inputs = [x if x is None else np.array(x, order="C") for x in arrays]
-        self.leaves = frozenset(self.parameters)
-        self.data = [(x.data, x.requires_grad) for x in self.parameters]
-        self.thread = threading.get_ident()
-        self.calls, self.gradients, self.obstacle = [], [], None
-
-    @contextmanager
-    def listening(self):
-        """Write down the calls of `jit.run` inside the block; one thread does at a time."""
-        with _recording:
-            jit.recorder = self.note
-            try:
-                with listen(self.hear), watch(self.look), read(backprop_noting_sums):
-                    yield
-            finally:
-                jit.recorder = None
-
-    def note(self, function, args):
-        """Write down a call; what it works in is not kept from being used again."""
-        if threading.get_ident() == self.thread:
-            self.calls.append((function, tuple(unowned(x) for x in args)))
-
-    def hear(self, op, level, arrays, params):
-        """Notice an operation that decides by values outside of `jit.run`."""
-        if not op.replayed or level != "fast" and "fast" in op.bodies:
-            self.obstacle = self.obstacle or (
-                f"{op.name} runs its formula" if op.replayed else
-                f"{op.name} is an operation that cannot be replayed")
-
-    def look(self, node):
-        if any(x.op is None and x not in self.leaves for x in node.traced):
-            self.obstacle = self.obstacle or "it has a leaf that is no parameter"
-
-    def take_over(self, data):
-        """Keep the answer and the gradients, as memory that nobody owns."""
-        self.data_of_answer = unowned(data)
-        for x in self.parameters if self.backward else ():
-            self.gradients.append(unowned(x.grad))
-            x.grad = None
-        self.calls = [direct(function, args) for function, args in self.calls]
-        self.holders = self.held()
-
-    def is_current(self):
-        """Whether thread and parameters are what they were."""
-        return (self.thread == threading.get_ident()
-                and all(x.data is data and x.requires_grad == wanted
-                        for x, (data, wanted) in zip(self.parameters, self.data)))
-
-    def is_alone(self):
-        """Whether nobody else holds a gradient."""
-        return self.held() == self.holders
-
-    def held(self):
-        """Count who holds each gradient."""
-        return [sys.getrefcount(g) for g in self.gradients if g is not None]
-
-    def hand_out(self):
-        for x, g in zip(self.parameters, self.gradients):
-            x.grad = g
-
-    def run(self, arrays, rng):
-        """Do it again for other arrays."""
-        for mine, x in zip(self.inputs, arrays):
-            if mine is not None:
-                np.copyto(mine, x)
-        if rng:
-            copied_state(rng, self.rng)
-        threads.enter_pool()
-        for function, args in self.calls:
-            function(*args)
-        if rng:
-            copied_state(self.rng, rng)
-
-    def answer(self):
-        return self.data_of_answer.item() if self.backward else self.data_of_answer.copy()
-
-
-def backprop_noting_sums(root, g=None, **how):
-    """Run `backprop`, adding with `jit.run`."""
-    return backprop(root, g, add=added, **how)
-
-
-def unowned(x):
-    """Return an array in the same place that does not keep its pool from using it again."""
-    if type(x) is not np.ndarray:
-        return x
-    block = (x.base if type(x.base) is np.ndarray else x).base
-    if not isinstance(block, ctypes.Array):               # not of a pool
-        return x
-    place = x.__array_interface__["data"][0] - ctypes.addressof(block)
-    view = np.ndarray(x.shape, x.dtype, block, place, x.strides)
-    view.flags.writeable = x.flags.writeable
-    return view
-
-
-def direct(function, args):
-    """Return a call that skips Numba's choice of a compiled version, if there is only one.
-
-    That is 2 % of a small step. Arguments of `*args` are one tuple there.
-    """
-    if len(getattr(function, "overloads", ())) != 1:
-        return function, args
-    (compiled,), code = function.overloads.values(), function.py_func.__code__
-    if code.co_flags & inspect.CO_VARARGS:
-        args = (*args[:code.co_argcount], args[code.co_argcount:])
-    return compiled.entry_point, args

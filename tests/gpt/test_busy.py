@@ -8,7 +8,7 @@ from gpt.training.run import Run
 from gpt.training.step import StepRecord, train_steps
 from gpt.training.threads import choose_threads, compare, numbers_to_try, on_best_threads
 from minigrad.kernels import jit, threads
-from minigrad.kernels.replay import Recording
+from minigrad.kernels.recording import Recording
 
 ALONE, BUSY = {1: 0.017, 2: 0.010}, {1: 0.018, 2: 0.470}
 LARGE, LARGE_BUSY = {1: 1.3, 2: 0.7}, {1: 1.4, 2: 3.0}
