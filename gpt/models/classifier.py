@@ -1,7 +1,7 @@
-"""A head that tells classes apart: what a text left in the stream, pooled, and a linear layer."""
+"""A head that tells classes apart: what a text left in the stream, pooled, and a layer or two."""
 import numpy as np
 
-from minigrad import pool
+from minigrad import gelu, pool
 from minigrad.nn import Linear, Module
 
 # Of what vectors the head is made; concatenated as in Howard & Ruder 2018, arXiv:1801.06146, 3.3.
@@ -24,18 +24,26 @@ class Classifier(Module):
         A key of POOLING.
     rng : numpy.random.Generator
     dtype : float dtype
+    hidden : int
+        Width of a layer between; 0 for none.
     """
 
-    def __init__(self, C, labels, pooling, rng, dtype=np.float32):
+    def __init__(self, C, labels, pooling, rng, dtype=np.float32, hidden=0):
         self.labels = tuple(labels)
         self.pooling = pooling
         width, n = C * len(POOLING[pooling]), len(labels)
-        self.linear = Linear(width, n, rng=rng, std=0.0, dtype=dtype)
+        self.between, made = None, dict(rng=rng, dtype=dtype)
+        if hidden:
+            self.between = Linear(width, hidden, **made)
+        self.linear = Linear(hidden or width, n, std=0.0, **made)
 
     def __call__(self, x, lengths):
         """Score the classes; the lengths, (B,), tell what is no padding."""
-        return self.linear(self.pooled(x, lengths))                             # (B, n)
+        x = self.pooled(x, lengths)                                             # (B, width)
+        if self.between:
+            x = gelu(self.between(x))                                           # (B, hidden)
+        return self.linear(x)                                                   # (B, n)
 
     def pooled(self, x, lengths):
-        """Return what the scores are made of: the features of a text, (B, width)."""
+        """Return what the head reads: the features of a text, (B, width)."""
         return pool(x, lengths, POOLING[self.pooling])

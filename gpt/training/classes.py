@@ -4,10 +4,13 @@ import numpy as np
 from gpt.training import character_ngrams
 from gpt.training.intervals import wilson
 from gpt.training.task import read
-from gpt.training.tasks.classify import predicted
+from gpt.training.tasks.classify import predicted, probe_of
 
+BINS = 15                          # Guo et al. 2017, arXiv:1706.04599
+RESAMPLES = 400                    # of the texts, from which intervals are taken
 MOST_CELLS = 10_000_000            # characters times n-grams of them, of which n-grams are made
 CELL_BYTES = 110                   # that one takes (measured)
+MOST_PRODUCTS = 1e11               # weights times tokens, up to which random weights are asked
 
 
 def conclude(run):
@@ -23,35 +26,69 @@ def conclude(run):
     data = run.data
     p = predicted(run.model, data.val)                                          # (n, K)
     targets = data.val.spans[:, 2]
-    result = judged(targets, p.argmax(axis=1), data.labels)
+    result = judged(targets, p, data.labels)
     found = read(run.measures())
     result["nats_per_token"] = found.nats_per_token
-    result["beside"] = rivals(data)
+    result["beside"] = rivals(data) | random_base(run)
     lines = told(result, data.labels)
     return result, {}, list(lines)
 
 
-def judged(targets, found, labels):
-    """Return what there is to know of n answers, (n,) each, in numbers."""
-    K = len(labels)
-    pairs = K * targets + found
-    confusion = np.bincount(pairs, minlength=K * K).reshape(K, K)
+def judged(targets, p, labels):
+    """Return what there is to know of n answers, targets (n,) and p (n, K), in numbers: shares,
+    each with its interval behind it."""
+    confusion = confused(targets, p)
     right = confusion.diagonal().tolist()
     asked = confusion.sum(axis=1).tolist()
-    said = confusion.sum(axis=0).tolist()
-    n, n_right, recall, f1 = len(targets), sum(right), {}, {}
-    for label, k, of, as_it in zip(labels, right, asked, said):
-        low, high = wilson(k, of)
-        recall[label] = [k / max(1, of), low, high]
-        f1[label] = 2 * k / max(1, of + as_it)
-    there = [k / of for k, of in zip(right, asked) if of]
+    n, n_right, recall = len(targets), sum(right), {}
+    for label, k, of in zip(labels, right, asked):
+        recall[label] = [k / max(1, of), *wilson(k, of)]
+    found = shares(targets, p), *intervals(targets, p)
+    balanced, calibration, *f1 = np.transpose(found).tolist()                   # (2 + K, 3)
     return {"n_texts": n,
             "accuracy": n_right / n,
             "interval": wilson(n_right, n),
-            "balanced_accuracy": sum(there) / len(there),
+            "balanced_accuracy": balanced,
+            "calibration_error": calibration,
             "recall": recall,
-            "f1": f1,
+            "f1": dict(zip(labels, f1)),
             "confusion": confusion.tolist()}
+
+
+def confused(targets, p):
+    """Count how often each label was taken for which: (K, K)."""
+    K = p.shape[1]
+    pairs = K * targets + p.argmax(axis=1)
+    return np.bincount(pairs, minlength=K * K).reshape(K, K)
+
+
+def shares(targets, p):
+    """Return balanced accuracy, calibration error, and the F1 of each label: (2 + K,)."""
+    confusion = confused(targets, p)
+    right = confusion.diagonal()                                                # (K,)
+    asked, said = confusion.sum(axis=1), confusion.sum(axis=0)
+    there = asked > 0
+    balanced = (right[there] / asked[there]).mean()
+    f1 = 2 * right / np.maximum(1, asked + said)                                # (K,)
+    return np.array([balanced, calibration_error(targets, p), *f1])
+
+
+def calibration_error(targets, p):
+    """Return how far, over bins, the mean probability of what was said is from the share right."""
+    sure = p.max(axis=1)                                                        # (n,)
+    surplus = sure - (p.argmax(axis=1) == targets)
+    of = (sure * BINS).astype(int)
+    apart = np.bincount(np.minimum(of, BINS - 1), surplus)
+    return np.abs(apart).sum() / len(sure)
+
+
+def intervals(targets, p):
+    """Return between what `shares` are, to 95 %: (2, 2 + K), of texts drawn again (Efron 1979)."""
+    rng, n, found = np.random.default_rng(0), len(targets), []
+    for _ in range(RESAMPLES):
+        rows = rng.integers(0, n, n)
+        found.append(shares(targets[rows], p[rows]))
+    return np.quantile(found, [0.025, 0.975], axis=0)
 
 
 def rivals(data):
@@ -68,6 +105,21 @@ def rivals(data):
     return found
 
 
+def random_base(run):
+    """Return the accuracy of the head that a base of random weights would begin with, by name;
+    nothing without a base, or where that takes long."""
+    data = run.data
+    n_tokens = len(data.train.ids) + len(data.val.ids)
+    products = sum(x.size for x in run.model.parameters()) * n_tokens
+    if not run.config.train.base or products > MOST_PRODUCTS:
+        return {}
+    rng = np.random.default_rng(run.config.train.seed)
+    weight, bias, others = probe_of(run.config.new_net(rng), data)
+    scores = others @ weight.T + bias                                           # (n, K)
+    right = scores.argmax(axis=1) == data.val.spans[:, 2]
+    return {"the same with random weights": float(right.mean())}
+
+
 def cells(data):
     return data.n_bytes * character_ngrams.LONGEST
 
@@ -82,11 +134,17 @@ def told(result, labels):
     low, high = result["interval"]
     yield (f"right: {100 * result['accuracy']:.1f} % of {result['n_texts']:,} texts held out (95 % "
            f"interval {100 * low:.1f} to {100 * high:.1f}); balanced "
-           f"{100 * result['balanced_accuracy']:.1f} %; {result['nats_per_token']:.4f} nats a text")
+           f"{in_percent(result['balanced_accuracy'])}; {result['nats_per_token']:.4f} nats a text")
+    yield ("calibration: how sure it is and how often it is right are "
+           f"{in_percent(result['calibration_error'])} apart")
     yield "beside it: " + ", ".join(
         f"{name} {100 * share:.1f} %" for name, share in result["beside"].items())
     for name, row in zip(labels, result["confusion"]):
-        share, low, high = result["recall"][name]
         taken = ", ".join(f"{n} as {other}" for n, other in zip(row, labels))
-        yield (f"{name}: {taken}; {100 * share:.1f} % found ({100 * low:.1f} to "
-               f"{100 * high:.1f}), F1 {result['f1'][name]:.3f}")
+        yield (f"{name}: {taken}; {in_percent(result['recall'][name])} found, "
+               f"F1 {in_percent(result['f1'][name])}")
+
+
+def in_percent(row):
+    share, low, high = row
+    return f"{100 * share:.1f} % ({100 * low:.1f} to {100 * high:.1f})"

@@ -55,6 +55,11 @@ class TrainConfig:
     pooling: str = setting("concat", "what classify reads of a text: what the net says last, its "
                            "mean, its max, or all three", tuple(POOLING))
     labels: str = setting("", "of classify, in order, commas between; unless said, those there are")
+    class_weights: str = setting("", "of classify: what a text of each label counts, in their "
+                                 "order, commas between; or balanced, so that all labels count "
+                                 "alike [1 each]")
+    hidden: int = setting(0, "of classify: width of a hidden layer in the head; 0 for none",
+                          at_least=0)
     beta: float = setting(0.1, "of prefer: how dear it is to leave the model that it begins with",
                           above=0)
     label_smoothing: float = setting(0.0, "of prefer: how often pairs are taken to be the wrong "

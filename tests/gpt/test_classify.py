@@ -17,6 +17,7 @@ from gpt.data.labelled import encode, prepare_labelled, read_labelled, spans_of,
 from gpt.data.reading import END_OF_TEXT
 from gpt.models.classifier import POOLING
 from gpt.opening import open_model
+from gpt.settings import ConfigError
 from gpt.training import character_ngrams
 from gpt.training.classes import judged
 from gpt.training.intervals import wilson
@@ -26,7 +27,7 @@ from gpt.training.run import Run
 from gpt.training.step import train_steps
 from gpt.training.task import read
 from gpt.training.tasks.classify import (
-    PROBE_C, class_scores, classify_loss, features, labelled_batch)
+    PROBE_C, class_scores, classify_batch, classify_loss, features, labelled_batch, weight_of_each)
 from minigrad import softmax
 from minigrad.kernels import jit
 
@@ -175,8 +176,28 @@ def test_the_gradient_is_the_slope_and_micro_batches_add_up(labelled, net):
         assert abs(sum(slopes) - x.grad.flat[i]) < 1e-7 * max(1, abs(x.grad.flat[i]))
 
 
-def test_it_learns_and_resumes_to_the_same_bytes(labelled):
-    config = config_of(labelled, steps=60, dropout=0.1)
+def test_labels_count_as_their_weights_say(labelled):
+    model = config_of(labelled).new_net(np.random.default_rng(0), np.float64)
+    for x in model.parameters():
+        x.data += 0.1 * np.random.default_rng(1).standard_normal(x.shape)
+    batch = classify_batch(labelled, (9, 32), np.random.default_rng(0), model, "1,3")
+    n = np.bincount(labelled.train.spans[:, 2])
+    expected = np.array([1, 3]) * n.sum() / (n @ [1, 3])
+    np.testing.assert_allclose(batch.weights, expected[batch.targets], rtol=1e-6)
+    p = softmax(class_scores(model, batch).data)[np.arange(9), batch.targets]
+    assert classify_loss(model, batch, 9.0).item() == pytest.approx(-batch.weights @ np.log(p) / 9)
+    np.testing.assert_allclose(n * weight_of_each("balanced", labelled), n.sum() / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("given", ["1", "1,2,3", "1,0", "1,nan", "alike"])
+def test_weights_that_are_none_are_refused(labelled, given):
+    with pytest.raises(ConfigError, match="number above 0 for each of bad, good"):
+        weight_of_each(given, labelled)
+
+
+@pytest.mark.parametrize("more", [{}, {"hidden": 8, "class_weights": "balanced"}])
+def test_it_learns_and_resumes_to_the_same_bytes(labelled, more):
+    config = config_of(labelled, steps=60, dropout=0.1, **more)
     run = Run.start(config, labelled, Plan.fixed(60))
     middle = None
     for record in train_steps(run):
@@ -193,9 +214,11 @@ def test_it_learns_and_resumes_to_the_same_bytes(labelled):
 
 def test_what_is_judged_is_counted():
     targets, found = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
-    result = judged(targets, found, ("a", "b"))
-    assert result["accuracy"] == 0.75 and result["balanced_accuracy"] == (2 / 3 + 1) / 2
-    assert result["confusion"] == [[2, 1], [0, 1]] and result["f1"] == {"a": 0.8, "b": 2 / 3}
+    result = judged(targets, 0.25 + 0.5 * np.eye(2)[found], ("a", "b"))
+    assert result["accuracy"] == 0.75 and result["confusion"] == [[2, 1], [0, 1]]
+    assert result["balanced_accuracy"][0] == (2 / 3 + 1) / 2
+    assert result["f1"]["a"][0] == 0.8 and result["f1"]["b"][0] == 2 / 3
+    assert result["calibration_error"][0] == 0                       # 0.75 sure, 3 of 4 right
     low, high = wilson(5, 10)
     assert math.isclose(low, 0.2366, abs_tol=1e-4) and math.isclose(high, 0.7634, abs_tol=1e-4)
 

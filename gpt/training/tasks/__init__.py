@@ -18,7 +18,8 @@ from gpt.training.tasks.seq2seq import SEQ2SEQ
 CLASSIFY = Task(
     classify_batch, classify_loss, classify_measure, sees=("before", "both"),
     prepare=prepare_labelled, load=load_labelled,
-    fit=with_classifier, puts="classifier.", head=("labels", "pooling"),
+    options=("class_weights",),
+    fit=with_classifier, puts="classifier.", head=("labels", "pooling", "hidden"),
     prepared=begin_with_probe,
     begins=dict(learning_rate=3e-4, weight_decay=0.01),
     show=show_nothing, command="classify", conclude=conclude, conclude_bytes=rivals_bytes)

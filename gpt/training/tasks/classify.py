@@ -3,6 +3,7 @@ import numpy as np
 
 from gpt.batch import Batch
 from gpt.models.classifier import Classifier
+from gpt.settings import ConfigError
 from gpt.training.character_ngrams import Dense, fitted
 from gpt.training.task import Measure
 from minigrad import cross_entropy, no_grad, softmax
@@ -14,16 +15,42 @@ TEXTS = 32                 # of one forward pass that measures
 def with_classifier(net, settings, rng, dtype):
     """Put the head onto a net: its field `classifier`."""
     labels = settings.labels.split(",")
-    net.classifier = Classifier(net.head.shape[1], labels, settings.pooling, rng, dtype)
+    net.classifier = Classifier(net.head.shape[1], labels, settings.pooling, rng, dtype,
+                                settings.hidden)
     return net
 
 
-def classify_batch(data, shape, rng, model):
+def classify_batch(data, shape, rng, model, class_weights=""):
     """Take texts at random, none twice while there are others; the targets are their labels."""
     B, T = shape
     n = len(data.train)
     rows = rng.permutation(n)[:B] if B <= n else rng.integers(0, n, B)
-    return labelled_batch(data.train, rows, T)
+    batch = labelled_batch(data.train, rows, T)
+    if not class_weights:
+        return batch
+    return batch._replace(weights=weight_of_each(class_weights, data)[batch.targets])
+
+
+def weight_of_each(given, data):
+    """Return what a text of each label counts, (K,) float32: 1 in the mean over all texts.
+
+    Raises
+    ------
+    ConfigError
+        If these are no numbers above 0, one for each label.
+    """
+    labels = data.train.spans[:, 2]
+    n = np.bincount(labels, minlength=len(data.labels))                         # (K,)
+    try:
+        weights = 1 / n if given == "balanced" else np.array([*map(float, given.split(","))])
+    except ValueError:
+        weights = np.zeros(0)
+    fits = weights.shape == n.shape and np.isfinite(weights).all()
+    if not fits or weights.min() <= 0:
+        raise ConfigError(f"class_weights is {given!r}, but must be a number above 0 for each of "
+                          f"{', '.join(data.labels)}, commas between, or balanced")
+    weights *= len(labels) / (n @ weights)
+    return weights.astype(np.float32)
 
 
 def labelled_batch(texts, rows, T):
@@ -40,7 +67,12 @@ def class_scores(model, batch, rng=None):
 def classify_loss(model, batch, n, rng=None):
     """Return the surprise at the labels, in nats, summed and divided by n."""
     with kernels_from(1):                             # however few classes: so it is replayed
-        return cross_entropy(class_scores(model, batch, rng), batch.targets, n=n)
+        scores = class_scores(model, batch, rng)                                # (B, K)
+        if batch.weights is None:
+            return cross_entropy(scores, batch.targets, n=n)
+        losses = cross_entropy(scores, batch.targets, reduction="none")         # (B,)
+        weights = batch.weights.astype(losses.dtype)
+        return (losses * weights).sum() / float(n)
 
 
 def classify_measure(model, data, texts):
@@ -112,14 +144,22 @@ def probe(x, labels, at_hand, n_classes):
 
 
 def begin_with_probe(run, folder=None):
-    """Do that for a new run from a base."""
-    head = run.model.classifier.linear
-    data = run.data
-    learnt, others = (features(run.model, part) for part in (data.train, data.val))
-    at_hand, labels = np.concatenate([learnt, others]), data.train.spans[:, 2]
-    weight, bias = probe(learnt, labels, at_hand, len(head.weight))
-    head.weight.data[...] = weight
-    head.bias.data[...] = bias
+    """Do that for a new run from a base, where the head is one layer."""
+    head = run.model.classifier
+    if head.between:
+        return
+    weight, bias, _ = probe_of(run.model, run.data)
+    head.linear.weight.data[...] = weight
+    head.linear.bias.data[...] = bias
+
+
+def probe_of(model, data):
+    """Return what `probe` finds on a model's features of the labelled texts, (K, width) and (K,);
+    and the features of the others, (n, width)."""
+    learnt, others = (features(model, part) for part in (data.train, data.val))
+    at_hand = np.concatenate([learnt, others])
+    labels = data.train.spans[:, 2]
+    return *probe(learnt, labels, at_hand, len(data.labels)), others
 
 
 def show_nothing(model, data, seed, max_tokens):
