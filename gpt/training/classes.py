@@ -6,7 +6,6 @@ from gpt.training.intervals import wilson
 from gpt.training.task import read
 from gpt.training.tasks.classify import predicted, probe_of
 
-BINS = 15                          # Guo et al. 2017, arXiv:1706.04599
 RESAMPLES = 400                    # of the texts, from which intervals are taken
 MOST_CELLS = 10_000_000            # characters times n-grams of them, of which n-grams are made
 CELL_BYTES = 110                   # that one takes (measured)
@@ -44,12 +43,12 @@ def judged(targets, p, labels):
     for label, k, of in zip(labels, right, asked):
         recall[label] = [k / max(1, of), *wilson(k, of)]
     found = shares(targets, p), *intervals(targets, p)
-    balanced, calibration, *f1 = np.transpose(found).tolist()                   # (2 + K, 3)
+    balanced, surplus, *f1 = np.transpose(found).tolist()                   # (2 + K, 3)
     return {"n_texts": n,
             "accuracy": n_right / n,
             "interval": wilson(n_right, n),
             "balanced_accuracy": balanced,
-            "calibration_error": calibration,
+            "surer_than_right": surplus,
             "recall": recall,
             "f1": dict(zip(labels, f1)),
             "confusion": confusion.tolist()}
@@ -63,23 +62,15 @@ def confused(targets, p):
 
 
 def shares(targets, p):
-    """Return balanced accuracy, calibration error, and the F1 of each label: (2 + K,)."""
+    """Return balanced accuracy, how much surer it is than right, and the F1 of each: (2 + K,)."""
     confusion = confused(targets, p)
     right = confusion.diagonal()                                                # (K,)
     asked, said = confusion.sum(axis=1), confusion.sum(axis=0)
     there = asked > 0
     balanced = (right[there] / asked[there]).mean()
     f1 = 2 * right / np.maximum(1, asked + said)                                # (K,)
-    return np.array([balanced, calibration_error(targets, p), *f1])
-
-
-def calibration_error(targets, p):
-    """Return how far, over bins, the mean probability of what was said is from the share right."""
-    sure = p.max(axis=1)                                                        # (n,)
-    surplus = sure - (p.argmax(axis=1) == targets)
-    of = (sure * BINS).astype(int)
-    apart = np.bincount(np.minimum(of, BINS - 1), surplus)
-    return np.abs(apart).sum() / len(sure)
+    surplus = p.max(axis=1).mean() - right.sum() / len(targets)
+    return np.array([balanced, surplus, *f1])
 
 
 def intervals(targets, p):
@@ -135,8 +126,7 @@ def told(result, labels):
     yield (f"right: {100 * result['accuracy']:.1f} % of {result['n_texts']:,} texts held out (95 % "
            f"interval {100 * low:.1f} to {100 * high:.1f}); balanced "
            f"{in_percent(result['balanced_accuracy'])}; {result['nats_per_token']:.4f} nats a text")
-    yield ("calibration: how sure it is and how often it is right are "
-           f"{in_percent(result['calibration_error'])} apart")
+    yield f"calibration: surer than right by {in_percent(result['surer_than_right'])}"
     yield "beside it: " + ", ".join(
         f"{name} {100 * share:.1f} %" for name, share in result["beside"].items())
     for name, row in zip(labels, result["confusion"]):

@@ -227,9 +227,9 @@ def forecast(run, peak_gflops):
                     max(peak_bytes(), before + max(need(n), at_the_end) + WRITER_BYTES), free, n)
 
 
-# How often a micro-batch is in memory where rows have many widths: recordings of several do not
-# share all of it, and a width that is new is computed beside them (measured: 2.75 times).
-OF_MANY_WIDTHS = 3
+# How often a micro-batch is in memory where rows have many widths: what one of them frees does not
+# fit all that another takes.
+OF_MANY_WIDTHS = 1.25
 WRITER_BYTES = 30_000_000          # what is loaded later or compiled at the first start (measured)
 
 

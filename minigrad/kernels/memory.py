@@ -64,8 +64,8 @@ class Pool:
         return array
 
     def nearest(self, size):
-        """Return the size of the idle block that fits best and is not twice as large; or `size`."""
-        fitting = (each for each, blocks in self.idle.items() if blocks and size <= each < 2 * size)
+        """Return the size of the idle block that fits best, at most twice as large; or `size`."""
+        fitting = (n for n, blocks in self.idle.items() if blocks and size <= n <= 2 * size)
         return min(fitting, default=size)
 
     def give_back(self, lease):

@@ -169,7 +169,8 @@ class Replay:
             attempt.obstacle = attempt.obstacle or "what it computes is kept elsewhere"
         if attempt.obstacle:
             attempt.recording, attempt.next = None, "refuse"
-        if self.pool.leases:                              # somebody has a part of the memory
+        used = any(each.recording for each in self.attempts.values())
+        if self.pool.leases or not used:                  # somebody has a part of it, or nobody
             self.leave()
         self.hand_out(found, sums)
         return found.answer()

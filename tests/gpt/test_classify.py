@@ -19,7 +19,7 @@ from gpt.models.classifier import POOLING
 from gpt.opening import open_model
 from gpt.settings import ConfigError
 from gpt.training import character_ngrams
-from gpt.training.classes import judged
+from gpt.training.classes import intervals, judged
 from gpt.training.intervals import wilson
 from gpt.training.config import Config, setting_names
 from gpt.training.plan import Plan
@@ -218,7 +218,7 @@ def test_what_is_judged_is_counted():
     assert result["accuracy"] == 0.75 and result["confusion"] == [[2, 1], [0, 1]]
     assert result["balanced_accuracy"][0] == (2 / 3 + 1) / 2
     assert result["f1"]["a"][0] == 0.8 and result["f1"]["b"][0] == 2 / 3
-    assert result["calibration_error"][0] == 0                       # 0.75 sure, 3 of 4 right
+    assert result["surer_than_right"][0] == 0                        # 0.75 sure, 3 of 4 right
     low, high = wilson(5, 10)
     assert math.isclose(low, 0.2366, abs_tol=1e-4) and math.isclose(high, 0.7634, abs_tol=1e-4)
 
@@ -289,3 +289,16 @@ def test_n_grams_tell_spam():
                                          [int(label == "spam") for label, _ in train],
                                          [text for _, text in val], 2)
     assert (answers == [label == "spam" for label, _ in val]).mean() > 0.93
+
+
+def test_intervals_cover_what_is_true():
+    rng, covered = np.random.default_rng(0), np.zeros(4)
+    for _ in range(20):
+        sure = rng.uniform(0.5, 1, 300)
+        targets = np.where(rng.random(300) < sure, 1, 0)
+        p = np.stack([1 - sure, sure], axis=1)
+        p[:100] = p[:100, ::-1]
+        targets[:100] = 1 - targets[:100]
+        low, high = intervals(targets, p)
+        covered += (low <= [0.75, 0, 0.68, 0.8]) & ([0.75, 0, 0.68, 0.8] <= high)
+    assert (covered >= 15).all(), covered

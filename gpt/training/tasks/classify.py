@@ -77,7 +77,7 @@ def classify_loss(model, batch, n, rng=None):
 
 def classify_measure(model, data, texts):
     """Yield the surprise at the labels of `texts`, some at a time."""
-    for batch in batches(model, texts):
+    for batch in batches(model, texts, np.arange(len(texts))):
         with no_grad():
             scores = class_scores(model, batch)
             loss = cross_entropy(scores, batch.targets, n=1.0)
@@ -86,30 +86,32 @@ def classify_measure(model, data, texts):
         yield Measure(loss.item(), n, 0, right, n)
 
 
-def batches(model, texts):
+def batches(model, texts, order):
     T = model.config.context_length
     for first in range(0, len(texts), TEXTS):
-        rows = np.arange(first, min(first + TEXTS, len(texts)))
-        yield labelled_batch(texts, rows, T)
+        yield labelled_batch(texts, order[first:first + TEXTS], T)
+
+
+def of_each(model, texts, compute):
+    """Return what is computed of each text, (n, ...), of those of about one length together."""
+    begins, ends, _ = texts.spans.T
+    order = np.argsort(ends - begins, kind="stable")
+    with no_grad():
+        found = [compute(batch) for batch in batches(model, texts, order)]
+    return np.concatenate(found)[np.argsort(order)]
 
 
 def predicted(model, texts):
     """Return the probabilities of the classes of each text, (n, classes)."""
-    found = []
-    for batch in batches(model, texts):
-        with no_grad():
-            found.append(softmax(class_scores(model, batch).data))
-    return np.concatenate(found)
+    return of_each(model, texts, lambda batch: softmax(class_scores(model, batch).data))
 
 
 def features(model, texts):
     """Return what the head reads of each text, (n, width) float64."""
-    found = []
-    for batch in batches(model, texts):
-        with no_grad():
-            x = model.stream(batch)                                             # (B, T, C)
-            found.append(model.classifier.pooled(x, batch.lengths).data)
-    return np.concatenate(found).astype(np.float64)
+    def pooled(batch):
+        x = model.stream(batch)                                                 # (B, T, C)
+        return model.classifier.pooled(x, batch.lengths).data
+    return of_each(model, texts, pooled).astype(np.float64)
 
 
 PROBE_C = 0.0015                   # 0.003 where two classes have one row of weights
