@@ -1,6 +1,7 @@
 """All labels of SMS spam: what is frozen beside n-grams, on 10 splits by text.
 
     MINIGRAD_DATA=data python benchmarks/tuning_splits.py runs/own-s0 --also smollm2.gguf
+    ... --also smollm2.gguf --adapt 3            with adapters, too, on the first 3 splits
 
 As many messages of each label are drawn, none twice, and a fifth is held out. Messages without
 their labels are at hand for all: the idf counts all of them, the base has read 88 %. Rows go where
@@ -15,11 +16,13 @@ from pathlib import Path
 import numpy as np
 from tuning import (
     HELP, LABELS, PROBE, RIVAL, TOGETHER, NGrams, Probe, Together, cell, error_of, keep, kept,
-    open_model, share_right, shares, verdict)
+    numbers, open_model, predicted, probe, run_from, share_right, shares, train_steps, verdict)
 from tuning_texts import messages
 
 SPLITS, TEST = 10, 0.2
 BASE = 0                           # of the messages that the first base has read
+LORA = dict(lora_rank=8, learning_rate=3e-4, schedule="slanted")
+STEPS = 20                         # of 8 texts
 
 
 def main():
@@ -27,16 +30,20 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", help="the run own-s0")
     parser.add_argument("--also", help="a published model, to be frozen as well")
+    parser.add_argument("--adapt", type=int, default=0, help="splits on which it gets adapters")
     args = parser.parse_args()
     known, pairs = kept(), balanced()
     made = {RIVAL: partial(NGrams, pairs), PROBE: partial(opened, Probe, args.base, pairs),
             TOGETHER: partial(opened, Together, args.base, pairs)}
     if args.also:
-        made[f"{Path(args.also).stem}, frozen"] = partial(opened, Probe, args.also, pairs)
+        name = Path(args.also).stem
+        made[f"{name}, frozen"] = partial(opened, Probe, args.also, pairs)
+        made[f"{name}, adapters"] = partial(opened, WithAdapters, args.also, pairs)
     n = len(split(pairs, 0)[0])
     for name, make in made.items():
         began = time.process_time()
-        measure(known, name, make, pairs, n)
+        splits = args.adapt if name.endswith("adapters") else SPLITS
+        measure(known, name, make, pairs, n, splits)
         print(f"{name}: {cell(known, name, BASE, n)} {time.process_time() - began:.0f} CPU-s")
     _, apart = shares(known, PROBE, BASE, n)
     verdict("spam-all-labels-above-ngrams", apart.mean() / error_of(apart), 2)
@@ -61,8 +68,25 @@ def split(pairs, seed):
     return [pairs[i] for i in order[n:]], [pairs[i] for i in order[:n]]
 
 
-def measure(known, name, make, pairs, n):
-    missing = [seed for seed in range(SPLITS) if (name, BASE, n, seed) not in known]
+class WithAdapters(Probe):
+    """Adapters and a head that learn on, from where the frozen net has them begin."""
+
+    def __init__(self, opened, pairs):
+        super().__init__(opened, pairs)
+        self.opened = opened
+
+    def __call__(self, drawn, test, n, seed):
+        run = run_from(self.opened, drawn, test, LORA, seed, STEPS)
+        weight, bias = probe(self.rows(drawn), numbers(drawn), self.at_hand, len(LABELS))
+        head = run.model.classifier.linear
+        head.weight.data[...], head.bias.data[...] = weight, bias
+        for _ in train_steps(run):
+            pass
+        return predicted(run.model, run.data.val)
+
+
+def measure(known, name, make, pairs, n, splits):
+    missing = [seed for seed in range(splits) if (name, BASE, n, seed) not in known]
     method = make() if missing else None
     for seed in missing:
         learnt, test = split(pairs, seed)

@@ -27,13 +27,19 @@ class Texts(NamedTuple):
     def __len__(self):
         return len(self.spans)
 
+    @property
+    def lengths(self):
+        """How many tokens each has, (n,)."""
+        begins, ends, _ = self.spans.T
+        return ends - begins
+
     def padded(self, rows, T):
         """Return the first T tokens of some texts, (B, width) int64 padded with 0, and lengths.
 
         The width is that of the longest, rounded up to one of few.
         """
-        begins, ends, _ = self.spans[rows].T
-        lengths = np.minimum(ends - begins, T)                                  # (B,)
+        begins = self.spans[rows, 0]
+        lengths = np.minimum(self.lengths[rows], T)                             # (B,)
         step = max(1, T // 4)
         width = min(T, -(-int(lengths.max()) // step) * step)
         ids = rows_from(self.ids, begins, width)                                # (B, width)

@@ -87,15 +87,16 @@ def classify_measure(model, data, texts):
 
 
 def batches(model, texts, order):
-    T = model.config.context_length
+    """Yield texts in an order, some at a time, as wide as the longest of them."""
+    lengths = np.minimum(texts.lengths, model.config.context_length)            # (n,)
     for first in range(0, len(texts), TEXTS):
-        yield labelled_batch(texts, order[first:first + TEXTS], T)
+        rows = order[first:first + TEXTS]
+        yield labelled_batch(texts, rows, int(lengths[rows].max()))
 
 
 def of_each(model, texts, compute):
     """Return what is computed of each text, (n, ...), of those of about one length together."""
-    begins, ends, _ = texts.spans.T
-    order = np.argsort(ends - begins, kind="stable")
+    order = np.argsort(texts.lengths, kind="stable")
     with no_grad():
         found = [compute(batch) for batch in batches(model, texts, order)]
     return np.concatenate(found)[np.argsort(order)]
