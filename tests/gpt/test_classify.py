@@ -292,13 +292,13 @@ def test_n_grams_tell_spam():
 
 
 def test_intervals_cover_what_is_true():
-    rng, covered = np.random.default_rng(0), np.zeros(4)
-    for _ in range(20):
+    rng, covered, true = np.random.default_rng(0), np.zeros(4), [0.75, 0, 0.68, 0.8]
+    for _ in range(8):
         sure = rng.uniform(0.5, 1, 300)
         targets = np.where(rng.random(300) < sure, 1, 0)
         p = np.stack([1 - sure, sure], axis=1)
         p[:100] = p[:100, ::-1]
         targets[:100] = 1 - targets[:100]
         low, high = intervals(targets, p)
-        covered += (low <= [0.75, 0, 0.68, 0.8]) & ([0.75, 0, 0.68, 0.8] <= high)
-    assert (covered >= 15).all(), covered
+        covered += (low <= true) & (true <= high)
+    assert (covered >= 6).all(), covered

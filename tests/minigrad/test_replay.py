@@ -275,8 +275,8 @@ def test_batches_of_two_alternating_shapes_are_replayed():
 def test_shapes_of_fewer_numbers_work_in_the_memory_of_the_largest():
     trial = Trial(lambda x, ids, w: self_attention(linear(x, w["wide"]), 2))
     held = {}
-    for rows in (6, 12, 7, 9, 8, 10, 11):
-        for _ in range(5):
+    for rows in (6, 12, 7, 9, 11):
+        for _ in range(4):
             assert trial.agrees(tuple(trial.rng.integers(0, V, (2, rows * B, T))))
         gc.collect()
         held[rows] = trial.replay.pool.held_bytes
