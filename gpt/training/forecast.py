@@ -218,7 +218,8 @@ def forecast(run, peak_gflops):
         raise ConfigError(f"this run needs {need(n) / 1e9:.1f} GB for {n} sequences at a time, but "
                           f"{free / 1e9:.1f} GB are free: use {smaller}")
     shares = 1, *run.way.shares[1:]                   # then rank 0 has all weights
-    at_the_end = baseline_bytes(run) + run_bytes(config, held, n_learnt, 0, 0, shares)
+    kept = 0 if run.task.whole_text else n            # recordings, beside what is small then
+    at_the_end = baseline_bytes(run) + run_bytes(config, held, n_learnt, per_sequence, kept, shares)
     if room is not None and at_the_end > room:
         raise ConfigError(f"a text of {run.data.n_bytes / 1e6:,.0f} MB needs "
                           f"{at_the_end / 1e9:.1f} GB at the end, to be counted and compressed, "

@@ -168,7 +168,7 @@ class Replay:
         if self.pool.leases:
             attempt.obstacle = attempt.obstacle or "what it computes is kept elsewhere"
         if attempt.obstacle:
-            attempt.recording, attempt.next = None, "refuse"
+            attempt.recording, attempt.next, found.calls = None, "refuse", []
         used = any(each.recording for each in self.attempts.values())
         if self.pool.leases or not used:                  # somebody has a part of it, or nobody
             self.leave()
