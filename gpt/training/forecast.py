@@ -1,5 +1,6 @@
 """What a run will cost, before it starts: the rate of this machine, the time of a step, memory."""
 import functools
+import gc
 import time
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from gpt.training.baselines import COUNTED_BYTES, XZ_BYTES
 from gpt.training.clock import Rates, check_duration, plan_by_time
 from gpt.training.folder import write_manifest
 from gpt.training.layers import freeze
-from gpt.training.memory import available_bytes, peak_bytes, used_bytes
+from gpt.training.memory import available_bytes, give_back, peak_bytes, used_bytes
 from gpt.training.plan import batch_shape
 from gpt.training.step import train_steps
 from gpt.training.task import Measure
@@ -261,6 +262,8 @@ def measured(run):
     cost = forecast(run, peak_gflops)
     run.config = run.config.changed(micro_batch=min(world.collect(cost.micro_batch)))
     rates = measure_rates(run)
+    gc.collect()                                      # the copy and its way, which hold each other
+    give_back()
     run.way.measure(rates.step_s)
     if world.watch:
         world.watch.allow(rates.step_s)
