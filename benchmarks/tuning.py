@@ -55,6 +55,7 @@ RUNS = {"head alone": HEAD_ALONE, "all at one rate": {}, "ULMFiT": ULMFIT}
 RUNS |= {f"ULMFiT without {name}": {key: x for key, x in ULMFIT.items() if key != name}
          for name in ULMFIT}
 RANDOM, PROBE, TOGETHER = "new weights, frozen", "frozen", "frozen and n-grams"
+CLIPPED = "frozen, clipped"
 
 # The words of messages have to be tokens: with those of general text spam falls into pieces.
 HOW = """python -m bpe train own-sSEED.txt --vocab_size 2048 --special '<|endoftext|>' \\
@@ -128,7 +129,8 @@ def methods(place, base):
     new = Config(opened.model.config).new_net(np.random.default_rng(base))
     random = opened._replace(model=new)
     made = {RIVAL: partial(NGrams, pairs), RANDOM: partial(Probe, random, pairs),
-            PROBE: partial(Probe, opened, pairs), TOGETHER: partial(Together, opened, pairs)}
+            PROBE: partial(Probe, opened, pairs), CLIPPED: partial(Clipped, opened, pairs),
+            TOGETHER: partial(Together, opened, pairs)}
     for name, settings in RUNS.items():
         made[name] = partial(Tuned, opened, settings)
     return made
@@ -171,6 +173,18 @@ class Probe:
 
     def rows(self, pairs):
         return np.array([self.x[text] for _, text in pairs])
+
+
+MOST = 2                           # deviations from the mean; chosen on base 0
+
+class Clipped(Probe):
+    """The same, where no feature lies further from its mean than MOST deviations."""
+
+    def __init__(self, opened, pairs):
+        super().__init__(opened, pairs)
+        mean, most = self.at_hand.mean(axis=0), MOST * self.at_hand.std(axis=0)
+        self.at_hand = np.clip(self.at_hand, mean - most, mean + most)
+        self.x = {text: x for (_, text), x in zip(pairs, self.at_hand)}
 
 
 UNIT_C = 0.5                       # of rows of length 1; of 0.15, 0.5, 1.5 the best on base 0
@@ -232,8 +246,8 @@ def share_right(p, pairs):
 # ---- what is told ----
 
 def tell(known):
-    """Print a table, and verdicts on the frozen base, alone and with n-grams: in percent, and
-    paired in standard errors."""
+    """Print a table, and verdicts on the frozen base, alone, clipped and with n-grams: in percent,
+    and paired in standard errors."""
     names = list(dict.fromkeys(name for name, *_ in known))
     width = max(map(len, names))
     print("right, % (deviation over draws), and paired with n-grams +- a standard error")
@@ -241,7 +255,8 @@ def tell(known):
         for base in [*range(BASES), None]:
             cells = [cell(known, name, base, n) for n in COUNTS]
             print(f"{name:{width}} {'all' if base is None else f's{base}':4}" + "  ".join(cells))
-    for n, (name, more) in product(COUNTS, ((PROBE, ""), (TOGETHER, "-together"))):
+    judged = (PROBE, ""), (CLIPPED, "-clipped"), (TOGETHER, "-together")
+    for n, (name, more) in product(COUNTS, judged):
         right, apart = shares(known, name, None, n)
         if len(right):
             verdict(f"spam-{n}-labels{more}", right.mean(), TARGETS[n])
