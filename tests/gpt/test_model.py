@@ -22,8 +22,13 @@ CHOICES = {name: st.sampled_from(f.metadata["choices"]) if f.metadata["choices"]
            if f.metadata["choices"] or f.type is bool}
 CHOICES.update(causal=st.just(True), n_kv_head=st.sampled_from([0, 1, 2]),
                ngram_rows=st.sampled_from([0, 50]), look_back=st.sampled_from([0, 1, 3]))
-VARIANTS = st.builds(ModelConfig, vocab_size=st.just(11), context_length=st.just(8),
-                     n_layer=st.just(2), n_head=st.just(2), d_model=st.just(8), **CHOICES)
+SIZE = dict(vocab_size=st.just(11), context_length=st.just(8), n_layer=st.just(2),
+            n_head=st.just(2), d_model=st.just(8))
+# What begins by looking back takes some of the others.
+LOOKING = dict(init=st.just("looking"), qkv_bias=st.just(True), qk_norm=st.just(False),
+               position=st.just("rotary"))
+BEGINNINGS = dict(init=st.sampled_from(["zero", "scaled"])), LOOKING
+VARIANTS = st.one_of([st.builds(ModelConfig, **SIZE | CHOICES | begins) for begins in BEGINNINGS])
 
 
 @given(VARIANTS, st.integers(0, 7), st.integers(1, 10))
