@@ -36,19 +36,20 @@ from minigrad.optim import AdamW, clip_grad_norm  # noqa: E402
 
 BOOKS = Path(os.environ.get("MINIGRAD_DATA", "data")) / "books"
 OLD_VERSES = 23145
-FULL = "full-1", "full-3"
+FULL = "full-1", "full-3", "full-10"            # thousandths of AdamW's rate
 WITHIN, MOST_PARAMETERS, MOST_TIME = 1.02, 0.05, 0.85
 
 ON = "--base runs/old --steps 150 --warmup_steps 10 --evaluations 1"
 HOW = f"""python train.py old.txt --vocabulary 1024 --n_layer 4 --n_head 2 --d_model 128 \\
     --context_length 128 --steps 600 --evaluations 4 --name old
 for text in plays new; do
-    python train.py $text.txt {ON} --learning_rate 1e-3 --name $text-full-1
-    python train.py $text.txt {ON} --learning_rate 3e-3 --name $text-full-3
+    for rate in 1 3 10; do
+        python train.py $text.txt {ON} --learning_rate ${{rate}}e-3 --name $text-full-$rate
+    done
 done
-python train.py plays.txt {ON} --learning_rate 3e-3 --lora_rank 16 --lora_beside '*embedding*' \\
+python train.py plays.txt {ON} --learning_rate 1e-2 --lora_rank 16 --lora_beside '*embedding*' \\
     --name plays-adapters
-python train.py new.txt {ON} --learning_rate 6e-3 --lora_rank 6 --name new-adapters"""
+python train.py new.txt {ON} --learning_rate 2e-2 --lora_rank 8 --name new-adapters"""
 
 
 def main():
