@@ -136,7 +136,8 @@ def answers(opened, questions):
     """
     config = opened.model.config
     for group in groups(encoded(each, opened.tokenizer, config) for each in questions):
-        sums = log_probabilities(opened.model, group)
+        with use(precision="int8"):
+            sums = log_probabilities(opened.model, group)
         yield from map(answered, group, sums)
 
 
@@ -195,7 +196,7 @@ def log_probabilities(model, asked):
     """
     texts = [[row[:-1] for row in each.rows] for each in asked]
     starts = [start for each in asked for start in each.starts]
-    with no_grad(), use(precision="int8"):
+    with no_grad():
         x, rows = read(model, texts)                                            # (N, C)
         scored = [row[start - 1:] for row, start in zip(rows, starts)]
         targets = [row[start:] for each in asked for row, start in zip(each.rows, each.starts)]

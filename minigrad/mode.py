@@ -44,10 +44,18 @@ def no_grad():
 def use(level=None, *, precision=None):
     """Choose the body that every op runs: `with use("reference"):`, "parts" or "fast".
 
-    Or in what the kernels multiply large matrices: `with use(precision="bfloat16"):`. "int8" is for
-    many rows by weights in blocks from which nothing is learnt: half of the time, at a mean KL of
-    0.003 nats a token (SmolLM2 in blocks of 4 bits). Formulas, those of the other levels, stay in
-    the precision of their arrays.
+    Parameters
+    ----------
+    level : {"fast", "reference", "parts"}, optional
+    precision : {"float32", "bfloat16", "int8"}, optional
+        In what kernels multiply large matrices. "int8" is for many rows by weights in blocks from
+        which nothing is learnt: half of the time, at a mean KL of 0.003 nats a token (SmolLM2 in
+        blocks of 4 bits). Formulas, those of the other levels, stay in that of their arrays.
+
+    Raises
+    ------
+    ValueError
+        If there is no such level or precision.
     """
     level, precision = level or mode.level, precision or mode.precision
     asked = ("level", level, LEVELS), ("precision", precision, PRECISIONS)

@@ -18,7 +18,15 @@ MARGIN = 4           # nats, by which the places beside the one looked at score 
 
 
 def begin_looking(attention, config):
-    """Set the biases of queries and keys so that head i looks i + 1 places back."""
+    """Set the biases of queries and keys so that head i looks i + 1 places back.
+
+    Parameters
+    ----------
+    attention : Attention
+        Whose `query_key_value` has a bias, ((H + 2 G) D,).
+    config : ModelConfig
+        With rotary positions, and queries and keys that are not normalised.
+    """
     H, G, D = config.n_head, config.kv_heads, config.head_width
     f = frequencies(config)[:PAIRS]
     drop = np.sum(1 - np.cos(f))                           # of the sum, one place beside

@@ -265,18 +265,18 @@ class Sum:
 
     def __init__(self, world, x):
         self.world, self.x, self.tag = world, x, next(world.tags)
-        self.began, self.is_scattered = time.perf_counter(), False
+        self.began = time.perf_counter()
         cuts = even_cuts(x.size, world.size)
         self.shares = [x[slice_of(cuts, rank)] for rank in range(world.size)]
         self.out = self.shares[world.rank]
-        self.parts = np.empty((world.size, self.out.size), x.dtype)             # (N, mine)
+        self.parts = np.empty((world.size, self.out.size), x.dtype)   # (N, mine); None once added
         self.parts[world.rank] = self.out
         self.requests = self.exchange(self.shares, self.parts)
 
     def look(self):
         """Go on if the others have, and return whether it is done."""
         if self.requests and all(request.Test() for request in self.requests):
-            self.requests = [] if self.is_scattered else self.gather()
+            self.requests = [] if self.parts is None else self.gather()
             if not self.requests:
                 self.world.note("communicate", MEANWHILE, self.began)
         return not self.requests
@@ -284,7 +284,7 @@ class Sum:
     def gather(self):
         """Add up what has come, and begin to send it round."""
         add_in_order(self.parts, self.out)
-        self.is_scattered = True
+        self.parts = None
         return self.exchange([self.out] * self.world.size, self.shares)
 
     def exchange(self, sent, received):

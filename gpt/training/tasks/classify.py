@@ -42,7 +42,8 @@ def weight_of_each(given, data):
     labels = data.train.spans[:, 2]
     n = np.bincount(labels, minlength=len(data.labels))                         # (K,)
     try:
-        weights = 1 / n if given == "balanced" else np.array([*map(float, given.split(","))])
+        balanced = given == "balanced"
+        weights = 1 / np.maximum(1, n) if balanced else np.array([*map(float, given.split(","))])
     except ValueError:
         weights = np.zeros(0)
     fits = weights.shape == n.shape and np.isfinite(weights).all()
