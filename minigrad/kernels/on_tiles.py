@@ -10,11 +10,11 @@ import threading
 import numpy as np
 from numba import types
 
-from minigrad.kernels import amx, jit, memory, threads
-from minigrad.kernels.amx import ROWS, SHAPES, STEP, STRIP, TILE, add_product, set_product
+from minigrad.kernels import amx, cache, jit, memory, pairs, threads
 from minigrad.kernels.blocks import even, parts, put_corner, steps
 from minigrad.kernels.jit import helper, kernel
 from minigrad.kernels.llvm import at
+from minigrad.kernels.pairs import ROWS, STEP, STRIP, TILE
 from minigrad.kernels.spread import call_rows, spread
 
 DEPTH = 1536                    # steps of k in a block, at most, where k is contiguous in A
@@ -26,8 +26,10 @@ PACKED_B = MOST_ROWS * DEPTH_ACROSS // 2
 CORNER = PACKED_B + (3 << 17)
 EDGE = CORNER + STRIP * STRIP
 OF_SHAPES = EDGE + 2 * TILE
-WORK = OF_SHAPES + SHAPES
+WORK = OF_SHAPES + amx.SHAPES
 PACKING = 160                   # multiplications in whose time a number is packed
+HAS_AMX = "amx-bf16" in cache.cpu_features()
+_multiply = amx.multiply if HAS_AMX else pairs.multiply
 
 
 # ---- packing ----
@@ -64,13 +66,13 @@ def _pack_tile(x, box, of_b, work, place):
         stride = _copy_edge(x, box, along_k, edge)
         source = at(edge, 0)
     if along_k and of_b:
-        amx.b_along_k(source, stride, out)
+        pairs.b_along_k(source, stride, out)
     elif along_k:
-        amx.a_along_k(source, stride, out)
+        pairs.a_along_k(source, stride, out)
     elif of_b:
-        amx.b_across_k(source, stride, out)
+        pairs.b_across_k(source, stride, out)
     else:
-        amx.a_across_k(source, stride, out)
+        pairs.a_across_k(source, stride, out)
 
 
 @helper
@@ -100,7 +102,8 @@ def _rectangle(a, bt, c, bias, box, add, work):
     mc = STRIP if along_k else even(m1 - m0, MOST_ROWS, STRIP)
     most = (CORNER - PACKED_B) * 2 // kb // STRIP * STRIP
     nc = even(n1 - n0, most, STRIP)
-    amx.configure(at(work, OF_SHAPES))
+    if HAS_AMX:
+        amx.configure(at(work, OF_SHAPES))
     for j in range(n0, n1, nc):
         j1 = min(j + nc, n1)
         for k in range(0, depth, kb):
@@ -113,7 +116,8 @@ def _rectangle(a, bt, c, bias, box, add, work):
                 block = i, i1, j, j1
                 adds = add or k > 0
                 _multiply_block(c, at_last, block, parts(kc, STRIP), adds, work)
-    amx.release()
+    if HAS_AMX:
+        amx.release()
 
 
 @helper
@@ -150,12 +154,10 @@ def _multiply_strips(strips, c, box, add, bias, work):
     target = at(c, i * ldc + j)
     if m < STRIP or n < STRIP:
         corner = work[CORNER:CORNER + STRIP * STRIP]
-        set_product(a, b, n_steps, at(corner, 0), STRIP)
+        _multiply(a, b, n_steps, at(corner, 0), STRIP, False)
         put_corner(c, i, m, j, n, add, corner, STRIP)
-    elif add:
-        add_product(a, b, n_steps, target, ldc)
     else:
-        set_product(a, b, n_steps, target, ldc)
+        _multiply(a, b, n_steps, target, ldc, add)
     if bias.size:
         for r in range(m):
             for s in range(n):
@@ -237,7 +239,7 @@ def _workspace(shares):
 
 @functools.cache
 def _compiled():
-    amx.read_assembly()
+    pairs.read_assembly()
     _products.compile(SIGNATURE)
     _products.disable_compile()
     return _products

@@ -1,0 +1,109 @@
+"""Numbers of bfloat16 in tiles of 16 by 16 pairs, and products of tiles by AVX512-BF16.
+
+A tile of A holds 16 rows of 32 numbers of bfloat16. One of B holds 16 pairs of k by 16 columns, the
+two numbers of a pair side by side. An instruction adds the products of 16 pairs to 16 numbers of
+float32: twice as many operations as with float32. LLVM has it in assembly alone, as llvmlite knows
+no bfloat16. `amx` multiplies whole tiles.
+"""
+from llvmlite import binding, ir
+from numba.core import cgutils
+
+from minigrad.kernels.jit import helper
+from minigrad.kernels.llvm import (
+    FLOAT, I32, INT, at, instruction, nothing, pointers_of, put, read, repeated, transposed, zeros_of)
+
+ROWS = 16                       # of a tile
+TILE = 256                      # float32 that are as large as a tile
+STRIP = 2 * ROWS                # rows of A, or columns of B, that are multiplied at a time
+STEP = 2 * TILE                 # of a strip: 32 numbers of each of its rows, two tiles
+
+I16 = ir.IntType(16)
+WORDS = ir.VectorType(I32, 16)                       # 16 pairs of bfloat16
+HALVES = ir.VectorType(I16, 32)
+FLOATS = ir.VectorType(FLOAT, 16)
+
+
+def no_twin(*_):
+    raise NotImplementedError("tiles are there for compiled kernels alone")
+
+def assembly(builder, text, constraints, result, *args, pure=False):
+    """Put instructions in their place; $0, $1 and so on stand for the results, then the args."""
+    kind = ir.FunctionType(result, [x.type for x in args])
+    return builder.asm(kind, text, constraints, args, not pure)
+
+def read_assembly():
+    """Let LLVM understand assembly; to be called before the first compilation."""
+    binding.initialize_native_asmparser()
+
+def point(builder, pointer, n):
+    """Point n numbers further; n may be a constant."""
+    n = n if isinstance(n, ir.Value) else INT(n)
+    return builder.gep(pointer, [n])
+
+
+# ---- tiles of float32, rounded ----
+
+def rounded(builder, x, y):
+    """Round two vectors to bfloat16, to nearest even: those of x, then those of y."""
+    return assembly(builder, "vcvtne2ps2bf16 $1, $2, $0", "=v,v,v", WORDS, x, y, pure=True)
+
+def paired(builder, words):
+    """Put the i-th number of the lower half and of the upper one side by side."""
+    x = builder.bitcast(words, HALVES)
+    places = [i // 2 + i % 2 * 16 for i in range(32)]
+    mask = ir.VectorType(I32, 32)(places)
+    return builder.bitcast(builder.shuffle_vector(x, x, mask), WORDS)
+
+def tile_from(along_k, turned):
+    """Make tile(source, stride, out): round 512 numbers to a tile.
+
+    Where k is contiguous they are 16 lines of 32, else 32 lines of 16, two of which make pairs.
+    The first is a tile of A, the second one of B, as it is; the other one if it is turned.
+    """
+    @instruction(no_twin, nothing)
+    def tile(builder, source, stride, out):
+        rows = []
+        for i in range(ROWS):
+            line = INT(i if along_k else 2 * i)
+            first = point(builder, source, builder.mul(stride, line))
+            second = point(builder, first, ROWS if along_k else stride)
+            x, y = (read(builder, half, INT(0)) for half in (first, second))
+            row = rounded(builder, x, y)
+            rows.append(row if along_k else paired(builder, row))
+        for i, row in enumerate(transposed(builder, rows) if turned else rows):
+            place = builder.bitcast(point(builder, out, i * ROWS), WORDS.as_pointer())
+            builder.store(row, place).align = 64
+    return tile
+
+a_along_k, b_along_k = tile_from(True, False), tile_from(True, True)
+a_across_k, b_across_k = tile_from(False, True), tile_from(False, False)
+
+
+# ---- products ----
+
+HEIGHT = 8                      # rows of A, by all columns of a strip of B, whose sums are registers
+_point, _zeros = pointers_of(HEIGHT), zeros_of(2 * HEIGHT)
+
+@instruction(no_twin)
+def add_pairs(builder, sums, rows, k, b):
+    """Add a pair of each row times a row of pairs of B, which lies in two tiles."""
+    sums = cgutils.unpack_tuple(builder, sums)
+    rows = cgutils.unpack_tuple(builder, rows)
+    halves = [read(builder, b, INT(half)) for half in (0, TILE)]
+    new = []
+    for i, row in enumerate(rows):
+        x = repeated(builder, builder.load(builder.gep(row, [k])), ROWS)
+        for half, total in zip(halves, sums[2 * i:]):
+            new += [assembly(builder, "vdpbf16ps $1, $2, $0", "=v,v,v,0", FLOATS, x, half, total, pure=True)]
+    return cgutils.pack_array(builder, new)
+
+@helper
+def multiply(a, b, n_steps, c, ldc, add):
+    """Set 32 x 32 numbers of C to the product of two strips, or add it."""
+    for i in range(0, STRIP, HEIGHT):
+        rows = _point(at(a, i // ROWS * TILE + i % ROWS * ROWS), ROWS, HEIGHT)
+        sums = _zeros(c)
+        for step in range(0, n_steps * STEP, STEP):
+            for k in range(ROWS):
+                sums = add_pairs(sums, rows, step + k, at(b, step + k * ROWS))
+        put(sums, _point(at(c, i * ldc), ldc, HEIGHT), add)
