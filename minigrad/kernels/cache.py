@@ -19,6 +19,7 @@ from pathlib import Path
 import llvmlite
 import numba
 import numpy as np
+from llvmlite.binding import get_host_cpu_name
 from numba import config
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary, get_host_cpu_features
@@ -34,6 +35,12 @@ def cpu_features():
     text = config.CPU_FEATURES
     text = get_host_cpu_features() if text is None else text
     return frozenset(name[1:] for name in text.split(",") if name.startswith("+"))
+
+
+@functools.cache
+def cpu_name():
+    """Return LLVM's name of the processor that kernels are compiled for, as in "znver5"."""
+    return config.CPU_NAME or get_host_cpu_name()
 
 
 def vector_bytes():
@@ -90,7 +97,7 @@ def fingerprint(source):
 
 
 def _settings():
-    cpu = config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
+    cpu = cpu_name()
     options = [(name, str(getattr(config, name, None))) for name in
                ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "ENABLE_AVX")]
     versions = numba.__version__, llvmlite.__version__, np.__version__, sys.version

@@ -10,7 +10,7 @@ from numba.core import cgutils
 
 from minigrad.kernels.jit import helper
 from minigrad.kernels.llvm import (
-    FLOAT, I32, INT, at, instruction, nothing, pointers_of, put, read, repeated, transposed, zeros_of)
+    FLOAT, I32, INT, at, instruction, nothing, pointers_of, prefetch_of, put, read, repeated, transposed, zeros_of)
 
 ROWS = 16                       # of a tile
 TILE = 256                      # float32 that are as large as a tile
@@ -81,6 +81,7 @@ a_across_k, b_across_k = tile_from(False, True), tile_from(False, False)
 
 # ---- products ----
 
+prefetch_to_write = prefetch_of(write=1, level=3)
 HEIGHT = 8                      # rows of A, by all columns of a strip of B, whose sums are registers
 _point, _zeros = pointers_of(HEIGHT), zeros_of(2 * HEIGHT)
 
@@ -103,6 +104,9 @@ def multiply(a, b, n_steps, c, ldc, add):
     for i in range(0, STRIP, HEIGHT):
         rows = _point(at(a, i // ROWS * TILE + i % ROWS * ROWS), ROWS, HEIGHT)
         sums = _zeros(c)
+        for r in range(i, i + HEIGHT):
+            prefetch_to_write(at(c, r * ldc))
+            prefetch_to_write(at(c, r * ldc + ROWS))
         for step in range(0, n_steps * STEP, STEP):
             for k in range(ROWS):
                 sums = add_pairs(sums, rows, step + k, at(b, step + k * ROWS))
