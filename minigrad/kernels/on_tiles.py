@@ -112,31 +112,51 @@ def _rectangle(a, bt, c, bias, box, add, work):
             _pack(bt, j, j1 - j, k, kc, True, work, PACKED_B)
             for i in range(m0, m1, mc):
                 i1 = min(i + mc, m1)
-                _pack(a, i, i1 - i, k, kc, False, work, 0)
-                block = i, i1, j, j1
+                block = i, i1, j, j1, k, kc
                 adds = add or k > 0
-                _multiply_block(c, at_last, block, parts(kc, STRIP), adds, work)
+                _multiply_block(a, c, at_last, block, adds, work)
     if HAS_AMX:
         amx.release()
 
 
 @helper
-def _multiply_block(c, bias, block, n_steps, add, work):
-    """Multiply what is packed; row by row of C, as columns would touch a page for each line."""
-    i0, i1, j0, j1 = block
+def _multiply_block(a, c, bias, block, add, work):
+    """Multiply rows of A by what is packed of B: piece by piece of k, packed just before its use.
+
+    It goes row by row of C, as columns would touch a page for each line.
+    """
+    i0, i1, j0, j1, k0, kc = block
+    n_steps = parts(kc, STRIP)
     pieces = parts(n_steps, CACHED_STEPS)
-    for i in range(i0, i1, STRIP):
-        for piece in range(pieces):
-            first = n_steps * piece // pieces
-            last = n_steps * (piece + 1) // pieces
-            adds = add or piece > 0
-            at_last = bias if last == n_steps else bias[:0]
-            a = at(work, _place(i - i0, n_steps, first))
+    for piece in range(pieces):
+        first = n_steps * piece // pieces
+        last = n_steps * (piece + 1) // pieces
+        adds = add or piece > 0
+        at_last = bias if last == n_steps else bias[:0]
+        begin = first * STRIP
+        _pack(a, i0, i1 - i0, k0 + begin, min(kc, last * STRIP) - begin, False, work, 0)
+        n = 0
+        for i in range(i0, i1, STRIP):
+            rows = at(work, _place(i - i0, last - first, 0))
             for j in range(j0, j1, STRIP):
-                b = at(work, PACKED_B + _place(j - j0, n_steps, first))
-                strips = a, b, last - first
+                columns = at(work, PACKED_B + _place(j - j0, n_steps, first))
+                strips = rows, columns, last - first
                 box = i, min(STRIP, i1 - i), j, min(STRIP, j1 - j)
-                _multiply_strips(strips, c, box, adds, at_last, work)
+                ahead = _ahead(a, i0, i1, k0 + last * STRIP, k0, kc, n)
+                _multiply_strips(strips, c, box, adds, at_last, ahead, work)
+                n += 1
+
+
+@helper
+def _ahead(a, i0, i1, k, k0, kc, n):
+    """Where to ask the memory for what is packed next, and how far apart: by parts and by steps."""
+    rsa, csa = steps(a)
+    i = i0
+    if k >= k0 + kc:
+        i, k = i1, k0
+    if csa == 1:
+        return at(a, (i + n % 8 * 4) * rsa + k), rsa, STRIP
+    return at(a, i * rsa + (k + n % 32 * 16) * csa), STRIP, csa
 
 
 @helper(inline=True)
@@ -146,7 +166,7 @@ def _place(i, n_steps, first):
 
 
 @helper
-def _multiply_strips(strips, c, box, add, bias, work):
+def _multiply_strips(strips, c, box, add, bias, ahead, work):
     """Set C[i:i + m, j:j + n], 32 x 32 at most, to the product (+ what is there) (+ bias)."""
     a, b, n_steps = strips
     i, m, j, n = box
@@ -154,10 +174,10 @@ def _multiply_strips(strips, c, box, add, bias, work):
     target = at(c, i * ldc + j)
     if m < STRIP or n < STRIP:
         corner = work[CORNER:CORNER + STRIP * STRIP]
-        _multiply(a, b, n_steps, at(corner, 0), STRIP, False)
+        _multiply(a, b, n_steps, at(corner, 0), STRIP, False, ahead)
         put_corner(c, i, m, j, n, add, corner, STRIP)
     else:
-        _multiply(a, b, n_steps, target, ldc, add)
+        _multiply(a, b, n_steps, target, ldc, add, ahead)
     if bias.size:
         for r in range(m):
             for s in range(n):

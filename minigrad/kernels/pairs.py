@@ -81,6 +81,7 @@ a_across_k, b_across_k = tile_from(False, True), tile_from(False, False)
 
 # ---- products ----
 
+prefetch = prefetch_of(write=0, level=3)
 prefetch_to_write = prefetch_of(write=1, level=3)
 HEIGHT = 8                      # rows of A, by all columns of a strip of B, whose sums are registers
 _point, _zeros = pointers_of(HEIGHT), zeros_of(2 * HEIGHT)
@@ -99,15 +100,21 @@ def add_pairs(builder, sums, rows, k, b):
     return cgutils.pack_array(builder, new)
 
 @helper
-def multiply(a, b, n_steps, c, ldc, add):
+def multiply(a, b, n_steps, c, ldc, add, ahead):
     """Set 32 x 32 numbers of C to the product of two strips, or add it."""
+    asked, by_part, by_step = ahead
     for i in range(0, STRIP, HEIGHT):
         rows = _point(at(a, i // ROWS * TILE + i % ROWS * ROWS), ROWS, HEIGHT)
         sums = _zeros(c)
         for r in range(i, i + HEIGHT):
             prefetch_to_write(at(c, r * ldc))
             prefetch_to_write(at(c, r * ldc + ROWS))
+        line = asked
         for step in range(0, n_steps * STEP, STEP):
+            prefetch(at(line, 0))
+            prefetch(at(line, ROWS))
+            line = at(line, by_step)
             for k in range(ROWS):
                 sums = add_pairs(sums, rows, step + k, at(b, step + k * ROWS))
+        asked = at(asked, by_part)
         put(sums, _point(at(c, i * ldc), ldc, HEIGHT), add)
