@@ -146,6 +146,10 @@ def to_nobody(g):
 def needs_grad(x):
     return isinstance(x, Tensor) and x.requires_grad
 
+def wanted(args):
+    """Say of each argument whether its gradient is wanted."""
+    return tuple([mode.recording and needs_grad(x) for x in args])
+
 
 # ---- operations ------------------------------------------------------------------------------
 
@@ -159,6 +163,7 @@ class Op:
     def __init__(self, forward, signature=None, inputs=None, domain=(), replayed=False):
         self.name, self.__doc__ = forward.__name__.strip("_"), forward.__doc__
         self.forward, self.signature, self.replayed = forward, signature, replayed
+        forward.asks = False
         self.inputs, self.domain = inputs, dict(domain)
         self.core_ndim = core_dimensions(signature)
         self.bodies = {"reference": [forward, missing_vjp(self)]}     # level -> [forward, vjp]
@@ -173,6 +178,8 @@ class Op:
 
     def fast(self, when):
         """Register a faster `forward`, which saves the same unless there is a `fast_vjp`.
+
+        If its last parameter is `wants`, it gets that, too.
 
         `when(*arrays, **params)` tells whether it takes these; the reference takes the others.
         """
@@ -204,7 +211,8 @@ class Op:
                   else x for x in args]
         try:
             forward, vjp = self.body(mode.level, arrays, params)
-            out, saved = checked_pair(self, forward(*arrays, **params))
+            asked = {"wants": wanted(args)} if forward.asks else {}
+            out, saved = checked_pair(self, forward(*arrays, **params, **asked))
         except (ValueError, TypeError, IndexError, OverflowError) as error:
             raise explain(error, self, arrays) from error
         if not tensors:
@@ -234,7 +242,7 @@ class Op:
     def _record(self, node, args, params, traced, saved, vjp):
         """Write down how `node` was made; without this it is a plain array."""
         if vjp.asks:
-            saved = (*saved, tuple([needs_grad(x) for x in args]))
+            saved = (*saved, wanted(args))
         node.requires_grad, node.made_at = True, writes.clock
         node.op, node.inputs, node.params = self, args, params
         node.traced, node.saved, node.vjp = traced, saved, vjp

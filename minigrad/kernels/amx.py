@@ -82,8 +82,8 @@ def loop(adds):
 set_product, add_product = loop(False), loop(True)
 
 @helper
-def multiply(a, b, n_steps, c, ldc, add):
-    """Set 32 x 32 numbers of C to the product of two strips, or add it."""
+def multiply(a, b, n_steps, c, ldc, add, ahead):
+    """Set 32 x 32 numbers of C to the product of two strips, or add it; `ahead` is not used."""
     if add:
         add_product(a, b, n_steps, c, ldc)
     else:

@@ -32,8 +32,9 @@ def either_doubled(f, x, weight, targets):
 def linear_cross_entropy(x, weight, targets, ignore_index=IGNORE, reduction="mean", n=None):
     """cross_entropy(linear(x, weight), targets), without ever storing all the logits.
 
-    They are made in blocks of rows, forward and once more backward, and forgotten. Rows whose
-    target does not count cost nothing, and what stands in them does not matter.
+    They are made in blocks of rows and forgotten: gradients are made along with a loss that is one
+    number, else the logits once more. Rows whose target does not count cost nothing, and what
+    stands in them does not matter.
 
     Parameters
     ----------
@@ -86,13 +87,14 @@ def linear_cross_entropy_parts(x, weight, targets, ignore_index=IGNORE, reductio
 
 
 LOGITS_BYTES = 16 << 20    # of scores at a time, as they are not stored whole
+LEAST_ROWS = 256           # as each block reads the weights, which may be large
 
 def asked_rows(t, ignore_index, weight):
-    """Cut the rows that have a target into blocks whose scores take about LOGITS_BYTES, 64 rows at
-    least: slices where they lie side by side, else their numbers."""
+    """Cut the rows that have a target into blocks whose scores take about LOGITS_BYTES, LEAST_ROWS
+    at least: slices where they lie side by side, else their numbers."""
     asked = np.flatnonzero(t != ignore_index)
     row_bytes = len(weight) * weight.itemsize
-    most = max(64, LOGITS_BYTES // row_bytes)
+    most = max(LEAST_ROWS, LOGITS_BYTES // row_bytes)
     n_blocks = -(-len(asked) // most)
     for some in np.array_split(asked, n_blocks) if n_blocks else ():        # alike: none is small
         first, stop = some[0], some[-1] + 1
@@ -111,46 +113,64 @@ def go_together(x, weight, targets, *_, **__):
     return suits(x, targets, work)
 
 @linear_cross_entropy.fast(when=go_together)
-def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE, reduction="mean", n=None):
+def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE, reduction="mean", n=None,
+                              wants=(False, False)):
     V = len(weight)
     t, share = counted(x, targets, ignore_index, reduction, n, V)
     t = kept(t)
-    losses = empty(t.shape, x.dtype)
+    losses, made = empty(t.shape, x.dtype), []            # gradients, to be given away once
+    if any(wants) and reduction != "none":                # most often the loss ends the graph
+        made.append(gradients_of(x, weight, wants))
     of_all = t, ignore_index, share, losses
-    jit.run_as_one(_score, rows(x), weight, *of_all)
+    gradients = made[0] if made else (None, None)
+    jit.run_as_one(_score, None, rows(x), weight, *of_all, *gradients)
     loss = loss_of(losses, reduction, targets.shape)
-    return loss, (x, weight, t, ignore_index, share)
+    return loss, (x, weight, t, ignore_index, share, made)
 
 @linear_cross_entropy.fast_vjp
-def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, wants):
-    dx, dweight = empty_like(x), empty_like(weight) if wants[1] else None
+def linear_cross_entropy_fast_vjp(g, x, weight, t, ignore_index, share, made, wants):
+    dx, dweight = (scaled(g, *made.pop()) if made else
+                   gradients_again(g, x, weight, t, ignore_index, share, wants))
+    return dx.reshape(x.shape), dweight, None
+
+def scaled(g, *gradients):
+    for x in gradients:
+        if x is not None and g != 1:
+            jit.run(np.multiply, x, g, x)
+    return gradients
+
+def gradients_again(g, x, weight, t, ignore_index, share, wants):
+    """Make them for each row's own g, or once more, as who got the first may have changed them."""
     scale = empty_like(share)
     alike = np.ndim(g) == 0
     jit.run(np.multiply, share, g if alike else 1, scale)
     g = None if alike else g.reshape(-1, 1)               # (N, 1)
-    of_all = t, ignore_index, scale
-    jit.run_as_one(_score_vjp, g, rows(x), weight, *of_all, rows(dx), dweight)
-    return dx, dweight, None
+    gradients, losses = gradients_of(x, weight, wants), empty(t.shape, x.dtype)
+    of_all = t, ignore_index, scale, losses
+    jit.run_as_one(_score, g, rows(x), weight, *of_all, *gradients)
+    return gradients
 
-def _score(x, weight, t, ignore_index, share, out_losses):
-    """Write the losses, 0 where nothing is asked; nothing is computed of such a row."""
+def gradients_of(x, weight, wants):
+    """Return what the gradients of x, (N, C), and of weight are written to, None if unwanted."""
+    return empty_like(rows(x)), empty_like(weight) if wants[1] else None
+
+def _score(g, x, weight, t, ignore_index, share, out_losses, out_dx, out_dweight):
+    """Write the losses times `share`, 0 where nothing is asked; nothing is computed of such a row.
+
+    Gradients are written, too, unless they are None; those of a row times its g, (N, 1), if any.
+    """
     np.multiply(share, 0, out_losses)                     # nan where nothing is asked at all
+    if out_dx is not None:
+        out_dx[...] = 0
+    accumulate = False
     for some in asked_rows(t, ignore_index, weight):
         z = quantised.product(x[some], weight, mode.precision == "int8")
         losses = empty((len(z),), x.dtype)
-        of_block = t[some], ignore_index, share, losses
-        cross_entropy_kernel(len(z), z, *of_block, nothing(x))
+        dz = nothing(x) if out_dx is None else z          # written over the scores
+        cross_entropy_kernel(len(z), z, t[some], ignore_index, share, losses, dz)
         out_losses[some] = losses
-
-def _score_vjp(g, x, weight, t, ignore_index, scale, out_dx, out_dweight):
-    """Write the gradients of the losses, times `scale` and, unless it is None, g."""
-    out_dx[...] = 0
-    accumulate = False
-    for some in asked_rows(t, ignore_index, weight):
-        z = quantised.product(x[some], weight)                          # and then dz
-        unused = empty((len(z),), x.dtype)
-        of_block = t[some], ignore_index, scale, unused
-        cross_entropy_kernel(len(z), z, *of_block, z)
+        if out_dx is None:
+            continue
         if g is not None:
             np.multiply(z, g[some], z)
         out_dx[some] = quantised.product_vjp(z, weight)

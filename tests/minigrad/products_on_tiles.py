@@ -8,7 +8,7 @@ import numpy as np
 from emulator import Machine, compiled, leave
 from numba import types
 
-from minigrad.kernels import amx, on_tiles
+from minigrad.kernels import on_tiles, pairs
 
 # m, k, n: a tile, a strip, several, all kinds of edges
 SIZES = [(16, 32, 16), (32, 32, 32), (64, 96, 128), (1, 1, 1), (17, 33, 31), (100, 65, 70)]
@@ -42,7 +42,7 @@ def cases(rng):
 
 
 def main(results):
-    amx.read_assembly()
+    pairs.read_assembly()
     elf, name = compiled(on_tiles._shares, (types.intp, *on_tiles.SIGNATURE))
     machine, found = Machine(), {}
     function = machine.load(elf)[name]
