@@ -88,7 +88,7 @@ class Tensor:
     size = property(lambda self: self.data.size)
 
     __len__ = lambda self: len(self.data)
-    __iter__ = lambda self: (self[i] for i in range(len(self)))
+    __iter__ = lambda self: map(self.__getitem__, range(len(self)))
     __bool__ = lambda self: bool(self.data)
     __float__ = lambda self: float(self.item())
     __int__ = lambda self: int(self.item())
@@ -146,10 +146,6 @@ def to_nobody(g):
 def needs_grad(x):
     return isinstance(x, Tensor) and x.requires_grad
 
-def wanted(args):
-    """Say of each argument whether its gradient is wanted."""
-    return tuple([mode.recording and needs_grad(x) for x in args])
-
 
 # ---- operations ------------------------------------------------------------------------------
 
@@ -163,10 +159,10 @@ class Op:
     def __init__(self, forward, signature=None, inputs=None, domain=(), replayed=False):
         self.name, self.__doc__ = forward.__name__.strip("_"), forward.__doc__
         self.forward, self.signature, self.replayed = forward, signature, replayed
-        forward.asks = False
         self.inputs, self.domain = inputs, dict(domain)
-        self.core_ndim = core_dimensions(signature)
+        self.core_ndim = signature and core_dimensions(signature)
         self.bodies = {"reference": [forward, missing_vjp(self)]}     # level -> [forward, vjp]
+        forward.asks = False
         self.composition = self.when = None           # the parts; what the fast path takes
 
     def vjp(self, function):
@@ -179,9 +175,8 @@ class Op:
     def fast(self, when):
         """Register a faster `forward`, which saves the same unless there is a `fast_vjp`.
 
-        If its last parameter is `wants`, it gets that, too.
-
-        `when(*arrays, **params)` tells whether it takes these; the reference takes the others.
+        `when(*arrays, **params)` tells whether it takes these, else the reference does. It may ask
+        for `wants`, too.
         """
         self.when = when
         return lambda function: self._register("fast", 0, function)
@@ -211,7 +206,7 @@ class Op:
                   else x for x in args]
         try:
             forward, vjp = self.body(mode.level, arrays, params)
-            asked = {"wants": wanted(args)} if forward.asks else {}
+            asked = {"wants": tuple(map(needs_grad, args))} if forward.asks else {}
             out, saved = checked_pair(self, forward(*arrays, **params, **asked))
         except (ValueError, TypeError, IndexError, OverflowError) as error:
             raise explain(error, self, arrays) from error
@@ -242,7 +237,7 @@ class Op:
     def _record(self, node, args, params, traced, saved, vjp):
         """Write down how `node` was made; without this it is a plain array."""
         if vjp.asks:
-            saved = (*saved, wanted(args))
+            saved = (*saved, tuple(map(needs_grad, args)))
         node.requires_grad, node.made_at = True, writes.clock
         node.op, node.inputs, node.params = self, args, params
         node.traced, node.saved, node.vjp = traced, saved, vjp
@@ -289,10 +284,8 @@ def op(signature=None, *, inputs=None, replayed=False, **domain):
 
 def core_dimensions(signature):
     """Count the named axes of every input: "(m,k),(k)->(m)" gives [2, 1]."""
-    if signature is None:
-        return None
-    return [len(re.findall(r"\w+", core))
-            for core in re.findall(r"\(([^)]*)\)", signature.split("->")[0])]
+    inputs = re.findall(r"\(([^)]*)\)", signature.split("->")[0])
+    return [len(re.findall(r"\w+", core)) for core in inputs]
 
 
 @Op

@@ -100,8 +100,8 @@ def test_llvm_is_written_in_few_files_of_minigrad():
         module.startswith("llvmlite") for module in imports(name, False))}
     assert builders - {"minigrad.kernels.cache"} == {               # which reads the versions
         "minigrad.kernels.amx", "minigrad.kernels.byte_rows", "minigrad.kernels.llvm",
-        "minigrad.kernels.many",
-        "minigrad.kernels.packed", "minigrad.kernels.spread"}
+        "minigrad.kernels.many", "minigrad.kernels.packed", "minigrad.kernels.pairs",
+        "minigrad.kernels.spread"}
 
 
 COMPILED_BY = {"kernel", "helper", "row_kernel", "element_kernel", "scalar", "over_row"}

@@ -103,7 +103,7 @@ class TrainConfig:
                               "on the way back: less memory, the same bits")
     precision: str = setting("auto", "in what a step multiplies large matrices: float32; bfloat16, "
                              "of 8 bits, with sums in float32; or auto, the latter where the "
-                             "processor has AMX tiles for it",
+                             "processor has AMX tiles or fast AVX512-BF16 for it",
                              ("auto", "float32", "bfloat16"))
     optimizer: str = setting("muon", "muon (Jordan et al. 2024) for the matrices with adamw "
                              "(arXiv:1711.05101) for the rest, or adamw for all",

@@ -5,7 +5,7 @@ from minigrad.kernels import bfloat16
 def settled(run):
     """Choose the precision of a run, all ranks alike.
 
-    Where nothing is asked it is bfloat16 if every processor has tiles that multiply as they
+    Where nothing is asked it is bfloat16 if every processor is faster with it and multiplies as it
     should, and the products are large; float32 else, and in a run of an earlier version.
 
     Returns
@@ -24,5 +24,5 @@ def settled(run):
     if asked == "bfloat16":
         return asked, ["matrices are rounded to bfloat16, and then multiplied in float32, because "
                        f"{obstacles[0]}"]
-    expected = bfloat16.has_tiles()
+    expected = bfloat16.is_fast()
     return "float32", [f"products are in float32, because {obstacles[0]}"] * expected

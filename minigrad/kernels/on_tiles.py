@@ -1,8 +1,8 @@
-"""Matrix products in bfloat16 on AMX tiles: C = A B for float32 in memory, of any size and strides.
+"""Matrix products in bfloat16 on tiles: C = A B for float32 in memory, of any size and strides.
 
-Both operands are rounded while they are packed into tiles (`amx`); what is missing of a tile is
-zeros. Sums are float32. Where the work is cut does not depend on the number of threads, so neither
-do the bits.
+Both operands are rounded while they are packed into tiles (`pairs`); what is missing of a tile is
+zeros. Sums are float32. Registers of AMX multiply whole tiles, where there are some, else vectors
+their rows. Where the work is cut does not depend on the number of threads, so neither do the bits.
 """
 import functools
 import threading
@@ -142,21 +142,25 @@ def _multiply_block(a, c, bias, block, add, work):
                 columns = at(work, PACKED_B + _place(j - j0, n_steps, first))
                 strips = rows, columns, last - first
                 box = i, min(STRIP, i1 - i), j, min(STRIP, j1 - j)
-                ahead = _ahead(a, i0, i1, k0 + last * STRIP, k0, kc, n)
+                ahead = _ahead(a, (i0, i1, k0, k0 + kc), k0 + last * STRIP, n)
                 _multiply_strips(strips, c, box, adds, at_last, ahead, work)
                 n += 1
 
 
 @helper
-def _ahead(a, i0, i1, k, k0, kc, n):
-    """Where to ask the memory for what is packed next, and how far apart: by parts and by steps."""
+def _ahead(a, rows, k, n):
+    """Where to ask the memory for what is packed next, and how far apart (`pairs.multiply`).
+
+    That is the next k of the same rows or, at the end of a block, the next rows. The n-th product
+    of strips asks for the n-th part of it.
+    """
     rsa, csa = steps(a)
-    i = i0
-    if k >= k0 + kc:
+    i, i1, k0, end = rows
+    if k >= end:
         i, k = i1, k0
     if csa == 1:
         return at(a, (i + n % 8 * 4) * rsa + k), rsa, STRIP
-    return at(a, i * rsa + (k + n % 32 * 16) * csa), STRIP, csa
+    return at(a, i * rsa + (k + n % 32 * ROWS) * csa), STRIP, csa
 
 
 @helper(inline=True)

@@ -1,16 +1,17 @@
-"""Numbers of bfloat16 in tiles of 16 by 16 pairs, and products of tiles by AVX512-BF16.
+"""Tiles of 16 by 16 pairs of bfloat16, and their products by AVX512-BF16.
 
 A tile of A holds 16 rows of 32 numbers of bfloat16. One of B holds 16 pairs of k by 16 columns, the
-two numbers of a pair side by side. An instruction adds the products of 16 pairs to 16 numbers of
-float32: twice as many operations as with float32. LLVM has it in assembly alone, as llvmlite knows
-no bfloat16. `amx` multiplies whole tiles.
+two numbers of a pair side by side. An instruction multiplies 16 pairs by 16 and adds both products
+of each to a number of float32: twice the work of one in float32. It stands here in assembly, as
+llvmlite has no type for its operands. `amx` multiplies whole tiles.
 """
 from llvmlite import binding, ir
 from numba.core import cgutils
 
 from minigrad.kernels.jit import helper
 from minigrad.kernels.llvm import (
-    FLOAT, I32, INT, at, instruction, nothing, pointers_of, prefetch_of, put, read, repeated, transposed, zeros_of)
+    FLOAT, I32, INT, at, instruction, nothing, pointers_of, prefetch_of, put, read, repeated,
+    transposed, zeros_of)
 
 ROWS = 16                       # of a tile
 TILE = 256                      # float32 that are as large as a tile
@@ -81,40 +82,51 @@ a_across_k, b_across_k = tile_from(False, True), tile_from(False, False)
 
 # ---- products ----
 
-prefetch = prefetch_of(write=0, level=3)
-prefetch_to_write = prefetch_of(write=1, level=3)
-HEIGHT = 8                      # rows of A, by all columns of a strip of B, whose sums are registers
-_point, _zeros = pointers_of(HEIGHT), zeros_of(2 * HEIGHT)
+HEIGHT = 8                      # rows whose sums with all columns of a strip registers hold
+_rows_at, _zeros = pointers_of(HEIGHT), zeros_of(2 * HEIGHT)
+_prefetch = prefetch_of(write=0, level=3)
+_prefetch_to_write = prefetch_of(write=1, level=3)
 
 @instruction(no_twin)
 def add_pairs(builder, sums, rows, k, b):
-    """Add a pair of each row times a row of pairs of B, which lies in two tiles."""
+    """Add the products of pair k of each row with 32 pairs, half of them in the next tile of B."""
     sums = cgutils.unpack_tuple(builder, sums)
     rows = cgutils.unpack_tuple(builder, rows)
-    halves = [read(builder, b, INT(half)) for half in (0, TILE)]
-    new = []
-    for i, row in enumerate(rows):
-        x = repeated(builder, builder.load(builder.gep(row, [k])), ROWS)
-        for half, total in zip(halves, sums[2 * i:]):
-            new += [assembly(builder, "vdpbf16ps $1, $2, $0", "=v,v,v,0", FLOATS, x, half, total, pure=True)]
+    halves = [read(builder, b, INT(place)) for place in (0, TILE)]
+    sums, new = iter(sums), []
+    for row in rows:
+        pair = builder.load(builder.gep(row, [k]))
+        pair = repeated(builder, pair, ROWS)
+        for half in halves:
+            new.append(with_pairs(builder, next(sums), pair, half))
     return cgutils.pack_array(builder, new)
+
+def with_pairs(builder, total, x, y):
+    """Add to 16 numbers the products of 16 pairs, two each."""
+    text, constraints = "vdpbf16ps $1, $2, $0", "=v,v,v,0"
+    return assembly(builder, text, constraints, FLOATS, x, y, total, pure=True)
 
 @helper
 def multiply(a, b, n_steps, c, ldc, add, ahead):
-    """Set 32 x 32 numbers of C to the product of two strips, or add it."""
+    """Set 32 x 32 numbers of C to the product of two strips, or add it.
+
+    On the way it asks the memory for what is needed next: the rows of C, and two lines for each
+    step, `ahead` = (where, how far apart for some rows and others, and from step to step).
+    """
     asked, by_part, by_step = ahead
     for i in range(0, STRIP, HEIGHT):
-        rows = _point(at(a, i // ROWS * TILE + i % ROWS * ROWS), ROWS, HEIGHT)
-        sums = _zeros(c)
-        for r in range(i, i + HEIGHT):
-            prefetch_to_write(at(c, r * ldc))
-            prefetch_to_write(at(c, r * ldc + ROWS))
-        line = asked
+        first = at(a, i // ROWS * TILE + i % ROWS * ROWS)
+        rows, out = _rows_at(first, ROWS, HEIGHT), at(c, i * ldc)
+        sums, line = _zeros(c), asked
+        for r in range(HEIGHT):
+            for half in range(0, STRIP, ROWS):
+                _prefetch_to_write(at(out, r * ldc + half))
         for step in range(0, n_steps * STEP, STEP):
-            prefetch(at(line, 0))
-            prefetch(at(line, ROWS))
+            for half in range(0, STRIP, ROWS):
+                _prefetch(at(line, half))
             line = at(line, by_step)
             for k in range(ROWS):
-                sums = add_pairs(sums, rows, step + k, at(b, step + k * ROWS))
+                pairs = at(b, step + k * ROWS)
+                sums = add_pairs(sums, rows, step + k, pairs)
         asked = at(asked, by_part)
-        put(sums, _point(at(c, i * ldc), ldc, HEIGHT), add)
+        put(sums, _rows_at(out, ldc, HEIGHT), add)

@@ -119,7 +119,7 @@ def linear_cross_entropy_fast(x, weight, targets, ignore_index=IGNORE, reduction
     t, share = counted(x, targets, ignore_index, reduction, n, V)
     t = kept(t)
     losses, made = empty(t.shape, x.dtype), []            # gradients, to be given away once
-    if any(wants) and reduction != "none":                # most often the loss ends the graph
+    if mode.recording and any(wants) and reduction != "none":     # most often it ends the graph
         made.append(gradients_of(x, weight, wants))
     of_all = t, ignore_index, share, losses
     gradients = made[0] if made else (None, None)

@@ -13,6 +13,7 @@ from gpt.training.run import Run
 from gpt.training.step import train_steps
 from minigrad.kernels import bfloat16
 
+NONE, WRONG = "this processor has no AMX tiles", "a product on the AMX tiles was wrong"
 LARGE = {"d_model": 64, "n_head": 2, "batch_tokens": 256, "context_length": 32, "n_layer": 1}
 
 
@@ -24,8 +25,9 @@ def weights_after(config, data, steps=5):
     return {name: x.copy() for name, x in run.model.state_dict().items()}
 
 
-def test_large_products_of_a_step_are_rounded_and_nothing_else_is(data, tiny):
+def test_large_products_of_a_step_are_rounded_and_nothing_else_is(data, tiny, monkeypatch):
     """Weights are float32 that are no bfloat16, and near to those of the other precision."""
+    monkeypatch.setattr(bfloat16, "obstacle", lambda: NONE)
     by_precision = {name: weights_after(tiny(**LARGE, precision=name), data)
                     for name in ("auto", "float32", "bfloat16")}
     auto, exact, rounded = by_precision.values()
@@ -44,7 +46,6 @@ def test_small_products_are_not(data, tiny):
     assert all(np.array_equal(rounded[name], exact[name]) for name in exact)
 
 
-NONE, WRONG = "this processor has no AMX tiles", "a product on the AMX tiles was wrong"
 
 @pytest.mark.parametrize("asked, tiles, obstacle, precision, said", [
     ("auto", True, None, "bfloat16", ""),
@@ -56,7 +57,7 @@ NONE, WRONG = "this processor has no AMX tiles", "a product on the AMX tiles was
 def test_what_is_asked_and_what_there_is(data, tiny, monkeypatch, asked, tiles, obstacle,
                                          precision, said):
     monkeypatch.setattr(bfloat16, "obstacle", lambda: obstacle)
-    monkeypatch.setattr(bfloat16, "has_tiles", lambda: tiles)
+    monkeypatch.setattr(bfloat16, "is_fast", lambda: tiles)
     run = Run.start(tiny(**LARGE, precision=asked), data, Plan.fixed(20))
     found, slow = settled(run)
     assert found == precision and said in "".join(slow) and bool(slow) == bool(said)
@@ -73,7 +74,7 @@ def test_a_run_says_and_keeps_its_precision(tmp_path, monkeypatch, capsys):
     (tmp_path / "text.txt").write_bytes(b"\n".join(stories(200).documents))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bfloat16, "obstacle", lambda: NONE)
-    monkeypatch.setattr(bfloat16, "has_tiles", lambda: False)
+    monkeypatch.setattr(bfloat16, "is_fast", lambda: False)
     given = [f"--{name}={value}" for name, value in LARGE.items()]
     given += ["--tokenizer=char", "--eval_tokens=64", "--steps=3"]
     for precision in "bfloat16", "float32":

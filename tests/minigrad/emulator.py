@@ -18,15 +18,23 @@ from pathlib import Path
 import numpy as np
 
 FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512cd",
-            "avx512vnni", "avx512bf16", "amx-tile", "amx-bf16")
-ENV = {"NUMBA_CPU_NAME": "sapphirerapids",
-       "NUMBA_CPU_FEATURES": ",".join(f"+{name}" for name in FEATURES)}
+            "avx512vnni", "avx512bf16")
+
+
+def settings(cpu, *features):
+    """Return the environment in which Numba compiles for a processor."""
+    names = [f"+{name}" for name in features]
+    return {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ",".join(names)}
+
+
+WITH_TILES = settings("sapphirerapids", *FEATURES, "amx-tile", "amx-bf16")
+WITH_VECTORS = settings("znver4", *FEATURES)
 SAPPHIRE_RAPIDS = 30                          # the number of this model in Bochs
 
 
-def run(script, *args):
-    """Run a script that compiles for that processor, and return what it says."""
-    done = subprocess.run([sys.executable, script, *args], env=os.environ | ENV, text=True,
+def run(script, *args, env=WITH_TILES):
+    """Run a script that compiles for such a processor, and return what it says."""
+    done = subprocess.run([sys.executable, script, *args], env=os.environ | env, text=True,
                           capture_output=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -388,7 +396,7 @@ def normal(bits):
 # ---- compiling ----
 
 def compiled(function, signature):
-    """Compile a helper of Numba's for the processor that ENV names: its object file, and name."""
+    """Compile a helper of Numba's for the processor that the environment names: its object file, and name."""
     function.compile(signature)
     [overload] = function.overloads.values()
     library = overload.library

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import emulator
+import products_on_tiles
 from minigrad import Tensor, linear, use
 from minigrad.kernels import bfloat16, gemm, jit, on_tiles, threads
 from minigrad.kernels.bfloat16 import rounded
@@ -122,7 +123,7 @@ def tiles(monkeypatch):
         c[...] = c * accumulate + np.matmul(rounded(a), rounded(b)) + (bias if bias.size else 0)
     calls = []
     monkeypatch.setattr(jit, "COMPILED", True)
-    monkeypatch.setattr(bfloat16, "has_tiles", lambda: True)
+    monkeypatch.setattr(bfloat16, "is_fast", lambda: True)
     monkeypatch.setattr(bfloat16, "permitted", lambda: True)
     monkeypatch.setattr(on_tiles, "multiply", multiply)
     bfloat16.obstacle.cache_clear()
@@ -144,6 +145,7 @@ def test_tiles_that_are_wrong_or_not_permitted_are_not_used(tiles, monkeypatch):
     monkeypatch.setattr(on_tiles, "multiply", truncating)
     assert "was wrong" in bfloat16.obstacle()
     bfloat16.obstacle.cache_clear()
+    monkeypatch.setattr(bfloat16, "has_tiles", lambda: True)
     monkeypatch.setattr(bfloat16, "permitted", lambda: False)
     assert "does not permit" in bfloat16.obstacle()
     x, w, _ = matrices()
@@ -151,13 +153,8 @@ def test_tiles_that_are_wrong_or_not_permitted_are_not_used(tiles, monkeypatch):
         assert np.array_equal(gemm.matmul(x, w.T), gemm.matmul(rounded(x), rounded(w.T)))
 
 
-@pytest.mark.extra("bochscpu")
-def test_products_on_the_tiles_of_an_emulated_processor(tmp_path):
-    """Machine code for a Sapphire Rapids: all forms, edges, layouts, sums; cut for threads, too."""
-    script, file = Path(emulator.__file__).with_name("products_on_tiles.py"), tmp_path / "all.npz"
-    emulator.run(script, file)
-    with np.load(file) as found:
-        found = dict(found)
+def assert_all_are_right(found):
+    """Check products of `products_on_tiles.py`, by one thread and, where it cut them, by three."""
     n = sum(name.startswith("a") for name in found)
     for i in range(n):
         a, b, bias, start = (found[f"{name}{i}"] for name in ("a", "b", "bias", "sum"))
@@ -166,3 +163,27 @@ def test_products_on_the_tiles_of_an_emulated_processor(tmp_path):
         if f"by_3_{i}" in found:
             assert np.array_equal(found[f"by_1_{i}"], found[f"by_3_{i}"])
     assert n > 25
+
+
+@pytest.mark.skipif(bfloat16.obstacle() is not None, reason=f"{bfloat16.obstacle()}")
+def test_products_of_all_kinds_on_this_processor(monkeypatch):
+    found = {}
+    for i, (a, b, bias, before) in enumerate(products_on_tiles.cases(np.random.default_rng(0))):
+        start = np.zeros((len(a), b.shape[1]), np.float32) if before is None else before
+        found |= {f"a{i}": a, f"b{i}": b, f"bias{i}": bias, f"sum{i}": start}
+        for n_threads in (1, products_on_tiles.THREADS):
+            monkeypatch.setattr(threads, "n_threads", lambda n=n_threads: n)
+            c = start.copy() if before is not None else np.full_like(start, np.nan)
+            on_tiles.multiply(a, b, c, before is not None, bias)
+            found[f"by_{n_threads}_{i}"] = c
+    assert_all_are_right(found)
+
+
+@pytest.mark.extra("bochscpu")
+@pytest.mark.parametrize("env", [emulator.WITH_TILES, emulator.WITH_VECTORS], ids=["tiles", "vectors"])
+def test_products_on_an_emulated_processor(tmp_path, env):
+    """Machine code for a Sapphire Rapids, or one without AMX: all forms, edges, layouts, sums."""
+    script, file = Path(emulator.__file__).with_name("products_on_tiles.py"), tmp_path / "all.npz"
+    emulator.run(script, file, env=env)
+    with np.load(file) as found:
+        assert_all_are_right(dict(found))
