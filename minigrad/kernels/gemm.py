@@ -5,6 +5,7 @@ their number. A transpose, a slice or a stack of matrices is never copied as a w
 the rest. docs/kernels.md builds all this step by step.
 """
 import functools
+import os
 import threading
 from math import prod
 
@@ -21,6 +22,7 @@ from minigrad.kernels.twins import lanes
 from minigrad.mode import mode
 
 SERIAL = 500_000          # multiplications that one thread does alone
+BY_NUMPY = os.environ.get("MINIGRAD_MATMUL") == "numpy"     # of large products; another library's
 
 
 # ---- all rectangles ----
@@ -158,6 +160,9 @@ def _multiply(a, b, c, accumulate, bias):
         if not bfloat16.obstacle():
             return on_tiles.multiply(a, b, c, accumulate, bias)
         a, b = bfloat16.rounded(a), bfloat16.rounded(b)
+    if BY_NUMPY and c.size * k >= bfloat16.LARGE:
+        jit.run(_by_numpy, a, b, c, accumulate, bias)
+        return
     packed = a.strides[-1] != a.itemsize
     sizes = prod(stack), m, k, n
     shares, cuts = _cuts(sizes, packed, threads.n_threads(), c.dtype)
@@ -165,6 +170,15 @@ def _multiply(a, b, c, accumulate, bias):
     matrices = [_four(x, stack) for x in (a, b, c)]
     threads.enter_pool()                                     # even for one: the code refers to it
     jit.run(_products_for(c.dtype), shares, *matrices, bias, cuts, accumulate, work)
+
+
+def _by_numpy(a, b, c, accumulate, bias):
+    """Compute it with the BLAS that NumPy has."""
+    before = c.copy() if accumulate else 0
+    np.matmul(a, b, out=c)
+    c += before
+    if bias.size:
+        c += bias
 
 
 def _four(x, stack):

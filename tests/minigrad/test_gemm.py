@@ -153,6 +153,20 @@ def test_a_wrong_out_or_bias_is_refused():
         matmul(a, np.ones((3, 4)), bias=np.ones(3))
 
 
+def test_large_products_are_those_of_numpy_if_that_is_asked(monkeypatch):
+    taken = []
+    monkeypatch.setattr(gemm, "BY_NUMPY", True)
+    monkeypatch.setattr(gemm, "_by_numpy", lambda *args, f=gemm._by_numpy: taken.append(f(*args)))
+    rng = np.random.default_rng(0)
+    a, b, bias = (rng.standard_normal(shape) for shape in ((3, 90, 80), (80, 70), 70))
+    assert_sums_within_rounding(matmul(a, b, bias=bias), a, b, bias)
+    added = matmul(a, b, np.ones((3, 90, 70)), accumulate=True)
+    assert_sums_within_rounding(added, a, b, 1)
+    assert len(taken) == 2
+    matmul(a[:1], b)                                 # is small
+    assert len(taken) == 2
+
+
 # ---- in a process of its own: other threads, other machines, no compiler ----
 
 CHECK = """
