@@ -116,7 +116,8 @@ def open_model(place, step=None, base=None):
     place = Path(place)
     kind = next((kind for kind in KINDS.values() if kind.is_one(place)), None)
     if kind is None:
-        check_folder(place)
+        if not place.is_file():
+            check_folder(place)
         raise ConfigError(f"{place} is neither {' nor '.join(KINDS)}: name one")
     opened = kind.read(place, step, base)
     trim()                                            # what reading took besides: 5 MB of SmolLM2

@@ -5,7 +5,7 @@ GENERATE = """
                                              | run
 nowhere                                      | there is no run nowhere
 ''                                           | is empty
-text.txt                                     | there is no run text.txt
+text.txt                                     | text.txt is neither a run nor a shared model
 empty                                        | empty
 runs/a Ada Ben                               | 'Ben'
 runs/a --n 0                                 | n is 0
@@ -99,7 +99,7 @@ runs/a --pairs empty.txt                     | no pair in empty.txt
 runs/a --pairs text.txt                      | line 1 of text.txt
 runs/a --pairs number.jsonl                  | line 1 of number.jsonl
 runs/a --second 7                            | --seconds
-text.txt                                     | there is no run text.txt
+text.txt                                     | text.txt is neither a run nor a shared model
 """
 COMPARE = """
                                              | run
