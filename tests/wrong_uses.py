@@ -106,7 +106,7 @@ COMPARE = """
 runs/a                                       | name a second run
 runs/a nowhere                               | there is no run nowhere
 runs/a runs/a                                | runs/a is named twice
-runs/a text.txt                              | there is no run text.txt
+runs/a text.txt                              | text.txt is neither a run
 runs/a ''                                    | is empty
 runs/a runs/b --seconds 0                    | seconds is 0
 runs/a runs/b --page nowhere/x.html          | nowhere
