@@ -28,17 +28,20 @@ import numpy as np  # noqa: E402
 
 B, T, C, V = 16, 128, 256, 65
 STEPS = 10                         # of a round
+WHO, PRECISIONS = ("ours", "torch"), ("float32", "bfloat16")
+SIDES = [f"{who} {precision}" for who in WHO for precision in PRECISIONS]
 TARGET, LOSS_TARGET = 1.3, 1.50    # times torch's tokens; nats a character of tinyshakespeare
 
 
 # ---- the two sides ----
 
-def our_step(E):
+def our_step(E, precision):
     from gpt.batch import Batch
     from gpt.models.states import rows_at
     from gpt.training.config import Config
     from gpt.training.measures import token_loss
     from gpt.training.run import make_optimizers
+    from minigrad import use
     from minigrad.kernels.replay import Replay
     from minigrad.optim import clip_grad_norm
     config = Config.make(net="lstm", vocab_size=V, d_model=C, d_embedding=E)
@@ -50,14 +53,15 @@ def our_step(E):
     gradients, parameters = Replay(loss, model.parameters()), model.parameters()
 
     def step(i, ids, targets):
-        gradients(ids, targets, rows_at(i, B))
+        with use(precision=precision):
+            gradients(ids, targets, rows_at(i, B))
         clip_grad_norm(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
     return step
 
 
-def torch_step(E):
+def torch_step(E, precision):
     import torch
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -69,9 +73,10 @@ def torch_step(E):
 
     def step(i, ids, targets):
         ids, targets = torch.from_numpy(ids), torch.from_numpy(targets)
-        x, state = lstm(embedding(ids), carried[0])
-        carried[0] = tuple(part.detach() for part in state)
-        loss = torch.nn.functional.cross_entropy(head(x).flatten(0, 1), targets.flatten())
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            x, state = lstm(embedding(ids), carried[0])
+            carried[0] = tuple(part.detach() for part in state)
+            loss = torch.nn.functional.cross_entropy(head(x).flatten(0, 1), targets.flatten())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -81,7 +86,8 @@ def torch_step(E):
 
 def side(name, E):
     """Take steps whenever a line is read, and print their CPU-seconds."""
-    step = {"ours": our_step, "torch": torch_step}[name](E)
+    who, precision = name.split()
+    step = {"ours": our_step, "torch": torch_step}[who](E, precision)
     ids, targets = np.random.default_rng(0).integers(0, V, (2, B, T))
     for i in range(6):
         step(i, ids, targets)
@@ -97,7 +103,7 @@ def compare(E, rounds):
     """Let both sides take turns; print their rates, and the verdict."""
     command = [sys.executable, __file__, "--embedding", str(E), "--side"]
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-    sides = {name: subprocess.Popen([*command, name], **pipes) for name in ("ours", "torch")}
+    sides = {name: subprocess.Popen([*command, name], **pipes) for name in SIDES}
     for process in sides.values():
         process.stdout.readline()
     times = {name: [] for name in sides}
@@ -111,7 +117,8 @@ def compare(E, rounds):
     rates = {name: STEPS * B * T / min(found) for name, found in times.items()}
     print(f"embedding {E}: " + ", ".join(f"{name} {rate:,.0f} tokens a CPU-second"
                                          for name, rate in rates.items()))
-    ratio = np.median(np.array(times["torch"]) / times["ours"])
+    best = {who: min((times[f"{who} {p}"] for p in PRECISIONS), key=min) for who in WHO}
+    ratio = np.median(np.array(best["torch"]) / best["ours"])
     verdict(f"lstm-embedding-{E}", ratio, TARGET)
 
 
@@ -143,7 +150,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=HELP)
     parser.add_argument("--embedding", type=int, nargs="*", default=[64, 256])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--side", choices=("ours", "torch"), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--loss", metavar="TEXT", help="train on this text instead")
     parser.add_argument("--net", default="lstm")
     parser.add_argument("--seconds", type=float, default=100)
