@@ -53,8 +53,8 @@ def call(builder, name, result, *args, flags=()):
     return builder.call(function, args, fastmath=flags)
 
 def size_of(number):
-    """Return the bytes of a float."""
-    return 4 if number == FLOAT else 8
+    """Return the bytes of a float, or of a pair of bfloat16."""
+    return 4 if number in (FLOAT, I32) else 8
 
 def name_of(kind):
     """Return how LLVM calls a type of vectors in names of functions."""
@@ -277,8 +277,7 @@ def places_of(tile, rows):
     width, count = len(tile) // len(rows), tile[0].type.count
     return [(row, INT(v * count)) for row in rows for v in range(width)]
 
-@instruction(twins.add_outer)
-def add_outer(builder, tile, rows, k, b):
+def outer_added(builder, tile, rows, k, b):
     """Return tile[row, vector] + rows[row][k] * b[vector]: a step of a matrix product."""
     tile = cgutils.unpack_tuple(builder, tile)
     rows = cgutils.unpack_tuple(builder, rows)
@@ -290,6 +289,8 @@ def add_outer(builder, tile, rows, k, b):
         x = repeated(builder, number, count)
         new += [fused(builder, x, y, next(sums)) for y in row_b]
     return cgutils.pack_array(builder, new)
+
+add_outer = instruction(twins.add_outer)(outer_added)
 
 @instruction(twins.put, nothing)
 def put(builder, tile, rows, add):

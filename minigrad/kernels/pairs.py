@@ -6,18 +6,22 @@ of each to a number of float32: twice the work of one in float32. It stands here
 llvmlite has no type for its operands. `amx` multiplies whole tiles.
 """
 from llvmlite import binding, ir
+from numba import types
 from numba.core import cgutils
 
+from minigrad.kernels import cache, twins
 from minigrad.kernels.jit import helper
 from minigrad.kernels.llvm import (
-    FLOAT, I32, INT, at, instruction, nothing, pointers_of, prefetch_of, put, read, repeated,
-    transposed, zeros_of)
+    DATA, FLOAT, I32, INT, at, fused, instruction, nothing, number_of, outer_added, pointers_of,
+    prefetch_of, put, read, repeated, transposed, zeros_of)
+from minigrad.kernels.packed import each
 
 ROWS = 16                       # of a tile
 TILE = 256                      # float32 that are as large as a tile
 STRIP = 2 * ROWS                # rows of A, or columns of B, that are multiplied at a time
 STEP = 2 * TILE                 # of a strip: 32 numbers of each of its rows, two tiles
 
+HAS_PAIRS = {"avx512f", "avx512bf16"} <= cache.cpu_features()
 I16 = ir.IntType(16)
 WORDS = ir.VectorType(I32, 16)                       # 16 pairs of bfloat16
 HALVES = ir.VectorType(I16, 32)
@@ -90,21 +94,75 @@ _prefetch_to_write = prefetch_of(write=1, level=3)
 @instruction(no_twin)
 def add_pairs(builder, sums, rows, k, b):
     """Add the products of pair k of each row with 32 pairs, half of them in the next tile of B."""
+    return outer_of_pairs(builder, sums, rows, k, b, TILE)
+
+@instruction(twins.add_products)
+def add_products(builder, sums, rows, k, b):
+    """Do `llvm.add_outer` with rows of numbers or, if these are what they hold, of pairs."""
+    if rows.type.element.pointee != I32:
+        return outer_added(builder, sums, rows, k, b)
+    return outer_of_pairs(builder, sums, rows, k, b, sums.type.element.count)
+
+def outer_of_pairs(builder, sums, rows, k, b, apart):
+    """Return sums[row, vector] + pair k of a row by the pairs of a vector of b, `apart` ones."""
     sums = cgutils.unpack_tuple(builder, sums)
     rows = cgutils.unpack_tuple(builder, rows)
-    halves = [read(builder, b, INT(place)) for place in (0, TILE)]
+    places = range(0, len(sums) // len(rows) * apart, apart)
+    vectors = [read(builder, b, INT(place)) for place in places]
     sums, new = iter(sums), []
     for row in rows:
         pair = builder.load(builder.gep(row, [k]))
-        pair = repeated(builder, pair, ROWS)
-        for half in halves:
-            new.append(with_pairs(builder, next(sums), pair, half))
+        pair = repeated(builder, pair, vectors[0].type.count)
+        for vector in vectors:
+            new.append(with_pairs(builder, next(sums), pair, vector))
     return cgutils.pack_array(builder, new)
 
 def with_pairs(builder, total, x, y):
-    """Add to 16 numbers the products of 16 pairs, two each."""
-    text, constraints = "vdpbf16ps $1, $2, $0", "=v,v,v,0"
-    return assembly(builder, text, constraints, FLOATS, x, y, total, pure=True)
+    """Add to a vector the products of pairs, two each."""
+    if HAS_PAIRS:
+        text, constraints = "vdpbf16ps $1, $2, $0", "=v,v,v,0"
+        return assembly(builder, text, constraints, total.type, x, y, total, pure=True)
+    for part in lower, upper:
+        left, right = part(builder, x), part(builder, y)
+        total = fused(builder, left, right, total)
+    return total
+
+def lower(builder, pairs):
+    shift = each(pairs.type, 16)
+    return as_floats(builder, builder.shl(pairs, shift))
+
+def upper(builder, pairs):
+    mask = each(pairs.type, 0xFFFF0000)
+    return as_floats(builder, builder.and_(pairs, mask))
+
+def as_floats(builder, bits):
+    return builder.bitcast(bits, ir.VectorType(FLOAT, bits.type.count))
+
+@instruction(twins.held, lambda like: types.intp)
+def held(builder, like):
+    """How many numbers an element of an array holds: 2 if it is a pair, else 1."""
+    return INT(2 if is_pairs(like) else 1)
+
+@instruction(twins.joined, lambda x, y, like: number_of(like))
+def joined(builder, x, y, like):
+    """Return x, or both rounded as a pair, as an array of such elements has it."""
+    if not is_pairs(like):
+        return x
+    x, y = (nearest(builder, number) for number in (x, y))
+    y = builder.and_(y, I32(0xFFFF0000))
+    return builder.or_(builder.lshr(x, I32(16)), y)
+
+def is_pairs(array):
+    return array.type.elements[DATA].pointee == I32
+
+def nearest(builder, x):
+    """Return the bits of a float32 rounded to bfloat16, to nearest even, and more bits below."""
+    bits = builder.bitcast(x, I32)
+    last = builder.lshr(bits, I32(16))
+    odd = builder.and_(last, I32(1))
+    up = builder.add(builder.add(bits, I32(0x7FFF)), odd)
+    quiet = builder.or_(bits, I32(0x400000))
+    return builder.select(builder.fcmp_unordered("uno", x, x), quiet, up)
 
 @helper
 def multiply(a, b, n_steps, c, ldc, add, ahead):

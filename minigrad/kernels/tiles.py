@@ -51,7 +51,7 @@ def tile_of(rows, vectors):
     return tile
 
 
-def small_tile_of(rows, vectors):
+def small_tile_of(rows, vectors, add_outer=add_outer):
     """Make tile(m, kc, (a, rsa, csa), b, ldb, c, ldc, add) for tiles of which m rows are there."""
     point, zeros = pointers_of(rows), zeros_of(rows * vectors)
 

@@ -83,6 +83,43 @@ def add_outer(tile, rows, k, b):
     products = (at(row, k) * x for row in rows for x in row_b)
     return tuple(map(np.add, tile, products))
 
+def add_products(tile, rows, k, b):
+    if rows[0].dtype != np.int32:
+        return add_outer(tile, rows, k, b)
+    width, count = len(tile) // len(rows), tile[0].size
+    row_b = view(b, width, count, steps=(count, 1))
+    for half in lower, upper:
+        left, right = [half(at(row, k)) for row in rows], half(row_b)
+        products = (x * y for x in left for y in right)
+        tile = tuple(map(np.add, tile, products))
+    return tile
+
+def lower(pairs):
+    """Return the first numbers of pairs of bfloat16 as float32."""
+    bits = pairs.astype(np.uint32)
+    return (bits << 16).view(np.float32)
+
+def upper(pairs):
+    bits = pairs.astype(np.uint32)
+    return (bits & 0xFFFF0000).view(np.float32)
+
+def held(like):
+    return 2 if like.dtype == np.int32 else 1
+
+def joined(x, y, like):
+    if like.dtype != np.int32:
+        return x
+    low, high = rounded_bits(x), rounded_bits(y)
+    return np.uint32(low | high << 16).view(np.int32)
+
+def rounded_bits(x):
+    """Return the 16 bits of a float32 rounded to bfloat16."""
+    bits = int(np.float32(x).view(np.uint32))
+    if x != x:
+        return bits >> 16 | 64
+    odd = bits >> 16 & 1
+    return bits + 0x7FFF + odd >> 16
+
 def put(tile, rows, add):
     width, count = len(tile) // len(rows), tile[0].size
     places = [(row, v * count) for row in rows for v in range(width)]

@@ -118,7 +118,7 @@ def gru_fast(x, weight, bias, h0):
     gates, state = empty_like(x), empty_like(h0)
     h = empty((B, T, H), dtype)
     inner = empty_like(h)
-    y, panels = room(B, n, dtype), packed(weight, True)
+    y, panels = room(B, n, dtype), packed(weight, True, B)
     given = map(plain, (x, bias, h0))
     _gru(len(x), *given, panels, gates, inner, h, y, state)
     return h, (gates, inner, h, weight, h0)
@@ -129,7 +129,7 @@ def gru_fast_vjp(g, gates, inner, h, weight, h0):
     dx, dy = empty_like(gates), empty_like(gates)
     earlier, dh = empty_like(h), empty_like(h0)
     back = room(B, H, h.dtype)
-    panels = packed(weight, False)
+    panels = packed(weight, False, B)
     saved = gates, inner, h, plain(h0), panels
     _gru_vjp(len(h), plain(g), *saved, dx, dy, earlier, dh, back)
     dweight = gemm.matmul(rows(dy).T, rows(earlier))

@@ -121,7 +121,7 @@ def lstm_fast(x, weight, h0, c0):
     h = empty((B, T, H), dtype)
     c = empty_like(h)
     z = room(B, 4 * H, dtype)
-    panels = packed(weight, True)
+    panels = packed(weight, True, B)
     given = map(plain, (x, h0, c0))
     _lstm(len(x), *given, panels, gates, h, c, z, state)
     return (h, c), (gates, h, c, weight, h0, c0)
@@ -130,10 +130,9 @@ def lstm_fast(x, weight, h0, c0):
 def lstm_fast_vjp(g, gates, h, c, weight, h0, c0):
     dx, earlier = empty_like(gates), empty_like(h)
     dh, dc = room(*h0.shape, h.dtype), empty_like(h0)
-    dz = room(len(h), gates.shape[2], h.dtype)
     given = map(plain, (*g, h0, c0))
-    saved = gates, h, c, packed(weight, False)
-    _lstm_vjp(len(h), *given, *saved, dx, earlier, dz, dh, dc)
+    saved = gates, h, c, packed(weight, False, len(h))
+    _lstm_vjp(len(h), *given, *saved, dx, earlier, dh, dc)
     dweight = gemm.matmul(rows(dx).T, rows(earlier))
     return dx, dweight, narrowed(dh, h0), dc
 
@@ -173,10 +172,10 @@ def step(given, new, before, gate, c, state):
 
 
 @row_kernel
-def _lstm_vjp(start, stop, g_h, g_c, h0, c0, gates, h, c, panels, dx, dearlier, dz, dh, dc):
+def _lstm_vjp(start, stop, g_h, g_c, h0, c0, gates, h, c, panels, dx, dearlier, dh, dc):
     widest_vectors()
     B, T, H = h.shape
-    n, wide = 4 * H, dz.shape[1]
+    n = 4 * H
     dh[start:stop] = 0
     dc[start:stop] = 0
     for t in range(T - 1, -1, -1):
@@ -184,12 +183,11 @@ def _lstm_vjp(start, stop, g_h, g_c, h0, c0, gates, h, c, panels, dx, dearlier, 
             dearlier[b, t] = at_time(h, h0, b, t - 1)
             before = at_time(c, c0, b, t - 1)
             gate, cell = gates[b, t], c[b, t]
-            dcell, of_gates = dc[b], dz[b, :n]
+            dcell, of_gates = dc[b], dx[b, t]
             do = of_gates[3 * H:]
             show(g_h[b, t], g_c[b, t], gate, cell, dh[b], dcell, do)
             step_vjp(gate, before, dcell, of_gates)
-            dx[b, t] = of_gates
-        multiply(dz, 0, wide, start, stop, panels, dh)
+        multiply(dx, t * n, T * n, start, stop, panels, dh)
 
 @helper
 def show(g_h, g_c, gate, c, dh, dc, do):

@@ -131,7 +131,7 @@ def earlier(h, h0):
 def rnn_fast(x, weight, h0):
     h, state = empty_like(x), empty_like(h0)
     z = room(*h0.shape, x.dtype)
-    panels = packed(weight, True)
+    panels = packed(weight, True, len(x))
     _rnn(len(x), plain(x), panels, plain(h0), h, z, state)
     return h, (h, weight, h0)
 
@@ -139,7 +139,7 @@ def rnn_fast(x, weight, h0):
 def rnn_fast_vjp(g, h, weight, h0):
     dx, before = empty_like(h), empty_like(h)
     dh = room(*h0.shape, h.dtype)
-    panels = packed(weight, False)
+    panels = packed(weight, False, len(h))
     _rnn_vjp(len(h), plain(g), h, plain(h0), panels, dx, before, dh)
     dweight = gemm.matmul(rows(dx).T, rows(before))
     return dx, dweight, narrowed(dh, h0)

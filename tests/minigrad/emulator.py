@@ -396,7 +396,7 @@ def normal(bits):
 # ---- compiling ----
 
 def compiled(function, signature):
-    """Compile a helper of Numba's for the processor that the environment names: its object file, and name."""
+    """Compile a helper of Numba's for the processor of the environment: object file, name."""
     function.compile(signature)
     [overload] = function.overloads.values()
     library = overload.library

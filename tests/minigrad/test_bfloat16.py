@@ -180,9 +180,9 @@ def test_products_of_all_kinds_on_this_processor(monkeypatch):
 
 
 @pytest.mark.extra("bochscpu")
-@pytest.mark.parametrize("env", [emulator.WITH_TILES, emulator.WITH_VECTORS], ids=["tiles", "vectors"])
+@pytest.mark.parametrize("env", [emulator.WITH_TILES, emulator.WITH_VECTORS])
 def test_products_on_an_emulated_processor(tmp_path, env):
-    """Machine code for a Sapphire Rapids, or one without AMX: all forms, edges, layouts, sums."""
+    """Machine code for a Sapphire Rapids, and without AMX: all forms, edges, layouts, sums."""
     script, file = Path(emulator.__file__).with_name("products_on_tiles.py"), tmp_path / "all.npz"
     emulator.run(script, file, env=env)
     with np.load(file) as found:
