@@ -7,6 +7,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 from results import THREADS, verdict
@@ -21,6 +22,12 @@ if THREADS:
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
                  "MINIGRAD_THREADS"):
         os.environ[name] = THREADS
+
+# What PyTorch's processes begin with: blocks that are free stay with the process, and those of the
+# heap lie on huge pages, as ours do; and what was compiled once is found by the next process.
+PYTORCH = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:"
+                             "glibc.malloc.trim_threshold=8589934592",
+           "TORCHINDUCTOR_CACHE_DIR": os.path.join(tempfile.gettempdir(), "minigrad-inductor")}
 
 
 def run_each(threads):
@@ -54,8 +61,9 @@ def run_each(threads):
 class Side:
     """A process that does something whenever it is asked."""
 
-    def __init__(self, *command, cwd=None):
+    def __init__(self, *command, cwd=None, env=None):
         self.process = subprocess.Popen([*map(str, command)], cwd=cwd, text=True,
+                                        env=os.environ | (env or {}),
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.answer()
 
@@ -69,6 +77,10 @@ class Side:
         """Return seconds an item: by the clock, and of the processor; or other numbers."""
         print(what, file=self.process.stdin, flush=True)
         return [float(x) for x in self.answer()]
+
+    def close(self):
+        """Let it end, and wait until it has."""
+        self.process.communicate()
 
 
 def serve(make):
@@ -86,15 +98,19 @@ def serve(make):
         print(*([x / n for x in seconds] if n else found), flush=True)
 
 
+def turns(sides, rounds=ROUNDS, warm=2):
+    """Let sides, each of (side, what it is asked), take turns; return the rounds' answers."""
+    found = [[one.take(asked) for one, asked in sides] for _ in range(warm + rounds)]
+    return found[warm:]
+
+
 def compared(name, what, target, ours, theirs, rounds=ROUNDS, warm=2):
     """Let two sides, of (side, what it is asked), take turns; judge their time by ours."""
     ratios, ends = [], {}
-    for i in range(warm + rounds):
-        pair = [one.take(asked) for one, asked in (ours, theirs)]
-        if i >= warm:
-            ratios.append([b / a for a, b in zip(*pair)])
-            for who, seconds in zip(("here", what), pair):
-                ends.setdefault(who, []).append(seconds)
+    for pair in turns((ours, theirs), rounds, warm):
+        ratios.append([b / a for a, b in zip(*pair)])
+        for who, seconds in zip(("here", what), pair):
+            ends.setdefault(who, []).append(seconds)
     by_clock, by_cpu = (statistics.median(x) for x in zip(*ratios))
     for who, found in ends.items():
         wall, cpu = (statistics.median(x) for x in zip(*found))
