@@ -120,10 +120,11 @@ def reach(steps=REACH_STEPS):
     with tempfile.TemporaryDirectory() as folder:
         our_reach(f"{folder}/first", 2)                                            # compile
         ours, theirs = [], {}
+        env = {**os.environ, **processes.pytorch()}
         for i, (name, (words, _)) in enumerate(PEERS.items()):
             run = f"{folder}/{i}"
             ours.append(our_reach(run, steps))
-            theirs[name] = peer_reach(name, *words, run)
+            theirs[name] = peer_reach(*words, run, env=env)
             print(f"{name}: val {theirs[name]['loss']:.4f} after {theirs[name]['steps']} steps and "
                   f"{theirs[name]['seconds']:.1f} s, and {theirs[name]['compiling']:.1f} to "
                   "compile", flush=True)
@@ -156,11 +157,10 @@ PEERS = {"nanogpt": (("nanogpt", "eager", "float32", 1e-3, 2000), 1 / 9),
          "recipe-bfloat16": (("recipe", "compiled", "bfloat16", 0, REACH_STEPS), 0.45)}
 
 
-def peer_reach(name, *words):
+def peer_reach(*words, env):
     """Return what a peer says of itself: its loss, steps and seconds."""
     command = [sys.executable, __file__, "--peer", *map(str, words)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True,
-                          env={**os.environ, **processes.PYTORCH})
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=env)
     return json.loads(done.stdout)
 
 

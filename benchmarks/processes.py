@@ -2,6 +2,7 @@
 
 To be imported first.
 """
+import atexit
 import functools
 import os
 import statistics
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 from results import THREADS, verdict
 
@@ -23,11 +25,37 @@ if THREADS:
                  "MINIGRAD_THREADS"):
         os.environ[name] = THREADS
 
-# What PyTorch's processes begin with: blocks that are free stay with the process, and those of the
-# heap lie on huge pages, as ours do; and what was compiled once is found by the next process.
-PYTORCH = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:"
-                             "glibc.malloc.trim_threshold=8589934592",
-           "TORCHINDUCTOR_CACHE_DIR": os.path.join(tempfile.gettempdir(), "minigrad-inductor")}
+# ---- what PyTorch's processes begin with ----
+
+def pytorch():
+    """Return the environment in which PyTorch is the fastest.
+
+    Blocks that are free stay with the process, and those of the heap lie on huge pages, as ours
+    do. What was compiled once is found by the next process.
+    """
+    kept = os.path.join(tempfile.gettempdir(), "minigrad-inductor")
+    return {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:"
+                              "glibc.malloc.trim_threshold=8589934592",
+            "TORCHINDUCTOR_CACHE_DIR": kept} | mkl_as_on_intel()
+
+
+def mkl_as_on_intel():
+    """Return what makes MKL take its kernels of AVX-512 on processors of AMD, too.
+
+    There it asks a function of its own who made the processor, and is content with less if that
+    was not Intel: products in float32 reach 107 GFLOP/s on a core of Zen 5, and 240 otherwise.
+    """
+    try:
+        if "AuthenticAMD" not in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
+            return {}
+    except OSError:
+        return {}
+    library = os.path.join(tempfile.gettempdir(), f"mkl-as-on-intel-{os.getpid()}.so")
+    source = "int mkl_serv_intel_cpu_true(void) { return 1; }"
+    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", library], input=source,
+                   text=True, check=True)
+    atexit.register(os.remove, library)
+    return {"LD_PRELOAD": library}
 
 
 def run_each(threads):

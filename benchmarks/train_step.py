@@ -14,7 +14,7 @@ one by one, the part of a step outside kernels, and the part of its optimizers. 
 (`pip install .[bench]`). `fastest` in this file says what was tried for PyTorch.
 """
 # ruff: noqa: I001
-from processes import PYTORCH, Side, run_each, serve, turns  # (first: it sets how threads wait)
+from processes import Side, pytorch, run_each, serve, turns  # (first: it sets how threads wait)
 
 import argparse
 import statistics
@@ -112,9 +112,9 @@ def side(kind, name, precision):
           (lambda: [CLOCKS[what](step, 3 * size.steps)], 0))
 
 
-def started(kind, name, precision):
-    env = {} if kind == "ours" else PYTORCH
-    return Side(sys.executable, __file__, "--side", kind, name, precision, env=env)
+def started(kind, name, precision, env):
+    return Side(sys.executable, __file__, "--side", kind, name, precision,
+                env={} if kind == "ours" else env)
 
 
 # ---- all of them ----
@@ -122,9 +122,10 @@ def started(kind, name, precision):
 def measure(name, row, args):
     """Take the runs of a row, and judge it."""
     kinds = [("ours", row.precision), *(peer.split() for peer in row.peers)]
+    env = pytorch() if row.peers else {}
     found = []                                                # a number or some for each run
     for run in range(args.runs):
-        sides = [started(kind, row.size, precision) for kind, precision in kinds]
+        sides = [started(kind, row.size, precision, env) for kind, precision in kinds]
         answers = np.array(turns([(one, row.asked) for one in sides], args.rounds, warm=1))
         for one in sides:
             one.close()
