@@ -2,7 +2,6 @@
 
 To be imported first.
 """
-import atexit
 import functools
 import os
 import statistics
@@ -27,16 +26,19 @@ if THREADS:
 
 # ---- what PyTorch's processes begin with ----
 
+KEPT = os.path.join(tempfile.gettempdir(), "minigrad-inductor")
+
+
 def pytorch():
     """Return the environment in which PyTorch is the fastest.
 
     Blocks that are free stay with the process, and those of the heap lie on huge pages, as ours
     do. What was compiled once is found by the next process.
     """
-    kept = os.path.join(tempfile.gettempdir(), "minigrad-inductor")
+    os.makedirs(KEPT, exist_ok=True)
     return {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:"
                               "glibc.malloc.trim_threshold=8589934592",
-            "TORCHINDUCTOR_CACHE_DIR": kept} | mkl_as_on_intel()
+            "TORCHINDUCTOR_CACHE_DIR": KEPT} | mkl_as_on_intel()
 
 
 def mkl_as_on_intel():
@@ -50,11 +52,12 @@ def mkl_as_on_intel():
             return {}
     except OSError:
         return {}
-    library = os.path.join(tempfile.gettempdir(), f"mkl-as-on-intel-{os.getpid()}.so")
+    library = os.path.join(KEPT, "mkl-as-on-intel.so")
     source = "int mkl_serv_intel_cpu_true(void) { return 1; }"
-    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", library], input=source,
-                   text=True, check=True)
-    atexit.register(os.remove, library)
+    new = f"{library}.{os.getpid()}"
+    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", new], input=source, text=True,
+                   check=True)
+    os.replace(new, library)
     return {"LD_PRELOAD": library}
 
 
