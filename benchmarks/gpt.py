@@ -58,29 +58,32 @@ def characters():
 
 # ---- what is measured ----
 
-def speed(rounds=8, n=25):
+def speed(rounds=8):
     """Compare the whole loop, the architecture being GPT-2's on both sides."""
+    names, env = ("ours", "eager", "compiled"), processes.pytorch()
+    sides = [processes.Side(sys.executable, __file__, "--side", name,
+                            env=None if name == "ours" else env) for name in names]
+    found = processes.turns([(side, "steps") for side in sides], rounds, warm=1)
+    times = dict(zip(names, np.array(found)[:, :, 0].T))               # (rounds,) each, by clock
+    for name, seconds in times.items():
+        print(f"{name}: {min(seconds) * 1e3:.1f} ms a step at best, "
+              f"{B * T / np.median(seconds):,.0f} tokens/s in the middle")
+    for name, target in (("eager", 1.45), ("compiled", 1.3)):
+        verdict(f"train-tokens-{name}", np.median(times[name] / times["ours"]), target)
+
+
+def speed_side(name, n=25):
+    """Be a side: take n steps of the loop whenever it is asked."""
     data = characters()
     V = data.tokenizer.vocab_size
-    config = Config.make("gpt2", vocab_size=V, batch_tokens=B * T, bias=False, **CPU)
-    ours = train_steps(Run.start(config, data, Plan.fixed(10 ** 6)))
-    sides = {"ours": lambda n: [next(ours) for _ in range(n)],
-             "eager": TorchTrainer(data, V).take,
-             "compiled": TorchTrainer(data, V, compiled=True).take}
-    times = {name: [] for name in sides}
-    for take in sides.values():
-        take(10)
-    for _ in range(rounds):
-        for name, take in sides.items():
-            began = time.perf_counter()
-            take(n)
-            times[name].append((time.perf_counter() - began) / n)
-    for name, found in times.items():
-        print(f"{name}: {min(found) * 1e3:.1f} ms a step at best, "
-              f"{B * T / statistics.median(found):,.0f} tokens/s in the middle")
-    for name, target in (("eager", 1.45), ("compiled", 1.3)):
-        ratio = statistics.median(t / o for t, o in zip(times[name], times["ours"]))
-        verdict(f"train-tokens-{name}", ratio, target)
+    if name == "ours":
+        config = Config.make("gpt2", vocab_size=V, batch_tokens=B * T, bias=False, **CPU)
+        ours = train_steps(Run.start(config, data, Plan.fixed(10 ** 6)))
+        take = lambda n: [next(ours) for _ in range(n)]
+    else:
+        take = TorchTrainer(data, V, compiled=name == "compiled").take
+    take(10)
+    processes.serve(lambda what: (lambda: take(n), n))
 
 
 def train(folder, *args):
@@ -217,8 +220,8 @@ def plays():
 WHAT = {"speed": speed, "reach": reach, "minutes": minutes, "plays": plays}
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--peer"]:
-        peer(*sys.argv[2:])
+    if sys.argv[1:2] in (["--peer"], ["--side"]):
+        (peer if sys.argv[1] == "--peer" else speed_side)(*sys.argv[2:])
         raise SystemExit
     what, *numbers = sys.argv[1:] or [""]
     if what not in WHAT or bool(numbers) != (what == "minutes") or not all(
