@@ -6,9 +6,13 @@ import time
 from typing import NamedTuple
 
 import numpy as np
+from results import THREADS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:1] = [os.path.dirname(HERE), HERE]                   # or gpt would be benchmarks/gpt.py
+
+
+clock = time.process_time if THREADS == "1" else time.perf_counter
 
 
 class Size(NamedTuple):
@@ -69,18 +73,18 @@ class Ours:
 # ---- clocks ----
 
 def seconds(step, n):
-    began = time.perf_counter()
+    began = clock()
     for _ in range(n):
         step()
-    return (time.perf_counter() - began) / n
+    return (clock() - began) / n
 
 
 def clocked(function, spent):
     """Return the function, which then adds to a list the seconds that it takes."""
     def call(*args):
-        began = time.perf_counter()
+        began = clock()
         function(*args)
-        spent.append(time.perf_counter() - began)
+        spent.append(clock() - began)
     return call
 
 
@@ -114,7 +118,7 @@ def products(step, n, again=5):
         seconds(step, n)
     finally:
         recording.calls = calls
-    alone = [min_seconds(calls[i], again) for i in inside]
+    alone = [statistics.median(alone_seconds(*calls[i], again)) for i in inside]
     return sum(alone) / sum(map(statistics.median, inside.values()))
 
 
@@ -124,9 +128,14 @@ def is_product(function):
     return any(function is each.entry_point for each in made)
 
 
-def min_seconds(call, n):
-    function, args = call
-    return min(seconds(lambda: function(*args), 1) for _ in range(n))
+def alone_seconds(function, args, n):
+    """Return the seconds of each of n calls, one after another."""
+    function(*args)                                           # now they are in the cache
+    spent = []
+    call = clocked(function, spent)
+    for _ in range(n):
+        call(*args)
+    return spent
 
 
 def optimizers(step, n):
