@@ -1,8 +1,8 @@
 """Time a training step beside a process that computes without end: threads as a run chooses them.
 
-    python benchmarks/busy.py [small large] [--rounds 6] [--seconds 4] [--busy 1]
+    python benchmarks/busy.py [small 6x384] [--rounds 6] [--seconds 4] [--busy 1]
 
-The sizes are those of train_step.py. There are three sides, each in a process of its own: one
+The sizes are those of our_steps.py. There are three sides, each in a process of its own: one
 thread, all threads, and `ours`, which changes between them as `train.py` does. They take turns,
 some seconds each, beside the same busy process. The ratio is the time of a step of ours by that of
 the better of the two others, over all rounds.
@@ -13,12 +13,11 @@ import sys
 import time
 from typing import NamedTuple
 
+from our_steps import SIZES, Ours
 from results import HELP, verdict
-from train_step import SIZES, VOCABULARY, our_step
-
-import numpy as np
 
 TARGET = 1.25
+USUAL = "small", "6x384"
 WARM_STEPS = 4                     # with each number of threads: steps are recorded and checked
 ENDLESS = [sys.executable, "-c", "while True: pass"]
 
@@ -53,9 +52,7 @@ class Record(NamedTuple):
 
 def records(size):
     """Take steps without end."""
-    shape, B = SIZES[size]
-    ids, targets = np.random.default_rng(0).integers(0, VOCABULARY, (2, B, shape["context_length"]))
-    step = our_step(shape, ids, targets)
+    step = Ours(SIZES[size])
     while True:
         began = time.perf_counter()
         step()
@@ -101,7 +98,8 @@ def measure(size, args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=HELP)
     parser.add_argument("sizes", nargs="*", metavar="SIZE",
-                        help=f"which to run: {', '.join(SIZES)} (default: both)")
+                        help=f"which to run: {', '.join(SIZES)} (default: "
+                        f"{' '.join(USUAL)})")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=4, help="of a turn (default: 4)")
     parser.add_argument("--busy", type=int, default=1, help="busy processes (default: 1)")
@@ -112,7 +110,7 @@ def main():
         parser.error(f"no size {unknown.pop()!r}: there are {', '.join(SIZES)}")
     if args.side:
         return side(args.side, *args.sizes)
-    for size in args.sizes or SIZES:
+    for size in args.sizes or USUAL:
         measure(size, args)
 
 

@@ -26,7 +26,7 @@ sys.path[:1] = [os.path.dirname(HERE), HERE]
 
 # ruff: noqa: E402
 import processes  # (sets how threads wait, before a library that has them is loaded)
-from processes import ROUNDS, Side, compared, serve
+from processes import ROUNDS, Side, compared, pytorch, serve
 
 import functools
 import statistics
@@ -43,8 +43,8 @@ PYTHON = sys.executable, __file__
 QUESTION = "The capital of France is"
 
 
-def side(name):
-    return Side(*PYTHON, "--side", name)
+def side(name, env=None):
+    return Side(*PYTHON, "--side", name, env=env)
 
 
 # ---- 10 M parameters ----
@@ -122,12 +122,13 @@ def compiled_of(streams, n=60):
 
 
 def streams():
-    ours, eager = side("ours"), side("eager")
+    env = pytorch()
+    ours, eager = side("ours"), side("eager", env)
     for B, target in (("1", 2.0), ("8", 2.0), ("32", 1.5)):
         name = "generation" if B == "1" else f"generation-of-{B}"
         compared(name, "PyTorch", target, (ours, B), (eager, B))
     compared("generation-against-compiled", "torch.compile", 2.0, (ours, "1"),
-             (side("compiled"), "1"))
+             (side("compiled", env), "1"))
 
 
 # ---- SmolLM2 ----

@@ -60,7 +60,8 @@ class NanoGPT(nn.Module):
 class TorchTrainer:
     """nanoGPT's loop: batch, loss, clipping, fused AdamW, warm-up and cosine."""
 
-    def __init__(self, data, V, compiled=False, steps=2000):
+    def __init__(self, data, V, compiled=False, steps=2000, rate=1e-3):
+        self.rate = rate
         torch.manual_seed(1337)
         self.train, self.rng = np.asarray(data.train), np.random.default_rng(1)
         self.model, self.steps, self.step = NanoGPT(V, **CPU), steps, 0
@@ -68,7 +69,7 @@ class TorchTrainer:
         groups = [{"params": [p for p in self.model.parameters() if p.ndim >= 2]},
                   {"params": [p for p in self.model.parameters() if p.ndim < 2],
                    "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1,
+        self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), weight_decay=0.1,
                                            fused=True)
 
     def batch(self, ids, B):
@@ -79,7 +80,7 @@ class TorchTrainer:
     def take(self, n):
         for _ in range(n):
             done = max(0, self.step - 100) / (self.steps - 100)
-            rate = 1e-4 + 0.5 * (1 + math.cos(math.pi * done)) * 9e-4
+            rate = self.rate * (0.1 + 0.45 * (1 + math.cos(math.pi * done)))
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * min(1, (self.step + 1) / 101)
             loss = self.call(*self.batch(self.train, B))

@@ -58,13 +58,21 @@ def record(name, ratio, target, at_most):
         file.write(json.dumps(line) + "\n")
 
 
+# Of the instructions that a processor knows, those that decide how fast it multiplies.
+TELLING = "avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "sve", "i8mm", "bf16"
+
+
 def machine():
-    """Name the processor and the number of its cores."""
+    """Name the processor, what tells its generation where the name does not, and its cores."""
     try:
-        name = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
-    except (OSError, TypeError):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores"
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        facts = dict(re.findall(r"(\w[\w ]*?)\s*: (.*)", text))
+        name = facts["model name"]
+    except (OSError, KeyError):
+        return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    known = facts.get("flags", facts.get("Features", "")).split()
+    flags = ", ".join(flag for flag in TELLING if flag in known)
+    return f"{name} (family {facts.get('cpu family', '?')}: {flags}), {os.cpu_count()} cores"
 
 
 def commit():

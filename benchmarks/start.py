@@ -1,11 +1,11 @@
 """Time train.py from the command to its first step, the very first time and later.
 
-    python benchmarks/start.py [FILE]          on a text of yours, or the plays (1 minute)
+    python benchmarks/start.py [FILE]          on a text of yours, or the plays (2 minutes)
 
 Run it in an environment as the README makes it: each further package takes its share of a start,
 as Numba asks all of them for extensions. Beside it stands what no program of Numba's can do
 without: the start of one with a single kernel, which is in the cache. The speed of the machine is
-told by a loop in Python.
+told by a loop in Python. Besides the usual settings, wide ones with --precision bfloat16 are taken.
 """
 import os
 import signal
@@ -24,6 +24,7 @@ from results import verdict  # noqa: E402
 from gpt.data.corpora import CorpusError, load_corpus  # noqa: E402
 
 TIMES = 9
+WIDE = "--n_layer 2 --d_model 384 --n_head 6 --batch_tokens 2048 --precision bfloat16".split()
 ONE_KERNEL = """
 import numba
 import numpy as np
@@ -74,21 +75,25 @@ def main():
         text = Path(folder, "text.txt")
         text.write_bytes(b"\n".join(corpus.documents))
         env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "",
-               "NUMBA_CACHE_DIR": "",
-               "MINIGRAD_CACHE_DIR": os.path.join(folder, "kernels"),
-               "BPE_CACHE_DIR": os.path.join(folder, "tokenizer")}
+               "NUMBA_CACHE_DIR": "", "BPE_CACHE_DIR": os.path.join(folder, "tokenizer")}
         script = Path(folder, "one_kernel.py")
         script.write_text(ONE_KERNEL, encoding="utf-8")
         command = [sys.executable, "-u", str(ROOT / "train.py"), str(text), "--plain", "--runs",
                    folder]
-        first, *later = [seconds_until("step 1/", command, env) for _ in range(TIMES + 1)]
+        starts = {}                                           # what is added to names -> seconds
+        for name, flags in (("", []), ("-bfloat16", WIDE)):
+            apart = env | {"MINIGRAD_CACHE_DIR": os.path.join(folder, f"kernels{name}")}
+            starts[name] = [seconds_until("step 1/", [*command, *flags], apart)
+                            for _ in range(TIMES + 1)]
         _, *floor = [seconds_until("", [sys.executable, str(script)], env)
                      for _ in range(TIMES + 1)]
     loop = statistics.median(python_loop() for _ in range(TIMES))
-    print(f"later starts: {min(later):.2f} to {max(later):.2f} s; a single kernel: "
-          f"{min(floor):.2f} to {max(floor):.2f} s; 3 million additions in Python: {loop:.2f} s")
-    verdict("very-first-step-s", first, 15, at_most=True)
-    verdict("first-step-s", statistics.median(later), 1.5, at_most=True)
+    print(f"a single kernel: {min(floor):.2f} to {max(floor):.2f} s; 3 million additions in "
+          f"Python: {loop:.2f} s")
+    for name, (first, *later) in starts.items():
+        print(f"later starts{name}: {min(later):.2f} to {max(later):.2f} s")
+        verdict(f"very-first-step{name}-s", first, 15, at_most=True)
+        verdict(f"first-step{name}-s", statistics.median(later), 1.5, at_most=True)
 
 
 if __name__ == "__main__":

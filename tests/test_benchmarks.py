@@ -65,3 +65,11 @@ def test_of_a_name_all_runs_of_the_latest_day_count(load, tmp_path):
     assert line.startswith("| `x` | 1.5 to 2.5 | at least 2 | **short at times** | several |")
     assert table.row("x", [run(1.0)])[1] == table.SHORT
     assert table.row("x", [run(1.0, at_most=True)])[1] == table.OK
+
+
+@pytest.mark.extra("torch")
+@pytest.mark.parametrize("tables", [{}, {"ngram_rows": 50}])
+def test_the_recipe_in_pytorch_is_the_same_net_and_takes_the_same_steps(load, tables):
+    found = load("recipe").differences(look_back=2, **tables)
+    assert found["loss"] < 1e-4 and found["gradients"] < 1e-5, found
+    assert found["steps"] < 0.1, found                    # Muon's, which it rounds to bfloat16

@@ -22,7 +22,7 @@ from minigrad import matmul, watch
 from minigrad.kernels import threads
 from minigrad.kernels.memory import trim
 from minigrad.mode import changed
-from minigrad.stepper.counting import count_node
+from minigrad.stepper.counting import count_nodes
 from minigrad.stepper.declines import counting_declines
 from minigrad.stepper.recording import memories
 
@@ -113,7 +113,7 @@ def flops_per_token(run):
     nodes = []
     with watch(nodes.append):
         _, batch = loss_of_few(run)
-    return sum(map(sum, map(count_node, nodes))) // batch.ids.size
+    return count_nodes(nodes) // batch.ids.size
 
 
 def loss_of_few(run):

@@ -6,7 +6,7 @@ by the same few lines. To count a whole net on a small batch, watch its nodes:
     nodes = []
     with watch(nodes.append):
         loss = net(x)
-    flops = sum(forward + backward for forward, backward in map(count_node, nodes))
+    flops = count_nodes(nodes)
     kept = size_bytes([node.saved for node in nodes])
 """
 from typing import Any, NamedTuple
@@ -85,9 +85,25 @@ def count_op(op, args, params, wants=None):
 
 def count_node(node):
     """Count the operations of a tensor that an op made: (forward, backward)."""
-    args = [detach(x) for x in node.inputs]
-    wants = [needs_grad(x) for x in node.inputs]
+    args, wants = taken_by(node)
     return count_op(node.op, args, node.params, wants)
+
+
+def count_nodes(nodes):
+    """Count the operations of all tensors together, once for the same shapes."""
+    known, total = {}, 0
+    for node in nodes:
+        args, wants = taken_by(node)
+        key = node.op, shapes(args), shapes([*node.params.items()]), shapes(wants)
+        if key not in known:
+            known[key] = sum(count_op(node.op, args, node.params, wants))
+        total += known[key]
+    return total
+
+
+def taken_by(node):
+    """Return what an op took to make a tensor: arrays, and whose gradients are asked for."""
+    return [detach(x) for x in node.inputs], [needs_grad(x) for x in node.inputs]
 
 
 def shapes(x):
