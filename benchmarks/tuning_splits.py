@@ -21,7 +21,7 @@ from tuning_texts import messages
 
 SPLITS, TEST = 10, 0.2
 BASE = 0                           # of the messages that the first base has read
-# The head stays: a step of AdamW is one of 3e-4 in each of its 3,456 weights, too large a one.
+# The head stays: where it learnt, too, 99.0 % fell to 95.1 of a fifth of what split 0 learns.
 LORA = dict(lora_rank=8, learning_rate=3e-4, schedule="slanted", freeze="classifier*")
 STEPS = 20                         # of 8 texts
 
