@@ -21,7 +21,8 @@ from tuning_texts import messages
 
 SPLITS, TEST = 10, 0.2
 BASE = 0                           # of the messages that the first base has read
-LORA = dict(lora_rank=8, learning_rate=3e-4, schedule="slanted")
+# The head stays: where it learnt, too, 99.0 % fell to 95.1 of a fifth of what split 0 learns.
+LORA = dict(lora_rank=8, learning_rate=3e-4, schedule="slanted", freeze="classifier*")
 STEPS = 20                         # of 8 texts
 
 
@@ -69,7 +70,7 @@ def split(pairs, seed):
 
 
 class WithAdapters(Probe):
-    """Adapters and a head that learn on, from where the frozen net has them begin."""
+    """Adapters that learn, below the head that is best for the frozen net."""
 
     def __init__(self, opened, pairs):
         super().__init__(opened, pairs)
