@@ -33,22 +33,29 @@ TARGETS = {("small", "2"): (1.5, 1.4, 0.05), ("small", "1"): (1.2, 1.1, 0.05),
 
 
 def our_step(size, ids, targets, replayed=True):
-    from gpt.models.decoder import GPT
     from gpt.training.config import Config
+    config = Config.make("gpt2", vocab_size=VOCABULARY, bias=False, **size)
+    return step_of(config, ids, targets, replayed)
+
+
+def step_of(config, ids, targets, replayed=True):
+    """Return a function that makes a step of a decoder's training; `replay` is a part of it."""
+    from gpt.models.decoder import GPT
     from gpt.training.run import make_optimizers
     from minigrad.kernels.replay import Replay
     from minigrad.optim import clip_grad_norm
-    config = Config.make("gpt2", vocab_size=VOCABULARY, bias=False, **size)
     model = GPT(config.model, np.random.default_rng(0))
-    parameters, (optimizer,) = model.parameters(), make_optimizers(model, config.train)
+    parameters, optimizers = model.parameters(), make_optimizers(model, config.train)
     replay = Replay(model.loss, parameters)
     gradients = replay if replayed else lambda *arrays: replay.step(arrays)
 
     def step():
         gradients(ids, targets)
         clip_grad_norm(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.step()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
     step.replay = replay
     return step
 

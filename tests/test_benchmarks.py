@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -65,3 +66,44 @@ def test_of_a_name_all_runs_of_the_latest_day_count(load, tmp_path):
     assert line.startswith("| `x` | 1.5 to 2.5 | at least 2 | **short at times** | several |")
     assert table.row("x", [run(1.0)])[1] == table.SHORT
     assert table.row("x", [run(1.0, at_most=True)])[1] == table.OK
+
+
+# ---- what is predicted of more cores ----
+
+def product(m, k, n, turned=False):
+    """A product as a replay has it, A perhaps turned; its arrays are one number."""
+    from minigrad.kernels import gemm
+    one = np.zeros(1, np.float32)
+    a, b, c = (np.lib.stride_tricks.as_strided(one, (1, 1, *shape), (0, 0, 4 * shape[1], 4))
+               for shape in ((k, m) if turned else (m, k), (k, n), (m, n)))
+    return gemm._products, (1, a.swapaxes(2, 3) if turned else a, b, c)
+
+
+@pytest.mark.parametrize("C", [128, 384, 768])
+@pytest.mark.parametrize("T", [768, 1024, 4096])
+def test_one_thread_has_all_of_a_product_and_more_threads_never_more(load, C, T):
+    cores = load("cores")
+    for m, k, n, turned in (T, C, 4 * C, False), (T, 4 * C, C, False), (C, T, 4 * C, True):
+        call = product(m, k, n, turned)
+        shares = [cores.largest_share(*call, threads) for threads in (1, 2, *cores.MORE)]
+        assert shares[0] == 1 and shares == sorted(shares, reverse=True)
+        assert all(share >= 1 / threads for share, threads in zip(shares[1:], (2, *cores.MORE)))
+
+
+def test_rows_are_shared_as_whole_ones_and_what_one_thread_does_is_not(load):
+    cores, x = load("cores"), np.zeros((12, 64), np.float32)
+    shares = [cores.largest_share(np.add, (True, 12, (x, x)), n) for n in (1, 4, 8, 16, 48)]
+    assert shares == [1, 1 / 4, 2 / 12, 1 / 12, 1 / 12]
+    assert cores.largest_share(np.add, (False, 12, (x, x)), 8) == 1
+    assert cores.largest_share(np.add, (x, x, x), 8) == 1
+
+
+def test_a_kernel_takes_its_largest_share_or_the_time_of_its_bytes_and_a_start(load):
+    cores, x = load("cores"), np.zeros((12, 64), np.float32)
+    call = np.add, (True, 12, (x, x))
+    assert cores.n_bytes(*call) == 2 * x.nbytes
+    by_work, by_memory = (cores.predicted((*call, moving), 6, 8, 0.5, 0.01) for moving in (1, 4))
+    assert sum(by_work) == pytest.approx(1 + 0.07) and sum(by_memory) == pytest.approx(2 + 0.07)
+    assert by_work[2] == 0 and by_memory[2] == pytest.approx(1)
+    alone = np.add, (x, x, x), 4
+    assert cores.predicted(alone, 6, 8, 0.5, 0.01) == (0, 0, 0, 0, 6)

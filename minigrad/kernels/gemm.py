@@ -165,7 +165,7 @@ def _multiply(a, b, c, accumulate, bias):
         return
     packed = a.strides[-1] != a.itemsize
     sizes = prod(stack), m, k, n
-    shares, cuts = _cuts(sizes, packed, threads.n_threads(), c.dtype)
+    _, shares, cuts = best_cuts(sizes, packed, threads.n_threads(), c.dtype)
     work = _workspace(c.dtype, shares)
     matrices = [_four(x, stack) for x in (a, b, c)]
     threads.enter_pool()                                     # even for one: the code refers to it
@@ -196,8 +196,8 @@ def _four(x, stack):
 
 
 @functools.lru_cache(maxsize=4096)
-def _cuts(sizes, packed, threads, dtype):
-    """Choose how many shares to make, and the cuts of `_shares`, by the time of the largest one.
+def best_cuts(sizes, packed, threads, dtype):
+    """Choose cuts by the time of the largest share; return that, how many shares, and the cuts.
 
     Per step of k, a share multiplies rows x columns in tiles and packs its columns of B, which
     costs as much as multiplying them by about 48 rows; the same for rows of A if they are packed,
@@ -221,7 +221,8 @@ def _cuts(sizes, packed, threads, dtype):
             if best is None or cost < best[0]:
                 shares = parts * row_parts * column_parts
                 best = cost, shares, (parts, row_parts, column_parts, rows, columns)
-    return best[1], np.array(best[2], np.intp)
+    cost, shares, cuts = best
+    return cost, shares, np.array(cuts, np.intp)
 
 
 def _workspace(dtype, shares):

@@ -224,15 +224,15 @@ SIGNATURE = types.intp, OPERAND, OPERAND, RESULT, BIAS, CUTS, types.boolean, WOR
 
 def multiply(a, b, c, accumulate, bias):
     """Compute c (+)= a @ b + bias for aligned float32 matrices that fit, rows of c contiguous."""
-    shares, cuts = _cuts(*c.shape, threads.n_threads())
+    _, shares, cuts = best_cuts(*c.shape, threads.n_threads())
     threads.enter_pool()                             # before anything that spreads is compiled
     operands, work = (a, b.T), _workspace(shares)
     jit.run(_compiled(), shares, *operands, c, bias, cuts, accumulate, work)
 
 
 @functools.lru_cache(maxsize=4096)
-def _cuts(m, n, n_threads):
-    """Choose how many shares to make, and the cuts of `_shares`, by the time of the largest one.
+def best_cuts(m, n, n_threads):
+    """Choose cuts by the time of the largest share; return that, how many shares, and the cuts.
 
     A share packs its rows of A and its columns of B itself.
     """
@@ -244,7 +244,7 @@ def _cuts(m, n, n_threads):
         cost = rows * columns + PACKING * (rows + columns)
         if best is None or cost < best[0]:
             best = cost, down * across, (across, rows, columns)
-    return best[1:]
+    return best
 
 
 _local = threading.local()                           # each thread of Python has its own
