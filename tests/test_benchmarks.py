@@ -98,12 +98,11 @@ def test_rows_are_shared_as_whole_ones_and_what_one_thread_does_is_not(load):
     assert cores.largest_share(np.add, (x, x, x), 8) == 1
 
 
-def test_a_kernel_takes_its_largest_share_or_the_time_of_its_bytes_and_a_start(load):
+def test_a_step_takes_largest_shares_or_the_time_of_the_bytes_and_starts_and_what_is_alone(load):
     cores, x = load("cores"), np.zeros((12, 64), np.float32)
-    call = np.add, (True, 12, (x, x))
-    assert cores.n_bytes(*call) == 2 * x.nbytes
-    by_work, by_memory = (cores.predicted((*call, moving), 6, 8, 0.5, 0.01) for moving in (1, 4))
-    assert sum(by_work) == pytest.approx(1 + 0.07) and sum(by_memory) == pytest.approx(2 + 0.07)
-    assert by_work[2] == 0 and by_memory[2] == pytest.approx(1)
-    alone = np.add, (x, x, x), 4
-    assert cores.predicted(alone, 6, 8, 0.5, 0.01) == (0, 0, 0, 0, 6)
+    assert cores.n_bytes(np.add, (True, 12, (x, x))) == 2 * x.nbytes
+    seconds = np.array([6.0, 5.0, 1.0])                   # the last is between the calls
+    for size, waits in (10, 0), (400, 1), (9000, 2):      # at most what one thread takes
+        calls = [({8: 2 / 12}, size), ({8: 1}, size)]
+        parts = cores.predicted(calls, seconds, 8, 0.01, speed=200, of_one=100)
+        assert parts.tolist() == pytest.approx([6 / 8, 1 - 6 / 8, waits, 0.07, 6])

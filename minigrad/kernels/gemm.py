@@ -165,7 +165,7 @@ def _multiply(a, b, c, accumulate, bias):
         return
     packed = a.strides[-1] != a.itemsize
     sizes = prod(stack), m, k, n
-    _, shares, cuts = best_cuts(sizes, packed, threads.n_threads(), c.dtype)
+    shares, cuts = best_cuts(sizes, packed, threads.n_threads(), c.dtype)
     work = _workspace(c.dtype, shares)
     matrices = [_four(x, stack) for x in (a, b, c)]
     threads.enter_pool()                                     # even for one: the code refers to it
@@ -197,13 +197,11 @@ def _four(x, stack):
 
 @functools.lru_cache(maxsize=4096)
 def best_cuts(sizes, packed, threads, dtype):
-    """Choose cuts by the time of the largest share; return that, how many shares, and the cuts.
+    """Choose how many shares to make, and the cuts of `_shares`, by the time of the largest one.
 
-    Per step of k, a share multiplies rows x columns in tiles and packs its columns of B, which
-    costs as much as multiplying them by about 48 rows; the same for rows of A if they are packed,
-    or so few that they stay in the threads' caches: the kernels between two products share rows,
-    too, so with cuts by rows each thread finds in its own cache what it has written (8 % of a
-    step).
+    Rows of A cost as if they were packed, too, if they are so few that they stay in the threads'
+    caches: the kernels between two products share rows, so with cuts by rows each thread finds in
+    its own cache what it has written (8 % of a step).
     """
     stack, m, k, n = sizes
     step = lanes(dtype)
@@ -216,13 +214,22 @@ def best_cuts(sizes, packed, threads, dtype):
             column_parts = threads // (parts * row_parts)
             rows = -(-m // (row_parts * TILE_ROWS)) * TILE_ROWS
             columns = -(-n // (column_parts * step)) * step
-            packing = 48 * (columns + fetched * rows)
-            cost = -(-stack // parts) * (rows * columns + packing)
+            cuts = parts, row_parts, column_parts, rows, columns
+            cost = share_cost(stack, cuts, fetched)
             if best is None or cost < best[0]:
-                shares = parts * row_parts * column_parts
-                best = cost, shares, (parts, row_parts, column_parts, rows, columns)
-    cost, shares, cuts = best
-    return cost, shares, np.array(cuts, np.intp)
+                best = cost, parts * row_parts * column_parts, cuts
+    return best[1], np.array(best[2], np.intp)
+
+
+def share_cost(stack, cuts, packed):
+    """Return what the largest share costs, in multiplications per step of k.
+
+    It multiplies rows x columns in tiles and packs its columns of B, which costs as much as
+    multiplying them by about 48 rows; the same for rows of A if they are packed.
+    """
+    parts, _, _, rows, columns = cuts
+    packing = 48 * (columns + packed * rows)
+    return -(-stack // parts) * (rows * columns + packing)
 
 
 def _workspace(dtype, shares):
