@@ -2,10 +2,9 @@
 
     python benchmarks/cores.py [small 6x384 gpt2 recipe] [--precision float32] [--best]
 
-Each call of a step is clocked on one thread and on two. Of its time on one, n threads take what the
-largest share costs, of a product with its packing, of rows by their number; at least the time to
-move its arrays; and a start for each thread more. NumPy's work, small kernels and Python stay.
-Printed are both ends of what memory may do: grow with the cores, or stay as fast as of two threads.
+Each call is clocked on one thread and on two. Of its time on one, n threads take what the largest
+share costs, a product's with packing; at least the time to move its arrays; and a start for each
+thread more. NumPy, small kernels and Python stay. Memory grows with n, or stays as two have it.
 """
 import argparse
 import time
