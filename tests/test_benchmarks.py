@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -73,3 +74,43 @@ def test_the_recipe_in_pytorch_is_the_same_net_and_takes_the_same_steps(load, ta
     found = load("recipe").differences(look_back=2, **tables)
     assert found["loss"] < 1e-4 and found["gradients"] < 1e-5, found
     assert found["steps"] < 0.1, found                    # Muon's, which it rounds to bfloat16
+
+
+# ---- what is predicted of more cores ----
+
+def product(m, k, n, turned=False):
+    """A product as a replay has it, A perhaps turned; its arrays are one number."""
+    from minigrad.kernels import gemm
+    one = np.zeros(1, np.float32)
+    a, b, c = (np.lib.stride_tricks.as_strided(one, (1, 1, *shape), (0, 0, 4 * shape[1], 4))
+               for shape in ((k, m) if turned else (m, k), (k, n), (m, n)))
+    return gemm._products, (1, a.swapaxes(2, 3) if turned else a, b, c)
+
+
+@pytest.mark.parametrize("C", [128, 384, 768])
+@pytest.mark.parametrize("T", [768, 1024, 4096])
+def test_one_thread_has_all_of_a_product_and_more_threads_never_more(load, C, T):
+    cores = load("cores")
+    for m, k, n, turned in (T, C, 4 * C, False), (T, 4 * C, C, False), (C, T, 4 * C, True):
+        call = product(m, k, n, turned)
+        shares = [cores.largest_share(*call, threads) for threads in (1, 2, *cores.MORE)]
+        assert shares[0] == 1 and shares == sorted(shares, reverse=True)
+        assert all(share >= 1 / threads for share, threads in zip(shares[1:], (2, *cores.MORE)))
+
+
+def test_rows_are_shared_as_whole_ones_and_what_one_thread_does_is_not(load):
+    cores, x = load("cores"), np.zeros((12, 64), np.float32)
+    shares = [cores.largest_share(np.add, (True, 12, (x, x)), n) for n in (1, 4, 8, 16, 48)]
+    assert shares == [1, 1 / 4, 2 / 12, 1 / 12, 1 / 12]
+    assert cores.largest_share(np.add, (False, 12, (x, x)), 8) == 1
+    assert cores.largest_share(np.add, (x, x, x), 8) == 1
+
+
+def test_a_step_takes_largest_shares_or_the_time_of_the_bytes_and_starts_and_what_is_alone(load):
+    cores, x = load("cores"), np.zeros((12, 64), np.float32)
+    assert cores.n_bytes(np.add, (True, 12, (x, x))) == 2 * x.nbytes
+    seconds = np.array([6.0, 5.0, 1.0])                   # the last is between the calls
+    for size, waits in (10, 0), (400, 1), (9000, 2):      # at most what one thread takes
+        calls = [({8: 2 / 12}, size), ({8: 1}, size)]
+        parts = cores.predicted(calls, seconds, 8, 0.01, speed=200, of_one=100)
+        assert parts.tolist() == pytest.approx([6 / 8, 1 - 6 / 8, waits, 0.07, 6])

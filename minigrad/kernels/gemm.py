@@ -5,14 +5,13 @@ their number. A transpose, a slice or a stack of matrices is never copied as a w
 the rest. docs/kernels.md builds all this step by step.
 """
 import functools
-import os
 import threading
 from math import prod
 
 import numpy as np
 from numba import types
 
-from minigrad.kernels import bfloat16, jit, memory, on_tiles, threads
+from minigrad.kernels import bfloat16, by_numpy, jit, memory, on_tiles, threads
 from minigrad.kernels.blocks import BLOCK, DEPTH, rectangle
 from minigrad.kernels.jit import helper, kernel
 from minigrad.kernels.rows import is_float
@@ -22,7 +21,6 @@ from minigrad.kernels.twins import lanes
 from minigrad.mode import mode
 
 SERIAL = 500_000          # multiplications that one thread does alone
-BY_NUMPY = os.environ.get("MINIGRAD_MATMUL") == "numpy"     # of large products; another library's
 
 
 # ---- all rectangles ----
@@ -160,25 +158,16 @@ def _multiply(a, b, c, accumulate, bias):
         if not bfloat16.obstacle():
             return on_tiles.multiply(a, b, c, accumulate, bias)
         a, b = bfloat16.rounded(a), bfloat16.rounded(b)
-    if BY_NUMPY and c.size * k >= bfloat16.LARGE:
-        jit.run(_by_numpy, a, b, c, accumulate, bias)
+    if by_numpy.ASKED and c.size * k >= bfloat16.LARGE:
+        jit.run(by_numpy.multiply, a, b, c, accumulate, bias)
         return
     packed = a.strides[-1] != a.itemsize
     sizes = prod(stack), m, k, n
-    shares, cuts = _cuts(sizes, packed, threads.n_threads(), c.dtype)
+    shares, cuts = best_cuts(sizes, packed, threads.n_threads(), c.dtype)
     work = _workspace(c.dtype, shares)
     matrices = [_four(x, stack) for x in (a, b, c)]
     threads.enter_pool()                                     # even for one: the code refers to it
     jit.run(_products_for(c.dtype), shares, *matrices, bias, cuts, accumulate, work)
-
-
-def _by_numpy(a, b, c, accumulate, bias):
-    """Compute it with the BLAS that NumPy has."""
-    before = c.copy() if accumulate else 0
-    np.matmul(a, b, out=c)
-    c += before
-    if bias.size:
-        c += bias
 
 
 def _four(x, stack):
@@ -196,14 +185,12 @@ def _four(x, stack):
 
 
 @functools.lru_cache(maxsize=4096)
-def _cuts(sizes, packed, threads, dtype):
+def best_cuts(sizes, packed, threads, dtype):
     """Choose how many shares to make, and the cuts of `_shares`, by the time of the largest one.
 
-    Per step of k, a share multiplies rows x columns in tiles and packs its columns of B, which
-    costs as much as multiplying them by about 48 rows; the same for rows of A if they are packed,
-    or so few that they stay in the threads' caches: the kernels between two products share rows,
-    too, so with cuts by rows each thread finds in its own cache what it has written (8 % of a
-    step).
+    Rows of A cost as if they were packed, too, if they are so few that they stay in the threads'
+    caches: the kernels between two products share rows, so with cuts by rows each thread finds in
+    its own cache what it has written (8 % of a step).
     """
     stack, m, k, n = sizes
     step = lanes(dtype)
@@ -216,12 +203,22 @@ def _cuts(sizes, packed, threads, dtype):
             column_parts = threads // (parts * row_parts)
             rows = -(-m // (row_parts * TILE_ROWS)) * TILE_ROWS
             columns = -(-n // (column_parts * step)) * step
-            packing = 48 * (columns + fetched * rows)
-            cost = -(-stack // parts) * (rows * columns + packing)
+            cuts = parts, row_parts, column_parts, rows, columns
+            cost = share_cost(stack, cuts, fetched)
             if best is None or cost < best[0]:
-                shares = parts * row_parts * column_parts
-                best = cost, shares, (parts, row_parts, column_parts, rows, columns)
+                best = cost, parts * row_parts * column_parts, cuts
     return best[1], np.array(best[2], np.intp)
+
+
+def share_cost(stack, cuts, packed):
+    """Return what the largest share costs, in multiplications per step of k.
+
+    It multiplies rows x columns in tiles and packs its columns of B, which costs as much as
+    multiplying them by about 48 rows; the same for rows of A if they are packed.
+    """
+    parts, _, _, rows, columns = cuts
+    packing = 48 * (columns + packed * rows)
+    return -(-stack // parts) * (rows * columns + packing)
 
 
 def _workspace(dtype, shares):

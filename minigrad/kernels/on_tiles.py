@@ -224,27 +224,31 @@ SIGNATURE = types.intp, OPERAND, OPERAND, RESULT, BIAS, CUTS, types.boolean, WOR
 
 def multiply(a, b, c, accumulate, bias):
     """Compute c (+)= a @ b + bias for aligned float32 matrices that fit, rows of c contiguous."""
-    shares, cuts = _cuts(*c.shape, threads.n_threads())
+    shares, cuts = best_cuts(*c.shape, threads.n_threads())
     threads.enter_pool()                             # before anything that spreads is compiled
     operands, work = (a, b.T), _workspace(shares)
     jit.run(_compiled(), shares, *operands, c, bias, cuts, accumulate, work)
 
 
 @functools.lru_cache(maxsize=4096)
-def _cuts(m, n, n_threads):
-    """Choose how many shares to make, and the cuts of `_shares`, by the time of the largest one.
-
-    A share packs its rows of A and its columns of B itself.
-    """
+def best_cuts(m, n, n_threads):
+    """Choose how many shares to make, and the cuts of `_shares`, by the time of the largest one."""
     best = None
     for down in range(1, n_threads + 1):
         across = n_threads // down
         rows = -(-m // (down * STRIP)) * STRIP
         columns = -(-n // (across * STRIP)) * STRIP
-        cost = rows * columns + PACKING * (rows + columns)
+        cuts = across, rows, columns
+        cost = share_cost(cuts)
         if best is None or cost < best[0]:
-            best = cost, down * across, (across, rows, columns)
+            best = cost, down * across, cuts
     return best[1:]
+
+
+def share_cost(cuts):
+    """Return what a share costs, which packs its rows of A and its columns of B itself."""
+    _, rows, columns = cuts
+    return rows * columns + PACKING * (rows + columns)
 
 
 _local = threading.local()                           # each thread of Python has its own

@@ -44,7 +44,7 @@ def check_products(machine, rng):
             a, b = np.array(x, order="CF"[i // 2]), np.array(w, order="CF"[i % 2])
             a, b, c = (machine.copy(y)[None, None] for y in (a, b, np.ones((m, n), np.float32)))
             packed = a.strides[-1] != 4
-            shares, cuts = gemm._cuts((1, m, k, n), packed, 1, np.dtype(np.float32))
+            shares, cuts = gemm.best_cuts((1, m, k, n), packed, 1, np.dtype(np.float32))
             others = machine.copy(bias), machine.copy(cuts)
             machine.call(function, 0, shares, a, b, c, *others, True, work)
             check(c[0, 0], exact, terms)

@@ -55,7 +55,7 @@ def main(results):
         for n_threads in (1, THREADS) if i % 4 == 0 else (1,):
             machine.used = free
             arrays = [machine.copy(x) for x in (a, b.T, c, bias)]
-            shares, cuts = on_tiles._cuts(*shape, n_threads)
+            shares, cuts = on_tiles.best_cuts(*shape, n_threads)
             machine.call(function, 0, shares, *arrays, cuts, before is not None, work)
             found[f"by_{n_threads}_{i}"] = arrays[2].copy()
         found |= {f"a{i}": a, f"b{i}": b, f"bias{i}": bias,
