@@ -8,19 +8,24 @@ threads.
 import numpy as np
 
 from minigrad.kernels.jit import helper, kernel
-from minigrad.kernels.llvm import REGISTERS, at, lanes_of, pointers_of, widest_vectors, zeros_of
+from minigrad.kernels.llvm import (
+    REGISTERS, VECTOR_BYTES, at, lanes_of, pointers_of, prefetch_of, widest_vectors, zeros_of)
 from minigrad.kernels.packed import (
     BLOCK, KINDS, LANES, add_blocks_of, add_rounded_of, put_totals, unpack_of)
 from minigrad.kernels.rows import made_from, row_kernel
 
 FEW_ROWS = 32                     # for which to pack the weights, or to unpack them, would not pay
 ROWS = 4                          # of x in a tile
+AHEAD = 2048                      # bytes: memory is asked for weights so much before they are read
 AT_ONCE = 4                       # rows of weights by a single row of x
+prefetch = prefetch_of(write=0, level=3)
 
 
 def tile_of(kind, n_rows, n_columns):
     """Make tile(blocks, (x, ldx, m), (weight, ldw, n), (out, ldo, step)) for at most so many."""
     add_blocks, zeros = add_blocks_of(kind), zeros_of(n_rows * n_columns)
+    size = kind.n_bytes if kind else 0
+    asked, later = (n_columns if n_rows > 1 else 0), AHEAD // (size or VECTOR_BYTES)
     point_to_rows, point_to_weights = pointers_of(n_rows), pointers_of(n_columns)
 
     @helper(inline=True)
@@ -30,7 +35,10 @@ def tile_of(kind, n_rows, n_columns):
         rows = point_to_rows(x, ldx, m)
         weights = point_to_weights(weight, ldw, n)
         sums = zeros(x)
+        width = size or lanes_of(x)
         for b in range(blocks):
+            for i in range(asked):
+                prefetch(at(weight, i * ldw + (b + later) * width))
             sums = add_blocks(sums, rows, weights, b)
         put_totals(sums, point_to_rows(out, ldo, m), n, step)
     return tile
