@@ -137,6 +137,9 @@ def one(start, stop, blocks, x, scales, minima, out):
         sums = zeros(at(scales, 0))
         for g in range(scales.shape[0]):
             first = min(g * at_once, last)                                    # noqa: F821
+            later = row * ldb + first * size + AHEAD                          # noqa: F821
+            for i in range(AT_ONCE):
+                prefetch(at(blocks, later + i * length * ldb))
             integers = at(x, g * at_once * BLOCK)                             # noqa: F821
             factors = at(scales, g * LANES), at(minima, g * LANES)
             sums = add_rounded(sums, weights, first, integers, *factors)      # noqa: F821
