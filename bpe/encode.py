@@ -168,9 +168,14 @@ def encode_words(data, ends, done, tables, cache, work, out):
             return first, m
         stop = min(first + BLOCK, len(ends))
         look_ahead(data, begin, ends, first, stop, cache)
-        q = uint64(0)
-        for j in range(first, stop):
-            n = ends[uint64(j)] - begin
+        q, last = uint64(0), THREE * uint64(stop - first)
+        while True:
+            q, m = _copy_known(q, last, cache, out, m)
+            if q == last:
+                break
+            j = first + int64(q // THREE)
+            begin = ends[j - 1] if j else 0
+            n = ends[j] - begin
             a, b = keys[q], keys[q + ONE]
             p = find(a, b, keys[q + TWO], data, begin, n, cache)
             if slots[p + ONE]:
@@ -184,8 +189,35 @@ def encode_words(data, ends, done, tables, cache, work, out):
                     _keep_ids(p, cache, out, m, count)
             m += count
             q += THREE
-            begin = ends[uint64(j)]
+        begin = ends[stop - 1]
     return len(ends), m
+
+
+@kernel(inline="always")
+def _copy_known(q, last, cache, out, m):
+    """Do the words of a block that are where they belong and have three ids at most, as most are.
+
+    Returns
+    -------
+    q : uint64
+        Of `keys`, where the first other word stands, or `last`.
+    m : int
+        Where its ids belong.
+    """
+    slots, _, _, keys = cache
+    while q != last:
+        p = keys[q + TWO]
+        low, high = slots[p + TWO], slots[p + THREE]
+        count = low & _LOW
+        if slots[p] != keys[q] or slots[p + ONE] != keys[q + ONE] or count > THREE:
+            break
+        k = uint64(m)
+        out[k] = low >> _32
+        out[k + ONE] = high & _LOW
+        out[k + TWO] = high >> _32
+        m += int64(count)
+        q += THREE
+    return q, m
 
 
 @kernel(inline="always")

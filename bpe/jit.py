@@ -182,7 +182,15 @@ def leading_zeros(typing_context, bits):
     return types.int64(types.uint64), generate
 
 
-@kernel
+@intrinsic
+def bit_count(typing_context, bits):
+    """How many bits of a uint64 are set."""
+    def generate(context, builder, signature, args):
+        return builder.ctpop(args[0])
+    return types.int64(types.uint64), generate
+
+
+@kernel(inline="always")
 def bits64(array, index, mask):
     """For each of 64 bytes from `index` on, a bit that is set where array & mask is not 0.
 
@@ -190,6 +198,12 @@ def bits64(array, index, mask):
     """
     if index + 64 <= len(array):
         return _bits64(array, index, mask)
+    return _last_bits(array, index, mask)
+
+
+@kernel
+def _last_bits(array, index, mask):
+    """Do `bits64` where the array has fewer."""
     bits = np.uint64(0)
     for k in range(index, len(array)):
         if array[k] & mask:
@@ -197,7 +211,7 @@ def bits64(array, index, mask):
     return bits
 
 
-@kernel
+@kernel(inline="always")
 def first_bits(n):
     """The lowest n bits, for any n."""
     if n >= 64:

@@ -141,7 +141,7 @@ def merge_word(data, start, n, tables, work, out, m):
 
 # ---- short words ----
 
-@kernel
+@kernel(inline="always")
 def merge_short(data, start, n, tables, work, out, m):
     """Do `merge_word` to up to SHORT bytes, where there is a tree.
 

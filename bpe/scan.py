@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import int64, types, uint64
 from numba.extending import intrinsic
 
-from bpe.jit import LANES, bits64, first_bits, kernel, load64, pointer_to, trailing_zeros
+from bpe.jit import LANES, bit_count, bits64, first_bits, kernel, load64, pointer_to, trailing_zeros
 from bpe.unicode_ranges import (
     LETTER, LOWER, MARK, NAMED, NEWLINE, NUMBER, OTHER, SPACE, UPPER, class_table)
 
@@ -206,10 +206,12 @@ def _scan_gpt2(data, limits, table, out_classes, out_ends):
             starts &= first_bits(stop - i)
             if i == begin:
                 starts &= ~ONE
-            while starts:
-                out_ends[found] = i + trailing_zeros(starts)
-                found += 1
-                starts &= starts - ONE
+            more = bit_count(starts)
+            for k in range(found, found + more, 8):  # no branch for each
+                for end in range(k, k + 8):
+                    out_ends[end] = i + trailing_zeros(starts)
+                    starts &= starts - ONE
+            found += more
         if stop > begin:
             out_ends[found] = stop
             found += 1
@@ -217,7 +219,7 @@ def _scan_gpt2(data, limits, table, out_classes, out_ends):
     return found
 
 
-@kernel
+@kernel(inline="always")
 def _last_white(classes, i, stop, space):
     """Of 64 bytes from i, the first byte of each white character that something else follows."""
     next_space = bits64(classes, i + 1, SPACE)

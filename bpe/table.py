@@ -19,6 +19,7 @@ BLOCK = 256  # words that are looked up together
 ONE, TWO, THREE, FOUR = map(uint64, range(1, 5))
 _LONG = uint64(255 << 56)
 _MULTIPLIER, _MULTIPLIER_2 = uint64(0x9E3779B97F4A7C15), uint64(0xD6E8FEB86659FD93)
+_FIRST = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)  # what n bytes of a number hold
 
 # slots: (4 * n_slots,) uint64; store: uint64, of a longer word its length, then its bytes; used:
 # words in the slots, numbers in the store; keys: for each word of a block its key and first slot
@@ -83,8 +84,7 @@ def power_of_two(n):
 @kernel(inline="always")
 def _number(data, start, n):
     """The n <= 8 bytes from `start` on as one number."""
-    half = uint64(4 * n)
-    return load64(data, start) & (((ONE << half) << half) - ONE)  # no branch, no shift by 64
+    return load64(data, start) & _FIRST[uint64(n)]
 
 
 @kernel(inline="always")

@@ -18,8 +18,8 @@ from minigrad.kernels.llvm import (
     store, total, where, zeros_of)
 from minigrad.kernels.memory import empty
 from minigrad.kernels.packed import (
-    BLOCK, BYTE, FLOATS, I16, INTEGERS, LANES, WORDS, added_up, ahead, behind, in_lanes, pair_sums,
-    take, two_of_16, unpacked)
+    BLOCK, BYTE, FLOATS, I16, INTEGERS, LANES, WORDS, added_up, ahead, behind, in_words, pair_sums,
+    sum_of_products, unpacked)
 
 BYTES = np.dtype(np.uint8)       # what a cache is an array of
 SCALE = 4                        # bytes of a row before its integers
@@ -146,7 +146,7 @@ def words_at(builder, row, b):
     """Read block b of the integers of a query."""
     row = builder.bitcast(row, I16.as_pointer())
     block = ahead(builder, row, b, BLOCK)
-    return two_of_16(builder, block, I16)
+    return in_words(builder, block, I16)
 
 @instruction(lambda *_: None)
 def add_products(builder, sums, queries, keys, b):
@@ -155,11 +155,10 @@ def add_products(builder, sums, queries, keys, b):
     queries = [words_at(builder, query, b) for query in queries]
     for n, key in enumerate(keys):
         block = ahead(builder, key, b, BLOCK)
-        codes = two_of_16(builder, behind(builder, block, SCALE), BYTE)
+        codes = in_words(builder, behind(builder, block, SCALE), BYTE)
         words = [builder.sext(half, WORDS) for half in codes]
         for k, query in enumerate(queries):
-            products = [pair_sums(builder, *pair) for pair in zip(words, query)]
-            whole = in_lanes(builder, *products)
+            whole = sum_of_products(builder, words, query)
             added_to(builder, sums, k * COLUMNS + n, whole)
     return cgutils.pack_array(builder, sums)
 
@@ -218,14 +217,6 @@ def round_weights(z, n, values, ldv):
         to_words(z, j, inverse, z, 0)
     return d
 
-def in_registers(builder, eights):
-    """Return vectors of eight integers as those that fill a register each."""
-    pairs = zip(eights[::2], eights[1::2])
-    for x, y in pairs:
-        for first in range(0, 16, LANES):
-            places = [*range(first, first + LANES)]
-            yield shuffle(builder, x, y, places)
-
 @instruction(lambda *_: None)
 def add_pair(builder, tile, weights, pair, first, second):
     """Add a block of two rows, times a pair of weights of each query."""
@@ -235,21 +226,18 @@ def add_pair(builder, tile, weights, pair, first, second):
     for row in weights:
         row = builder.bitcast(row, I32.as_pointer())
         both = builder.load(builder.gep(row, [pair]))
-        both = builder.bitcast(repeated(builder, both, 8), WORDS)
-        eights = [pair_sums(builder, words, both) for words in mixed]
-        for whole in in_registers(builder, eights):
-            added_to(builder, tile, k, whole)
+        both = builder.bitcast(repeated(builder, both, LANES), WORDS)
+        for words in mixed:
+            added_to(builder, tile, k, pair_sums(builder, words, both))
             k += 1
     return cgutils.pack_array(builder, tile)
 
 def in_turns(builder, first, second):
     """Yield the bytes of two blocks as words, one of each in turn."""
-    for place in range(0, BLOCK, 16):
-        a = take(builder, behind(builder, first, place), BYTE, 16)
-        b = take(builder, behind(builder, second, place), BYTE, 16)
-        for half in (range(8), range(8, 16)):
-            order = [n for i in half for n in (i, 16 + i)]
-            both = shuffle(builder, a, b, order)
+    for some in zip(*(in_words(builder, block, BYTE) for block in (first, second))):
+        for half in (range(LANES), range(LANES, 2 * LANES)):
+            order = [n for i in half for n in (i, 2 * LANES + i)]
+            both = shuffle(builder, *some, order)
             yield builder.sext(both, WORDS)
 
 @instruction(lambda *_: None)

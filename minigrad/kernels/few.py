@@ -8,19 +8,24 @@ threads.
 import numpy as np
 
 from minigrad.kernels.jit import helper, kernel
-from minigrad.kernels.llvm import REGISTERS, at, lanes_of, pointers_of, widest_vectors, zeros_of
+from minigrad.kernels.llvm import (
+    REGISTERS, VECTOR_BYTES, at, lanes_of, pointers_of, prefetch_of, widest_vectors, zeros_of)
 from minigrad.kernels.packed import (
-    BLOCK, KINDS, add_blocks_of, add_rounded_of, put_totals, unpack_of)
+    BLOCK, KINDS, LANES, add_blocks_of, add_rounded_of, put_totals, unpack_of)
 from minigrad.kernels.rows import made_from, row_kernel
 
 FEW_ROWS = 32                     # for which to pack the weights, or to unpack them, would not pay
 ROWS = 4                          # of x in a tile
+AHEAD = 2048                      # bytes: memory is asked for weights so much before they are read
 AT_ONCE = 4                       # rows of weights by a single row of x
+prefetch = prefetch_of(write=0, level=3)
 
 
 def tile_of(kind, n_rows, n_columns):
     """Make tile(blocks, (x, ldx, m), (weight, ldw, n), (out, ldo, step)) for at most so many."""
     add_blocks, zeros = add_blocks_of(kind), zeros_of(n_rows * n_columns)
+    size = kind.n_bytes if kind else 0
+    asked, later = (n_columns if n_rows > 1 else 0), AHEAD // (size or VECTOR_BYTES)
     point_to_rows, point_to_weights = pointers_of(n_rows), pointers_of(n_columns)
 
     @helper(inline=True)
@@ -30,7 +35,10 @@ def tile_of(kind, n_rows, n_columns):
         rows = point_to_rows(x, ldx, m)
         weights = point_to_weights(weight, ldw, n)
         sums = zeros(x)
+        width = size or lanes_of(x)
         for b in range(blocks):
+            for i in range(asked):
+                prefetch(at(weight, i * ldw + (b + later) * width))
             sums = add_blocks(sums, rows, weights, b)
         put_totals(sums, point_to_rows(out, ldo, m), n, step)
     return tile
@@ -122,14 +130,19 @@ def few(start, stop, blocks, x, out):
 def one(start, stop, blocks, x, scales, minima, out):
     """Set out (1, n) to a row, which `round_row` has rounded, times the rows of blocks."""
     n, ldb = stop - start, blocks.shape[1]
-    length = streams(n)
-    integers, factors, least = at(x, 0), at(scales, 0), at(minima, 0)
+    length, last = streams(n), ldb // size - at_once                          # noqa: F821
     for j in range(length):
         parts, row = there(n, j, length), start + j
         weights = point_to_weights(at(blocks, row * ldb), length * ldb, parts)
-        sums = zeros(least)
-        for b in range(scales.size):
-            sums = add_rounded(sums, weights, b, integers, factors, least)    # noqa: F821
+        sums = zeros(at(scales, 0))
+        for g in range(scales.shape[0]):
+            first = min(g * at_once, last)                                    # noqa: F821
+            later = row * ldb + first * size + AHEAD                          # noqa: F821
+            for i in range(AT_ONCE):
+                prefetch(at(blocks, later + i * length * ldb))
+            integers = at(x, g * at_once * BLOCK)                             # noqa: F821
+            factors = at(scales, g * LANES), at(minima, g * LANES)
+            sums = add_rounded(sums, weights, first, integers, *factors)      # noqa: F821
         target = point_to_row(at(out, row), 1, 1)
         put_totals(sums, target, parts, length)
 
@@ -153,7 +166,8 @@ def kernels_of(name, kind):
     found = {"few": made(few, products=products_of(kind)),
              "unpacked": made(unpacked, unpack=unpack_of(kind), size=kind.n_bytes)}
     if kind.n_scales:
-        found["one"] = made(one, add_rounded=add_rounded_of(kind))
+        found["one"] = made(one, add_rounded=add_rounded_of(kind), size=kind.n_bytes,
+                            at_once=kind.at_once)
     return found
 
 KERNELS = {name: kernels_of(name, kind) for name, kind in KINDS.items()}
@@ -163,26 +177,34 @@ LEAST = np.float32(1e-30)         # of a block that is not taken for zeros
 MOST = np.float32(2 ** 15 - 1)
 
 @kernel
-def round_row(x, order, factor, lane, out, out_scales, out_minima):
+def round_row(x, places, factor, out, out_scales, out_minima):
     """Turn (k,) numbers into integers of 16 bits, with a scale for each block.
 
     The error is at most 1 / 65,534 of the largest of a block, a 258th of that of 8 bits. Number
-    order[i] of a block goes to place i; the sum of a block, times a factor, is its minimum at a
-    lane.
+    i of block b of those that are taken at once goes to places[b, i]; their scales stand in the
+    lanes of each, and so do parts of its sum, times a factor. The last blocks begin where they are
+    whole: those that were taken before have zeros for scales.
     """
-    zero = x.dtype.type(0)
-    for b in range(out_scales.size):
-        first = b * BLOCK
-        block = x[first:first + BLOCK]
-        peak = total = zero
-        for i in range(BLOCK):
-            peak = max(peak, abs(block[i]))
-            total += block[i]
-        out_minima[b] = 0
-        out_minima[b, lane] = total * factor
-        # What is not finite makes the scale not a number, and with it all products.
-        out_scales[b] = peak / MOST + zero * total
-        inverse = MOST / peak if peak > LEAST else zero
-        for i in range(BLOCK):
-            whole = np.rint(block[order[i]] * inverse)
-            out[first + i] = np.int16(whole)
+    zero, at_once = x.dtype.type(0), len(places)
+    groups, lanes = out_scales.shape
+    width = lanes // at_once
+    for g in range(groups):
+        first = min(g * at_once, x.size // BLOCK - at_once)
+        for b in range(at_once):
+            start = (first + b) * BLOCK
+            block = x[start:start + BLOCK]
+            peak = total = zero
+            for i in range(BLOCK):
+                peak = max(peak, abs(block[i]))
+                total += block[i]
+            inverse = MOST / peak if peak > LEAST else zero
+            for i in range(BLOCK):
+                whole = np.rint(block[i] * inverse)
+                out[g * places.size + places[b, i]] = np.int16(whole)
+            # What is not finite makes the scale not a number, and with it all products.
+            scale, minimum = peak / MOST + zero * total, total * factor
+            if first + b < g * at_once:
+                scale = minimum = zero
+            for lane in range(b * width, (b + 1) * width):
+                out_scales[g, lane] = scale
+                out_minima[g, lane] = minimum

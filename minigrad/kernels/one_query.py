@@ -22,7 +22,7 @@ from minigrad.kernels.twins import lanes
 
 PIECES = 8                       # tasks of one head of keys: as many parts of what was read
 KEYS = 64                        # whose values are in the nearest cache while columns are added up
-TILE = 3 if REGISTERS == 16 else 4       # queries at a time
+TILE = 3 if REGISTERS == 16 else 4       # queries at a time; of one fewer there is a tile, too
 VECTORS = 4                      # of values
 BEHIND = 16                      # numbers that may be written behind the scores
 
@@ -185,6 +185,8 @@ def attend_to_pieces(start, stop, k, v, place, heads, out_scores, out_parts, out
             target = at(of_scores, h * ldo), ldo
             if m == 1:
                 score(left, right, target)                                    # noqa: F821
+            elif m < TILE:
+                fewer_scores(left, right, target)                             # noqa: F821
             else:
                 scores(left, right, target)                                   # noqa: F821
         for h in range(shared):
@@ -202,6 +204,8 @@ def attend_to_pieces(start, stop, k, v, place, heads, out_scores, out_parts, out
                 target = at(out_parts, part * width), PIECES * width
                 if m == 1:
                     add_value(width, j, left, right, target)                  # noqa: F821
+                elif m < TILE:
+                    add_fewer(width, j, left, right, target)                  # noqa: F821
                 else:
                     add_values(width, j, left, right, target)                 # noqa: F821
 
@@ -275,8 +279,9 @@ def sums_of_numbers(n_rows):
 
 def kernels_of(name, scores_of, sums_of, put_row, prepare, weigh):
     """Return the two kernels for a way to keep keys and values."""
-    parts = dict(score=scores_of(1), scores=scores_of(TILE), weigh=weigh,
-                 add_value=sums_of(1), add_values=sums_of(TILE))
+    parts = dict(score=scores_of(1), fewer_scores=scores_of(TILE - 1), scores=scores_of(TILE),
+                 add_value=sums_of(1), add_fewer=sums_of(TILE - 1), add_values=sums_of(TILE),
+                 weigh=weigh)
     stored = made_from(store, name, put_row=put_row, prepare=prepare)
     attended = made_from(attend_to_pieces, name, **parts)
     return jit.kernel(stored), row_kernel(attended)

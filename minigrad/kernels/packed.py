@@ -11,8 +11,10 @@ Published models store a matrix in blocks: 32 weights of a row share a scale d, 
 A block becomes numbers in registers, exactly those that it stands for. By a single row there is a
 way with half of the instructions: the row is rounded to 16 bits, and integers are multiplied.
 """
+import functools
 from dataclasses import dataclass
 
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
@@ -28,7 +30,7 @@ HALF = ir.HalfType()
 HAS_HALVES = ARM or "f16c" in cache.cpu_features()       # whether it converts them by itself
 FLOATS = ir.VectorType(FLOAT, LANES)
 INTEGERS = ir.VectorType(I32, LANES)
-WORDS = ir.VectorType(I16, 16)
+WORDS = ir.VectorType(I16, 2 * LANES)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class Kind:
     def planes(self):
         """How many codes of 4 bits make one, where they are integers."""
         return self.bits // 4 if self.n_scales else 0
+
+    @property
+    def at_once(self):
+        """How many blocks of a row are multiplied at once: one by each 128 bits of a register."""
+        return LANES // 4 if self.bits == 4 else 1
 
 
 KINDS = {"Q8_0": Kind(1, 8),
@@ -75,25 +82,28 @@ def take(builder, pointer, element, count):
     x.align = 1
     return x
 
-def two_of_16(builder, pointer, element):
-    """Read a block of numbers as two vectors."""
-    places = pointer, behind(builder, pointer, 16)
-    return [take(builder, place, element, 16) for place in places]
+def in_words(builder, pointer, element, size=BLOCK):
+    """Read a block of numbers as vectors of as many as `WORDS` has."""
+    count = WORDS.count
+    places = [behind(builder, pointer, n) for n in range(0, size, count)]
+    return [take(builder, place, element, count) for place in places]
 
 def each(kind, n):
     return kind([n] * kind.count)
 
 def scales_of(builder, kind, block):
     """Return d, or d and m, as a vector."""
-    return widened(builder, block, kind.n_scales)
+    bits = take(builder, block, I16, kind.n_scales)
+    return widened(builder, bits)
 
-def widened(builder, place, count):
-    """Read floats of 16 bits as float32."""
-    floats = ir.VectorType(FLOAT, count)
+def widened(builder, bits):
+    """Turn floats of 16 bits into float32."""
+    count = bits.type.count
+    floats, kind = ir.VectorType(FLOAT, count), ir.VectorType(I32, count)
     if HAS_HALVES:
-        return builder.fpext(take(builder, place, HALF, count), floats)
-    kind = ir.VectorType(I32, count)
-    bits = builder.zext(take(builder, place, I16, count), kind)
+        halves = builder.bitcast(bits, ir.VectorType(HALF, count))
+        return builder.fpext(halves, floats)
+    bits = builder.zext(bits, kind)
     sign = builder.shl(builder.and_(bits, each(kind, 0x8000)), each(kind, 16))
     rest = builder.shl(builder.and_(bits, each(kind, 0x7FFF)), each(kind, 13))
     whole = builder.bitcast(rest, floats)
@@ -116,13 +126,13 @@ def floats_of(builder, kind, block):
     """Yield the floats of 16 bits of a block."""
     for n in range(0, BLOCK, LANES):
         place = behind(builder, block, 2 * n)
+        bits = take(builder, place, I16, LANES)
         if kind.widened:
-            bits = take(builder, place, I16, LANES)
             bits = builder.zext(bits, INTEGERS)
             bits = builder.shl(bits, each(INTEGERS, 16))
             yield n, builder.bitcast(bits, FLOATS)
         else:
-            yield n, widened(builder, place, LANES)
+            yield n, widened(builder, bits)
 
 def scaled_of(builder, kind, block):
     """Yield w = d q + minimum of a block."""
@@ -244,28 +254,46 @@ def neighbours_added(builder, x, y, together):
 
 
 # ---- one row, in integers ----------------------------------------------------------------------
+# Of codes of 4 bits a register holds one block in each 128 bits, as words that have four codes
+# each: by shifts they become four vectors, with nothing that crosses lanes.
 
-# Which weight of a block is where in `words_of`: nothing has to cross the lanes of a register.
-IN_ORDER = [*range(BLOCK)]
-BY_PARITY = [*range(0, 16, 2), *range(16, 32, 2), *range(1, 16, 2), *range(17, 32, 2)]
-ORDERS = {8: IN_ORDER, 4: BY_PARITY}
+def places_of(kind):
+    """Return where in the vectors of `words_of` the weights are: (at_once, BLOCK)."""
+    b, i = np.indices((kind.at_once, BLOCK))
+    if kind.bits == 8:
+        return i
+    high, odd = i // 16, i % 2
+    shift = 2 * odd + high
+    return (shift * kind.at_once + b) * 8 + i % 16 // 2
 
 def words_of(builder, kind, block):
-    """Return the 32 q of a block as two vectors of 16 bits, in the order of `ORDERS`."""
+    """Return the q of `at_once` blocks as vectors of 16 bits."""
     codes = behind(builder, block, 2 * kind.n_scales)
     if kind.bits == 8:
-        halves = two_of_16(builder, codes, BYTE)
-        return [builder.sext(half, WORDS) for half in halves]
-    four = take(builder, codes, I32, 4)                        # numbers of eight q each
-    twice = shuffle(builder, four, four, [0, 1, 2, 3] * 2)
-    return [every_fourth(builder, twice, shift) for shift in (0, 8)]
+        some = in_words(builder, codes, BYTE)
+        return [builder.sext(x, WORDS) for x in some]
+    words = of_blocks(builder, kind, codes, 8)
+    shifts = [each(WORDS, n) for n in (0, 4, 8, 12)]
+    shifted = [builder.lshr(words, n) for n in shifts]
+    return [builder.and_(q, each(WORDS, 15)) for q in shifted]
 
-def every_fourth(builder, twice, shift):
-    """Take two q out of eight, and of the upper half the two behind them."""
-    shifts = twice.type([shift] * 4 + [shift + 4] * 4)
-    q = builder.lshr(twice, shifts)
-    q = builder.and_(q, each(twice.type, 0x000F000F))
-    return builder.bitcast(q, WORDS)
+def of_blocks(builder, kind, place, count):
+    """Read words at the same place of `at_once` blocks, side by side."""
+    places = [behind(builder, place, n * kind.n_bytes) for n in range(kind.at_once)]
+    parts = [take(builder, place, I16, count) for place in places]
+    while len(parts) > 1:
+        pairs, count = zip(parts[::2], parts[1::2]), 2 * count
+        parts = [shuffle(builder, *pair, [*range(count)]) for pair in pairs]
+    return parts[0]
+
+def scales_in_lanes(builder, kind, block):
+    """Return the first and the last scale of `at_once` blocks, in the lanes of each."""
+    count, width = kind.n_scales, LANES // kind.at_once
+    scales = of_blocks(builder, kind, block, count)
+    scales = widened(builder, scales)
+    for first in (0, count - 1):
+        places = [first + lane // width * count for lane in range(LANES)]
+        yield shuffle(builder, scales, scales, places)
 
 def pair_sums(builder, x, y):
     """x[0] y[0] + x[1] y[1], and so on, of integers of 16 bits: one instruction (pmaddwd)."""
@@ -279,49 +307,32 @@ def pair_sums(builder, x, y):
     second = shuffle(builder, products, products, odd)
     return builder.add(first, second)
 
-def in_lanes(builder, low, high):
-    """Add up two vectors of 8 until there is one number for each lane of a register."""
-    if LANES == 16:
-        return shuffle(builder, low, high, [*range(16)])
-    x = builder.add(low, high)
-    if LANES == 8:
-        return x
-    lower = shuffle(builder, x, x, [0, 1, 2, 3])
-    upper = shuffle(builder, x, x, [4, 5, 6, 7])
-    return builder.add(lower, upper)
-
-def in_first_lanes(builder, x):
-    """Widen a vector by zeros."""
-    n = x.type.count
-    places = [*range(n), *[n] * (LANES - n)]
-    return shuffle(builder, x, x.type(None), places)
+def sum_of_products(builder, some, others):
+    """Add the products of words in each lane."""
+    products = [pair_sums(builder, x, y) for x, y in zip(some, others)]
+    return functools.reduce(builder.add, products)
 
 def add_rounded_of(kind):
     """Make add_rounded(sums, weights, b, x, scales, minima): as add_blocks, for one rounded row.
 
-    x is scales[b] times integers; minima, (blocks, lanes), are what the scales of a block of
-    weights, as the first lanes of a register, are multiplied by besides.
+    That is for `at_once` blocks, from block b on. x is scales times integers; minima are what the
+    last scale of a block of weights is multiplied by besides.
     """
     @instruction(lambda *_: None)
     def add_rounded(builder, sums, weights, b, x, scales, minima):
         sums, weights = unpacked(builder, sums, weights)
-        x = ahead(builder, x, b, BLOCK)
-        minima = ahead(builder, minima, b, LANES)
-        rounded = two_of_16(builder, x, I16)
+        rounded = in_words(builder, x, I16, kind.at_once * BLOCK)
+        scale = read(builder, scales, INT(0))
         minimum = read(builder, minima, INT(0))
-        scale = builder.load(builder.gep(scales, [b]))
         for i, w in enumerate(weights):
             block = ahead(builder, w, b, kind.n_bytes)
-            floats = scales_of(builder, kind, block)
+            d, least = scales_in_lanes(builder, kind, block)
             if kind.bits == 4:
-                first = in_first_lanes(builder, floats)
-                sums[i] = fused(builder, first, minimum, sums[i])
+                sums[i] = fused(builder, least, minimum, sums[i])
             words = words_of(builder, kind, block)
-            products = [pair_sums(builder, *pair) for pair in zip(words, rounded)]
-            whole = builder.sitofp(in_lanes(builder, *products), FLOATS)
-            factor = builder.extract_element(floats, I32(0))
-            factor = builder.fmul(factor, scale)
-            factor = repeated(builder, factor, LANES)
+            whole = sum_of_products(builder, words, rounded)
+            whole = builder.sitofp(whole, FLOATS)
+            factor = builder.fmul(d, scale)
             sums[i] = fused(builder, whole, factor, sums[i])
         return cgutils.pack_array(builder, sums)
     return add_rounded

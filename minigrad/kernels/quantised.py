@@ -3,12 +3,12 @@ import numpy as np
 
 from minigrad.kernels import few, gemm, jit, many, threads
 from minigrad.kernels.memory import empty
-from minigrad.kernels.packed import BLOCK, KINDS, LANES, ORDERS
+from minigrad.kernels.packed import BLOCK, KINDS, LANES, places_of
 from minigrad.kernels.rows import plain
 
 BYTES = np.dtype(np.uint8)
 UNPACKED_BYTES = 1 << 20          # of weights that are numbers at a time
-ORDER = {bits: np.array(order) for bits, order in ORDERS.items()}
+PLACES = {kind: places_of(kind) for kind in KINDS.values() if kind.n_scales}
 
 DTYPES = {"Q8_0": np.dtype("<f2, 32i1"),
           "Q4_0": np.dtype("<f2, 16u1"),
@@ -100,7 +100,7 @@ class Quantised:
         """Multiply rows (m, k) by the transpose: (m, n); many may be rounded to 8 bits."""
         shape = len(x), len(self)
         out = empty(shape, self.dtype)
-        if len(x) == 1 and self.kind.n_scales:
+        if len(x) == 1 and self.kind in PLACES and x.shape[1] >= PLACES[self.kind].size:
             self.run("one", *rounded(x, self.kind), out)
         elif len(x) <= few.FEW_ROWS:
             self.run("few", plain(x), out)
@@ -183,14 +183,13 @@ def dequantised(blocks):
 
 def rounded(x, kind):
     """Return what `few.round_row` makes of a row (1, k): integers, scales, minima."""
-    k, n_blocks = x.shape[1], x.shape[1] // BLOCK
-    integers = empty((k,), np.int16)
-    scales = empty((n_blocks,), x.dtype)
-    minima = empty((n_blocks, LANES), x.dtype)
+    places = PLACES[kind]
+    groups = -(-x.shape[1] // places.size)
+    integers = empty((groups * places.size,), np.int16)
+    scales, minima = (empty((groups, LANES), x.dtype) for _ in range(2))
     factor = 1 if kind.n_scales == 2 else -8              # w = d q + m, or d q - 8 d
-    lane = kind.n_scales - 1
-    row, order = plain(x)[0], ORDER[kind.bits]
-    jit.run(few.round_row, row, order, x.dtype.type(factor), lane, integers, scales, minima)
+    factor = x.dtype.type(factor * kind.at_once / LANES)
+    jit.run(few.round_row, plain(x)[0], places, factor, integers, scales, minima)
     return integers, scales, minima
 
 
