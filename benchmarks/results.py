@@ -58,13 +58,21 @@ def record(name, ratio, target, at_most):
         file.write(json.dumps(line) + "\n")
 
 
-def machine():
-    """Name the processor and the number of its cores."""
+# What tells processors of one name apart: flags of Linux, the widest vectors first.
+VECTORS = {"amx_tile": "AMX", "avx512f": "AVX-512", "avx2": "AVX2", "asimd": "NEON"}
+
+
+def machine(path="/proc/cpuinfo"):
+    """Name the processor, its widest vectors and the number of its cores."""
     try:
-        name = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
-    except (OSError, TypeError):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores"
+        said = Path(path).read_text()
+    except OSError:
+        said = ""
+    found = dict(re.findall(r"^(.*?)\s*: (.*)$", said, re.MULTILINE))
+    name = found.get("model name") or platform.processor() or platform.machine()
+    flags = found.get("flags", found.get("Features", "")).split()
+    widest = next((f" ({word})" for flag, word in VECTORS.items() if flag in flags), "")
+    return f"{name}{widest}, {os.cpu_count()} cores"
 
 
 def commit():
