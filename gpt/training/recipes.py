@@ -35,7 +35,8 @@ SIZES = (Size(1, 3, 96, 2, 128, 1024),
          Size(1e9, 8, 384, 6, 256, 8192))
 # By characters a net with a state is ahead of a decoder for so many minutes (docs/training.md).
 SHORT_MINUTES, SHORT_NET = 30, "lstm"
-WIDTHS = {"lstm": ((1.5, 256), (3, 384), (math.inf, 512))}         # by the same minutes
+# Its width by the same minutes, and what of it is dropped: a wide one learns a short text by heart.
+WIDTHS = {"lstm": ((1.5, 256, 0.0), (3, 384, 0.2), (math.inf, 512, 0.2))}
 # Tokens of bpe by the bytes of the text; shorter texts are learnt by characters.
 VOCABULARIES = {200_000: 0, 1_000_000: 512, 20_000_000: 1024, math.inf: 4096}
 FEWEST, USUAL = 512, 1024          # where bpe is asked for, of short texts; of texts yet unread
@@ -51,8 +52,7 @@ class Recipe(NamedTuple):
 
 # The last tokens are given with each, as attention needs long to find them. In part of a pass
 # tables of what follows two and three tokens help; seen again, they learn the text by heart. After
-# some passes so does the whole model, unless its weights are kept small. An LSTM, whose weights
-# decay in any case, can be wide where some of what it shows is dropped.
+# some passes so does the whole model, unless its weights are kept small.
 LOOKING, SMALL = dict(look_back=4), dict(weight_decay=0.15)
 RATES = dict(learning_rate=0.016, muon_learning_rate=0.02)
 TABLES = dict(ngram_rows=4096) | RATES
@@ -61,8 +61,8 @@ RECIPES = {"fast": (Recipe(0.5, LOOKING | TABLES),
                     Recipe(math.inf, LOOKING | SMALL)),
            "portable": (Recipe(4, RATES),             # no other program is given tokens or tables
                         Recipe(math.inf, RATES | SMALL)),
-           "lstm": (Recipe(2, {}),
-                    Recipe(math.inf, dict(dropout=0.2)))}
+           "lstm": (Recipe(2, dict(dropout=0.0)),
+                    Recipe(math.inf, {}))}
 USUAL_SHARE = 0.45                 # of the matmul peak, that training reaches
 
 
@@ -76,11 +76,12 @@ def choose_size(minutes, peak_gflops):
 
 
 def choose_width(net, minutes, peak_gflops):
-    """Return the width of a net that has widths of its own, as settings; none for others."""
+    """Return the settings of a net that has widths of its own; none for others, or by steps."""
     if net not in WIDTHS or not minutes:
         return {}
     scaled = minutes * peak_gflops / REFERENCE_GFLOPS
-    return {"d_model": next(width for most, width in WIDTHS[net] if scaled <= most)}
+    _, width, rate = next(row for row in WIDTHS[net] if scaled <= row[0])
+    return {"d_model": width, "dropout": rate}
 
 
 def choose_heads(preset, asked_width, d_model, n_head, **others):
@@ -135,7 +136,8 @@ def choose_settings(corpus, preset, given, peak_gflops):
     net, known = net_named(name), setting_names(name)
     size = choose_size(minutes or DEFAULT_MINUTES, peak_gflops)
     size = {name: x for name, x in size.items() if name in known and name not in net.begins}
-    size |= choose_width(name, minutes, peak_gflops)
+    if "d_model" not in settings:
+        size |= choose_width(name, minutes, peak_gflops)
     if "n_head" in size:
         size["n_head"] = choose_heads(preset, settings.get("d_model"), **size)
     usual = size | fewer_evaluations(minutes or LONG_MINUTES) | corpus.settings

@@ -138,8 +138,9 @@ def test_a_recurrent_net_grows_with_the_time_and_drops_what_it_would_learn_by_he
     widths = [of(short, minutes=minutes).model.d_model for minutes in (1, 2, 10)]
     assert widths == sorted({*widths})
     assert of(short, minutes=10).model.dropout > 0 == of(long, minutes=10).model.dropout
-    assert of(short, minutes=10, d_model=64, dropout=0.0).model.d_model == 64
-    assert of(short, minutes=10, dropout=0.0).model.dropout == 0
+    narrow = of(short, minutes=1), of(short, minutes=10, d_model=64)
+    assert [config.model.dropout for config in narrow] == [0, 0]
+    assert of(short, minutes=10, dropout=0.1).model.dropout == 0.1
     assert of(short, steps=10).model == of(long, steps=10).model
 
 
