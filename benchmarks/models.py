@@ -164,6 +164,9 @@ shared, so on a quiet machine all of them get further. What is missing takes lon
 `python benchmarks/models.py --text TEXT --seconds 10 60 300 1800 --seeds 3`.
 
 """
+FIGURE = """
+![What each net reaches in how many CPU-seconds](figures/who_wins.svg)
+"""
 
 
 def page(rows):
@@ -183,6 +186,7 @@ def page(rows):
     for seconds in budgets:
         if len({row["net"] for row in rows if row["seconds"] == seconds}) > 1:
             lines.append(f"\n{verdict_of(rows, seconds)}\n")
+    lines.append(FIGURE)
     return "".join(lines)
 
 

@@ -33,9 +33,10 @@ SIZES = (Size(1, 3, 96, 2, 128, 1024),
          Size(45, 6, 192, 3, 256, 2048),
          Size(120, 6, 256, 4, 256, 4096),
          Size(1e9, 8, 384, 6, 256, 8192))
-# By characters a net with a state is ahead of a decoder for so many minutes (docs/training.md).
-SHORT_MINUTES, SHORT_NET = 30, "lstm"
-# Its width by the same minutes, and what of it is dropped: a wide one learns a short text by heart.
+# By characters a net with a state is ahead of a decoder for so many minutes (docs/models.md,
+# docs/training.md).
+SHORT_NETS = (1.5, "gru"), (30, "lstm"), (math.inf, None)
+# Widths by the same minutes, and what is dropped: a wide net learns a short text by heart.
 WIDTHS = {"lstm": ((1.5, 256, 0.0), (3, 384, 0.2), (math.inf, 512, 0.2))}
 # Tokens of bpe by the bytes of the text; shorter texts are learnt by characters.
 VOCABULARIES = {200_000: 0, 1_000_000: 512, 20_000_000: 1024, math.inf: 4096}
@@ -98,7 +99,8 @@ def other_net(config, peak_gflops):
     scaled = train.minutes * peak_gflops / REFERENCE_GFLOPS
     by_characters = config.data.tokenizer in ("char", "byte")
     is_usual = train.net == TrainConfig.net and train.task == TrainConfig.task
-    return SHORT_NET if is_usual and by_characters and 0 < scaled <= SHORT_MINUTES else None
+    fitting = next(net for most, net in SHORT_NETS if scaled <= most)
+    return fitting if is_usual and by_characters and scaled else None
 
 
 def choose_tokenizer(corpus):

@@ -125,7 +125,8 @@ def test_more_time_never_chooses_a_smaller_model():
 
 
 @pytest.mark.parametrize("given, other", [
-    ({"minutes": 0.5}, "lstm"), ({"minutes": 60}, None), ({"steps": 50}, None),
+    ({"minutes": 0.5}, "gru"), ({"minutes": 5}, "lstm"), ({"minutes": 60}, None),
+    ({"steps": 50}, None),
     ({"minutes": 0.5, "net": "gru"}, None), ({"minutes": 0.5, "tokenizer": "bpe"}, None)])
 def test_where_another_net_gets_further_it_is_named(given, other):
     config = choose_settings(Corpus("x", [b"some text"], "x"), "fast", given, REFERENCE_GFLOPS)
