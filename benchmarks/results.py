@@ -58,21 +58,21 @@ def record(name, ratio, target, at_most):
         file.write(json.dumps(line) + "\n")
 
 
-# Of the instructions that a processor knows, those that decide how fast it multiplies.
-TELLING = "avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "sve", "i8mm", "bf16"
+# What tells processors of one name apart: flags of Linux, the widest vectors first.
+VECTORS = {"amx_tile": "AMX", "avx512f": "AVX-512", "avx2": "AVX2", "asimd": "NEON"}
 
 
-def machine():
-    """Name the processor, what tells its generation where the name does not, and its cores."""
+def machine(path="/proc/cpuinfo"):
+    """Name the processor, its widest vectors and the number of its cores."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        facts = dict(re.findall(r"(\w[\w ]*?)\s*: (.*)", text))
-        name = facts["model name"]
-    except (OSError, KeyError):
-        return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    known = facts.get("flags", facts.get("Features", "")).split()
-    flags = ", ".join(flag for flag in TELLING if flag in known)
-    return f"{name} (family {facts.get('cpu family', '?')}: {flags}), {os.cpu_count()} cores"
+        said = Path(path).read_text()
+    except OSError:
+        said = ""
+    found = dict(re.findall(r"^(.*?)\s*: (.*)$", said, re.MULTILINE))
+    name = found.get("model name") or platform.processor() or platform.machine()
+    flags = found.get("flags", found.get("Features", "")).split()
+    widest = next((f" ({word})" for flag, word in VECTORS.items() if flag in flags), "")
+    return f"{name}{widest}, {os.cpu_count()} cores"
 
 
 def commit():

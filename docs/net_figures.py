@@ -3,6 +3,7 @@ import contextlib
 import io
 import json
 import tempfile
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -227,5 +228,39 @@ def put_below():
     return picture(720, top, "Three matrices of queries, keys and values become one", parts)
 
 
+MEASURED = Path(__file__).parents[1] / "benchmarks" / "models.jsonl"
+
+
+def who_wins():
+    """Draw what each net reaches by its CPU-seconds, on the machine with the most of it."""
+    rows = [json.loads(line) for line in MEASURED.read_text(encoding="utf-8").splitlines()]
+    here, _ = Counter(row["machine"] for row in rows).most_common(1)[0]
+    losses, counted = defaultdict(lambda: defaultdict(list)), 0.0
+    for row in rows:
+        if row["machine"] == here and row["seconds"]:
+            losses[row["net"]][row["seconds"]].append(row["loss"])
+        elif row["machine"] == here:
+            counted = row["loss"]
+    seconds = sorted({s for net in losses.values() for s in net})
+    axes = Axes(60, 40, 400, 330, (seconds[0] / 1.1, seconds[-1]), (1.45, 2.6), log="xy")
+    parts = axes.frame(seconds, (1.5, 1.6, 1.8, 2, 2.2, 2.4))
+    parts += [axes.curve(axes.xs, (counted, counted), INK, 1, "4 4"),
+              axes.note(seconds[0] * 1.5, counted, "Kneser-Ney, order 7", up=-16),
+              text(60, 22, "nats a character"),
+              text(260, 408, "CPU-seconds of one thread", "middle")]
+    below = Counter()                                 # the last label in a column, to stand under
+    last = lambda net: np.mean(losses[net][max(losses[net])])
+    for net in sorted(losses, key=last, reverse=True):
+        colour = FAMILIES.get(net, INK)
+        ways = sorted((s, np.mean(found)) for s, found in losses[net].items())
+        x, y = axes.place(*ways[-1])
+        below[x] = max(below[x] + 15, y + 5)
+        parts += [axes.curve(*zip(*ways), colour), *(dot(axes, *way, colour) for way in ways),
+                  text(x + 12, below[x], f"{net}, {ways[-1][1]:.3f}", "start", colour)]
+    return picture(620, 420, "What each net reaches in how many CPU-seconds: less is better", parts)
+
+
+FAMILIES = (dict.fromkeys(("rnn", "gru", "lstm", "mingru"), BLUE) | {"conv": GREEN}
+            | dict.fromkeys(("gpt2", "llama", "portable", "fast"), ORANGE))
 DRAWN_HERE = (stuck, looked_up, norm_backward, dropped, rotary_turns, lstm_cell, model_file,
-              put_below)
+              put_below, who_wins)

@@ -56,6 +56,18 @@ def test_a_recorded_result_is_read_back(load, tmp_path, monkeypatch):
     assert (found["ratio"], found["target"], found["commit"]) == (1.235, 1, "1234567")
 
 
+@pytest.mark.parametrize("flags, word", [
+    ("fpu avx avx2 fma", " (AVX2)"), ("fpu avx2 avx512f avx512_bf16", " (AVX-512)"),
+    ("avx2 avx512f amx_tile", " (AMX)"), ("fpu", "")])
+def test_processors_of_one_name_are_told_apart_by_their_vectors(load, tmp_path, flags, word):
+    results = load("results")
+    path = tmp_path / "cpuinfo"
+    core = f"model name\t: A Chip: 2\nflags\t\t: {flags}\nbugs\t\t: avx512f\n\n"
+    path.write_text(2 * core)
+    assert results.machine(path).startswith(f"A Chip: 2{word}, ")
+    assert results.machine(tmp_path / "none").endswith(" cores")
+
+
 def test_of_a_name_all_runs_of_the_latest_day_count(load, tmp_path):
     table = load("table")
     path = tmp_path / "results.jsonl"

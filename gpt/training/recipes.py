@@ -3,8 +3,11 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
 from gpt.models.decoder import flops_per_token
 from gpt.models.nets import net_named
+from gpt.models.unfilled import NoNumbers
 from gpt.training.config import Config, TrainConfig, setting_names
 from gpt.training.plan import Plan
 from gpt.training.tasks import matched, task_named
@@ -30,8 +33,11 @@ SIZES = (Size(1, 3, 96, 2, 128, 1024),
          Size(45, 6, 192, 3, 256, 2048),
          Size(120, 6, 256, 4, 256, 4096),
          Size(1e9, 8, 384, 6, 256, 8192))
-# By characters a net with a state is ahead of a decoder for so many minutes (docs/models.md).
-SHORT_MINUTES, SHORT_NET = 1, "lstm"
+# By characters a net with a state is ahead of a decoder for so many minutes (docs/models.md,
+# docs/training.md).
+SHORT_NETS = (1.5, "gru"), (30, "lstm"), (math.inf, None)
+# Widths by the same minutes, and what is dropped: a wide net learns a short text by heart.
+WIDTHS = {"lstm": ((1.5, 256, 0.0), (3, 384, 0.2), (math.inf, 512, 0.2))}
 # Tokens of bpe by the bytes of the text; shorter texts are learnt by characters.
 VOCABULARIES = {200_000: 0, 1_000_000: 512, 20_000_000: 1024, math.inf: 4096}
 FEWEST, USUAL = 512, 1024          # where bpe is asked for, of short texts; of texts yet unread
@@ -39,7 +45,7 @@ MANY_CHARACTERS = 400              # more of them in a text, and bytes are bette
 
 
 class Recipe(NamedTuple):
-    """A row of what else a preset sets: up to so many passes over the text, take this."""
+    """A row of what else a preset or a net sets: up to so many passes over the text, take this."""
 
     passes: float
     settings: dict
@@ -55,7 +61,9 @@ RECIPES = {"fast": (Recipe(0.5, LOOKING | TABLES),
                     Recipe(4, LOOKING),
                     Recipe(math.inf, LOOKING | SMALL)),
            "portable": (Recipe(4, RATES),             # no other program is given tokens or tables
-                        Recipe(math.inf, RATES | SMALL))}
+                        Recipe(math.inf, RATES | SMALL)),
+           "lstm": (Recipe(2, dict(dropout=0.0)),
+                    Recipe(math.inf, {}))}
 USUAL_SHARE = 0.45                 # of the matmul peak, that training reaches
 
 
@@ -66,6 +74,15 @@ def choose_size(minutes, peak_gflops):
     settings = row._asdict()
     del settings["minutes"]
     return settings
+
+
+def choose_width(net, minutes, peak_gflops):
+    """Return the settings of a net that has widths of its own; none for others, or by steps."""
+    if net not in WIDTHS or not minutes:
+        return {}
+    scaled = minutes * peak_gflops / REFERENCE_GFLOPS
+    _, width, rate = next(row for row in WIDTHS[net] if scaled <= row[0])
+    return {"d_model": width, "dropout": rate}
 
 
 def choose_heads(preset, asked_width, d_model, n_head, **others):
@@ -82,7 +99,8 @@ def other_net(config, peak_gflops):
     scaled = train.minutes * peak_gflops / REFERENCE_GFLOPS
     by_characters = config.data.tokenizer in ("char", "byte")
     is_usual = train.net == TrainConfig.net and train.task == TrainConfig.task
-    return SHORT_NET if is_usual and by_characters and 0 < scaled <= SHORT_MINUTES else None
+    fitting = next(net for most, net in SHORT_NETS if scaled <= most)
+    return fitting if is_usual and by_characters and scaled else None
 
 
 def choose_tokenizer(corpus):
@@ -120,6 +138,8 @@ def choose_settings(corpus, preset, given, peak_gflops):
     net, known = net_named(name), setting_names(name)
     size = choose_size(minutes or DEFAULT_MINUTES, peak_gflops)
     size = {name: x for name, x in size.items() if name in known and name not in net.begins}
+    if "d_model" not in settings:
+        size |= choose_width(name, minutes, peak_gflops)
     if "n_head" in size:
         size["n_head"] = choose_heads(preset, settings.get("d_model"), **size)
     usual = size | fewer_evaluations(minutes or LONG_MINUTES) | corpus.settings
@@ -134,7 +154,7 @@ def choose_settings(corpus, preset, given, peak_gflops):
     elif settings["tokenizer"] == "bpe" and not settings.get("vocabulary"):
         settings["vocabulary"] = vocabulary or FEWEST
     config = Config.make(preset, **settings)
-    rows = RECIPES.get(preset, ())
+    rows = RECIPES.get(name, RECIPES.get(preset, ()))
     if not rows or not all(name in known for row in rows for name in row.settings):
         return config
     passes = expected_passes(config, corpus, peak_gflops)
@@ -177,9 +197,17 @@ def expected_passes(config, corpus, peak_gflops):
         bytes_per_token = 0.24 * math.log2(vocabulary)                       # of English, about
     tokens = settings.steps * settings.batch_tokens
     if not settings.steps:
-        flops = flops_per_token(replace(config.model, vocab_size=vocabulary))
+        flops = flops_of(settings.net, replace(config.model, vocab_size=vocabulary))
         tokens = 60 * settings.minutes * USUAL_SHARE * 1e9 * peak_gflops / flops
     return tokens * bytes_per_token / (corpus.size_bytes * (1 - config.data.held_out))
+
+
+def flops_of(net, model):
+    """Count the operations of training on one token: without attention six for each weight."""
+    if hasattr(model, "n_head"):
+        return flops_per_token(model)
+    weights = net_named(net).module(model, NoNumbers(), np.float32).parameters()
+    return 6 * sum(x.size for x in weights)
 
 
 LONG_MINUTES = 3                   # from here on evaluations cost little

@@ -125,11 +125,24 @@ def test_more_time_never_chooses_a_smaller_model():
 
 
 @pytest.mark.parametrize("given, other", [
-    ({"minutes": 0.5}, "lstm"), ({"minutes": 5}, None), ({"steps": 50}, None),
+    ({"minutes": 0.5}, "gru"), ({"minutes": 5}, "lstm"), ({"minutes": 60}, None),
+    ({"steps": 50}, None),
     ({"minutes": 0.5, "net": "gru"}, None), ({"minutes": 0.5, "tokenizer": "bpe"}, None)])
 def test_where_another_net_gets_further_it_is_named(given, other):
     config = choose_settings(Corpus("x", [b"some text"], "x"), "fast", given, REFERENCE_GFLOPS)
     assert other_net(config, REFERENCE_GFLOPS) == other
+
+
+def test_a_recurrent_net_grows_with_the_time_and_drops_what_it_would_learn_by_heart():
+    short, long = (Corpus("x", [b"some text " * n], "x") for n in (10_000, 10_000_000))
+    of = lambda corpus, **given: choose_settings(corpus, "fast", {"net": "lstm", **given}, 240)
+    widths = [of(short, minutes=minutes).model.d_model for minutes in (1, 2, 10)]
+    assert widths == sorted({*widths})
+    assert of(short, minutes=10).model.dropout > 0 == of(long, minutes=10).model.dropout
+    narrow = of(short, minutes=1), of(short, minutes=10, d_model=64)
+    assert [config.model.dropout for config in narrow] == [0, 0]
+    assert of(short, minutes=10, dropout=0.1).model.dropout == 0.1
+    assert of(short, steps=10).model == of(long, steps=10).model
 
 
 def test_what_is_seen_often_is_learnt_with_decay_and_what_is_seen_once_is_kept_in_tables():
