@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import regex
 
-from bpe.scan import SCANNERS
+from bpe.scan import SCANNERS, SPARE
 from bpe.unicode_ranges import SPACE, class_table
 
 _LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -144,9 +144,9 @@ class _Step:
         """Do `Splitter.split`."""
         if self.name is None:
             return _split_with_regex(data, limits, self.pattern)
-        if len(data) > len(self.ends):
+        if len(data) + SPARE > len(self.ends):
             self.classes = np.empty(len(data) + 64, np.uint8)
-            self.ends = np.empty(len(data), np.int64)
+            self.ends = np.empty(len(data) + SPARE, np.int64)
         scan = SCANNERS[self.name]
         n_words = scan(data, limits, class_table(), self.classes, self.ends)
         return self.ends[:n_words]

@@ -15,6 +15,7 @@ from bpe.unicode_ranges import (
 
 CONTINUES = 128  # with any class: not a character's first byte
 ONE = uint64(1)
+SPARE = 8  # ends are written so many at a time: room for as many is behind the last one
 KIND = LETTER | NUMBER | SPACE  # none of the three is what the patterns write [^\s\p{L}\p{N}]
 
 
@@ -166,7 +167,7 @@ def _numbers(classes, i, stop, most):
 
 @kernel
 def _scan_gpt2(data, limits, table, out_classes, out_ends):
-    """Write the ends of pre-tokens of all documents; return how many there are.
+    """Write the ends of pre-tokens of all documents, and up to SPARE numbers; return how many.
 
     Each class of 64 bytes is a number of 64 bits, and some shifts tell where pre-tokens start: at a
     change of class, but not behind U+0020; and at the last white space before something else.
@@ -207,8 +208,8 @@ def _scan_gpt2(data, limits, table, out_classes, out_ends):
             if i == begin:
                 starts &= ~ONE
             more = bit_count(starts)
-            for k in range(found, found + more, 8):  # no branch for each
-                for end in range(k, k + 8):
+            for k in range(found, found + more, SPARE):  # no branch for each
+                for end in range(k, k + SPARE):
                     out_ends[end] = i + trailing_zeros(starts)
                     starts &= starts - ONE
             found += more

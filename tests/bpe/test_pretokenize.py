@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bpe import Tokenizer, reference
 from bpe.pretokenize import (
     GPT2_SPELLINGS, NAMED, PATTERNS, Splitter, side_by_side, split_offsets, to_bytes)
+from bpe.scan import SCANNERS, SPARE
 from bpe.unicode_ranges import PACKED, UNICODE, class_table, pack
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
@@ -74,6 +75,16 @@ def test_every_start_in_a_block_of_64_bytes_splits_alike():
         for shift in range(70):
             data = b"q" * shift + tail
             assert split_offsets(data, pattern).tolist() == ends_of(reference.split(data, pattern))
+
+
+@pytest.mark.parametrize("name", SCANNERS)
+@pytest.mark.parametrize("n", [0, 1, 3, 63, 64, 65, 130])
+def test_nothing_is_written_beyond_the_room_that_a_scanner_is_given(name, n):
+    data = np.frombuffer((b"a1!" * 50)[:n], np.uint8)      # each byte is a pre-token
+    classes, ends = np.full(n + 64, 7, np.uint8), np.full(n + SPARE + 9, -1)
+    limits = np.array([n])
+    SCANNERS[name](data, limits, class_table(), classes, ends)
+    assert (ends[n + SPARE:] == -1).all()
 
 
 def test_a_million_bytes_of_one_kind_are_split_in_linear_time():
