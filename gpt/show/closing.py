@@ -55,6 +55,7 @@ def of_text(folder, manifest, may_s, run):
     result = measured(run, may_s)
     simpler = {}
     if run.task.whole_text:
+        run.way.renew()                                # recordings give their memory back
         simpler = manifest.get("baselines") or simpler_means(run.data, BASELINES * may_s)
     if manifest.get("corpus_name") == "stories":
         val = run.data.text(run.data.val)

@@ -137,7 +137,7 @@ class OneProcess:
         """Let no rank take a further step: rank 0 alone calls it, in place of `goes_on`."""
 
     def renew(self):
-        """Begin anew, as other parameters learn from now on."""
+        """Begin anew, as other parameters learn from now on, without what was recorded."""
         self.loss_and_gradients = Replay(loss_of(self.run), self.run.trained)
 
     def at_hand(self, all_of_it=False):

@@ -21,6 +21,7 @@ from gpt.data.corpora import stories
 from gpt.data.documents import load_dataset
 from gpt.evaluate import main as evaluate
 from gpt.generate import main as generate
+from gpt.show import closing
 from gpt.training import task
 from gpt.training.clock import Rates
 from gpt.training.divergence import Diverged
@@ -186,6 +187,20 @@ def test_a_run_that_was_killed_at_its_end_gets_its_report(text, tmp_path, monkey
     assert steps_of(folder) == [1, 2, 3, 4, 5]
     with pytest.raises(SystemExit):
         run("--resume", str(folder))
+
+
+def test_what_was_recorded_gives_its_memory_back_before_simpler_means_take_theirs(
+        text, monkeypatch):
+    recorded, of_run = [], []
+
+    def note(run):
+        of_run.append(run)
+        recorded.append(len(run.way.loss_and_gradients.attempts))
+    real = closing.measured, closing.simpler_means
+    monkeypatch.setattr(closing, "measured", lambda run, may_s: note(run) or real[0](run, may_s))
+    monkeypatch.setattr(closing, "simpler_means", lambda *args: note(*of_run) or real[1](*args))
+    run(text, *TINY, "--steps", "5", "--name", "a")
+    assert recorded[0] > 0 == recorded[1]
 
 
 def test_a_finished_run_is_trained_longer(text, tmp_path):
