@@ -126,11 +126,13 @@ def report(label, calls, one, two, speeds, start):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=HELP)
-    parser.add_argument("sizes", nargs="*", choices=[*NAMES, []], default=[])
+    parser.add_argument("sizes", nargs="*", help=f"of {', '.join(NAMES)} (default: all)")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--best", dest="typical", action="store_const", default=np.median,
                         const=np.min, help="take the fastest, not the median: on a busy machine")
     args = parser.parse_args()
+    if unknown := set(args.sizes) - set(NAMES):
+        parser.error(f"no size {unknown.pop()!r}: there are {', '.join(NAMES)}")
     for name in args.sizes or NAMES:
         step = Ours(SIZES[name], args.precision)
         calls, times = calls_of(step), clocked(step, args.typical)

@@ -55,8 +55,12 @@ def mkl_as_on_intel():
     library = os.path.join(KEPT, "mkl-as-on-intel.so")
     source = "int mkl_serv_intel_cpu_true(void) { return 1; }"
     new = f"{library}.{os.getpid()}"
-    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", new], input=source, text=True,
-                   check=True)
+    try:
+        subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", new], input=source,
+                       text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(f"{error}: PyTorch is not at its best on this processor without a C "
+                         "compiler called cc: install one") from error
     os.replace(new, library)
     return {"LD_PRELOAD": library}
 

@@ -15,7 +15,7 @@ from gpt.settings import ConfigError
 from gpt.theirs import advise
 from gpt.training.checkpoint import CheckpointError
 from gpt.training.divergence import Diverged
-from minigrad.kernels import threads
+from minigrad.kernels import by_numpy, threads
 
 
 def make_parser(name, description):
@@ -71,12 +71,12 @@ def report_errors(prog):
     """Tell the user's errors in one sentence and leave with status 2; 3 for a run that diverged."""
     console.accept_any_encoding()
     try:
-        threads.n_threads()                                 # a wrong number is told before all else
+        threads.n_threads(), by_numpy.asked()               # what is wrong is told before all else
         yield
     except Diverged as error:
         fail(prog, error, status=3)
     except (ConfigError, CorpusError, CheckpointError, FloatingPointError,
-            threads.ThreadsError) as error:
+            threads.ThreadsError, by_numpy.ProductError) as error:
         fail(prog, error)
     except MemoryError:
         fail(prog, "the memory is full: use a smaller model or --batch_tokens")

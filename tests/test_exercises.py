@@ -11,9 +11,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from exercise_answers import RIGHT, WRONG
+from exercise_answers import WRONG
 from exercise_answers_of_ranks import RIGHT as RIGHT_OF_RANKS
 from exercise_answers_of_ranks import WRONG as WRONG_OF_RANKS
+from right_answers import RIGHT
 
 RIGHT, WRONG = RIGHT | RIGHT_OF_RANKS, WRONG | WRONG_OF_RANKS
 FOLDER = Path(__file__).parent.parent / "docs" / "exercises"

@@ -13,6 +13,7 @@ import sys
 import numpy as np
 
 from minigrad.kernels import cache, jit, memory, on_tiles
+from minigrad.kernels.pairs import shortened
 from minigrad.kernels.rows import row_kernel
 
 LARGE = 1_000_000               # multiplications; a smaller product stays in float32
@@ -36,8 +37,7 @@ def rounded(x):
     if row < column:                                 # along its memory
         return rounded(x.T).T
     out = memory.empty(x.shape, x.dtype)
-    bits, out_bits = x.view(np.uint32), out.view(np.uint32)
-    _round(len(x), bits, out_bits)
+    _round(len(x), x, out)
     return out
 
 
@@ -45,13 +45,7 @@ def rounded(x):
 def _round(start, stop, x, out):
     for i in range(start, stop):
         for j in range(x.shape[1]):
-            bits = x[i, j]
-            if bits & np.uint32(0x7FFFFFFF) > np.uint32(0x7F800000):
-                bits |= np.uint32(0x400000)          # not a number, and must remain none
-            else:
-                odd = bits >> np.uint32(16) & np.uint32(1)
-                bits += np.uint32(0x7FFF) + odd
-            out[i, j] = bits & np.uint32(0xFFFF0000)
+            out[i, j] = shortened(x[i, j])
 
 
 # ---- whether it is faster --------------------------------------------------------------------

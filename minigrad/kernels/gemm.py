@@ -158,7 +158,7 @@ def _multiply(a, b, c, accumulate, bias):
         if not bfloat16.obstacle():
             return on_tiles.multiply(a, b, c, accumulate, bias)
         a, b = bfloat16.rounded(a), bfloat16.rounded(b)
-    if by_numpy.ASKED and c.size * k >= bfloat16.LARGE:
+    if by_numpy.asked() and c.size * k >= bfloat16.LARGE:
         jit.run(by_numpy.multiply, a, b, c, accumulate, bias)
         return
     packed = a.strides[-1] != a.itemsize

@@ -289,7 +289,6 @@ def outer_added(builder, tile, rows, k, b):
         x = repeated(builder, number, count)
         new += [fused(builder, x, y, next(sums)) for y in row_b]
     return cgutils.pack_array(builder, new)
-
 add_outer = instruction(twins.add_outer)(outer_added)
 
 @instruction(twins.put, nothing)

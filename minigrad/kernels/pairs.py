@@ -152,6 +152,12 @@ def joined(builder, x, y, like):
     y = builder.and_(y, I32(0xFFFF0000))
     return builder.or_(builder.lshr(x, I32(16)), y)
 
+@instruction(twins.shortened)
+def shortened(builder, x):
+    """A float32 rounded to bfloat16, to nearest even."""
+    bits = builder.and_(nearest(builder, x), I32(0xFFFF0000))
+    return builder.bitcast(bits, FLOAT)
+
 def is_pairs(array):
     return array.type.elements[DATA].pointee == I32
 

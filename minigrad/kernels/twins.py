@@ -112,6 +112,9 @@ def joined(x, y, like):
     low, high = rounded_bits(x), rounded_bits(y)
     return np.uint32(low | high << 16).view(np.int32)
 
+def shortened(x):
+    return np.uint32(rounded_bits(x) << 16).view(np.float32)
+
 def rounded_bits(x):
     """Return the 16 bits of a float32 rounded to bfloat16."""
     bits = int(np.float32(x).view(np.uint32))

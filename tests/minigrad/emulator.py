@@ -20,12 +20,9 @@ import numpy as np
 FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512cd",
             "avx512vnni", "avx512bf16")
 
-
 def settings(cpu, *features):
     """Return the environment in which Numba compiles for a processor."""
-    names = [f"+{name}" for name in features]
-    return {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ",".join(names)}
-
+    return {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ",".join("+" + x for x in features)}
 
 WITH_TILES = settings("sapphirerapids", *FEATURES, "amx-tile", "amx-bf16")
 WITH_VECTORS = settings("znver4", *FEATURES)
@@ -399,6 +396,5 @@ def compiled(function, signature):
     """Compile a helper of Numba's for the processor of the environment: object file, name."""
     function.compile(signature)
     [overload] = function.overloads.values()
-    library = overload.library
-    elf = library.codegen._tm.emit_object(library._final_module)
+    elf = overload.library.codegen._tm.emit_object(overload.library._final_module)
     return elf, overload.fndesc.llvm_func_name

@@ -153,10 +153,19 @@ def test_a_wrong_out_or_bias_is_refused():
         matmul(a, np.ones((3, 4)), bias=np.ones(3))
 
 
+def test_no_other_product_can_be_asked_for(monkeypatch):
+    monkeypatch.setenv("MINIGRAD_MATMUL", "mkl")
+    by_numpy.asked.cache_clear()
+    with pytest.raises(by_numpy.ProductError, match="MINIGRAD_MATMUL is 'mkl', but can only be nu"):
+        matmul(np.ones((2, 2)), np.ones((2, 2)))
+    monkeypatch.delenv("MINIGRAD_MATMUL")
+    assert not by_numpy.asked()
+
+
 def test_large_products_are_those_of_numpy_if_that_is_asked(monkeypatch):
     taken = []
     real = by_numpy.multiply
-    monkeypatch.setattr(by_numpy, "ASKED", True)
+    monkeypatch.setattr(by_numpy, "asked", lambda: True)
     monkeypatch.setattr(by_numpy, "multiply", lambda *args: taken.append(real(*args)))
     rng = np.random.default_rng(0)
     a, b, bias = (rng.standard_normal(shape) for shape in ((3, 90, 80), (80, 70), 70))
